@@ -1,0 +1,35 @@
+# Everything starts from a bare checkout: `make train` and `make test` set up .venv themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-all lint notebook benchmark clean
+.DELETE_ON_ERROR:
+
+train: .venv/installed  ## train the default model on MNIST and write its pictures
+	$(BIN)/vae train
+
+test: .venv/installed-dev  ## every test but the slow ones
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/installed-dev  ## every test
+	$(BIN)/pytest
+
+lint: .venv/installed-dev  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+notebook: .venv/installed-dev  ## run the notebook and store its outputs in place
+	$(BIN)/python notebooks/execute.py
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+
+.venv/installed: pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable .
+	@touch $@
+
+.venv/installed-dev: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
