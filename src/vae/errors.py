@@ -12,6 +12,7 @@ line it is one line on stderr and exit status 2.
 """
 
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class VAEError(Exception):
@@ -42,11 +43,9 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Message for a name that does not exist, suggesting the nearest one that does.
 
     >>> unknown("data set", "mnits", ["mnist", "svhn"])
-    "unknown data set 'mnits'; did you mean 'mnist'? (known: mnist, svhn)"
+    "unknown data set 'mnits'; did you mean 'mnist'? Known: mnist, svhn"
     """
-    from difflib import get_close_matches
-
     names = sorted(known)
     near = get_close_matches(name, names, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ";"
-    return f"unknown {kind} {name!r}{hint} (known: {', '.join(names)})"
+    hint = f" did you mean {near[0]!r}?" if near else ""
+    return f"unknown {kind} {name!r};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"

@@ -1,0 +1,60 @@
+"""Variational autoencoders: networks × posterior × prior × likelihood × objective.
+
+Names are imported on first use, so that `import vae` and `vae --help` cost nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import data, errors, likelihoods, nets, objectives, posteriors, priors
+    from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
+    from .draw import Draw, Level
+    from .errors import VAEError
+    from .model import Composed, LatentVariableModel, one_hot
+    from .objectives import elbo
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CVAE",
+    "VAE",
+    "Composed",
+    "Draw",
+    "LatentVariableModel",
+    "Level",
+    "VAEError",
+    "data",
+    "elbo",
+    "errors",
+    "hello_vae",
+    "likelihoods",
+    "loss_function",
+    "nets",
+    "objectives",
+    "one_hot",
+    "posteriors",
+    "priors",
+    "reparametrize",
+]
+
+_MODULE_OF = {
+    "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
+    "draw": ("Draw", "Level"),
+    "errors": ("VAEError",),
+    "model": ("Composed", "LatentVariableModel", "one_hot"),
+    "objectives": ("elbo",),
+}
+_HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    if name in _HOME:
+        return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    if name in __all__:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

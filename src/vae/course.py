@@ -1,0 +1,159 @@
+"""The assignment: a fully connected VAE and a class-conditional VAE, in plain PyTorch.
+
+Readable in one sitting, and at the same time the shortest example of how to write a model: besides the `forward` of the
+lecture each class gives the three methods of `LatentVariableModel`, so that everything else in this package takes it.
+
+Not for: options. Any other combination of parts is a `Composed` model.
+"""
+
+from math import isqrt
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn.functional import binary_cross_entropy
+
+from .likelihoods import bernoulli
+from .model import LatentVariableModel
+from .nets import with_context
+
+
+def hello_vae() -> None:
+    """Say hello, to show that the import works."""
+    print("Hello from vae.py!")
+
+
+def reparametrize(mu: Tensor, logvar: Tensor) -> Tensor:
+    """Draw z ~ N(μ, σ²) as a differentiable function of μ and log σ²: z = μ + σ·ε with ε ~ N(0, I).
+
+    Arguments:
+        mu: Means, shape (N, Z).
+        logvar: Log-variances, shape (N, Z).
+
+    Returns:
+        Shape (N, Z).
+
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, section 2.4.
+    """
+    return mu + (0.5 * logvar).exp() * torch.randn_like(mu)
+
+
+def loss_function(x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tensor:
+    """Negative ELBO, averaged over the batch: binary cross-entropy summed over pixels, plus KL(q ‖ N(0, I)).
+
+    Arguments:
+        x_hat: Reconstructions, probabilities, shape (N, 1, H, W).
+        x: Images in [0, 1], same shape.
+        mu: Posterior means, shape (N, Z).
+        logvar: Posterior log-variances, shape (N, Z).
+
+    Returns:
+        Scalar, nats per image.
+
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, eq. 10 and appendix B.
+    """
+    reconstruction = binary_cross_entropy(x_hat, x, reduction="sum")
+    kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
+    return (reconstruction + kl) / len(x)
+
+
+class _Assignment(LatentVariableModel):
+    """What both models share: the layers, in the order in which the assignment creates them, and the distributions."""
+
+    value_range = (0.0, 1.0)
+
+    def __init__(self, input_size: int, latent_size: int, context_size: int) -> None:
+        super().__init__()
+        side = isqrt(input_size)
+        image_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
+        self.input_size, self.latent_size, self.hidden_dim = input_size, latent_size, 400
+        self.context_size, self.image_shape = context_size, image_shape
+        hidden = self.hidden_dim
+        self.encoder = nn.Sequential(
+            *([] if context_size else [nn.Flatten()]),
+            *(nn.Linear(input_size + context_size, hidden), nn.ReLU()),
+            *(nn.Linear(hidden, hidden), nn.ReLU()),
+            *(nn.Linear(hidden, hidden), nn.ReLU()),
+        )
+        self.mu_layer = nn.Linear(hidden, latent_size)
+        self.logvar_layer = nn.Linear(hidden, latent_size)
+        self.decoder = nn.Sequential(
+            *(nn.Linear(latent_size + context_size, hidden), nn.ReLU()),
+            *(nn.Linear(hidden, hidden), nn.ReLU()),
+            *(nn.Linear(hidden, hidden), nn.ReLU()),
+            *(nn.Linear(hidden, input_size), nn.Sigmoid()),
+            nn.Unflatten(1, image_shape),
+        )
+
+    def _encode(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
+        h = self.encoder(with_context(x.flatten(1), c))
+        return self.mu_layer(h), self.logvar_layer(h)
+
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """q(z | x, c) = N(μ, diag σ²), batch shape (B,)."""
+        mu, logvar = self._encode(x, c)
+        return Independent(Normal(mu, (0.5 * logvar).exp(), validate_args=False), 1)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        """p(z) = N(0, I), whatever the class."""
+        zeros = torch.zeros(self.latent_size, device=self.device, dtype=self.mu_layer.weight.dtype)
+        return Independent(Normal(zeros, torch.ones_like(zeros), validate_args=False), 1)
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """p(x | z, c), Bernoulli pixels, from the logits before the decoder's sigmoid."""
+        logits = self.decoder[:-2](with_context(z, c))
+        return bernoulli(logits.unflatten(-1, self.image_shape))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        # Some solutions wrap each head in a Sequential, which names its weights mu_layer.0.weight.
+        for head in ("mu_layer", "logvar_layer"):
+            for name in ("weight", "bias"):
+                wrapped = f"{prefix}{head}.0.{name}"
+                if wrapped in state_dict:
+                    state_dict[f"{prefix}{head}.{name}"] = state_dict.pop(wrapped)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+class VAE(_Assignment):
+    """The assignment's VAE: 784-400-400-400-15 and back.
+
+    Arguments:
+        input_size: Pixels in an image, H·W.
+        latent_size: Z.
+    """
+
+    def __init__(self, input_size: int, latent_size: int = 15) -> None:
+        super().__init__(input_size, latent_size, context_size=0)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct x, shape (N, 1, H, W), through one draw of z.
+
+        Returns:
+            x_hat, shape (N, 1, H, W); μ and log σ², shape (N, Z).
+        """
+        mu, logvar = self._encode(x, None)
+        return self.decoder(reparametrize(mu, logvar)), mu, logvar
+
+
+class CVAE(_Assignment):
+    """The assignment's class-conditional VAE: the one-hot class joins the image and the latents.
+
+    Arguments:
+        input_size: Pixels in an image, H·W.
+        num_classes: C.
+        latent_size: Z.
+    """
+
+    def __init__(self, input_size: int, num_classes: int = 10, latent_size: int = 15) -> None:
+        super().__init__(input_size, latent_size, context_size=num_classes)
+        self.num_classes = num_classes
+
+    def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reconstruct x, shape (N, 1, H, W), given one-hot classes c, shape (N, C), of any numeric type.
+
+        Returns:
+            x_hat, shape (N, 1, H, W); μ and log σ², shape (N, Z).
+        """
+        mu, logvar = self._encode(x, c)
+        return self.decoder(with_context(reparametrize(mu, logvar), c)), mu, logvar

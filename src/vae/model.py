@@ -1,0 +1,212 @@
+"""Models: three methods that return distributions, and what follows from them.
+
+Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a loss (`objectives`).
+"""
+
+import math
+from abc import ABC, abstractmethod
+from typing import NoReturn
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from .draw import Draw, Level
+from .errors import DataError
+from .rng import seeded
+
+Context = Tensor | int | None
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """One-hot rows, float32, shape (*labels.shape, num_classes), for integer labels."""
+    return nn.functional.one_hot(labels.long(), num_classes).float()
+
+
+class LatentVariableModel(nn.Module, ABC):
+    """A model p(x | z, c) p(z | c) with a posterior q(z | x, c).
+
+    A subclass gives the three methods `posterior`, `prior` and `likelihood` and, where they differ from the defaults,
+    the attributes below. Everything else follows, here and in the trainer, the evaluator and the pictures.
+
+    Attributes:
+        latent_size: Z, the width of z.
+        context_size: C, the width of c; 0 for an unconditional model.
+        image_shape: Event shape of x, or None where any will do.
+        value_range: Least and greatest value of x, or None where any will do.
+    """
+
+    latent_size: int
+    context_size: int = 0
+    image_shape: tuple[int, ...] | None = None
+    value_range: tuple[float, float] | None = None
+
+    @abstractmethod
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """q(z | x, c) for x of shape (B, *image) and c of shape (B, C): batch shape (B,), event shape (Z,)."""
+
+    @abstractmethod
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        """p(z | c): event shape (Z,), batch shape () or (B,)."""
+
+    @abstractmethod
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """p(x | z, c) for z of shape (..., B, Z): batch shape (..., B), event shape of x."""
+
+    def draw(self, x: Tensor, k: int = 1, c: Context = None) -> Draw:
+        """Draw k latents for each row of x, with every density that an objective needs.
+
+        Arguments:
+            x: Data, shape (B, *image).
+            k: Importance samples for each row.
+            c: Context, shape (B, C), or classes, shape (B,).
+        """
+        c = self.context(c, len(x))
+        q, p = self.posterior(x, c), self.prior(c)
+        z = q.rsample(torch.Size((k,)))
+        return Draw(x, (Level(z, q, p),), self.likelihood(z, c))
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, c: Context = None) -> Tensor:
+        """Mean of q(z | x, c), shape (B, Z)."""
+        return self.posterior(self.checked(x), self.context(c, len(x))).mean
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, c: Context = None) -> Tensor:
+        """Mean of p(x | z, c), shape (B, *image), for z of shape (B, Z)."""
+        if z.ndim != 2 or z.shape[1] != self.latent_size:
+            raise DataError(f"latents must have shape (N, {self.latent_size}), got {tuple(z.shape)}")
+        return self.likelihood(z.to(self.device), self.context(c, len(z))).mean
+
+    @torch.no_grad()
+    def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:
+        """Mean of p(x | z, c) at the posterior mean of z, shape (B, *image)."""
+        return self.decode(self.encode(x, c), c)
+
+    @torch.no_grad()
+    def sample(
+        self, n: int, c: Context = None, *, generator: torch.Generator | None = None, noise: bool = False
+    ) -> Tensor:
+        """Draw z from the prior and return the mean of p(x | z, c), shape (n, *image).
+
+        Arguments:
+            n: How many.
+            c: Context, shape (n, C); classes, shape (n,); or one class for all.
+            generator: Source of randomness; torch's global one by default.
+            noise: Sample x too, instead of the mean.
+        """
+        if n < 1:
+            raise DataError(f"the number of samples must be at least 1, got {n}")
+        c = self.context(c, n)
+        with seeded(generator):
+            prior = self.prior(c)
+            z = prior.sample(torch.Size((n,))) if not prior.batch_shape else prior.sample()
+            x = self.likelihood(z, c)
+            return x.sample() if noise else x.mean
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, c: Context = None, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
+        """Importance-weighted estimate of log p(x | c) from k samples, a lower bound in expectation.
+
+        Returns:
+            Shape (B,), nats.
+
+        Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
+        """
+        with seeded(generator):
+            log_w = self.draw(self.checked(x), k, c).log_w
+        return log_w.logsumexp(0) - math.log(k)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        return next(self.parameters()).device
+
+    def context(self, c: Context, n: int) -> Tensor | None:
+        """The context of n rows as floats, shape (n, C), from one-hot rows, classes, or one class for all.
+
+        Raises:
+            DataError: the model is conditional and c is missing, or the other way round, or c does not fit.
+        """
+        size = self.context_size
+        if c is None:
+            if size:
+                raise DataError(f"this model is conditional on {size} classes; pass a class, 0 to {size - 1}, as c")
+            return None
+        if not size:
+            raise DataError("this model is unconditional; leave the class out")
+        c = torch.as_tensor(c, device=self.device)
+        if c.ndim == 0:
+            c = c.expand(n)
+        if c.ndim == 1 and not c.is_floating_point():
+            if c.numel() and not 0 <= int(c.min()) <= int(c.max()) < size:
+                raise DataError(f"classes go from 0 to {size - 1}, got {int(c.min())} to {int(c.max())}")
+            c = one_hot(c, size)
+        if c.shape != (n, size):
+            raise DataError(f"the context must have shape ({n}, {size}), got {tuple(c.shape)}")
+        return c.to(next(self.parameters()).dtype)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """X on the model's device, after a look at its shape and range.
+
+        Raises:
+            DataError: x has the wrong shape or values outside `value_range`.
+        """
+        if self.image_shape is not None and tuple(x.shape[1:]) != self.image_shape:
+            shape = ", ".join(map(str, self.image_shape))
+            raise DataError(f"images must have shape (N, {shape}), got {tuple(x.shape)}")
+        if self.value_range is not None and x.numel():
+            low, high = x.min().item(), x.max().item()
+            if not (self.value_range[0] <= low and high <= self.value_range[1]):
+                _refuse_range(low, high, self.value_range)
+        return x.to(self.device, next(self.parameters()).dtype)
+
+
+def _refuse_range(low: float, high: float, allowed: tuple[float, float]) -> NoReturn:
+    hint = "; divide 8-bit images by 255" if high > 1 and high <= 255 and low >= 0 else ""
+    raise DataError(f"pixel values must lie in [{allowed[0]:g}, {allowed[1]:g}], got [{low:g}, {high:g}]{hint}")
+
+
+class Composed(LatentVariableModel):
+    """Any combination of a posterior, a prior and a likelihood.
+
+    Arguments:
+        posterior: Module (x, c) → q(z | x, c).
+        prior: Module c → p(z | c).
+        likelihood: Module (z, c) → p(x | z, c).
+        latent_size: Z.
+        context_size: C; 0 for an unconditional model.
+        image_shape: Event shape of x.
+    """
+
+    def __init__(
+        self,
+        posterior: nn.Module,
+        prior: nn.Module,
+        likelihood: nn.Module,
+        *,
+        latent_size: int,
+        context_size: int = 0,
+        image_shape: tuple[int, ...] | None = None,
+    ) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
+        self.latent_size = latent_size
+        self.context_size = context_size
+        self.image_shape = image_shape
+        self.value_range = getattr(likelihood, "value_range", None)
+
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """q(z | x, c)."""
+        q: Distribution = self.parts["posterior"](x, c)
+        return q
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        """p(z | c)."""
+        p: Distribution = self.parts["prior"](c)
+        return p
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """p(x | z, c)."""
+        p: Distribution = self.parts["likelihood"](z, c)
+        return p
