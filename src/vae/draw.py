@@ -3,9 +3,10 @@
 Not for: computing a bound (`objectives`) or running a model (`model`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 from typing import Literal
 
 from torch import Tensor
@@ -34,6 +35,15 @@ class Level:
     def log_q(self) -> Tensor:
         """Log q(z), shape (K, B), nats."""
         return self.q.log_prob(self.z)
+
+    @cached_property
+    def log_q_path(self) -> Tensor:
+        """log q(z) without its score: the gradient reaches parameters only through z. Shape (K, B), nats.
+
+        Reference: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194, eq. 8.
+        """
+        score = self.q.log_prob(self.z.detach())
+        return self.log_q - (score - score.detach())
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -69,12 +79,14 @@ class Draw:
 
     Arguments:
         x: Data, shape (B, *event).
+        z: All latents, shape (K, B, Z), as the likelihood got them.
         levels: Latent levels, at least one.
         likelihood: p(x | z), batch shape (K, B).
         penalties: Named terms, each (B,), that an objective may subtract and that have no density.
     """
 
     x: Tensor
+    z: Tensor
     levels: tuple[Level, ...]
     likelihood: Distribution
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
@@ -91,12 +103,20 @@ class Draw:
         Raises:
             ConfigError: the draw carries a penalty, that is a latent without a density.
         """
+        return self._log_joint() - _sum(level.log_q for level in self.levels)
+
+    @cached_property
+    def log_w_path(self) -> Tensor:
+        """The same value, without the score of q in its gradient (`Level.log_q_path`)."""
+        return self._log_joint() - _sum(level.log_q_path for level in self.levels)
+
+    def _log_joint(self) -> Tensor:
         if self.penalties:
             raise ConfigError(
                 f"this model has no density q (it carries the penalty {next(iter(self.penalties))!r}), so no bound on "
                 "log p(x) exists; choose an objective that is not a bound"
             )
-        return self.log_likelihood + sum((level.log_p - level.log_q for level in self.levels), start=0.0)
+        return self.log_likelihood + _sum(level.log_p for level in self.levels)
 
     @property
     def distortion(self) -> Tensor:
@@ -105,10 +125,11 @@ class Draw:
 
     def rate(self, kl: KL = "auto") -> Tensor:
         """KL(q ‖ p) summed over the levels, shape (B,), nats."""
-        total = self.levels[0].kl(kl)
-        for level in self.levels[1:]:
-            total = total + level.kl(kl)
-        return total
+        return _sum(level.kl(kl) for level in self.levels)
+
+
+def _sum(terms: Iterable[Tensor]) -> Tensor:
+    return reduce(add, terms)
 
 
 def _name(distribution: Distribution) -> str:

@@ -64,7 +64,7 @@ class LatentVariableModel(nn.Module, ABC):
         c = self.context(c, len(x))
         q, p = self.posterior(x, c), self.prior(c)
         z = q.rsample(torch.Size((k,)))
-        return Draw(x, (Level(z, q, p),), self.likelihood(z, c))
+        return Draw(x, z, (Level(z, q, p),), self.likelihood(z, c))
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:

@@ -1,0 +1,5 @@
+"""`python -m vae` is the command `vae`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,112 @@
+"""Distributions of latents that know how they were drawn: blocks drawn one given another.
+
+Not for: networks and parameters (`posteriors`, `priors`, `hierarchy`) or flows (`flows`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from operator import add
+from typing import Any, ClassVar, TypeVar
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution
+
+
+T = TypeVar("T")
+
+
+class Recalling(Distribution):
+    """A distribution that remembers what it found out while it drew its last sample, such as the sample's density.
+
+    What it remembers holds for that very tensor, not for an equal one or its `detach()`, and only if the gradient that
+    is asked for existed when the sample was drawn.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    _last: tuple[Tensor, bool, Any] | None = None
+
+    def _remember(self, z: Tensor, fact: Any) -> Tensor:
+        self._last = z, torch.is_grad_enabled(), fact
+        return z
+
+    def _recall(self, z: Tensor) -> Any:
+        if self._last is None or z is not self._last[0] or torch.is_grad_enabled() > self._last[1]:
+            return None
+        return self._last[2]
+
+
+Step = Callable[[Sequence[Tensor]], Distribution]
+
+
+class Chain(Recalling):
+    """Latents in blocks z = (z_1 ‖ … ‖ z_L), each drawn given those drawn before it.
+
+    log p(z) = Σ_l log p(z_l | blocks drawn before z_l)
+
+    Arguments:
+        first: Distribution of the block that is drawn first, event shape (its size,).
+        steps: For each block after that, in the order of drawing: a function from the blocks drawn so far, the last one
+            at the end, to the distribution of the next.
+        sizes: Widths of the blocks in the order in which they stand in z, the one nearest to the data first.
+        downward: Draw the last block of z first and the first one last, as a prior does, instead of first to last.
+
+    >>> from torch.distributions import Independent, Normal
+    >>> top = Independent(Normal(torch.zeros(1), 1.0), 1)
+    >>> step = lambda drawn: Independent(Normal(drawn[-1].expand(*drawn[-1].shape[:-1], 2), 0.1), 1)
+    >>> p = Chain(top, [step], sizes=(2, 1), downward=True)
+    >>> p.event_shape, p.sample((5,)).shape
+    (torch.Size([3]), torch.Size([5, 3]))
+    """
+
+    has_rsample = True
+
+    def __init__(
+        self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], *, downward: bool = False
+    ) -> None:
+        self.first, self.steps, self.sizes, self.downward = first, tuple(steps), tuple(sizes), downward
+        super().__init__(first.batch_shape, Size((sum(sizes),)), validate_args=False)
+
+    def before(self, block: int) -> set[int]:
+        """Indices of the blocks drawn before this one, on which its distribution may depend."""
+        return set(range(block + 1, len(self.sizes)) if self.downward else range(block))
+
+    def factors(self, z: Tensor) -> tuple[Distribution, ...]:
+        """Distribution of each block given those drawn before it in z, shape (..., Z), in the order of the blocks."""
+        known: tuple[Distribution, ...] | None = self._recall(z)
+        if known is not None:
+            return known
+        blocks = self._turn(z.split(self.sizes, -1))
+        later = (step(blocks[:i]) for i, step in enumerate(self.steps, 1))
+        return self._turn((self.first, *later))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of z, shape (..., Z)."""
+        blocks = value.split(self.sizes, -1)
+        return reduce(add, [p.log_prob(block) for p, block in zip(self.factors(value), blocks, strict=True)])
+
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Draw every block in turn, with the gradient of each step."""
+        return self._draw(lambda p, shape: p.rsample(shape), Size(sample_shape) + self.batch_shape)
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Draw every block in turn, without gradients."""
+        with torch.no_grad():
+            return self._draw(lambda p, shape: p.sample(shape), Size(sample_shape) + self.batch_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """Each block's mean given the means before it: not the mean of z, but a deterministic stand-in for it."""
+        return self._draw(lambda p, shape: p.mean.expand(*shape, *p.mean.shape), self.batch_shape)
+
+    def _draw(self, how: Callable[[Distribution, Size], Tensor], shape: Size) -> Tensor:
+        factors, blocks = [self.first], [how(self.first, shape[: len(shape) - len(self.batch_shape)])]
+        for step in self.steps:
+            factors.append(step(blocks))
+            # A step that ignores what was drawn has fewer batch dimensions and is drawn as often as is missing.
+            blocks.append(how(factors[-1], shape[: len(shape) - len(factors[-1].batch_shape)]))
+        z = torch.cat(self._turn(blocks), -1)
+        return self._remember(z, self._turn(factors))
+
+    def _turn(self, items: Sequence[T]) -> tuple[T, ...]:
+        return tuple(reversed(items)) if self.downward else tuple(items)

@@ -1,0 +1,66 @@
+"""How a training looks in a terminal: a live bar, or one plain line an epoch where there is no terminal."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from .train import Listener, Record
+from .train import Progress as Reached
+
+
+@contextmanager
+def shown(epochs: int) -> Iterator[Listener]:
+    """A listener that shows the progress on stderr for the length of a block."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield _Lines(console, epochs)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[means]}"), TimeRemainingColumn())
+    with Progress(*columns, console=console) as bar:
+        yield _Bar(console, epochs, bar)
+
+
+class _Lines:
+    """One line an epoch."""
+
+    def __init__(self, console: Console, epochs: int) -> None:
+        self.console, self.epochs = console, epochs
+
+    def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
+        """Nothing: only whole epochs are told."""
+
+    def epoch(self, record: Record) -> None:
+        width = len(str(self.epochs))
+        line = f"epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
+        if "validation_neg_elbo" in record:
+            line += f"  validation −ELBO {record['validation_neg_elbo']:.2f}"
+        self.console.print(f"{line}  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s")
+
+
+class _Bar(_Lines):
+    """The same lines above a live bar."""
+
+    def __init__(self, console: Console, epochs: int, bar: Progress) -> None:
+        super().__init__(console, epochs)
+        self.bar = bar
+        self.task = bar.add_task(f"epoch 1/{epochs}", total=epochs, means="")
+
+    def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
+        part = reached.batch / batches if batches else 0.0
+        speed = means["images"] / reached.seconds if reached.seconds else 0.0
+        self.bar.update(
+            self.task,
+            completed=reached.epoch + part,
+            description=f"epoch {reached.epoch + 1}/{self.epochs}",
+            means=f"{_means(means)}  {speed:,.0f} images/s",
+        )
+
+    def epoch(self, record: Record) -> None:
+        super().epoch(record)
+        self.bar.update(self.task, completed=record["epoch"])
+
+
+def _means(means: Mapping[str, float]) -> str:
+    return f"−ELBO {means['neg_elbo']:.2f} (rate {means['rate']:.2f}, distortion {means['distortion']:.2f})"

@@ -1,0 +1,146 @@
+"""Values that change while a model trains, as functions of the epoch, a float that counts from 0.
+
+Two kinds: an objective's option follows a *value schedule*, `epoch → value`; the learning rate follows a *rate
+schedule*, `(epoch, epochs) → factor`, which is multiplied with the base rate. Both are pure functions, so that a resumed
+run needs nothing but the epoch.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+from .errors import ConfigError
+
+
+class RateSchedule(Protocol):
+    """A factor on the learning rate."""
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """The factor at `epoch` of a training of `epochs`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """From `start` to `end` over the first `epochs`, constant afterwards: the KL warm-up.
+
+    Reference: Sønderby et al. 2016, arXiv:1602.02282, section 2.3.
+
+    >>> warm_up = Linear(epochs=10)
+    >>> warm_up(0), warm_up(5), warm_up(20)
+    (0.0, 0.5, 1.0)
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    epochs: float = 10.0
+
+    def __post_init__(self) -> None:
+        _positive("epochs", self.epochs)
+
+    def __call__(self, epoch: float) -> float:
+        """The value at `epoch`."""
+        return self.start + (self.end - self.start) * min(epoch / self.epochs, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cyclical:
+    """From `start` to `end` over the first part `ramp` of each `period`, then `end` until the period is over.
+
+    Reference: Fu et al. 2019, arXiv:1903.10145, eq. 6.
+    """
+
+    start: float = 0.0
+    end: float = 1.0
+    period: float = 10.0
+    ramp: float = 0.5
+
+    def __post_init__(self) -> None:
+        _positive("period", self.period)
+        if not 0 < self.ramp <= 1:
+            raise ConfigError(f"ramp must lie in (0, 1], got {self.ramp}")
+
+    def __call__(self, epoch: float) -> float:
+        """The value at `epoch`; `end` for an infinite one."""
+        if math.isinf(epoch):
+            return self.end
+        part = (epoch % self.period) / self.period
+        return self.start + (self.end - self.start) * min(part / self.ramp, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """The same rate throughout."""
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """Always 1."""
+        return 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """A cosine up to the full rate over the first part `warm_up` of the training, and a cosine down to `end`.
+
+    Reference: Smith and Topin 2017, arXiv:1708.07120; the cosine form is PyTorch's.
+    """
+
+    warm_up: float = 0.3
+    start: float = 0.04
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warm_up < 1:
+            raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """The factor at `epoch`."""
+        part = min(epoch / epochs, 1.0)
+        if part < self.warm_up:
+            return _cosine(self.start, 1.0, part / self.warm_up)
+        return _cosine(1.0, self.end, (part - self.warm_up) / (1 - self.warm_up))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decay:
+    """A straight line up from 0 over the first part `warm_up` of the training, and a straight line down to `end`."""
+
+    warm_up: float = 0.0
+    end: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warm_up < 1:
+            raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """The factor at `epoch`."""
+        part = min(epoch / epochs, 1.0)
+        if part < self.warm_up:
+            return part / self.warm_up
+        return 1.0 + (self.end - 1.0) * (part - self.warm_up) / (1 - self.warm_up)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stages:
+    """The factor 10^(−i/7) for 3^i epochs, i = 0 … 7: 3,280 epochs in all.
+
+    With another number of epochs the stages are stretched to fit.
+
+    Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.
+    """
+
+    def __call__(self, epoch: float, epochs: int) -> float:
+        """The factor at `epoch`."""
+        reached = min(epoch / epochs, 1.0) * _STAGED_EPOCHS
+        stage = int(math.log(2 * reached + 1, 3) + 1e-9)
+        return math.pow(10.0, -min(stage, 7) / 7)
+
+
+_STAGED_EPOCHS = sum(3**i for i in range(8))
+
+
+def _cosine(start: float, end: float, part: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ConfigError(f"{name} of a schedule must be > 0, got {value}")
