@@ -1,0 +1,31 @@
+"""Likelihoods p(x | z, c): modules that return a distribution over x with batch shape (K, B).
+
+| values of x | likelihoods | x |
+|---|---|---|
+| pixels in [0, 1] | `Bernoulli`, `ContinuousBernoulli` | as it is |
+| any real numbers | `Normal`, `Laplace` | as it is |
+| 256 grey levels | `DiscretizedLogistic`, `DiscretizedLogisticMixture`, `BetaBinomial`, `Categorical` | k/255 |
+| counts | `Poisson`, `NegativeBinomial` | whole numbers |
+"""
+
+from .base import Likelihood
+from .counts import NegativeBinomial, Poisson
+from .levels import BetaBinomial, Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
+from .location_scale import Laplace, LocationScale, Normal
+from .unit import Bernoulli, ContinuousBernoulli, bernoulli
+
+__all__ = [
+    "Bernoulli",
+    "BetaBinomial",
+    "Categorical",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "DiscretizedLogisticMixture",
+    "Laplace",
+    "Likelihood",
+    "LocationScale",
+    "NegativeBinomial",
+    "Normal",
+    "Poisson",
+    "bernoulli",
+]

@@ -1,0 +1,108 @@
+"""What likelihoods share: from the network's output to independent values, bounds on it, and its bias.
+
+Not for: a density itself (`vae.distributions` and torch).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent
+
+from ..errors import DataError
+
+
+class Likelihood(nn.Module, ABC):
+    """p(x | z, c), independent over the values of x, each of which takes P outputs of net(z, c).
+
+    The outputs are P groups of channels. A subclass gives `distribution`, `parameters_at` and, unless P is 1,
+    `per_value`.
+
+    Arguments:
+        net: Network (..., B, Z), (B, C) → (..., B, *out_shape(image_shape)).
+
+    Attributes:
+        value_range: Least and greatest value of x that is accepted, or None where any real number is.
+        discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
+            holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
+    """
+
+    value_range: ClassVar[tuple[float, float] | None]
+    discrete: ClassVar[bool]
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.groups = self.per_value()
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape of x."""
+        values = self.distribution(self.output(z, c))
+        return Independent(values, len(values.batch_shape) - z.ndim + 1, validate_args=False)
+
+    def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """The network's output, its P groups of channels first: shape (P, ..., B, *image)."""
+        channels = z.ndim - 1
+        grouped: Tensor = self.net(z, c).unflatten(channels, (self.groups, -1))
+        return grouped.movedim(channels, 0)
+
+    @abstractmethod
+    def distribution(self, output: Tensor) -> Distribution:
+        """Independent values, batch shape (..., B, *image), from the network's output, shape (P, ..., B, *image)."""
+
+    @abstractmethod
+    def parameters_at(self, mean: Tensor) -> Tensor:
+        """The network's output, shape `out_shape(image_shape)`, at which the mean of x is `mean`, shape (*image).
+
+        For the output bias of a decoder. A mean that only infinite parameters reach is clipped.
+        """
+
+    @staticmethod
+    def per_value(**options: Any) -> int:
+        """P, how many outputs of the network each value of x takes, given the constructor's options."""
+        return 1
+
+    @classmethod
+    def out_shape(cls, image_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
+        """Shape that the network has to produce: P·C channels for an image (C, H, W), P·D values for a row (D,)."""
+        return (cls.per_value(**options) * image_shape[0], *image_shape[1:])
+
+    @classmethod
+    def check(cls, x: Tensor) -> None:
+        """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
+
+        Raises:
+            DataError: a value is outside `value_range`.
+        """
+        if cls.value_range is None:
+            return
+        low, high = cls.value_range
+        least, greatest = x.min().item(), x.max().item()
+        if not (low <= least and greatest <= high):
+            raise DataError(
+                f"{cls.__name__} takes values in [{low:g}, {high:g}], got [{least:g}, {greatest:g}]; "
+                "scale the data or choose the likelihood 'normal'"
+            )
+
+
+def soft_bound(x: Tensor, limit: float) -> Tensor:
+    """limit·tanh(x/limit): near x in the middle and never beyond ±limit, so that its exponential cannot overflow."""
+    return limit * torch.tanh(x / limit)
+
+
+def soft_bound_inverse(y: Tensor, limit: float) -> Tensor:
+    """The x at which `soft_bound` is y, for |y| < limit."""
+    return limit * torch.atanh(y / limit)
+
+
+def solve(mean_at: Callable[[Tensor], Tensor], mean: Tensor, reach: float | Tensor) -> Tensor:
+    """The η in ±reach with mean_at(η) = mean, elementwise, by bisection; mean_at increases."""
+    low = torch.zeros_like(mean) - reach
+    high = torch.zeros_like(mean) + reach
+    for _ in range(50):
+        middle = (low + high) / 2
+        below = mean_at(middle) < mean
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2

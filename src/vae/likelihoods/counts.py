@@ -1,0 +1,106 @@
+"""Likelihoods of counts: x = 0, 1, 2 …, as they are."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions import Poisson as PoissonDistribution
+
+from .. import distributions
+from ..errors import ConfigError, DataError
+from .base import Likelihood, soft_bound, soft_bound_inverse
+
+
+class Counts(Likelihood):
+    """p(x | z, c) = Π family(x; μ), log μ = net(z, c) + log s, with s = 1 or a size factor.
+
+    A size factor tells how deeply a row was sampled, as the total count of a cell does, and is known beforehand: it is
+    a covariate and not part of x. With `size_factor` the last column of the context c is log s, best centred to mean 0;
+    the model is conditional on it as on any other column, and one chooses it to sample.
+
+    Arguments:
+        net: Network (..., Z), (B, C) → log μ before s (..., *image), bounded softly by ±16.
+        context_size: C.
+        size_factor: Whether the last column of c is log s.
+
+    Raises:
+        ConfigError: a size factor is asked for and there is no context.
+    """
+
+    value_range = (0.0, float("inf"))
+    discrete = True
+    limit = 16.0  # μ ≤ 8.9e6
+
+    def __init__(self, net: nn.Module, context_size: int = 0, *, size_factor: bool = False) -> None:
+        super().__init__(net)
+        if size_factor and not context_size:
+            raise ConfigError(
+                "likelihood.size_factor is true, but the model has no context whose last column could be log s; "
+                "give it one or set it to false"
+            )
+        self.size_factor = size_factor
+
+    def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Log μ, shape (1, ..., B, *image)."""
+        log_mu = soft_bound(super().output(z, c), self.limit)
+        if c is None or not self.size_factor:
+            return log_mu
+        return log_mu + c[:, -1].reshape(-1, *[1] * (log_mu.ndim - z.ndim))
+
+    def distribution(self, output: Tensor) -> Distribution:
+        """Counts."""
+        return self.family(output[0].exp())
+
+    @abstractmethod
+    def family(self, rate: Tensor) -> Distribution:
+        """Independent counts of mean μ."""
+
+    def parameters_at(self, mean: Tensor) -> Tensor:
+        """The network's output at which the mean, where s = 1, is `mean`, at least 0.001."""
+        return soft_bound_inverse(mean.clamp(min=1e-3).log(), self.limit)
+
+    @classmethod
+    def check(cls, x: Tensor) -> None:
+        """Refuse data that are not counts.
+
+        Raises:
+            DataError: a value is negative, not finite or not a whole number.
+        """
+        wrong = x[~((x >= 0) & (x == x.round()) & x.isfinite())]
+        if len(wrong):
+            raise DataError(
+                f"{cls.__name__} takes counts, whole numbers ≥ 0, got {wrong[0].item():g}; "
+                "pass raw counts, or choose 'normal' or, for 8-bit images, 'discretized-logistic'"
+            )
+
+
+class Poisson(Counts):
+    """p(x | z, c) = Π Poisson(x; μ), log μ = net(z, c)."""
+
+    def family(self, rate: Tensor) -> Distribution:
+        """Poisson counts."""
+        return PoissonDistribution(rate, validate_args=False)
+
+
+class NegativeBinomial(Counts):
+    """p(x | z, c) = Π NB(x; μ, θ), of variance μ + μ²/θ, log μ = net(z, c), one learned θ for each feature of x.
+
+    Arguments:
+        net: Network (..., Z), (B, C) → log μ (..., *image).
+        image_shape: Event shape of x.
+        context_size: C.
+        size_factor: Whether the last column of c is the log of a size factor of μ.
+
+    Reference: Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (scVI). Their s is inferred, or the total.
+    """
+
+    def __init__(
+        self, net: nn.Module, image_shape: tuple[int, ...], context_size: int = 0, *, size_factor: bool = False
+    ) -> None:
+        super().__init__(net, context_size, size_factor=size_factor)
+        self.log_theta = nn.Parameter(torch.zeros(image_shape))
+
+    def family(self, rate: Tensor) -> Distribution:
+        """Negative binomial counts."""
+        return distributions.NegativeBinomial(rate, soft_bound(self.log_theta, 10.0).exp())

@@ -1,0 +1,141 @@
+"""Likelihoods with a location, from the network, and a scale that is fixed, learned or from the network too."""
+
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.distributions import Laplace as LaplaceDistribution
+from torch.distributions import Normal as NormalDistribution
+
+from ..errors import ConfigError
+from .base import Likelihood, soft_bound
+
+Scale = float | Literal["shared", "per-pixel"]
+
+
+class LocationScale(Likelihood):
+    """p(x | z, c) = Π family(x; loc, scale), the location from the network.
+
+    Arguments:
+        net: Network (..., Z), (B, C) → (..., *out_shape).
+        scale: A number, fixed; "shared", one learned for all values; or "per-pixel", from the network, whose second
+            group of channels is its logarithm.
+
+    Attributes:
+        limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
+        start: What it is before that bound, at the start of training.
+
+    Raises:
+        ConfigError: the scale is a number that is not positive.
+    """
+
+    limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
+    start: ClassVar[float] = 0.0
+
+    def __init__(self, net: nn.Module, *, scale: float | str) -> None:
+        super().__init__(net)
+        self.groups = self.per_value(scale=scale)
+        if not isinstance(scale, str) and not 0 < scale < math.inf:
+            raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
+        self.scale = scale
+        if scale == "shared":
+            self.log_scale = nn.Parameter(torch.tensor(self.start))
+
+    @staticmethod
+    def per_value(*, scale: float | str = "shared", **options: Any) -> int:
+        """2 where the scale comes from the network, otherwise 1."""
+        return 2 if scale == "per-pixel" else 1
+
+    @abstractmethod
+    def family(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """Independent values with these parameters, which broadcast."""
+
+    def distribution(self, output: Tensor) -> Distribution:
+        """Independent values whose location is the first group of the output."""
+        return self.family(output[0], self.scale_of(output))
+
+    def scale_of(self, output: Tensor) -> Tensor:
+        """The scale, shape () or that of one group of the network's output."""
+        if isinstance(self.scale, str):
+            return soft_bound(output[1] if self.groups == 2 else self.log_scale, self.limit).exp()
+        return output.new_full((), self.scale)
+
+    def location_at(self, mean: Tensor, scale: Tensor) -> Tensor:
+        """The location at which the mean is `mean`."""
+        return mean
+
+    def parameters_at(self, mean: Tensor) -> Tensor:
+        """The location at which the mean is `mean` and, per pixel, the log-scale at the start."""
+        output = torch.stack([mean] + [torch.full_like(mean, self.start)] * (self.groups - 1))
+        return torch.cat([self.location_at(mean, self.scale_of(output)), *output[1:]])
+
+
+class Normal(LocationScale):
+    """p(x | z, c) = Π N(x; μ, σ²), μ = net(z, c).
+
+    Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
+    the value at which the batch is most likely. In training mode each `log_prob` sets it so, without a gradient (the
+    bound is stationary in it), and remembers it as a running mean, as batch norm does. Samples and evaluation mode use
+    the remembered one, so that what is evaluated is the likelihood of one fixed model.
+
+    Arguments:
+        net: Network (..., Z), (B, C) → (..., *out_shape).
+        scale: σ.
+
+    Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
+    """
+
+    value_range = None
+    discrete = False
+    mean_square: Tensor
+
+    def __init__(self, net: nn.Module, *, scale: float | Literal["shared", "optimal", "per-pixel"] = "shared") -> None:
+        super().__init__(net, scale=scale)
+        if scale == "optimal":
+            self.register_buffer("mean_square", torch.ones(()))
+
+    def family(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """Normal values."""
+        if self.scale == "optimal" and self.training:
+            return _FittedNormal(loc, self.mean_square, math.exp(-2 * self.limit))
+        return NormalDistribution(loc, scale, validate_args=False)
+
+    def scale_of(self, output: Tensor) -> Tensor:
+        """σ, shape () or that of μ."""
+        return self.mean_square.sqrt() if self.scale == "optimal" else super().scale_of(output)
+
+
+class _FittedNormal(NormalDistribution):
+    """N(μ, σ²) whose `log_prob` takes the mean of (x − μ)² for σ² and moves the running mean a tenth towards it."""
+
+    def __init__(self, loc: Tensor, mean_square: Tensor, least: float) -> None:
+        super().__init__(loc, mean_square.sqrt(), validate_args=False)
+        self.mean_square, self.least = mean_square, least
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        variance = (value - self.loc).detach().square().mean().clamp(min=self.least)
+        self.mean_square.lerp_(variance, 0.1)
+        log_prob: Tensor = NormalDistribution(self.loc, variance.sqrt(), validate_args=False).log_prob(value)
+        return log_prob
+
+
+class Laplace(LocationScale):
+    """p(x | z, c) = Π exp(−|x − μ|/b)/(2b), μ = net(z, c): absolute instead of squared errors.
+
+    Arguments:
+        net: Network (..., Z), (B, C) → (..., *out_shape).
+        scale: b.
+    """
+
+    value_range = None
+    discrete = False
+
+    def __init__(self, net: nn.Module, *, scale: Scale = "shared") -> None:
+        super().__init__(net, scale=scale)
+
+    def family(self, loc: Tensor, scale: Tensor) -> Distribution:
+        """Laplace values."""
+        return LaplaceDistribution(loc, scale, validate_args=False)

@@ -1,0 +1,418 @@
+"""Every likelihood, in every form, as a part: shapes, densities, samplers, gradients, bias, refusals."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from vae import likelihoods
+from vae.distributions import nearest_level
+from vae.errors import ConfigError, DataError
+from vae.likelihoods import (
+    Bernoulli,
+    BetaBinomial,
+    Categorical,
+    ContinuousBernoulli,
+    DiscretizedLogistic,
+    DiscretizedLogisticMixture,
+    Laplace,
+    Likelihood,
+    LocationScale,
+    NegativeBinomial,
+    Normal,
+    Poisson,
+)
+from vae.likelihoods.base import soft_bound, soft_bound_inverse
+
+CASES: list[tuple[type[Likelihood], dict[str, Any]]] = [
+    (Bernoulli, {}),
+    (ContinuousBernoulli, {}),
+    (Normal, {"scale": 0.3}),
+    (Normal, {"scale": "shared"}),
+    (Normal, {"scale": "per-pixel"}),
+    (Normal, {"scale": "optimal"}),
+    (Laplace, {"scale": 0.3}),
+    (Laplace, {"scale": "shared"}),
+    (Laplace, {"scale": "per-pixel"}),
+    (DiscretizedLogistic, {"scale": 0.05}),
+    (DiscretizedLogistic, {"scale": "shared"}),
+    (DiscretizedLogistic, {"scale": "per-pixel"}),
+    (DiscretizedLogisticMixture, {"components": 1}),
+    (DiscretizedLogisticMixture, {"components": 3}),
+    (BetaBinomial, {}),
+    (Categorical, {}),
+    (Poisson, {}),
+    (NegativeBinomial, {}),
+]
+IDS = [f"{part.__name__}-{next(iter(options.values()), '')}" for part, options in CASES]
+every = pytest.mark.parametrize(("part", "options"), CASES, ids=IDS)
+COUNTS = (Poisson, NegativeBinomial)
+
+
+class Linear(nn.Module):
+    """A network of one layer, whose context joins its input."""
+
+    def __init__(self, latent_size: int, out_shape: tuple[int, ...], context_size: int = 0) -> None:
+        super().__init__()
+        self.layer = nn.Linear(latent_size + context_size, math.prod(out_shape))
+        self.out_shape = out_shape
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        if c is not None:
+            z = torch.cat([z, c.expand(*z.shape[:-1], -1)], -1)
+        h: Tensor = self.layer(z)
+        return h.unflatten(-1, self.out_shape)
+
+
+def make(
+    part: type[Likelihood], options: dict[str, Any], image_shape: tuple[int, ...] = (2, 3, 2), context_size: int = 0
+) -> Likelihood:
+    """A part wired as the builder does it, reproducibly."""
+    torch.manual_seed(0)
+    net = Linear(4, part.out_shape(image_shape, **options), context_size)
+    wiring = {"image_shape": image_shape} if part is NegativeBinomial else {}
+    return part(net, **wiring, **options)
+
+
+def data(part: type[Likelihood], rows: int, image_shape: tuple[int, ...]) -> Tensor:
+    torch.manual_seed(1)
+    if part in COUNTS:
+        return torch.randint(0, 20, (rows, *image_shape)).float()
+    x = torch.randint(0, 256, (rows, *image_shape)) / 255
+    return (x > 0.5).float() if part is Bernoulli else x
+
+
+class Constant(nn.Module):
+    """A network whose output, shape (P·D,), is given."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.value = output
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        return self.value.expand(*z.shape[:-1], -1)
+
+
+def at(likelihood: Likelihood, output: Tensor) -> Distribution:
+    """The distributions, batch shape (1, n), of n values at a given output of the network, shape (P, n)."""
+    likelihood.net = Constant(output.flatten())
+    values: Distribution = likelihood.eval().to(output.dtype)(torch.zeros(1, 4)).base_dist
+    return values
+
+
+def random_outputs(likelihood: Likelihood, size: float) -> Tensor:
+    torch.manual_seed(2)
+    return (2 * torch.rand(likelihood.groups, 40, dtype=torch.float64) - 1) * size
+
+
+# As a part
+
+
+@every
+@pytest.mark.parametrize("image_shape", [(2, 3, 5), (7,)])
+@pytest.mark.parametrize("context_size", [0, 3])
+def test_shapes_types_and_gradients(
+    part: type[Likelihood], options: dict[str, Any], image_shape: tuple[int, ...], context_size: int
+) -> None:
+    k, rows = 3, 4
+    likelihood = make(part, options, image_shape, context_size).double()
+    x = data(part, rows, image_shape).double()
+    c = torch.rand(rows, context_size).double() if context_size else None
+    p = likelihood(torch.randn(k, rows, 4).double(), c)
+    assert (p.batch_shape, p.event_shape) == ((k, rows), image_shape)
+    log_prob = p.log_prob(x)
+    for tensor, shape in ((log_prob, ()), (p.mean, image_shape), (p.sample(), image_shape)):
+        assert tensor.shape == (k, rows, *shape)
+        assert tensor.dtype == torch.float64
+    assert p.sample(torch.Size((2,))).shape == (2, k, rows, *image_shape)
+    log_prob.mean().backward()
+    assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in likelihood.parameters())
+
+
+@every
+def test_rows_and_samples_do_not_mix(part: type[Likelihood], options: dict[str, Any]) -> None:
+    likelihood = make(part, options).eval()
+    x, z = data(part, 4, (2, 3, 2)), torch.randn(3, 4, 4)
+    whole = likelihood(z).log_prob(x)
+    torch.testing.assert_close(whole[1, 2], likelihood(z[1, 2:3]).log_prob(x[2:3])[0])
+    torch.testing.assert_close(whole.sum(), likelihood(z.reshape(12, 4)).log_prob(x.repeat(3, 1, 1, 1)).sum())
+
+
+@every
+def test_support_tells_what_has_a_log_likelihood(part: type[Likelihood], options: dict[str, Any]) -> None:
+    likelihood = make(part, options)
+    p = likelihood(torch.randn(4, 4))
+    assert p.support.is_discrete == part.discrete
+    assert p.support.check(data(part, 4, (2, 3, 2))).all()
+    assert p.support.check(p.sample()).all()
+    if part.value_range is not None:
+        assert part.value_range[0] <= p.mean.min()
+        assert p.mean.max() <= part.value_range[1]
+    grey = torch.full((4, 2, 3, 2), 0.4999)
+    assert p.support.check(grey).any() == (not part.discrete)
+
+
+@every
+def test_output_bias_gives_the_mean(part: type[Likelihood], options: dict[str, Any]) -> None:
+    image_shape = (2, 3, 3)
+    likelihood = make(part, options, image_shape).double()
+    mean = torch.linspace(0.05, 0.95, 18).double().reshape(image_shape)
+    bias = likelihood.parameters_at(mean)
+    assert bias.shape == part.out_shape(image_shape, **options)
+    net: Any = likelihood.net
+    nn.init.zeros_(net.layer.weight)
+    net.layer.bias.data = bias.detach().flatten()
+    torch.testing.assert_close(likelihood(torch.randn(1, 4).double()).mean[0], mean, rtol=0, atol=1e-7)
+
+
+@every
+def test_output_bias_is_finite_for_pixels_that_never_change(part: type[Likelihood], options: dict[str, Any]) -> None:
+    assert make(part, options).parameters_at(torch.tensor([0.0, 1.0]).reshape(2, 1, 1)).isfinite().all()
+
+
+@every
+def test_saved_and_loaded(part: type[Likelihood], options: dict[str, Any]) -> None:
+    one, other = make(part, options), make(part, options)
+    x, z = data(part, 5, (2, 3, 2)), torch.randn(5, 4)
+    for parameter in one.parameters():
+        parameter.data += 0.1
+    one(z).log_prob(x)
+    other.load_state_dict(one.state_dict())
+    torch.testing.assert_close(one.eval()(z).log_prob(x), other.eval()(z).log_prob(x), rtol=0, atol=0)
+
+
+def test_every_likelihood_is_in_the_matrix() -> None:
+    found = {part for part in vars(likelihoods).values() if isinstance(part, type) and issubclass(part, Likelihood)}
+    assert found - {Likelihood, LocationScale} == {part for part, _ in CASES}
+
+
+# As a density
+
+
+def points(part: type[Likelihood]) -> tuple[Tensor, Tensor]:
+    """All values of x that matter, and the weight of each in a sum or a quadrature."""
+    if part is Bernoulli:
+        x = torch.tensor([0.0, 1.0], dtype=torch.float64)
+    elif part in COUNTS:
+        x = torch.arange(10000, dtype=torch.float64)
+    elif part.discrete:
+        x = torch.arange(256, dtype=torch.float64) / 255
+    else:
+        nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(20))
+        edges = torch.linspace(*(part.value_range or (-80.0, 80.0)), 2001, dtype=torch.float64)
+        half = edges.diff()[:, None] / 2
+        return (edges[:-1, None] + half * (nodes + 1)).flatten(), (half * weights).flatten()
+    return x, torch.ones_like(x)
+
+
+def size_of(part: type[Likelihood]) -> float:
+    """Network outputs at which the points above reach all but 1e-9 of the mass."""
+    return 3.0 if part in COUNTS else 10.0 if part.discrete or part.value_range else 1.2
+
+
+@every
+def test_sums_or_integrates_to_one(part: type[Likelihood], options: dict[str, Any]) -> None:
+    likelihood = make(part, options, (40,))
+    x, weight = points(part)
+    p = at(likelihood, random_outputs(likelihood, size_of(part)))
+    mass = p.log_prob(x[:, None]).exp() * weight[:, None]
+    # Laplace: the kink lies inside a panel of the quadrature.
+    tolerance = 1e-3 if part is Laplace else 1e-9
+    torch.testing.assert_close(mass.sum(0), torch.ones(40).double(), rtol=0, atol=tolerance)
+    torch.testing.assert_close((mass * x[:, None]).sum(0), p.mean[0], rtol=0, atol=tolerance)
+
+
+@every
+def test_sampler_agrees_with_log_prob(part: type[Likelihood], options: dict[str, Any]) -> None:
+    """By the mean of x and of log p(x) over the samples, whose expectations and variances the mass gives."""
+    likelihood = make(part, options, (40,))
+    x, weight = points(part)
+    p = at(likelihood, random_outputs(likelihood, min(size_of(part), 3)))
+    log_prob = p.log_prob(x[:, None])
+    mass = log_prob.exp() * weight[:, None]
+    samples = p.sample(torch.Size((4000,)))
+    for found, value in ((samples, x[:, None].expand_as(mass)), (p.log_prob(samples), log_prob)):
+        mean = (mass * value).sum(0)
+        error = ((mass * (value - mean) ** 2).sum(0) / len(samples)).sqrt()
+        assert ((found.mean(0)[0] - mean) / (error + 1e-6)).abs().max() < 5
+
+
+@every
+def test_gradient_agrees_with_finite_differences(part: type[Likelihood], options: dict[str, Any]) -> None:
+    likelihood = make(part, options, (4,))
+    x = data(part, 1, (4,)).double()
+    output = random_outputs(likelihood, 2.0)[:, :4].clone().requires_grad_()
+    assert torch.autograd.gradcheck(lambda output: at(likelihood, output).log_prob(x), output)
+
+
+@every
+@pytest.mark.parametrize("size", [30.0, 1e4])
+def test_extreme_outputs_stay_finite_in_float32(part: type[Likelihood], options: dict[str, Any], size: float) -> None:
+    likelihood = make(part, options, (200,))
+    torch.manual_seed(4)
+    output = (torch.randint(-1, 2, (likelihood.groups, 200)) * size).requires_grad_()
+    p = at(likelihood, output)
+    x = torch.tensor([0.0, 1.0, 1.0 if part in COUNTS or part is Bernoulli else 77 / 255])[:, None]
+    log_prob = p.log_prob(x)
+    (slope,) = torch.autograd.grad(log_prob.sum(), output)
+    for tensor in (log_prob, slope, p.mean, p.sample()):
+        assert tensor.isfinite().all()
+
+
+def test_a_mixture_of_one_is_the_component() -> None:
+    part = make(DiscretizedLogisticMixture, {"components": 1}, (40,))
+    output = random_outputs(part, 3.0)
+    mixture, single = at(part, output), at(make(DiscretizedLogistic, {"scale": "per-pixel"}, (40,)), output[1:])
+    x = points(DiscretizedLogistic)[0][:, None]
+    torch.testing.assert_close(mixture.log_prob(x), single.log_prob(x))
+    torch.testing.assert_close(mixture.mean, single.mean)
+
+
+def test_bernoulli_is_the_binary_cross_entropy() -> None:
+    logits, x = torch.randn(5, 1, 4, 4), torch.rand(5, 1, 4, 4)
+    loss = nn.functional.binary_cross_entropy(logits.sigmoid(), x, reduction="none").sum((1, 2, 3))
+    torch.testing.assert_close(likelihoods.bernoulli(logits).log_prob(x), -loss)
+    torch.testing.assert_close(
+        at(Bernoulli(nn.Identity()), logits.reshape(1, -1)).log_prob(x.flatten()).sum(), -loss.sum()
+    )
+
+
+def test_bernoulli_on_grey_is_no_density_and_the_continuous_one_is() -> None:
+    x, weight = points(ContinuousBernoulli)
+    logits = torch.tensor([-2.0, 0.0, 1.0]).double()
+    grey, continuous = (
+        (at(part(nn.Identity()), logits[None]).log_prob(x[:, None]).exp() * weight[:, None]).sum(0)
+        for part in (Bernoulli, ContinuousBernoulli)
+    )
+    torch.testing.assert_close(continuous, torch.ones(3).double())
+    assert (grey < 0.8).all()
+
+
+def test_levels_survive_float32() -> None:
+    x = torch.arange(256) / 255
+    assert (nearest_level(x) == torch.arange(256)).all()
+
+
+# The optimal σ
+
+
+def optimal(k: int = 1) -> tuple[Likelihood, Callable[[], Tensor], Tensor]:
+    likelihood = make(Normal, {"scale": "optimal"}).double()
+    x, z = data(Normal, 6, (2, 3, 2)).double(), torch.randn(k, 6, 4).double()
+    return likelihood, lambda: likelihood(z).log_prob(x).sum(), (x - likelihood(z).mean).detach()
+
+
+@pytest.mark.parametrize("k", [1, 3])
+def test_optimal_scale_makes_the_batch_most_likely(k: int) -> None:
+    _, log_prob, error = optimal(k)
+
+    def with_sigma(sigma: Tensor) -> float:
+        return torch.distributions.Normal(torch.zeros_like(sigma), sigma).log_prob(error).sum().item()
+
+    best = error.square().mean().sqrt()
+    assert log_prob().item() == pytest.approx(with_sigma(best), rel=1e-12)
+    assert with_sigma(best) > max(with_sigma(0.99 * best), with_sigma(1.01 * best))
+
+
+def test_optimal_scale_without_a_gradient_has_the_gradient_of_the_optimum() -> None:
+    likelihood, log_prob, error = optimal()
+    weight = next(likelihood.parameters())
+    (found,) = torch.autograd.grad(log_prob(), weight)
+    torch.manual_seed(0)
+    twin = make(Normal, {"scale": 1.0}).double()
+    x = data(Normal, 6, (2, 3, 2)).double()
+    z = torch.randn(1, 6, 4).double()
+    squares = (x - twin(z).mean).square()
+    torch.testing.assert_close(squares.detach(), error.square())
+    whole = -0.5 * squares.numel() * squares.mean().log()
+    (expected,) = torch.autograd.grad(whole, next(twin.parameters()))
+    torch.testing.assert_close(found, expected)
+
+
+def test_optimal_scale_is_remembered_for_evaluation() -> None:
+    likelihood, log_prob, error = optimal()
+    best = error.square().mean()
+    for _ in range(300):
+        log_prob()
+    likelihood.eval()
+    before = likelihood.state_dict()["mean_square"].clone()
+    torch.testing.assert_close(before, best)
+    x, z = data(Normal, 6, (2, 3, 2)).double(), torch.randn(6, 4).double()
+    whole = likelihood(z).log_prob(x)
+    torch.testing.assert_close(whole[:1], likelihood(z[:1]).log_prob(x[:1]))
+    torch.testing.assert_close(likelihood.state_dict()["mean_square"], before, rtol=0, atol=0)
+    likelihood.train()  # where the rows of a batch are coupled
+    assert not torch.allclose(likelihood(z).log_prob(x)[:1], likelihood(z[:1]).log_prob(x[:1]))
+
+
+def test_optimal_scale_of_a_perfect_reconstruction_is_finite() -> None:
+    likelihood = make(Normal, {"scale": "optimal"})
+    z = torch.randn(2, 4)
+    log_prob = likelihood(z).log_prob(likelihood(z).mean.detach())
+    assert log_prob.isfinite().all()
+
+
+# Counts
+
+
+@pytest.mark.parametrize("part", COUNTS)
+def test_size_factor_multiplies_the_mean(part: type[Likelihood]) -> None:
+    z = torch.randn(3, 5, 4)
+    c = torch.cat([torch.rand(5, 2), torch.tensor([0.0, 0.5, -1.0, 2.0, 3.0])[:, None]], 1)
+    wiring: dict[str, Any] = {"image_shape": (7,)} if part is NegativeBinomial else {}
+    net = Linear(4, (7,), 3)
+    with_factor = part(net, **wiring, context_size=3, size_factor=True)
+    without = part(net, **wiring, context_size=3)
+    torch.testing.assert_close(with_factor(z, c).mean, without(z, c).mean * c[:, -1:].exp())
+    image = part(Linear(4, (2, 3, 2), 3), **wiring | ({"image_shape": (2, 3, 2)} if wiring else {}), context_size=3)
+    assert image(z, c).mean.shape == (3, 5, 2, 3, 2)
+
+
+def test_size_factor_without_a_context_is_refused() -> None:
+    with pytest.raises(ConfigError, match="size_factor is true, but the model has no context"):
+        Poisson(nn.Identity(), size_factor=True)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
+@pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])
+def test_bad_scale(part: Any, scale: float) -> None:
+    with pytest.raises(ConfigError, match=r"likelihood.scale must be > 0 and finite, got .*'shared'"):
+        part(nn.Identity(), scale=scale)
+
+
+def test_bad_number_of_components() -> None:
+    with pytest.raises(ConfigError, match="components must be ≥ 1, got 0"):
+        DiscretizedLogisticMixture(nn.Identity(), components=0)
+
+
+@every
+def test_data_that_fit_are_accepted(part: type[Likelihood], options: dict[str, Any]) -> None:
+    part.check(data(part, 4, (2, 3, 2)))
+
+
+@pytest.mark.parametrize("bad", [0.5, -1.0, math.inf, math.nan])
+def test_counts_must_be_whole_numbers(bad: float) -> None:
+    with pytest.raises(DataError, match=f"Poisson takes counts, whole numbers ≥ 0, got {bad:g}"):
+        Poisson.check(torch.tensor([[3.0, bad]]))
+
+
+@pytest.mark.parametrize("bad", [255.0, -0.1, math.nan])
+def test_pixels_must_lie_in_the_unit_interval(bad: float) -> None:
+    with pytest.raises(DataError, match=r"BetaBinomial takes values in \[0, 1\]"):
+        BetaBinomial.check(torch.tensor([[0.3, bad]]))
+    Normal.check(torch.tensor([[0.3, bad]]))
+
+
+def test_soft_bound() -> None:
+    x = torch.linspace(-50, 50, 101, dtype=torch.float64)
+    assert soft_bound(x, 6.0).abs().max() <= 6
+    torch.testing.assert_close(soft_bound_inverse(soft_bound(x[40:61], 9.0), 9.0), x[40:61])
+    assert (soft_bound(x[50:52], 6.0).diff() - 1).abs() < 0.01
