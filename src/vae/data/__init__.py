@@ -1,0 +1,26 @@
+"""Data sets by name, and batches from memory.
+
+`available()` lists what there is, `load(name)` reads one, `Batches` serves it. Only the listing is imported here; the
+rest, which needs torch, comes with its first use, so that the command line starts quickly.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from vae.data.registry import NAMES, Listing, available
+
+if TYPE_CHECKING:
+    from vae.data.batches import Batches
+    from vae.data.dataset import Dataset, Split
+    from vae.data.idx import read_idx
+    from vae.data.loading import load
+
+__all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "available", "load", "read_idx"]
+
+_HOME = {"Batches": "batches", "Dataset": "dataset", "Split": "dataset", "load": "loading", "read_idx": "idx"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,131 @@
+"""`load`: from a data set's name to its tensors."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from vae.data import vision
+from vae.data.dataset import Dataset, Split
+from vae.data.idx import as_array, md5_of, unpack
+from vae.data.registry import SOURCES, Source, resolve_root
+from vae.errors import ConfigError, DataError, unknown
+
+
+def load(name: str, *, validation: int | None = None, root: str | os.PathLike[str] | None = None) -> Dataset:
+    """A data set by its name, unpacked or downloaded on first use.
+
+    The last `validation` training images become the validation set. MNIST comes with this package. Letters of `emnist`
+    (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels of the
+    aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute "Smiling", the
+    most balanced one (48 %), since its identities are not shared between training and test images.
+
+    Arguments:
+        name: one of `vae.data.NAMES`.
+        validation: how many training images to hold out; the data set's own default (MNIST: 5,000) if None.
+        root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
+            writable for what is there already, nor exist for MNIST.
+
+    Raises:
+        DataError: unknown name; files missing and not to be fetched; files damaged.
+        ConfigError: `validation` negative or no training image left.
+    """
+    if name not in SOURCES:
+        raise DataError(unknown("data set", name, SOURCES))
+    source, place = SOURCES[name], resolve_root(root)
+    held_out = source.validation if validation is None else validation
+    if not 0 <= held_out < source.train:
+        raise ConfigError(
+            f"validation must be from 0 to {source.train - 1} of the {source.train} training images of {name!r}, "
+            f"got {held_out}"
+        )
+    if source.found(place) is None:
+        vision.fetch(source, place)
+    content = _READERS.get(name, _read_idx_files)(source, place)
+    _check(source, content.train, source.train)
+    _check(source, content.test, source.test)
+    images, labels, kept = content.train.images, content.train.labels, source.train - held_out
+    return Dataset(
+        name=name,
+        train=Split(images[:kept], labels[:kept]),
+        validation=Split(images[kept:], labels[kept:]),
+        test=content.test,
+        classes=source.classes,
+        checksum=content.checksum,
+    )
+
+
+def _check(source: Source, split: Split, count: int) -> None:
+    expected, images = (count, *source.shape), split.images
+    if images.shape != expected or images.dtype != torch.uint8:
+        raise DataError(f"{source.name}: images are {tuple(images.shape)} {images.dtype} instead of {expected} uint8")
+    low, high = int(split.labels.min()), int(split.labels.max())
+    if low < 0 or high >= len(source.classes):
+        raise DataError(f"{source.name}: labels are from {low} to {high} instead of 0 to {len(source.classes) - 1}")
+
+
+def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
+    size = source.shape[1:]
+    shapes = ((source.train, *size), (source.train,), (source.test, *size), (source.test,))
+    arrays, digests = [], []
+    for file, shape in zip(source.files, shapes, strict=True):
+        content, path = _intact_copy(source, file, root)
+        array = as_array(content, str(path))
+        if array.shape != shape or array.dtype != "u1":
+            raise DataError(f"{path}: {array.dtype} of shape {array.shape} instead of uint8 of shape {shape}")
+        arrays.append(torch.from_numpy(array))
+        digests.append(source.files[file] or md5_of(content))
+    images, labels, test_images, test_labels = arrays
+    return vision.Content(
+        train=Split(images.unsqueeze(1), labels.long()),
+        test=Split(test_images.unsqueeze(1), test_labels.long()),
+        checksum=hashlib.sha256("".join(digests).encode()).hexdigest(),
+    )
+
+
+def _read_emnist(source: Source, root: Path | None) -> vision.Content:
+    train, test, checksum = _read_idx_files(source, root)  # whose images are stored transposed
+    train, test = (Split(split.images.mT.contiguous(), split.labels) for split in (train, test))
+    return vision.Content(train, test, checksum)
+
+
+_READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {
+    "emnist": _read_emnist,
+    "cifar10": vision.read_cifar10,
+    "svhn": vision.read_svhn,
+    "celeba": vision.read_celeba,
+}
+
+
+def _intact_copy(source: Source, file: str, root: Path | None) -> tuple[bytearray, Path]:
+    """The unpacked content of the first copy that is whole; what had to be unpacked is kept below the root."""
+    problem = f"{file}: no such file"
+    for path in source.copies(file, root):
+        try:
+            content = unpack(path, md5=source.files[file])
+        except DataError as error:
+            problem = str(error)
+            continue
+        if path.suffix == ".gz" and root is not None:
+            _keep(content, root / source.folder / file)
+        return content, path
+    remedy = "delete it and load again to fetch it anew" if source.torchvision else "install vaekit again"
+    raise DataError(f"{problem}; {remedy}")
+
+
+def _keep(content: bytearray, path: Path) -> None:
+    """Put content at a path in one step; a folder that cannot be written only costs time on the next run."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        except BaseException:
+            os.unlink(temporary)
+            raise

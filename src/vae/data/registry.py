@@ -1,0 +1,227 @@
+"""Which data sets there are and where their files lie: plain records, no torch, nothing is read.
+
+All files live below one root folder, laid out as torchvision lays out its `root`, so that an existing torchvision
+folder serves as `root` here and the other way round.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data set that can be loaded by name.
+
+    Arguments:
+        name: what `vae.data.load` calls it.
+        shape: (C, H, W) of one image.
+        train: number of training images, the validation images included.
+        test: number of test images.
+        validation: default number of training images, the last ones, held out for validation.
+        classes: class names; label i means `classes[i]`.
+        folder: where the files lie below the root.
+        files: file name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
+            Data sets in IDX format list training images, training labels, test images, test labels, in that order.
+        torchvision: name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
+        arguments: that class's arguments for the training set and for the test set.
+        elsewhere: other folders that may hold the files, gzipped.
+    """
+
+    name: str
+    shape: tuple[int, int, int]
+    train: int
+    test: int
+    validation: int
+    classes: tuple[str, ...]
+    folder: str
+    files: Mapping[str, str | None]
+    torchvision: str | None = None
+    arguments: tuple[Mapping[str, Any], ...] = ({"train": True}, {"train": False})
+    elsewhere: tuple[Path, ...] = ()
+
+    def copies(self, file: str, root: Path | None) -> Iterator[Path]:
+        """Where a file lies, the quickest to read first."""
+        here = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
+        for path in (*here, *(folder / f"{file}.gz" for folder in self.elsewhere)):
+            if os.path.exists(path):  # unlike Path.exists, not an error in a folder that may not be searched
+                yield path
+
+    def found(self, root: Path | None) -> Path | None:
+        """The folder with the files, or None if one is missing."""
+        folder = None
+        for file in self.files:
+            copy = next(self.copies(file, root), None)
+            if copy is None:
+                return None
+            folder = folder or copy.parent
+        return folder
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A line of `vae data`: sizes under the default split, shape (C, H, W), and where the files are or would go."""
+
+    name: str
+    train: int
+    validation: int
+    test: int
+    shape: tuple[int, int, int]
+    num_classes: int
+    present: bool
+    where: Path | None
+
+
+_DIGITS = tuple("0123456789")
+
+_ALL = (
+    Source(
+        name="mnist",
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        validation=5_000,
+        classes=_DIGITS,
+        folder="MNIST/raw",
+        files={
+            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+        },
+        elsewhere=(Path(__file__).parent / "mnist",),
+    ),
+    Source(
+        name="fashion-mnist",
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        validation=5_000,
+        classes=("T-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        folder="FashionMNIST/raw",
+        files={
+            "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+            "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+            "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+        },
+        torchvision="FashionMNIST",
+        elsewhere=(Path("/usr/share/datasets/fashion-mnist"),),  # Debian's package dataset-fashion-mnist
+    ),
+    Source(
+        name="kmnist",
+        shape=(1, 28, 28),
+        train=60_000,
+        test=10_000,
+        validation=5_000,
+        classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
+        folder="KMNIST/raw",
+        files=dict.fromkeys(
+            f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+        ),
+        torchvision="KMNIST",
+    ),
+    Source(
+        name="emnist",  # the "balanced" split; its authors, too, hold out the last 18,800 (Cohen et al. 2017)
+        shape=(1, 28, 28),
+        train=112_800,
+        test=18_800,
+        validation=18_800,
+        classes=(*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
+        folder="EMNIST/raw",
+        files=dict.fromkeys(
+            f"emnist-balanced-{part}-{what}-ubyte"
+            for part in ("train", "test")
+            for what in ("images-idx3", "labels-idx1")
+        ),
+        torchvision="EMNIST",
+        arguments=({"split": "balanced", "train": True}, {"split": "balanced", "train": False}),
+    ),
+    Source(
+        name="cifar10",
+        shape=(3, 32, 32),
+        train=50_000,
+        test=10_000,
+        validation=5_000,
+        classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+        folder="cifar-10-batches-py",
+        files=dict.fromkeys((*(f"data_batch_{i}" for i in range(1, 6)), "test_batch", "batches.meta")),
+        torchvision="CIFAR10",
+    ),
+    Source(
+        name="svhn",
+        shape=(3, 32, 32),
+        train=73_257,
+        test=26_032,
+        validation=5_000,
+        classes=_DIGITS,
+        folder="svhn",
+        files=dict.fromkeys(("train_32x32.mat", "test_32x32.mat")),
+        torchvision="SVHN",
+        arguments=({"split": "train"}, {"split": "test"}),
+    ),
+    Source(
+        name="celeba",  # the last 19,867 of what is not for testing are its authors' own validation set
+        shape=(3, 64, 64),
+        train=182_637,
+        test=19_962,
+        validation=19_867,
+        classes=("not smiling", "smiling"),
+        folder="celeba",
+        files={
+            "list_eval_partition.txt": "d32c9cbf5e040fd4025c592c306e6668",
+            "list_attr_celeba.txt": "75e246fa4810816ffd6ee81facbd244c",
+            "img_align_celeba": None,
+        },
+        torchvision="CelebA",
+        arguments=({"split": "all"},),
+    ),
+)
+
+SOURCES = {source.name: source for source in _ALL}
+NAMES = tuple(SOURCES)
+
+
+def cache_folder() -> Path | None:
+    """The user's cache folder for data by the platform's conventions (XDG_CACHE_HOME), None where there is none."""
+    from platformdirs import user_cache_path
+
+    try:
+        folder = user_cache_path("vaekit", appauthor=False)
+    except RuntimeError:  # no home; older versions of platformdirs answer "~/.cache/vaekit"
+        return None
+    return folder / "data" if folder.is_absolute() else None
+
+
+def resolve_root(root: str | os.PathLike[str] | None) -> Path | None:
+    """The folder below which data sets lie: the one given, else the user's cache."""
+    return cache_folder() if root is None else Path(os.path.expanduser(root))
+
+
+def available(root: str | os.PathLike[str] | None = None) -> list[Listing]:
+    """Every data set that can be loaded by name, with its sizes, and whether its files are on this machine.
+
+    Arguments:
+        root: folder of the data sets; the user's cache by default.
+
+    >>> [listing.name for listing in available() if listing.name.endswith("mnist")]
+    ['mnist', 'fashion-mnist', 'kmnist', 'emnist']
+    """
+    place = resolve_root(root)
+    return [_listing(source, place) for source in SOURCES.values()]
+
+
+def _listing(source: Source, root: Path | None) -> Listing:
+    found = source.found(root)
+    return Listing(
+        name=source.name,
+        train=source.train - source.validation,
+        validation=source.validation,
+        test=source.test,
+        shape=source.shape,
+        num_classes=len(source.classes),
+        present=found is not None,
+        where=found or (root / source.folder if root is not None else None),
+    )
