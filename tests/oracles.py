@@ -40,7 +40,7 @@ class LinearGaussian(LatentVariableModel):
         return covariance @ self.weight.T / self.sigma**2, covariance
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> MultivariateNormal:
-        return MultivariateNormal(x @ self.gain.T + self.offset, scale_tril=self.tril)
+        return MultivariateNormal(x @ self.gain.T + self.offset, scale_tril=self.tril.tril())
 
     def prior(self, c: Tensor | None = None) -> MultivariateNormal:
         zeros = torch.zeros_like(self.offset)
@@ -72,6 +72,6 @@ class LinearGaussian(LatentVariableModel):
         averages over K have no sampling error.
         """
         q, p = self.posterior(x), self.prior()
-        arms = self.latent_size**0.5 * self.tril.T[:, None]
+        arms = self.latent_size**0.5 * self.tril.tril().T[:, None]
         z = torch.cat((q.mean + arms, q.mean - arms))
         return Draw(x, z, (Level(z, q, p),), self.likelihood(z))

@@ -7,12 +7,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import data, errors, likelihoods, nets, objectives, posteriors, priors
+    from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors, schedules
+    from .builder import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .draw import Draw, Level
     from .errors import VAEError
+    from .experiment import load
     from .model import Composed, LatentVariableModel, one_hot
-    from .objectives import elbo
+    from .objectives import Objective, elbo, iwae
+    from .run import Run
+    from .train import fit
 
 __version__ = "0.1.0"
 
@@ -23,27 +27,40 @@ __all__ = [
     "Draw",
     "LatentVariableModel",
     "Level",
+    "Objective",
+    "Run",
     "VAEError",
+    "build",
     "data",
+    "distributions",
     "elbo",
     "errors",
+    "fit",
     "hello_vae",
+    "iwae",
     "likelihoods",
+    "load",
     "loss_function",
     "nets",
     "objectives",
     "one_hot",
+    "plot",
     "posteriors",
     "priors",
     "reparametrize",
+    "schedules",
 ]
 
 _MODULE_OF = {
+    "builder": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "draw": ("Draw", "Level"),
     "errors": ("VAEError",),
+    "experiment": ("load",),
     "model": ("Composed", "LatentVariableModel", "one_hot"),
-    "objectives": ("elbo",),
+    "objectives": ("Objective", "elbo", "iwae"),
+    "run": ("Run",),
+    "train": ("fit",),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 

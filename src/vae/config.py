@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A table of a config: no key that it does not know."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Part(BaseModel):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import __version__, plot
-from .build import build, build_objective, build_optimizer, build_schedule, completed
+from .builder import build, build_objective, build_optimizer, build_schedule, completed
 from .config import Config, parse
 from .data import Batches, Dataset, Split
 from .data import load as load_data

@@ -61,6 +61,7 @@ class Progress:
     batch: int = 0
     step: int = 0
     seconds: float = 0.0
+    learning_rate: float = 0.0
     best: float | None = None
     best_epoch: int = 0
 
@@ -94,6 +95,7 @@ class Trainer:
         factor = self.schedule(epoch, self.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = factor * rate
+        self.progress.learning_rate = factor * self.rates[0]
         draw = self.model.draw(x, self.objective.samples, c)
         objective = self.objective(draw, epoch)
         loss = -objective.mean()
@@ -148,7 +150,7 @@ class Trainer:
             if score is None or self.progress.best is None or score < self.progress.best:
                 self.progress.best, self.progress.best_epoch = score, record["epoch"]
                 self.best = self._weights()
-        record["learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
         self.sums.zero_()

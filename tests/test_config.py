@@ -1,0 +1,162 @@
+"""Configs: every key is known or the nearest is named, presets are complete, and TOML goes out and comes back."""
+
+import pytest
+import torch
+
+from vae import builder, config
+from vae.config import Config, parse, preset_names, read
+from vae.errors import ConfigError
+
+
+def test_defaults_are_the_course_recipe() -> None:
+    assert read("course-vae") == Config()
+
+
+def test_toml_round_trip() -> None:
+    import tomllib
+
+    found = builder.completed(read("vae"))
+    assert parse(tomllib.loads(found.to_toml())) == found
+
+
+def test_a_completed_config_names_every_option() -> None:
+    assert builder.completed(Config()).encoder.options["hidden"] == [400, 400, 400]
+    assert builder.completed(Config()).objective.options == {"kl": "auto", "gradient": "plain"}
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_complete_and_documented(name: str) -> None:
+    builder.completed(read(name))
+    header = config.preset_header(name)
+    assert header["about"].endswith((".", ")")) and "paper" in header
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["trian.epochs=3"], "unknown key 'trian'; did you mean 'train'?"),
+        (["train.epoch=3"], "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
+        (["train.epochs=0"], "train.epochs: input should be greater than or equal to 1, got 0"),
+        (["train.epochs=-1"], "greater than or equal to 1, got -1"),
+        (["train.epochs=many"], "train.epochs: input should be a valid integer.*got 'many'"),
+        (["train.learning_rate=0"], "train.learning_rate: input should be greater than 0, got 0"),
+        (["train.learning_rate=nan"], "train.learning_rate"),
+        (["train.learning_rate=inf"], "train.learning_rate"),
+        (["data.binarize=sometimes"], "data.binarize"),
+        (["model.latent_size=0"], "model.latent_size"),
+        (["epochs=3"], "section.key=value, got 'epochs=3'"),
+        (["train.epochs"], "section.key=value, got 'train.epochs'"),
+        (["=3"], "section.key=value"),
+        (["objective.samples=0"], "objective.samples"),
+    ],
+)
+def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read("vae", settings=settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["prior.name=standard-norml"], "unknown prior 'standard-norml'; did you mean 'standard-normal'"),
+        (["prior.components=3"], "prior 'standard-normal' has no options, got 'components'"),
+        (["objective.name=iwae", "objective.gradent=dreg"], "did you mean 'gradient'"),
+        (["objective.name=iwae", "objective.gradient=best"], "objective.gradient"),
+        (["encoder.hidden=-1"], "encoder.hidden"),
+        (["prior.name=os:system"], "allow it with --trust"),
+        (["optimizer.name=adan"], "did you mean 'adam'"),
+        (["objective.name=beta", 'objective.beta={schedule="lineer"}'], "did you mean 'linear'"),
+        (["objective.name=beta", 'objective.beta={schedule="linear", epoch=3}'], "epoch"),
+    ],
+)
+def test_parts_that_do_not_fit_are_named(settings: list[str], message: str) -> None:
+    found = read("vae", settings=settings)
+    with pytest.raises(ConfigError, match=message):
+        builder.completed(found)
+        builder.build_objective(found, dataset_size=10)
+
+
+def test_unknown_preset_suggests_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown preset 'cave'; did you mean 'cvae'"):
+        read("cave")
+
+
+def test_preset_and_file_exclude_each_other(tmp_path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text("[train]\nepochs = 3\n")
+    assert read(file=file).train.epochs == 3
+    with pytest.raises(ConfigError, match="exclude each other"):
+        read("vae", file)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"[train", b"a = [" + b"[" * 3000])
+def test_a_damaged_file_is_named(tmp_path, content: bytes) -> None:
+    file = tmp_path / "own.toml"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"own\.toml cannot be read"):
+        read(file=file)
+    with pytest.raises(ConfigError, match="does not exist"):
+        read(file=tmp_path / "none.toml")
+
+
+def test_another_part_loses_the_options_of_the_old_one() -> None:
+    found = read("vae", settings=["schedule.name=one-cycle", "schedule.warm_up=0.5", "schedule.name=constant"])
+    assert found.schedule.name == "constant"
+    changed = read("vae", settings=["schedule.name=decay"])
+    assert changed.schedule.options == {}
+    kept = read("vae", settings=["schedule.warm_up=0.5"])
+    assert (kept.schedule.name, kept.schedule.options["warm_up"]) == ("one-cycle", 0.5)
+
+
+def test_a_table_without_a_name_keeps_the_default_part() -> None:
+    assert parse({"encoder": {"hidden": [10]}}).encoder.name == "mlp"
+    assert parse({"objective": {"samples": 3}}).objective.name == "elbo"
+
+
+def test_same_seed_same_weights_as_the_assignment() -> None:
+    from vae import CVAE, VAE
+
+    for preset, make in (("course-vae", VAE), ("course-cvae", CVAE)):
+        torch.manual_seed(3)
+        ours = builder.build(preset)
+        torch.manual_seed(3)
+        theirs = make(784)
+        pairs = list(zip(ours.parameters(), theirs.parameters(), strict=True))
+        assert all(torch.equal(a, b) for a, b in pairs)
+        assert sum(a.numel() for a, _ in pairs) == {"course-vae": 1_288_414, "course-cvae": 1_296_414}[preset]
+
+
+@pytest.mark.parametrize(("preset", "count"), [("vae", 1_288_414), ("cvae", 1_296_414)])
+def test_our_recipes_keep_the_assignment_s_architecture(preset: str, count: int) -> None:
+    model = builder.build(preset)
+    assert sum(p.numel() for p in model.parameters()) == count
+    assert [tuple(p.shape) for p in model.parameters()] == [
+        tuple(p.shape) for p in builder.build(f"course-{preset}").parameters()
+    ]
+
+
+def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
+    (tmp_path / "own_prior.py").write_text(
+        "from vae.priors import StandardNormal\n"
+        "class Mine(StandardNormal):\n"
+        "    def __init__(self, latent_size, *, width: float = 1.0):\n"
+        "        super().__init__(latent_size)\n"
+        "        self.width = width\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = read("vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
+    with pytest.raises(ConfigError, match="trust=True"):
+        builder.build(found)
+    assert builder.build(found, trust=True).parts["prior"].width == 2.0
+    with pytest.raises(ConfigError, match="cannot be imported"):
+        builder.build(read("vae", settings=["prior.name=own_prior:Other"]), trust=True)
+
+
+def test_output_bias_is_the_data_mean() -> None:
+    images = torch.rand(50, 1, 28, 28)
+    model = builder.build("vae", images=images)
+    with torch.no_grad():
+        for p in list(model.parts["likelihood"].net.parameters())[:-1]:
+            p.zero_()
+    mean = model.likelihood(torch.zeros(1, 15)).mean[0]
+    torch.testing.assert_close(mean, images.mean(0).clamp(1e-3, 1 - 1e-3))
