@@ -86,13 +86,10 @@ class _Assignment(LatentVariableModel):
             nn.Unflatten(1, image_shape),
         )
 
-    def _encode(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, Tensor]:
-        h = self.encoder(with_context(x.flatten(1), c))
-        return self.mu_layer(h), self.logvar_layer(h)
-
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c) = N(μ, diag σ²), batch shape (B,)."""
-        mu, logvar = self._encode(x, c)
+        h = self.encoder(with_context(x.flatten(1), c))
+        mu, logvar = self.mu_layer(h), self.logvar_layer(h)
         return Independent(Normal(mu, (0.5 * logvar).exp(), validate_args=False), 1)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
@@ -132,8 +129,10 @@ class VAE(_Assignment):
         Returns:
             x_hat, shape (N, 1, H, W); μ and log σ², shape (N, Z).
         """
-        mu, logvar = self._encode(x, None)
-        return self.decoder(reparametrize(mu, logvar)), mu, logvar
+        h = self.encoder(x)
+        mu, logvar = self.mu_layer(h), self.logvar_layer(h)
+        z = reparametrize(mu, logvar)
+        return self.decoder(z), mu, logvar
 
 
 class CVAE(_Assignment):
@@ -155,5 +154,8 @@ class CVAE(_Assignment):
         Returns:
             x_hat, shape (N, 1, H, W); μ and log σ², shape (N, Z).
         """
-        mu, logvar = self._encode(x, c)
-        return self.decoder(with_context(reparametrize(mu, logvar), c)), mu, logvar
+        c = c.to(x.dtype)
+        h = self.encoder(torch.cat((x.flatten(1), c), dim=-1))
+        mu, logvar = self.mu_layer(h), self.logvar_layer(h)
+        z = reparametrize(mu, logvar)
+        return self.decoder(torch.cat((z, c), dim=-1)), mu, logvar
