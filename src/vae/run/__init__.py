@@ -1,0 +1,19 @@
+"""The run folder: everything a run reads and writes, atomically.
+
+    runs/<name>/
+      config.toml        resolved; repeats the run
+      environment.json   format, preset, created, and what the trainer recorded
+      metrics.jsonl      one line per epoch
+      status.json        finished, interrupted or failed
+      lock               held by the process that writes
+      checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
+      samples/           pictures by epoch
+      evaluation.json    what `vae evaluate` found
+
+It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
+"""
+
+from vae.run.checkpoint import FORMAT, Checkpoint
+from vae.run.folder import Run, list_runs
+
+__all__ = ["FORMAT", "Checkpoint", "Run", "list_runs"]

@@ -1,0 +1,265 @@
+"""Checkpoints: tensors and a state in a folder of safetensors and JSON files, verified by a manifest.
+
+    <kind>/                the newest; <kind>-previous/: the one before, for when the newest is damaged
+      model.safetensors    one file per part: the tensor "model/encoder.weight" is "encoder.weight" in it
+      state.json           everything that is not a tensor
+      manifest.json        format, and the size and SHA-256 of every other file
+
+A folder is written under a temporary name and renamed, so that a crash at any moment leaves the old or the new one,
+whole. Not for: what the tensors and the state are.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae.errors import RunError
+from vae.run.files import (
+    COMPONENT,
+    JSON_LIMIT,
+    component,
+    confine,
+    dump_json,
+    explained,
+    parse_json,
+    read,
+    remove,
+    sync,
+    temporary,
+    write_new,
+)
+
+if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been imported
+    from torch import Tensor
+
+FORMAT = 1
+Kind = Literal["last", "best"]
+
+_HEADER_LIMIT = 1 << 20  # bytes; some 15 000 tensors, where the size of a file does not bound the number of objects
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run needs to go on.
+
+    Attributes:
+        tensors: By name, "part/name", on the CPU.
+        state: Everything else, as JSON knows it.
+    """
+
+    tensors: "dict[str, Tensor]"
+    state: dict[str, Any]
+
+
+# Format n → n + 1, applied in turn to a checkpoint of an older format.
+_MIGRATIONS: dict[int, Callable[[Checkpoint], Checkpoint]] = {}
+
+
+def check_format(value: object, path: Path) -> int:
+    """Return the format of a file if this version can read it.
+
+    Raises:
+        RunError: If it is none or a newer one.
+    """
+    if not isinstance(value, int) or value < 1:
+        raise RunError(f"{path} is damaged: its format is {value!r:.40}, not a whole number ≥ 1")
+    if value > FORMAT:
+        raise RunError(f"{path} has format {value}, this version reads up to {FORMAT}; pip install --upgrade vaekit")
+    return value
+
+
+def save(folder: Path, kind: Kind, tensors: "Mapping[str, Tensor]", state: Mapping[str, object]) -> None:
+    """Write a checkpoint; the one before stays as `<kind>-previous`.
+
+    Raises:
+        RunError: If a name is not "part/name", the state is not JSON, or it cannot be written; then those written
+            before are still there.
+    """
+    path = confine(folder, kind)
+    new = temporary(path)
+    manifest = {}
+    with explained("write", path):
+        try:
+            os.mkdir(new)
+            for name, data in _contents(tensors, state):
+                write_new(new / name, data)
+                manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+            write_new(new / "manifest.json", dump_json({"format": FORMAT, "files": manifest}, path / "manifest.json"))
+            sync(new)
+            _rotate(new, path)
+        finally:
+            remove(new)
+
+
+def load(folder: Path, kind: Kind) -> Checkpoint:
+    """Read the newest checkpoint that is whole, with a warning if it is not the last one written.
+
+    Raises:
+        RunError: If there is none; the message says what is wrong with each.
+    """
+    path = folder / kind
+    faults = []
+    for candidate in (path, *_before(path)):
+        if candidate is not path and not os.path.isdir(candidate):
+            continue
+        try:
+            checkpoint = _load_settled(candidate)
+        except RunError as error:
+            faults.append(str(error))
+            continue
+        if faults:
+            warnings.warn(f"{'; '.join(faults)}; the checkpoint before it, {candidate}, is used", stacklevel=3)
+        return checkpoint
+    if len(faults) == 1 and not os.path.lexists(path):
+        raise RunError(f"{folder.parent} has no checkpoint {kind!r}: none was written yet; train it first")
+    raise RunError(f"no checkpoint of {folder.parent} is whole: {'; '.join(faults)}; train it again from config.toml")
+
+
+def _before(path: Path) -> tuple[Path, Path]:
+    """The checkpoint before `path`, and the one that exists only between the renames of `_rotate`."""
+    return path.with_name(f"{path.name}-previous"), path.with_name(f"{path.name}-older")
+
+
+def _rotate(new: Path, path: Path) -> None:
+    """Rename `new` to `path`, which becomes the previous one.
+
+    Nothing is removed before the new one is in place, because the last may turn out to be the damaged one.
+    """
+    previous, older = _before(path)
+    if os.path.lexists(path):
+        remove(older)
+        if os.path.lexists(previous):
+            os.rename(previous, older)
+        os.rename(path, previous)
+    os.rename(new, path)
+    sync(path.parent)
+    remove(older)
+
+
+def _load_settled(path: Path) -> Checkpoint:
+    """Load one folder, once more if it was replaced meanwhile by the process that trains."""
+    while True:
+        before = _identity(path)
+        try:
+            return _load(path)
+        except RunError:
+            if _identity(path) == before:
+                raise
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.lstat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _load(path: Path) -> Checkpoint:
+    where = confine(path.parent, f"{path.name}/manifest.json")
+    match parse_json(read(where, JSON_LIMIT), where):
+        case {"format": found, "files": dict(files)}:
+            version = check_format(found, where)
+        case _:
+            raise RunError(f"{where} is damaged: it has no format or no files")
+    tensors: dict[str, Tensor] = {}
+    state = None
+    for name, entry in files.items():
+        if not COMPONENT.fullmatch(name):
+            raise RunError(f"{where} is damaged: it lists {name!r:.120}")
+        data = _verified(confine(path, name), entry)
+        if name == "state.json":
+            state = parse_json(data, path / name)
+        elif name.endswith(".safetensors"):
+            part = name.removesuffix(".safetensors")
+            tensors |= {f"{part}/{key}": tensor for key, tensor in _unpack(data, path / name).items()}
+    if not isinstance(state, dict):
+        raise RunError(f"{path} is damaged: it has no state.json or one that is no table")
+    checkpoint = Checkpoint(tensors, state)
+    for older in range(version, FORMAT):
+        checkpoint = _MIGRATIONS[older](checkpoint)
+    return checkpoint
+
+
+def _verified(path: Path, entry: object) -> bytes:
+    match entry:
+        case {"size": int(size), "sha256": str(digest)}:
+            data = read(path, size)
+        case _:
+            raise RunError(f"{path.parent / 'manifest.json'} is damaged: no size or no sha256 of {path.name}")
+    if len(data) != size:
+        raise RunError(f"{path} is damaged: {len(data)} bytes instead of {size}")
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise RunError(f"{path} is damaged: its SHA-256 is not the one in its manifest")
+    return data
+
+
+def _contents(tensors: "Mapping[str, Tensor]", state: Mapping[str, object]) -> Iterator[tuple[str, bytes]]:
+    """(file name, content) of a checkpoint, one at a time: at most one part is in memory twice."""
+    yield "state.json", dump_json(dict(state), "state.json")
+    parts: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, separator, key = name.partition("/")
+        if not separator or not key:
+            raise RunError(f"a tensor's name must be 'part/name', such as 'model/{name}', got {name!r}")
+        parts.setdefault(component(part), {})[key] = tensor
+    for part, members in parts.items():
+        yield f"{part}.safetensors", _pack(members)
+
+
+def _pack(tensors: "Mapping[str, Tensor]") -> bytes:
+    """Content of a safetensors file, in which a tensor with several names (tied weights) is stored once."""
+    from safetensors.torch import save as serialize
+
+    try:
+        stored, aliases = _unshared(tensors)
+        # One entry: safetensors writes several in an order that changes from run to run, and with it the SHA-256.
+        data = serialize(stored, {"aliases": json.dumps(aliases)} if aliases else None)
+    except Exception as error:
+        raise RunError(f"a tensor cannot be stored as safetensors: {error}") from error
+    if _header_size(data) > _HEADER_LIMIT:
+        raise RunError(f"{len(tensors)} tensors need a header of more than {_HEADER_LIMIT} bytes; join them into fewer")
+    return data
+
+
+def _unshared(tensors: "Mapping[str, Tensor]") -> "tuple[dict[str, Tensor], dict[str, str]]":
+    """Contiguous tensors on the CPU that share no memory, and which further name stands for which of them."""
+    stored: dict[str, Tensor] = {}
+    aliases: dict[str, str] = {}
+    names: dict[object, str] = {}
+    storages = set()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach()
+        view = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() and names.setdefault(view, name) != name:
+            aliases[name] = names[view]
+            continue
+        tensor = tensor.cpu().contiguous()
+        storage = tensor.untyped_storage().data_ptr()
+        stored[name] = tensor.clone() if storage in storages else tensor  # the format has no overlapping tensors
+        storages.add(storage)
+    return stored, aliases
+
+
+def _unpack(data: bytes, path: Path) -> "dict[str, Tensor]":
+    """Tensors of a safetensors file; the library checks the header against the size before it allocates."""
+    from safetensors.torch import load as deserialize
+
+    size = _header_size(data)
+    if size > _HEADER_LIMIT:
+        raise RunError(f"{path} is damaged: a header of {size} bytes exceeds {_HEADER_LIMIT}")
+    try:
+        tensors = deserialize(data)
+        aliases = json.loads(json.loads(data[8 : 8 + size]).get("__metadata__", {}).get("aliases", "{}"))
+        return tensors | {name: tensors[stored] for name, stored in aliases.items()}
+    except Exception as error:  # whatever a parser raises on a hostile file, the file is at fault
+        raise RunError(f"{path} is damaged: {error!r:.200}") from error
+
+
+def _header_size(data: bytes) -> int:
+    return int.from_bytes(data[:8], "little")

@@ -1,0 +1,270 @@
+"""Files that are whole or absent when written, and that are not believed when read.
+
+Writing: a temporary name in the same folder, flush, fsync, rename, fsync of the folder. Reading: only regular files
+inside the given folder (no symbolic link, no `..`, no absolute path), never more bytes than a limit that is known
+before anything is allocated, JSON without executable or non-standard parts. Not for: what the files mean.
+"""
+
+import errno
+import json
+import math
+import os
+import re
+import shutil
+import stat
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+from typing import IO, Any
+
+from vae.errors import RunError
+
+JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
+COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
+
+_TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
+_PROCESS = os.urandom(4).hex()  # in a container, a restarted process often has the number of its predecessor
+_number = count()
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_REMEDY = {
+    errno.ENOSPC: "free some space, then resume the run",
+    errno.EDQUOT: "free some space, then resume the run",
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f), then resume the run",
+    errno.EROFS: "remount it writable or use another folder (--root)",
+    errno.EACCES: "change its permissions or use another folder (--root)",
+    errno.EPERM: "change its permissions or use another folder (--root)",
+}
+
+
+@contextmanager
+def explained(action: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `RunError` that names the path, the reason and what to do.
+
+    Arguments:
+        action: A verb for the message: "cannot <action> <path>: <reason>".
+        path: The file or folder at hand.
+
+    Raises:
+        RunError: When the block raises an `OSError` (disk full, read-only, no permission, a failing disk).
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _REMEDY.get(error.errno or 0)
+        raise RunError(f"cannot {action} {path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}") from error
+
+
+def component(name: str) -> str:
+    """Return `name` if it is safe as the name of a file or folder on every system.
+
+    Raises:
+        RunError: If it is not a letter, digit or `_`, followed by at most 99 of these and `.+=,@-`.
+    """
+    if not COMPONENT.fullmatch(name):
+        raise RunError(
+            f"{name!r:.120} cannot be the name of a file or folder; use at most 100 letters, digits and _.+=,@-, "
+            "beginning with a letter, a digit or _"
+        )
+    return name
+
+
+def confine(folder: Path, relative: str) -> Path:
+    """Path of `relative` (components joined by "/") inside `folder`, through no symbolic link.
+
+    Raises:
+        RunError: If it leads, or could lead, outside: absolute, `..`, a symbolic link, an unsafe name.
+    """
+    path = folder
+    for part in relative.split("/"):
+        path = path / component(part)
+        with explained("open", path):
+            link = path.is_symlink()
+        if link:
+            raise RunError(f"{path} is a symbolic link, which a run folder must not hold; put the file itself there")
+    return path
+
+
+def read(path: Path, limit: int) -> bytes:
+    """Content of a regular file of at most `limit` bytes; the size is checked before memory is allocated.
+
+    Raises:
+        RunError: If it is missing, is no regular file, is larger than `limit` or cannot be read.
+    """
+    with explained("read", path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > limit:
+            raise RunError(f"{path} has {size} bytes, more than the {limit} that such a file may have; it is damaged")
+        return file.read(size)
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that, whatever happens, either the old content or all of the new one is there.
+
+    Raises:
+        RunError: If it cannot be written.
+    """
+    new = temporary(path)
+    with explained("write", path):
+        try:
+            write_new(new, data)
+            os.replace(new, path)
+            sync(path.parent)
+        finally:
+            new.unlink(missing_ok=True)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """Write a file that does not exist yet, down to the disk.
+
+    Raises:
+        OSError: If it exists or cannot be written.
+    """
+    with open(path, "xb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def append(path: Path, line: bytes) -> None:
+    r"""Append one line (that ends in "\n"), down to the disk; what a killed process left of its last line is dropped.
+
+    Raises:
+        RunError: If it cannot be written; then the file has the lines it had before.
+    """
+    with explained("write", path), open_regular(path, change=True) as file:
+        whole = _end_of_lines(file)
+        try:
+            file.truncate(whole)
+            file.seek(whole)
+            while line:
+                line = line[file.write(line) :]
+            os.fsync(file.fileno())
+        except BaseException:
+            file.truncate(whole)
+            raise
+
+
+def open_regular(path: Path, *, change: bool = False) -> IO[bytes]:
+    """Open a file without following a symbolic link or waiting at a pipe.
+
+    Arguments:
+        path: The file.
+        change: Whether to change it in place; then it is made if missing, and not buffered.
+
+    Raises:
+        OSError: If it cannot be opened.
+        RunError: If it is no regular file, or is to be changed but has another name (a hard link) elsewhere.
+    """
+    descriptor = os.open(path, (os.O_RDWR | os.O_CREAT if change else os.O_RDONLY) | _NO_LINK, 0o666)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and not (change and status.st_nlink > 1):
+        return open(descriptor, "r+b", buffering=0) if change else open(descriptor, "rb")
+    os.close(descriptor)
+    raise RunError(f"{path} is a device, a folder or a hard link to another file; put a file of its own there")
+
+
+def sync(folder: Path) -> None:
+    """Bring the names in a folder (what was made, renamed, removed) down to the disk."""
+    if sys.platform == "win32":  # which cannot open a folder
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def temporary(path: Path) -> Path:
+    """A new name beside `path`, from which `sweep` can tell whether its maker still lives."""
+    return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_number)}.tmp")
+
+
+def sweep(folder: Path) -> None:
+    """Remove the temporary files and folders that dead processes left in `folder`, as far as that is possible."""
+    with suppress(OSError):
+        for path in folder.iterdir():
+            match = _TEMPORARY.fullmatch(path.name)
+            if match and not _alive(int(match[1]), match[2]):
+                remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a symbolic link (not what it leads to) or a whole folder, if it is there and may be removed."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def parse_json(data: bytes, path: Path | str) -> Any:
+    """Value of a JSON text in UTF-8; `path` is for the message.
+
+    Raises:
+        RunError: If it exceeds `JSON_LIMIT`, is not JSON (NaN and Infinity are not) or is nested too deeply.
+    """
+    if len(data) > JSON_LIMIT:
+        raise RunError(f"{path} has {len(data)} bytes, more than the {JSON_LIMIT} that JSON may have; it is damaged")
+    try:
+        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> bytes:
+    """JSON text of a value made of dicts with string keys, lists, strings, finite numbers, booleans and None.
+
+    Raises:
+        RunError: If the value is not of that kind or its text exceeds `JSON_LIMIT`.
+    """
+    try:
+        data = json.dumps(value, allow_nan=False, indent=indent).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise RunError(f"{path} cannot be written as JSON: {error}") from error
+    if len(data) > JSON_LIMIT:
+        raise RunError(f"{path} would have {len(data)} bytes, more than {JSON_LIMIT}; store large values as tensors")
+    return data
+
+
+def finite(value: object) -> object:
+    """`value` with every number that is not finite replaced by None, for which JSON has a word (null)."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case Mapping():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+    return value
+
+
+def _end_of_lines(file: IO[bytes]) -> int:
+    """Offset after the last newline, looking backwards by blocks."""
+    end = file.seek(0, os.SEEK_END)
+    while end > 0:
+        start = max(0, end - 4096)
+        file.seek(start)
+        newline = file.read(end - start).rfind(b"\n")
+        if newline >= 0:
+            return start + newline + 1
+        end = start
+    return 0
+
+
+def _alive(pid: int, process: str) -> bool:
+    if pid == os.getpid():
+        return process == _PROCESS
+    if sys.platform == "win32":  # where signal 0 would end it, and where a file in use cannot be removed anyway
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,404 @@
+"""The run folder: create, find and list runs, and read and write what is in them.
+
+Not for: models, configs or training; here are tensors by name, tables and text.
+"""
+
+import os
+import time
+import tomllib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from itertools import chain, count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from vae.errors import RunError, unknown
+from vae.run import checkpoint, files
+from vae.run.checkpoint import FORMAT, Checkpoint, Kind
+from vae.run.lock import Lock
+
+if TYPE_CHECKING:  # see checkpoint.py
+    from torch import Tensor
+
+State = Literal["running", "finished", "interrupted", "failed"]
+
+_TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
+_METRICS_LIMIT = 64 << 20  # bytes; some 100 000 epochs
+
+
+class Run:
+    """One run: its folder, and everything that is read from and written to it.
+
+    Every single file is replaced as a whole. Nothing is read or written outside the folder, and nothing in it is
+    executed. What only one process may write (metrics, checkpoints, status) needs the lock.
+
+    Arguments:
+        path: A run folder.
+
+    Attributes:
+        path: The folder.
+        name: Its name.
+        environment: What environment.json says: format, preset, created, and what the trainer recorded.
+        created: When the run was created.
+
+    Raises:
+        RunError: If it is no run folder, a damaged one or one of a newer format.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self._lock = Lock(path / "lock")
+        where = path / "environment.json"
+        with files.explained("open", path):
+            names = os.listdir(path)
+        if where.name not in names:
+            raise RunError(f"{path} is not a run folder: it has no environment.json; `vae runs` lists the runs")
+        self.environment: dict[str, Any] = self._read_table("environment.json")
+        checkpoint.check_format(self.environment.get("format"), where)
+        try:
+            self.created = datetime.fromisoformat(self.environment["created"]).astimezone(UTC)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise RunError(f"{where} is damaged: it has no date 'created'") from error
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
+    @classmethod
+    def create(
+        cls,
+        name: str | None,
+        *,
+        preset: str,
+        config: str,
+        environment: Mapping[str, object],
+        root: Path | str = "runs",
+    ) -> "Run":
+        """Make a new run folder, whole or not at all, and take its lock.
+
+        Arguments:
+            name: Name of the run; None for `<preset>-<date>-<time>`, with -2, -3, … when that is taken.
+            preset: Name of the preset.
+            config: TOML text that repeats the run.
+            environment: JSON-able table of versions, device, seed, …; format, preset and created are added to it.
+            root: The folder of all runs; made if missing.
+
+        Raises:
+            RunError: If the name is taken or unsafe, the config is no TOML, or the folder cannot be written.
+        """
+        root = Path(root)
+        base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)
+        _parse_toml(config, "config.toml")
+        record = {"format": FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
+        new = files.temporary(root / base)
+        with files.explained("create a run in", root):
+            root.mkdir(parents=True, exist_ok=True)
+            files.sweep(root)
+            try:
+                (new / "checkpoints").mkdir(parents=True)
+                files.write_new(new / "config.toml", config.encode())
+                files.write_new(
+                    new / "environment.json", files.dump_json({**environment, **record}, "environment.json")
+                )
+                files.write_new(new / "metrics.jsonl", b"")
+                files.sync(new)
+                path = _claim(new, root, base, numbered=name is None)
+                files.sync(root)
+            finally:
+                files.remove(new)
+        run = cls(path)
+        run.acquire()
+        return run
+
+    @classmethod
+    def open(cls, ref: str | Path | None = None, *, root: Path | str = "runs") -> "Run":
+        """Find a run.
+
+        Arguments:
+            ref: The name of a run in `root`, the path of a run folder, or None for the newest run.
+            root: The folder of all runs.
+
+        Raises:
+            RunError: If there is no such run (the nearest name is suggested), or it is damaged or too new.
+        """
+        root = Path(root)
+        if ref is None:
+            runs = list_runs(root)
+            if not runs:
+                raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
+            return runs[0]
+        if isinstance(ref, str) and files.COMPONENT.fullmatch(ref) and os.path.isdir(root / ref):
+            path = root / ref
+            if path.resolve().parent != root.resolve():
+                raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
+            return cls(path)
+        if not os.path.isdir(ref):
+            raise RunError(unknown("run", str(ref), (path.name for path in _folders(root))))
+        return cls(Path(ref).resolve())
+
+    # -- one writer -------------------------------------------------------------------------------------------------
+
+    def acquire(self) -> None:
+        """Become the only writer, and remove what dead ones left half-written.
+
+        Raises:
+            RunError: If another process, or another `Run` of this one, is the writer.
+        """
+        folders = self.path, files.confine(self.path, "checkpoints"), files.confine(self.path, "samples")
+        self._lock.acquire()
+        for folder in folders:
+            files.sweep(folder)
+
+    def release(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the only writer within a `with` block; at its end the lock is free, whoever took it.
+
+        Raises:
+            RunError: As `acquire`.
+        """
+        self.acquire()
+        try:
+            yield
+        finally:
+            self.release()
+
+    def delete(self) -> None:
+        """Remove the run folder with everything in it.
+
+        Raises:
+            RunError: If a process is writing into it, or it cannot be removed.
+        """
+        with self.lock():
+            pass
+        gone = files.temporary(self.path)
+        with files.explained("remove", self.path):
+            os.rename(self.path, gone)  # at once: a half-removed folder is no run
+            files.remove(gone)
+
+    @property
+    def status(self) -> State:
+        """`running` while a living process holds the lock; else `finished`, `failed` or `interrupted`.
+
+        Raises:
+            RunError: If status.json is damaged.
+        """
+        if self._lock.busy():
+            return "running"
+        if os.path.lexists(self.path / "status.json"):
+            match self._read_table("status.json").get("state"):
+                case "finished":
+                    return "finished"
+                case "failed":
+                    return "failed"
+        return "interrupted"  # it said so, or it said "running" and was killed
+
+    def set_status(self, state: State, message: str = "") -> None:
+        """Record how the run stands, with a message for people, in status.json. Needs the lock."""
+        self._need_lock()
+        self.write_json("status.json", {"state": state, "message": message})
+
+    # -- config and metrics -----------------------------------------------------------------------------------------
+
+    @property
+    def config_text(self) -> str:
+        """The TOML text that repeats the run.
+
+        Raises:
+            RunError: If config.toml is missing or damaged.
+        """
+        path = files.confine(self.path, "config.toml")
+        try:
+            return files.read(path, _TOML_LIMIT).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise RunError(f"{path} is damaged: {error}") from error
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as a table.
+
+        Raises:
+            RunError: If config.toml is missing or damaged.
+        """
+        return _parse_toml(self.config_text, self.path / "config.toml")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.
+
+        Raises:
+            RunError: If another line is damaged; the message names it.
+        """
+        return [self._record(line, number) for number, line in enumerate(self._lines(), start=1)]
+
+    def append_metrics(self, record: Mapping[str, object]) -> None:
+        """Append the record of one epoch. Needs the lock.
+
+        A number that is not finite is written as null, since JSON has no NaN: a diverging run must leave its trace.
+
+        Raises:
+            RunError: If the record is not JSON-able or cannot be written; then the lines before it are as they were.
+        """
+        self._need_lock()
+        path = files.confine(self.path, "metrics.jsonl")
+        files.append(path, files.dump_json(files.finite(record), path, indent=None) + b"\n")
+
+    def truncate_metrics(self, epochs: int) -> None:
+        """Keep the first `epochs` records only: those that the checkpoint knows of. Needs the lock."""
+        self._need_lock()
+        files.write(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in self._lines()[:epochs]))
+
+    # -- checkpoints ------------------------------------------------------------------------------------------------
+
+    def save_checkpoint(
+        self, tensors: "Mapping[str, Tensor]", state: Mapping[str, object], *, kind: Kind = "last"
+    ) -> None:
+        """Write a checkpoint; a crash at any moment leaves the old or the new one, whole. Needs the lock.
+
+        Arguments:
+            tensors: By name, "part/name": the tensor "model/encoder.weight" is stored as "encoder.weight" in
+                model.safetensors, which any program can read. Any device; a tensor with two names is stored once.
+            state: JSON-able; keys become strings, tuples lists. NaN and infinity are refused: they would not return.
+            kind: "last" to resume from, "best" to keep.
+
+        Raises:
+            RunError: If a name or the state is not of that kind, or the disk is full, read-only or failing; then those
+                written before are still there.
+        """
+        self._need_lock()
+        folder = files.confine(self.path, "checkpoints")
+        with files.explained("write", folder):
+            folder.mkdir(exist_ok=True)
+        checkpoint.save(folder, kind, tensors, state)
+
+    def load_checkpoint(self, kind: Kind = "last") -> Checkpoint:
+        """Read the newest checkpoint whose checksums hold, with a warning if that is not the last one written.
+
+        Raises:
+            RunError: If there is none; the message says what is wrong with each.
+        """
+        return checkpoint.load(files.confine(self.path, "checkpoints"), kind)
+
+    # -- other files ------------------------------------------------------------------------------------------------
+
+    def read_json(self, name: str) -> Any:
+        """Value of a JSON file in the run folder, such as "evaluation.json".
+
+        Raises:
+            RunError: If it is missing, damaged or larger than 4 MiB, or the name leads outside.
+        """
+        path = files.confine(self.path, name)
+        return files.parse_json(files.read(path, files.JSON_LIMIT), path)
+
+    def write_json(self, name: str, value: object) -> None:
+        """Write a JSON file; numbers that are not finite become null.
+
+        Raises:
+            RunError: If the value is not JSON-able, the name leads outside, or it cannot be written.
+        """
+        self.write_bytes(name, files.dump_json(files.finite(value), name))
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a text file in UTF-8.
+
+        Raises:
+            RunError: If the name leads outside, or it cannot be written.
+        """
+        self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
+
+    def write_bytes(self, name: str, data: bytes) -> None:
+        """Write a file, such as "samples/epoch-001.png".
+
+        Raises:
+            RunError: If the name leads outside, or it cannot be written.
+        """
+        files.write(self._place(name), data)
+
+    def picture(self, name: str) -> Path:
+        """Path for a picture, such as "epoch-001.png", in samples/, for a library that writes files by itself.
+
+        Raises:
+            RunError: If the name leads outside, or the folder cannot be made.
+        """
+        return self._place(f"samples/{name}")
+
+    def _place(self, name: str) -> Path:
+        path = files.confine(self.path, name)
+        with files.explained("write", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def _need_lock(self) -> None:
+        if not self._lock.held:
+            raise RunError(f"{self.path} is open for reading; write within `with run.lock():`")
+
+    def _read_table(self, name: str) -> dict[str, Any]:
+        value = self.read_json(name)
+        if not isinstance(value, dict):
+            raise RunError(f"{self.path / name} is damaged: a {type(value).__name__} instead of a table")
+        return value
+
+    def _lines(self) -> list[bytes]:
+        path = files.confine(self.path, "metrics.jsonl")
+        return files.read(path, _METRICS_LIMIT).split(b"\n")[:-1] if os.path.lexists(path) else []
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        where = f"{self.path / 'metrics.jsonl'}, line {number}"
+        record = files.parse_json(line, where)
+        if not isinstance(record, dict):
+            raise RunError(f"{where} is damaged: a {type(record).__name__} instead of a table")
+        return record
+
+
+def list_runs(root: Path | str = "runs") -> list[Run]:
+    """All runs in `root`, the newest first; a warning names each run folder that is damaged or too new."""
+    runs = []
+    for path in _folders(Path(root)):
+        try:
+            runs.append(Run(path))
+        except RunError as error:
+            warnings.warn(str(error), stacklevel=2)
+    return sorted(runs, key=lambda run: (run.created, run.name), reverse=True)
+
+
+def _folders(root: Path) -> list[Path]:
+    """The run folders in `root`; symbolic links are left out, so that each is there once and none is elsewhere."""
+    if not root.is_dir():
+        return []
+    with files.explained("list", root):
+        return [
+            path
+            for path in root.iterdir()
+            if files.COMPONENT.fullmatch(path.name)
+            and not path.is_symlink()
+            and os.path.lexists(path / "environment.json")
+        ]
+
+
+def _claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
+    """Rename the folder `new` to `base` in `root`, or to the first of `base`-2, `base`-3, … that is free."""
+    for name in chain([base], (f"{base}-{number}" for number in count(2)) if numbered else []):
+        path = root / files.component(name)
+        if os.path.lexists(path):
+            continue
+        try:
+            os.rename(new, path)
+        except OSError:
+            if not os.path.lexists(path):  # else another process was faster
+                raise
+        else:
+            return path
+    raise RunError(f"the run {root / base} exists; choose another --name, or continue it with --resume {base}")
+
+
+def _parse_toml(text: str, path: Path | str) -> dict[str, Any]:
+    try:
+        if len(text.encode()) > _TOML_LIMIT:
+            raise RunError(f"{path} is longer than the {_TOML_LIMIT} bytes that a config may have; shorten it")
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error

@@ -1,0 +1,124 @@
+"""One writer per run folder: a lock that the operating system takes back when its process ends, however it ends.
+
+The lock is on the open file (`flock`), so that there is no stale one; the text in the file only says who holds it. Not
+for readers: what they read is whole at any moment.
+"""
+
+import os
+import platform
+import sys
+import time
+import weakref
+from pathlib import Path
+from typing import IO
+
+from vae.errors import RunError
+from vae.run.files import JSON_LIMIT, dump_json, explained, open_regular, parse_json, read
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try(file: IO[bytes], *, shared: bool) -> bool:
+        file.seek(JSON_LIMIT)  # a locked range cannot be read: lock one byte after the text
+        try:
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+else:
+    import fcntl
+
+    def _try(file: IO[bytes], *, shared: bool) -> bool:
+        try:
+            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class Lock:
+    """The right to write into one run folder, held by at most one process.
+
+    Arguments:
+        path: The lock file, in the run folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: IO[bytes] | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._file is not None
+
+    def busy(self) -> bool:
+        """Whether a living process, this one included, holds the lock."""
+        if self.held:
+            return True
+        if not os.path.lexists(self.path):
+            return False
+        with explained("read", self.path), open_regular(self.path) as file:
+            return not _try(file, shared=True)
+
+    def acquire(self) -> None:
+        """Take the lock, or keep it if this object holds it already.
+
+        Raises:
+            RunError: If another process, or another object of this one, holds it; the message says which.
+        """
+        if self.held:
+            return
+        with explained("lock", self.path):
+            file = open_regular(self.path, change=True)
+            try:
+                self._lock(file)
+            except BaseException:
+                file.close()
+                raise
+        self._file = file
+        _held.add(self)
+
+    def release(self) -> None:
+        """Give the lock back, if this object holds it."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __del__(self) -> None:
+        self.release()
+
+    def _lock(self, file: IO[bytes]) -> None:
+        for _ in range(20):  # `busy` of another process holds a shared lock for some microseconds
+            if _try(file, shared=False):
+                break
+            time.sleep(0.01)
+        else:
+            raise RunError(f"{self.path.parent} is in use by {self._holder()}; wait until it ends or stop it")
+        me = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        file.truncate(0)
+        file.seek(0)
+        file.write(dump_json(me, self.path))
+
+    def _holder(self) -> str:
+        try:
+            match parse_json(read(self.path, JSON_LIMIT), self.path):
+                case {"pid": int(pid), "host": str(host), "since": str(since)}:
+                    return f"process {pid} on {host} (since {since})"
+        except RunError:
+            pass
+        return "another process"
+
+
+_held: weakref.WeakSet[Lock] = weakref.WeakSet()
+
+
+def _forget() -> None:
+    for lock in list(_held):
+        lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked worker shares the open file: it would hold the lock on after its parent was killed.
+    os.register_at_fork(after_in_child=_forget)
