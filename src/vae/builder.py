@@ -6,11 +6,13 @@ class and one line in a table here, or no line at all and an import path, "my_mo
 """
 
 import inspect
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
 
+import tomli_w
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
@@ -18,25 +20,50 @@ from torch import Tensor, nn
 from . import schedules
 from .config import Config, Part, explain, parse, read
 from .errors import ConfigError, unknown
+from .hierarchy import FirstLevel
 from .model import Composed
 from .nets import initialize
 from .objectives import Objective
 
 PARTS: dict[str, dict[str, str]] = {
     "encoder": {
+        "conv": "vae.nets:ConvEncoder",
         "mlp": "vae.nets:MLP",
+        "resnet": "vae.nets:ResNetEncoder",
     },
     "decoder": {
+        "conv": "vae.nets:ConvDecoder",
         "mlp": "vae.nets:MLP",
+        "resnet": "vae.nets:ResNetDecoder",
     },
     "posterior": {
         "diagonal-normal": "vae.posteriors:DiagonalNormal",
+        "full-covariance-normal": "vae.posteriors:FullCovarianceNormal",
+        "hierarchical": "vae.hierarchy:HierarchicalPosterior",
+        "iaf": "vae.flows:IAFPosterior",
+        "nsf": "vae.flows:NSFPosterior",
+        "planar": "vae.flows:PlanarPosterior",
     },
     "prior": {
+        "hierarchical": "vae.hierarchy:HierarchicalPrior",
+        "maf": "vae.flows:MAFPrior",
+        "mixture": "vae.priors:NormalMixture",
+        "normal": "vae.priors:LearnedNormal",
+        "nsf": "vae.flows:NSFPrior",
         "standard-normal": "vae.priors:StandardNormal",
+        "vamp": "vae.priors:VampPrior",
     },
     "likelihood": {
         "bernoulli": "vae.likelihoods:Bernoulli",
+        "beta-binomial": "vae.likelihoods:BetaBinomial",
+        "categorical": "vae.likelihoods:Categorical",
+        "continuous-bernoulli": "vae.likelihoods:ContinuousBernoulli",
+        "discretized-logistic": "vae.likelihoods:DiscretizedLogistic",
+        "discretized-logistic-mixture": "vae.likelihoods:DiscretizedLogisticMixture",
+        "laplace": "vae.likelihoods:Laplace",
+        "negative-binomial": "vae.likelihoods:NegativeBinomial",
+        "normal": "vae.likelihoods:Normal",
+        "poisson": "vae.likelihoods:Poisson",
     },
     "objective": {
         "elbo": "vae.objectives:elbo",
@@ -150,11 +177,11 @@ def completed(config: Config, *, trust: bool = False) -> Config:
     Raises:
         ConfigError: a part or an option that does not exist or does not fit.
     """
-    tree = config.model_dump()
+    tree = config.model_dump(exclude_none=True)
     for kind in PARTS:
         options = resolve(kind, getattr(config, kind), trust=trust).options
         tree[kind].update({name: value for name, value in options.items() if value is not None})
-    return parse(tree)
+    return parse(tomllib.loads(tomli_w.dumps(tree)))
 
 
 def build(
@@ -191,20 +218,27 @@ def build(
     parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
     latent_size = config.model.latent_size
     context_size = num_classes if config.model.condition == "class" else 0
-    shared = {"latent_size": latent_size, "context_size": context_size, "image_shape": image_shape, "images": images}
+    shared = {"context_size": context_size, "image_shape": image_shape, "images": images}
 
     encoder = parts["encoder"](in_shape=image_shape, out_shape=None, **shared)
-    posterior = parts["posterior"](net=encoder, features=encoder.out_shape[0], **shared)
+    posterior = parts["posterior"](net=encoder, features=encoder.out_shape[0], latent_size=latent_size, **shared)
     out_shape = _out_shape(parts["likelihood"], image_shape)
     decoder = parts["decoder"](in_shape=(latent_size,), out_shape=out_shape, **shared)
-    likelihood = parts["likelihood"](net=decoder, **shared)
-    prior = parts["prior"](posterior=posterior, **shared)
+    # Of several levels the decoder reads the first, which is latent_size wide.
+    levels = posterior.latent_size > latent_size
+    likelihood = parts["likelihood"](net=FirstLevel(decoder, latent_size) if levels else decoder, **shared)
+    prior = parts["prior"](posterior=posterior, latent_size=posterior.latent_size, **shared)
     model = Composed(
-        posterior, prior, likelihood, latent_size=latent_size, context_size=context_size, image_shape=image_shape
+        posterior,
+        prior,
+        likelihood,
+        latent_size=posterior.latent_size,
+        context_size=context_size,
+        image_shape=image_shape,
     )
     initialize(model, config.model.init)
-    if config.model.output_bias == "data" and images is not None:
-        decoder.set_output_bias(likelihood.parameters_at(images.mean(0)))
+    mean = images.mean(0) if images is not None and config.model.output_bias == "data" else None
+    decoder.start_output(None if mean is None else likelihood.parameters_at(mean), config.model.output_scale)
     return model
 
 

@@ -295,12 +295,8 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1
     except (KeyboardInterrupt, click.Abort) as stop:
-        click.echo(
-            f"vae: {stop or 'stopped'}; `vae resume` goes on"
-            if type(stop).__name__ == "Interrupted"
-            else "vae: stopped",
-            err=True,
-        )
+        reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
+        click.echo(f"vae: {reached}; `vae resume` goes on" if reached else "vae: stopped", err=True)
         status = 130
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -382,9 +378,8 @@ def _report(run: "Run", as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]}))
         return
-    click.echo(
-        f"test −ELBO {test['neg_elbo']:.2f} nats per image (rate {test['rate']:.2f}, distortion {test['distortion']:.2f})"
-    )
+    parts = f"rate {test['rate']:.2f}, distortion {test['distortion']:.2f}"
+    click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image ({parts})")
     click.echo(f"run         {_relative(run.path)}")
     click.echo(f"pictures    {_relative(run.path / 'samples')}/: {', '.join(path.name for path in shown)}")
 

@@ -59,6 +59,7 @@ class Model(Section):
     condition: Literal["none", "class"] = "none"
     init: Literal["default", "he", "glorot"] = "default"
     output_bias: Literal["default", "data"] = "default"
+    output_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
 class Train(Section):

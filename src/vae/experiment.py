@@ -26,7 +26,7 @@ from .errors import ConfigError, NumericalError, RunError, VAEError
 from .model import Composed, LatentVariableModel
 from .rng import seeded
 from .run import Checkpoint, Run
-from .train import Interrupted, Listener, Progress, Record, fit, find_device, validate
+from .train import Interrupted, Listener, Progress, Record, find_device, fit, validate
 
 EVALUATION_BATCH = 500
 
@@ -126,10 +126,9 @@ def resume(run: Run, *, listener: Listener | None = None, trust: bool = False) -
     Raises:
         RunError: the run is finished, or another process is at it.
     """
+    if run.status == "finished":
+        raise RunError(f"run {run.name} is finished; to train longer, start a new run with more --epochs")
     with run.lock():
-        if run.status == "finished":
-            raise RunError(f"run {run.name} is finished; train longer with a new run: vae train --config …, --epochs …")
-        run.set_status("running")
         job = Job.prepare(parse(run.config, f"{run.path}/config.toml"), trust=trust)
         with _closing(run):
             _train(job, run, listener, run.load_checkpoint() if (run.path / "checkpoints" / "last").exists() else None)

@@ -1,8 +1,8 @@
 """Objectives: functions of a `Draw` that return one number a row, in nats, to be maximised.
 
-A function marked `@bound` is a lower bound on log p(x), in expectation, that the exact posterior attains. Only those may
-be called an ELBO or an NLL. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are options of a config;
-a float among them may follow a schedule.
+A function marked `@bound` is a lower bound on log p(x), in expectation, that the exact posterior attains. Only those
+may be called an ELBO or an NLL. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are options of a
+config; a float among them may follow a schedule.
 """
 
 import math
@@ -118,8 +118,8 @@ def piwae(draw: Draw, *, groups: int = 8) -> Tensor:
     all_weights = log_w.softmax(0).clamp_min(1e-30)
     group_weights = (_grouped(log_w, groups).softmax(1) / groups).flatten(0, 1)
     _scale_gradient(draw.z, group_weights / all_weights)
-    score = draw.log_w - draw.log_w_path
-    return _with_value((all_weights * draw.log_w_path + group_weights * score).sum(0), _log_mean(draw.log_w, 0))
+    surrogate = all_weights * draw.log_w_path - group_weights * draw.score
+    return _with_value(surrogate.sum(0), _log_mean(draw.log_w, 0))
 
 
 @bound
@@ -161,8 +161,8 @@ def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
     """
     if minimum < 0:
         raise ConfigError(f"objective.minimum of free-bits must be ≥ 0 nats, got {minimum}")
-    rate: Tensor = sum(_kl_by_dimension(level).mean(0).clamp_min(minimum).sum() for level in draw.levels)
-    return -draw.distortion - rate
+    rates = [_kl_by_dimension(level).mean(0).clamp_min(minimum).sum() for level in draw.levels]
+    return -draw.distortion - torch.stack(rates).sum()
 
 
 def beta_tc(
@@ -190,7 +190,8 @@ def beta_tc(
     log_q_z = (log_weights + log_q_pairs.sum(2)).logsumexp(1)
     log_q_product = (log_weights.unsqueeze(2) + log_q_pairs).logsumexp(1).sum(1)
     information, correlation, rest = log_q - log_q_z, log_q_z - log_q_product, log_q_product - level.log_p[0]
-    return draw.log_likelihood[0] - information - beta * correlation - rest
+    total: Tensor = draw.log_likelihood[0] - information - beta * correlation - rest
+    return total
 
 
 def mmd(

@@ -1,8 +1,8 @@
 """Values that change while a model trains, as functions of the epoch, a float that counts from 0.
 
 Two kinds: an objective's option follows a *value schedule*, `epoch → value`; the learning rate follows a *rate
-schedule*, `(epoch, epochs) → factor`, which is multiplied with the base rate. Both are pure functions, so that a resumed
-run needs nothing but the epoch.
+schedule*, `(epoch, epochs) → factor`, which is multiplied with the base rate. Both are pure functions, so that a
+resumed run needs nothing but the epoch.
 """
 
 import math

@@ -129,7 +129,7 @@ class Trainer:
         if bad >= 0:
             self.model.load_state_dict(self.good)
             raise NumericalError(
-                f"the loss is not finite at epoch {self.progress.epoch + 1}, step {bad}; the last good weights are kept; "
+                f"not finite: the loss at epoch {self.progress.epoch + 1}, step {bad}; the last good weights are kept; "
                 "try a lower train.learning_rate or train.clip_norm = 1, and look for NaN or huge values in the data"
             )
         self.good = self._weights()

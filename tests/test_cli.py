@@ -1,0 +1,257 @@
+"""The command line as its users meet it: results on stdout, one line and status 2 for their mistakes, files that are whole."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+import vae
+from vae import cli
+
+TINY = ["--set", "encoder.hidden=[16]", "--set", "decoder.hidden=[16]", "--set", "data.validation=58000"]
+
+
+class Result:
+    def __init__(self, status: int, out: str, err: str) -> None:
+        self.status, self.out, self.err = status, out, err
+
+
+@pytest.fixture
+def command(monkeypatch, capsys):
+    """Run the command in this process: status, stdout and stderr."""
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return Result(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A folder with two tiny trained runs, "plain" and "digits", made by the real command."""
+    folder = tmp_path_factory.mktemp("runs")
+    for preset, name in (("vae", "plain"), ("cvae", "digits")):
+        train(folder, preset, "--name", name, "--epochs", "1", *TINY)
+    return folder
+
+
+def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vae", "train", *arguments, "--runs", str(folder)], text=True, capture_output=True, check=True
+    )
+
+
+def assert_refused(result: Result, message: str) -> None:
+    assert result.status == 2
+    assert re.search(message, result.err), result.err
+    assert len(result.err.strip().splitlines()) == 1
+    assert "Traceback" not in result.err
+
+
+def test_a_run_folder_has_what_it_promises(root: Path) -> None:
+    run = root / "plain"
+    names = {path.name for path in run.iterdir()}
+    assert {"config.toml", "environment.json", "metrics.jsonl", "checkpoints", "samples", "test.json"} <= names
+    assert load_file(run / "checkpoints" / "best" / "model.safetensors").keys()
+    record = json.loads((run / "metrics.jsonl").read_text())
+    assert record["loss"] == pytest.approx(record["rate"] + record["distortion"])
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["data"]["images"] == {"train": 2000, "validation": 58000, "test": 10000}
+    pictures = {path.name for path in (run / "samples").glob("*.png")}
+    expected = {"training", "reconstructions", "samples", "interpolation", "curves", "epoch-001"}
+    assert pictures == {f"{name}.png" for name in expected}
+    conditional = {path.name for path in (root / "digits" / "samples").glob("*.png")}
+    assert conditional == pictures | {"classes.png", "one-of-each.png"}
+    with Image.open(run / "samples" / "interpolation.png") as picture:
+        assert picture.width == picture.height > 300
+
+
+WEIGHTS = Path("checkpoints/last/model.safetensors")
+
+
+def test_the_same_command_gives_the_same_weights_bit_for_bit(root: Path, tmp_path: Path, command) -> None:
+    options = ("train", "vae", "--epochs", 1, *TINY, "--runs", tmp_path)
+    again = command(*options, "--name", "again")
+    assert (tmp_path / "again" / WEIGHTS).read_bytes() == (root / "plain" / WEIGHTS).read_bytes()
+    assert re.search(r"^epoch 1/1  −ELBO [\d.]+ \(rate [\d.]+, distortion [\d.]+\)  validation −ELBO", again.err)
+    lines = again.out.splitlines()
+    assert lines[0].startswith("test −ELBO ")
+    assert "again" in lines[1]
+    assert "interpolation.png" in lines[2]
+    command(*options, "--name", "other", "--seed", 1)
+    assert (tmp_path / "other" / WEIGHTS).read_bytes() != (root / "plain" / WEIGHTS).read_bytes()
+
+
+def test_a_saved_config_repeats_the_run_in_another_process(root: Path, tmp_path: Path) -> None:
+    train(tmp_path, "--config", str(root / "plain" / "config.toml"), "--name", "repeat")
+    assert (tmp_path / "repeat" / WEIGHTS).read_bytes() == (root / "plain" / WEIGHTS).read_bytes()
+
+
+def test_sample(root: Path, tmp_path: Path, command) -> None:
+    out = tmp_path / "x.npy"
+    result = command("sample", "plain", "-n", 5, "-o", out, "--runs", root)
+    assert (result.status, result.out) == (0, f"{out}\n")
+    images = np.load(out)
+    assert images.shape == (5, 1, 28, 28) and 0 <= images.min() <= images.max() <= 1
+    command("sample", "plain", "-n", 5, "-o", tmp_path / "y.npy", "--seed", 1, "--runs", root)
+    assert not np.array_equal(images, np.load(tmp_path / "y.npy"))
+    command("sample", "plain", "-n", 5, "-o", tmp_path / "z.npy", "--runs", root)
+    assert np.array_equal(images, np.load(tmp_path / "z.npy"))
+    command("sample", "digits", "-n", 5, "--class", "3", "-o", tmp_path / "c.npz", "--runs", root)
+    (array,) = np.load(tmp_path / "c.npz").values()
+    assert array.shape == (5, 1, 28, 28)
+
+
+def test_pictures_go_into_the_run_folder_by_default(root: Path, command) -> None:
+    for arguments in (("sample",), ("interpolate",), ("interpolate", "--between", 0, 1), ("reconstruct", "-n", 4)):
+        verb, *rest = arguments
+        result = command(verb, root / "plain", *rest)
+        assert result.status == 0, result.err
+        with Image.open(result.out.strip()) as picture:
+            assert picture.size > (100, 100)
+        assert Path(result.out.strip()).parent == root / "plain" / "samples"
+
+
+def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, tmp_path: Path, command) -> None:
+    out = tmp_path / "walk.npy"
+    assert command("interpolate", "plain", "--between", 3, 18, "--steps", 7, "-o", out, "--runs", root).status == 0
+    walk = np.load(out)
+    assert walk.shape == (7, 1, 28, 28)
+    model = vae.load(root / "plain")
+    test = vae.data.load("mnist").test.images[[3, 18]].float() / 255
+    np.testing.assert_allclose(walk[[0, -1]], model.reconstruct(test).numpy(), atol=1e-6)
+
+
+def test_info_and_runs(root: Path, command) -> None:
+    facts = json.loads(command("info", "plain", "--runs", root, "--json").out)
+    assert (facts["state"], facts["epochs"], facts["preset"]) == ("finished", "1/1", "vae")
+    assert facts["test"]["images"] == 10_000
+    assert "784" not in facts["name"]
+    rows = json.loads(command("runs", "--runs", root, "--json").out)
+    assert [row["name"] for row in rows] == ["digits", "plain"]
+    assert command("info", "--runs", root).out.splitlines()[1].split() == ["name", "digits"]
+    assert command("runs", "--runs", root).out.splitlines()[0].split()[:2] == ["name", "preset"]
+
+
+def test_presets_and_data(command) -> None:
+    rows = json.loads(command("presets", "--json").out)
+    assert {"vae", "cvae", "course-vae", "course-cvae"} <= {row["name"] for row in rows}
+    assert command("presets", "vae").out == (Path(vae.__file__).parent / "presets" / "vae.toml").read_text()
+    found = {row["name"]: row for row in json.loads(command("data", "--json").out)}
+    assert found["mnist"]["present"] == "yes"
+    assert (found["mnist"]["train"], found["mnist"]["validation"], found["mnist"]["test"]) == (55_000, 5_000, 10_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "cave"), "unknown preset 'cave'; did you mean 'cvae'"),
+        (("train", "--data", "mnits"), "unknown data set 'mnits'; did you mean 'mnist'"),
+        (("train", "--set", "train.epoch=3"), "did you mean 'train.epochs'"),
+        (("train", "--epochs", "0"), "train.epochs.*greater than or equal to 1, got 0"),
+        (("train", "--epochs", "-2"), "got -2"),
+        (("train", "--epochs", "two"), "'two' is not a valid integer"),
+        (("train", "--device", "cuda:99"), "device 'cuda:99' is not here; available: cpu"),
+        (("train", "--set", "data.validation=60000"), "60000"),
+        (("train", "--name", "../x"), r"\.\./x"),
+        (("train", "--name", "plain"), "plain.*exists"),
+        (("train", "--nmae", "x"), "--nmae"),
+        (("trian",), "trian"),
+        (("sample", "nowhere"), "nowhere"),
+        (("sample", "plian"), "did you mean 'plain'"),
+        (("sample", "plain", "--class", "3"), "unconditional; leave out --class 3"),
+        (("sample", "digits"), r"conditional; choose one with --class \(0, 1, 2"),
+        (("sample", "digits", "--class", "11"), "unknown class '11'"),
+        (("sample", "plain", "-n", "0"), "0"),
+        (("sample", "plain", "-o", "x.gif"), r"\.gif|x\.gif"),
+        (("sample", "plain", "-o", "/nowhere/x.png"), "/nowhere"),
+        (("interpolate", "plain", "--between", "1", "10000"), "0 to 9999, got 10000"),
+        (("interpolate", "plain", "--steps", "1"), "1"),
+        (("reconstruct", "plain", "-n", "20000"), "9999"),
+        (("info", "/etc"), "/etc"),
+        (("presets", "vea"), "did you mean 'vae'"),
+        (("resume", "plain"), "finished"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(root: Path, command, arguments: tuple[str, ...], message: str) -> None:
+    before = sorted(path.name for path in root.iterdir())
+    more = ("--runs", root) if arguments[0] not in ("presets", "trian") else ()
+    assert_refused(command(*arguments, *more), message)
+    assert sorted(path.name for path in root.iterdir()) == before
+
+
+def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
+    options = [*TINY, "--epochs", "4", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
+    whole = [sys.executable, "-m", "vae", "train", "vae", "--name", "whole", *options]
+    subprocess.run(whole, check=True, capture_output=True)
+    process = subprocess.Popen([*whole[:5], "--name", "killed", *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    last = tmp_path / "killed" / "checkpoints" / "last"
+    deadline = time.monotonic() + 60
+    while not last.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resume = [sys.executable, "-m", "vae", "resume", "killed", "--runs", str(tmp_path)]
+    if process.returncode:
+        done = subprocess.run(resume, check=True, capture_output=True, text=True)
+        assert "test −ELBO" in done.stdout
+    assert (tmp_path / "killed" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    options = [*TINY, "--epochs", "2000", "--runs", str(tmp_path), "--name", "r"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vae", "train", "vae", *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stderr is not None
+    process.stderr.readline()  # the first epoch is over
+    process.send_signal(2)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.splitlines()[-1].startswith("vae: stopped at epoch")
+    assert "vae resume" in err
+    run = vae.Run.open("r", root=tmp_path)
+    assert run.status == "interrupted"
+    assert vae.load(run).sample(2).shape == (2, 1, 28, 28)
+
+
+LIGHT = """
+import sys
+import vae.cli
+from click.testing import CliRunner
+assert CliRunner().invoke(vae.cli.app, {arguments!r}).exit_code == 0
+heavy = {{"torch", "matplotlib", "torchvision", "rich", "pydantic", "numpy"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["data"], ["runs", "--runs", "/nowhere"]])
+def test_help_and_listings_import_nothing_heavy(arguments: list[str]) -> None:
+    subprocess.run([sys.executable, "-c", LIGHT.format(arguments=arguments)], check=True)
+
+
+def test_import_vae_imports_nothing_heavy() -> None:
+    code = "import sys, vae; assert not {'torch', 'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    code = "import sys, vae; vae.VAE, vae.elbo; assert not {'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_closed_pipe_is_no_traceback(root: Path) -> None:
+    done = subprocess.run(
+        f"{sys.executable} -m vae presets | head -1 >/dev/null", shell=True, capture_output=True, text=True, env=os.environ
+    )
+    assert "Traceback" not in done.stderr
