@@ -1,0 +1,27 @@
+"""Networks: tensor → tensor, no probability.
+
+Every network maps `(x, c)`, with x of shape (..., B, *in_shape) and an optional context c of shape (B, context_size)
+that broadcasts over the leading dimensions of x, to a tensor of shape (..., B, *out_shape). An encoder's output is its
+last hidden layer, of shape (features,); a decoder's last layer has no activation, and `start_output` sets where it
+starts.
+"""
+
+from .common import Activation, Decoder, Network, with_context
+from .conv import ConvDecoder, ConvEncoder
+from .init import Scheme, initialize
+from .mlp import MLP
+from .resnet import ResNetDecoder, ResNetEncoder
+
+__all__ = [
+    "MLP",
+    "Activation",
+    "ConvDecoder",
+    "ConvEncoder",
+    "Decoder",
+    "Network",
+    "ResNetDecoder",
+    "ResNetEncoder",
+    "Scheme",
+    "initialize",
+    "with_context",
+]

@@ -1,0 +1,118 @@
+"""What all networks share: leading dimensions, the context, nonlinearities by name, the output bias."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, DataError, unknown
+
+T = TypeVar("T")
+
+Activation = Literal["relu", "leaky-relu", "elu", "silu", "gelu", "softplus", "tanh"]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "silu": nn.SiLU,
+    "gelu": nn.GELU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+}
+
+
+class Network(nn.Module, ABC):
+    """A map of rows, (N, *in_shape) → (N, *out_shape), extended to any leading dimensions.
+
+    Arguments:
+        in_shape: Event shape of the input.
+        out_shape: Event shape of the output.
+        context_size: Width of c; 0 for none.
+    """
+
+    def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], context_size: int) -> None:
+        super().__init__()
+        self.in_shape, self.out_shape, self.context_size = tuple(in_shape), tuple(out_shape), context_size
+
+    @abstractmethod
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Map x of shape (N, *in_shape), with c of shape (N, context_size) or None, to N outputs."""
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map (..., B, *in_shape), with c of shape (B, context_size), to (..., B, *out_shape).
+
+        Raises:
+            DataError: x or c does not have the shape that the network was made for.
+        """
+        leading, event = x.shape[: -len(self.in_shape)], x.shape[-len(self.in_shape) :]
+        if event != self.in_shape:
+            raise DataError(f"this network takes inputs of shape (..., {_list(self.in_shape)}), got {tuple(x.shape)}")
+        if (0 if c is None else c.shape[-1]) != self.context_size:
+            got = "none" if c is None else f"one of shape {tuple(c.shape)}"
+            raise DataError(f"this network takes a context of width {self.context_size} (0 is none), got {got}")
+        if c is not None:
+            c = c.to(x.dtype).expand(*leading, -1).reshape(-1, self.context_size)
+        return self.rows(x.reshape(-1, *self.in_shape), c).reshape(*leading, *self.out_shape)
+
+
+class Decoder(Network):
+    """A network whose last layer is linear or convolutional, and can be told where to start."""
+
+    @property
+    @abstractmethod
+    def output_layer(self) -> nn.Module:
+        """The last layer."""
+
+    @torch.no_grad()
+    def start_output(self, value: Tensor | None = None, scale: float = 1.0) -> None:
+        """Shrink the last layer's weights, and set its biases to what the output is to be where its weights are zero.
+
+        Arguments:
+            value: Wanted output, shape out_shape; a bias that several outputs share becomes their mean.
+            scale: Factor on the weights.
+        """
+        self.output_layer.get_parameter("weight").mul_(scale)
+        if value is not None:
+            bias = self.output_layer.get_parameter("bias")
+            bias.copy_(value.expand(self.out_shape).reshape(len(bias), -1).mean(1))
+
+
+def with_context(x: Tensor, c: Tensor | None) -> Tensor:
+    """Concatenate c, shape (B, C), to x, shape (..., B, D), along the last dimension."""
+    return x if c is None else torch.cat((x, c.to(x.dtype).expand(*x.shape[:-1], -1)), dim=-1)
+
+
+def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
+    """Look a name up.
+
+    Raises:
+        ConfigError: there is no such name.
+    """
+    if name not in table:
+        raise ConfigError(unknown(kind, name, table))
+    return table[name]
+
+
+def nonlinearity(name: Activation) -> nn.Module:
+    """Make a nonlinearity from its name."""
+    return chosen("activation", name, ACTIVATIONS)()
+
+
+def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
+    """The widths of layers.
+
+    Raises:
+        ConfigError: one is less than 1.
+    """
+    if any(value < 1 for value in values):
+        raise ConfigError(
+            f"{option} must be at least 1, got {', '.join(map(str, values))}; leave out what is to be none"
+        )
+    return tuple(values)
+
+
+def _list(shape: Sequence[int]) -> str:
+    return ", ".join(map(str, shape))

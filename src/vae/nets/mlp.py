@@ -1,0 +1,81 @@
+"""Fully connected networks."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+from math import prod
+from typing import Literal
+
+from torch import Tensor, nn
+
+from .common import Activation, Decoder, chosen, nonlinearity, widths, with_context
+
+NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+
+
+class GatedLinear(nn.Module):
+    """h = (W x + b) ⊙ sigmoid(V x + c).
+
+    Reference: Dauphin et al. 2016, arXiv:1612.08083, eq. 1; in VAEs Tomczak and Welling 2018, arXiv:1705.07120.
+    """
+
+    def __init__(self, width_in: int, width_out: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(width_in, width_out)
+        self.gate = nn.Linear(width_in, width_out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., width_in) to (..., width_out)."""
+        h: Tensor = self.value(x) * self.gate(x).sigmoid()
+        return h
+
+
+class MLP(Decoder):
+    """A multilayer perceptron whose context is concatenated to its input.
+
+    Arguments:
+        in_shape: Event shape of the input; it is flattened.
+        out_shape: Event shape of the output; without it the last hidden layer, after its activation, is the output.
+        context_size: Width of c; 0 for none.
+        hidden: Widths of the hidden layers; without any the network is linear.
+        activation: Nonlinearity of the hidden layers.
+        gated: Make the hidden layers gated linear ones; the gate takes the place of the activation.
+        norm: Normalization between a hidden layer and its activation; batch statistics are taken over all leading
+            dimensions.
+
+    Raises:
+        ConfigError: an option has a value that does not exist.
+    """
+
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        out_shape: Sequence[int] | None = None,
+        context_size: int = 0,
+        *,
+        hidden: Sequence[int] = (400, 400, 400),
+        activation: Activation = "relu",
+        gated: bool = False,
+        norm: Literal["batch", "layer"] | None = None,
+    ) -> None:
+        sizes = (prod(in_shape) + context_size, *widths("hidden", hidden))
+        super().__init__(in_shape, sizes[-1:] if out_shape is None else out_shape, context_size)
+        layers: list[nn.Module] = []
+        for width_in, width_out in pairwise(sizes):
+            layers.append(GatedLinear(width_in, width_out) if gated else nn.Linear(width_in, width_out))
+            if norm is not None:
+                layers.append(chosen("norm", norm, NORMS)(width_out))
+            if not gated:
+                layers.append(nonlinearity(activation))
+        if out_shape is not None:
+            layers.append(nn.Linear(sizes[-1], prod(out_shape)))
+        self.layers = nn.Sequential(*layers)
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Map (N, *in_shape) to (N, out)."""
+        h: Tensor = self.layers(with_context(x.flatten(1), c))
+        return h
+
+    @property
+    def output_layer(self) -> nn.Module:
+        """The last layer."""
+        return self.layers[-1]
