@@ -12,18 +12,16 @@ import torch
 from torch import Size, Tensor
 from torch.distributions import Distribution
 
-
 T = TypeVar("T")
 
 
-class Recalling(Distribution):
-    """A distribution that remembers what it found out while it drew its last sample, such as the sample's density.
+class Recalling:
+    """For a distribution that remembers what it found out while it drew its last sample, such as the sample's density.
 
     What it remembers holds for that very tensor, not for an equal one or its `detach()`, and only if the gradient that
     is asked for existed when the sample was drawn.
     """
 
-    arg_constraints: ClassVar[dict[str, Any]] = {}
     _last: tuple[Tensor, bool, Any] | None = None
 
     def _remember(self, z: Tensor, fact: Any) -> Tensor:
@@ -39,7 +37,7 @@ class Recalling(Distribution):
 Step = Callable[[Sequence[Tensor]], Distribution]
 
 
-class Chain(Recalling):
+class Chain(Recalling, Distribution):
     """Latents in blocks z = (z_1 ‖ … ‖ z_L), each drawn given those drawn before it.
 
     log p(z) = Σ_l log p(z_l | blocks drawn before z_l)
@@ -59,6 +57,7 @@ class Chain(Recalling):
     (torch.Size([3]), torch.Size([5, 3]))
     """
 
+    arg_constraints: ClassVar[dict[str, Any]] = {}
     has_rsample = True
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
+from .chain import Chain
 from .errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]
@@ -25,25 +26,18 @@ class Level:
         z: Latents, shape (K, B, *event).
         q: Posterior, whose batch shape broadcasts with (K, B).
         p: Prior, whose batch shape broadcasts with (K, B).
+        closed_form: Whether KL(q ‖ p) may be taken in closed form: not where p depends on latents drawn after this z.
     """
 
     z: Tensor
     q: Distribution
     p: Distribution
+    closed_form: bool = True
 
     @cached_property
     def log_q(self) -> Tensor:
         """Log q(z), shape (K, B), nats."""
         return self.q.log_prob(self.z)
-
-    @cached_property
-    def log_q_path(self) -> Tensor:
-        """log q(z) without its score: the gradient reaches parameters only through z. Shape (K, B), nats.
-
-        Reference: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194, eq. 8.
-        """
-        score = self.q.log_prob(self.z.detach())
-        return self.log_q - (score - score.detach())
 
     @cached_property
     def log_p(self) -> Tensor:
@@ -52,12 +46,17 @@ class Level:
 
     @cached_property
     def analytic_kl(self) -> Tensor | None:
-        """KL(q ‖ p) in closed form, shape (B,), nats; None where there is none."""
+        """KL(q ‖ p) in closed form, shape (B,), nats; None where there is none.
+
+        Where q depends on the levels before it, this is the mean over their K samples.
+        """
+        if not self.closed_form:
+            return None
         try:
             kl: Tensor = kl_divergence(self.q, self.p)
         except NotImplementedError:
             return None
-        return kl.expand(self.z.shape[1:2])
+        return kl.mean(0) if kl.ndim > 1 else kl.expand(self.z.shape[1:2])
 
     def kl(self, how: KL = "auto") -> Tensor:
         """KL(q ‖ p), shape (B,), nats: in closed form, or the mean of log q − log p over the K samples.
@@ -69,7 +68,8 @@ class Level:
             return self.analytic_kl
         if how == "analytic":
             names = f"{_name(self.q)} and {_name(self.p)}"
-            raise ConfigError(f"kl = 'analytic', but {names} have no closed-form KL; use 'auto' or 'sampled'")
+            why = "" if self.closed_form else " where the prior of a level depends on latents drawn after it"
+            raise ConfigError(f"kl = 'analytic', but {names} have no closed-form KL{why}; use 'auto' or 'sampled'")
         return (self.log_q - self.log_p).mean(0)
 
 
@@ -83,6 +83,7 @@ class Draw:
         levels: Latent levels, at least one.
         likelihood: p(x | z), batch shape (K, B).
         penalties: Named terms, each (B,), that an objective may subtract and that have no density.
+        q: Posterior of all latents at once; that of the only level by default.
     """
 
     x: Tensor
@@ -90,6 +91,7 @@ class Draw:
     levels: tuple[Level, ...]
     likelihood: Distribution
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
+    q: Distribution | None = None
 
     @cached_property
     def log_likelihood(self) -> Tensor:
@@ -107,8 +109,27 @@ class Draw:
 
     @cached_property
     def log_w_path(self) -> Tensor:
-        """The same value, without the score of q in its gradient (`Level.log_q_path`)."""
-        return self._log_joint() - _sum(level.log_q_path for level in self.levels)
+        """The same value, with a gradient that reaches the posterior's parameters only through `z`.
+
+        Reference: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194, eq. 8.
+        """
+        # A view, because a distribution that remembers the density of z itself does not compute it from z.
+        log_q = self._posterior.log_prob(self.z.view_as(self.z))
+        return self._log_joint() - (log_q - self.score)
+
+    @cached_property
+    def score(self) -> Tensor:
+        """Zeros, shape (K, B), whose gradient is that of log q with z held fixed: the score, zero in expectation."""
+        log_q = self._posterior.log_prob(self.z.detach())
+        return log_q - log_q.detach()
+
+    @property
+    def _posterior(self) -> Distribution:
+        if self.q is not None:
+            return self.q
+        if len(self.levels) > 1:
+            raise ConfigError(f"this draw has {len(self.levels)} levels and no joint posterior; pass Draw(…, q=…)")
+        return self.levels[0].q
 
     def _log_joint(self) -> Tensor:
         if self.penalties:
@@ -126,6 +147,20 @@ class Draw:
     def rate(self, kl: KL = "auto") -> Tensor:
         """KL(q ‖ p) summed over the levels, shape (B,), nats."""
         return _sum(level.kl(kl) for level in self.levels)
+
+
+def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
+    """One level for each block of z where q and p draw the same blocks one after another, else one for all of z.
+
+    Arguments:
+        z: Latents, shape (K, B, Z).
+        q: Posterior.
+        p: Prior.
+    """
+    if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
+        return (Level(z, q, p),)
+    blocks = zip(z.split(q.sizes, -1), q.factors(z), p.factors(z), strict=True)
+    return tuple(Level(*block, closed_form=p.before(i) <= q.before(i)) for i, block in enumerate(blocks))
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:

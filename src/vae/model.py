@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from .draw import Draw, Level
+from .draw import Draw, levels_of
 from .errors import DataError
 from .rng import seeded
 
@@ -64,7 +64,7 @@ class LatentVariableModel(nn.Module, ABC):
         c = self.context(c, len(x))
         q, p = self.posterior(x, c), self.prior(c)
         z = q.rsample(torch.Size((k,)))
-        return Draw(x, z, (Level(z, q, p),), self.likelihood(z, c))
+        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), q=q)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:

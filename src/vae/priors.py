@@ -1,8 +1,18 @@
-"""Priors p(z | c): modules that return a distribution with event shape (Z,) and batch shape () or (B,)."""
+"""Priors p(z | c): modules that return a distribution with event shape (Z,) and batch shape () or (B,).
+
+Not for: priors made by a flow (`flows`) or that have several levels (`hierarchy`).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, Normal
+from torch import Size, Tensor, nn
+from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
+from torch.nn.functional import linear
+
+from .posteriors import at_least, diagonal_normal
 
 
 class StandardNormal(nn.Module):
@@ -19,3 +29,162 @@ class StandardNormal(nn.Module):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape ()."""
         return Independent(Normal(self.zeros, self.ones, validate_args=False), 1)
+
+
+class LearnedNormal(nn.Module):
+    """p(z | c) = N(z; μ(c), diag σ²(c)), μ and log σ² linear in c: one normal for each class, each at first N(0, I).
+
+    Arguments:
+        latent_size: Z.
+        context_size: C; 0 for one learned μ and σ.
+
+    Reference: Sohn, Lee and Yan 2015, "Learning structured output representation using deep conditional generative
+    models", NeurIPS, section 4.1, where it is a network of c.
+    """
+
+    def __init__(self, latent_size: int, context_size: int = 0) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(2 * latent_size))
+        self.weight = nn.Parameter(torch.zeros(2 * latent_size, context_size)) if context_size else None
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
+        parameters = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
+        return diagonal_normal(*parameters.chunk(2, -1))
+
+
+class NormalMixture(nn.Module):
+    """p(z | c) = Σ_k π_k(c) N(z; μ_k, diag σ_k²).
+
+    The context moves the weights only, π(c) = softmax(W c + b), at first all equal: classes share the components, and a
+    conditional mixture costs no more than an unconditional one.
+
+    Arguments:
+        latent_size: Z.
+        context_size: C; 0 for an unconditional model.
+        components: Number of components; their means start at draws of N(0, I), their variances at 1.
+
+    Reference: Tomczak and Welling 2018, arXiv:1705.07120, the MoG prior of section 4.
+    """
+
+    def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
+        super().__init__()
+        at_least(1, "prior.components", components)
+        self.mu = nn.Parameter(torch.randn(components, latent_size))
+        self.log_var = nn.Parameter(torch.zeros(components, latent_size))
+        self.bias = nn.Parameter(torch.zeros(components))
+        self.weight = nn.Parameter(torch.zeros(components, context_size)) if context_size else None
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
+        logits = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
+        return _mixture(logits, diagonal_normal(self.mu, self.log_var).expand(logits.shape))
+
+
+class VampPrior(nn.Module):
+    """p(z | c) = (1/K) Σ_k q(z | u_k, c), a mixture of the posterior's own densities at K learned pseudo-inputs u_k.
+
+    u_k = low + (high − low)·sigmoid(r_k) stays in the range of the images; the paper clips instead, which leaves no
+    gradient where a pixel is black or white. The posterior is shared with the model, which owns it: its parameters are
+    no parameters of this module, so that they are trained once and saved once.
+
+    With a context, the posterior is evaluated at K pseudo-inputs for each *different* row of c. How many those are
+    depends on the data, so this is the one prior that waits for the device.
+
+    Arguments:
+        posterior: The model's posterior, (x, c) → q(z | x, c).
+        image_shape: Event shape of x.
+        images: Training images, shape (N, *image_shape). Their least and greatest value bound the pseudo-inputs, [0, 1]
+            without them.
+        components: K.
+        init: Pseudo-inputs start at images drawn from these, or at random ones; at random too where there are none.
+
+    Reference: Tomczak and Welling 2018, arXiv:1705.07120, section 3.
+    """
+
+    low: Tensor
+    high: Tensor
+
+    def __init__(
+        self,
+        posterior: nn.Module,
+        image_shape: Sequence[int],
+        images: Tensor | None = None,
+        *,
+        components: int = 500,
+        init: Literal["data", "random"] = "data",
+    ) -> None:
+        super().__init__()
+        at_least(1, "prior.components", components)
+        # A tuple hides the module from registration, yet deepcopy keeps the two together.
+        self._posterior = (posterior,)
+        low, high = (0.0, 1.0) if images is None else (images.min().item(), images.max().item())
+        self.register_buffer("low", torch.tensor(low))
+        self.register_buffer("high", torch.tensor(high))
+        raw = torch.randn(components, *image_shape)
+        if images is not None and init == "data":
+            chosen = torch.randperm(len(images))[torch.arange(components) % len(images)]
+            level = (images[chosen.to(images.device)].to(raw) - low) / max(high - low, 1e-12)
+            # Pixels at either end would learn nothing, and copies of one image would learn the same for ever.
+            raw = torch.logit(level, eps=0.01) + 0.01 * raw
+        self.raw = nn.Parameter(raw)
+
+    @property
+    def pseudo_inputs(self) -> Tensor:
+        """The images u, shape (K, *image_shape)."""
+        return self.low + (self.high - self.low) * torch.sigmoid(self.raw)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
+        (posterior,), u = self._posterior, self.pseudo_inputs
+        if c is None:
+            return _mixture(u.new_zeros(len(u)), posterior(u))
+        rows, index = torch.unique(c, dim=0, return_inverse=True)
+        components = posterior(u.repeat(len(rows), *[1] * (u.ndim - 1)), rows.repeat_interleave(len(u), 0))
+        return _GroupedMixture(components, len(u), index)
+
+
+def _mixture(logits: Tensor, components: Distribution) -> MixtureSameFamily:
+    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+
+
+class _GroupedMixture(Distribution):
+    """A batch whose row b is the uniform mixture of the components of group index[b].
+
+    Rows of one group are put side by side, so that each is compared with its own group's components only.
+
+    Arguments:
+        components: Batch shape (groups·k,), the k components of a group side by side.
+        k: Components in a group.
+        index: Group of each row, shape (B,).
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, components: Distribution, k: int, index: Tensor) -> None:
+        self.components, self.k, self.index = components, k, index
+        self.groups = components.batch_shape[0] // k
+        counts = index.bincount(minlength=self.groups)
+        order = index.argsort(stable=True)
+        first = (counts.cumsum(0) - counts)[index[order]]
+        self.rank = torch.empty_like(index).index_put((order,), torch.arange(len(index), device=index.device) - first)
+        self.depth = int(counts.max())
+        super().__init__(index.shape, components.event_shape, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of z, shape (..., B, Z)."""
+        z = value.expand(torch.broadcast_shapes(value.shape[:-1], self.batch_shape) + self.event_shape)
+        slots = z.new_zeros(*z.shape[:-2], self.depth, self.groups, z.shape[-1])
+        slots[..., self.rank, self.index, :] = z
+        log_prob: Tensor = self.components.log_prob(slots.repeat_interleave(self.k, -2))
+        mixed = log_prob.reshape(*log_prob.shape[:-1], self.groups, self.k).logsumexp(-1) - math.log(self.k)
+        return mixed[..., self.rank, self.index]
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Draw a component of each row's group, and z from it."""
+        with torch.no_grad():
+            z: Tensor = self.components.sample(Size((*sample_shape, self.depth)))
+            groups = z.reshape(*z.shape[:-2], self.groups, self.k, z.shape[-1])
+            of_row = groups[..., self.rank, self.index, :, :]
+            chosen = torch.randint(self.k, of_row.shape[:-2], device=z.device)[..., None, None]
+            return of_row.take_along_dim(chosen, -2).squeeze(-2)
