@@ -159,7 +159,9 @@ def test_continuous_bernoulli_far_out() -> None:
 def test_log_gamma_rest() -> None:
     z = torch.logspace(-6, 6, 200, dtype=torch.float64)
     expected = torch.lgamma(z) - z * (z + 8).log() + z
-    torch.testing.assert_close(log_gamma_rest(z), expected, rtol=1e-10, atol=1e-12)
+    error = (log_gamma_rest(z) - expected).abs()
+    assert error.max() < 1e-8  # for large z that of `expected`, whose terms reach 1e7
+    assert error[z < 2].max() < 3e-13
 
 
 def lgamma_beta_binomial(alpha: Tensor, beta: Tensor, k: Tensor) -> Tensor:

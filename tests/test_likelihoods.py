@@ -166,7 +166,7 @@ def test_output_bias_gives_the_mean(part: type[Likelihood], options: dict[str, A
     assert bias.shape == part.out_shape(image_shape, **options)
     net: Any = likelihood.net
     nn.init.zeros_(net.layer.weight)
-    net.layer.bias.data = bias.detach().flatten()
+    net.layer.bias.data = bias.flatten()
     torch.testing.assert_close(likelihood(torch.randn(1, 4).double()).mean[0], mean, rtol=0, atol=1e-7)
 
 
@@ -189,6 +189,19 @@ def test_saved_and_loaded(part: type[Likelihood], options: dict[str, Any]) -> No
 def test_every_likelihood_is_in_the_matrix() -> None:
     found = {part for part in vars(likelihoods).values() if isinstance(part, type) and issubclass(part, Likelihood)}
     assert found - {Likelihood, LocationScale} == {part for part, _ in CASES}
+
+
+@pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])
+def test_scale_starts_at_the_spread_of_the_data(part: Any) -> None:
+    images = torch.tensor([[0.2, 0.9], [0.4, 0.5]])
+    spread = math.sqrt((2 * 0.1**2 + 2 * 0.2**2) / 4)
+    shared, plain = part(nn.Identity(), images), part(nn.Identity())
+    assert shared.scale_of(torch.zeros(1)).item() == pytest.approx(spread, rel=0.1)
+    assert plain.scale_of(torch.zeros(1)).item() == pytest.approx(math.exp(part.start), rel=0.1)
+    per_pixel = part(nn.Identity(), images, scale="per-pixel")
+    bias = per_pixel.parameters_at(images.mean(0))
+    torch.testing.assert_close(bias[2:], torch.full((2,), math.log(spread)))
+    assert part(nn.Identity(), images[:1].expand(2, 2)).scale_of(torch.zeros(1)) > 0
 
 
 # As a density
@@ -341,6 +354,7 @@ def test_optimal_scale_is_remembered_for_evaluation() -> None:
         log_prob()
     likelihood.eval()
     before = likelihood.state_dict()["mean_square"].clone()
+    assert Normal(nn.Identity(), torch.tensor([[0.0], [1.0]]), scale="optimal").mean_square == pytest.approx(0.25)
     torch.testing.assert_close(before, best)
     x, z = data(Normal, 6, (2, 3, 2)).double(), torch.randn(6, 4).double()
     whole = likelihood(z).log_prob(x)

@@ -21,26 +21,31 @@ class LocationScale(Likelihood):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
+        images: Training images; a scale that is learned or comes from the network then starts at their standard
+            deviation about the mean image.
         scale: A number, fixed; "shared", one learned for all values; or "per-pixel", from the network, whose second
             group of channels is its logarithm.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
-        start: What it is before that bound, at the start of training.
+        start: What it is before that bound at the start of training; the class's own where there are no images.
 
     Raises:
         ConfigError: the scale is a number that is not positive.
     """
 
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
-    start: ClassVar[float] = 0.0
+    start: float = 0.0
 
-    def __init__(self, net: nn.Module, *, scale: float | str) -> None:
+    def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: float | str) -> None:
         super().__init__(net)
         self.groups = self.per_value(scale=scale)
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale
+        if images is not None:
+            spread = (images - images.mean(0)).square().mean().sqrt().log()
+            self.start = spread.clamp(-self.limit, self.limit).item()
         if scale == "shared":
             self.log_scale = nn.Parameter(torch.tensor(self.start))
 
@@ -67,6 +72,7 @@ class LocationScale(Likelihood):
         """The location at which the mean is `mean`."""
         return mean
 
+    @torch.no_grad()
     def parameters_at(self, mean: Tensor) -> Tensor:
         """The location at which the mean is `mean` and, per pixel, the log-scale at the start."""
         output = torch.stack([mean] + [torch.full_like(mean, self.start)] * (self.groups - 1))
@@ -83,6 +89,7 @@ class Normal(LocationScale):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
+        images: Training images, for σ to start from.
         scale: σ.
 
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
@@ -92,10 +99,16 @@ class Normal(LocationScale):
     discrete = False
     mean_square: Tensor
 
-    def __init__(self, net: nn.Module, *, scale: float | Literal["shared", "optimal", "per-pixel"] = "shared") -> None:
-        super().__init__(net, scale=scale)
+    def __init__(
+        self,
+        net: nn.Module,
+        images: Tensor | None = None,
+        *,
+        scale: float | Literal["shared", "optimal", "per-pixel"] = "shared",
+    ) -> None:
+        super().__init__(net, images, scale=scale)
         if scale == "optimal":
-            self.register_buffer("mean_square", torch.ones(()))
+            self.register_buffer("mean_square", torch.tensor(math.exp(2 * self.start)))
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Normal values."""
@@ -127,14 +140,15 @@ class Laplace(LocationScale):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
+        images: Training images, for b to start from.
         scale: b.
     """
 
     value_range = None
     discrete = False
 
-    def __init__(self, net: nn.Module, *, scale: Scale = "shared") -> None:
-        super().__init__(net, scale=scale)
+    def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: Scale = "shared") -> None:
+        super().__init__(net, images, scale=scale)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Laplace values."""

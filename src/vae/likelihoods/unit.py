@@ -43,6 +43,8 @@ class Bernoulli(Likelihood):
 class ContinuousBernoulli(Likelihood):
     """p(x | z, c) = Π p(x; η) ∝ exp(η·x) on [0, 1], η = net(z, c): what the Bernoulli on grey images means to be.
 
+    A density: where x is exactly 0 or 1 it grows with |η| without bound, so its figures compare with no others.
+
     Arguments:
         net: Network (..., Z), (B, C) → η (..., *image).
 
