@@ -84,6 +84,7 @@ class Draw:
         likelihood: p(x | z), batch shape (K, B).
         penalties: Named terms, each (B,), that an objective may subtract and that have no density.
         q: Posterior of all latents at once; that of the only level by default.
+        p: Prior of all latents at once; that of the only level by default.
     """
 
     x: Tensor
@@ -92,6 +93,7 @@ class Draw:
     likelihood: Distribution
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
     q: Distribution | None = None
+    p: Distribution | None = None
 
     @cached_property
     def log_likelihood(self) -> Tensor:
@@ -125,11 +127,21 @@ class Draw:
 
     @property
     def _posterior(self) -> Distribution:
-        if self.q is not None:
-            return self.q
+        return self._joint("q")
+
+    @property
+    def prior(self) -> Distribution:
+        """The prior of all latents at once."""
+        return self._joint("p")
+
+    def _joint(self, side: Literal["q", "p"]) -> Distribution:
+        joint: Distribution | None = getattr(self, side)
+        if joint is not None:
+            return joint
         if len(self.levels) > 1:
-            raise ConfigError(f"this draw has {len(self.levels)} levels and no joint posterior; pass Draw(…, q=…)")
-        return self.levels[0].q
+            raise ConfigError(f"this draw has {len(self.levels)} levels and no joint {side}; pass Draw(…, {side}=…)")
+        only: Distribution = getattr(self.levels[0], side)
+        return only
 
     def _log_joint(self) -> Tensor:
         if self.penalties:

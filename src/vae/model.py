@@ -64,7 +64,7 @@ class LatentVariableModel(nn.Module, ABC):
         c = self.context(c, len(x))
         q, p = self.posterior(x, c), self.prior(c)
         z = q.rsample(torch.Size((k,)))
-        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), q=q)
+        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), q=q, p=p)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:
@@ -195,6 +195,14 @@ class Composed(LatentVariableModel):
         self.context_size = context_size
         self.image_shape = image_shape
         self.value_range = getattr(likelihood, "value_range", None)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """X on the model's device, after a look at its shape and at whether the likelihood has a density for it."""
+        x = super().checked(x)
+        check = getattr(self.parts["likelihood"], "check", None)
+        if check is not None:
+            check(x)
+        return x
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c)."""

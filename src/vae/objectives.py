@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
 from .draw import KL, Draw, Level
 from .errors import ConfigError
@@ -211,15 +211,10 @@ def mmd(
     """
     if len(draw.z[0]) < 2:
         raise ConfigError("mmd compares rows with one another and needs at least 2 in a batch, got 1")
-    z = draw.z[0]
-    prior = torch.cat(
-        [
-            _like(level.p.sample(torch.Size((len(z),)) if not level.p.batch_shape else torch.Size()), z)
-            for level in draw.levels
-        ],
-        -1,
-    )
-    total = -draw.distortion - mmd_weight * squared_mmd(z, prior, kernel)
+    z, p = draw.z[0], draw.prior
+    if not kl_weight and not p.has_rsample:
+        raise ConfigError("mmd cannot train this prior, whose samples have no gradient; give it a kl_weight > 0")
+    total = -draw.distortion - mmd_weight * squared_mmd(z, _rows(p, len(z)), kernel)
     return total - kl_weight * draw.rate(kl) if kl_weight else total
 
 
@@ -269,9 +264,10 @@ def _with_value(surrogate: Tensor, value: Tensor) -> Tensor:
 
 def _kl_by_dimension(level: Level) -> Tensor:
     """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), where it does not factorize."""
-    if isinstance(level.q, Independent) and isinstance(level.p, Independent):
+    if level.closed_form and isinstance(level.q, Independent) and isinstance(level.p, Independent):
         try:
-            return kl_divergence(level.q.base_dist, level.p.base_dist)
+            kl = kl_divergence(level.q.base_dist, level.p.base_dist)
+            return kl.mean(0) if kl.ndim > 2 else kl
         except NotImplementedError:
             pass
     return level.kl().unsqueeze(-1)
@@ -291,5 +287,7 @@ def _log_minibatch_weights(b: int, n: int, estimator: str, like: Tensor) -> Tens
     return weights.log()
 
 
-def _like(sample: Tensor, z: Tensor) -> Tensor:
-    return sample.reshape(z.shape[0], -1).to(z)
+def _rows(p: Distribution, n: int) -> Tensor:
+    """One draw for each of n rows, shape (n, Z), with a gradient where there is one."""
+    shape = torch.Size() if p.batch_shape else torch.Size((n,))
+    return p.rsample(shape) if p.has_rsample else p.sample(shape)

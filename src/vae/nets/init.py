@@ -1,7 +1,7 @@
 """Initialization by name, for all layers of a model at once."""
 
 import math
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import nn
@@ -12,7 +12,7 @@ Scheme = Literal["default", "he", "glorot"]
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
-LAYERS = (nn.Linear, *get_args(Convolution), *get_args(Transposed))
+LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
 @torch.no_grad()
@@ -40,7 +40,7 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
     if draw is None:
         return
     for layer in module.modules():
-        if type(layer) in LAYERS:
+        if isinstance(layer, LAYERS) and type(layer) in LAYERS:
             draw(layer.weight, *_fans(layer))
             if layer.bias is not None:
                 layer.bias.zero_()

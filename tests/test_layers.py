@@ -1,0 +1,122 @@
+"""The structure of the package: who may import whom, what is public, and that doctests and help stay true."""
+
+import ast
+import importlib
+from pathlib import Path
+
+import pytest
+
+import vae
+
+SOURCE = Path(vae.__file__).parent
+
+# A module may import only from those above it.
+LAYERS = [
+    "errors",
+    "rng",
+    "distributions",
+    "chain",
+    "draw",
+    "nets",
+    "likelihoods",
+    "posteriors",
+    "priors",
+    "flows",
+    "hierarchy",
+    "objectives",
+    "schedules",
+    "optimizers",
+    "model",
+    "course",
+    "data",
+    "config",
+    "builder",
+    "run",
+    "train",
+    "plot",
+    "evaluate",
+    "experiment",
+    "progress",
+    "cli",
+    "__main__",
+]
+
+
+def module_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of this package that a file imports when it is imported itself or used, but not for type checking only."""
+    package = ("vae", *path.relative_to(SOURCE).parts[:-1])
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    guarded = {
+        id(node)
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and "TYPE_CHECKING" in ast.unparse(test.test)
+        for node in ast.walk(test)
+    }
+    for node in ast.walk(tree):
+        if id(node) in guarded:
+            continue
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = list(package[: len(package) - node.level + 1]) if node.level else []
+            target = [*base, *(node.module.split(".") if node.module else [])]
+            names = [".".join([*target, alias.name]) for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("vae.") and name.count(".") >= 1}
+    return found - {module_of(path)}
+
+
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_from_those_above_it(path: Path) -> None:
+    allowed = set(LAYERS[: LAYERS.index(module_of(path))]) | {"__version__"}
+    assert imports(path) <= allowed
+
+
+def test_every_module_has_its_place() -> None:
+    assert {module_of(path) for path in FILES} == set(LAYERS)
+
+
+def test_the_check_sees_an_import_that_is_not_allowed() -> None:
+    assert "experiment" in imports(SOURCE / "cli.py")
+    assert not imports(SOURCE / "cli.py") <= set(LAYERS[:3])
+
+
+def test_the_public_surface_is_what_is_documented() -> None:
+    assert vae.__all__ == sorted(vae.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
+    assert len(set(vae.__all__)) == len(vae.__all__)
+    for name in vae.__all__:
+        found = getattr(vae, name)
+        assert found is not None
+        assert found.__doc__, name
+    assert set(vae.__all__) <= set(dir(vae))
+    api = (SOURCE.parents[1] / "docs" / "api.md").read_text()
+    documented = {
+        line.split("`")[1].split("(")[0].removeprefix("vae.") for line in api.splitlines() if line.startswith("- `vae.")
+    }
+    assert documented == set(vae.__all__)
+
+
+def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'VEA'"):
+        vae.VEA  # noqa: B018
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+def test_every_registered_part_exists() -> None:
+    builder = importlib.import_module("vae.builder")
+    for kind, table in builder.PARTS.items():
+        for name in table:
+            assert callable(builder.find(kind, name))

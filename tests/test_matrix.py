@@ -1,0 +1,199 @@
+"""Every posterior × prior × likelihood × objective, conditional or not: finite, the right shapes, trains, saves and loads."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from vae import Objective
+from vae.builder import PARTS, build, build_objective
+from vae.config import Config, parse, preset_names, read
+from vae.errors import ConfigError, VAEError
+from vae.model import Composed
+
+SHAPE, CLASSES = (1, 6, 5), 3
+POSTERIORS, PRIORS, LIKELIHOODS, OBJECTIVES = (
+    sorted(PARTS[kind]) for kind in ("posterior", "prior", "likelihood", "objective")
+)
+SMALL: dict[str, dict[str, Any]] = {
+    "hierarchical": {"hidden": [8]},
+    "iaf": {"hidden": [8], "steps": 2},
+    "nsf": {"hidden": [8], "steps": 1, "bins": 4},
+    "planar": {"steps": 2},
+    "maf": {"hidden": [8], "steps": 2},
+    "mixture": {"components": 3},
+    "vamp": {"components": 4},
+    "discretized-logistic-mixture": {"components": 2},
+    "miwae": {"groups": 2},
+    "piwae": {"groups": 2},
+}
+
+
+def combination(posterior: str, prior: str, likelihood: str, objective: str, condition: str) -> Config:
+    parts = {"posterior": posterior, "prior": prior, "likelihood": likelihood, "objective": objective}
+    tree: dict[str, Any] = {kind: {"name": name, **SMALL.get(name, {})} for kind, name in parts.items()}
+    tree["objective"]["samples"] = 4
+    tree |= {
+        "encoder": {"hidden": [12]},
+        "decoder": {"hidden": [12]},
+        "model": {"latent_size": 3, "condition": condition},
+    }
+    return parse(tree)
+
+
+def pixels(likelihood: str, n: int = 8) -> Tensor:
+    """Images that a likelihood takes: counts, or multiples of 1/255 that are 0 or 1 here and there."""
+    g = torch.Generator().manual_seed(1)
+    if likelihood in ("poisson", "negative-binomial"):
+        return torch.poisson(3 * torch.rand(n, *SHAPE, generator=g), generator=g)
+    return (torch.rand(n, *SHAPE, generator=g) * 1.4 - 0.2).clamp(0, 1).mul(255).round() / 255
+
+
+def refusal(posterior: str, prior: str, objective: str) -> str | None:
+    """Why a combination cannot be, or None."""
+    if prior == "hierarchical" and posterior != "hierarchical":
+        return "needs a posterior with several levels"
+    if objective == "beta-tc" and posterior != "diagonal-normal":
+        return "factorized posterior"
+    if objective == "mmd" and prior in ("vamp", "mixture"):
+        return "whose samples have no gradient"
+    return None
+
+
+def check(config: Config, likelihood: str, why_not: str | None, folder: Path) -> None:
+    x, c = pixels(likelihood), torch.arange(8) % CLASSES if config.model.condition == "class" else None
+    torch.manual_seed(0)
+    if why_not:
+        with pytest.raises(ConfigError, match=why_not):
+            model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
+            build_objective(config, dataset_size=100)(model.draw(x, 4, c))
+        return
+    model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
+    objective = build_objective(config, dataset_size=100)
+    optimizer = torch.optim.Adam(model.parameters(), 1e-2)
+    value = step(model, objective, optimizer, x, c)
+    assert value.shape == (8,)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
+    step(model, objective, optimizer, x, c)
+    with torch.no_grad():
+        assert objective(model.train().draw(x, 4, c)).mean().isfinite()
+    same_after_loading(model, config, x, c, folder)
+
+
+def step(
+    model: Composed, objective: Objective, optimizer: torch.optim.Optimizer, x: Tensor, c: Tensor | None
+) -> Tensor:
+    value = objective(model.draw(x, 4, c))
+    assert value.isfinite().all()
+    optimizer.zero_grad()
+    (-value.mean()).backward()
+    optimizer.step()
+    return value
+
+
+def same_after_loading(model: Composed, config: Config, x: Tensor, c: Tensor | None, folder: Path) -> None:
+    state = model.state_dict()
+    assert len({t.data_ptr() for t in state.values() if t.numel()}) == len([t for t in state.values() if t.numel()])
+    save_file(state, folder / "model.safetensors")
+    torch.manual_seed(99)
+    other = build(config, image_shape=SHAPE, num_classes=CLASSES)
+    other.load_state_dict(load_file(folder / "model.safetensors"))
+    n, seed = (len(x), 4)
+    results = []
+    for m in (model.eval(), other.eval()):
+        g = torch.Generator().manual_seed(seed)
+        results.append(
+            (m.sample(n, c, generator=g), m.reconstruct(x, c), m.log_prob(x, c, k=3, generator=g), m.encode(x, c))
+        )
+    for ours, theirs in zip(*results, strict=True):
+        assert ours.isfinite().all()
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    sample, reconstruction, log_prob, mean = results[0]
+    assert sample.shape == reconstruction.shape == x.shape
+    assert log_prob.shape == (n,)
+    assert mean.shape == (n, model.latent_size)
+
+
+@pytest.mark.parametrize("condition", ["none", "class"])
+@pytest.mark.parametrize(("posterior", "prior"), list(product(POSTERIORS, PRIORS)))
+def test_posterior_times_prior(posterior: str, prior: str, condition: str, tmp_path: Path) -> None:
+    config = combination(posterior, prior, "bernoulli", "elbo", condition)
+    check(config, "bernoulli", refusal(posterior, prior, "elbo"), tmp_path)
+
+
+@pytest.mark.parametrize("condition", ["none", "class"])
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("posterior", ["diagonal-normal", "iaf"])
+def test_likelihood(likelihood: str, posterior: str, condition: str, tmp_path: Path) -> None:
+    config = combination(posterior, "standard-normal", likelihood, "iwae", condition)
+    check(config, likelihood, None, tmp_path)
+
+
+@pytest.mark.parametrize("condition", ["none", "class"])
+@pytest.mark.parametrize("prior", ["standard-normal", "vamp", "hierarchical"])
+@pytest.mark.parametrize("posterior", ["diagonal-normal", "planar", "hierarchical"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_objective(objective: str, posterior: str, prior: str, condition: str, tmp_path: Path) -> None:
+    config = combination(posterior, prior, "bernoulli", objective, condition)
+    check(config, "bernoulli", refusal(posterior, prior, objective), tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("condition", ["none", "class"])
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+def test_the_whole_matrix(likelihood: str, objective: str, condition: str, tmp_path: Path) -> None:
+    for posterior, prior in product(POSTERIORS, PRIORS):
+        config = combination(posterior, prior, likelihood, objective, condition)
+        check(config, likelihood, refusal(posterior, prior, objective), tmp_path)
+
+
+@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("condition", ["none", "class"])
+def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str) -> None:
+    config = read(name, settings=[f"model.condition={condition}"])
+    config = config.model_copy(
+        update={"objective": config.objective.model_copy(update={"samples": min(config.objective.samples, 8)})}
+    )
+    g = torch.Generator().manual_seed(1)
+    x = (torch.rand(16, 1, 28, 28, generator=g) > 0.8).float()
+    c = torch.arange(16) % 10 if condition == "class" else None
+    torch.manual_seed(0)
+    model, objective = build(config, images=x), build_objective(config, dataset_size=16)
+    optimizer = torch.optim.Adam(model.parameters(), 3e-4)
+    values = [step_at_the_end(model, objective, optimizer, x, c) for _ in range(6)]
+    assert values[-1] > values[0]
+
+
+def step_at_the_end(
+    model: Composed, objective: Objective, optimizer: torch.optim.Optimizer, x: Tensor, c: Any
+) -> float:
+    torch.manual_seed(7)  # the same noise at every step, so that only the weights tell
+    value = objective(model.draw(x, objective.samples, c)).mean()
+    optimizer.zero_grad()
+    (-value).backward()
+    optimizer.step()
+    return value.item()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["posterior.name=iaf", "objective.kl=analytic"], "no closed-form KL; use 'auto' or 'sampled'"),
+        (["prior.name=vamp", "prior.components=4", "objective.kl=analytic"], "no closed-form KL"),
+        (["likelihood.name=poisson"], "counts|whole numbers"),
+        (["objective.name=miwae", "objective.samples=5", "objective.groups=2"], "multiple of objective.groups"),
+        (["prior.name=hierarchical"], "needs a posterior with several levels"),
+        (["objective.gradient=stl", "objective.kl=analytic"], "needs the sampled KL"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:
+    from vae import experiment
+
+    with pytest.raises(VAEError, match=message):
+        experiment.train(read("vae", settings=settings), root=tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
