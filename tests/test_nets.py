@@ -24,16 +24,16 @@ ENCODERS: dict[str, Callable[..., Network]] = {
     "conv": partial(ConvEncoder, **SMALL),
     "conv-planes": partial(ConvEncoder, **SMALL, context="planes"),
     "conv-layer": partial(ConvEncoder, **SMALL, norm="layer"),
-    "resnet": partial(ResNetEncoder, **SMALL),
-    "resnet-plain": partial(ResNetEncoder, **SMALL, blocks=1, group_norm=False),
+    "resnet": partial(ResNetEncoder, **SMALL, blocks=2),
+    "resnet-plain": partial(ResNetEncoder, **SMALL, group_norm=False),
 }
 DECODERS: dict[str, Callable[..., Network]] = {
     "mlp": partial(MLP, hidden=(16, 16)),
     "conv": partial(ConvDecoder, **SMALL),
     "conv-planes": partial(ConvDecoder, **SMALL, context="planes"),
     "conv-layer": partial(ConvDecoder, **SMALL, norm="layer"),
-    "resnet": partial(ResNetDecoder, **SMALL),
-    "resnet-plain": partial(ResNetDecoder, **SMALL, blocks=1, group_norm=False),
+    "resnet": partial(ResNetDecoder, **SMALL, blocks=2),
+    "resnet-plain": partial(ResNetDecoder, **SMALL, group_norm=False),
 }
 encoders = pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS.keys())
 decoders = pytest.mark.parametrize("decoder", DECODERS.values(), ids=DECODERS.keys())
@@ -191,7 +191,7 @@ def test_planes_are_one_more_input_channel_for_each_element_of_the_context() -> 
 
 
 def test_a_residual_block_whose_last_convolution_is_zero_is_its_skip() -> None:
-    net = ResNetEncoder((1, 9, 13), **SMALL)
+    net = ResNetEncoder((1, 9, 13), **SMALL, blocks=2)
     change, keep = net.blocks[0], net.blocks[1]
     for block in (change, keep):
         for parameter in block.conv2.parameters():
