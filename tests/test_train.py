@@ -1,28 +1,34 @@
 """The training loop: same seed same weights, exact resume, good averages, faults that stop it."""
 
+import copy
 import math
 import os
+import random
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from vae import CVAE, VAE, Objective, elbo
 from vae.data import Batches
-from vae.errors import ConfigError, DataError, DeviceError, NumericalError
+from vae.errors import ConfigError, DataError, DeviceError, NumericalError, RunError
 from vae.likelihoods import Bernoulli
 from vae.model import Composed
 from vae.nets import MLP
 from vae.posteriors import DiagonalNormal
 from vae.priors import StandardNormal
-from vae.run import Run
+from vae.rng import deterministic, random_state, set_random_state
+from vae.run import Checkpoint, Run
 from vae.schedules import OneCycle
 from vae.train import Interrupted, find_device, fit, validate
 
@@ -166,7 +172,7 @@ def session(
 
 @pytest.mark.parametrize("stop_at", [1, 7, 8, 12, 16, 23])
 def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    monkeypatch.setattr("vae.train.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
     whole = new_run(tmp_path, "whole")
     expected = session(whole)
     run = new_run(tmp_path)
@@ -184,7 +190,7 @@ def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_a
 
 
 def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae.train.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     for stop_at, resume in ((5, False), (13, True)):
@@ -194,12 +200,12 @@ def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_different_position_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vae.train.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     with pytest.raises(Interrupted):
         session(run, 12)
-    monkeypatch.setattr("vae.train.set_random_state", lambda state: None)
+    monkeypatch.setattr("vae.train.trainer.set_random_state", lambda state: None)
     assert not torch.equal(session(run, resume=True), expected)
 
 
@@ -280,7 +286,8 @@ def test_patience_stops_early_and_keeps_the_best() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights(bad: float, monkeypatch) -> None:
-    monkeypatch.setattr("vae.train.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.keeper.KEEP_AFTER", 0.0)
     torch.manual_seed(0)
     model, seen = small(), []
 
@@ -294,7 +301,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights
 
 
 def test_a_gradient_that_is_not_finite_is_found_too(monkeypatch) -> None:
-    monkeypatch.setattr("vae.train.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
     model, calls = small(), []
 
     class Spoil(torch.autograd.Function):
@@ -353,3 +360,475 @@ def test_looking_costs_no_more_than_time_allows() -> None:
 
     fit(small(), loader(), epochs=20, listener=Count())  # type: ignore[arg-type]
     assert all(b - a >= 0.2 for a, b in pairwise(looks))
+
+
+# -- steps that are skipped -------------------------------------------------------------------------------------------
+
+
+class Reseeded:
+    """Batches that come each with its own seed, so that leaving one out leaves the noise of the others as it was."""
+
+    def __init__(self, batches: list[tuple[int, Tensor]]) -> None:
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        for seed, batch in self.batches:
+            torch.manual_seed(seed)
+            yield batch
+
+
+def good_and_bad(bad: tuple[int, ...]) -> tuple[Reseeded, Reseeded]:
+    """Seven batches, those in `bad` full of NaN; and the others alone."""
+    batches = list(enumerate(images(56).split(8)))
+    spoiled = [(i, x * float("nan") if i in bad else x) for i, x in batches]
+    return Reseeded(spoiled), Reseeded([pair for pair in batches if pair[0] not in bad])
+
+
+OPTIMIZERS = {
+    "adam": lambda p: torch.optim.Adam(p, 0.02, fused=True),
+    "adamw": lambda p: torch.optim.AdamW(p, 0.02, fused=True),
+    "sgd": lambda p: torch.optim.SGD(p, 0.02, momentum=0.9, fused=True),
+    "not fused": lambda p: torch.optim.Adam(p, 0.02),
+}
+
+
+@pytest.mark.parametrize("bad", [(0,), (3,), (0, 1, 6)])
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_skipping_a_step_is_as_if_its_batch_were_not_there(make: Any, bad: tuple[int, ...]) -> None:
+    found = []
+    for loader in good_and_bad(bad):
+        torch.manual_seed(0)
+        model = Composed(
+            DiagonalNormal(MLP((1, 4, 4), hidden=(12,), norm="batch"), 12, 2),
+            StandardNormal(2),
+            Bernoulli(MLP((2,), (1, 4, 4), hidden=(12,))),
+            latent_size=2,
+            image_shape=(1, 4, 4),
+        )
+        optimizer = make(model.parameters())
+        records = fit(model, loader, epochs=2, optimizer=optimizer, ema=0.8, on_nan="skip")
+        assert not hasattr(optimizer, "found_inf")
+        found.append((model.state_dict(), optimizer.state_dict()["state"], records))
+    (ours, slots, records), (expected, expected_slots, expected_records) = found
+    assert all(torch.equal(ours[name], expected[name]) for name in expected)
+    assert all(
+        torch.equal(torch.as_tensor(slots[i][name]), torch.as_tensor(value))
+        for i, of in expected_slots.items()
+        for name, value in of.items()
+    )
+    assert [record["skipped"] for record in records] == [len(bad)] * 2
+    assert [record["skipped"] for record in expected_records] == [0, 0]
+    for record, other in zip(records, expected_records, strict=True):
+        assert record["loss"] == other["loss"] and record["images"] == other["images"] == 8 * (7 - len(bad))
+
+
+def test_without_skipping_the_same_batch_stops_the_training() -> None:
+    torch.manual_seed(0)
+    with pytest.raises(NumericalError, match=r"epoch 1, step 3; .*on_nan"):
+        fit(small(), good_and_bad((3,))[0], epochs=1)
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_too() -> None:
+    torch.manual_seed(0)
+    model, calls = small(), []
+
+    def objective(draw: Any) -> Tensor:
+        calls.append(1)
+        value = elbo(draw)
+        if len(calls) == 4:
+            value.register_hook(lambda gradient: gradient * float("inf"))
+        return value
+
+    (record,) = fit(model, loader(), epochs=1, objective=objective, on_nan="skip")
+    assert record["skipped"] == 1
+    assert weights(model).isfinite().all()
+
+
+def test_what_is_skipped_all_the_time_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae.train.trainer.MOST_SKIPPED", 3)
+    torch.manual_seed(0)
+    model = small()
+    start = weights(model)
+    (record,) = fit(model, good_and_bad((0, 1, 2))[0], epochs=1, on_nan="skip")
+    assert record["skipped"] == 3
+    torch.manual_seed(0)
+    model = small()
+    with pytest.raises(NumericalError, match=r"step 3; .*3 steps before it were skipped"):
+        fit(model, good_and_bad((0, 1, 2, 3))[0], epochs=1, on_nan="skip")
+    assert torch.equal(weights(model), start)
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes the host wait for the device: a number taken out of a tensor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += func in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.is_nonzero.default)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+@pytest.mark.parametrize("clip_norm", [None, 1.0])
+def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, on_nan: str, clip_norm: float | None) -> None:
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 1e9)
+    counts = []
+    for n in (20, 60):
+        batches = [images(8)] * n
+        with Waits() as waits:
+            fit(small(), batches, epochs=1, on_nan=on_nan, clip_norm=clip_norm, ema=0.9)
+        counts.append(waits.count)
+    assert counts[0] == counts[1] > 0  # a few at the end of the epoch, none in a step
+
+
+def test_the_control_of_waiting_sees_it() -> None:
+    counts = []
+    for n in (20, 60):
+        model = small()
+        with Waits() as waits:
+            fit(model, [images(8)] * n, epochs=1, optimizer=OPTIMIZERS["not fused"](model.parameters()), on_nan="skip")
+        counts.append(waits.count)
+    assert counts[1] >= counts[0] + 40
+
+
+@pytest.mark.parametrize(("mean", "stops"), [(1e3, False), (1e4, True)])
+def test_a_rate_that_explodes_stops_although_all_is_finite(mean: float, stops: bool) -> None:
+    torch.manual_seed(0)
+    model = small()
+    with torch.no_grad():
+        model.parts["posterior"].mu.bias.fill_(mean)  # two latents: a rate of μ² nats
+    if not stops:
+        (record,) = fit(model, loader(), epochs=1)
+        assert 1e5 < record["rate"] < 1e7
+        return
+    with pytest.raises(NumericalError, match=r"or the rate exceeds 16777216 nats per image, at epoch 1, step 0"):
+        fit(model, loader(), epochs=1)
+
+
+# -- what is in the run folder after a fault --------------------------------------------------------------------------
+
+
+def failing(at: int) -> Objective:
+    """The ELBO, which is NaN at one step."""
+    calls: list[int] = []
+
+    def objective(draw: Any, beta: float) -> Tensor:
+        calls.append(1)
+        return elbo(draw) * (float("nan") if len(calls) == at + 1 else beta)
+
+    return Objective(objective, {"beta": lambda epoch: 0.1 + epoch})
+
+
+def faulty(run: Run | None, objective: Objective, resume: bool = False) -> Tensor:
+    torch.manual_seed(5)
+    model = small()
+    fit(
+        model,
+        loader(),
+        Batches(images(), batch_size=60),
+        optimizer=torch.optim.Adam(model.parameters(), 0.02, fused=True),
+        run=run,
+        resume=run.load_checkpoint() if run is not None and resume else None,
+        **OPTIONS | {"objective": objective},
+    )
+    return weights(model)
+
+
+@pytest.mark.parametrize("at", [0, 1, 7, 8, 13])
+@pytest.mark.parametrize("look_every", [0.0, 1e9])
+def test_the_last_good_state_is_kept_and_gone_on_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, look_every: float
+) -> None:
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", look_every)
+    monkeypatch.setattr("vae.train.keeper.KEEP_AFTER", 0.0)
+    expected = faulty(None, failing(-1))
+    run = new_run(tmp_path)
+    good = at if look_every == 0 else at - at % 8
+    with pytest.raises(NumericalError, match=f"step {at};.*the last state that was good, after step {good}, is kept"):
+        faulty(run, failing(at))
+    found = run.load_checkpoint()
+    assert all(tensor.isfinite().all() for tensor in found.tensors.values())
+    assert found.state["progress"]["step"] == good
+    assert torch.equal(faulty(run, failing(-1), resume=True), expected)
+
+
+def test_a_fault_in_validation_is_no_best(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model, run, seen = small(), new_run(tmp_path), []
+    scores = iter([float("nan"), 5.0, float("inf"), 4.0, float("nan")])
+
+    def remember(*_: Any) -> dict[str, float]:
+        seen.append(weights(model))
+        return {"neg_elbo": next(scores)}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae.train.trainer.validate", remember)
+        records = fit(model, loader(), [1], epochs=5, run=run)
+    assert math.isnan(records[0]["validation_neg_elbo"])
+    assert torch.equal(weights(model), seen[3])
+    assert run.metrics()[0]["validation_neg_elbo"] is None
+    assert run.load_checkpoint("best").state == {"epoch": 4, "neg_elbo": 4.0}
+
+
+def test_stopping_early_writes_the_state_at_the_end(tmp_path: Path) -> None:
+    run, model = new_run(tmp_path), small()
+    clock = iter(range(10**9))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae.train.keeper.time.perf_counter", lambda: next(clock) * 1e-6)  # nothing is due in time
+        patch.setattr("vae.train.trainer.validate", lambda *_: {"neg_elbo": 1.0})
+        records = fit(model, loader(), [1], epochs=50, patience=3, run=run)
+    assert len(records) == 4
+    assert run.load_checkpoint().state["progress"]["epoch"] == 4
+
+
+def test_checkpoints_take_a_fiftieth_of_the_time_or_lose_at_most_a_minute_of_work(tmp_path: Path, monkeypatch) -> None:
+    """On a clock of its own, on which an epoch takes 10 s, a checkpoint `cost` and everything else nothing."""
+    for cost, every, expected in ((0.1, 60.0, 5.0), (0.5, 60.0, 25.0), (5.0, 60.0, 60.0), (0.1, 30.0, 5.0)):
+        now, saves = [0.0], []
+
+        def clock(now=now) -> float:
+            now[0] += 1e-5
+            return now[0]
+
+        monkeypatch.setattr("vae.train.keeper.time.perf_counter", clock)
+        run = new_run(tmp_path, f"run-{cost}-{every}")
+        real = run.save_checkpoint
+
+        def save(*args: Any, real=real, now=now, saves=saves, cost=cost, **options: Any) -> None:
+            if "kind" in options:
+                return
+            real(*args)
+            saves.append(now[0])
+            now[0] += cost
+
+        monkeypatch.setattr(run, "save_checkpoint", save)
+
+        class Clock:
+            def step(self, *_: Any) -> None:
+                pass
+
+            def epoch(self, record: Any, now=now) -> None:
+                now[0] += 10.0
+
+        fit(small(), loader(), epochs=40, run=run, checkpoint_every=every, listener=Clock())  # type: ignore[arg-type]
+        gaps = [b - a for a, b in pairwise(saves[:-1])]
+        assert max(gaps) <= every + 10 + cost
+        assert min(gaps) >= min(expected, every)
+
+
+# -- loaders that cannot tell where they stand, and checkpoints that are damaged or lie --------------------------------
+
+
+def test_a_dataloader_goes_on_from_the_epoch_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
+
+    def session(run: Run | None, stop_at: int | None, resume: bool = False) -> Tensor:
+        torch.manual_seed(5)
+        model = small()
+        batches = DataLoader(TensorDataset(images(), torch.arange(60)), batch_size=8, shuffle=True)
+        listener: Any = StopAt(stop_at) if stop_at is not None else None
+        checkpoint = run.load_checkpoint() if run is not None and resume else None
+        fit(model, batches, epochs=3, run=run, resume=checkpoint, listener=listener)
+        return weights(model)
+
+    expected = session(None, None)
+    for stop_at in (3, 13, 24):
+        run = new_run(tmp_path, f"at-{stop_at}")
+        with pytest.raises(Interrupted):
+            session(run, stop_at)
+        assert run.load_checkpoint().state["progress"]["batch"] == 0
+        assert torch.equal(session(run, None, resume=True), expected)
+        assert [record["images"] for record in run.metrics()] == [60.0] * 3
+
+
+def trained(root: Path, epochs: int = 3) -> Run:
+    """A run whose best epochs are the second and the third, both written."""
+    run = new_run(root)
+    torch.manual_seed(5)
+    model = small()
+    with pytest.MonkeyPatch.context() as patch:
+        scores = iter([3.0, 2.0, 1.0, 5.0])
+        patch.setattr("vae.train.trainer.validate", lambda *_: {"neg_elbo": next(scores)})
+        patch.setattr("vae.train.keeper.Keeper.after_epoch", eager)
+        fit(model, loader(), [1], epochs=epochs, run=run)
+    return run
+
+
+def eager(self: Any, record: Any) -> None:
+    self.keep()
+    self.run.append_metrics(record)
+    self.save()
+
+
+def go_on(run: Run, epochs: int = 4, score: float = 9.0) -> Tensor:
+    torch.manual_seed(5)
+    model = small()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae.train.trainer.validate", lambda *_: {"neg_elbo": score})
+        fit(model, loader(), [1], epochs=epochs, run=run, resume=run.load_checkpoint())
+    return weights(model)
+
+
+def spoil(path: Path) -> None:
+    (path / "model.safetensors").write_bytes(b"")
+
+
+def test_damaged_best_weights_give_way_to_the_best_before_them(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    best = run.load_checkpoint("best").tensors
+    assert run.load_checkpoint("best").state == {"epoch": 3, "neg_elbo": 1.0}
+    control = go_on(run)
+    assert torch.equal(control, torch.cat([best[f"model/{n}"].flatten() for n, _ in small().named_parameters()]))
+    spoil(run.path / "checkpoints" / "best")
+    with pytest.warns(UserWarning, match="best-previous, is used"):
+        older = go_on(run, 5)
+    assert not torch.equal(older, control)
+    assert run.load_checkpoint().state["progress"]["best"] == 2.0  # of the weights that are there, not 1.0
+    with pytest.warns(UserWarning, match="best-previous, is used"):
+        go_on(run, 6, score=1.5)
+    assert run.load_checkpoint("best").state == {"epoch": 6, "neg_elbo": 1.5}
+
+
+def test_without_any_best_weights_they_are_chosen_anew(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    for name in ("best", "best-previous"):
+        spoil(run.path / "checkpoints" / name)
+    with pytest.warns(UserWarning, match="no checkpoint of .* is whole.*the best weights are chosen anew"):
+        go_on(run)
+    assert run.load_checkpoint("best").state == {"epoch": 4, "neg_elbo": 9.0}
+
+
+def test_a_checkpoint_needs_its_run(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pass run= with resume="):
+        fit(small(), loader(), epochs=4, resume=trained(tmp_path).load_checkpoint())
+
+
+def words(left: int, position: int) -> Tensor:
+    state = torch.get_rng_state()
+    state[8:12] = torch.tensor([left], dtype=torch.int32).view(torch.uint8)
+    state[16:24] = torch.tensor([position]).view(torch.uint8)
+    return state
+
+
+LIES: dict[str, Any] = {
+    "optimizer/0.exp_avg": torch.ones(3),  # the fused kernel would write behind its end
+    "optimizer/0.exp_avg_sq": torch.ones(2, 2),
+    "optimizer/0.step": torch.ones((), dtype=torch.int64),
+    "optimizer/0.new": torch.ones(()),
+    "optimizer/-1.exp_avg": torch.ones(2),
+    "optimizer/99.exp_avg": torch.ones(2),
+    "optimizer/x": torch.ones(2),
+    "model/parts.prior.none": torch.ones(2),
+    "ema/0": torch.ones(1),
+    "progress/sums": torch.zeros(1),
+    "rng/torch": words(624, 624),
+    "rng/torch ": None,
+    "loader/generator": words(600, 700),
+    "loader/generator_now": torch.zeros(5, dtype=torch.uint8),
+    "rng/numpy_rest": torch.tensor([1e5, 0.0, 0.0], dtype=torch.float64),
+    "rng/numpy_keys": torch.zeros(3, dtype=torch.uint32),
+    "state progress": {"epoch": "1"},
+    "state progress ": {"nonsense": 1},
+    "state progress  ": {"epoch": -1},
+    "state progress   ": {"epoch": True},
+    "state progress    ": {"epoch": 1, "best": "low"},
+    "state progress     ": [],
+    "state python": [3, [1, 2], None],
+    "state python ": 7,
+    "state loader": {"position": 10**6},
+    "state loader ": {"position": "x"},
+    "state loader  ": None,
+}
+
+
+@pytest.mark.parametrize("lie", LIES)
+def test_a_checkpoint_that_lies_is_refused_in_one_line_before_it_does_harm(tmp_path: Path, lie: str) -> None:
+    run = trained(tmp_path)
+    found = run.load_checkpoint()
+    tensors, state = dict(found.tensors), copy.deepcopy(found.state)
+    kind, name = ("state", lie[6:].strip()) if lie.startswith("state ") else ("tensor", lie.strip())
+    if kind == "state":
+        state[name] = LIES[lie]
+    elif LIES[lie] is None:
+        del tensors[name]
+    else:
+        tensors[name] = LIES[lie]
+    torch.manual_seed(5)
+    with pytest.raises(RunError, match=r"the checkpoint does not fit this training: .") as caught:
+        fit(small(), loader(), epochs=4, ema=0.9, run=run, resume=Checkpoint(tensors, state))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_control_of_the_lies_is_taken(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    fit(small(), loader(), epochs=1, ema=0.9, run=run)
+    assert len(fit(small(), loader(), epochs=2, ema=0.9, run=run, resume=run.load_checkpoint())) == 2
+
+
+# -- determinism ------------------------------------------------------------------------------------------------------
+
+
+def test_every_random_stream_is_saved_and_put_back() -> None:
+    for seed in range(3):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        for n in (1, 623, 624, 625):
+            torch.rand(n)
+            np.random.standard_normal(n)
+            state = random_state()
+            expected = torch.rand(700), np.random.standard_normal(700)
+            set_random_state(state)
+            assert torch.equal(torch.rand(700), expected[0])
+            assert np.array_equal(np.random.standard_normal(700), expected[1])
+
+
+def test_python_numpy_and_torch_streams_survive_a_resume(tmp_path: Path) -> None:
+    def noisy(draw: Any) -> Tensor:
+        return elbo(draw) * (1 + 0.1 * random.random() + 0.1 * float(np.random.rand()))
+
+    def session(run: Run | None, stop_at: int | None, resume: bool = False) -> Tensor:
+        torch.manual_seed(5)
+        random.seed(5)
+        np.random.seed(5)
+        model = small()
+        checkpoint = run.load_checkpoint() if run is not None and resume else None
+        listener: Any = StopAt(stop_at) if stop_at is not None else None
+        fit(model, loader(), epochs=3, objective=noisy, run=run, resume=checkpoint, listener=listener)
+        return weights(model)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
+        expected = session(None, None)
+        run = new_run(tmp_path)
+        with pytest.raises(Interrupted):
+            session(run, 11)
+        assert torch.equal(session(run, None, resume=True), expected)
+
+
+def test_deterministic_algorithms_hold_within_the_block_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = torch.backends.cudnn
+    before = torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark
+    with deterministic(False, "cpu"):
+        assert torch.are_deterministic_algorithms_enabled() == before[0]
+    with pytest.raises(ZeroDivisionError), deterministic(True, "cpu"):
+        assert torch.are_deterministic_algorithms_enabled() and cudnn.deterministic and not cudnn.benchmark
+        raise ZeroDivisionError
+    assert (torch.are_deterministic_algorithms_enabled(), cudnn.deterministic, cudnn.benchmark) == before
+    with (
+        pytest.raises(ConfigError, match=r"has no deterministic.*Leave out train\.deterministic"),
+        deterministic(True, "cpu"),
+    ):
+        raise RuntimeError("x() has no deterministic implementation.\nTurn it off.")
+    with pytest.raises(RuntimeError, match="else"), deterministic(True, "cpu"):
+        raise RuntimeError("something else")
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with pytest.raises(ConfigError, match="CUBLAS_WORKSPACE_CONFIG=:4096:8"), deterministic(True, "cuda:0"):
+        pass
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    with deterministic(True, "cuda:0"):
+        assert torch.are_deterministic_algorithms_enabled()

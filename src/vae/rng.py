@@ -1,16 +1,22 @@
-"""Random numbers: the global streams lent to an explicit generator.
+"""Determinism: the global random streams, lent to an explicit generator, saved and put back, and exact algorithms.
 
 `torch.distributions` draws from torch's global stream only. `seeded` lends that stream to a `torch.Generator` for the
 length of a block: any distribution becomes a deterministic function of the generator, and the caller's own stream is
 left as it was.
 """
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from .errors import ConfigError
+
+_WORDS = 624  # of the Mersenne twister
+_CUBLAS = (":4096:8", ":16:8")
 
 
 @contextmanager
@@ -27,7 +33,7 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
 
 
 def random_state() -> dict[str, Tensor]:
-    """Where the global streams of torch, its CUDA devices and numpy stand; `random` has a state of its own kind."""
+    """Where the global streams of torch, its devices and numpy stand; `random` has a state of its own kind."""
     stream = np.random.get_state(legacy=False)
     state = {
         "torch": torch.get_rng_state(),
@@ -36,14 +42,76 @@ def random_state() -> dict[str, Tensor]:
     }
     if torch.cuda.is_available():
         state |= {f"cuda{i}": s for i, s in enumerate(torch.cuda.get_rng_state_all())}
+    if torch.backends.mps.is_available():
+        state["mps"] = torch.mps.get_rng_state()
     return state
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Put the global streams back to where `random_state` found them."""
-    torch.set_rng_state(state["torch"])
+    """Put the global streams back to where `random_state` found them.
+
+    Raises:
+        ValueError: a state that no generator can be in.
+    """
     position, has_gauss, gauss = state["numpy_rest"].tolist()
-    np.random.set_state(("MT19937", state["numpy_keys"].numpy(), int(position), int(has_gauss), gauss))
+    keys = state["numpy_keys"].numpy()
+    if keys.shape != (_WORDS,) or keys.dtype != np.uint32 or not 0 <= position <= _WORDS:  # numpy reads out of bounds
+        raise ValueError(f"no state of numpy's generator: {keys.dtype} of shape {keys.shape}, position {position}")
+    check_generator_state(state["torch"])
+    torch.set_rng_state(state["torch"])
+    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), gauss))
     if torch.cuda.is_available():
         devices = range(torch.cuda.device_count())
         torch.cuda.set_rng_state_all([state[f"cuda{i}"] for i in devices if f"cuda{i}" in state])
+    if torch.backends.mps.is_available() and "mps" in state:
+        torch.mps.set_rng_state(state["mps"])
+
+
+def check_generator_state(state: Tensor) -> None:
+    """Check the state of a generator, from a file that is not trusted, for what torch itself does not look at.
+
+    Raises:
+        ValueError: the state of a CPU generator that would read beyond its end.
+    """
+    if state.dtype != torch.uint8 or state.shape != torch.Generator().get_state().shape:
+        return  # of another kind of generator, or of none, which torch finds out
+    words = state.numpy()
+    left, position = int(words[8:12].view("<i4")[0]), int(words[16:24].view("<u8")[0])
+    if not 1 <= left <= _WORDS or position + left > _WORDS + 1:
+        raise ValueError(f"no state of a generator: position {position} with {left} words left of {_WORDS}")
+
+
+@contextmanager
+def deterministic(on: bool, device: str) -> Iterator[None]:
+    """Within the block torch uses deterministic algorithms only; afterwards what was set before holds again.
+
+    Arguments:
+        on: Whether to do anything.
+        device: Name of the device that the block will use.
+
+    Raises:
+        ConfigError: cuBLAS was not told in time, or the block uses an operation that has no deterministic algorithm.
+    """
+    if not on:
+        yield
+        return
+    cuda = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    if cuda and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in _CUBLAS:
+        raise ConfigError(
+            "train.deterministic on a GPU needs the environment variable CUBLAS_WORKSPACE_CONFIG=:4096:8 before CUDA "
+            "starts; set it, or use `vae train --deterministic`, which does"
+        )
+    cudnn = torch.backends.cudnn
+    algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    flags = cudnn.deterministic, cudnn.benchmark
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    try:
+        yield
+    except RuntimeError as error:
+        if "deterministic" not in str(error):
+            raise
+        raise ConfigError(f"{str(error).splitlines()[0]} Leave out train.deterministic.") from error
+    finally:
+        torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
+        cudnn.deterministic, cudnn.benchmark = flags

@@ -1,0 +1,143 @@
+"""When to keep which state of a training: in memory for when it fails, in its run folder for when it dies."""
+
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import Any, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from ..errors import ConfigError, NumericalError, RunError
+from ..rng import check_generator_state
+from ..run import Checkpoint, Run
+from .trainer import Progress, Record, Trainer, like, parts
+
+KEEP_AFTER = 200.0  # times the seconds that it takes to keep a state in memory
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A loader that can tell where it stands, and go on from there."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where it stands."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from there."""
+
+
+class Keeper:
+    """Keeps the last good state of a training: in memory for when it fails, in its run folder for when it dies.
+
+    A state is good when a look found nothing bad, and can be gone on from when the loader can tell where it stands or
+    an epoch has just ended.
+    """
+
+    def __init__(self, trainer: Trainer, loader: Iterable[Any], run: Run | None, every: float) -> None:
+        self.trainer, self.loader, self.run, self.every = trainer, loader, run, every
+        self.saved = self.kept_at = time.perf_counter()
+        self.saving = self.keeping = 0.0  # seconds that the last one took
+        self.saved_step, self.saved_best = -1, 0
+        self.keep()
+
+    def resume(self, checkpoint: Checkpoint | None) -> list[Record]:
+        """Put everything back to where the checkpoint was taken; the records of the epochs before it."""
+        if checkpoint is None:
+            return []
+        if self.run is None:
+            raise ConfigError("a checkpoint is resumed in the run that it is of; pass run= with resume=")
+        self._restore(checkpoint)
+        progress = self.trainer.progress
+        self.run.truncate_metrics(progress.epoch)
+        records = self.run.metrics()
+        if progress.epoch:
+            self._restore_best(self.run)
+        self.keep()
+        self.saved_step = progress.step
+        return records
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        position = parts(checkpoint.tensors).get("loader", {})
+        if isinstance(self.loader, Stateful):
+            try:
+                for state in position.values():
+                    check_generator_state(state)
+                self.loader.load_state_dict({**position, **checkpoint.state["loader"]})
+            except (LookupError, TypeError, ValueError) as error:
+                raise RunError(f"the checkpoint does not fit this training: {error}") from error
+        self.trainer.restore(checkpoint)
+
+    def _restore_best(self, run: Run) -> None:
+        """The best weights: maybe of an epoch that is about to be repeated; older ones, if the newest are damaged."""
+        progress, weights = self.trainer.progress, self.trainer.best
+        try:
+            found = run.load_checkpoint("best")
+            part = parts(found.tensors)["model"]
+            self.trainer.best = {name: like(weights[name], part[name], name) for name in weights}
+            self.saved_best = int(found.state["epoch"])
+            if self.saved_best < progress.best_epoch:
+                older = {"best": found.state["neg_elbo"], "best_epoch": self.saved_best}
+                self.trainer.progress = Progress.read(asdict(progress) | older)
+        except (RunError, LookupError, TypeError, ValueError) as error:
+            warnings.warn(f"{error}; the best weights are chosen anew from here on", stacklevel=2)
+            progress.best = None
+
+    def keep(self) -> None:
+        """Remember where the training stands."""
+        start = time.perf_counter()
+        tensors, state = self.trainer.state()
+        if isinstance(self.loader, Stateful):
+            position = self.loader.state_dict()
+            tensors |= {f"loader/{name}": value for name, value in position.items() if isinstance(value, Tensor)}
+            state["loader"] = {name: value for name, value in position.items() if not isinstance(value, Tensor)}
+        self.kept = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
+        self.kept_at = time.perf_counter()
+        self.keeping = self.kept_at - start
+
+    def within_epoch(self, *, stop: bool) -> None:
+        """Keep if that costs less than 0.5 % of the time; save if the work since the last save is worth it."""
+        now = time.perf_counter()
+        due = stop or now - self.saved >= self.every
+        if isinstance(self.loader, Stateful) and (due or now - self.kept_at >= KEEP_AFTER * self.keeping):
+            self.keep()
+        if due:
+            self.save()
+
+    def after_epoch(self, record: Record) -> None:
+        """Keep the state and the record; save if that costs less than 2 % of the time."""
+        self.keep()
+        if self.run is None:
+            return
+        self.run.append_metrics(record)
+        if time.perf_counter() - self.saved >= min(self.every, 50 * self.saving):
+            self.save()
+
+    def save(self) -> None:
+        """Write what is kept, unless it has been written."""
+        progress = self.kept.state["progress"]
+        if self.run is None or progress["step"] == self.saved_step:
+            return
+        start = time.perf_counter()
+        if progress["best_epoch"] > self.saved_best:  # first: `last` knows it by its epoch
+            best = {f"model/{name}": tensor for name, tensor in self.trainer.best.items()}
+            state = {"epoch": progress["best_epoch"], "neg_elbo": progress["best"]}
+            self.run.save_checkpoint(best, state, kind="best")
+            self.saved_best = progress["best_epoch"]
+        self.run.save_checkpoint(self.kept.tensors, self.kept.state)
+        self.saved_step = progress["step"]
+        self.saved = time.perf_counter()
+        self.saving = self.saved - start
+
+    @contextmanager
+    def rescue(self) -> Iterator[None]:
+        """If the block fails numerically, put the last good state back, and into the run folder."""
+        try:
+            yield
+        except NumericalError as error:
+            self._restore(self.kept)
+            with suppress(RunError):  # which would hide what has happened
+                self.save()
+            step = self.trainer.progress.step
+            raise NumericalError(f"{error}; the last state that was good, after step {step}, is kept") from None

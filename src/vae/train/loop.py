@@ -1,0 +1,150 @@
+"""The training loop, read top to bottom."""
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..objectives import Objective, elbo
+from ..run import Checkpoint, Run
+from ..schedules import Constant, RateSchedule
+from .keeper import Keeper
+from .trainer import Progress, Record, Trainer
+from .validation import split
+
+LOOK_EVERY = 0.25  # seconds between two looks at the loss, each of which waits for the device
+
+
+class Listener(Protocol):
+    """Whoever wants to know how the training goes."""
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Called a few times a second, with the batches in an epoch, and its means and images until now."""
+
+    def epoch(self, record: Record) -> None:
+        """Called after every epoch."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The training was asked to stop, by Ctrl-C or a signal, and has stopped at a whole step."""
+
+
+def fit(
+    model: LatentVariableModel,
+    train: Iterable[Any],
+    validation: Iterable[Any] | None = None,
+    *,
+    objective: Callable[..., Tensor] = elbo,
+    epochs: int = 10,
+    optimizer: torch.optim.Optimizer | None = None,
+    schedule: RateSchedule | None = None,
+    clip_norm: float | None = None,
+    ema: float | None = None,
+    patience: int | None = None,
+    on_nan: str = "stop",
+    run: Run | None = None,
+    checkpoint_every: float = 60.0,
+    resume: Checkpoint | None = None,
+    listener: Listener | None = None,
+) -> list[Record]:
+    """Train a model: maximise the mean of an objective over the rows of every batch.
+
+    Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
+
+    Arguments:
+        model: Any latent-variable model, on the device to train on.
+        train: Loader of `(images, labels)` or of images; labels are classes, or context rows of shape (B, C).
+        validation: Loader for the −ELBO after every epoch, by which the best weights are chosen.
+        objective: Function of a `Draw` that returns (B,) nats, or an `Objective` with options and K.
+        epochs: How many passes over `train`.
+        optimizer: Adam with learning rate 1e-3 by default.
+        schedule: Factor on the optimizer's learning rate.
+        clip_norm: Greatest norm of the whole gradient; None does not clip.
+        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept.
+        patience: Stop after this many epochs without a better validation; None never stops early.
+        on_nan: Whether a step whose loss or gradient is not finite, or whose rate explodes, stops the training or is
+            skipped as if its batch were not there. Neither waits for the device, if the optimizer is fused.
+        run: Run folder for metrics and checkpoints.
+        checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
+        resume: Checkpoint of an interrupted training of the same run to go on from.
+        listener: Told about the progress.
+
+    Returns:
+        One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
+        the same with `validation_` but the loss, `images`, `seconds`, `images_per_second`, `learning_rate`, and with
+        `on_nan="skip"` the steps `skipped`.
+
+    Raises:
+        NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
+            last state that was seen to be good, and so does `run`.
+        Interrupted: Ctrl-C or SIGTERM; the step was finished and, with `run`, a checkpoint written.
+    """
+    if epochs < 1:
+        raise ConfigError(f"epochs must be at least 1, got {epochs}")
+    if on_nan not in ("stop", "skip"):
+        raise ConfigError(f"on_nan must be 'stop' or 'skip', got {on_nan!r}")
+    objective = objective if isinstance(objective, Objective) else Objective(objective)
+    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    trainer = Trainer(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip")
+    keeper = Keeper(trainer, train, run, checkpoint_every)
+    records = keeper.resume(resume)
+    batches = len(train) if isinstance(train, Sized) else None
+    with _stop_requests() as stop, keeper.rescue():
+        while trainer.progress.epoch < epochs and not _out_of_patience(trainer.progress, patience):
+            progress, begun = trainer.progress, time.perf_counter() - trainer.progress.seconds
+            looked = time.perf_counter()
+            model.train()
+            for batch in train:
+                x, c = split(batch, model)
+                trainer.step(x, c, progress.epoch + (progress.batch / batches if batches else 0.0))
+                now = time.perf_counter()
+                if stop or now - looked >= LOOK_EVERY:
+                    looked, progress.seconds = now, now - begun
+                    means = trainer.look()
+                    if listener is not None:
+                        listener.step(progress, batches, means)
+                    keeper.within_epoch(stop=bool(stop))
+                    if stop:
+                        raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
+            record = trainer.close_epoch(time.perf_counter() - begun, validation)
+            progress.seconds = 0.0
+            records.append(record)
+            keeper.after_epoch(record)
+            if listener is not None:
+                listener.epoch(record)
+        keeper.save()
+    model.load_state_dict(trainer.best)
+    model.eval()
+    return records
+
+
+def _out_of_patience(progress: Progress, patience: int | None) -> bool:
+    return patience is not None and progress.epoch - progress.best_epoch >= patience
+
+
+@contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """A list that is empty until Ctrl-C or SIGTERM comes; the second one acts at once."""
+    received: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if received:
+            raise KeyboardInterrupt
+        received.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield received
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

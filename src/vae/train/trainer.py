@@ -1,0 +1,295 @@
+"""A model, its optimizer and where they stand: one step, one look, one state to save and to restore.
+
+Not for: when any of these is done (`keeper`, `loop`).
+"""
+
+import math
+import random
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..draw import Draw
+from ..errors import DataError, NumericalError, RunError
+from ..model import LatentVariableModel
+from ..objectives import Objective
+from ..rng import random_state, set_random_state
+from ..run import Checkpoint
+from ..schedules import RateSchedule
+from .validation import validate, widest
+
+Record = dict[str, Any]
+MEANS = ("loss", "neg_elbo", "rate", "distortion")
+EXPLODED = 2.0**24  # nats an image: from here on float32 does not tell one nat from the next
+MOST_SKIPPED = 100  # steps in a row; what fails so often does not mend itself
+
+
+@dataclass
+class Progress:
+    """Where a training stands between two steps: whole epochs, batches of the one begun, and the best validation."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    learning_rate: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> "Progress":
+        """From a checkpoint, whose values are not believed.
+
+        Raises:
+            TypeError, ValueError: not the progress of a training.
+        """
+        found = cls(**table)
+        counts = (found.epoch, found.batch, found.step, found.best_epoch)
+        numbers = (found.seconds, found.learning_rate, found.best or 0.0)
+        if not all(type(n) is int and 0 <= n < 2**63 for n in counts) or found.best_epoch > found.epoch:
+            raise ValueError(f"no progress of a training: {table!r:.200}")
+        if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise ValueError(f"no progress of a training: {table!r:.200}")
+        return found
+
+
+class Trainer:
+    """A model, its optimizer and where they stand: one step, one look, one state to save."""
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        objective: Objective,
+        optimizer: torch.optim.Optimizer,
+        schedule: RateSchedule,
+        epochs: int,
+        clip_norm: float | None,
+        ema: float | None,
+        skip: bool,
+    ) -> None:
+        self.model, self.objective, self.optimizer = model, objective, optimizer
+        self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
+        self.progress = Progress()
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.averages = [p.detach().clone() for p in self.parameters] if ema else []
+        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.fused = all(group.get("fused") for group in optimizer.param_groups)
+        # Of the epoch: the means times the images, the images, the steps that were skipped.
+        self.sums = torch.zeros(len(MEANS) + 2, dtype=widest(model.device), device=model.device)
+        self.bad_step = torch.full((), -1, device=model.device)
+        self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=model.device)
+        self.best = self._weights()
+
+    def step(self, x: Tensor, c: Tensor | None, epoch: float) -> None:
+        """One step of the optimizer on one batch, at `epoch`, which need not be whole."""
+        factor = self.schedule(epoch, self.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = factor * rate
+        self.progress.learning_rate = factor * self.rates[0]
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skip else []
+        draw = self.model.draw(x, self.objective.samples, c)
+        objective = self.objective(draw, epoch)
+        loss = -objective.mean()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        bad = self._count(draw, objective.detach(), loss.detach(), self._gradient_norm())
+        if self.skip:
+            self._step_unless(bad, buffers)
+            return
+        self.optimizer.step()
+        if self.ema:
+            torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - self.ema)
+
+    def _gradient_norm(self) -> Tensor | None:
+        """Norm of the whole gradient, which is clipped, where it is needed."""
+        if self.clip_norm is not None:
+            return nn.utils.clip_grad_norm_(self.parameters, self.clip_norm)
+        if self.skip:
+            return nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return None
+
+    @torch.no_grad()
+    def _count(self, draw: Draw, objective: Tensor, loss: Tensor, norm: Tensor | None) -> Tensor:
+        """Add a step to the sums, and tell, without waiting for the device, whether it is bad."""
+        rate, distortion = draw.rate().sum(), draw.distortion.sum()
+        images = rate.new_full((), len(objective))
+        bad = ~loss.isfinite() | (rate > EXPLODED * images)
+        if norm is not None:
+            bad = bad | ~norm.isfinite()
+        sums = torch.stack((-objective.sum(), rate + distortion, rate, distortion, images, torch.zeros_like(images)))
+        if self.skip:
+            sums = torch.where(bad, torch.eye(len(sums), device=sums.device)[-1], sums)
+        self.sums += sums.to(self.sums.dtype)
+        self.bad_in_a_row = torch.where(bad, self.bad_in_a_row + 1, 0)
+        first = (self.bad_step < 0) & (self.bad_in_a_row > (MOST_SKIPPED if self.skip else 0))
+        self.bad_step = torch.where(first, self.progress.step, self.bad_step)
+        self.progress.step += 1
+        self.progress.batch += 1
+        return bad
+
+    @torch.no_grad()
+    def _step_unless(self, bad: Tensor, buffers: list[Tensor]) -> None:
+        """A step that changes nothing where it is bad, decided on the device if the optimizer is fused.
+
+        The very first one is decided here: torch's fused SGD leaves its momentum uninitialized when that is skipped.
+        """
+        if self.fused and self.optimizer.state:
+            self.optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
+            self.optimizer.step()
+            del self.optimizer.found_inf  # type: ignore[attr-defined]
+        elif not bad:
+            self.optimizer.step()
+        for buffer, before in zip(self.model.buffers(), buffers, strict=True):
+            buffer.copy_(torch.where(bad, before, buffer))
+        if self.ema:
+            towards = torch._foreach_sub(list[Tensor](self.parameters), self.averages)
+            torch._foreach_mul_(towards, (1 - self.ema) * (~bad).to(self.averages[0].dtype))
+            torch._foreach_add_(self.averages, towards)
+
+    def look(self) -> dict[str, float]:
+        """Means of the epoch so far, nats per image, its images and skipped steps: this waits for the device.
+
+        Raises:
+            NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.
+        """
+        bad = int(self.bad_step)
+        if bad < 0 and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
+            bad = self.progress.step - 1
+        if bad >= 0:
+            raise NumericalError(
+                f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per image, at epoch "
+                f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
+                + "train.learning_rate, train.clip_norm = 1"
+                + (f"; {MOST_SKIPPED} steps before it were skipped" if self.skip else ' or train.on_nan = "skip"')
+            )
+        *sums, images, skipped = self.sums.tolist()
+        means = {name: value / max(images, 1.0) for name, value in zip(MEANS, sums, strict=True)}
+        return means | {"images": images} | ({"skipped": skipped} if self.skip else {})
+
+    def close_epoch(self, seconds: float, validation: Iterable[Any] | None) -> Record:
+        """Finish an epoch: its record, with the validation, after which the best weights are known."""
+        record: Record = {"epoch": self.progress.epoch + 1, **self.look(), "seconds": seconds}
+        if not record["images"] and not record.get("skipped"):
+            raise DataError("the training loader gave no batch; it must be a sequence of batches, not an iterator")
+        record["images_per_second"] = record["images"] / max(seconds, 1e-9)
+        with self.averaged():
+            if validation is not None:
+                record |= {f"validation_{name}": value for name, value in validate(self.model, validation).items()}
+            self._keep_if_best(record)
+        record["learning_rate"] = self.progress.learning_rate
+        self.progress.epoch += 1
+        self.progress.batch = 0
+        self.sums.zero_()
+        return record
+
+    def _keep_if_best(self, record: Record) -> None:
+        score, best = record.get("validation_neg_elbo"), self.progress.best
+        if score is not None and not math.isfinite(score):
+            score = None
+        if best is None or (score is not None and score < best):
+            self.progress.best, self.progress.best_epoch = score, record["epoch"]
+            self.best = self._weights()
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Within the block the model has the averaged weights, where there are any."""
+        raw = [p.detach().clone() for p in self.parameters] if self.ema else []
+        self._put(self.averages)
+        try:
+            yield
+        finally:
+            self._put(raw)
+
+    @torch.no_grad()
+    def _put(self, weights: list[Tensor]) -> None:
+        for parameter, weight in zip(self.parameters, weights, strict=False):
+            parameter.copy_(weight)
+
+    def _weights(self) -> dict[str, Tensor]:
+        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on, as tensors by name and as JSON."""
+        tensors = {f"model/{name}": tensor for name, tensor in self.model.state_dict().items()}
+        tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(self.averages)}
+        for i, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+        tensors["progress/sums"] = self.sums
+        tensors |= {f"rng/{name}": tensor for name, tensor in random_state().items()}
+        python = random.getstate()
+        return tensors, {"progress": asdict(self.progress), "python": [python[0], list(python[1]), python[2]]}
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where `state` was taken; what does not fit this training changes nothing that could do harm.
+
+        Raises:
+            RunError: a state of another training, or none at all.
+        """
+        part = parts(checkpoint.tensors)
+        try:
+            progress = Progress.read(checkpoint.state["progress"])
+            optimizer = self._optimizer_state(part.get("optimizer", {}))  # first: its trial touches the weights
+            self.model.load_state_dict(part["model"])
+            for i, average in enumerate(self.averages):
+                average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
+            self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
+            self.sums.copy_(like(self.sums, part["progress"]["sums"], "progress/sums"))
+            set_random_state(part["rng"])
+            version, internal, gauss = checkpoint.state["python"]
+            random.setstate((version, tuple(internal), gauss))
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
+        self.progress = progress
+
+    def _optimizer_state(self, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+        """What is stored of the optimizer, if it has the names, shapes and types that this optimizer gives it.
+
+        The fused kernels do not look, and would write beyond the end of a tensor that is too small.
+        """
+        state: dict[int, dict[str, Tensor]] = {}
+        if not part:
+            return state
+        expected = self._trial_state()
+        for name, tensor in part.items():
+            index, slot = name.split(".", 1)
+            state.setdefault(int(index), {})[slot] = like(expected[int(index)][slot], tensor, f"optimizer/{name}")
+        for i, slots in state.items():
+            if slots.keys() != expected[i].keys():
+                raise ValueError(f"optimizer/{i} has {', '.join(slots)} instead of {', '.join(expected[i])}")
+        return state
+
+    def _trial_state(self) -> dict[int, dict[str, Tensor]]:
+        """The state of the optimizer after a step of length zero."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = 0.0
+            for parameter in group["params"]:
+                parameter.grad = torch.zeros_like(parameter)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        slots: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
+        return {i: {slot: torch.as_tensor(value) for slot, value in found.items()} for i, found in slots.items()}
+
+
+def like(expected: Tensor, found: Tensor, name: str) -> Tensor:
+    """`found`, if it has the shape and the type of `expected`.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        shapes = f"{tuple(found.shape)} {found.dtype} instead of {tuple(expected.shape)} {expected.dtype}"
+        raise ValueError(f"{name} is {shapes}")
+    return found
+
+
+def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint by part and name: "model/encoder.weight" is in "model" as "encoder.weight"."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        found.setdefault(part, {})[rest] = tensor
+    return found

@@ -1,0 +1,75 @@
+"""Batches as a model wants them, on its device, and the true −ELBO over them."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, DeviceError
+from ..model import LatentVariableModel
+from ..rng import seeded
+
+
+@torch.no_grad()
+def validate(model: LatentVariableModel, loader: Iterable[Any], *, seed: int = 0) -> dict[str, float]:
+    """The true −ELBO of a model over a loader, with one sample an image and the same noise at every call.
+
+    Returns:
+        `neg_elbo`, `rate` and `distortion`, means in nats per image.
+    """
+    was_training = model.training
+    model.eval()
+    sums = torch.zeros(3, dtype=widest(model.device), device=model.device)
+    with seeded(torch.Generator().manual_seed(seed)):
+        for batch in loader:
+            x, c = split(batch, model)
+            draw = model.draw(x, 1, c)
+            rate, distortion = draw.rate().sum(), draw.distortion.sum()
+            sums += torch.stack((rate, distortion, rate.new_full((), len(x)))).to(sums.dtype)
+    model.train(was_training)
+    rate_sum, distortion_sum, images = sums.tolist()
+    if not images:
+        raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
+    return {
+        "neg_elbo": (rate_sum + distortion_sum) / images,
+        "rate": rate_sum / images,
+        "distortion": distortion_sum / images,
+    }
+
+
+def find_device(name: str = "auto") -> torch.device:
+    """A device by name; "auto" is CUDA where there is one, then MPS, then the CPU.
+
+    Raises:
+        DeviceError: no such device here.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        found = torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError, NotImplementedError):
+        here = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
+        here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+        raise DeviceError(f"device {name!r} is not here; available: {', '.join(here)}") from None
+    return found
+
+
+def split(batch: Any, model: LatentVariableModel) -> tuple[Tensor, Tensor | None]:
+    """Images and context of a batch, on the model's device; classes become one-hot rows without waiting for it."""
+    x, labels = (batch[0], batch[1]) if isinstance(batch, (tuple, list)) else (batch, None)
+    x = x.to(model.device, non_blocking=True)
+    if not model.context_size:
+        return x, None
+    if labels is None:
+        raise DataError(f"this model is conditional on {model.context_size} classes, but the loader gives no labels")
+    labels = labels.to(model.device, non_blocking=True)
+    if labels.ndim == 1:
+        labels = torch.eye(model.context_size, device=model.device).index_select(0, labels)
+    return x, labels
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The type to add up in: the widest one that the device has."""
+    return torch.float32 if device.type == "mps" else torch.float64
