@@ -1,0 +1,14 @@
+"""Numbers that can be trusted: bounds on log p(x), what the latents carry, how good the samples are.
+
+Every number is a `Value` with its standard error, its unit and what kind of number it is. Everything works for any
+`LatentVariableModel`, is a deterministic function of its seed, and takes bounded memory.
+
+| file | what |
+|---|---|
+| `bounds` | ELBO, rate, distortion, importance-weighted bounds, effective sample size, Pareto k̂ |
+| `ais` | annealed importance sampling, bidirectional Monte Carlo |
+| `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
+| `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
+| `report` | all of it for one model, or for a run into its `evaluation.json` |
+| `compare` | a table over runs and seeds |
+"""

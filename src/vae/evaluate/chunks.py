@@ -1,0 +1,199 @@
+"""How estimators go over images: batch by batch, each in slices that fit a memory limit, resumable after each batch.
+
+A batch is fixed: it is encoded at once and has a random stream of its own, so that the result depends neither on the
+memory limit nor on where an evaluation was interrupted.
+"""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import ConfigError, DataError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from .record import Listener
+
+IMAGES = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
+SAMPLES = 20
+GIB = 1 << 30
+SAVE_EVERY = 10.0  # seconds
+# Tensors as large as the largest that a pass without gradients holds at a time: operands, result and two temporaries.
+_HELD = 4
+
+
+class Store(Protocol):
+    """Where finished batches are kept."""
+
+    def load(self, name: str) -> dict[str, Tensor] | None:
+        """What was saved under this name, if anything."""
+
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        """Keep it."""
+
+
+@contextmanager
+def evaluating(model: LatentVariableModel) -> Iterator[None]:
+    """Within the block the model is in evaluation mode and nothing has a gradient unless asked for."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def generator(seed: int, stage: str, index: int) -> torch.Generator:
+    """The random stream of one batch of one stage."""
+    digest = hashlib.sha256(f"{seed}/{stage}/{index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
+
+
+def batch(
+    model: LatentVariableModel, images: Tensor, c: Tensor | None, index: int, size: int = IMAGES
+) -> tuple[Tensor, Tensor | None]:
+    """One batch of images as the model takes them, shape (B, *image), and its context, shape (B, C).
+
+    Arguments:
+        model: The model.
+        images: All images, shape (N, *image), uint8 or floating-point.
+        c: Classes, shape (N,), or context rows; of no account for an unconditional model.
+        index: Number of the batch.
+        size: Images in a batch.
+    """
+    rows = slice(index * size, (index + 1) * size)
+    x = images[rows]
+    x = model.checked(x / 255 if x.dtype == torch.uint8 else x)
+    if not model.context_size:
+        return x, None
+    return x, model.context(None if c is None else c[rows], len(x))
+
+
+def over_batches(
+    stage: str,
+    images: Tensor,
+    compute: Callable[[int], dict[str, Tensor]],
+    *,
+    size: int = IMAGES,
+    store: Store | None = None,
+    listener: Listener | None = None,
+) -> dict[str, Tensor]:
+    """The results of all batches, one after another, going on after those that a store has.
+
+    Arguments:
+        stage: Name, for the store and the listener.
+        images: All images, shape (N, …).
+        compute: From the number of a batch of B images to tensors (B, …).
+        size: Images in a batch.
+        store: Where finished batches are kept; an interruption loses at most `SAVE_EVERY` seconds.
+        listener: Told about the progress.
+
+    Returns:
+        Tensors (N, …), on the CPU.
+    """
+    kept = store.load(stage) if store is not None else None
+    parts = [kept] if kept else []
+    total, done = -(-len(images) // size), -(-len(next(iter(kept.values()))) // size) if kept else 0
+    saved = time.monotonic()
+    try:
+        for index in range(done, total):
+            parts.append({name: value.cpu() for name, value in compute(index).items()})
+            if listener is not None:
+                listener(stage, index + 1, total)
+            if store is not None and time.monotonic() - saved > SAVE_EVERY:
+                store.save(stage, _joined(parts))
+                saved = time.monotonic()
+    finally:
+        if store is not None and len(parts) > bool(kept):
+            store.save(stage, _joined(parts))
+    return _joined(parts)
+
+
+def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of a batch that are decoded together, and the prior of their latents."""
+
+    rows: slice
+    x: Tensor
+    c: Tensor | None
+    prior: Distribution
+
+
+def slices(
+    model: LatentVariableModel, x: Tensor, c: Tensor | None, samples: int, memory: int, *, gradient: bool = False
+) -> list[Slice]:
+    """Cut a batch so that decoding `samples` latents of each of a slice's rows takes about `memory` bytes at most.
+
+    One row is always taken whole.
+
+    Arguments:
+        model: The model.
+        x: Images, shape (B, *image).
+        c: Context, shape (B, C) or None.
+        samples: Latents for each image.
+        memory: Bytes.
+        gradient: Whether the gradient with respect to z is wanted, for which every intermediate result is kept.
+    """
+    rows = max(1, memory // (samples * _bytes_per_row(model, x[:1], None if c is None else c[:1], gradient)))
+    count = -(-len(x) // rows)
+    edges = [round(i * len(x) / count) for i in range(count + 1)]
+    cuts = [slice(a, b) for a, b in pairwise(edges)]
+    contexts = [None if c is None else c[cut] for cut in cuts]
+    return [Slice(cut, x[cut], part, model.prior(part)) for cut, part in zip(cuts, contexts, strict=True)]
+
+
+def check(model: LatentVariableModel, images: Tensor, c: Tensor | None, memory: int) -> None:
+    """Refuse what there is nothing to do with, before the work begins.
+
+    Raises:
+        DataError: there is no image, or images or context do not fit the model.
+        ConfigError: less memory than 1 MiB, or a model without a density q.
+    """
+    if not len(images):
+        raise DataError("there are 0 images to evaluate; choose a split that has some")
+    if memory < 1 << 20:
+        raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
+    x, context = batch(model, images[:1], None if c is None else c[:1], 0)
+    with seeded(torch.Generator().manual_seed(0)):
+        model.draw(x, 1, context).log_w  # noqa: B018  (raises where there is no density)
+
+
+def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, gradient: bool) -> int:
+    """Bytes that the densities of one latent of one image take."""
+    prior = model.prior(c)
+    z = torch.zeros(1, 1, *prior.event_shape, dtype=x.dtype, device=x.device)
+    found = _Allocations()
+    with torch.no_grad(), found:
+        prior.log_prob(z)
+        model.likelihood(z, c).log_prob(x)
+    return max(1, 2 * found.total if gradient else _HELD * found.largest)
+
+
+class _Allocations(TorchDispatchMode):
+    """Notes the new storages of a block, in bytes: the largest, and all together. Views are not new."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.largest, self.total = 0, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        old = {a.untyped_storage().data_ptr() for a in args if isinstance(a, Tensor)}
+        for tensor in out if isinstance(out, (tuple, list)) else (out,):
+            if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in old:
+                size = tensor.untyped_storage().nbytes()
+                self.largest, self.total = max(self.largest, size), self.total + size
+        return out

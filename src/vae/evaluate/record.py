@@ -1,0 +1,83 @@
+"""What an estimator returns: one number, how far off it may be, and what kind of number it is."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ..errors import RunError
+
+Kind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
+Listener = Callable[[str, int, int], None]  # stage, chunks done, chunks in all
+
+
+@dataclass(frozen=True)
+class Value:
+    """A number with its error.
+
+    Arguments:
+        name: What it is.
+        value: The number.
+        standard_error: How far another test set of the same size would move it; None where nobody can say.
+        unit: "nats", "bits/dim", "%", "" for a pure number …
+        kind: A bound holds in expectation. A grey image's "log-likelihood" under a Bernoulli is none.
+        noise: How far another seed would move it, given the same images; None where no sampling is involved or the
+            sample says nothing about it. It is a part of `standard_error`.
+    """
+
+    name: str
+    value: float
+    standard_error: float | None
+    unit: str
+    kind: Kind = "estimate"
+    noise: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """As a table."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, table: dict[str, Any]) -> "Value":
+        """The value that `to_json` was called on; a number that was not finite comes back as NaN.
+
+        Raises:
+            RunError: the table is no such value.
+        """
+        try:
+            number = table["value"]
+            return cls(**{**table, "value": math.nan if number is None else float(number)})
+        except (TypeError, KeyError, ValueError) as error:
+            raise RunError(f"not an evaluated value: {table!r:.80} ({error}); run `vae evaluate` again") from None
+
+
+def mean_of(
+    name: str, per_image: Tensor, unit: str, kind: Kind = "estimate", noise_variance: Tensor | None = None
+) -> Value:
+    """The mean over images.
+
+    Arguments:
+        name: What it is.
+        per_image: Shape (N,).
+        unit: Of the numbers.
+        kind: What kind of numbers they are.
+        noise_variance: Monte Carlo variance of each of them, shape (N,).
+    """
+    n = len(per_image)
+    error = per_image.std().item() / math.sqrt(n) if n > 1 else None
+    noise = None if noise_variance is None else math.sqrt(max(noise_variance.sum().item(), 0.0)) / n
+    if noise is not None and not math.isfinite(noise):
+        noise = None
+    return Value(name, per_image.mean().item(), error, unit, kind, noise)
+
+
+def share_of(name: str, successes: Tensor) -> Value:
+    """The share of trials that succeeded, in percent, with its binomial standard error.
+
+    Arguments:
+        name: What it is.
+        successes: Booleans, shape (N,).
+    """
+    share, n = successes.double().mean().item(), len(successes)
+    return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%")
