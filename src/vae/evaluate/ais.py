@@ -1,0 +1,346 @@
+"""Annealed importance sampling with Hamiltonian transitions, and bidirectional Monte Carlo on simulated data.
+
+A chain walks from a distribution that is easy to draw from to the posterior, over a path of unnormalized densities, and
+its weight is an unbiased estimate of p(x): its logarithm is a lower bound on log p(x) in expectation, which the encoder
+has no part in. For data that the model made itself the chain can also walk backwards, from an exact posterior sample;
+that gives an upper bound, and the gap between the two is what is left to gain.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from . import chunks
+from .chunks import GIB, Store
+from .record import Listener, Value, mean_of
+
+Start = Literal["prior", "posterior"]
+
+BATCH = 25  # images, each with its chains
+ACCEPTANCE = 0.65  # the best share of proposals for Hamiltonian transitions (Beskos et al. 2013)
+
+
+@dataclass(frozen=True)
+class Annealing:
+    """How carefully to anneal.
+
+    Arguments:
+        temperatures: Steps T of the path; the bound tightens like 1/T.
+        chains: For each image.
+        leapfrog: Steps of a Hamiltonian transition, each of which takes a gradient.
+        start: Where chains start, the prior or the encoder's posterior.
+
+    Raises:
+        ConfigError: a number below 1.
+    """
+
+    temperatures: int = 1000
+    chains: int = 16
+    leapfrog: int = 10
+    start: Start = "prior"
+
+    def __post_init__(self) -> None:
+        for name in ("temperatures", "chains", "leapfrog"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ais.{name} must be at least 1, got {getattr(self, name)}")
+        if self.start not in ("prior", "posterior"):
+            raise ConfigError(f"ais.start must be 'prior' or 'posterior', got {self.start!r}")
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """What annealing says about N images.
+
+    Arguments:
+        per_image: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
+            accepted proposals; and on simulated data "upper", nats.
+        images: What they are, for the names of the values.
+    """
+
+    per_image: dict[str, Tensor]
+    images: Literal["given", "simulated"]
+
+    @property
+    def values(self) -> list[Value]:
+        """Every number with its standard error over images."""
+        some = self.per_image
+        if self.images == "given":
+            return [
+                mean_of("AIS", some["ais"], "nats", "lower bound", some["noise ais"]),
+                mean_of("AIS acceptance", 100 * some["acceptance"], "%"),
+            ]
+        return [
+            mean_of("BDMC lower, simulated data", some["ais"], "nats", "lower bound", some["noise ais"]),
+            mean_of("BDMC upper, simulated data", some["upper"], "nats", "upper bound"),
+            mean_of("BDMC gap, simulated data", some["upper"] - some["ais"], "nats"),
+        ]
+
+
+def ais(
+    model: LatentVariableModel,
+    images: Tensor,
+    c: Tensor | None = None,
+    *,
+    annealing: Annealing | None = None,
+    memory: int = GIB,
+    seed: int = 0,
+    store: Store | None = None,
+    listener: Listener | None = None,
+) -> Annealed:
+    """A lower bound on log p(x | c) of each image by annealed importance sampling.
+
+    The path is f_β(z) = p₀(z)^(1−β) (p(z | c) p(x | z, c))^β. Step sizes are adapted to an acceptance of 0.65, for each
+    image and each β, in a pilot run that is thrown away: adapting them in the run itself, as is often done, would
+    leave no unbiased estimate of p(x).
+
+    Arguments:
+        model: Any latent-variable model with continuous latents.
+        images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
+        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        annealing: How carefully; 1000 temperatures, 16 chains by default.
+        memory: Bytes that a gradient may take, about.
+        seed: Of the chains.
+        store: Keeps finished batches.
+        listener: Told about the progress.
+
+    Raises:
+        ConfigError: a latent that is discrete or has no density.
+
+    Reference: Neal 2001, "Annealed importance sampling", Statistics and Computing 11; Wu et al. 2017,
+    arXiv:1611.04273, section 3.
+    """
+    how = annealing or Annealing()
+    with chunks.evaluating(model):
+        chunks.check(model, images, c, memory)
+        _refuse_discrete(model, images, c)
+
+        def compute(index: int) -> dict[str, Tensor]:
+            x, context = chunks.batch(model, images, c, index, BATCH)
+            with seeded(chunks.generator(seed, "ais", index)):
+                return _forward(_Chains(model, x, context, how, memory))
+
+        found = chunks.over_batches("ais", images, compute, size=BATCH, store=store, listener=listener)
+    return Annealed(found, "given")
+
+
+def bidirectional(
+    model: LatentVariableModel,
+    n: int,
+    c: Tensor | None = None,
+    *,
+    annealing: Annealing | None = None,
+    memory: int = GIB,
+    seed: int = 0,
+    store: Store | None = None,
+    listener: Listener | None = None,
+) -> Annealed:
+    """Lower and upper bounds on log p(x | c) of n images that the model makes: z ~ p(z | c), x ~ p(x | z, c).
+
+    The z of an image is an exact sample of its posterior. Chains that start there and walk the path backwards have
+    weights w with E 1/w = 1/p(x), so that −log mean 1/w is an upper bound in expectation.
+
+    Arguments:
+        model: Any latent-variable model with continuous latents, whose likelihood can be sampled.
+        n: Number of images.
+        c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
+        annealing: As for `ais`.
+        memory: As for `ais`.
+        seed: As for `ais`.
+        store: As for `ais`.
+        listener: As for `ais`.
+
+    Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
+    """
+    how = annealing or Annealing()
+    if n < 1:
+        raise ConfigError(f"the number of simulated images must be at least 1, got {n}")
+    with chunks.evaluating(model):
+
+        def compute(index: int) -> dict[str, Tensor]:
+            with seeded(chunks.generator(seed, "bdmc", index)):
+                rows = slice(index * BATCH, min((index + 1) * BATCH, n))
+                size = rows.stop - rows.start
+                context = model.context(None if c is None else c[rows], size)
+                z = _one_each(model.prior(context), size)
+                x = model.likelihood(z, context).sample()
+                if not index:
+                    chunks.check(model, x, context, memory)
+                    _refuse_discrete(model, x, context)
+                chains = _Chains(model, x, context, how, memory)
+                return _forward(chains) | {"upper": _backward(chains, z)}
+
+        found = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
+    return Annealed(found, "simulated")
+
+
+def _one_each(p: Distribution, n: int) -> Tensor:
+    """One draw for each of n rows, shape (n, Z)."""
+    return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))
+
+
+def _refuse_discrete(model: LatentVariableModel, images: Tensor, c: Tensor | None) -> None:
+    x, context = chunks.batch(model, images[:1], None if c is None else c[:1], 0)
+    for name, p in (("posterior", model.posterior(x, context)), ("prior", model.prior(context))):
+        try:
+            discrete = p.support.is_discrete  # type: ignore[union-attr]
+        except (NotImplementedError, AttributeError):
+            discrete = False  # a distribution that does not say is taken at its word by the gradient it gives
+        if discrete:
+            raise ConfigError(
+                f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave out --ais"
+            )
+
+
+@dataclass(frozen=True)
+class _State:
+    """Chains, and at each the terms whose weighted sum is the log-density of the path.
+
+    Arguments:
+        z: Shape (C, B, Z).
+        terms: log p(z), log p(x | z) and, from the posterior, log q(z): shape (T, C, B), float64.
+        slopes: Their gradients, shape (T, C, B, Z).
+    """
+
+    z: Tensor
+    terms: Tensor
+    slopes: Tensor
+
+    def log_density(self, weights: Tensor) -> Tensor:
+        """Log f_β(z), shape (C, B), for the weights (T,) of the terms at β."""
+        return torch.einsum("t,tcb->cb", weights, self.terms)
+
+    def slope(self, weights: Tensor) -> Tensor:
+        """Its gradient, shape (C, B, Z)."""
+        return torch.einsum("t,tcbz->cbz", weights.to(self.slopes), self.slopes)
+
+    def moved(self, accepted: Tensor, other: "_State") -> "_State":
+        """The other state where accepted, shape (C, B), and this one elsewhere."""
+        return _State(
+            torch.where(accepted[..., None], other.z, self.z),
+            torch.where(accepted, other.terms, self.terms),
+            torch.where(accepted[..., None], other.slopes, self.slopes),
+        )
+
+
+class _Chains:
+    """The path of one batch, and transitions that leave each of its densities as it is."""
+
+    def __init__(self, model: LatentVariableModel, x: Tensor, c: Tensor | None, how: Annealing, memory: int) -> None:
+        self.model, self.x, self.how = model, x, how
+        self.parts = chunks.slices(model, x, c, how.chains, memory, gradient=True)
+        self.q = model.posterior(x, c) if how.start == "posterior" else None
+        self.base = self.q or model.prior(c)
+        self.betas = _schedule(how.temperatures)
+        self.steps = self._tuned()
+
+    def start(self) -> _State:
+        """Chains at β = 0."""
+        c, n = self.how.chains, len(self.x)
+        return self.at(self.base.sample(torch.Size((c,) if self.base.batch_shape else (c, n))))
+
+    def weights(self, beta: float) -> Tensor:
+        """How much of each term there is at β, shape (T,)."""
+        weights = [1.0, beta] if self.q is None else [beta, beta, 1 - beta]
+        return torch.tensor(weights, dtype=torch.float64, device=self.x.device)
+
+    def at(self, z: Tensor) -> _State:
+        """The terms and their gradients at z, slice by slice."""
+        parts = [self._slice(part, z[:, part.rows]) for part in self.parts]
+        terms, slopes = (torch.cat(tensors, 2) for tensors in zip(*parts, strict=True))
+        if self.q is not None:
+            log_q, slope = _with_slope(self.q.log_prob, z)
+            terms, slopes = torch.cat((terms, log_q[None])), torch.cat((slopes, slope[None]))
+        return _State(z, terms.double(), slopes)
+
+    def _slice(self, part: chunks.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
+        prior = _with_slope(part.prior.log_prob, z)
+        likelihood = _with_slope(lambda z: self.model.likelihood(z, part.c).log_prob(part.x), z)
+        terms, slopes = (torch.stack(pair) for pair in zip(prior, likelihood, strict=True))
+        return terms, slopes
+
+    def transition(self, state: _State, beta: float, step: Tensor) -> tuple[_State, Tensor]:
+        """One Hamiltonian transition at β, and the probability that it was accepted, shape (C, B).
+
+        Arguments:
+            state: The chains.
+            beta: Where on the path.
+            step: Step size of each image, shape (B,).
+        """
+        weights = self.weights(beta)
+        # A fixed trajectory may be a whole period of the motion and lead nowhere.
+        size = (step * (0.8 + 0.4 * torch.rand_like(step)))[:, None].to(state.z)
+        momentum = torch.randn_like(state.z)
+        energy = state.log_density(weights) - 0.5 * momentum.double().square().sum(-1)
+        new, momentum = state, momentum + 0.5 * size * state.slope(weights)
+        for i in range(self.how.leapfrog):
+            new = self.at(new.z + size * momentum)
+            momentum = momentum + (size if i + 1 < self.how.leapfrog else 0.5 * size) * new.slope(weights)
+        change = new.log_density(weights) - 0.5 * momentum.double().square().sum(-1) - energy
+        probability = change.clamp_max(0).exp().nan_to_num(0)
+        return state.moved(torch.rand_like(probability) < probability, new), probability
+
+    def _tuned(self) -> Tensor:
+        """Step sizes at every β, shape (T + 1, B), from a pilot run of a tenth as many temperatures."""
+        pilot = _schedule(max(50, self.how.temperatures // 10))
+        log_step = torch.full((len(self.x),), math.log(0.1), dtype=torch.float64, device=self.x.device)
+        state, sizes = self.start(), []
+        # Twenty transitions at the first β bring the step size near before the path begins.
+        for i, beta in enumerate([0.0] * 20 + pilot):
+            state, probability = self.transition(state, beta, log_step.exp())
+            log_step = log_step + 0.5 * (probability.mean(0) - ACCEPTANCE)
+            if i >= 20:
+                sizes.append(log_step)
+        curve = torch.stack(sizes, 1)[:, None]
+        smooth = torch.nn.functional.interpolate(curve, self.how.temperatures + 1, mode="linear", align_corners=True)
+        return smooth[:, 0].T.exp()
+
+
+def _schedule(temperatures: int) -> list[float]:
+    """0 = β_0 < … < β_T = 1, dense at both ends: a sigmoid's middle part (Wu et al. 2017, appendix)."""
+    ends = 4.0
+    points = [1 / (1 + math.exp(-ends * (2 * t / temperatures - 1))) for t in range(temperatures + 1)]
+    return [(point - points[0]) / (points[-1] - points[0]) for point in points]
+
+
+def _with_slope(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+    """A log-density, shape (C, B), and its gradient, shape (C, B, Z)."""
+    with torch.enable_grad():
+        z = z.detach().requires_grad_()
+        value = log_density(z)
+        (slope,) = torch.autograd.grad(value.sum(), z)
+    return value.detach().expand(z.shape[:2]), slope
+
+
+def _forward(chains: _Chains) -> dict[str, Tensor]:
+    """The lower bound from chains that walk from β = 0 to β = 1."""
+    betas = chains.betas
+    state, log_w, accepted = chains.start(), torch.zeros((), device=chains.x.device), []
+    for t in range(1, len(betas)):
+        log_w = log_w + state.log_density(chains.weights(betas[t]) - chains.weights(betas[t - 1]))
+        if t + 1 < len(betas):
+            state, probability = chains.transition(state, betas[t], chains.steps[t])
+            accepted.append(probability.mean(0))
+    count = len(log_w)
+    share = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp() / count
+    noise = (1 / share - 1) / count if count > 1 else torch.full_like(share, math.inf)
+    acceptance = torch.stack(accepted).mean(0) if accepted else torch.ones_like(share)
+    return {"ais": log_w.logsumexp(0) - math.log(count), "noise ais": noise.clamp_min(0), "acceptance": acceptance}
+
+
+def _backward(chains: _Chains, z: Tensor) -> Tensor:
+    """The upper bound, shape (B,), from chains that walk from exact posterior samples z, shape (B, Z), to β = 0."""
+    betas = chains.betas
+    state, log_w = chains.at(z.expand(chains.how.chains, *z.shape)), torch.zeros((), device=z.device)
+    for t in range(len(betas) - 1, 0, -1):
+        log_w = log_w + state.log_density(chains.weights(betas[t]) - chains.weights(betas[t - 1]))
+        if t > 1:
+            state, _ = chains.transition(state, betas[t - 1], chains.steps[t - 1])
+    return math.log(len(log_w)) - (-log_w).logsumexp(0)

@@ -1,0 +1,256 @@
+"""Annealed importance sampling and bidirectional Monte Carlo against exact evidence, from above and from below."""
+
+import pytest
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Independent
+
+from oracles import LinearGaussian
+from vae import CVAE, build
+from vae.errors import ConfigError
+from vae.evaluate import ais as module
+from vae.evaluate.ais import Annealing, ais, bidirectional
+from vae.evaluate.bounds import bounds
+
+SHORT = Annealing(temperatures=40, chains=8, leapfrog=3)
+QUICK = Annealing(temperatures=5, chains=3, leapfrog=2)
+
+
+@pytest.fixture
+def wrong() -> LinearGaussian:
+    return LinearGaussian(exact=False)
+
+
+def evidence(model: LinearGaussian, x: Tensor) -> Tensor:
+    return model.evidence().log_prob(x).detach()
+
+
+def weight_z(found: Tensor, truth: Tensor) -> float:
+    """Standard errors by which the mean of p̂(x) / p(x) over images is away from 1, its expectation."""
+    ratio = (found - truth).exp()
+    return ((ratio.mean() - 1) / (ratio.std() / len(ratio) ** 0.5)).item()
+
+
+# -- against the exact evidence ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_weights_average_to_the_evidence(wrong: LinearGaussian, start: module.Start, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 400)  # one stream and one large matrix: faster
+    x = wrong.data(400)
+    found = ais(wrong, x, annealing=Annealing(40, 8, 3, start))
+    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) < 4
+    bias = (found.per_image["ais"] - evidence(wrong, x)).mean()
+    assert -0.3 < bias < 0.03  # a lower bound, and not far below
+    assert 0.4 < found.per_image["acceptance"].mean() < 0.8
+
+
+def test_a_transition_that_accepts_everything_is_found_out(wrong: LinearGaussian, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 400)
+    monkeypatch.setattr(module._State, "moved", lambda self, accepted, other: other)
+    x = wrong.data(400)
+    found = ais(wrong, x, annealing=SHORT)
+    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) > 8
+
+
+def test_one_temperature_from_the_posterior_is_importance_sampling() -> None:
+    exact = LinearGaussian()
+    x = exact.data(20)
+    found = ais(exact, x, annealing=Annealing(1, 4, 1, "posterior"))
+    torch.testing.assert_close(found.per_image["ais"], evidence(exact, x), rtol=0, atol=1e-10)
+    assert found.per_image["noise ais"].max() < 1e-10
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_bounds_of_both_directions_bracket_the_evidence(
+    wrong: LinearGaussian, start: module.Start, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 300)
+    simulated: list[Tensor] = []
+    chains = module._Chains
+
+    def spy(model, x, *rest):
+        simulated.append(x)
+        return chains(model, x, *rest)
+
+    monkeypatch.setattr(module, "_Chains", spy)
+    found = bidirectional(wrong, 300, annealing=Annealing(8, 2, 3, start))
+    truth = evidence(wrong, simulated[0])
+    lower, upper = found.per_image["ais"], found.per_image["upper"]
+
+    def z(difference: Tensor) -> float:
+        return (difference.mean() / (difference.std() / len(difference) ** 0.5)).item()
+
+    assert lower.mean() < truth.mean() < upper.mean()
+    assert z(truth - lower) > 1
+    assert z(upper - truth) > 1
+    assert abs(weight_z(lower, truth)) < 4
+    # Backwards it is 1 / p̂(x) whose mean is exact.
+    assert abs(weight_z(-upper, -truth)) < 4
+    gap = {value.name: value for value in found.values}["BDMC gap, simulated data"]
+    assert gap.value == pytest.approx((upper - lower).mean().item())
+    assert gap.value > 3 * gap.standard_error
+
+
+def test_starting_anywhere_else_gives_no_upper_bound(wrong: LinearGaussian) -> None:
+    x = wrong.data(25)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        chains = module._Chains(wrong, x, None, Annealing(2, 4, 1), 1 << 30)
+        upper = module._backward(chains, wrong.prior().sample(torch.Size((25,))))
+    assert (upper - evidence(wrong, x)).mean() < -1
+
+
+@pytest.mark.slow
+def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 200)
+    gaps = []
+    for temperatures in (10, 50, 250):
+        found = bidirectional(wrong, 200, annealing=Annealing(temperatures, 8, 5))
+        gaps.append((found.per_image["upper"] - found.per_image["ais"]).mean().item())
+    assert gaps[0] > 3 * gaps[1] > 9 * gaps[2] > 0
+
+
+@pytest.mark.slow
+def test_long_chains_agree_with_the_evidence_to_a_hundredth_of_a_nat(wrong: LinearGaussian, monkeypatch) -> None:
+    monkeypatch.setattr(module, "BATCH", 200)
+    x = wrong.data(200)
+    found = ais(wrong, x, annealing=Annealing(500, 16, 5))
+    assert abs((found.per_image["ais"] - evidence(wrong, x)).mean()) < 0.02
+    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) < 4
+
+
+def test_annealing_does_not_believe_a_bad_encoder() -> None:
+    model = LinearGaussian()
+    with torch.no_grad():
+        model.offset.add_(3.0)
+    x = model.data(25)
+    truth = evidence(model, x).mean()
+    assert bounds(model, x, samples=(100,)).per_image["L_100"].mean() < truth - 1
+    assert ais(model, x, annealing=SHORT).per_image["ais"].mean() > truth - 0.4
+
+
+# -- parts ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_path_begins_at_one_end_and_ends_at_the_other() -> None:
+    betas = module._schedule(50)
+    assert betas[0] == 0 and betas[-1] == 1 and len(betas) == 51
+    assert betas == sorted(betas)
+    assert betas[1] - betas[0] < 0.3 * (betas[26] - betas[25])
+
+
+def test_step_sizes_suit_each_image() -> None:
+    # The second image's posterior is a hundred times as narrow as the first one's.
+    class Uneven(LinearGaussian):
+        def likelihood(self, z, c=None):
+            scale = torch.tensor([10.0, 0.1], dtype=torch.float64)[: z.shape[-2], None]
+            return Independent(torch.distributions.Normal(z @ self.weight.T, scale), 1)
+
+    model = Uneven()
+    torch.manual_seed(0)
+    with torch.no_grad():
+        chains = module._Chains(model, model.data(2), None, Annealing(200, 8, 5), 1 << 30)
+    wide, narrow = chains.steps[-1]
+    assert wide > 5 * narrow
+    torch.testing.assert_close(chains.steps[0, 0], chains.steps[0, 1], rtol=0.5, atol=0)  # both are the prior there
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_gradients_are_those_of_the_path(wrong: LinearGaussian, start: module.Start) -> None:
+    torch.manual_seed(0)
+    x = wrong.data(3)
+    with torch.no_grad():
+        chains = module._Chains(wrong, x, None, Annealing(2, 2, 1, start), 1 << 30)
+    z = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
+    beta = 0.3
+    joint = wrong.prior().log_prob(z) + wrong.likelihood(z).log_prob(x)
+    base = wrong.prior().log_prob(z) if start == "prior" else wrong.posterior(x).log_prob(z)
+    expected = (1 - beta) * base + beta * joint
+    (slope,) = torch.autograd.grad(expected.sum(), z)
+    state = chains.at(z.detach())
+    torch.testing.assert_close(state.log_density(chains.weights(beta)), expected.detach())
+    torch.testing.assert_close(state.slope(chains.weights(beta)), slope)
+
+
+# -- any model, bounded memory, resumable -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", ["prior", "posterior"])
+def test_conditional_and_hierarchical_models_in_single_precision(start: module.Start) -> None:
+    torch.manual_seed(0)
+    how = Annealing(5, 3, 2, start)
+    digits = CVAE(16, num_classes=3, latent_size=4)
+    labels = torch.arange(6) % 3
+    two = build("vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4))
+    for model, c in ((digits, labels), (two, None)):
+        found = ais(model, torch.rand(6, 1, 4, 4).round(), c, annealing=how)
+        both = bidirectional(model, 6, c, annealing=how)
+        assert found.per_image["ais"].isfinite().all()
+        assert both.per_image["upper"].mean() > both.per_image["ais"].mean() - 0.5
+        assert not any(p.grad is not None for p in model.parameters())
+
+
+def test_the_memory_limit_changes_the_slices_and_not_the_result() -> None:
+    class Wide(LinearGaussian):
+        rows = 0
+
+        def likelihood(self, z, c=None):
+            self.rows = max(self.rows, z[..., 0].numel())
+            return super().likelihood(z.repeat_interleave(2000, -1).unflatten(-1, (-1, 2000)).mean(-1))
+
+    model = Wide(exact=False)
+    x = model.data(25)
+    ample = ais(model, x, annealing=QUICK)
+    assert model.rows == 75
+    model.rows = 0
+    tight = ais(model, x, annealing=QUICK, memory=2 << 20)
+    assert model.rows < 30
+    torch.testing.assert_close(tight.per_image["ais"], ample.per_image["ais"])
+
+
+def test_an_interrupted_annealing_goes_on_and_gives_the_same(wrong: LinearGaussian) -> None:
+    class Memory(dict):
+        load, save = dict.get, dict.__setitem__
+
+    def stop(stage: str, done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    x, store, stages = wrong.data(60), Memory(), []
+    expected = ais(wrong, x, annealing=QUICK, seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        ais(wrong, x, annealing=QUICK, seed=3, store=store, listener=stop)
+    assert len(store["ais"]["ais"]) == 25
+    resumed = ais(wrong, x, annealing=QUICK, seed=3, store=store, listener=lambda *stage: stages.append(stage))
+    assert stages == [("ais", 2, 3), ("ais", 3, 3)]
+    assert torch.equal(resumed.per_image["ais"], expected.per_image["ais"])
+    other = ais(wrong, x, annealing=QUICK, seed=4)
+    assert not torch.equal(other.per_image["ais"], expected.per_image["ais"])
+
+
+# -- bad input --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperatures": 0}, "ais.temperatures must be at least 1, got 0"),
+        ({"chains": 0}, "ais.chains must be at least 1"),
+        ({"leapfrog": -1}, "ais.leapfrog must be at least 1"),
+        ({"start": "encoder"}, "ais.start must be 'prior' or 'posterior', got 'encoder'"),
+    ],
+)
+def test_impossible_annealing_is_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Annealing(**options)
+
+
+def test_discrete_latents_are_refused(wrong: LinearGaussian) -> None:
+    class Coins(LinearGaussian):
+        def prior(self, c=None):
+            return Independent(Bernoulli(torch.full((3,), 0.3, dtype=torch.float64), validate_args=False), 1)
+
+    with pytest.raises(ConfigError, match="needs continuous latents, but the prior is discrete"):
+        ais(Coins(), wrong.data(3), annealing=QUICK)
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        bidirectional(wrong, 0)
