@@ -17,6 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from .errors import ConfigError, unknown
 
 Positive = Annotated[int, Field(ge=1)]
+_LONGEST = 16 << 10  # bytes: tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
+_DEEPEST = 16  # levels of nesting
 
 
 class Section(BaseModel):
@@ -71,9 +73,11 @@ class Train(Section):
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     patience: Positive | None = None
+    on_nan: Literal["stop", "skip"] = "stop"
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
+    deterministic: bool = False
 
 
 class Config(Section):
@@ -130,7 +134,7 @@ def explain(error: ValidationError) -> str:
     message = finding["msg"][0].lower() + finding["msg"][1:]
     if finding["type"] == "missing":
         return f"{key} is missing"
-    return f"{key}: {message}, got {finding['input']!r}"
+    return f"{key}: {message}, got {finding['input']!r:.200}"
 
 
 def _nearest_key(key: str) -> str:
@@ -170,27 +174,68 @@ def read(
     return parse(tree, str(file) if file is not None else preset or "vae")
 
 
+def changed(config: Config, settings: Iterable[str]) -> Config:
+    """A config with settings on top, as `read` puts them on a preset.
+
+    Arguments:
+        config: Any config.
+        settings: Strings "section.key=value".
+    """
+    tree = config.model_dump(exclude_none=True)
+    for setting in settings:
+        _merge(tree, _parse_setting(setting))
+    return parse(tree)
+
+
 def _read_file(file: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with open(file, "rb") as stream:
+            content = stream.read(_LONGEST + 1)
+        return _parse_toml(content.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {file} does not exist") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ConfigError(f"config file {file} cannot be read: {error}") from None
+
+
+def _parse_toml(text: str) -> dict[str, Any]:
+    """Parse TOML that may have been written to do harm.
+
+    Raises:
+        ValueError: it is none, or it is longer or nested more deeply than any config.
+    """
+    if len(text) > _LONGEST:
+        raise ValueError(f"it is longer than the {_LONGEST} bytes that a config may have")
+    try:
+        tree = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {_DEEPEST} deep") from None
+    level: list[Any] = [tree]
+    for _ in range(_DEEPEST):
+        level = [
+            item
+            for value in level
+            if isinstance(value, (dict, list))
+            for item in (value.values() if isinstance(value, dict) else value)
+        ]
+    if level:
+        raise ValueError(f"it is nested more than {_DEEPEST} deep")
+    return tree
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, value = setting.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"a setting has the form section.key=value, got {setting!r}")
+    steps = key.strip().split(".")
+    if not equals or not key.strip() or len(steps) > _DEEPEST:
+        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
     try:
-        parsed = tomllib.loads(f"value = {value.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
+        parsed = _parse_toml(f"value = {value.strip()}")["value"]
+    except ValueError:
         parsed = value.strip()
-    for step in reversed(key.strip().split(".")):
+    for step in reversed(steps):
         parsed = {step: parsed}
     if not isinstance(parsed, dict) or not all(isinstance(table, dict) for table in parsed.values()):
-        raise ConfigError(f"a setting has the form section.key=value, got {setting!r}")
+        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
     return parsed
 
 
