@@ -1,0 +1,272 @@
+"""What the latents carry: KL by dimension, active units, mutual information, and what a classifier can read from them.
+
+Not for: pictures of latents (`vae.plot`).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, kl_divergence
+from torch.nn.functional import cross_entropy, one_hot
+
+from ..draw import levels_of
+from ..errors import DataError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from . import chunks
+from .chunks import GIB
+from .record import Listener, Value, mean_of, share_of
+
+ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
+CARRIES = 0.01  # nats
+PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every image
+
+
+@dataclass(frozen=True)
+class Latents:
+    """What N encoded images say about the latents.
+
+    Arguments:
+        means: Posterior means, shape (N, Z); for a flow or a hierarchy the stand-in that it gives.
+        kl: Mean KL of each dimension, nats, shape (Z,); None where posterior or prior do not factorize.
+        variances: Variance of each dimension's posterior mean over images, shape (Z,).
+        information: log q(z | x) − log q(z) of some images, nats, shape (M,).
+        marginal: log q(z) − log p(z) of the same ones.
+    """
+
+    means: Tensor
+    kl: Tensor | None
+    variances: Tensor
+    information: Tensor
+    marginal: Tensor
+
+    @property
+    def active(self) -> int:
+        """Dimensions whose posterior mean depends on x."""
+        return int((self.variances > ACTIVE).sum())
+
+    @property
+    def values(self) -> list[Value]:
+        """Every number with its standard error over images."""
+        return [
+            Value("active units", float(self.active), None, f"of {len(self.variances)}"),
+            mean_of("mutual information I(x; z)", self.information, "nats"),
+            mean_of("marginal KL(q(z) ‖ p(z))", self.marginal, "nats"),
+        ]
+
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on posterior collapse and on an information that the number of images limits."""
+        found = [] if (sentence := self.collapse) is None else [sentence]
+        most = math.log(len(self.means))
+        if self.information.mean().item() > most - 1:
+            found.append(
+                f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} images and comes near it: it tells "
+                "that all images can be told apart, and no more"
+            )
+        return found
+
+    @property
+    def collapse(self) -> str | None:
+        """A plain sentence where dimensions carry nothing, with what to try; None where all carry something."""
+        carries = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
+        size, idle = len(carries), int(carries.sum())
+        if not idle:
+            return None
+        what = (
+            f"do not depend on the image (their posterior mean varies by less than {ACTIVE})"
+            if self.kl is None
+            else f"carry less than {CARRIES} nats"
+        )
+        if idle == size:
+            return (
+                f"the posterior has collapsed: all {size} dimensions {what}, and the decoder does not use z; try a KL "
+                "warm-up (objective beta with a schedule from 0 to 1), free-bits, or a weaker decoder"
+            )
+        which = ", ".join(str(i) for i in carries.nonzero().flatten().tolist()[:8])
+        more = ", …" if idle > 8 else ""
+        return (
+            f"{idle} of {size} dimensions {what} ({which}{more}): {size - idle} latent dimensions would do; to use "
+            "more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more samples"
+        )
+
+
+def latents(
+    model: LatentVariableModel,
+    images: Tensor,
+    c: Tensor | None = None,
+    *,
+    pairs: int = PAIRS,
+    memory: int = GIB,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Latents:
+    """Encode all images and look at the posteriors, one by one and all together.
+
+    The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n), exactly; the expectation
+    of its logarithm is taken over one latent of each of `pairs` images. With I = E log q(z | x) − log q(z), the rate
+    is the sum of I, at most log N, and of the marginal KL(q(z) ‖ p(z)). Where the prior depends on the context, q(z)
+    is that of the images with the same context, and both are means over contexts.
+
+    Arguments:
+        model: Any latent-variable model with densities.
+        images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
+        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        pairs: Latents to evaluate q(z) at, at most.
+        memory: Bytes that comparing latents with posteriors may take, about.
+        seed: Of the latents.
+        listener: Told about the progress.
+
+    Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.2 (active units); Hoffman and Johnson
+    2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL).
+    """
+    with chunks.evaluating(model):
+        chunks.check(model, images, c, memory)
+
+        def compute(index: int) -> dict[str, Tensor]:
+            x, context = chunks.batch(model, images, c, index)
+            with seeded(chunks.generator(seed, "latents", index)):
+                return _of_batch(model, x, context)
+
+        found = chunks.over_batches("latents", images, compute, listener=listener)
+        chosen = torch.linspace(0, len(images) - 1, min(pairs, len(images))).round().long()
+        z = found["z"][chosen].to(model.device)
+        log_q = _aggregate(model, images, c, z, chosen, memory, listener).cpu()
+    means, kl = found["means"], found.get("kl")
+    return Latents(
+        means=means,
+        kl=None if kl is None else kl.double().mean(0),
+        variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
+        information=found["log_q"][chosen].double() - log_q,
+        marginal=log_q - found["log_p"][chosen].double(),
+    )
+
+
+def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
+    q, p = model.posterior(x, c), model.prior(c)
+    z = q.rsample(torch.Size((1,)))
+    found = {"means": q.mean, "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
+    kl = _kl_by_dimension(z, q, p)
+    return found if kl is None else found | {"kl": kl}
+
+
+def _kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
+    """KL of each latent dimension, shape (B, Z): in closed form, or log q − log p at z where there is none."""
+    found = []
+    for level in levels_of(z, q, p):
+        if not (isinstance(level.q, Independent) and isinstance(level.p, Independent)):
+            return None
+        a, b = level.q.base_dist, level.p.base_dist
+        difference = (a.log_prob(level.z) - b.log_prob(level.z)).mean(0)
+        if level.closed_form:
+            try:
+                closed = kl_divergence(a, b)
+                difference = closed.mean(0) if closed.ndim > difference.ndim else closed
+            except NotImplementedError:
+                pass
+        found.append(difference)
+    return torch.cat(found, -1)
+
+
+def _aggregate(
+    model: LatentVariableModel,
+    images: Tensor,
+    c: Tensor | None,
+    z: Tensor,
+    chosen: Tensor,
+    memory: int,
+    listener: Listener | None,
+) -> Tensor:
+    """Log q(z) of the latents z, shape (M, Z), of the images number `chosen`: shape (M,), float64."""
+    groups = _groups(model, c, len(images))
+    own = groups[chosen].to(z.device)
+    rows = max(1, memory // (4 * chunks.IMAGES * z[0].nbytes))
+    total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
+    batches = -(-len(images) // chunks.IMAGES)
+    for index in range(batches):
+        x, context = chunks.batch(model, images, c, index)
+        q = model.posterior(x, context)
+        theirs = groups[index * chunks.IMAGES : index * chunks.IMAGES + len(x)].to(z.device)
+        for start in range(0, len(z), rows):
+            part = slice(start, start + rows)
+            log_q: Tensor = q.log_prob(z[part, None].expand(-1, len(x), -1)).double()
+            log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
+            total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
+        if listener is not None:
+            listener("aggregate posterior", index + 1, batches)
+    sizes: Tensor = groups.bincount().to(total)
+    return total - sizes.log()[own]
+
+
+def _groups(model: LatentVariableModel, c: Tensor | None, n: int) -> Tensor:
+    """Number of the group of each image, shape (N,): images with the same prior."""
+    context = model.context(c if model.context_size else None, n)
+    if context is None or not model.prior(context[:1]).batch_shape:
+        return torch.zeros(n, dtype=torch.long)
+    group: Tensor = torch.unique(context, dim=0, return_inverse=True)[1]
+    return group.cpu()
+
+
+# -- what can be read from them ---------------------------------------------------------------------------------------
+
+
+def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, penalty: float = 1e-4) -> Value:
+    """Accuracy of a multinomial logistic regression on standardized features.
+
+    Arguments:
+        train: Features, shape (N, D).
+        labels: Classes, shape (N,).
+        test: Features, shape (M, D).
+        test_labels: Classes, shape (M,).
+        penalty: Weight of the squared norm of the weights.
+
+    Raises:
+        DataError: there is one class only.
+    """
+    classes = _classes(labels, test_labels)
+    centre, spread = train.mean(0), train.std(0).clamp_min(1e-8)
+    x, y = ((some - centre) / spread for some in (train, test))
+    weight = torch.zeros(train.shape[1] + 1, classes, dtype=train.dtype, requires_grad=True)
+    optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = cross_entropy(x @ weight[:-1] + weight[-1], labels) + penalty * weight[:-1].square().sum()
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimizer.step(loss)
+    found = (y @ weight[:-1] + weight[-1]).detach().argmax(1)
+    return share_of("linear probe accuracy", found == test_labels)
+
+
+def nearest_neighbours(
+    train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, k: int = 10, rows: int = 200
+) -> Value:
+    """Accuracy of the vote of the k nearest training features, the nearest of them deciding ties.
+
+    Arguments:
+        train: Features, shape (N, D).
+        labels: Classes, shape (N,).
+        test: Features, shape (M, D).
+        test_labels: Classes, shape (M,).
+        k: Neighbours.
+        rows: Test features at a time.
+    """
+    classes, k = _classes(labels, test_labels), min(k, len(train))
+    found = []
+    tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # less than a vote together, each more than all later ones
+    for part in test.split(rows):
+        votes = one_hot(labels[torch.cdist(part, train).topk(k, largest=False).indices], classes).double()
+        found.append((votes * (1 + tie[:, None])).sum(1).argmax(1))
+    return share_of(f"{k}-nearest-neighbour accuracy", torch.cat(found) == test_labels)
+
+
+def _classes(labels: Tensor, test_labels: Tensor) -> int:
+    classes = int(torch.cat((labels, test_labels)).max()) + 1
+    if classes < 2:
+        raise DataError(f"classification needs at least 2 classes, got {classes}")
+    return classes
