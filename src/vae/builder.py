@@ -21,7 +21,7 @@ from . import schedules
 from .config import Config, Part, explain, parse, read
 from .errors import ConfigError, unknown
 from .hierarchy import FirstLevel
-from .model import Composed
+from .model import Composed, LatentVariableModel
 from .nets import initialize
 from .objectives import Objective
 
@@ -122,10 +122,11 @@ def find(kind: str, name: str, *, trust: bool = False) -> Callable[..., Any]:
     Raises:
         ConfigError: no such part, or an import path without `trust`.
     """
-    target = PARTS[kind].get(name)
+    known = PARTS.get(kind, {"composed": ""})
+    target = known.get(name)
     if target is None:
         if ":" not in name:
-            raise ConfigError(unknown(kind, name, PARTS[kind]))
+            raise ConfigError(unknown(kind, name, known))
         if not trust:
             raise ConfigError(f"{kind} {name!r} is code of your own; allow it with --trust, or trust=True")
         target = name
@@ -192,7 +193,7 @@ def build(
     images: Tensor | None = None,
     trust: bool = False,
     **sections: Mapping[str, Any],
-) -> Composed:
+) -> LatentVariableModel:
     """Make a model from a config or a preset's name.
 
     Arguments:
@@ -215,8 +216,12 @@ def build(
         config = read(config, sections=sections)
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vae.config.read")
-    parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
     latent_size = config.model.latent_size
+    if config.model.name != "composed":
+        own = resolve("model", Part(name=config.model.name), trust=trust)
+        model: LatentVariableModel = own(latent_size=latent_size, num_classes=num_classes, image_shape=image_shape)
+        return model
+    parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
     context_size = num_classes if config.model.condition == "class" else 0
     shared = {"context_size": context_size, "image_shape": image_shape, "images": images}
 
@@ -228,7 +233,7 @@ def build(
     levels = posterior.latent_size > latent_size
     likelihood = parts["likelihood"](net=FirstLevel(decoder, latent_size) if levels else decoder, **shared)
     prior = parts["prior"](posterior=posterior, latent_size=posterior.latent_size, **shared)
-    model = Composed(
+    composed = Composed(
         posterior,
         prior,
         likelihood,
@@ -236,10 +241,10 @@ def build(
         context_size=context_size,
         image_shape=image_shape,
     )
-    initialize(model, config.model.init)
+    initialize(composed, config.model.init)
     mean = images.mean(0) if images is not None and config.model.output_bias == "data" else None
     decoder.start_output(None if mean is None else likelihood.parameters_at(mean), config.model.output_scale)
-    return model
+    return composed
 
 
 def _out_shape(likelihood: Resolved, image_shape: tuple[int, ...]) -> tuple[int, ...]:

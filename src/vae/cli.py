@@ -17,7 +17,7 @@ from .errors import VAEError
 if TYPE_CHECKING:
     import torch
 
-    from .model import Composed
+    from .model import LatentVariableModel
     from .run import Run
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -317,7 +317,7 @@ def _open(run: str | None, root: Path) -> "Run":
     return Run.open(run, root=root)
 
 
-def _load(run: "Run", device: str, seed: int, trust: bool) -> "tuple[Composed, torch.Generator]":
+def _load(run: "Run", device: str, seed: int, trust: bool) -> "tuple[LatentVariableModel, torch.Generator]":
     _trust(trust)
     import torch
 
@@ -326,7 +326,7 @@ def _load(run: "Run", device: str, seed: int, trust: bool) -> "tuple[Composed, t
     return experiment.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
 
 
-def _class(run: "Run", model: "Composed", label: str | None, n: int, *, cycle: bool = False) -> "torch.Tensor | None":
+def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int, *, cycle: bool = False) -> "torch.Tensor | None":
     """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … where they may cycle."""
     import torch
 

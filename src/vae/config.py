@@ -55,8 +55,9 @@ class Data(Section):
 
 
 class Model(Section):
-    """What belongs to no single part."""
+    """What belongs to no single part; or a whole model of one's own by import path, "my_module:MyModel"."""
 
+    name: str = "composed"
     latent_size: Positive = 15
     condition: Literal["none", "class"] = "none"
     init: Literal["default", "he", "glorot"] = "default"

@@ -1,0 +1,48 @@
+"""What the benchmark scripts share: one training by the command line, and a description of the machine."""
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from vae.run import Run
+
+ROOT = Path(os.environ.get("VAE_RUNS", "runs"))
+
+
+def processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    return f"{model}, {os.cpu_count()} cores, {os.environ.get('OMP_NUM_THREADS', 'all')} threads"
+
+
+def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
+    """Train a preset in a process of its own; what came out, as a record. A run of the same name is replaced."""
+    name = f"{preset}-seed{seed}"
+    shutil.rmtree(ROOT / name, ignore_errors=True)
+    command = ["vae", "train", preset, *options, "--seed", str(seed)]
+    began = time.perf_counter()
+    subprocess.run(
+        [sys.executable, "-m", *command, "--name", name, "--runs", str(ROOT), "--device", "cpu"], check=True
+    )
+    wall_clock = time.perf_counter() - began
+    run = Run.open(name, root=ROOT)
+    metrics, test = run.metrics(), run.read_json("test.json")
+    best = min(metrics, key=lambda m: m["validation_neg_elbo"])
+    terms = ("neg_elbo", "rate", "distortion")
+    return {
+        "command": " ".join(command),
+        "seed": seed,
+        "epochs": len(metrics),
+        "validation": {term: best[f"validation_{term}"] for term in terms},
+        "test": {term: test[term] for term in terms},
+        "seconds_per_epoch": sorted(m["seconds"] for m in metrics)[len(metrics) // 2],
+        "wall_clock_seconds": round(wall_clock, 1),
+        "hardware": processor(),
+        "date": time.strftime("%Y-%m-%d"),
+        "torch": run.environment["torch"],
+    }

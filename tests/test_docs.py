@@ -1,0 +1,104 @@
+"""The documents: their examples run, their commands exist, and the notebook's and README's figures are recorded ones."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import vae
+from vae import cli, data
+
+ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
+PAGES = sorted(path for path in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")] if path.name != "log.md")
+
+
+def blocks(page: Path, kind: str) -> list[str]:
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == kind]
+
+
+@pytest.fixture
+def small_mnist(monkeypatch):
+    """MNIST with its first few images only, so that the examples are quick."""
+    whole = data.load("mnist")
+    few = data.Dataset(
+        name="mnist",
+        train=data.Split(whole.train.images[:512], whole.train.labels[:512]),
+        validation=data.Split(whole.validation.images[:64], whole.validation.labels[:64]),
+        test=data.Split(whole.test.images[:64], whole.test.labels[:64]),
+        classes=whole.classes,
+        checksum=whole.checksum,
+    )
+    monkeypatch.setattr("vae.data.loading.load", lambda *_, **__: few)
+    monkeypatch.setattr("vae.experiment.load_data", lambda *_, **__: few)
+    return few
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch, small_mnist) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for code in blocks(page, "python"):
+        first = code.splitlines()[0]
+        if first.startswith("# ") and first.endswith(".py"):
+            (tmp_path / first[2:]).write_text(code)
+        torch.manual_seed(0)
+        exec(compile(code, str(page), "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_exist(page: Path) -> None:
+    """Every `vae …` line parses: the verb and each option exist."""
+    for block in blocks(page, "console"):
+        for line in block.splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if not line.startswith("$ vae ") or "|" in words:
+                continue
+            verb = cli.app.commands[words[1]]
+            verb.make_context(words[1], words[2:], resilient_parsing=False)
+
+
+def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, capsys, small_mnist) -> None:
+    page = ROOT / "docs" / "extending.md"
+    for code in blocks(page, "python"):
+        name = code.splitlines()[0].removeprefix("# ")
+        if name.endswith(".py"):
+            (tmp_path / name).write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    settings = [word for block in blocks(page, "console") for word in shlex.split(block) if word.startswith(("prior.", "objective."))]
+    options = [option for setting in settings for option in ("--set", setting)]
+    for name, more in (("parts", options), ("model", ["--set", "model.name=my_model:Linear"])):
+        arguments = ["vae", "train", "--name", name, "--epochs", "1", "--trust", *more]
+        monkeypatch.setattr(sys, "argv", arguments)
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        assert not stop.value.code, capsys.readouterr().err
+        assert (tmp_path / "runs" / name / "samples" / "samples.png").exists()
+        with pytest.raises(vae.errors.ConfigError, match="--trust"):
+            vae.load(name)
+        assert vae.load(name, trust=True).sample(2).shape == (2, 1, 28, 28)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/choosing.md"])
+def test_tables_are_the_recorded_figures(page: str, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import report
+
+    assert report.filled(page) == (ROOT / page).read_text()
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists() or "://" in target, f"{page.name}: {target}"
+
+
+def test_no_machine_s_paths_are_in_the_documents() -> None:
+    tracked = subprocess.run(["git", "ls-files", "*.md", "*.ipynb", "*.json"], cwd=ROOT, capture_output=True, text=True)
+    for name in tracked.stdout.split():
+        assert "/root/" not in (ROOT / name).read_text(), name
