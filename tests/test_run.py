@@ -27,7 +27,7 @@ import torch
 from safetensors.torch import load_file
 
 from vae.errors import RunError, VAEError
-from vae.run import FORMAT, Checkpoint, Run, checkpoint, files, folder, list_runs
+from vae.run import FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, folder, list_runs
 
 CONFIG = 'preset = "vae"\n\n[train]\nepochs = 3\n'
 
@@ -234,6 +234,9 @@ def test_newer_format_is_refused_and_left_out_of_lists(tmp_path):
         Run.open("new", root=tmp_path)
     with pytest.warns(UserWarning, match=r"new/environment.json has format"):
         assert [run.name for run in list_runs(tmp_path)] == ["old"]
+    runs, damaged = find_runs(tmp_path)
+    assert [run.name for run in runs] == ["old"]
+    assert list(damaged) == [tmp_path / "new"]
 
 
 def test_links_are_not_listed_and_do_not_lead_out_of_the_root(tmp_path):
@@ -251,11 +254,48 @@ def test_links_are_not_listed_and_do_not_lead_out_of_the_root(tmp_path):
 def test_delete_removes_only_a_run_nobody_writes(tmp_path):
     run, other = make(tmp_path, "a"), make(tmp_path, "b")
     with pytest.raises(RunError, match="in use"):
-        Run.open("a", root=tmp_path).delete()
+        delete(run.path)
     assert run.path.exists()
     run.release()
-    Run.open("a", root=tmp_path).delete()
+    delete(run.path)
     assert list(tmp_path.iterdir()) == [other.path]
+
+
+def test_a_damaged_run_can_be_deleted_and_nothing_outside_it(tmp_path):
+    (tmp_path / "precious").mkdir()
+    run = make(tmp_path / "runs")
+    run.release()
+    (run.path / "environment.json").write_bytes(b"{")
+    (run.path / "checkpoints").rmdir()
+    (run.path / "checkpoints").symlink_to(tmp_path / "precious")
+    (run.path / "samples").symlink_to("/etc")
+    assert refusal(lambda: Run(run.path))
+    delete(run.path)
+    assert list((tmp_path / "runs").iterdir()) == []
+    assert (tmp_path / "precious").is_dir() and Path("/etc").is_dir()
+
+
+def test_facts_of_the_environment(tmp_path):
+    run = make(tmp_path, environment={"data": {"name": "mnist", "classes": ["0"], "none": None}})
+    assert run.recorded("data", "classes", kind=list) == ["0"]
+    for keys, kind in ((("data", "shape"), object), (("data", "name", "x"), object), (("data", "name"), list),
+                       (("data", "none"), object), (("nothing",), object)):  # fmt: skip
+        with pytest.raises(RunError, match=rf"environment\.json is damaged: it does not say {'.'.join(keys)}"):
+            run.recorded(*keys, kind=kind)
+    run.record(seed=3, data="other")
+    assert {"seed": 3, "data": "other", "format": FORMAT}.items() <= Run.open("a", root=tmp_path).environment.items()
+    run.release()
+    with pytest.raises(RunError, match="open for reading"):
+        run.record(seed=4)
+
+
+def test_sha256_is_that_of_the_file(tmp_path):
+    run = make(tmp_path)
+    run.write_bytes("samples/x", b"abc")
+    assert run.sha256("samples/x") == hashlib.sha256(b"abc").hexdigest()
+    for name in ("samples/y", "../x", "samples"):
+        with pytest.raises(RunError):
+            run.sha256(name)
 
 
 # -- files in a run ---------------------------------------------------------------------------------------------------
@@ -834,7 +874,7 @@ def test_a_second_process_is_refused_and_told_by_whom_and_a_dead_one_holds_nothi
             run.acquire()
         assert time.perf_counter() - start < 1
         with pytest.raises(RunError, match="in use"):
-            run.delete()
+            delete(run.path)
         process.kill()
         process.wait()
         assert run.status == "interrupted"  # status.json still says "running"

@@ -7,6 +7,8 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 import json
 import os
 import sys
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +39,7 @@ trust_option = click.option("--trust", is_flag=True, help="Import parts of your 
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option("-o", "--output", type=FILE, help=".png, .npy or .npz; into the run folder by default.")
+log_option = click.option("--tensorboard", "log", is_flag=True, help="Also log for TensorBoard, in the run folder.")
 run_argument = click.argument("run", required=False)
 
 
@@ -58,6 +61,9 @@ def app() -> None:
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
 @click.option("--seed", type=int, help="Seed of the whole run.  [default: 0]")
+@click.option("--deterministic", is_flag=True, help="Use deterministic algorithms only: on a GPU, too, the same bits.")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with this run, as `vae resume` does.")
+@log_option
 @trust_option
 @runs_option
 @json_option
@@ -70,6 +76,9 @@ def train(
     name: str | None,
     device: str | None,
     seed: int | None,
+    deterministic: bool,
+    resumed: str | None,
+    log: bool,
     trust: bool,
     root: Path,
     as_json: bool,
@@ -82,35 +91,72 @@ def train(
     from . import config as configs
 
     given = {"data.name": data, "train.epochs": epochs, "train.device": device, "train.seed": seed}
-    options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-    config = configs.read(preset, config_file, [*settings, *options])
+    given["train.deterministic"] = deterministic or None
+    options = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
+    if resumed is not None:
+        if preset or config_file or name:
+            raise click.UsageError("--resume goes on with a run and its config; leave out PRESET, --config and --name")
+        _resume(resumed, options, log, trust, root, as_json)
+        return
+    config = configs.read(preset, config_file, options)
     _trust(trust)
+    _prepare_cuda(config.train.deterministic)
 
     from . import experiment
     from .progress import shown
 
     label = preset or (config_file.stem if config_file else "vae")
     with shown(config.train.epochs) as listener:
-        run = experiment.train(config, name=name, preset=label, root=root, listener=listener, trust=trust)
+        run = experiment.train(config, name=name, preset=label, root=root, listener=listener, log=log, trust=trust)
     _report(run, as_json)
 
 
 @app.command()
 @run_argument
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Go on with another train.learning_rate, …")
+@log_option
 @trust_option
 @runs_option
 @json_option
-def resume(run: str | None, trust: bool, root: Path, as_json: bool) -> None:
+def resume(run: str | None, settings: tuple[str, ...], log: bool, trust: bool, root: Path, as_json: bool) -> None:
     """Try `vae resume`: go on with an interrupted run, the newest by default, as if nothing had happened."""
+    _resume(run, settings, log, trust, root, as_json)
+
+
+@app.command()
+@run_argument
+@click.option("--name", help="Name of the new run folder.  [default: preset and time]")
+@trust_option
+@runs_option
+@json_option
+def repeat(run: str | None, name: str | None, trust: bool, root: Path, as_json: bool) -> None:
+    """Try `vae repeat`: train a finished run again, the newest by default, and compare the weights bit for bit.
+
+    The exit status is 1 if they differ.
+    """
     found = _open(run, root)
     _trust(trust)
+    _prepare_cuda(_within(found.config, "train", "deterministic"))
 
     from . import experiment
     from .progress import shown
 
-    with shown(int(found.config["train"]["epochs"])) as listener:
-        experiment.resume(found, listener=listener, trust=trust)
-    _report(found, as_json)
+    with shown(experiment.config_of(found).train.epochs) as listener:
+        again = experiment.repeat(found, name=name, root=root, listener=listener, trust=trust)
+    if as_json:
+        record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
+        click.echo(json.dumps(record | {"differences": again.differences}, ensure_ascii=False))
+    else:
+        click.echo(f"run         {_relative(again.run.path)}")
+        click.echo(f"weights     {'the same, bit for bit' if again.agrees else 'differ'}")
+        for kind, digests in again.weights.items():
+            click.echo(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
+        for key, (before, now) in again.differences.items():
+            click.echo(f"{key:<12}{before} → {now}")
+        if not again.agrees and not again.differences:
+            click.echo("nothing that environment.json records differs")
+    if not again.agrees:
+        raise click.exceptions.Exit(1)
 
 
 @app.command()
@@ -215,21 +261,29 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
             value = "  ".join(f"{key} {_short(part)}" for key, part in value.items())
         elif isinstance(value, list):
             value = "  ".join(map(str, value))
-        click.echo(f"{name:<12}{_short(value)}")
+        click.echo(f"{name:<18}{_short(value)}")
 
 
 @app.command()
+@click.option("--clean", multiple=True, metavar="WHAT", help="Remove: failed, interrupted, damaged or a run's name.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
 @runs_option
 @json_option
-def runs(root: Path, as_json: bool) -> None:
-    """Try `vae runs`: list the runs, newest first."""
-    from .run import list_runs
+def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
+    """Try `vae runs`: list the runs, newest first.
 
-    rows = [_summary(run) for run in list_runs(root)]
+    With --clean, which may be repeated: say which runs would be removed, ask, and remove them.
+    """
+    rows = _rows(root)
+    if clean:
+        rows = _clean(rows, clean, yes, root)
     if as_json:
         click.echo(json.dumps(rows, ensure_ascii=False))
         return
-    _table(rows)
+    for row in rows:
+        if row["state"] == "damaged":
+            click.echo(f"vae: warning: {row['fault']}", err=True)
+    _table([{key: value for key, value in row.items() if key != "fault"} for row in rows])
 
 
 @app.command()
@@ -284,7 +338,9 @@ def presets(name: str | None, as_json: bool) -> None:
 def main() -> None:
     """Run the command line; errors that the caller can mend become one line and status 2."""
     try:
-        status = app(standalone_mode=False)
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: click.echo(f"vae: warning: {message}", err=True)
+            status = app(standalone_mode=False)
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.ClickException as error:
@@ -326,7 +382,27 @@ def _load(run: "Run", device: str, seed: int, trust: bool) -> "tuple[LatentVaria
     return experiment.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
 
 
-def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int, *, cycle: bool = False) -> "torch.Tensor | None":
+def _prepare_cuda(deterministic: object) -> None:
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which it reads when it starts
+
+
+def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, root: Path, as_json: bool) -> None:
+    found = _open(run, root)
+    _trust(trust)
+    _prepare_cuda(_within(found.config, "train", "deterministic"))
+
+    from . import config, experiment
+    from .progress import shown
+
+    with shown(config.changed(experiment.config_of(found), settings).train.epochs) as listener:
+        experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust)
+    _report(found, as_json)
+
+
+def _class(
+    run: "Run", model: "LatentVariableModel", label: str | None, n: int, *, cycle: bool = False
+) -> "torch.Tensor | None":
     """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … where they may cycle."""
     import torch
 
@@ -335,11 +411,11 @@ def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int, 
     if label is None and (cycle or not model.context_size):
         return torch.arange(n) % model.context_size if model.context_size else None
     if label is None:
-        names = ", ".join(run.environment["data"]["classes"])
-        raise DataError(f"run {run.name} is conditional; choose one with --class ({names})")
+        known = ", ".join(map(str, run.recorded("data", "classes", kind=list)))
+        raise DataError(f"run {run.name} is conditional; choose one with --class ({known})")
     if not model.context_size:
         raise DataError(f"run {run.name} is unconditional; leave out --class {label}")
-    names = run.environment["data"]["classes"]
+    names = [str(name) for name in run.recorded("data", "classes", kind=list)][: model.context_size]
     if label in names:
         return torch.full((n,), names.index(label))
     if label.isdecimal() and int(label) < model.context_size:
@@ -353,7 +429,7 @@ def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]
     from . import data
     from .errors import DataError
 
-    split = data.load(run.config["data"]["name"]).test
+    split = data.load(run.recorded("data", "name", kind=str)).test
     chosen = list(indices)
     for index in chosen:
         if not 0 <= index < len(split):
@@ -392,12 +468,13 @@ def _summary(run: "Run") -> dict[str, Any]:
     import time
 
     metrics, config = run.metrics(), run.config
-    scores = [m["validation_neg_elbo"] for m in metrics if m.get("validation_neg_elbo") is not None]
+    scores = [m["validation_neg_elbo"] for m in metrics if isinstance(m.get("validation_neg_elbo"), int | float)]
+    asked = _within(run.environment, "sessions", -1, "epochs") or _within(config, "train", "epochs") or "?"
     return {
         "name": run.name,
-        "preset": run.environment.get("preset", ""),
-        "data": config.get("data", {}).get("name", ""),
-        "epochs": f"{len(metrics)}/{config.get('train', {}).get('epochs', '?')}",
+        "preset": str(run.environment.get("preset", "")),
+        "data": str(_within(config, "data", "name") or ""),
+        "epochs": f"{len(metrics)}/{asked}",
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,
         "age": _age(time.time() - run.created.timestamp()),
@@ -407,12 +484,66 @@ def _summary(run: "Run") -> dict[str, Any]:
 def _facts(run: "Run") -> dict[str, Any]:
     config = run.config
     facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
-    facts |= {kind: config[kind] for kind in ("encoder", "posterior", "prior", "decoder", "likelihood", "objective")}
-    facts |= {"model": config["model"], "train": config["train"]}
+    sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
+    facts |= {section: config.get(section) for section in sections}
     facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
+    changed = [_within(session, "settings") for session in _within(run.environment, "sessions") or []]
+    if any(changed):
+        facts["changed"] = changed
     if (run.path / "test.json").is_file():
         facts["test"] = run.read_json("test.json")
     return facts
+
+
+def _within(value: Any, *steps: str | int) -> Any:
+    """What a nested value has at a place, or None."""
+    for step in steps:
+        try:
+            value = value[step]
+        except (IndexError, KeyError, TypeError):
+            return None
+    return value
+
+
+def _rows(root: Path) -> list[dict[str, Any]]:
+    """A summary of every run in a folder, the damaged ones last."""
+    from .run import find_runs
+
+    found, faults = find_runs(root)
+    rows = []
+    for run in found:
+        try:
+            rows.append(_summary(run))
+        except VAEError as error:
+            faults[run.path] = str(error)
+    blank = dict.fromkeys(("preset", "data", "epochs", "validation −ELBO"), "")
+    damaged = {"state": "damaged", "age": ""}
+    return rows + [{"name": path.name, **blank, **damaged, "fault": fault} for path, fault in faults.items()]
+
+
+def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
+    """Remove the runs that were asked for; their rows."""
+    from .errors import RunError, unknown
+    from .run import delete
+
+    states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
+    for word in what:
+        if word not in names and word not in states:
+            raise RunError(unknown("run", word, [*names, *states]))
+    chosen = [row for row in rows if row["name"] in what or row["state"] in what]
+    for row in chosen:
+        if row["state"] == "running":
+            raise RunError(f"run {row['name']} is being trained; stop that first")
+    for row in chosen:
+        size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
+        click.echo(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB", err=True)
+    if not chosen:
+        click.echo("there is nothing to remove", err=True)
+    elif not yes and not click.confirm(f"Remove {len(chosen)} of the {len(rows)} runs in {root}?", err=True):
+        return []
+    for row in chosen:
+        delete(root / row["name"])
+    return chosen
 
 
 def _short(value: Any) -> str:

@@ -3,32 +3,34 @@
 Not for: the loop itself (`train`) or what a run folder looks like inside (`run`).
 """
 
-import platform
 import random
-import subprocess
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from . import __version__, plot
+from . import plot, provenance, tensorboard
+from .budget import at_most
 from .builder import build, build_objective, build_optimizer, build_schedule, completed
-from .config import Config, parse
+from .config import Config, changed, parse
 from .data import Batches, Dataset, Split
 from .data import load as load_data
-from .errors import ConfigError, NumericalError, RunError, VAEError
-from .model import Composed, LatentVariableModel
-from .rng import seeded
+from .errors import ConfigError, NumericalError, RunError
+from .model import LatentVariableModel
+from .rng import deterministic, seeded
 from .run import Checkpoint, Run
-from .train import Interrupted, Listener, Progress, Record, find_device, fit, validate
+from .train import Listener, Progress, Record, find_device, fit, validate
 
 EVALUATION_BATCH = 500
+# What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
+CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Job:
 
     config: Config
     data: Dataset
-    model: Composed
+    model: LatentVariableModel
     trust: bool
 
     @classmethod
@@ -77,13 +79,10 @@ class Job:
         objective = build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust)
         self.model.eval()
         with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
-            draw = self.model.draw(self.model.checked(images), objective.samples, labels if self.conditional else None)
+            draw = self.model.draw(
+                self.model.checked(images), objective.samples, labels if self.model.context_size else None
+            )
             objective(draw, 0.0)
-
-    @property
-    def conditional(self) -> bool:
-        """Whether the model is told the class."""
-        return self.config.model.condition == "class"
 
 
 def train(
@@ -93,6 +92,7 @@ def train(
     preset: str = "custom",
     root: Path | str = "runs",
     listener: Listener | None = None,
+    log: bool = False,
     trust: bool = False,
 ) -> Run:
     """Train what a config says, in a new run folder.
@@ -103,6 +103,7 @@ def train(
         preset: What to call the config.
         root: Where run folders are.
         listener: Told about the progress.
+        log: Write event files for TensorBoard.
         trust: Import parts by path.
 
     Returns:
@@ -110,34 +111,167 @@ def train(
 
     Raises:
         VAEError: something in the config does not work; nothing has been written.
-        NumericalError: the loss is not finite; the run keeps its last good weights.
+        NumericalError: the loss is not finite or the rate explodes; the run keeps its last good state.
         Interrupted: Ctrl-C or SIGTERM; the run keeps a checkpoint.
     """
-    job = Job.prepare(config, trust=trust)
-    run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=environment(job), root=root)
-    with _closing(run):
-        _train(job, run, listener)
+    if log:
+        tensorboard.required()
+    with deterministic(config.train.deterministic, config.train.device):
+        job = Job.prepare(config, trust=trust)
+        facts = provenance.environment(job.config, job.data, job.model)
+        run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=facts, root=root)
+        with _closing(run):
+            _train(job, run, listener, log)
     return run
 
 
-def resume(run: Run, *, listener: Listener | None = None, trust: bool = False) -> Run:
-    """Go on with an interrupted run, to the very weights that it would have had.
+def resume(
+    run: Run,
+    *,
+    settings: Sequence[str] = (),
+    listener: Listener | None = None,
+    log: bool = False,
+    trust: bool = False,
+) -> Run:
+    """Go on with an interrupted run, to the very weights that it would have had; or with other settings.
+
+    Arguments:
+        run: A run.
+        settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
+        listener: Told about the progress.
+        log: Write event files for TensorBoard.
+        trust: Import parts by path.
 
     Raises:
-        RunError: the run is finished, or another process is at it.
+        RunError: the run is finished, another process is at it, or the data are no longer those it began with.
+        ConfigError: a setting that cannot be changed.
     """
-    if run.status == "finished":
-        raise RunError(f"run {run.name} is finished; to train longer, start a new run with more --epochs")
+    if log:
+        tensorboard.required()
+    if run.status == "finished" and not settings:
+        raise RunError(f"run {run.name} is finished; to train it longer, --set train.epochs to more than it has")
     with run.lock():
-        job = Job.prepare(parse(run.config, f"{run.path}/config.toml"), trust=trust)
-        with _closing(run):
-            _train(job, run, listener, run.load_checkpoint() if (run.path / "checkpoints" / "last").exists() else None)
+        config = _with_settings(config_of(run), settings)
+        with deterministic(config.train.deterministic, config.train.device):
+            job = Job.prepare(config, trust=trust)
+            if job.data.checksum != run.recorded("data", "checksum"):
+                raise RunError(
+                    f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
+                )
+            checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
+            if checkpoint is None:
+                run.truncate_metrics(0)
+            with _closing(run):
+                _begin_session(run, job, settings)
+                _train(job, run, listener, log, checkpoint)
     return run
 
 
-def _train(job: Job, run: Run, listener: Listener | None, checkpoint: Checkpoint | None = None) -> None:
-    config = job.config
+def config_of(run: Run) -> Config:
+    """The config that a run goes by: its config.toml, with what was set when it was resumed.
+
+    Raises:
+        ConfigError, RunError: it is damaged.
+    """
+    config = parse(run.config, f"{run.path}/config.toml")
+    settings: list[Any] = []
+    for session in run.environment.get("sessions") or []:
+        settings += session.get("settings", []) if isinstance(session, dict) else [None]
+    if not all(isinstance(setting, str) for setting in settings):
+        raise RunError(f"{run.path}/environment.json is damaged: its sessions have no settings")
+    return changed(config, settings) if settings else config
+
+
+def _with_settings(config: Config, settings: Iterable[str]) -> Config:
+    now = changed(config, settings)
+    same = config.train.model_copy(update={key: getattr(now.train, key) for key in CHANGEABLE})
+    if config.model_copy(update={"train": same}) != now:
+        keys = ", ".join(f"train.{key}" for key in CHANGEABLE)
+        raise ConfigError(f"a run that was begun can change {keys} only; for anything else train a new one")
+    return now
+
+
+def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
+    """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
+    differs = provenance.differences(run.environment, provenance.setup(job.config, job.model.device))
+    matter = [key for key in differs if key not in ("git", "platform")]
+    if matter:
+        changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in matter)
+        warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
+    session = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics()), "settings": list(settings)}
+    session |= {"epochs": job.config.train.epochs, "differs": differs}
+    run.record(sessions=[*(run.environment.get("sessions") or []), session])
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A run that repeats another one, and how the two compare.
+
+    Attributes:
+        run: The new run.
+        weights: SHA-256 of model.safetensors in the old run and in the new one, for the best and the last weights.
+        differences: Where their set-ups differ, by key: before and now.
+    """
+
+    run: Run
+    weights: dict[str, tuple[str, str]]
+    differences: dict[str, tuple[Any, Any]]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the weights are the same, bit for bit."""
+        return all(before == now for before, now in self.weights.values())
+
+
+def repeat(
+    run: Run,
+    *,
+    name: str | None = None,
+    root: Path | str = "runs",
+    listener: Listener | None = None,
+    trust: bool = False,
+) -> Repetition:
+    """Train a finished run again, from its config, in a new run folder.
+
+    Arguments:
+        run: The run to repeat.
+        name: Name of the new run folder; the preset's name and the time by default.
+        root: Where run folders are.
+        listener: Told about the progress.
+        trust: Import parts by path.
+
+    Raises:
+        RunError: the run is not finished, or its settings were changed on the way.
+    """
+    config = config_of(run)
+    if run.status != "finished":
+        raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
+    if config != parse(run.config):
+        raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
+    again = train(config, name=name, preset=run.recorded("preset", kind=str), root=root, listener=listener, trust=trust)
+    weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
+    return Repetition(
+        again,
+        {kind: (run.sha256(file), again.sha256(file)) for kind, file in weights.items()},
+        provenance.differences(run.environment, again.environment),
+    )
+
+
+def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
     _save(run, "training", plot.grid(_float(_first(job.data.train, 64))))
+    with ExitStack() as stack:
+        listeners: list[Listener] = [_Pictures(job, run), *([listener] if listener is not None else [])]
+        if log:
+            done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
+            listeners.append(stack.enter_context(tensorboard.logged(run, done)))
+        _fit(job, run, _All(listeners), checkpoint)
+    test = validate(job.model, job.batches(job.data.test))
+    run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
+    draw_pictures(job.model, job.data, run)
+
+
+def _fit(job: Job, run: Run, listener: Listener, checkpoint: Checkpoint | None) -> None:
+    config = job.config
     fit(
         job.model,
         job.batches(job.data.train, training=True),
@@ -149,33 +283,43 @@ def _train(job: Job, run: Run, listener: Listener | None, checkpoint: Checkpoint
         clip_norm=config.train.clip_norm,
         ema=config.train.ema,
         patience=config.train.patience,
+        on_nan=config.train.on_nan,
         run=run,
         checkpoint_every=config.train.checkpoint_every,
         resume=checkpoint,
-        listener=_Pictures(job, run, listener),
+        listener=listener,
     )
-    test = validate(job.model, job.batches(job.data.test))
-    run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
-    draw_pictures(job.model, job.data, run)
+
+
+class _All:
+    """Tells several listeners."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = listeners
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        for listener in self.listeners:
+            listener.step(progress, batches, means)
+
+    def epoch(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener.epoch(record)
 
 
 class _Pictures:
-    """Writes a picture of the same latents after every epoch, and passes everything on."""
+    """Writes a picture of the same latents after every epoch."""
 
-    def __init__(self, job: Job, run: Run, listener: Listener | None) -> None:
-        self.job, self.run, self.listener = job, run, listener
+    def __init__(self, job: Job, run: Run) -> None:
+        self.job, self.run = job, run
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        if self.listener is not None:
-            self.listener.step(progress, batches, means)
+        """Nothing: only whole epochs are drawn."""
 
     def epoch(self, record: Record) -> None:
         model = self.job.model.eval()
         c = torch.arange(64) % model.context_size if model.context_size else None
         images = model.sample(64, c, generator=torch.Generator().manual_seed(0))
         _save(self.run, f"epoch-{record['epoch']:03d}", plot.grid(images))
-        if self.listener is not None:
-            self.listener.epoch(record)
 
 
 def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, *, seed: int = 0) -> list[Path]:
@@ -206,12 +350,12 @@ def load(
     device: str = "cpu",
     root: Path | str = "runs",
     trust: bool = False,
-) -> Composed:
+) -> LatentVariableModel:
     """The model of a run, in evaluation mode.
 
     Arguments:
         run: A run, its folder or name; the newest run by default.
-        weights: "best" by validation, or "last".
+        weights: "best" by validation, for which the last stand in until an epoch has ended; or "last".
         device: Where to put it.
         root: Where run folders are.
         trust: Import parts by path.
@@ -222,20 +366,17 @@ def load(
     run = run if isinstance(run, Run) else Run.open(run, root=root)
     if weights not in ("best", "last"):
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
-    data = run.environment.get("data", {})
-    try:
-        image_shape, num_classes = tuple(int(n) for n in data["shape"]), int(data["num_classes"])
-    except (KeyError, TypeError, ValueError):
-        raise RunError(f"{run.path}/environment.json does not say the shape of the data; train the run again") from None
-    with seeded(torch.Generator().manual_seed(0)):
-        model = build(
-            parse(run.config, f"{run.path}/config.toml"),
-            image_shape=image_shape,
-            num_classes=num_classes,
-            trust=trust,
-        )
-    tensors = run.load_checkpoint(weights).tensors  # type: ignore[arg-type]
+    kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
+    shape, num_classes = run.recorded("data", "shape", kind=list), run.recorded("data", "num_classes", kind=int)
+    if not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
+        raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
+    tensors = run.load_checkpoint(kind).tensors
     state = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
+    with ExitStack() as stack:
+        stack.enter_context(seeded(torch.Generator().manual_seed(0)))
+        if not trust:  # 4 times for what is drawn or masked on the way, and 2^24 numbers for small models
+            stack.enter_context(at_most(4 * sum(tensor.numel() for tensor in state.values()) + (1 << 24)))
+        model = build(config_of(run), image_shape=tuple(shape), num_classes=num_classes, trust=trust)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
@@ -245,69 +386,29 @@ def load(
     return model.to(find_device(device)).eval()
 
 
-def environment(job: Job) -> dict[str, Any]:
-    """What the run was made with, for `environment.json`."""
-    model = job.model
-    return {
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
-        "data": {
-            "classes": list(job.data.classes),
-            "name": job.data.name,
-            "checksum": job.data.checksum,
-            "shape": list(job.data.image_shape),
-            "num_classes": job.data.num_classes,
-            "images": {
-                "train": len(job.data.train),
-                "validation": len(job.data.validation),
-                "test": len(job.data.test),
-            },
-        },
-        "device": str(model.device),
-        "device_name": torch.cuda.get_device_name(model.device)
-        if model.device.type == "cuda"
-        else platform.processor(),
-        "git": _git(),
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "platform": platform.platform(),
-        "precision": "fp32",
-        "python": platform.python_version(),
-        "seed": job.config.train.seed,
-        "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
-        "vaekit": __version__,
-    }
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the working directory and whether it is dirty; None outside a repository."""
-
-    def ask(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
 @contextmanager
 def _closing(run: Run) -> Iterator[None]:
     """Record how the run ends."""
     try:
         yield
-    except (Interrupted, KeyboardInterrupt) as error:
-        run.set_status("interrupted", str(error))
+    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
+        _note(run, "interrupted", str(error))
         raise
     except NumericalError as error:
-        run.set_status("failed", str(error))
-        raise
-    except (VAEError, Exception) as error:
-        run.set_status("failed", f"{type(error).__name__}: {error}")
+        _note(run, "failed", str(error))
+        raise NumericalError(f"{error}; to go on from there: vae resume {run.name} --set …") from None
+    except Exception as error:
+        _note(run, "failed", f"{type(error).__name__}: {error}")
         raise
     else:
         run.set_status("finished")
     finally:
         run.release()
+
+
+def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
+    with suppress(RunError):  # which would hide what has happened; without a note the run counts as interrupted
+        run.set_status(state, message)
 
 
 def _save(run: Run, name: str, picture: Any) -> Path:

@@ -36,6 +36,8 @@ class _Lines:
         line = f"epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
         if "validation_neg_elbo" in record:
             line += f"  validation −ELBO {record['validation_neg_elbo']:.2f}"
+        if record.get("skipped"):
+            line += f"  {record['skipped']:.0f} steps skipped"
         self.console.print(f"{line}  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s")
 
 

@@ -6,6 +6,7 @@
       metrics.jsonl      one line per epoch
       status.json        finished, interrupted or failed
       lock               held by the process that writes
+      tensorboard/       event files, where asked for
       checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
       evaluation.json    what `vae evaluate` found
@@ -14,6 +15,6 @@ It knows nothing of models and training, and importing it imports no torch: `vae
 """
 
 from vae.run.checkpoint import FORMAT, Checkpoint
-from vae.run.folder import Run, list_runs
+from vae.run.folder import Run, delete, find_runs, list_runs
 
-__all__ = ["FORMAT", "Checkpoint", "Run", "list_runs"]
+__all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "list_runs"]

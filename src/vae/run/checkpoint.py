@@ -96,6 +96,12 @@ def save(folder: Path, kind: Kind, tensors: "Mapping[str, Tensor]", state: Mappi
             remove(new)
 
 
+def exists(folder: Path, kind: Kind) -> bool:
+    """Whether one was ever written, whole or not."""
+    path = folder / kind
+    return any(os.path.lexists(candidate) for candidate in (path, *_before(path)))
+
+
 def load(folder: Path, kind: Kind) -> Checkpoint:
     """Read the newest checkpoint that is whole, with a warning if it is not the last one written.
 

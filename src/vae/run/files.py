@@ -32,9 +32,9 @@ _REMEDY = {
     errno.ENOSPC: "free some space, then resume the run",
     errno.EDQUOT: "free some space, then resume the run",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f), then resume the run",
-    errno.EROFS: "remount it writable or use another folder (--root)",
-    errno.EACCES: "change its permissions or use another folder (--root)",
-    errno.EPERM: "change its permissions or use another folder (--root)",
+    errno.EROFS: "remount it writable or use another folder (--runs)",
+    errno.EACCES: "change its permissions or use another folder (--runs)",
+    errno.EPERM: "change its permissions or use another folder (--runs)",
 }
 
 

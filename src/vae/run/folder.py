@@ -3,6 +3,7 @@
 Not for: models, configs or training; here are tensors by name, tables and text.
 """
 
+import hashlib
 import os
 import time
 import tomllib
@@ -168,19 +169,6 @@ class Run:
         finally:
             self.release()
 
-    def delete(self) -> None:
-        """Remove the run folder with everything in it.
-
-        Raises:
-            RunError: If a process is writing into it, or it cannot be removed.
-        """
-        with self.lock():
-            pass
-        gone = files.temporary(self.path)
-        with files.explained("remove", self.path):
-            os.rename(self.path, gone)  # at once: a half-removed folder is no run
-            files.remove(gone)
-
     @property
     def status(self) -> State:
         """`running` while a living process holds the lock; else `finished`, `failed` or `interrupted`.
@@ -203,7 +191,27 @@ class Run:
         self._need_lock()
         self.write_json("status.json", {"state": state, "message": message})
 
-    # -- config and metrics -----------------------------------------------------------------------------------------
+    # -- environment, config and metrics ----------------------------------------------------------------------------
+
+    def recorded(self, *keys: str, kind: type = object) -> Any:
+        """What environment.json says under keys, each within the one before.
+
+        Raises:
+            RunError: If it does not say that, or something that is not of that kind.
+        """
+        value: Any = self.environment
+        for key in keys:
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None or not isinstance(value, kind):
+            where = self.path / "environment.json"
+            raise RunError(f"{where} is damaged: it does not say {'.'.join(keys)}; train the run again")
+        return value
+
+    def record(self, **facts: object) -> None:
+        """Add facts to environment.json, or replace them. Needs the lock."""
+        self._need_lock()
+        self.environment |= facts
+        self.write_json("environment.json", self.environment)
 
     @property
     def config_text(self) -> str:
@@ -275,6 +283,10 @@ class Run:
             folder.mkdir(exist_ok=True)
         checkpoint.save(folder, kind, tensors, state)
 
+    def has_checkpoint(self, kind: Kind = "last") -> bool:
+        """Whether a checkpoint was ever written, damaged or not."""
+        return checkpoint.exists(files.confine(self.path, "checkpoints"), kind)
+
     def load_checkpoint(self, kind: Kind = "last") -> Checkpoint:
         """Read the newest checkpoint whose checksums hold, with a warning if that is not the last one written.
 
@@ -316,17 +328,28 @@ class Run:
         Raises:
             RunError: If the name leads outside, or it cannot be written.
         """
-        files.write(self._place(name), data)
+        files.write(self.place(name), data)
+
+    def sha256(self, name: str) -> str:
+        """SHA-256 of a file, in hexadecimal.
+
+        Raises:
+            RunError: If it is missing or cannot be read, or the name leads outside.
+        """
+        path = files.confine(self.path, name)
+        with files.explained("read", path), files.open_regular(path) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def picture(self, name: str) -> Path:
-        """Path for a picture, such as "epoch-001.png", in samples/, for a library that writes files by itself.
+        """Path for a picture, such as "epoch-001.png", in samples/, as `place`."""
+        return self.place(f"samples/{name}")
+
+    def place(self, name: str) -> Path:
+        """Path in the run folder for a library that writes by itself; the folder that it is in is made.
 
         Raises:
             RunError: If the name leads outside, or the folder cannot be made.
         """
-        return self._place(f"samples/{name}")
-
-    def _place(self, name: str) -> Path:
         path = files.confine(self.path, name)
         with files.explained("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -356,13 +379,36 @@ class Run:
 
 def list_runs(root: Path | str = "runs") -> list[Run]:
     """All runs in `root`, the newest first; a warning names each run folder that is damaged or too new."""
-    runs = []
-    for path in _folders(Path(root)):
+    runs, damaged = find_runs(root)
+    for fault in damaged.values():
+        warnings.warn(fault, stacklevel=2)
+    return runs
+
+
+def find_runs(root: Path | str = "runs") -> tuple[list[Run], dict[Path, str]]:
+    """All runs in `root`, the newest first; and the run folders that are damaged or too new, with what is wrong."""
+    runs, damaged = [], {}
+    for path in sorted(_folders(Path(root))):
         try:
             runs.append(Run(path))
         except RunError as error:
-            warnings.warn(str(error), stacklevel=2)
-    return sorted(runs, key=lambda run: (run.created, run.name), reverse=True)
+            damaged[path] = str(error)
+    return sorted(runs, key=lambda run: (run.created, run.name), reverse=True), damaged
+
+
+def delete(path: Path) -> None:
+    """Remove a run folder, damaged or not, with everything in it.
+
+    Raises:
+        RunError: If a process is writing into it, or it cannot be removed.
+    """
+    lock = Lock(path / "lock")
+    lock.acquire()
+    lock.release()
+    gone = files.temporary(path)
+    with files.explained("remove", path):
+        os.rename(path, gone)  # at once: a half-removed folder is no run
+        files.remove(gone)
 
 
 def _folders(root: Path) -> list[Path]:

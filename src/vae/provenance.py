@@ -1,0 +1,91 @@
+"""What a run was made with: enough to repeat it, or to see why a repetition came out differently.
+
+Not for: the config, which says what a run is (`config`).
+"""
+
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from . import __version__
+from .config import Config
+from .data import Dataset
+from .model import LatentVariableModel
+
+# What may change the last bits of a result, beside the config and the data.
+SETUP = (
+    *("vaekit", "torch", "numpy", "python", "platform", "device", "device_name", "capability", "threads", "precision"),
+    *("deterministic", "git"),
+)
+
+
+def environment(config: Config, data: Dataset, model: LatentVariableModel) -> dict[str, Any]:
+    """What a run is made with, for `environment.json`."""
+    return {
+        **setup(config, model.device),
+        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "data": {
+            "name": data.name,
+            "checksum": data.checksum,
+            "shape": list(data.image_shape),
+            "num_classes": data.num_classes,
+            "classes": list(data.classes),
+            "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
+        },
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seed": config.train.seed,
+    }
+
+
+def setup(config: Config, device: torch.device) -> dict[str, Any]:
+    """Versions, machine, device and what else may change the last bits of a result: the keys `SETUP`."""
+    if device.type == "cuda":
+        name, capability = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
+    else:
+        name, capability = _processor(), torch.backends.cpu.get_cpu_capability()
+    return {
+        "vaekit": __version__,
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": str(device),
+        "device_name": name,
+        "capability": capability,
+        "threads": torch.get_num_threads(),
+        "precision": "fp32",
+        "deterministic": config.train.deterministic,
+        "git": _git(),
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Where two set-ups differ, by key."""
+    return {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working directory and whether it is dirty; None outside a repository."""
+
+    def ask(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5).stdout.strip()
+
+    try:
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

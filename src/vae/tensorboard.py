@@ -1,0 +1,56 @@
+"""TensorBoard: the numbers of every epoch as event files in the run folder, for `tensorboard --logdir runs`.
+
+Not for: keeping results; those are in metrics.jsonl.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from .errors import ConfigError
+from .run import Run
+from .run.files import explained
+from .train import Listener, Progress, Record
+
+
+def required() -> Any:
+    """TensorBoard's writer.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise ConfigError("--tensorboard needs TensorBoard; pip install 'vaekit[tensorboard]'") from None
+    return SummaryWriter
+
+
+@contextmanager
+def logged(run: Run, epochs: int) -> Iterator[Listener]:
+    """A listener that logs for the length of a block, after `epochs` that were logged before.
+
+    Raises:
+        RunError: the event files cannot be written.
+    """
+    folder = run.place("tensorboard")
+    with explained("write", folder):
+        writer = required()(str(folder), purge_step=epochs + 1)
+        try:
+            yield _Epochs(writer)
+        finally:
+            writer.close()
+
+
+class _Epochs:
+    def __init__(self, writer: Any) -> None:
+        self.writer = writer
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Nothing: only whole epochs are logged."""
+
+    def epoch(self, record: Record) -> None:
+        for name, value in record.items():
+            part = "validation" if name.startswith("validation_") else "training"
+            self.writer.add_scalar(f"{part}/{name.removeprefix('validation_')}", value, record["epoch"])
+        self.writer.flush()
