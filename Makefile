@@ -9,10 +9,10 @@ train: .venv/installed  ## train the default model on MNIST and write its pictur
 	$(BIN)/vae train
 
 test: .venv/installed-dev  ## every test but the slow ones
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n auto -m "not slow"
 
 test-all: .venv/installed-dev  ## every test
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto
 
 lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff check .
