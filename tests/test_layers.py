@@ -13,6 +13,8 @@ SOURCE = Path(vae.__file__).parent
 # A module may import only from those above it.
 LAYERS = [
     "errors",
+    "budget",
+    "state_dict",
     "rng",
     "distributions",
     "chain",
@@ -35,6 +37,8 @@ LAYERS = [
     "train",
     "plot",
     "evaluate",
+    "provenance",
+    "tensorboard",
     "experiment",
     "progress",
     "cli",

@@ -46,7 +46,7 @@ run_argument = click.argument("run", required=False)
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="vaekit", prog_name="vae")
 def app() -> None:
-    """Try `vae train`: half a minute later, look at digits that the model dreamed.
+    """Try `vae train`: a minute or two later, look at digits that the model dreamed.
 
     Variational autoencoders: networks × posterior × prior × likelihood × objective.
     """
