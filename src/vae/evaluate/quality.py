@@ -1,0 +1,248 @@
+"""How good samples are: in the features of a classifier trained on the data set, and by the classes it sees in them.
+
+Not for: likelihood. A model may have one without the other (Theis et al. 2015, arXiv:1511.01844).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import plot
+from ..data import Dataset, Split
+from ..errors import ConfigError, DataError
+from ..model import LatentVariableModel
+from . import chunks
+from .classifier import Classifier
+from .record import Listener, Value, mean_of, share_of
+
+SAMPLES = 10_000
+RESAMPLES = 20  # of the bootstrap
+ROWS = 1000  # of a matrix of distances at a time
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a classifier says about n samples of a model, beside as many real images.
+
+    Arguments:
+        values: Every number with its error.
+        classes: For each class its share of the samples in percent, and for a conditional model the share of its
+            samples that were recognised.
+        facts: Number of samples and real images, and the classifier.
+        neighbours: Some samples, each followed by its nearest training images: shape (n·(1 + k), C, H, W).
+    """
+
+    values: list[Value]
+    classes: dict[str, dict[str, float]]
+    facts: dict[str, Any]
+    neighbours: Tensor
+
+
+def quality(
+    model: LatentVariableModel,
+    data: Dataset,
+    classifier: Classifier,
+    *,
+    split: Split | None = None,
+    n: int = SAMPLES,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Quality:
+    """Judge samples: means of p(x | z), z from the prior; a conditional model is asked for each class equally often.
+
+    Arguments:
+        model: The model.
+        data: The data set that it was trained on.
+        classifier: Of that data set.
+        split: Real images; the test set by default.
+        n: Samples; as many as there are real images at most.
+        seed: Of the samples.
+        listener: Told about the progress.
+
+    Raises:
+        DataError: fewer than 10 real images, or a conditional model of other classes.
+    """
+    real = data.test if split is None else split
+    n = min(n, len(real))
+    if n < 10:
+        raise DataError(f"judging samples takes at least 10 of them and of real images, got {n}")
+    if model.context_size not in (0, data.num_classes):
+        raise DataError(f"the model knows {model.context_size} classes, {data.name!r} has {data.num_classes}")
+    wanted = torch.arange(n) % model.context_size if model.context_size else None
+    samples = _sampled(model, n, wanted, seed, listener)
+    features, logits = classifier(samples)
+    real_features, _ = classifier(real.images[:n])
+    other_features, _ = classifier(data.train.images[:n])
+    found = logits.argmax(1)
+    values = [
+        frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
+        frechet("Fréchet distance of training images", real_features, other_features, seed=seed),
+        *manifold(real_features, features),
+        *_balance(logits),
+    ]
+    classes = {
+        name: {"share of samples": 100 * (found == i).double().mean().item()} for i, name in enumerate(data.classes)
+    }
+    if wanted is not None:
+        values.append(share_of("recognised as the class asked for", found == wanted))
+        for i, name in enumerate(data.classes):
+            classes[name]["recognised"] = 100 * (found[wanted == i] == i).double().mean().item()
+    facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
+    return Quality(values, classes, facts, neighbours(samples[:10], data.train.images))
+
+
+@torch.no_grad()
+def _sampled(model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: Listener | None) -> Tensor:
+    found, total = [], -(-n // chunks.IMAGES)
+    with chunks.evaluating(model):
+        for index in range(total):
+            rows = slice(index * chunks.IMAGES, min((index + 1) * chunks.IMAGES, n))
+            c = None if wanted is None else wanted[rows]
+            source = chunks.generator(seed, "samples", index)
+            found.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())
+            if listener is not None:
+                listener("samples", index + 1, total)
+    return torch.cat(found)
+
+
+# -- distances between distributions ----------------------------------------------------------------------------------
+
+
+def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
+    """Fréchet distance between the normal distributions with the moments of two sets of features.
+
+    d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It is biased upwards, the more the fewer features: compare sets of the
+    same size only. The standard error is that of a bootstrap of both sets.
+
+    Arguments:
+        name: What to call it.
+        real: Shape (N, D).
+        fake: Shape (M, D).
+        seed: Of the bootstrap.
+
+    Reference: Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions", J. Multivariate
+    Analysis 12, eq. 4. In the features of an Inception network it is the FID, which this is not.
+    """
+    real, fake = real.double(), fake.double()
+    source = torch.Generator().manual_seed(seed)
+
+    def resampled(x: Tensor) -> Tensor:
+        return x[torch.randint(len(x), (len(x),), generator=source)]
+
+    repeats = [squared_frechet(*moments(resampled(real)), *moments(resampled(fake))) for _ in range(RESAMPLES)]
+    error = torch.tensor(repeats).double().std().item()
+    return Value(name, squared_frechet(*moments(real), *moments(fake)), error, "squared")
+
+
+def moments(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean, shape (D,), and covariance, shape (D, D), of features, shape (N, D)."""
+    return x.mean(0), torch.cov(x.T).reshape(x.shape[1], x.shape[1])
+
+
+def squared_frechet(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2: Tensor) -> float:
+    """The squared Fréchet distance of two normal distributions in closed form."""
+    values, vectors = torch.linalg.eigh(covariance)
+    root = (vectors * values.clamp_min(0).sqrt()) @ vectors.T
+    cross = torch.linalg.eigvalsh(root @ covariance2 @ root).clamp_min(0).sqrt().sum()
+    distance: Tensor = (mean - mean2).square().sum() + covariance.trace() + covariance2.trace() - 2 * cross
+    return distance.item()
+
+
+def manifold(real: Tensor, fake: Tensor) -> list[Value]:
+    """Precision and recall, density and coverage: which samples lie in the balls about real ones, and vice versa.
+
+    A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for the others.
+    Standard errors are those of the set that is counted, the balls being given.
+
+    Arguments:
+        real: Features, shape (N, D).
+        fake: Features, shape (M, D).
+
+    Raises:
+        DataError: fewer than 6 features.
+
+    Reference: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, eq. 3
+    and 4.
+    """
+    if min(len(real), len(fake)) < 6:
+        raise DataError(f"precision and recall need at least 6 features a set, got {min(len(real), len(fake))}")
+    real, fake = real.double(), fake.double()
+    near, far = _radii(real, (3, 5))
+    (near_fake,) = _radii(fake, (3,))
+    in_real, _ = _hits(fake, real, near)
+    in_fake, _ = _hits(real, fake, near_fake)
+    balls, hit = _hits(fake, real, far)
+    return [
+        share_of("precision", in_real > 0),
+        share_of("recall", in_fake > 0),
+        mean_of("density", balls.double() / 5, ""),
+        share_of("coverage", hit),
+    ]
+
+
+def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
+    for part in x.split(ROWS):
+        yield torch.cdist(part, y, compute_mode="use_mm_for_euclid_dist")
+
+
+def _radii(x: Tensor, numbers: tuple[int, ...]) -> Tensor:
+    """Distance of each point to its k-th nearest neighbour for several k, shape (len(numbers), N)."""
+    most = max(numbers) + 1  # the point itself is the nearest
+    nearest = torch.cat([d.topk(most, largest=False).values for d in _distances(x, x)])
+    return nearest[:, list(numbers)].T
+
+
+def _hits(points: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
+    """How many balls each point lies in, and whether each ball holds a point."""
+    counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
+    for distances in _distances(points, centres):
+        inside = distances <= radii
+        counts.append(inside.sum(1))
+        hit |= inside.any(0)
+    return torch.cat(counts), hit
+
+
+def _balance(logits: Tensor) -> list[Value]:
+    """Entropy of the classes of all samples, at most log C, and the mean entropy of the prediction for one of them."""
+    classes = logits.shape[1]
+    share = logits.argmax(1).bincount(minlength=classes).double() / len(logits)
+    surprise = torch.where(share > 0, -share.log(), 0.0)
+    entropy = (share * surprise).sum()
+    error = ((share * (surprise - entropy).square()).sum() / len(logits)).sqrt().item()
+    log_p = logits.double().log_softmax(1)
+    return [
+        Value(f"class entropy (at most {math.log(classes):.3f})", entropy.item(), error, "nats"),
+        mean_of("entropy of a prediction", -(log_p.exp() * log_p).sum(1), "nats"),
+    ]
+
+
+def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
+    """Each sample, followed by the k training images nearest to it in pixels: does the model memorise?
+
+    Arguments:
+        samples: Shape (n, C, H, W), in [0, 1].
+        train: Shape (N, C, H, W), uint8 or in [0, 1].
+        k: Neighbours, at most N.
+
+    Returns:
+        Shape (n·(1 + k), C, H, W), in [0, 1].
+    """
+    if not 1 <= k <= len(train):
+        raise ConfigError(f"neighbours must be from 1 to {len(train)}, the training images, got {k}")
+    distance = torch.cat([torch.cdist(samples.flatten(1), _unit(part).flatten(1)) for part in train.split(ROWS)], 1)
+    nearest = distance.topk(k, largest=False).indices
+    rows = torch.cat((samples[:, None], _unit(train[nearest])), 1)
+    return rows.flatten(0, 1)
+
+
+def neighbours_picture(images: Tensor, k: int = 5) -> Tensor:
+    """The images of `neighbours` as a picture, a sample and its neighbours in a row: shape (C, H, W)."""
+    return plot.grid(images, columns=1 + k)
+
+
+def _unit(images: Tensor) -> Tensor:
+    return images / 255 if images.dtype == torch.uint8 else images.float()
