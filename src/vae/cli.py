@@ -43,7 +43,15 @@ log_option = click.option("--tensorboard", "log", is_flag=True, help="Also log f
 run_argument = click.argument("run", required=False)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+class InOrder(click.Group):
+    """Commands in the order in which they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as they were defined."""
+        return list(self.commands)
+
+
+@click.group(cls=InOrder, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(package_name="vaekit", prog_name="vae")
 def app() -> None:
     """Try `vae train`: a minute or two later, look at digits that the model dreamed.
@@ -52,7 +60,7 @@ def app() -> None:
     """
 
 
-@app.command()
+@app.command(short_help="Train a model into a run folder.")
 @click.argument("preset", required=False)
 @click.option("--config", "config_file", type=FILE, help="TOML file instead of a preset, such as a run's config.toml.")
 @click.option("--data", help="Data set; `vae data` lists them.")
@@ -111,7 +119,7 @@ def train(
     _report(run, as_json)
 
 
-@app.command()
+@app.command(short_help="Go on with an interrupted run.")
 @run_argument
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Go on with another train.learning_rate, …")
 @log_option
@@ -123,7 +131,7 @@ def resume(run: str | None, settings: tuple[str, ...], log: bool, trust: bool, r
     _resume(run, settings, log, trust, root, as_json)
 
 
-@app.command()
+@app.command(short_help="Train a finished run again and compare.")
 @run_argument
 @click.option("--name", help="Name of the new run folder.  [default: preset and time]")
 @trust_option
@@ -159,7 +167,7 @@ def repeat(run: str | None, name: str | None, trust: bool, root: Path, as_json: 
         raise click.exceptions.Exit(1)
 
 
-@app.command()
+@app.command(short_help="Draw new images.")
 @run_argument
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
 @click.option("--class", "label", help="Class of the images, by number or name; for a conditional model.")
@@ -188,7 +196,7 @@ def sample(
     _save(model.sample(count, c, generator=generator, noise=noise), path)
 
 
-@app.command()
+@app.command(short_help="Walk between latents.")
 @run_argument
 @click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Walks, one a row.")
 @click.option("--steps", type=click.IntRange(2), default=12, show_default=True, help="Images in a walk.")
@@ -228,7 +236,7 @@ def interpolate(
     _save(pictures, path, columns=steps)
 
 
-@app.command()
+@app.command(short_help="Show test images beside their reconstructions.")
 @run_argument
 @click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True, help="How many test images.")
 @output_option
@@ -246,7 +254,7 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, t
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 
-@app.command()
+@app.command(short_help="What a run is made of and how it went.")
 @run_argument
 @runs_option
 @json_option
@@ -264,7 +272,7 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
         click.echo(f"{name:<18}{_short(value)}")
 
 
-@app.command()
+@app.command(short_help="List the runs, or clean up.")
 @click.option("--clean", multiple=True, metavar="WHAT", help="Remove: failed, interrupted, damaged or a run's name.")
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @runs_option
@@ -286,7 +294,7 @@ def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
     _table([{key: value for key, value in row.items() if key != "fault"} for row in rows])
 
 
-@app.command()
+@app.command(short_help="List the data sets.")
 @json_option
 def data(as_json: bool) -> None:
     """Try `vae data`: list the data sets, and which of them are here."""
@@ -311,7 +319,7 @@ def data(as_json: bool) -> None:
     _table(rows)
 
 
-@app.command()
+@app.command(short_help="List the presets, or print one.")
 @click.argument("name", required=False)
 @json_option
 def presets(name: str | None, as_json: bool) -> None:

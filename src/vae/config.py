@@ -128,11 +128,14 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
 
 def explain(error: ValidationError) -> str:
     """The first finding of a pydantic error, in one line: key, limit, value."""
-    finding = error.errors()[0]
-    key = ".".join(str(part) for part in finding["loc"])
+    finding, *others = error.errors()
+    loc, messages = finding["loc"], [finding["msg"]]
+    if others and others[0]["input"] is finding["input"]:  # one value that fits no type of several
+        loc, messages = loc[:-1], [found["msg"] for found in error.errors() if found["input"] is finding["input"]]
+    key = ".".join(str(part) for part in loc)
     if finding["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_nearest_key(key)}"
-    message = finding["msg"][0].lower() + finding["msg"][1:]
+    message = " or ".join(text[0].lower() + text[1:] for text in messages)
     if finding["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: {message}, got {finding['input']!r:.200}"

@@ -46,6 +46,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     "unknown data set 'mnits'; did you mean 'mnist'? Known: mnist, svhn"
     """
     names = sorted(known)
+    if not names:
+        return f"unknown {kind} {name!r}; there is none"
     near = get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
