@@ -1,4 +1,4 @@
-"""Train the assignment's models by the assignment's recipe and by ours, three seeds each: `python benchmarks/recipes.py`.
+"""Train the assignment's models by its recipe and by ours, three seeds each: `python benchmarks/recipes.py`.
 
 A run that is already in the results is not trained again; name presets to train only those.
 """

@@ -50,7 +50,10 @@ def root(tmp_path_factory) -> Path:
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "vae", "train", *arguments, "--runs", str(folder)], text=True, capture_output=True, check=True
+        [sys.executable, "-m", "vae", "train", *arguments, "--runs", str(folder)],
+        text=True,
+        capture_output=True,
+        check=True,
     )
 
 
@@ -197,7 +200,9 @@ def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "4", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
     whole = [sys.executable, "-m", "vae", "train", "vae", "--name", "whole", *options]
     subprocess.run(whole, check=True, capture_output=True)
-    process = subprocess.Popen([*whole[:5], "--name", "killed", *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [*whole[:5], "--name", "killed", *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     last = tmp_path / "killed" / "checkpoints" / "last"
     deadline = time.monotonic() + 60
     while not last.exists() and process.poll() is None and time.monotonic() < deadline:
@@ -214,7 +219,10 @@ def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "2000", "--runs", str(tmp_path), "--name", "r"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "vae", "train", "vae", *options], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-m", "vae", "train", "vae", *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert process.stderr is not None
     process.stderr.readline()  # the first epoch is over
@@ -252,6 +260,10 @@ def test_import_vae_imports_nothing_heavy() -> None:
 
 def test_a_closed_pipe_is_no_traceback(root: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m vae presets | head -1 >/dev/null", shell=True, capture_output=True, text=True, env=os.environ
+        f"{sys.executable} -m vae presets | head -1 >/dev/null",
+        shell=True,
+        capture_output=True,
+        text=True,
+        env=os.environ,
     )
     assert "Traceback" not in done.stderr

@@ -70,7 +70,12 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
             (tmp_path / name).write_text(code)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    settings = [word for block in blocks(page, "console") for word in shlex.split(block) if word.startswith(("prior.", "objective."))]
+    settings = [
+        word
+        for block in blocks(page, "console")
+        for word in shlex.split(block)
+        if word.startswith(("prior.", "objective."))
+    ]
     options = [option for setting in settings for option in ("--set", setting)]
     for name, more in (("parts", options), ("model", ["--set", "model.name=my_model:Linear"])):
         arguments = ["vae", "train", "--name", name, "--epochs", "1", "--trust", *more]
