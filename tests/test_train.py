@@ -96,6 +96,18 @@ def test_loss_is_the_objective_and_validation_is_always_the_elbo() -> None:
     assert record["validation_neg_elbo"] > 0.8 * record["neg_elbo"]
 
 
+def test_what_is_no_bound_is_chosen_by_its_own_value() -> None:
+    torch.manual_seed(0)
+    model, validation = small(), Batches(images(), batch_size=60)
+    plain = Objective(lambda draw: -draw.distortion)  # an autoencoder, whose ELBO gets worse and worse
+    records = fit(
+        model, loader(), validation, objective=plain, epochs=30, optimizer=torch.optim.Adam(model.parameters(), 0.03)
+    )
+    losses, bounds = ([record[f"validation_{key}"] for record in records] for key in ("loss", "neg_elbo"))
+    assert bounds.index(min(bounds)) != losses.index(min(losses))
+    assert validate(model, validation, plain)["loss"] == pytest.approx(min(losses), rel=1e-6)
+
+
 def test_training_lowers_the_loss_and_ends_with_the_best_weights() -> None:
     torch.manual_seed(0)
     model, validation = small(), Batches(images(), batch_size=60)
@@ -170,7 +182,7 @@ def session(
     return weights(model)
 
 
-@pytest.mark.parametrize("stop_at", [1, 7, 8, 12, 16, 23])
+@pytest.mark.parametrize("stop_at", [1, 7, 8, 12, 16, 23, 24])
 def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
     monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
     whole = new_run(tmp_path, "whole")
@@ -184,9 +196,11 @@ def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_a
     timing = ("seconds", "images_per_second")
     records = [[{k: v for k, v in m.items() if k not in timing} for m in r.metrics()] for r in (run, whole)]
     assert records[0] == records[1]
-    ours, theirs = run.load_checkpoint().tensors, whole.load_checkpoint().tensors
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    for kind in ("last", "best"):
+        ours, theirs = run.load_checkpoint(kind), whole.load_checkpoint(kind)  # type: ignore[arg-type]
+        assert ours.tensors.keys() == theirs.tensors.keys()
+        assert all(torch.equal(ours.tensors[name], theirs.tensors[name]) for name in ours.tensors)
+        assert ours.state == theirs.state
 
 
 def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

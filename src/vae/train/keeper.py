@@ -39,7 +39,7 @@ class Keeper:
         self.trainer, self.loader, self.run, self.every = trainer, loader, run, every
         self.saved = self.kept_at = time.perf_counter()
         self.saving = self.keeping = 0.0  # seconds that the last one took
-        self.saved_step, self.saved_best = -1, 0
+        self.saved_at, self.saved_best = (-1, -1), 0  # epoch and step; epoch
         self.keep()
 
     def resume(self, checkpoint: Checkpoint | None) -> list[Record]:
@@ -55,7 +55,7 @@ class Keeper:
         if progress.epoch:
             self._restore_best(self.run)
         self.keep()
-        self.saved_step = progress.step
+        self.saved_at = progress.epoch, progress.step
         return records
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -117,7 +117,8 @@ class Keeper:
     def save(self) -> None:
         """Write what is kept, unless it has been written."""
         progress = self.kept.state["progress"]
-        if self.run is None or progress["step"] == self.saved_step:
+        at = progress["epoch"], progress["step"]  # between the last step of an epoch and its end lies the validation
+        if self.run is None or at == self.saved_at:
             return
         start = time.perf_counter()
         if progress["best_epoch"] > self.saved_best:  # first: `last` knows it by its epoch
@@ -126,7 +127,7 @@ class Keeper:
             self.run.save_checkpoint(best, state, kind="best")
             self.saved_best = progress["best_epoch"]
         self.run.save_checkpoint(self.kept.tensors, self.kept.state)
-        self.saved_step = progress["step"]
+        self.saved_at = at
         self.saved = time.perf_counter()
         self.saving = self.saved - start
 

@@ -61,7 +61,8 @@ def fit(
     Arguments:
         model: Any latent-variable model, on the device to train on.
         train: Loader of `(images, labels)` or of images; labels are classes, or context rows of shape (B, C).
-        validation: Loader for the −ELBO after every epoch, by which the best weights are chosen.
+        validation: Loader for the −ELBO after every epoch, by which the best weights are chosen; where the objective
+            is no bound they are chosen by its own value there, `validation_loss`.
         objective: Function of a `Draw` that returns (B,) nats, or an `Objective` with options and K.
         epochs: How many passes over `train`.
         optimizer: Adam with learning rate 1e-3 by default.
@@ -78,7 +79,7 @@ def fit(
 
     Returns:
         One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
-        the same with `validation_` but the loss, `images`, `seconds`, `images_per_second`, `learning_rate`, and with
+        the same with `validation_` (the loss only of what is no bound), `images`, `seconds`, `images_per_second`, `learning_rate`, and with
         `on_nan="skip"` the steps `skipped`.
 
     Raises:

@@ -178,7 +178,8 @@ class Trainer:
         record["images_per_second"] = record["images"] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
-                record |= {f"validation_{name}": value for name, value in validate(self.model, validation).items()}
+                found = validate(self.model, validation, self.objective)
+                record |= {f"validation_{name}": value for name, value in found.items()}
             self._keep_if_best(record)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
@@ -187,7 +188,7 @@ class Trainer:
         return record
 
     def _keep_if_best(self, record: Record) -> None:
-        score, best = record.get("validation_neg_elbo"), self.progress.best
+        score, best = record.get("validation_loss", record.get("validation_neg_elbo")), self.progress.best
         if score is not None and not math.isfinite(score):
             score = None
         if best is None or (score is not None and score < best):

@@ -8,34 +8,46 @@ from torch import Tensor
 
 from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
+from ..objectives import Objective
 from ..rng import seeded
 
 
 @torch.no_grad()
-def validate(model: LatentVariableModel, loader: Iterable[Any], *, seed: int = 0) -> dict[str, float]:
-    """The true −ELBO of a model over a loader, with one sample an image and the same noise at every call.
+def validate(
+    model: LatentVariableModel, loader: Iterable[Any], objective: Objective | None = None, *, seed: int = 0
+) -> dict[str, float]:
+    """The true −ELBO of a model over a loader, with the same noise at every call.
+
+    Arguments:
+        model: The model.
+        loader: Batches.
+        objective: What the model is trained for; where that is no bound, its value is taken too, after the last step
+            of every schedule, and with its number of samples. Otherwise one sample an image.
+        seed: Of the noise.
 
     Returns:
-        `neg_elbo`, `rate` and `distortion`, means in nats per image.
+        `neg_elbo`, `rate` and `distortion`, means in nats per image; and `loss`, where the objective is no bound.
     """
     was_training = model.training
+    other = objective if objective is not None and not objective.is_bound else None
     model.eval()
-    sums = torch.zeros(3, dtype=widest(model.device), device=model.device)
+    sums = torch.zeros(4, dtype=widest(model.device), device=model.device)
     with seeded(torch.Generator().manual_seed(seed)):
         for batch in loader:
             x, c = split(batch, model)
-            draw = model.draw(x, 1, c)
+            draw = model.draw(x, other.samples if other else 1, c)
             rate, distortion = draw.rate().sum(), draw.distortion.sum()
-            sums += torch.stack((rate, distortion, rate.new_full((), len(x)))).to(sums.dtype)
+            loss = -other(draw).sum() if other else torch.zeros_like(rate)
+            sums += torch.stack((rate, distortion, loss, rate.new_full((), len(x)))).to(sums.dtype)
     model.train(was_training)
-    rate_sum, distortion_sum, images = sums.tolist()
+    rate_sum, distortion_sum, loss_sum, images = sums.tolist()
     if not images:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
     return {
         "neg_elbo": (rate_sum + distortion_sum) / images,
         "rate": rate_sum / images,
         "distortion": distortion_sum / images,
-    }
+    } | ({"loss": loss_sum / images} if other else {})
 
 
 def find_device(name: str = "auto") -> torch.device:
