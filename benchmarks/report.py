@@ -4,6 +4,8 @@ import json
 import re
 from pathlib import Path
 
+from vae.config import preset_names, read
+
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
@@ -34,7 +36,11 @@ def presets() -> str:
         "| preset | objective | binarize | epochs | validation −ELBO | rate | distortion | s per epoch |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for preset, run in results.items():
+    for preset in preset_names():
+        if preset not in results:
+            rows.append(f"| `{preset}` | {read(preset).objective.name} | | | not yet run | | | |")
+            continue
+        run = results[preset]
         score = run["validation"]
         rows.append(
             f"| `{preset}` | {run['objective']} | {run['binarize']} | {run['epochs']} | {score['neg_elbo']:.2f} | "
