@@ -79,8 +79,8 @@ def fit(
 
     Returns:
         One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
-        the same with `validation_` (the loss only of what is no bound), `images`, `seconds`, `images_per_second`, `learning_rate`, and with
-        `on_nan="skip"` the steps `skipped`.
+        the same with `validation_` (the loss only of what is no bound), `images`, `seconds`, `images_per_second`,
+        `learning_rate`, and with `on_nan="skip"` the steps `skipped`.
 
     Raises:
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
