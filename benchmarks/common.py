@@ -30,7 +30,7 @@ def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
     wall_clock = time.perf_counter() - began
     run = Run.open(name, root=ROOT)
     metrics, test = run.metrics(), run.read_json("test.json")
-    best = min(metrics, key=lambda m: m["validation_neg_elbo"])
+    best = min(metrics, key=lambda m: m.get("validation_loss", m["validation_neg_elbo"]))
     terms = ("neg_elbo", "rate", "distortion")
     return {
         "command": " ".join(command),
