@@ -396,7 +396,7 @@ def test_several_levels_without_a_joint_posterior_have_no_path_gradient() -> Non
     z = dense(2, 3, 1, seed=0)
     level = Level(z, normal(torch.zeros(1, dtype=torch.float64)), normal(torch.zeros(1, dtype=torch.float64)))
     draw = Draw(rows(3), z, (level, level), normal(torch.zeros(3, 1)))
-    with pytest.raises(ConfigError, match="2 levels and no joint posterior"):
+    with pytest.raises(ConfigError, match="2 levels and no joint q"):
         _ = draw.score
 
 

@@ -178,7 +178,7 @@ class Trainer:
         record["images_per_second"] = record["images"] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
-                found = validate(self.model, validation, self.objective)
+                found = validate(self.model, validation, self.objective, epoch=self.epochs)
                 record |= {f"validation_{name}": value for name, value in found.items()}
             self._keep_if_best(record)
         record["learning_rate"] = self.progress.learning_rate

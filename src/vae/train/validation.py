@@ -1,5 +1,6 @@
 """Batches as a model wants them, on its device, and the true −ELBO over them."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -14,15 +15,21 @@ from ..rng import seeded
 
 @torch.no_grad()
 def validate(
-    model: LatentVariableModel, loader: Iterable[Any], objective: Objective | None = None, *, seed: int = 0
+    model: LatentVariableModel,
+    loader: Iterable[Any],
+    objective: Objective | None = None,
+    *,
+    epoch: float = math.inf,
+    seed: int = 0,
 ) -> dict[str, float]:
     """The true −ELBO of a model over a loader, with the same noise at every call.
 
     Arguments:
         model: The model.
         loader: Batches.
-        objective: What the model is trained for; where that is no bound, its value is taken too, after the last step
-            of every schedule, and with its number of samples. Otherwise one sample an image.
+        objective: What the model is trained for; where that is no bound, its value is taken too, with its number of
+            samples. Otherwise one sample an image.
+        epoch: Where the objective's schedules stand; at their end by default.
         seed: Of the noise.
 
     Returns:
@@ -37,7 +44,7 @@ def validate(
             x, c = split(batch, model)
             draw = model.draw(x, other.samples if other else 1, c)
             rate, distortion = draw.rate().sum(), draw.distortion.sum()
-            loss = -other(draw).sum() if other else torch.zeros_like(rate)
+            loss = -other(draw, epoch).sum() if other else torch.zeros_like(rate)
             sums += torch.stack((rate, distortion, loss, rate.new_full((), len(x)))).to(sums.dtype)
     model.train(was_training)
     rate_sum, distortion_sum, loss_sum, images = sums.tolist()
