@@ -200,7 +200,7 @@ class Composed(LatentVariableModel):
         """X on the model's device, after a look at its shape and at whether the likelihood has a density for it."""
         x = super().checked(x)
         check = getattr(self.parts["likelihood"], "check", None)
-        if check is not None:
+        if check is not None and x.numel():
             check(x)
         return x
 
