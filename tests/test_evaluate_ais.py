@@ -12,8 +12,8 @@ from vae.evaluate import ais as module
 from vae.evaluate.ais import Annealing, ais, bidirectional
 from vae.evaluate.bounds import bounds
 
-SHORT = Annealing(temperatures=40, chains=8, leapfrog=3)
-QUICK = Annealing(temperatures=5, chains=3, leapfrog=2)
+SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
+QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def test_starting_anywhere_else_gives_no_upper_bound(wrong: LinearGaussian) -> N
     x = wrong.data(25)
     with torch.no_grad():
         torch.manual_seed(0)
-        chains = module._Chains(wrong, x, None, Annealing(2, 4, 1), 1 << 30)
+        chains = module._Chains(wrong, x, None, Annealing(2, 4, 1, "prior"), 1 << 30)
         upper = module._backward(chains, wrong.prior().sample(torch.Size((25,))))
     assert (upper - evidence(wrong, x)).mean() < -1
 
@@ -106,7 +106,7 @@ def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, m
     monkeypatch.setattr(module, "BATCH", 200)
     gaps = []
     for temperatures in (10, 50, 250):
-        found = bidirectional(wrong, 200, annealing=Annealing(temperatures, 8, 5))
+        found = bidirectional(wrong, 200, annealing=Annealing(temperatures, 8, 5, "prior"))
         gaps.append((found.per_image["upper"] - found.per_image["ais"]).mean().item())
     assert gaps[0] > 3 * gaps[1] > 9 * gaps[2] > 0
 
@@ -115,7 +115,7 @@ def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, m
 def test_long_chains_agree_with_the_evidence_to_a_hundredth_of_a_nat(wrong: LinearGaussian, monkeypatch) -> None:
     monkeypatch.setattr(module, "BATCH", 200)
     x = wrong.data(200)
-    found = ais(wrong, x, annealing=Annealing(500, 16, 5))
+    found = ais(wrong, x, annealing=Annealing(500, 16, 5, "prior"))
     assert abs((found.per_image["ais"] - evidence(wrong, x)).mean()) < 0.02
     assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) < 4
 
@@ -150,7 +150,7 @@ def test_step_sizes_suit_each_image() -> None:
     model = Uneven()
     torch.manual_seed(0)
     with torch.no_grad():
-        chains = module._Chains(model, model.data(2), None, Annealing(200, 8, 5), 1 << 30)
+        chains = module._Chains(model, model.data(2), None, Annealing(200, 8, 5, "prior"), 1 << 30)
     wide, narrow = chains.steps[-1]
     assert wide > 5 * narrow
     torch.testing.assert_close(chains.steps[0, 0], chains.steps[0, 1], rtol=0.5, atol=0)  # both are the prior there

@@ -254,6 +254,106 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, t
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 
+@app.command(short_help="Measure a run: likelihood, latents, samples.")
+@run_argument
+@click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
+@click.option("--samples", type=int, default=5000, show_default=True, help="Importance samples for each image.")
+@click.option("--images", type=int, help="Only the first images, for a quick look.  [default: all]")
+@click.option("--ais", is_flag=True, help="Annealed importance sampling of some images too: tighter, and slow.")
+@click.option("--temperatures", type=int, help="Steps of --ais: the more, the tighter.  [default: 200]")
+@click.option("--data", "data_name", help="Another data set than the run's.")
+@click.option("--memory", default="1G", show_default=True, metavar="SIZE", help="What decoding may take, about.")
+@seed_option
+@device_option
+@trust_option
+@runs_option
+@json_option
+def evaluate(
+    run: str | None,
+    split: str,
+    samples: int,
+    images: int | None,
+    ais: bool,
+    temperatures: int | None,
+    data_name: str | None,
+    memory: str,
+    seed: int,
+    device: str,
+    trust: bool,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae evaluate --samples 100`: measure RUN, the newest by default, and write evaluation.json into its folder.
+
+    Every number comes with its standard error over images and with what kind of number it is. What was finished before
+    an interruption is used. With 5000 samples, the default and what papers report, 10,000 images take a while on a CPU.
+    """
+    if temperatures is not None and not ais:
+        raise click.UsageError("--temperatures goes with --ais")
+    found, limit = _open(run, root), _bytes(memory)
+    model, _ = _load(found, device, seed, trust)
+
+    from .evaluate.ais import Annealing
+    from .evaluate.progress import shown
+    from .evaluate.runs import evaluate_run
+
+    options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
+    annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
+    options |= {"annealing": annealing if ais else None, "memory": limit, "seed": seed}
+    try:
+        with shown() as listener:
+            result = evaluate_run(found, model, **options, listener=listener)
+    except KeyboardInterrupt:
+        click.echo(
+            f"vae: what is finished is kept; `vae evaluate {found.name}` with the same options goes on", err=True
+        )
+        raise
+    if as_json:
+        click.echo(json.dumps({"run": str(found.path), **_finite(result.to_json())}, ensure_ascii=False))
+        return
+    _table([{"": v.name, "value": str(v), "unit": v.unit, "kind": v.kind} for v in result.values])
+    protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
+    click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
+    for sentence in result.warnings:
+        click.echo(f"beware      {sentence}")
+    click.echo(f"run         {_relative(found.path)}: {', '.join(result.details['pictures'])}")
+
+
+@app.command(short_help="One table over evaluated runs and seeds.")
+@click.argument("run", nargs=-1)
+@click.option(
+    "--group", "presets", multiple=True, metavar="PRESET", help="All evaluated runs of a preset; may be repeated."
+)
+@click.option("--column", "columns", multiple=True, metavar="NAME", help="Which numbers, such as nll; may be repeated.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["markdown", "latex", "csv", "json"]),
+    default="markdown",
+    show_default=True,
+    help="How to print it.",
+)
+@runs_option
+@json_option
+def compare(
+    run: tuple[str, ...], presets: tuple[str, ...], columns: tuple[str, ...], style: str, root: Path, as_json: bool
+) -> None:
+    """Try `vae compare vae cvae`: runs side by side, mean ± sd over seeds, and which differences are within noise.
+
+    Each RUN was evaluated before. Runs that differ only in their seed are one row; differences are to the first row.
+    """
+    from .evaluate.compare import compare as compared
+    from .evaluate.compare import evaluated
+
+    chosen = [_open(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
+    table = compared(chosen, columns=columns)
+    if as_json or style == "json":
+        click.echo(json.dumps(_finite(table.to_json()), ensure_ascii=False))
+        return
+    writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
+    click.echo(writers[style](), nl=False)
+
+
 @app.command(short_help="What a run is made of and how it went.")
 @run_argument
 @runs_option
@@ -446,6 +546,24 @@ def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]
     subset = data.Split(split.images[index], split.labels[index])
     images, labels = next(iter(data.Batches(subset, batch_size=len(chosen))))
     return images, labels
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes from "500M" or "4G"."""
+    from .errors import ConfigError
+
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        return int(float(number) * unit)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"--memory must be a size such as 500M or 4G, got {text!r}") from None
+
+
+def _finite(value: dict[str, Any]) -> Any:
+    from .run import files
+
+    return files.finite(value)
 
 
 def _save(images: "torch.Tensor", path: Path, columns: int | None = None) -> None:

@@ -9,6 +9,14 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `ais` | annealed importance sampling, bidirectional Monte Carlo |
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
-| `report` | all of it for one model, or for a run into its `evaluation.json` |
+| `report` | all of it for one model |
+| `runs` | the same for a run, into its `evaluation.json` |
 | `compare` | a table over runs and seeds |
 """
+
+from .compare import compare
+from .record import Value
+from .report import Evaluation, evaluate
+from .runs import evaluate_run
+
+__all__ = ["Evaluation", "Value", "compare", "evaluate", "evaluate_run"]

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
@@ -71,11 +71,15 @@ def batch(
         size: Images in a batch.
     """
     rows = slice(index * size, (index + 1) * size)
-    x = images[rows]
-    x = model.checked(x / 255 if x.dtype == torch.uint8 else x)
+    x = model.checked(unit(images[rows]))
     if not model.context_size:
         return x, None
     return x, model.context(None if c is None else c[rows], len(x))
+
+
+def unit(images: Tensor) -> Tensor:
+    """Images as floats: 8-bit ones divided by 255, others as they are."""
+    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def over_batches(
@@ -182,14 +186,17 @@ def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, grad
     return max(1, 2 * found.total if gradient else _HELD * found.largest)
 
 
-class _Allocations(TorchDispatchMode):
-    """Notes the new storages of a block, in bytes: the largest, and all together. Views are not new."""
+class _Allocations(TorchFunctionMode):
+    """Notes the new storages of a block, in bytes: the largest, and all together. Views are not new.
+
+    What a function allocates inside and gives back is not seen, as a mode that sees it takes a second to import.
+    """
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.largest, self.total = 0, 0
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
         old = {a.untyped_storage().data_ptr() for a in args if isinstance(a, Tensor)}
         for tensor in out if isinstance(out, (tuple, list)) else (out,):

@@ -22,6 +22,7 @@ from ..data.registry import cache_folder
 from ..errors import DataError, RunError
 from ..rng import seeded
 from ..run import files
+from .chunks import unit
 from .record import Listener
 
 VERSION = 1  # of the recipe below; another one is another classifier
@@ -51,7 +52,7 @@ class Classifier:
         device = next(self.head.parameters()).device
         found = []
         for part in images.split(500):
-            features = self.body(_unit(part.to(device)))
+            features = self.body(unit(part.to(device)))
             found.append((features.cpu(), self.head(features).cpu()))
         features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))
         return features, logits
@@ -118,7 +119,7 @@ def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None
     with torch.enable_grad():
         for epoch in range(EPOCHS):
             for i, rows in enumerate(torch.randperm(len(images)).split(BATCH)):
-                x = _unit(images.index_select(0, rows).to(device))
+                x = unit(images.index_select(0, rows).to(device))
                 loss = cross_entropy(network(x), labels.index_select(0, rows).to(device))
                 optimizer.zero_grad()
                 loss.backward()
@@ -166,7 +167,3 @@ def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:
         return None
     network.load_state_dict(tensors)
     return facts
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images / 255 if images.dtype == torch.uint8 else images.float()

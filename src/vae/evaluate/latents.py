@@ -52,8 +52,8 @@ class Latents:
         """Every number with its standard error over images."""
         return [
             Value("active units", float(self.active), None, f"of {len(self.variances)}"),
-            mean_of("mutual information I(x; z)", self.information, "nats"),
-            mean_of("marginal KL(q(z) ‖ p(z))", self.marginal, "nats"),
+            mean_of("mutual information I(x; z)", self.information, "nats", "lower bound"),
+            mean_of("marginal KL(q(z) ‖ p(z))", self.marginal, "nats", "upper bound"),
         ]
 
     @property
@@ -106,9 +106,10 @@ def latents(
     """Encode all images and look at the posteriors, one by one and all together.
 
     The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n), exactly; the expectation
-    of its logarithm is taken over one latent of each of `pairs` images. With I = E log q(z | x) − log q(z), the rate
-    is the sum of I, at most log N, and of the marginal KL(q(z) ‖ p(z)). Where the prior depends on the context, q(z)
-    is that of the images with the same context, and both are means over contexts.
+    of its logarithm is taken over one latent of each of `pairs` images. The rate is the sum of the information
+    I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). Of these N images both are exact, and I is at
+    most log N; of all images that there might be, they are a lower and an upper bound. Where the prior depends on the
+    context, q(z) is that of the images with the same context, and both are means over contexts.
 
     Arguments:
         model: Any latent-variable model with densities.
@@ -120,7 +121,8 @@ def latents(
         listener: Told about the progress.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.2 (active units); Hoffman and Johnson
-    2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL).
+    2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
+    section 2.3 (the bound).
     """
     with chunks.evaluating(model):
         chunks.check(model, images, c, memory)

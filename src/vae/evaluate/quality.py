@@ -16,10 +16,12 @@ from ..data import Dataset, Split
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from . import chunks
+from .chunks import unit
 from .classifier import Classifier
 from .record import Listener, Value, mean_of, share_of
 
 SAMPLES = 10_000
+FEWEST = 10
 RESAMPLES = 20  # of the bootstrap
 ROWS = 1000  # of a matrix of distances at a time
 
@@ -68,8 +70,8 @@ def quality(
     """
     real = data.test if split is None else split
     n = min(n, len(real))
-    if n < 10:
-        raise DataError(f"judging samples takes at least 10 of them and of real images, got {n}")
+    if n < FEWEST:
+        raise DataError(f"judging samples takes at least {FEWEST} of them and of real images, got {n}")
     if model.context_size not in (0, data.num_classes):
         raise DataError(f"the model knows {model.context_size} classes, {data.name!r} has {data.num_classes}")
     wanted = torch.arange(n) % model.context_size if model.context_size else None
@@ -233,16 +235,12 @@ def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
     """
     if not 1 <= k <= len(train):
         raise ConfigError(f"neighbours must be from 1 to {len(train)}, the training images, got {k}")
-    distance = torch.cat([torch.cdist(samples.flatten(1), _unit(part).flatten(1)) for part in train.split(ROWS)], 1)
+    distance = torch.cat([torch.cdist(samples.flatten(1), unit(part).flatten(1)) for part in train.split(ROWS)], 1)
     nearest = distance.topk(k, largest=False).indices
-    rows = torch.cat((samples[:, None], _unit(train[nearest])), 1)
+    rows = torch.cat((samples[:, None], unit(train[nearest])), 1)
     return rows.flatten(0, 1)
 
 
 def neighbours_picture(images: Tensor, k: int = 5) -> Tensor:
     """The images of `neighbours` as a picture, a sample and its neighbours in a row: shape (C, H, W)."""
     return plot.grid(images, columns=1 + k)
-
-
-def _unit(images: Tensor) -> Tensor:
-    return images / 255 if images.dtype == torch.uint8 else images.float()

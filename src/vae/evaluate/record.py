@@ -34,6 +34,15 @@ class Value:
     kind: Kind = "estimate"
     noise: float | None = None
 
+    def __str__(self) -> str:
+        """The number and its standard error, to two digits of the error."""
+        if not math.isfinite(self.value):
+            return "—"
+        if not self.standard_error:
+            return f"{self.value:.4g}"
+        digits = max(0, 1 - math.floor(math.log10(self.standard_error)))
+        return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
+
     def to_json(self) -> dict[str, Any]:
         """As a table."""
         return asdict(self)

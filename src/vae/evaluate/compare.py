@@ -1,0 +1,263 @@
+"""One table over runs: mean ± sd over training seeds, and which differences are more than noise.
+
+Runs whose configs are equal but for the seed are one group, and a group is one row. Differences are taken to the first
+group: over seeds, paired, where both groups have two or more in common; else over the images of one run each, which
+says nothing about how another training would have come out, and is marked so.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor
+
+from ..errors import ConfigError, RunError, unknown
+from ..run import Run, files, list_runs
+from .record import Value
+from .report import Evaluation
+from .table import Cell, Comparison, Difference
+
+CONFIDENCE = 0.95
+SHOWN = (  # by default, those that all runs have
+    *("nll", "elbo", "rate", "distortion", "bits per dimension", "AIS", "active units"),
+    *("Fréchet distance (classifier features)", "precision", "recall", "density", "coverage"),
+    *("recognised as the class asked for", "linear probe accuracy"),
+)
+# What may differ between the runs of a group, or says nothing about the numbers.
+_SAME = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
+_LIMIT = 1 << 30  # bytes
+
+
+@dataclass(frozen=True)
+class Member:
+    """A run, its training seed, what was found about it, and its flat config."""
+
+    run: Run
+    seed: int
+    evaluation: Evaluation
+    config: dict[str, Any]
+
+
+def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
+    """Compare evaluated runs.
+
+    Arguments:
+        runs: Two or more, each with an evaluation.json.
+        columns: Names of values; by default those of `SHOWN` that all runs have.
+
+    Raises:
+        ConfigError: fewer than two runs, no such value, or numbers of different protocols in one column.
+        RunError: a run that was not evaluated yet.
+    """
+    unique = list({run.path.resolve(): run for run in runs}.values())
+    if len(unique) < 2:
+        raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
+    groups = _grouped([_member(run) for run in unique])
+    members = [member for group in groups.values() for member in group]
+    names = _columns(members, tuple(columns))
+    for name in names:
+        _check_protocol(name, members)
+    first = members[0].evaluation
+    cells = {
+        group: {name: _cell([m.evaluation[name].value for m in some]) for name in names}
+        for group, some in groups.items()
+    }
+    base, *rest = groups
+    differences = [_difference(group, name, groups[base], groups[group]) for group in rest for name in names]
+    return Comparison(
+        {name: (first[name].unit, first[name].kind) for name in names},
+        {group: [member.run.name for member in some] for group, some in groups.items()},
+        cells,
+        differences,
+        protocol_of("", first.protocol),
+    )
+
+
+def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
+    """The runs of a preset that were evaluated, the newest first.
+
+    Raises:
+        RunError: there is none.
+    """
+    runs = [run for run in list_runs(root) if (run.path / "evaluation.json").is_file()]
+    names = [str(run.environment.get("preset")) for run in runs]
+    if preset not in names:
+        raise RunError(unknown("preset of an evaluated run", preset, set(names)))
+    return [run for run, name in zip(runs, names, strict=True) if name == preset]
+
+
+def _member(run: Run) -> Member:
+    if not (run.path / "evaluation.json").is_file():
+        raise RunError(f"run {run.name} was not evaluated yet; `vae evaluate {run.name}` does it")
+    config = _flat(run.config)
+    seed = config.get("train.seed", 0)
+    return Member(
+        run, seed if isinstance(seed, int) else 0, Evaluation.from_json(run.read_json("evaluation.json")), config
+    )
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[prefix + key] = value
+    return found
+
+
+def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
+    """Runs with equal configs, by a name that says in what the groups of one preset differ."""
+    by_config: dict[str, list[Member]] = {}
+    for member in members:
+        kept = {key: value for key, value in member.config.items() if key not in _SAME}
+        by_config.setdefault(repr(sorted(kept.items())), []).append(member)
+    groups = list(by_config.values())
+    presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
+    return {
+        _label(
+            preset, group[0], [other[0] for other, name in zip(groups, presets, strict=True) if name == preset]
+        ): group
+        for preset, group in zip(presets, groups, strict=True)
+    }
+
+
+def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
+    keys = sorted({key for other in alike for key in other.config} | set(member.config))
+    differ = [
+        key
+        for key in keys
+        if key not in _SAME and any(other.config.get(key) != member.config.get(key) for other in alike)
+    ]
+    said = [f"{key}={member.config[key]}" for key in differ if key in member.config]
+    return f"{preset} ({', '.join(said)})" if said else preset
+
+
+def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
+    common = [value.name for value in members[0].evaluation.values]
+    for member in members[1:]:
+        theirs = {value.name for value in member.evaluation.values}
+        common = [name for name in common if name in theirs]
+    for name in asked:
+        if name not in common:
+            raise ConfigError(unknown("value that all runs have:", name, common))
+    found = list(dict.fromkeys(asked)) or [name for name in SHOWN if name in common]
+    if not found:
+        raise ConfigError("these runs have no value in common; evaluate them in the same way")
+    return found
+
+
+# -- protocols --------------------------------------------------------------------------------------------------------
+
+
+def protocol_of(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a protocol that a value depends on in expectation.
+
+    Arguments:
+        name: Of the value; "" for what all values depend on.
+        protocol: Of the evaluation.
+    """
+    keys = ["data", "checksum", "split", "images", "binarize", "likelihood"]
+    if name in ("nll", "bits per dimension") or name.startswith("effective"):
+        keys.append("samples")
+    if name.startswith(("AIS", "BDMC")):
+        keys += ["annealing", *(["samples"] if "over" in name else [])]
+    return {key: protocol.get(key) for key in keys}
+
+
+def _check_protocol(name: str, members: Sequence[Member]) -> None:
+    first, *rest = members
+    mine, value = protocol_of(name, first.evaluation.protocol), first.evaluation[name]
+    for other in rest:
+        theirs, their = protocol_of(name, other.evaluation.protocol), other.evaluation[name]
+        pairs = {key: (mine[key], theirs[key]) for key in mine} | {"kind": (value.kind, their.kind)}
+        judges = [m.evaluation.details.get("samples") for m in (first, other)]
+        if _judged(value) and isinstance(judges[0], dict) and isinstance(judges[1], dict):
+            pairs |= {"classifier": tuple(judge["classifier"]["sha256"][:12] for judge in judges)}  # type: ignore[index]
+        for key, (a, b) in pairs.items():
+            if a != b:
+                raise ConfigError(
+                    f"{name!r} was taken by different protocols: {key} is {a!r} for {first.run.name} and {b!r} for "
+                    f"{other.run.name}; evaluate them in the same way, or leave one out"
+                )
+
+
+def _judged(value: Value) -> bool:
+    return value.name.startswith(
+        ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
+    )
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def _cell(values: Sequence[float]) -> Cell:
+    numbers = torch.tensor(values, dtype=torch.float64)
+    return Cell(numbers.mean().item(), numbers.std().item() if len(values) > 1 else None, len(values))
+
+
+def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Member]) -> Difference:
+    mine, theirs = ({member.seed: member for member in members} for members in (some, base))
+    seeds = sorted(mine.keys() & theirs.keys())
+    if len(seeds) >= 2:
+        pairs = [mine[seed].evaluation[name].value - theirs[seed].evaluation[name].value for seed in seeds]
+        return _interval_of(group, name, torch.tensor(pairs, dtype=torch.float64), "seeds")
+    if len(some) == len(base) == 1:
+        images = [_per_image(member, name) for member in (some[0], base[0])]
+        if images[0] is not None and images[1] is not None and images[0].shape == images[1].shape:
+            return _interval_of(group, name, images[0].double() - images[1].double(), "images")
+    means = [_cell([member.evaluation[name].value for member in members]).mean for members in (some, base)]
+    return Difference(group, name, means[0] - means[1], None, None, min(len(some), len(base)), "seeds")
+
+
+def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
+    mean, error = pairs.mean().item(), pairs.std().item() / math.sqrt(len(pairs))
+    reach = student_t(len(pairs) - 1) * error
+    return Difference(group, name, mean, mean - reach, mean + reach, len(pairs), over)
+
+
+def _per_image(member: Member, name: str) -> Tensor | None:
+    """The numbers of a value for each image, where they were kept."""
+    key, sign = (f"L_{member.evaluation.protocol.get('samples')}", -1) if name == "nll" else (name, 1)
+    path = member.evaluation.details.get("per image")
+    if not isinstance(path, str):
+        return None
+    try:
+        kept = load_tensors(files.read(files.confine(member.run.path, path), _LIMIT))
+    except (RunError, SafetensorError):
+        return None
+    return sign * kept[key] if key in kept and kept[key].numel() > 1 else None
+
+
+def student_t(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """The t that a t-distributed number stays within, in both directions, with a given probability.
+
+    Arguments:
+        freedom: Degrees of freedom ν, at least 1.
+        confidence: Probability.
+
+    Reference: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
+
+    >>> [round(student_t(freedom), 3) for freedom in (1, 4, 30, 10_000)]
+    [12.706, 2.776, 2.042, 1.96]
+    """
+
+    def within(angle: float) -> float:
+        sine, cosine = math.sin(angle), math.cos(angle)
+        term = sine if freedom % 2 == 0 else sine * cosine if freedom > 1 else 0.0
+        total, start = 0.0, 2 if freedom % 2 == 0 else 3
+        for power in range(start, freedom + 1, 2):
+            total += term
+            term *= cosine * cosine * (power - 1) / power
+        return total if freedom % 2 == 0 else 2 / math.pi * (angle + total)
+
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if within(middle) < confidence else (low, middle)
+    return math.tan(low) * math.sqrt(freedom)

@@ -1,0 +1,338 @@
+"""Everything at once: what there is to know about one model on one data set.
+
+Not for: an estimator itself, run folders (`runs`), or a table over several runs (`compare`).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__, plot
+from ..data import Batches, Dataset, Split
+from ..errors import ConfigError, DataError, RunError, unknown
+from ..model import LatentVariableModel
+from ..rng import seeded
+from . import chunks
+from .ais import Annealing, ais, bidirectional
+from .bounds import bounds, up_to
+from .chunks import GIB, Store
+from .classifier import classifier_for
+from .latents import latents, linear_probe, nearest_neighbours
+from .quality import FEWEST, neighbours_picture, quality
+from .record import Listener, Value, mean_of
+
+FORMAT = 1  # of evaluation.json
+AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
+
+Keep = Callable[[Mapping[str, Any]], Store]
+
+_BINARIZED = {
+    "none": "none",
+    "threshold": "threshold at 0.5",
+    "fixed": "one fixed draw",
+    "per-epoch": "one fixed draw (trained on a new draw for every epoch)",
+}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found about a model.
+
+    Arguments:
+        values: Numbers with their errors.
+        protocol: How they were taken; numbers of different protocols cannot be compared.
+        warnings: Sentences on what to beware of.
+        details: Tables: KL by dimension, classes, the classifier.
+        pictures: Pictures by name, not kept in JSON.
+        per_image: Numbers of each image, shape (N,), not kept in JSON either.
+    """
+
+    values: list[Value]
+    protocol: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
+    per_image: dict[str, Tensor] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Value:
+        """The value of a name.
+
+        Raises:
+            ConfigError: there is none of this name.
+        """
+        for value in self.values:
+            if value.name == name:
+                return value
+        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
+
+    def to_json(self) -> dict[str, Any]:
+        """As a table."""
+        return {
+            "format": FORMAT,
+            "protocol": self.protocol,
+            "values": [value.to_json() for value in self.values],
+            "warnings": self.warnings,
+            "details": self.details,
+        }
+
+    @classmethod
+    def from_json(cls, table: Any) -> "Evaluation":
+        """The evaluation that `to_json` was called on, without pictures and per-image numbers.
+
+        Raises:
+            RunError: it is none, or one of another format.
+        """
+        if not isinstance(table, dict) or table.get("format") != FORMAT:
+            raise RunError("this evaluation is damaged or of another version; run `vae evaluate` again")
+        try:
+            values = [Value.from_json(value) for value in table["values"]]
+            return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"this evaluation is damaged ({error}); run `vae evaluate` again") from None
+
+
+def evaluate(
+    model: LatentVariableModel,
+    dataset: Dataset,
+    *,
+    split: str = "test",
+    binarize: str = "none",
+    samples: int = 5000,
+    images: int | None = None,
+    annealing: Annealing | None = None,
+    judge: bool = True,
+    memory: int = GIB,
+    seed: int = 0,
+    keep: Keep | None = None,
+    listener: Listener | None = None,
+) -> Evaluation:
+    """Evaluate a model on a data set: bounds, latents, samples and, if asked for, annealed importance sampling.
+
+    Arguments:
+        model: Any latent-variable model with densities, on the device to use.
+        dataset: The data set that it was trained on.
+        split: "test", "validation" or "train".
+        binarize: How grey pixels become binary ones, as in training; "per-epoch" is evaluated on one fixed draw.
+        samples: K of the importance-weighted bound; the smaller powers of ten are shown too.
+        images: Evaluate the first images only; all by default.
+        annealing: How to anneal; not at all by default.
+        judge: Whether to judge samples, for which a classifier is trained when a data set is met for the first time.
+        memory: Bytes that decoding may take, about.
+        seed: Of everything random.
+        keep: From the facts that numbers depend on to a store that keeps finished batches of them.
+        listener: Told about the progress.
+
+    Raises:
+        ConfigError: no such split, no samples, a model without densities.
+        DataError: images or classes that do not fit the model.
+    """
+    numbers, chosen = up_to(samples), _chosen(dataset, split, images)
+    work = _Work(model, dataset, chosen, binarize, memory, seed, keep, listener)
+    nature = work.nature()
+    protocol = {
+        "data": dataset.name,
+        "checksum": dataset.checksum,
+        "split": split,
+        "images": len(chosen),
+        "binarize": _BINARIZED[binarize],
+        "likelihood": nature.description,
+        "samples": samples,
+        "seed": seed,
+        "vaekit": __version__,
+    }
+    evaluation = Evaluation([], protocol, [*nature.warnings])
+    work.add_bounds(evaluation, nature, numbers)
+    if annealing is not None:
+        work.add_annealing(evaluation, nature, annealing)
+    work.add_latents(evaluation)
+    if judge:
+        work.add_samples(evaluation)
+    return evaluation
+
+
+def _chosen(dataset: Dataset, split: str, images: int | None) -> Split:
+    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    if split not in splits:
+        raise ConfigError(unknown("split", split, splits))
+    chosen = splits[split]
+    if not len(chosen):
+        full = ", ".join(name for name, some in splits.items() if len(some))
+        raise DataError(f"the {split} split of {dataset.name!r} has 0 images; choose one of: {full}")
+    if images is not None and images < 1:
+        raise ConfigError(f"images must be at least 1, got {images}")
+    return Split(chosen.images[:images], chosen.labels[:images])
+
+
+def _prepared(images: Tensor, binarize: str) -> Tensor:
+    """Images as they are evaluated, of the same type: one draw of each, always the same, where draws are made."""
+    if binarize not in _BINARIZED:
+        raise ConfigError(unknown("binarization", binarize, _BINARIZED))
+    if binarize in ("fixed", "per-epoch"):
+        return Batches(images, batch_size=1, binarize="fixed").images
+    if binarize == "threshold":
+        bright = images > (127 if images.dtype == torch.uint8 else 0.5)
+        return bright.to(images.dtype) * (255 if images.dtype == torch.uint8 else 1)
+    return images
+
+
+# -- what kind of number a likelihood is -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Nature:
+    """What log p(x | z) is of these images.
+
+    Arguments:
+        discrete: Whether the likelihood is a probability rather than a density.
+        inside: Whether it has a probability, or a density, for these images.
+    """
+
+    discrete: bool
+    inside: bool
+
+    @property
+    def description(self) -> str:
+        """For the protocol."""
+        if not self.inside:
+            return "not a likelihood: the images have values outside of its support"
+        return "probability" if self.discrete else "density, without dequantization"
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence where the numbers are none."""
+        if self.inside:
+            return []
+        return [
+            "these images have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
+            "and not a log-likelihood; binarize (data.binarize), or choose another likelihood"
+        ]
+
+    def named(self, values: list[Value], dimensions: int) -> list[Value]:
+        """The same values, called what they are, and bits per dimension where these have a meaning."""
+        if not self.inside:
+            plain = ("rate", "effective", "pareto")
+            return [v if v.name.startswith(plain) else replace(v, kind="not a likelihood") for v in values]
+        if not self.discrete:
+            return values
+        found = []
+        for value in values:
+            found.append(value)
+            if value.name == "nll":
+                scale = 1 / (dimensions * math.log(2))
+                error, noise = (None if e is None else e * scale for e in (value.standard_error, value.noise))
+                found.append(Value("bits per dimension", value.value * scale, error, "bits/dim", "upper bound", noise))
+        return found
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+class _Work:
+    """A model and the images to evaluate it on, and each part of an evaluation."""
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        dataset: Dataset,
+        chosen: Split,
+        binarize: str,
+        memory: int,
+        seed: int,
+        keep: Keep | None,
+        listener: Listener | None,
+    ) -> None:
+        self.model, self.dataset, self.chosen, self.binarize = model, dataset, chosen, binarize
+        self.memory, self.seed, self.keep, self.listener = memory, seed, keep, listener
+        self.x, self.labels = _prepared(chosen.images, binarize), chosen.labels
+
+    def context(self, labels: Tensor) -> Tensor | None:
+        """What the model is told about images."""
+        return labels if self.model.context_size else None
+
+    def nature(self) -> _Nature:
+        """What the likelihood of these images is."""
+        with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
+            x, c = chunks.batch(self.model, self.x, self.context(self.labels), 0)
+            p = self.model.likelihood(self.model.posterior(x, c).sample(torch.Size((1,))), c)
+        try:
+            support: Any = p.support
+            return _Nature(support.is_discrete, not support.is_discrete or bool(support.check(x).all()))
+        except (NotImplementedError, AttributeError):
+            return _Nature(discrete=False, inside=True)  # a distribution that does not say: its word is taken
+
+    def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
+        """ELBO, rate, distortion, importance-weighted bounds."""
+        kept = None if self.keep is None else self.keep(evaluation.protocol)
+        options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
+        found = bounds(self.model, self.x, self.context(self.labels), samples=samples, **options)
+        evaluation.values.extend(nature.named(found.values, self.x[0].numel()))
+        evaluation.warnings.extend(found.warnings)
+        evaluation.per_image.update(found.per_image)
+
+    def add_annealing(self, evaluation: Evaluation, nature: _Nature, annealing: Annealing) -> None:
+        """Annealed importance sampling of the first images, and bidirectional Monte Carlo of as many simulated ones."""
+        n = min(AIS_IMAGES, len(self.x))
+        how = {**asdict(annealing), "images": n}
+        kept = None if self.keep is None else self.keep({**evaluation.protocol, "samples": None, "annealing": how})
+        options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
+        c = self.context(self.labels[:n])
+        given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
+        both = bidirectional(self.model, n, c, annealing=annealing, **options)
+        gain = given.per_image["ais"] - evaluation.per_image[f"L_{evaluation.protocol['samples']}"][:n]
+        evaluation.values.extend(nature.named(given.values, self.x[0].numel()))
+        evaluation.values.append(mean_of("AIS over the importance-weighted bound", gain, "nats"))
+        evaluation.values.extend(both.values)
+        evaluation.per_image["ais"] = given.per_image["ais"]
+        evaluation.protocol["annealing"] = how
+
+    def add_latents(self, evaluation: Evaluation) -> None:
+        """Active units, information, collapse; and what can be read from the latents where there are classes."""
+        found = latents(
+            self.model, self.x, self.context(self.labels), memory=self.memory, seed=self.seed, listener=self.listener
+        )
+        evaluation.values.extend(found.values)
+        evaluation.warnings.extend(found.warnings)
+        evaluation.details["kl by dimension"] = None if found.kl is None else found.kl.tolist()
+        evaluation.details["variance of posterior means"] = found.variances.tolist()
+        if len(self.labels.unique()) < 2:
+            return
+        train = (self._means(self.dataset.train).float(), self.dataset.train.labels)
+        for classifier in (linear_probe, nearest_neighbours):
+            evaluation.values.append(classifier(*train, found.means.float(), self.labels))
+        if self.model.context_size:
+            evaluation.warnings.append("probe and neighbours read classes from latents whose encoder was told them")
+        shown = slice(0, 2000)
+        pixels = chunks.unit(self.x[shown])
+        evaluation.pictures["latents"] = plot.latents(self.model, pixels, self.labels[shown])
+
+    def _means(self, split: Split) -> Tensor:
+        """Posterior means of a split, shape (N, Z)."""
+        pixels, c = _prepared(split.images, self.binarize), self.context(split.labels)
+
+        def compute(index: int) -> dict[str, Tensor]:
+            return {"means": self.model.posterior(*chunks.batch(self.model, pixels, c, index)).mean}
+
+        with chunks.evaluating(self.model):
+            return chunks.over_batches("training images", pixels, compute, listener=self.listener)["means"]
+
+    def add_samples(self, evaluation: Evaluation) -> None:
+        """What a classifier says about samples."""
+        why = None
+        if self.dataset.num_classes < 2 or self.chosen.images.dtype != torch.uint8:
+            why = "a classifier needs 8-bit images of at least 2 classes"
+        elif self.model.context_size not in (0, self.dataset.num_classes):
+            why = f"a context of width {self.model.context_size} is no class of {self.dataset.name!r}"
+        elif len(self.chosen) < FEWEST:
+            why = f"it takes at least {FEWEST} images"
+        if why is not None:
+            evaluation.details["samples"] = f"not judged: {why}"
+            return
+        judge = classifier_for(self.dataset, device=self.model.device, listener=self.listener)
+        found = quality(self.model, self.dataset, judge, split=self.chosen, seed=self.seed, listener=self.listener)
+        evaluation.values.extend(found.values)
+        evaluation.details.update({"samples": found.facts, "classes": found.classes})
+        evaluation.pictures["neighbours"] = neighbours_picture(found.neighbours)

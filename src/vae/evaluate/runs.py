@@ -1,0 +1,146 @@
+"""Evaluating a run: its own data, what was finished before, and everything found written into its folder."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from .. import data, plot
+from ..data import Dataset
+from ..errors import DataError, RunError
+from ..model import LatentVariableModel
+from ..run import Run, files
+from .ais import Annealing
+from .chunks import GIB, Store
+from .record import Listener
+from .report import Evaluation, evaluate
+
+ESTIMATORS = 1  # version of the per-image numbers: kept ones of another version are not used
+_KEPT_LIMIT = 1 << 30  # bytes
+
+
+class _Keeper:
+    """Finished batches in a run folder, under a name that stands for everything that they depend on.
+
+    Arguments:
+        run: The run.
+        model: The model, for its weights.
+    """
+
+    def __init__(self, run: Run, model: LatentVariableModel) -> None:
+        self.run = run
+        digest = hashlib.sha256()
+        for name, tensor in sorted(model.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        self.weights, self.device = digest.hexdigest(), model.device.type
+
+    def __call__(self, facts: Mapping[str, Any]) -> Store:
+        """The store for one way to evaluate."""
+        everything = {**facts, "weights": self.weights, "device": self.device, "estimators": ESTIMATORS}
+        key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
+        return _Kept(self.run, key)
+
+
+@dataclass(frozen=True)
+class _Kept:
+    run: Run
+    key: str
+
+    def load(self, name: str) -> dict[str, Tensor] | None:
+        try:
+            data = files.read(files.confine(self.run.path, self._path(name)), _KEPT_LIMIT)
+            tensors: dict[str, Tensor] = load_tensors(data)
+        except (RunError, SafetensorError, ValueError):
+            return None  # absent or damaged: computed anew
+        return tensors or None
+
+    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
+        self.run.write_bytes(self._path(name), save_tensors({name: t.contiguous() for name, t in tensors.items()}))
+
+    def _path(self, name: str) -> str:
+        return f"evaluation/{name}-{self.key}.safetensors"
+
+
+def evaluate_run(
+    run: Run,
+    model: LatentVariableModel,
+    *,
+    data_name: str | None = None,
+    split: str = "test",
+    samples: int = 5000,
+    images: int | None = None,
+    annealing: Annealing | None = None,
+    memory: int = GIB,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> Evaluation:
+    """Evaluate the model of a run, and write `evaluation.json`, numbers per image and pictures into its folder.
+
+    What an interrupted evaluation of the same weights, images, samples and seed has finished is used.
+
+    Arguments:
+        run: The run.
+        model: Its model, as `vae.load(run)` gives it.
+        data_name: Another data set than the run's, to see how the model does there; the result goes to
+            `evaluation-<data set>.json`.
+        split: As for `evaluate`.
+        samples: As for `evaluate`.
+        images: As for `evaluate`.
+        annealing: As for `evaluate`.
+        memory: As for `evaluate`.
+        seed: As for `evaluate`.
+        listener: As for `evaluate`.
+
+    Raises:
+        ConfigError, DataError: as `evaluate`.
+        RunError: the folder cannot be written.
+    """
+    section = run.config.get("data", {})
+    own = section.get("name", "mnist")
+    dataset = data.load(
+        data_name or own, validation=None if data_name not in (None, own) else section.get("validation")
+    )
+    _check_shape(run, dataset)
+    evaluation = evaluate(
+        model,
+        dataset,
+        split=split,
+        binarize=section.get("binarize", "none"),
+        samples=samples,
+        images=images,
+        annealing=annealing,
+        judge=dataset.name == own,
+        memory=memory,
+        seed=seed,
+        keep=_Keeper(run, model),
+        listener=listener,
+    )
+    suffix = "" if dataset.name == own else f"-{dataset.name}"
+    if suffix:
+        evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
+    elif dataset.checksum != run.recorded("data", "checksum"):
+        evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
+    per_image = f"evaluation/per-image{suffix}.safetensors"
+    run.write_bytes(per_image, save_tensors({name: t.contiguous() for name, t in evaluation.per_image.items()}))
+    evaluation.details["per image"] = per_image
+    evaluation.details["pictures"] = [f"samples/evaluation-{name}{suffix}.png" for name in evaluation.pictures]
+    for name, picture in evaluation.pictures.items():
+        plot.save(picture, run.picture(f"evaluation-{name}{suffix}.png"))
+    run.write_json(f"evaluation{suffix}.json", evaluation.to_json())
+    return evaluation
+
+
+def _check_shape(run: Run, dataset: Dataset) -> None:
+    shape, classes = tuple(run.recorded("data", "shape", kind=list)), run.recorded("data", "num_classes", kind=int)
+    if dataset.image_shape != shape:
+        raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.image_shape}")
+    conditional = run.config.get("model", {}).get("condition") == "class"
+    if conditional and dataset.num_classes != classes:
+        raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

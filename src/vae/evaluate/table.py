@@ -1,0 +1,171 @@
+"""A table of runs as Markdown, LaTeX, CSV and JSON.
+
+Not for: where its numbers come from (`compare`).
+"""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Numbers of one group in one column.
+
+    Arguments:
+        mean: Over training seeds.
+        sd: Standard deviation over training seeds; None for one.
+        n: Training seeds.
+    """
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A group minus the first one, in one column.
+
+    Arguments:
+        group: Name of the group.
+        column: Name of the column.
+        mean: Of the paired differences.
+        low: Lower end of the 95 % confidence interval; None where there is none.
+        high: Upper end.
+        n: Pairs.
+        over: "seeds", or "images" of one run each.
+    """
+
+    group: str
+    column: str
+    mean: float
+    low: float | None
+    high: float | None
+    n: int
+    over: str
+
+    @property
+    def verdict(self) -> str:
+        """Whether the interval leaves 0 out."""
+        if self.low is None or self.high is None:
+            return "unknown (one seed)"
+        return "within noise" if self.low <= 0 <= self.high else f"beyond noise, over {self.over}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table.
+
+    Arguments:
+        columns: Names of the numbers, with unit and kind.
+        groups: For each group the names of its runs.
+        cells: By group, then by column.
+        differences: To the first group.
+        protocol: What all runs have in common.
+    """
+
+    columns: dict[str, tuple[str, str]]
+    groups: dict[str, list[str]]
+    cells: dict[str, dict[str, Cell]]
+    differences: list[Difference]
+    protocol: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """As a table."""
+        return {
+            "protocol": self.protocol,
+            "columns": {name: {"unit": unit, "kind": kind} for name, (unit, kind) in self.columns.items()},
+            "groups": {
+                name: {"runs": runs, "values": {column: asdict(cell) for column, cell in self.cells[name].items()}}
+                for name, runs in self.groups.items()
+            },
+            "differences": [{**asdict(found), "verdict": found.verdict} for found in self.differences],
+        }
+
+    def to_csv(self) -> str:
+        """A line for each group and column."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(("group", "column", "mean", "sd", "n", "unit", "kind"))
+        for group, cells in self.cells.items():
+            for column, cell in cells.items():
+                writer.writerow((group, column, cell.mean, cell.sd, cell.n, *self.columns[column]))
+        return text.getvalue()
+
+    def to_markdown(self) -> str:
+        """The table, the differences below it, and the protocol."""
+        rows = [
+            ["", "n", *(self._heading(name) for name in self.columns)],
+            ["---", *["---:"] * (len(self.columns) + 1)],
+        ]
+        rows += [
+            [group, str(len(self.groups[group])), *(_number(cells[name]) for name in self.columns)]
+            for group, cells in self.cells.items()
+        ]
+        parts = ["\n".join(_line(row) for row in rows)]
+        if self.differences:
+            first = next(iter(self.groups))
+            rows = [
+                [f"difference to {first}", "", "mean", "95 % interval", "n", ""],
+                ["---", "---", *["---:"] * 3, "---"],
+            ]
+            rows += [
+                [d.group, d.column, f"{d.mean:+.4g}", _interval(d), f"{d.n} {d.over}", d.verdict]
+                for d in self.differences
+            ]
+            parts.append("\n".join(_line(row) for row in rows))
+        parts.append("; ".join(f"{key}: {value}" for key, value in self.protocol.items()))
+        return "\n\n".join(parts) + "\n"
+
+    def to_latex(self) -> str:
+        """The table alone, for the package booktabs."""
+        rows = [["", "$n$", *(_escaped(self._heading(name)) for name in self.columns)]]
+        rows += [
+            [_escaped(group), str(len(self.groups[group])), *(_math(cells[name]) for name in self.columns)]
+            for group, cells in self.cells.items()
+        ]
+        lines = [" & ".join(row) + r" \\" for row in rows]
+        begin = rf"\begin{{tabular}}{{lr{'r' * len(self.columns)}}}"
+        lines = [begin, r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule", r"\end{tabular}"]
+        return "\n".join(lines) + "\n"
+
+    def _heading(self, name: str) -> str:
+        unit, kind = self.columns[name]
+        details = ", ".join(part for part in (unit, "" if kind == "estimate" else kind) if part)
+        return f"{name} ({details})" if details else name
+
+
+# -- text -------------------------------------------------------------------------------------------------------------
+
+
+def _number(cell: Cell) -> str:
+    if not math.isfinite(cell.mean):
+        return "—"
+    if cell.sd is None:
+        return f"{cell.mean:.4g}" if abs(cell.mean) < 10 else f"{cell.mean:.2f}"
+    digits = max(0, 1 - math.floor(math.log10(cell.sd))) if cell.sd > 0 else 2
+    return f"{cell.mean:.{digits}f} ± {cell.sd:.{digits}f}"
+
+
+def _interval(difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return "—"
+    return f"{difference.low:+.4g} to {difference.high:+.4g}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+def _math(cell: Cell) -> str:
+    text = _number(cell)
+    return "--" if text == "—" else f"${text.replace('±', chr(92) + 'pm')}$"
+
+
+def _escaped(text: str) -> str:
+    signs = {ord(sign): f"\\{sign}" for sign in "&%$#_{}"} | {ord("\\"): r"\textbackslash{}", ord("−"): "$-$"}
+    return text.translate(signs)

@@ -1,0 +1,320 @@
+"""Whole evaluations, of models and of runs: numbers called what they are, files, interruption, other data, bad input."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import tiny
+from vae import build, experiment
+from vae.data import Dataset, Split
+from vae.errors import ConfigError, DataError, RunError
+from vae.evaluate import Evaluation, evaluate, evaluate_run, report, runs
+from vae.evaluate import classifier as eyes
+from vae.evaluate.ais import Annealing
+from vae.model import LatentVariableModel
+from vae.run import Run
+
+QUICK = {"samples": 12, "seed": 3}
+SHORT = Annealing(temperatures=5, chains=2, leapfrog=2)
+
+
+@pytest.fixture(autouse=True)
+def small_world(tmp_path_factory, monkeypatch) -> None:
+    """The tiny data under every name, and a classifier that is kept for all of these tests."""
+    cache = tmp_path_factory.getbasetemp() / "cache" / "data"
+    monkeypatch.setattr(eyes, "cache_folder", lambda: cache)
+    monkeypatch.setattr(eyes, "EPOCHS", 8)
+    monkeypatch.setattr(runs.data, "load", lambda name, **_: tiny.dataset(name))
+
+
+@pytest.fixture
+def model() -> LatentVariableModel:
+    return made()
+
+
+def made(likelihood: str = "bernoulli", condition: str = "none") -> LatentVariableModel:
+    torch.manual_seed(0)
+    sections = {"model": {"latent_size": 3, "condition": condition}, "likelihood": {"name": likelihood}}
+    sections |= {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
+    return build("vae", image_shape=(1, 8, 8), num_classes=3, **sections)
+
+
+def grey(n: int = 40) -> Dataset:
+    """Noise of 256 levels instead of stripes of two."""
+    pixels = torch.randint(256, (n, 1, 8, 8), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    split = Split(pixels, torch.arange(n) % 3)
+    return Dataset("grey", split, split, split, ("a", "b", "c"), "9" * 64)
+
+
+def kinds(found: Evaluation) -> dict[str, str]:
+    return {value.name: value.kind for value in found.values}
+
+
+# -- one model ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_evaluation_has_everything(model: LatentVariableModel) -> None:
+    found = evaluate(model, tiny.dataset(), annealing=SHORT, **QUICK)
+    names = [value.name for value in found.values]
+    assert len(names) == len(set(names))
+    expected = ["elbo", "rate", "distortion", "L_1", "L_10", "L_12", "nll", "bits per dimension", "AIS"]
+    assert [name for name in names if name in expected] == expected
+    for name in ("BDMC gap, simulated data", "active units", "precision", "coverage", "linear probe accuracy"):
+        assert name in names
+    assert found["elbo"].value == pytest.approx(-found["rate"].value - found["distortion"].value)
+    assert found["nll"].value == -found["L_12"].value
+    assert found["bits per dimension"].value == pytest.approx(found["nll"].value / (64 * math.log(2)))
+    assert found["bits per dimension"].standard_error == pytest.approx(found["nll"].standard_error / (64 * math.log(2)))
+    assert found.protocol["likelihood"] == "probability"
+    assert found.protocol["annealing"] == {
+        "temperatures": 5,
+        "chains": 2,
+        "leapfrog": 2,
+        "start": "posterior",
+        "images": 16,
+    }
+    assert len(found.details["kl by dimension"]) == 3
+    assert set(found.details["classes"]) == {"rows", "columns", "corner"}
+    assert found.details["samples"]["classifier"]["accuracy"] > 90
+    assert set(found.pictures) == {"latents", "neighbours"}
+    with pytest.raises(ConfigError, match=r"unknown value 'ebo'; did you mean 'elbo'\?"):
+        found["ebo"]
+
+
+def test_an_evaluation_is_determined_by_its_seed(model: LatentVariableModel) -> None:
+    torch.manual_seed(1)
+    first = evaluate(model, tiny.dataset(), **QUICK)
+    torch.manual_seed(2)
+    assert evaluate(model, tiny.dataset(), **QUICK).values == first.values
+    assert evaluate(model, tiny.dataset(), samples=12, seed=4).values != first.values
+
+
+def test_it_survives_json(model: LatentVariableModel) -> None:
+    found = evaluate(model, tiny.dataset(), judge=False, **QUICK)
+    table = json.loads(json.dumps(found.to_json()))
+    again = Evaluation.from_json(table)
+    assert again.values == found.values
+    assert again.to_json() == table
+    for damage in ({}, [], {**table, "format": 99}, {**table, "values": [{"name": "x"}]}, {**table, "values": 3}):
+        with pytest.raises(RunError, match="run `vae evaluate` again"):
+            Evaluation.from_json(damage)
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "data", "binarize", "kind", "bits"),
+    [
+        ("bernoulli", "binary", "none", "lower bound", True),
+        ("bernoulli", "grey", "none", "not a likelihood", False),
+        ("bernoulli", "grey", "fixed", "lower bound", True),
+        ("bernoulli", "grey", "per-epoch", "lower bound", True),
+        ("bernoulli", "grey", "threshold", "lower bound", True),
+        ("beta-binomial", "grey", "none", "lower bound", True),
+        ("discretized-logistic-mixture", "grey", "none", "lower bound", True),
+        ("normal", "grey", "none", "lower bound", False),
+        ("continuous-bernoulli", "grey", "none", "lower bound", False),
+    ],
+)
+def test_numbers_are_called_what_they_are(likelihood: str, data: str, binarize: str, kind: str, bits: bool) -> None:
+    dataset = tiny.dataset() if data == "binary" else grey()
+    found = evaluate(made(likelihood), dataset, binarize=binarize, judge=False, annealing=SHORT, **QUICK)
+    of = kinds(found)
+    assert of["elbo"] == of["L_10"] == of["AIS"] == kind
+    assert of["nll"] == ("upper bound" if kind == "lower bound" else kind)
+    assert of["rate"] == "estimate"
+    assert of["BDMC upper, simulated data"] == "upper bound"  # what the model makes is in its support
+    assert ("bits per dimension" in of) is bits
+    assert any("not a log-likelihood" in sentence for sentence in found.warnings) is (kind == "not a likelihood")
+    assert found.protocol["likelihood"].startswith(
+        "not a likelihood" if kind == "not a likelihood" else "probability" if bits else "density"
+    )
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "fixed"])
+def test_images_are_binarized_as_in_training(binarize: str) -> None:
+    from vae.data import Batches
+
+    dataset = grey()
+    images, _ = next(iter(Batches(dataset.test, batch_size=40, binarize=binarize)))
+    prepared = report._prepared(dataset.test.images, binarize)
+    assert torch.equal(prepared / 255, images)
+    assert torch.equal(report._prepared(dataset.test.images / 255, binarize), images)
+    assert report._prepared(dataset.test.images, "none") is dataset.test.images
+    assert torch.equal(
+        report._prepared(dataset.test.images, "per-epoch"), report._prepared(dataset.test.images, "fixed")
+    )
+
+
+def test_conditional_models_are_told_the_class() -> None:
+    found = evaluate(made(condition="class"), tiny.dataset(), **QUICK)
+    assert "recognised as the class asked for" in kinds(found)
+    assert "recognised" in found.details["classes"]["rows"]
+    assert any("encoder was told them" in sentence for sentence in found.warnings)
+
+
+def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:
+    whole = evaluate(model, tiny.dataset(), judge=False, split="train", **QUICK)
+    few = evaluate(model, tiny.dataset(), judge=False, split="train", images=20, **QUICK)
+    assert whole.protocol["images"] == len(tiny.dataset().train) and few.protocol["images"] == 20
+    assert few.per_image["elbo"].shape == (20,)
+    assert few["elbo"].standard_error > whole["elbo"].standard_error
+
+
+def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) -> None:
+    split = tiny.dataset().test
+    one = Dataset("one", split, split, Split(split.images, 0 * split.labels), ("a",), "7" * 64)
+    found = evaluate(model, one, **QUICK)
+    assert found.details["samples"].startswith("not judged: a classifier needs 8-bit images of at least 2 classes")
+    assert "linear probe accuracy" not in kinds(found)
+    few = evaluate(model, tiny.dataset(), images=5, **QUICK)
+    assert few.details["samples"] == "not judged: it takes at least 10 images"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"samples": 0}, ConfigError, "samples must be at least 1, got 0; papers report 5000"),
+        ({"split": "tset"}, ConfigError, "unknown split 'tset'; did you mean 'test'"),
+        ({"images": 0}, ConfigError, "images must be at least 1, got 0"),
+        ({"binarize": "fixd"}, ConfigError, "unknown binarization 'fixd'; did you mean 'fixed'"),
+        ({"memory": 10}, ConfigError, "memory must be at least 1048576"),
+    ],
+)
+def test_what_cannot_be_is_refused(model: LatentVariableModel, options: dict, error: type, message: str) -> None:
+    with pytest.raises(error, match=message):
+        evaluate(model, tiny.dataset(), **options)
+
+
+def test_an_empty_split_names_those_with_images(model: LatentVariableModel) -> None:
+    whole = tiny.dataset()
+    empty = Split(whole.test.images[:0], whole.test.labels[:0])
+    dataset = Dataset("d", whole.train, empty, whole.test, whole.classes, whole.checksum)
+    with pytest.raises(DataError, match="validation split of 'd' has 0 images; choose one of: train, test"):
+        evaluate(model, dataset, split="validation")
+
+
+# -- runs -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch) -> Run:
+    monkeypatch.setattr(experiment, "load_data", tiny.dataset)
+    monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+    return experiment.train(tiny.tiny(epochs=1), name="small", root=tmp_path)
+
+
+def values(found: Evaluation) -> dict[str, float]:
+    return {value.name: value.value for value in found.values}
+
+
+def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
+    found = evaluate_run(run, experiment.load(run), **QUICK)
+    table = run.read_json("evaluation.json")
+    assert Evaluation.from_json(table).values == found.values
+    assert found.protocol["binarize"] == "one fixed draw (trained on a new draw for every epoch)"
+    assert found.protocol["checksum"] == run.environment["data"]["checksum"]
+    for picture in table["details"]["pictures"]:
+        assert (run.path / picture).stat().st_size > 1000
+    from safetensors.torch import load_file
+
+    kept = load_file(run.path / table["details"]["per image"])
+    assert kept["L_12"].mean().item() == pytest.approx(found["L_12"].value)
+    assert found.warnings == table["warnings"]
+    assert not tiny.litter(run.path)
+
+
+def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run, monkeypatch) -> None:
+    trained = experiment.load(run)
+    options = {"split": "train", "annealing": SHORT, **QUICK}
+    monkeypatch.setattr("vae.evaluate.chunks.IMAGES", 32)
+    expected = values(evaluate_run(run, trained, **options))
+    for file in (run.path / "evaluation").iterdir():
+        file.unlink()
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("bdmc", 1):
+            raise KeyboardInterrupt
+
+    stages: list[tuple[str, int]] = []
+    with pytest.raises(KeyboardInterrupt):
+        evaluate_run(run, trained, listener=stop, **options)
+    resumed = evaluate_run(run, trained, listener=lambda stage, done, total: stages.append((stage, done)), **options)
+    assert values(resumed) == pytest.approx(expected, nan_ok=True)
+    assert [stage for stage in stages if stage[0] in ("bounds", "ais", "bdmc")] == [
+        ("bdmc", 2),
+        ("bdmc", 3),
+        ("bdmc", 4),
+    ]
+
+
+@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 13}, {"split": "validation"}, {"images": 9}, "weights"])
+def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
+    stages: list[str] = []
+    trained = experiment.load(run)
+    evaluate_run(run, trained, **QUICK)
+    evaluate_run(run, trained, listener=lambda stage, *_: stages.append(stage), **QUICK)
+    assert "bounds" not in stages
+    if change == "weights":
+        with torch.no_grad():
+            next(trained.parameters()).add_(1.0)
+    options = QUICK | (change if isinstance(change, dict) else {})
+    evaluate_run(run, trained, listener=lambda stage, *_: stages.append(stage), **options)
+    assert "bounds" in stages
+
+
+def test_damaged_batches_are_computed_anew(run: Run) -> None:
+    trained = experiment.load(run)
+    expected = values(evaluate_run(run, trained, **QUICK))
+    for file in (run.path / "evaluation").glob("bounds-*"):
+        file.write_bytes(b"nonsense")
+    assert values(evaluate_run(run, trained, **QUICK)) == pytest.approx(expected, nan_ok=True)
+
+
+def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
+    trained = experiment.load(run)
+    evaluate_run(run, trained, **QUICK)
+    before = (run.path / "evaluation.json").read_bytes()
+    found = evaluate_run(run, trained, data_name="kmnist", **QUICK)
+    assert found.warnings[0] == "evaluated on kmnist, but the run was trained on mnist"
+    assert "precision" not in values(found)
+    assert (run.path / "evaluation.json").read_bytes() == before
+    assert run.read_json("evaluation-kmnist.json")["protocol"]["data"] == "kmnist"
+
+
+def test_data_that_changed_under_a_run_are_noticed(run: Run, monkeypatch) -> None:
+    def changed(name: str, **_: object) -> Dataset:
+        whole = tiny.dataset(name)
+        return Dataset(name, whole.train, whole.validation, whole.test, whole.classes, "f" * 64)
+
+    monkeypatch.setattr(runs.data, "load", changed)
+    found = evaluate_run(run, experiment.load(run), **QUICK)
+    assert found.warnings[0] == "the files of 'mnist' are not those that the run was trained on"
+
+
+def test_data_of_another_shape_are_refused(run: Run, monkeypatch) -> None:
+    def wide(name: str, **_: object) -> Dataset:
+        split = Split(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.long))
+        return Dataset(name, split, split, split, ("a", "b"), "e" * 64)
+
+    monkeypatch.setattr(runs.data, "load", wide)
+    with pytest.raises(DataError, match=r"takes images of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
+        evaluate_run(run, experiment.load(run), data_name="svhn")
+
+
+def test_the_weights_that_are_evaluated_are_those_of_the_run(run: Run) -> None:
+    found = evaluate_run(run, experiment.load(run), samples=300, split="test")
+    tested = run.read_json("test.json")
+    error = found["elbo"].standard_error
+    assert abs(found["elbo"].value + tested["neg_elbo"]) < 4 * error  # one sample an image there, 300 here
+
+
+def tensor_bytes(tensors: dict[str, Tensor]) -> int:
+    return sum(tensor.nbytes for tensor in tensors.values())
+
+
+def test_what_is_kept_of_an_image_is_little(model: LatentVariableModel) -> None:
+    found = evaluate(model, tiny.dataset(), judge=False, samples=5000)
+    assert tensor_bytes(found.per_image) / 16 < 250
