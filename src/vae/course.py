@@ -6,17 +6,21 @@ lecture each class gives the three methods of `LatentVariableModel`, so that eve
 Not for: options. Any other combination of parts is a `Composed` model.
 """
 
+from collections.abc import Mapping
 from math import isqrt
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
+from .errors import DataError
 from .likelihoods import bernoulli
 from .model import LatentVariableModel
 from .nets import with_context
+from .state_dict import read_state_dict
 
 
 def hello_vae() -> None:
@@ -102,6 +106,29 @@ class _Assignment(LatentVariableModel):
         logits = self.decoder[:-2](with_context(z, c))
         return bernoulli(logits.unflatten(-1, self.image_shape))
 
+    @classmethod
+    def from_checkpoint(cls, path: str | Path) -> Self:
+        """A model with the weights that `torch.save(model.state_dict(), path)` wrote, of whatever sizes they are.
+
+        Arguments:
+            path: File of the course's classes or of these; nothing in it is executed.
+
+        Raises:
+            DataError: no such file, damaged, more in it than weights, or the weights of another model.
+        """
+        state = read_state_dict(path)
+        try:
+            sizes = _sizes(state)
+            if ("num_classes" in sizes) != issubclass(cls, CVAE):
+                other = "CVAE" if "num_classes" in sizes else "VAE"
+                raise ValueError(f"these are of a {other}, which has a from_checkpoint of its own")
+            model = cls(**sizes)
+            model.load_state_dict(state)
+        except (RuntimeError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise DataError(f"{path} does not hold the weights of a {cls.__name__}: {reason:.300}") from error
+        return model
+
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         # Some solutions wrap each head in a Sequential, which names its weights mu_layer.0.weight.
         for head in ("mu_layer", "logvar_layer"):
@@ -110,6 +137,27 @@ class _Assignment(LatentVariableModel):
                 if wrapped in state_dict:
                     state_dict[f"{prefix}{head}.{name}"] = state_dict.pop(wrapped)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
+    """The arguments with which a model was made, from the shapes of its weights.
+
+    Raises:
+        ValueError: they are of no such model.
+    """
+
+    def width(axis: int, *names: str) -> int:
+        name = next((name for name in names if name in state), None)
+        if name is None:
+            raise ValueError(f"it has no {names[0]}")
+        if state[name].ndim != 2 or state[name].shape[1 - axis] != 400:
+            raise ValueError(f"{name} has shape {tuple(state[name].shape)}")
+        return state[name].shape[axis]
+
+    latent_size = width(0, "mu_layer.weight", "mu_layer.0.weight")
+    sizes = {"input_size": width(0, "decoder.6.weight"), "latent_size": latent_size}
+    num_classes = width(1, "decoder.0.weight") - latent_size
+    return sizes | ({"num_classes": num_classes} if num_classes else {})
 
 
 class VAE(_Assignment):
