@@ -1,0 +1,288 @@
+"""Comparisons of runs: means over seeds, paired intervals, protocols that do not mix, four formats."""
+
+import csv
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from vae import config
+from vae.errors import ConfigError, RunError
+from vae.evaluate import Evaluation, Value, compare
+from vae.evaluate.compare import evaluated, protocol_of, student_t
+from vae.run import Run
+
+PROTOCOL = {
+    "data": "mnist",
+    "checksum": "0" * 64,
+    "split": "test",
+    "images": 100,
+    "binarize": "one fixed draw",
+    "likelihood": "probability",
+    "samples": 50,
+    "seed": 0,
+    "vaekit": "0.1.0",
+}
+JUDGED = {"samples": {"classifier": {"sha256": "a" * 64}}}
+
+
+@pytest.fixture
+def made(tmp_path: Path):
+    """A run of a preset with a seed, and what an evaluation found."""
+
+    def make(
+        name: str,
+        nll: float = 90.0,
+        *,
+        seed: int = 0,
+        preset: str = "vae",
+        settings: tuple[str, ...] = (),
+        protocol: dict | None = None,
+        kind: str = "upper bound",
+        details: dict | None = None,
+        more: tuple[Value, ...] = (),
+        per_image: torch.Tensor | None = None,
+    ) -> Run:
+        text = config.read("vae", settings=[f"train.seed={seed}", *settings]).to_toml()
+        run = Run.create(name, preset=preset, config=text, environment={}, root=tmp_path)
+        run.release()
+        values = [Value("elbo", -nll - 2, 0.3, "nats", "lower bound"), Value("nll", nll, 0.3, "nats", kind), *more]
+        details = dict(details or JUDGED)
+        if per_image is not None:
+            run.write_bytes("evaluation/per-image.safetensors", save({"L_50": -per_image}))
+            details["per image"] = "evaluation/per-image.safetensors"
+        found = Evaluation(values, PROTOCOL | (protocol or {}), details=details)
+        run.write_json("evaluation.json", found.to_json())
+        return run
+
+    return make
+
+
+@pytest.fixture
+def seeds(made) -> list[Run]:
+    """Three seeds of two presets: the second is better by 1, 2 and 3 nats."""
+    return [
+        *(made(f"vae-{seed}", 90.0 + 5 * seed, seed=seed) for seed in range(3)),
+        *(
+            made(f"iwae-{seed}", 89.0 + 4 * seed, seed=seed, preset="iwae", settings=("objective.name=iwae",))
+            for seed in range(3)
+        ),
+    ]
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+def test_means_and_deviations_are_over_training_seeds(seeds: list[Run]) -> None:
+    table = compare(seeds)
+    assert table.groups == {"vae": ["vae-0", "vae-1", "vae-2"], "iwae": ["iwae-0", "iwae-1", "iwae-2"]}
+    cell = table.cells["vae"]["nll"]
+    assert (cell.mean, cell.sd, cell.n) == (95.0, 5.0, 3)
+    assert list(table.columns) == ["nll", "elbo"]
+
+
+def test_differences_are_paired_by_seed(seeds: list[Run]) -> None:
+    found = next(d for d in compare(seeds).differences if d.column == "nll")
+    assert (found.group, found.mean, found.n, found.over) == ("iwae", -2.0, 3, "seeds")
+    reach = 4.302653 * 1.0 / math.sqrt(3)  # t of two degrees of freedom, sd 1
+    assert found.low == pytest.approx(-2 - reach)
+    assert found.high == pytest.approx(-2 + reach)
+    assert found.verdict == "within noise"
+    # Paired by the wrong seeds, the same numbers would differ by 9 nats of sd.
+    shuffled = compare([seeds[0], seeds[1], seeds[2], *reversed(seeds[3:])])
+    assert [d for d in shuffled.differences if d.column == "nll"] == [found]
+
+
+def test_a_consistent_difference_is_beyond_noise(made) -> None:
+    runs = [made(f"a{s}", 90 + 10 * s, seed=s) for s in range(4)]
+    runs += [made(f"b{s}", 89 + 10 * s + 0.1 * (s % 2), seed=s, settings=("prior.name=vamp",)) for s in range(4)]
+    found = next(d for d in compare(runs).differences if d.column == "nll")
+    assert found.verdict == "beyond noise, over seeds"
+    assert found.high < 0
+
+
+def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
+    from vae.evaluate.compare import _interval_of
+
+    pairs = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
+    found = [_interval_of("g", "c", row, "seeds") for row in pairs]
+    share = sum(d.low <= 0.7 <= d.high for d in found) / 2000
+    assert abs(share - 0.95) < 4 * math.sqrt(0.95 * 0.05 / 2000)
+
+
+@pytest.mark.parametrize(
+    ("freedom", "expected"),
+    [
+        (1, 12.7062),
+        (2, 4.30265),
+        (3, 3.18245),
+        (4, 2.77645),
+        (9, 2.26216),
+        (10, 2.22814),
+        (120, 1.97993),
+        (99999, 1.95999),
+    ],
+)
+def test_student_t(freedom: int, expected: float) -> None:
+    assert student_t(freedom) == pytest.approx(expected, abs=1e-5)
+
+
+def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:
+    base = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 20 + 90
+    one = made("one", per_image=base)
+    two = made(
+        "two",
+        per_image=base - 1 + 0.5 * torch.randn(100, generator=torch.Generator().manual_seed(1)),
+        settings=("prior.name=vamp",),
+    )
+    found = {d.column: d for d in compare([one, two]).differences}
+    assert found["nll"].over == "images"
+    assert found["nll"].mean == pytest.approx(-1, abs=0.2)
+    assert found["nll"].high < -0.8  # unpaired, the images alone would spread the interval over ± 5 nats
+    assert "over images" in found["nll"].verdict
+    assert found["elbo"].low is None  # which was not kept for each image
+    assert found["elbo"].verdict == "unknown (one seed)"
+
+
+def test_seeds_without_a_partner_give_no_interval(made) -> None:
+    runs = [made("a", 90, seed=0), made("b", 91, seed=1), made("c", 80, seed=2, settings=("prior.name=vamp",))]
+    found = next(d for d in compare(runs).differences if d.column == "nll")
+    assert (found.mean, found.low) == (pytest.approx(-10.5), None)
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+def test_groups_of_one_preset_are_told_apart_by_what_differs(made) -> None:
+    runs = [made("a"), made("b", settings=("prior.name=vamp", "train.epochs=99")), made("c", seed=7)]
+    table = compare(runs)
+    assert list(table.groups) == [
+        "vae (prior.name=standard-normal, train.epochs=10)",
+        "vae (prior.name=vamp, train.epochs=99)",
+    ]
+    assert list(table.groups.values()) == [["a", "c"], ["b"]]
+
+
+def test_a_device_makes_no_other_group(made) -> None:
+    assert len(compare([made("a"), made("b", seed=1, settings=("train.device=cpu",))]).groups) == 1
+
+
+def test_a_run_named_twice_counts_once(made) -> None:
+    a, b = made("a"), made("b", seed=1)
+    assert compare([a, b, a]).cells["vae"]["nll"].n == 2
+    with pytest.raises(ConfigError, match="at least 2 runs, got 1"):
+        compare([a, a])
+
+
+# -- protocols --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"protocol": {"split": "validation"}}, "split is 'test' for one and 'validation' for two"),
+        ({"protocol": {"binarize": "none"}}, "binarize"),
+        ({"protocol": {"samples": 5000}}, "samples is 50 for one and 5000 for two"),
+        ({"protocol": {"data": "kmnist"}}, "data"),
+        ({"protocol": {"checksum": "1" * 64}}, "checksum"),
+        ({"protocol": {"images": 10}}, "images is 100 for one and 10 for two"),
+        ({"kind": "not a likelihood"}, "kind is 'upper bound' for one and 'not a likelihood' for two"),
+    ],
+)
+def test_protocols_do_not_mix(made, change: dict, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"'nll' was taken by different protocols: {key}"):
+        compare([made("one"), made("two", seed=1, **change)])
+
+
+def test_what_does_not_depend_on_k_may_differ_in_it(made) -> None:
+    runs = [made("one"), made("two", seed=1, protocol={"samples": 5000, "seed": 3, "vaekit": "9"})]
+    assert list(compare(runs, columns=["elbo"]).columns) == ["elbo"]
+    assert "samples" in protocol_of("nll", PROTOCOL)
+    assert "samples" not in protocol_of("elbo", PROTOCOL)
+    assert "annealing" in protocol_of("AIS", PROTOCOL)
+
+
+def test_other_eyes_do_not_mix(made) -> None:
+    score = (Value("precision", 80.0, 1.0, "%"),)
+    other = {"samples": {"classifier": {"sha256": "b" * 64}}}
+    runs = [made("one", more=score), made("two", seed=1, more=score, details=other)]
+    with pytest.raises(ConfigError, match="'precision' was taken by different protocols: classifier"):
+        compare(runs)
+    assert compare(runs, columns=["nll"]).columns
+
+
+def test_only_what_all_have_is_shown(made) -> None:
+    runs = [made("one", more=(Value("AIS", -80.0, 1.0, "nats", "lower bound"),)), made("two", seed=1)]
+    assert list(compare(runs).columns) == ["nll", "elbo"]
+    with pytest.raises(ConfigError, match=r"unknown value that all runs have: 'AIS'.*known: elbo, nll"):
+        compare(runs, columns=["AIS"])
+
+
+def test_a_run_that_was_not_evaluated_says_how(made, tmp_path: Path) -> None:
+    bare = Run.create("bare", preset="vae", config="", environment={}, root=tmp_path)
+    bare.release()
+    with pytest.raises(RunError, match="run bare was not evaluated yet; `vae evaluate bare` does it"):
+        compare([made("one"), bare])
+
+
+def test_a_damaged_evaluation_says_so(made) -> None:
+    run = made("one")
+    run.write_json("evaluation.json", {"format": 1})
+    with pytest.raises(RunError, match="run `vae evaluate` again"):
+        compare([run, made("two")])
+
+
+def test_runs_of_a_preset_are_found(made, tmp_path: Path) -> None:
+    made("a"), made("b", seed=1), made("c", preset="cvae")
+    bare = Run.create("bare", preset="vae", config="", environment={}, root=tmp_path)
+    bare.release()
+    assert sorted(run.name for run in evaluated("vae", tmp_path)) == ["a", "b"]
+    with pytest.raises(RunError, match=r"unknown preset of an evaluated run 'cave'; did you mean 'cvae'"):
+        evaluated("cave", tmp_path)
+
+
+# -- formats ----------------------------------------------------------------------------------------------------------
+
+
+def test_formats_say_the_same(seeds: list[Run]) -> None:
+    table = compare(seeds)
+    markdown = table.to_markdown()
+    assert "|  | n | nll (nats, upper bound) | elbo (nats, lower bound) |" in markdown
+    assert "| vae | 3 | 95.0 ± 5.0 | -97.0 ± 5.0 |" in markdown
+    assert "| iwae | nll | -2 | -4.484 to +0.4841 | 3 seeds | within noise |" in markdown
+    assert "split: test" in markdown
+    assert len({line.count("|") for line in markdown.split("\n\n")[0].splitlines()}) == 1
+    latex = table.to_latex()
+    assert r"vae & 3 & $95.0 \pm 5.0$ & $-97.0 \pm 5.0$ \\" in latex
+    rows = list(csv.DictReader(io.StringIO(table.to_csv())))
+    assert rows[0] == {
+        "group": "vae",
+        "column": "nll",
+        "mean": "95.0",
+        "sd": "5.0",
+        "n": "3",
+        "unit": "nats",
+        "kind": "upper bound",
+    }
+    assert len(rows) == 4
+    tree = json.loads(json.dumps(table.to_json()))
+    assert tree["groups"]["iwae"]["values"]["nll"] == {"mean": 93.0, "sd": 4.0, "n": 3}
+    assert tree["differences"][0]["verdict"] == "within noise"
+
+
+def test_one_seed_shows_no_deviation_and_signs_are_escaped(made) -> None:
+    score = (Value("precision", 80.0, 1.0, "%"),)
+    table = compare([made("a", more=score), made("b_1", preset="my_preset", settings=("prior.name=vamp",), more=score)])
+    assert r"my\_preset & 1 & $90.00$" in table.to_latex()
+    assert r"precision (\%)" in table.to_latex()
+    assert "±" not in table.to_markdown()
+    assert table.to_csv().splitlines()[1] == "vae,nll,90.0,,1,nats,upper bound"
+
+
+def test_a_number_that_is_none_is_a_dash(made) -> None:
+    table = compare([made("a", math.nan), made("b", math.nan, seed=1)])
+    assert "—" in table.to_markdown() and "--" in table.to_latex()
