@@ -1,0 +1,156 @@
+"""`vae evaluate` and `vae compare` as their users meet them."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import tiny
+from test_cli import Result, assert_refused
+from vae import cli, config, experiment
+from vae.evaluate import classifier as eyes
+from vae.evaluate import runs
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """Runs on the tiny data: one preset with two seeds, another with one, and a conditional one."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "load_data", tiny.dataset)
+        patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+        for name, preset, more in (
+            ("plain-0", "vae", {}),
+            ("plain-1", "vae", {"train": {"seed": 1}}),
+            ("iwae", "iwae", {"objective": {"name": "iwae", "samples": 3}}),
+            ("asked", "cvae", {"model": {"condition": "class"}}),
+        ):
+            sections = {key: dict(value) for key, value in tiny.SECTIONS.items()} | {"schedule": {"name": "constant"}}
+            sections["train"]["epochs"] = 1
+            for section, values in more.items():
+                sections[section] = values if section == "objective" else sections[section] | values
+            experiment.train(config.read("vae", sections=sections), name=name, preset=preset, root=folder)
+    return folder
+
+
+@pytest.fixture
+def command(root: Path, tmp_path_factory, monkeypatch, capsys):
+    """Run the command in this process."""
+    cache = tmp_path_factory.getbasetemp() / "cache" / "data"
+    monkeypatch.setattr(eyes, "cache_folder", lambda: cache)
+    monkeypatch.setattr(eyes, "EPOCHS", 8)
+    monkeypatch.setattr(runs.data, "load", lambda name, **_: tiny.dataset(name))
+
+    def run(*arguments: object) -> Result:
+        monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments), "--runs", str(root)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return Result(int(stop.value.code or 0), captured.out, captured.err)
+
+    return run
+
+
+QUICK = ("--samples", 12, "--device", "cpu")
+
+
+def test_evaluate_prints_a_table_and_writes_it(command, root: Path) -> None:
+    found = command("evaluate", "plain-0", *QUICK)
+    assert found.status == 0, found.err
+    lines = found.out.splitlines()
+    assert lines[0].split() == ["value", "unit", "kind"]
+    nll = next(line for line in lines if line.startswith("nll"))
+    assert "±" in nll and nll.endswith("upper bound")
+    assert "binarize: one fixed draw" in found.out and "samples: 12" in found.out
+    assert "bounds: done" in found.err and "bounds" not in found.out
+    table = json.loads((root / "plain-0" / "evaluation.json").read_text())
+    assert [value["name"] for value in table["values"]][:3] == ["elbo", "rate", "distortion"]
+    assert all((root / "plain-0" / picture).exists() for picture in table["details"]["pictures"])
+
+
+def test_evaluate_prints_json(command, root: Path) -> None:
+    found = command("evaluate", "plain-0", "--ais", "--temperatures", 4, "--images", 12, *QUICK, "--json")
+    table = json.loads(found.out)
+    assert table["protocol"]["annealing"]["temperatures"] == 4
+    assert {value["name"] for value in table["values"]} >= {"AIS", "BDMC gap, simulated data"}
+    assert table["run"] == str(root / "plain-0")
+
+
+def test_compare_makes_a_table(command) -> None:
+    for name in ("plain-0", "plain-1", "iwae", "asked"):
+        assert command("evaluate", name, *QUICK).status == 0
+    found = command("compare", "plain-0", "plain-1", "iwae")
+    assert found.status == 0, found.err
+    assert "| vae | 2 |" in found.out and "| iwae | 1 |" in found.out
+    assert found.out.splitlines()[0].startswith("|  | n | nll (nats, upper bound) |")
+    assert "±" in found.out
+    presets = command("compare", "--group", "vae", "--group", "iwae", "--column", "nll", "--format", "csv")
+    rows = list(csv.DictReader(io.StringIO(presets.out)))
+    assert [(row["group"], row["n"]) for row in rows] == [("vae", "2"), ("iwae", "1")]
+    assert r"\toprule" in command("compare", "plain-0", "iwae", "--format", "latex").out
+    tree = json.loads(command("compare", "plain-0", "iwae", "asked", "--json").out)
+    assert {d["over"] for d in tree["differences"] if d["column"] == "nll"} == {"images"}
+    assert tree["groups"]["cvae"]["runs"] == ["asked"]
+
+
+def test_protocols_do_not_mix(command) -> None:
+    command("evaluate", "plain-0", *QUICK)
+    command("evaluate", "iwae", "--samples", 13, "--device", "cpu")
+    assert_refused(command("compare", "plain-0", "iwae"), "'nll' was taken by different protocols: samples is 12")
+    assert command("compare", "plain-0", "iwae", "--column", "elbo").status == 0
+
+
+def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runs, "evaluate", interrupted)
+    found = command("evaluate", "plain-0", *QUICK)
+    assert found.status == 130
+    assert "`vae evaluate plain-0` with the same options goes on" in found.err
+    assert "vae resume" not in found.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "plain-0", "--samples", 0), "samples must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--split", "tset"), "unknown split 'tset'; did you mean 'test'"),
+        (("evaluate", "plian-0"), "unknown run 'plian-0'; did you mean 'plain-0'"),
+        (("evaluate", "plain-0", "--memory", "much"), "--memory must be a size such as 500M or 4G, got 'much'"),
+        (("evaluate", "plain-0", "--memory", "1K"), "memory must be at least 1048576 bytes"),
+        (("evaluate", "plain-0", "--images", 0), "images must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--temperatures", 5), "--temperatures goes with --ais"),
+        (("evaluate", "plain-0", "--ais", "--temperatures", 0), "ais.temperatures must be at least 1, got 0"),
+        (("compare",), "at least 2 runs, got 0"),
+        (("compare", "plain-0"), "at least 2 runs, got 1"),
+        (("compare", "--group", "vea"), "unknown preset of an evaluated run 'vea'; did you mean 'vae'"),
+        (
+            ("compare", "plain-0", "plain-1", "--column", "nnl"),
+            "unknown value that all runs have: 'nnl'; did you mean 'nll'",
+        ),
+    ],
+)
+def test_mistakes_are_one_line(command, root: Path, arguments: tuple[object, ...], message: str) -> None:
+    for name in ("plain-0", "plain-1"):
+        if arguments[0] == "compare" and not (root / name / "evaluation.json").exists():
+            command("evaluate", name, *QUICK)
+    assert_refused(command(*arguments), message)
+
+
+def test_a_run_that_was_not_evaluated_is_refused(command, root: Path) -> None:
+    command("evaluate", "plain-0", *QUICK)
+    (root / "asked" / "evaluation.json").unlink(missing_ok=True)
+    assert_refused(command("compare", "plain-0", "asked"), "`vae evaluate asked` does it")
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "compare"])
+def test_help_opens_with_a_line_to_copy(command, verb: str, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(sys, "argv", ["vae", verb, "--help"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert f"Try `vae {verb} " in capsys.readouterr().out.splitlines()[2]
