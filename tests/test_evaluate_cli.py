@@ -80,6 +80,14 @@ def test_evaluate_prints_json(command, root: Path) -> None:
     assert table["run"] == str(root / "plain-0")
 
 
+def test_evaluate_shows_each_class(command) -> None:
+    found = command("evaluate", "asked", *QUICK)
+    lines = found.out.splitlines()
+    heading = next(i for i, line in enumerate(lines) if line.startswith("class  "))
+    assert lines[heading].split("  ")[-1].strip() == "recognised (%)"
+    assert [line.split()[0] for line in lines[heading + 1 : heading + 4]] == ["rows", "columns", "corner"]
+
+
 def test_compare_makes_a_table(command) -> None:
     for name in ("plain-0", "plain-1", "iwae", "asked"):
         assert command("evaluate", name, *QUICK).status == 0

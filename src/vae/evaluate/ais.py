@@ -206,7 +206,7 @@ class _State:
 
     Arguments:
         z: Shape (C, B, Z).
-        terms: log p(z), log p(x | z) and, from the posterior, log q(z): shape (T, C, B), float64.
+        terms: log p(z), log p(x | z) and, from the posterior, log q(z): shape (T, C, B).
         slopes: Their gradients, shape (T, C, B, Z).
     """
 
@@ -240,6 +240,7 @@ class _Chains:
         self.q = model.posterior(x, c) if how.start == "posterior" else None
         self.base = self.q or model.prior(c)
         self.betas = _schedule(how.temperatures)
+        self.dtype = chunks.wide(x).dtype
         self.steps = self._tuned()
 
     def start(self) -> _State:
@@ -250,7 +251,7 @@ class _Chains:
     def weights(self, beta: float) -> Tensor:
         """How much of each term there is at β, shape (T,)."""
         weights = [1.0, beta] if self.q is None else [beta, beta, 1 - beta]
-        return torch.tensor(weights, dtype=torch.float64, device=self.x.device)
+        return torch.tensor(weights, dtype=self.dtype, device=self.x.device)
 
     def at(self, z: Tensor) -> _State:
         """The terms and their gradients at z, slice by slice."""
@@ -259,7 +260,7 @@ class _Chains:
         if self.q is not None:
             log_q, slope = _with_slope(self.q.log_prob, z)
             terms, slopes = torch.cat((terms, log_q[None])), torch.cat((slopes, slope[None]))
-        return _State(z, terms.double(), slopes)
+        return _State(z, chunks.wide(terms), slopes)
 
     def _slice(self, part: chunks.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
         prior = _with_slope(part.prior.log_prob, z)
@@ -279,19 +280,19 @@ class _Chains:
         # A fixed trajectory may be a whole period of the motion and lead nowhere.
         size = (step * (0.8 + 0.4 * torch.rand_like(step)))[:, None].to(state.z)
         momentum = torch.randn_like(state.z)
-        energy = state.log_density(weights) - 0.5 * momentum.double().square().sum(-1)
+        energy = state.log_density(weights) - 0.5 * chunks.wide(momentum).square().sum(-1)
         new, momentum = state, momentum + 0.5 * size * state.slope(weights)
         for i in range(self.how.leapfrog):
             new = self.at(new.z + size * momentum)
             momentum = momentum + (size if i + 1 < self.how.leapfrog else 0.5 * size) * new.slope(weights)
-        change = new.log_density(weights) - 0.5 * momentum.double().square().sum(-1) - energy
+        change = new.log_density(weights) - 0.5 * chunks.wide(momentum).square().sum(-1) - energy
         probability = change.clamp_max(0).exp().nan_to_num(0)
         return state.moved(torch.rand_like(probability) < probability, new), probability
 
     def _tuned(self) -> Tensor:
         """Step sizes at every β, shape (T + 1, B), from a pilot run of a tenth as many temperatures."""
         pilot = _schedule(max(50, self.how.temperatures // 10))
-        log_step = torch.full((len(self.x),), math.log(0.1), dtype=torch.float64, device=self.x.device)
+        log_step = torch.full((len(self.x),), math.log(0.1), dtype=self.dtype, device=self.x.device)
         state, sizes = self.start(), []
         # Twenty transitions at the first β bring the step size near before the path begins.
         for i, beta in enumerate([0.0] * 20 + pilot):

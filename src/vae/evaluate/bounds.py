@@ -149,9 +149,9 @@ def _of_batch(
     tail = _Tail(numbers[-1])
     for done in range(0, numbers[-1], SAMPLES):
         z = q.rsample(torch.Size((min(SAMPLES, numbers[-1] - done),)))
-        log_q = q.log_prob(z).double()  # at once: some posteriors know it for this very tensor only
+        log_q = chunks.wide(q.log_prob(z))  # at once: some posteriors know it for this very tensor only
         pairs = [_densities(model, part, z[:, part.rows]) for part in parts]
-        log_p, log_lik = (torch.cat(terms, 1).double() for terms in zip(*pairs, strict=True))
+        log_p, log_lik = (chunks.wide(torch.cat(terms, 1)) for terms in zip(*pairs, strict=True))
         log_likelihood.add(log_lik)
         log_ratio.add(log_q - log_p)
         log_w = log_lik + log_p - log_q
@@ -160,7 +160,7 @@ def _of_batch(
         for estimate in nested:
             estimate.add(log_w)
     found = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
-    found |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": kl.double()}
+    found |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
     found["elbo"] = -found["rate"] - found["distortion"]
     found["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
     for estimate in nested:

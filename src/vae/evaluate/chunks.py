@@ -77,6 +77,11 @@ def batch(
     return x, model.context(None if c is None else c[rows], len(x))
 
 
+def wide(values: Tensor) -> Tensor:
+    """The same in double precision, or in single precision on a device that has no other."""
+    return values.float() if values.device.type == "mps" else values.double()
+
+
 def unit(images: Tensor) -> Tensor:
     """Images as floats: 8-bit ones divided by 255, others as they are."""
     return images / 255 if images.dtype == torch.uint8 else images

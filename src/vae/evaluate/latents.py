@@ -181,11 +181,11 @@ def _aggregate(
     memory: int,
     listener: Listener | None,
 ) -> Tensor:
-    """Log q(z) of the latents z, shape (M, Z), of the images number `chosen`: shape (M,), float64."""
+    """Log q(z) of the latents z, shape (M, Z), of the images number `chosen`: shape (M,)."""
     groups = _groups(model, c, len(images))
     own = groups[chosen].to(z.device)
     rows = max(1, memory // (4 * chunks.IMAGES * z[0].nbytes))
-    total = torch.full((len(z),), -math.inf, dtype=torch.float64, device=z.device)
+    total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(images) // chunks.IMAGES)
     for index in range(batches):
         x, context = chunks.batch(model, images, c, index)
@@ -193,7 +193,7 @@ def _aggregate(
         theirs = groups[index * chunks.IMAGES : index * chunks.IMAGES + len(x)].to(z.device)
         for start in range(0, len(z), rows):
             part = slice(start, start + rows)
-            log_q: Tensor = q.log_prob(z[part, None].expand(-1, len(x), -1)).double()
+            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(x), -1)))
             log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:

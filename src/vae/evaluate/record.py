@@ -35,12 +35,12 @@ class Value:
     noise: float | None = None
 
     def __str__(self) -> str:
-        """The number and its standard error, to two digits of the error."""
+        """The number and its standard error, to two digits of the error and at most four decimals."""
         if not math.isfinite(self.value):
             return "—"
         if not self.standard_error:
             return f"{self.value:.4g}"
-        digits = max(0, 1 - math.floor(math.log10(self.standard_error)))
+        digits = min(4, max(0, 1 - math.floor(math.log10(self.standard_error))))
         return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
 
     def to_json(self) -> dict[str, Any]:

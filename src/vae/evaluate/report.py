@@ -214,7 +214,7 @@ class _Nature:
     def named(self, values: list[Value], dimensions: int) -> list[Value]:
         """The same values, called what they are, and bits per dimension where these have a meaning."""
         if not self.inside:
-            plain = ("rate", "effective", "pareto")
+            plain = ("rate", "effective", "pareto", "AIS acceptance")
             return [v if v.name.startswith(plain) else replace(v, kind="not a likelihood") for v in values]
         if not self.discrete:
             return values

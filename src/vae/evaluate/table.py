@@ -118,7 +118,7 @@ class Comparison:
                 for d in self.differences
             ]
             parts.append("\n".join(_line(row) for row in rows))
-        parts.append("; ".join(f"{key}: {value}" for key, value in self.protocol.items()))
+        parts.append("; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum"))
         return "\n\n".join(parts) + "\n"
 
     def to_latex(self) -> str:
