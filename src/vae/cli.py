@@ -312,6 +312,9 @@ def evaluate(
         click.echo(json.dumps({"run": str(found.path), **_finite(result.to_json())}, ensure_ascii=False))
         return
     _table([{"": v.name, "value": str(v), "unit": v.unit, "kind": v.kind} for v in result.values])
+    if result.details.get("classes"):
+        click.echo()
+        _table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
     for sentence in result.warnings:
@@ -558,6 +561,10 @@ def _bytes(text: str) -> int:
         return int(float(number) * unit)
     except (ValueError, OverflowError):
         raise ConfigError(f"--memory must be a size such as 500M or 4G, got {text!r}") from None
+
+
+def _rounded(row: dict[str, float]) -> dict[str, str]:
+    return {f"{name} (%)": f"{value:.1f}" for name, value in row.items()}
 
 
 def _finite(value: dict[str, Any]) -> Any:
