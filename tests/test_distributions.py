@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Beta, Distribution, constraints
+from torch.distributions import Bernoulli, Beta, Distribution, Independent, constraints
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from vae.distributions import (
     BetaBinomial,
     ContinuousBernoulli,
     DiscretizedLogistic,
+    IndependentBernoulli,
     LevelCategorical,
     NegativeBinomial,
     levels,
@@ -97,6 +98,40 @@ def quadrature(panels: int = 2000) -> tuple[Tensor, Tensor]:
 
 
 ETAS = torch.cat([torch.tensor([0.0, 1e-8, -1e-4, 0.5, -0.5, 0.499999, 0.500001]), torch.linspace(-2000, 2000, 161)])
+
+
+def bernoulli_pair(logits: Tensor) -> tuple[IndependentBernoulli, "Independent[Bernoulli]"]:
+    """Ours, and torch's."""
+    values = Bernoulli(logits=logits, validate_args=False)
+    return IndependentBernoulli(values, 3, validate_args=False), Independent(values, 3, validate_args=False)
+
+
+@pytest.mark.parametrize("x", [torch.rand(5, 1, 4, 4).round(), torch.rand(5, 1, 4, 4)], ids=["binary", "grey"])
+def test_bernoulli_pixels_in_float32(x: Tensor) -> None:
+    scale = torch.logspace(-3, 2, 20)[:, None, None, None, None]
+    logits = scale * torch.randn(20, 5, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    ours, _ = bernoulli_pair(logits)
+    _, exact = bernoulli_pair(logits.double())
+    torch.testing.assert_close(ours.log_prob(x).double(), exact.log_prob(x.double()), rtol=1e-6, atol=2e-6)
+    assert ours.expand(torch.Size((20, 5))).log_prob(x).shape == (20, 5)
+    assert bernoulli_pair(torch.full((1, 1, 2, 2), torch.inf))[0].log_prob(torch.zeros(1, 2, 2)).item() == -math.inf
+
+
+def test_gradients_of_bernoulli_pixels() -> None:
+    torch.manual_seed(0)
+    logits = (3 * torch.randn(3, 2, 1, 2, 2)).double().requires_grad_()
+    x = torch.rand(2, 1, 2, 2).double().requires_grad_()
+    ours, torchs = bernoulli_pair(logits)
+    weight = torch.randn(3, 2).double()
+    for found, expected in zip(
+        torch.autograd.grad((weight * ours.log_prob(x)).sum(), (logits, x)),
+        torch.autograd.grad((weight * torchs.log_prob(x)).sum(), (logits, x)),
+        strict=True,
+    ):
+        torch.testing.assert_close(found, expected)
+    assert torch.autograd.gradgradcheck(lambda eta: bernoulli_pair(eta)[0].log_prob(x.detach()), logits)
+    batched = torch.func.vmap(lambda eta, image: bernoulli_pair(eta)[0].log_prob(image), (1, 0), 1)(logits, x)
+    torch.testing.assert_close(batched, torchs.log_prob(x))
 
 
 def test_continuous_bernoulli_integrates_to_one_and_has_its_mean() -> None:

@@ -14,7 +14,6 @@ from vae.errors import ConfigError, DataError
 from vae.evaluate import bounds as module
 from vae.evaluate.bounds import bounds, pareto_shape, up_to
 from vae.evaluate.record import Value, mean_of
-from vae.likelihoods import bernoulli
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -317,14 +316,6 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     error = 2 * found.per_image["noise L_4000"].sum().sqrt()
     assert abs(((own - found.per_image["L_4000"]).sum() / error).item()) < 4
     torch.testing.assert_close(found.per_image["elbo"], -found.per_image["rate"] - found.per_image["distortion"])
-
-
-@pytest.mark.parametrize("x", [torch.rand(5, 1, 4, 4).round(), torch.rand(5, 1, 4, 4)], ids=["binary", "grey"])
-def test_the_short_way_to_bernoulli_pixels_is_right(x: Tensor) -> None:
-    scale = torch.logspace(-3, 2, 20)[:, None, None, None, None]
-    p = bernoulli(scale * torch.randn(20, 5, 1, 4, 4, generator=torch.Generator().manual_seed(0)))
-    exact = bernoulli(p.base_dist.logits.double()).log_prob(x.double())
-    torch.testing.assert_close(module._log_prob(p, x).double(), exact, rtol=1e-6, atol=2e-6)
 
 
 def test_eight_bit_images_are_scaled() -> None:

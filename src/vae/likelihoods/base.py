@@ -27,10 +27,12 @@ class Likelihood(nn.Module, ABC):
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
         discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
             holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
+        independent: What makes one distribution of the values of x.
     """
 
     value_range: ClassVar[tuple[float, float] | None]
     discrete: ClassVar[bool]
+    independent: ClassVar[type[Independent[Any]]] = Independent
 
     def __init__(self, net: nn.Module) -> None:
         super().__init__()
@@ -40,7 +42,7 @@ class Likelihood(nn.Module, ABC):
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape of x."""
         values = self.distribution(self.output(z, c))
-        return Independent(values, len(values.batch_shape) - z.ndim + 1, validate_args=False)
+        return self.independent(values, len(values.batch_shape) - z.ndim + 1, validate_args=False)
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """The network's output, its P groups of channels first: shape (P, ..., B, *image)."""

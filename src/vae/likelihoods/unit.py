@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli as BernoulliDistribution
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
 from .. import distributions
 from .base import Likelihood, solve
@@ -15,7 +15,8 @@ def bernoulli(logits: Tensor, event_dims: int = 3) -> Distribution:
     Grey values x in [0, 1] are taken as they are: log p(x) is then the negative binary cross-entropy, the usual
     training loss on grey images, and not a log-likelihood.
     """
-    return Independent(BernoulliDistribution(logits=logits, validate_args=False), event_dims, validate_args=False)
+    values = BernoulliDistribution(logits=logits, validate_args=False)
+    return distributions.IndependentBernoulli(values, event_dims, validate_args=False)
 
 
 class Bernoulli(Likelihood):
@@ -29,6 +30,7 @@ class Bernoulli(Likelihood):
 
     value_range = (0.0, 1.0)
     discrete = True
+    independent = distributions.IndependentBernoulli
 
     def distribution(self, output: Tensor) -> Distribution:
         """Bernoulli pixels."""
