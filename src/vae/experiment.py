@@ -26,7 +26,7 @@ from .errors import ConfigError, NumericalError, RunError
 from .model import LatentVariableModel
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
-from .train import Listener, Progress, Record, find_device, fit, validate
+from .train import Listener, Progress, Record, find_device, find_precision, fit, validate
 
 EVALUATION_BATCH = 500
 # What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
@@ -58,7 +58,9 @@ class Job:
         model = build(
             config, image_shape=data.image_shape, num_classes=data.num_classes, images=_some(data.train), trust=trust
         )
-        job = cls(config, data, model.to(target), trust)
+        precision = find_precision(config.train.precision, model.to(target))
+        train = config.train.model_copy(update={"precision": precision})
+        job = cls(config.model_copy(update={"train": train}), data, model, trust)
         job._try_one()
         return job
 
@@ -173,13 +175,21 @@ def config_of(run: Run) -> Config:
     Raises:
         ConfigError, RunError: it is damaged.
     """
-    config = parse(run.config, f"{run.path}/config.toml")
+    config = _begun_with(run)
     settings: list[Any] = []
     for session in run.environment.get("sessions") or []:
         settings += session.get("settings", []) if isinstance(session, dict) else [None]
     if not all(isinstance(setting, str) for setting in settings):
         raise RunError(f"{run.path}/environment.json is damaged: its sessions have no settings")
     return changed(config, settings) if settings else config
+
+
+def _begun_with(run: Run) -> Config:
+    tree = run.config
+    train = tree.setdefault("train", {})
+    if isinstance(train, dict):  # the first runs have it in environment.json only
+        train.setdefault("precision", run.environment.get("precision", "fp32"))
+    return parse(tree, f"{run.path}/config.toml")
 
 
 def _with_settings(config: Config, settings: Iterable[str]) -> Config:
@@ -246,7 +256,7 @@ def repeat(
     config = config_of(run)
     if run.status != "finished":
         raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
-    if config != parse(run.config):
+    if config != _begun_with(run):
         raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
     again = train(config, name=name, preset=run.recorded("preset", kind=str), root=root, listener=listener, trust=trust)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
@@ -284,6 +294,7 @@ def _fit(job: Job, run: Run, listener: Listener, checkpoint: Checkpoint | None) 
         ema=config.train.ema,
         patience=config.train.patience,
         on_nan=config.train.on_nan,
+        precision=config.train.precision,
         run=run,
         checkpoint_every=config.train.checkpoint_every,
         resume=checkpoint,

@@ -59,7 +59,7 @@ def setup(config: Config, device: torch.device) -> dict[str, Any]:
         "device_name": name,
         "capability": capability,
         "threads": torch.get_num_threads(),
-        "precision": "fp32",
+        "precision": config.train.precision,
         "deterministic": config.train.deterministic,
         "git": _git(),
     }

@@ -27,11 +27,13 @@ class Likelihood(nn.Module, ABC):
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
         discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
             holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
+        tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does.
         independent: What makes one distribution of the values of x.
     """
 
     value_range: ClassVar[tuple[float, float] | None]
     discrete: ClassVar[bool]
+    tolerates_bf16: ClassVar[bool] = False
     independent: ClassVar[type[Independent[Any]]] = Independent
 
     def __init__(self, net: nn.Module) -> None:

@@ -30,6 +30,7 @@ class Bernoulli(Likelihood):
 
     value_range = (0.0, 1.0)
     discrete = True
+    tolerates_bf16 = True
     independent = distributions.IndependentBernoulli
 
     def distribution(self, output: Tensor) -> Distribution:

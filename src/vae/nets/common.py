@@ -31,7 +31,12 @@ class Network(nn.Module, ABC):
         in_shape: Event shape of the input.
         out_shape: Event shape of the output.
         context_size: Width of c; 0 for none.
+
+    Attributes:
+        dtype: Type in which to multiply, such as bfloat16; None is that of the weights. Input and output keep theirs.
     """
+
+    dtype: torch.dtype | None = None
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], context_size: int) -> None:
         super().__init__()
@@ -55,7 +60,13 @@ class Network(nn.Module, ABC):
             raise DataError(f"this network takes a context of width {self.context_size} (0 is none), got {got}")
         if c is not None:
             c = c.to(x.dtype).expand(*leading, -1).reshape(-1, self.context_size)
-        return self.rows(x.reshape(-1, *self.in_shape), c).reshape(*leading, *self.out_shape)
+        return self._multiplied(x.reshape(-1, *self.in_shape), c).reshape(*leading, *self.out_shape)
+
+    def _multiplied(self, x: Tensor, c: Tensor | None) -> Tensor:
+        if self.dtype is None:
+            return self.rows(x, c)
+        with torch.autocast(x.device.type, self.dtype):
+            return self.rows(x, c).to(x.dtype)
 
 
 class Decoder(Network):

@@ -1,6 +1,7 @@
 """Training: `fit`, for any model, any objective and any loader.
 
     validation.py    batches as a model wants them; the true −ELBO over a loader
+    precision.py     which products of a training step are computed in fewer bits
     trainer.py       a model, its optimizer and where they stand: one step, one look, one state to save
     keeper.py        when to keep which state, in memory and in the run folder
     loop.py          the loop
@@ -9,7 +10,8 @@ Not for: reading configs or writing pictures (`experiment`).
 """
 
 from .loop import Interrupted, Listener, fit
+from .precision import find_precision
 from .trainer import Progress, Record
 from .validation import find_device, validate
 
-__all__ = ["Interrupted", "Listener", "Progress", "Record", "find_device", "fit", "validate"]
+__all__ = ["Interrupted", "Listener", "Progress", "Record", "find_device", "find_precision", "fit", "validate"]

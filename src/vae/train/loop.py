@@ -16,6 +16,7 @@ from ..objectives import Objective, elbo
 from ..run import Checkpoint, Run
 from ..schedules import Constant, RateSchedule
 from .keeper import Keeper
+from .precision import Precision, find_precision
 from .trainer import Progress, Record, Trainer
 from .validation import split
 
@@ -49,6 +50,7 @@ def fit(
     ema: float | None = None,
     patience: int | None = None,
     on_nan: str = "stop",
+    precision: Precision = "fp32",
     run: Run | None = None,
     checkpoint_every: float = 60.0,
     resume: Checkpoint | None = None,
@@ -72,6 +74,8 @@ def fit(
         patience: Stop after this many epochs without a better validation; None never stops early.
         on_nan: Whether a step whose loss or gradient is not finite, or whose rate explodes, stops the training or is
             skipped as if its batch were not there. Neither waits for the device, if the optimizer is fused.
+        precision: Of the matrix products in the networks while training: "fp32", "tf32" or "bf16"; "auto" is the
+            lowest that the hardware has and that is safe for the model. Validation is always exact.
         run: Run folder for metrics and checkpoints.
         checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
         resume: Checkpoint of an interrupted training of the same run to go on from.
@@ -93,7 +97,10 @@ def fit(
         raise ConfigError(f"on_nan must be 'stop' or 'skip', got {on_nan!r}")
     objective = objective if isinstance(objective, Objective) else Objective(objective)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    trainer = Trainer(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip")
+    trainer = Trainer(
+        *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
+        find_precision(precision, model),
+    )
     keeper = Keeper(trainer, train, run, checkpoint_every)
     records = keeper.resume(resume)
     batches = len(train) if isinstance(train, Sized) else None

@@ -20,6 +20,7 @@ from ..objectives import Objective
 from ..rng import random_state, set_random_state
 from ..run import Checkpoint
 from ..schedules import RateSchedule
+from .precision import Lowered
 from .validation import validate, widest
 
 Record = dict[str, Any]
@@ -70,9 +71,11 @@ class Trainer:
         clip_norm: float | None,
         ema: float | None,
         skip: bool,
+        precision: str = "fp32",
     ) -> None:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
+        self.lowered = Lowered(model, precision)
         self.progress = Progress()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.parameters] if ema else []
@@ -91,11 +94,12 @@ class Trainer:
             group["lr"] = factor * rate
         self.progress.learning_rate = factor * self.rates[0]
         buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skip else []
-        draw = self.model.draw(x, self.objective.samples, c)
-        objective = self.objective(draw, epoch)
-        loss = -objective.mean()
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.lowered:
+            draw = self.model.draw(x, self.objective.samples, c)
+            objective = self.objective(draw, epoch)
+            loss = -objective.mean()
+            loss.backward()
         bad = self._count(draw, objective.detach(), loss.detach(), self._gradient_norm())
         if self.skip:
             self._step_unless(bad, buffers)

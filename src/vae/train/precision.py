@@ -1,0 +1,87 @@
+"""In which precision the matrix products of a training step are computed. Weights, sums and densities stay float32.
+
+Nothing here touches validation, evaluation or sampling, which are exact at any precision of the training.
+"""
+
+import warnings
+from types import TracebackType
+from typing import Literal
+
+import torch
+
+from ..errors import ConfigError, unknown
+from ..model import LatentVariableModel
+from ..nets import Network
+
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
+Precision = Literal["auto", "fp32", "tf32", "bf16"]
+
+
+def find_precision(name: str, model: LatentVariableModel) -> str:
+    """What "auto" means for a model on its device: the lowest precision that its hardware has and that is safe.
+
+    That is "bf16" where the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
+    likelihood takes the rounding of a network's output to 8 bits, as a Bernoulli's logits do but a mean in units of a
+    learned σ does not; else "tf32" on such a GPU; else "fp32".
+
+    Raises:
+        ConfigError: a precision that does not exist, or that the device or the model has no use for.
+    """
+    if name not in PRECISIONS:
+        raise ConfigError(unknown("precision", name, PRECISIONS))
+    device = model.device.type
+    ampere = device == "cuda" and torch.cuda.get_device_capability(model.device) >= (8, 0)
+    networks = _networks(model)
+    if name == "auto":
+        tolerant = bool(networks) and any(getattr(module, "tolerates_bf16", False) for module in model.modules())
+        if tolerant and (ampere or (device == "cpu" and _multiplies_bf16())):
+            return "bf16"
+        return "tf32" if ampere else "fp32"
+    if name == "tf32" and device != "cuda":
+        raise ConfigError(f"train.precision = 'tf32' is for CUDA devices, this is {device!r}; use 'auto' or 'fp32'")
+    if name == "bf16":
+        if not networks:
+            raise ConfigError(
+                f"train.precision = 'bf16' is for models made of vae.nets.Network, of which {type(model).__name__} "
+                "has none; use 'fp32'"
+            )
+        if device == "cpu" and not _multiplies_bf16():
+            warnings.warn("this processor has no bfloat16 products; 'bf16' will be slower than 'fp32'", stacklevel=2)
+    return name
+
+
+class Lowered:
+    """Within the block the networks of a model multiply in a precision; outside of it nothing is changed.
+
+    Arguments:
+        model: The model.
+        precision: "fp32", "tf32" or "bf16".
+    """
+
+    def __init__(self, model: LatentVariableModel, precision: str) -> None:
+        self.networks = _networks(model) if precision == "bf16" else []
+        self.tf32 = precision == "tf32"
+
+    def __enter__(self) -> None:
+        for network in self.networks:
+            network.dtype = torch.bfloat16
+        if self.tf32:
+            self.before = torch.get_float32_matmul_precision()
+            torch.set_float32_matmul_precision("high")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for network in self.networks:
+            network.dtype = None
+        if self.tf32:
+            torch.set_float32_matmul_precision(self.before)
+
+
+def _networks(model: LatentVariableModel) -> list[Network]:
+    return [module for module in model.modules() if isinstance(module, Network)]
+
+
+def _multiplies_bf16() -> bool:
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(has.get(name) for name in ("avx512_bf16", "amx_bf16"))
