@@ -6,9 +6,11 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 
 import json
 import os
+import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -448,6 +450,36 @@ def presets(name: str | None, as_json: bool) -> None:
 
 def main() -> None:
     """Run the command line; errors that the caller can mend become one line and status 2."""
+    with _ctrl_c() as asked:
+        try:
+            status = _run()
+        except Exception:
+            if not asked:
+                raise
+            click.echo("vae: stopped", err=True)  # a library made something else of it
+            status = 130
+    sys.exit(status)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """A list of the times that Ctrl-C was pressed within the block."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # a shell may have the interrupts of its background jobs ignored
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run() -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: click.echo(f"vae: warning: {message}", err=True)
@@ -465,7 +497,7 @@ def main() -> None:
         reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
         click.echo(f"vae: {reached}; `vae resume` goes on" if reached else "vae: stopped", err=True)
         status = 130
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _fail(message: str) -> None:
@@ -620,8 +652,7 @@ def _facts(run: "Run") -> dict[str, Any]:
     sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
     facts |= {section: config.get(section) for section in sections}
     facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
-    changed = [_within(session, "settings") for session in _within(run.environment, "sessions") or []]
-    if any(changed):
+    if changed := [session["settings"] for session in run.sessions if session["settings"]]:
         facts["changed"] = changed
     if (run.path / "test.json").is_file():
         facts["test"] = run.read_json("test.json")
