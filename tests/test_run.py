@@ -289,6 +289,18 @@ def test_facts_of_the_environment(tmp_path):
         run.record(seed=4)
 
 
+def test_sessions_are_tables_with_settings(tmp_path):
+    run = make(tmp_path)
+    assert run.sessions == []
+    good = [{"settings": ["train.epochs=4"], "epoch": 2}, {"settings": []}]
+    run.record(sessions=good)
+    assert run.sessions == good
+    for bad in (None, True, {}, "x", [None], [{}], [{"settings": "x"}], [{"settings": [1]}], [*good, 3]):
+        run.record(sessions=bad)
+        with pytest.raises(RunError, match=r"environment\.json is damaged: its sessions are "):
+            _ = run.sessions
+
+
 def test_sha256_is_that_of_the_file(tmp_path):
     run = make(tmp_path)
     run.write_bytes("samples/x", b"abc")

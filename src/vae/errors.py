@@ -47,7 +47,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     if not names:
-        return f"unknown {kind} {name!r}; there is none"
+        return f"unknown {kind} {name!r:.120}; there is none"
     near = get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
-    return f"unknown {kind} {name!r};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
+    return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"

@@ -6,7 +6,7 @@ Not for: the loop itself (`train`) or what a run folder looks like inside (`run`
 import random
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from .run import Checkpoint, Run
 from .train import Listener, Progress, Record, find_device, find_precision, fit, validate
 
 EVALUATION_BATCH = 500
+MOST_NUMBERS = 1 << 34  # 64 GiB of them
 # What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
 
@@ -43,8 +44,13 @@ class Job:
     trust: bool
 
     @classmethod
-    def prepare(cls, config: Config, *, trust: bool = False) -> "Job":
+    def prepare(cls, config: Config, *, trust: bool = False, most: int = MOST_NUMBERS) -> "Job":
         """Check a config to the end: load the data, build the model, and try one draw, all before a file is written.
+
+        Arguments:
+            config: A whole config.
+            trust: Import parts by path.
+            most: Numbers that may be allocated to build the model; of no account with `trust`.
 
         Raises:
             VAEError: anything that would not work.
@@ -55,9 +61,11 @@ class Job:
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
-        model = build(
-            config, image_shape=data.image_shape, num_classes=data.num_classes, images=_some(data.train), trust=trust
-        )
+        images = _some(data.train)
+        with nullcontext() if trust else at_most(most):
+            model = build(
+                config, image_shape=data.image_shape, num_classes=data.num_classes, images=images, trust=trust
+            )
         precision = find_precision(config.train.precision, model.to(target))
         train = config.train.model_copy(update={"precision": precision})
         job = cls(config.model_copy(update={"train": train}), data, model, trust)
@@ -155,12 +163,13 @@ def resume(
     with run.lock():
         config = _with_settings(config_of(run), settings)
         with deterministic(config.train.deterministic, config.train.device):
-            job = Job.prepare(config, trust=trust)
+            checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
+            most = _room(checkpoint) if checkpoint is not None else MOST_NUMBERS
+            job = Job.prepare(config, trust=trust, most=most)
             if job.data.checksum != run.recorded("data", "checksum"):
                 raise RunError(
                     f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
                 )
-            checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
             if checkpoint is None:
                 run.truncate_metrics(0)
             with _closing(run):
@@ -176,11 +185,7 @@ def config_of(run: Run) -> Config:
         ConfigError, RunError: it is damaged.
     """
     config = _begun_with(run)
-    settings: list[Any] = []
-    for session in run.environment.get("sessions") or []:
-        settings += session.get("settings", []) if isinstance(session, dict) else [None]
-    if not all(isinstance(setting, str) for setting in settings):
-        raise RunError(f"{run.path}/environment.json is damaged: its sessions have no settings")
+    settings = [setting for session in run.sessions for setting in session["settings"]]
     return changed(config, settings) if settings else config
 
 
@@ -210,7 +215,7 @@ def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
         warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
     session = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics()), "settings": list(settings)}
     session |= {"epochs": job.config.train.epochs, "differs": differs}
-    run.record(sessions=[*(run.environment.get("sessions") or []), session])
+    run.record(sessions=[*run.sessions, session])
 
 
 @dataclass(frozen=True)
@@ -381,20 +386,29 @@ def load(
     shape, num_classes = run.recorded("data", "shape", kind=list), run.recorded("data", "num_classes", kind=int)
     if not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
         raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
-    tensors = run.load_checkpoint(kind).tensors
-    state = {name.removeprefix("model/"): tensor for name, tensor in tensors.items() if name.startswith("model/")}
-    with ExitStack() as stack:
-        stack.enter_context(seeded(torch.Generator().manual_seed(0)))
-        if not trust:  # 4 times for what is drawn or masked on the way, and 2^24 numbers for small models
-            stack.enter_context(at_most(4 * sum(tensor.numel() for tensor in state.values()) + (1 << 24)))
+    checkpoint = run.load_checkpoint(kind)
+    with seeded(torch.Generator().manual_seed(0)), nullcontext() if trust else at_most(_room(checkpoint)):
         model = build(config_of(run), image_shape=tuple(shape), num_classes=num_classes, trust=trust)
     try:
-        model.load_state_dict(state)
+        model.load_state_dict(_weights(checkpoint))
     except RuntimeError as error:
         raise RunError(
             f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from None
     return model.to(find_device(device)).eval()
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    tensors = checkpoint.tensors.items()
+    return {name.removeprefix("model/"): tensor for name, tensor in tensors if name.startswith("model/")}
+
+
+def _room(checkpoint: Checkpoint) -> int:
+    """Numbers that building the model of a checkpoint may need, whatever its config says.
+
+    4 times its weights, for what is drawn or masked on the way, and 2^24 for small models.
+    """
+    return 4 * sum(tensor.numel() for tensor in _weights(checkpoint).values()) + (1 << 24)
 
 
 @contextmanager

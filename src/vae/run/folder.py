@@ -214,6 +214,22 @@ class Run:
         self.write_json("environment.json", self.environment)
 
     @property
+    def sessions(self) -> list[dict[str, Any]]:
+        """What environment.json says of each time that the run was resumed: began, epoch, settings, epochs, differs.
+
+        Raises:
+            RunError: If it says something else.
+        """
+        sessions = self.environment.get("sessions", [])
+        if isinstance(sessions, list):
+            tables = [session for session in sessions if isinstance(session, dict)]
+            settings = [session.get("settings") for session in tables]
+            strings = all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in settings)
+            if len(tables) == len(sessions) and strings:
+                return tables
+        raise RunError(f"{self.path / 'environment.json'} is damaged: its sessions are {sessions!r:.200}")
+
+    @property
     def config_text(self) -> str:
         """The TOML text that repeats the run.
 
