@@ -1,0 +1,263 @@
+"""Every reader, given damaged input over and over: python tests/fuzz.py INPUTS [SEED].
+
+Each input is a good file with one to three random changes. It must end in success or in a `VAEError` of one line, within
+5 seconds, without more memory than twice its size and 4 MiB for what a parser needs. Prints how many were read and how
+many refused, as JSON.
+"""
+
+import gzip
+import io
+import json
+import random
+import struct
+import sys
+import tempfile
+import time
+import tomllib
+import tracemalloc
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+import torch
+from PIL import Image
+
+from tiny import dataset, tiny
+from vae import builder, cli, config
+from vae.data import Batches, vision
+from vae.data.idx import read_idx
+from vae.errors import VAEError
+from vae.experiment import load
+from vae.run import Checkpoint, Run, checkpoint, files, folder
+from vae.schedules import Constant
+from vae.state_dict import read_state_dict
+from vae.train.keeper import Keeper
+from vae.train.trainer import Trainer
+
+MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
+SECONDS, SLACK = 5.0, 4 << 20
+
+
+def mutated(data: bytes, pick: random.Random) -> bytes:
+    """One to three random changes: bits, cut, doubled or dropped pieces, tokens, large numbers."""
+    for _ in range(pick.randint(1, 3)):
+        i, j = sorted((pick.randint(0, len(data)), pick.randint(0, len(data))))
+        match pick.randrange(7):
+            case 0 if data:
+                at = pick.randrange(len(data))
+                data = data[:at] + bytes([data[at] ^ 1 << pick.randrange(8)]) + data[at + 1 :]
+            case 1:
+                data = data[:i]
+            case 2:
+                data = data[:i] + data[j:]
+            case 3:
+                data = data[:j] + data[i:j] * pick.choice([1, 2, 50]) + data[j:]
+            case 4:
+                data = data[:i] + pick.choice(MARKS) + data[i:]
+            case 5:
+                data = data[:i] + struct.pack("<Q", pick.choice([0, 2**31, 2**63, 2**64 - 1])) + data[i + 8 :]
+            case 6:
+                data = data[:i] + pick.randbytes(j - i) + data[j:]
+    return data
+
+
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1e308,
+    2**70,
+    "",
+    "x" * 300,
+    "../x",
+    "\0",
+    [],
+    {},
+    [[[[]]]],
+    {"a": {"b": 1}},
+    [None],
+    ["a", 1],
+]
+
+
+def twisted(value: Any, pick: random.Random) -> Any:
+    """A table in which one value, at any depth, has become another, or has another name."""
+    if isinstance(value, dict) and value and pick.random() < 0.9:
+        name = pick.choice(list(value))
+        if pick.random() < 0.1:
+            return {("odd" if key == name else key): item for key, item in value.items()}
+        return value | {name: twisted(value[name], pick)}
+    if isinstance(value, list) and value and pick.random() < 0.7:
+        at = pick.randrange(len(value))
+        return [*value[:at], twisted(value[at], pick), *value[at + 1 :]]
+    return pick.choice(ODD)
+
+
+def changed(data: bytes, pick: random.Random) -> bytes:
+    """Other bytes; or, of a table, the same with another value in it."""
+    if pick.random() < 0.5:
+        with suppress(ValueError):
+            return json.dumps(twisted(json.loads(data), pick)).encode()
+        with suppress(ValueError, TypeError, AttributeError):
+            return tomli_w.dumps(twisted(tomllib.loads(data.decode()), pick)).encode()
+    return mutated(data, pick)
+
+
+def repacked(archive: bytes, data: bytes) -> bytes:
+    """A file of `torch.save` with another pickle in it, checksums and all."""
+    packed = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(packed, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, data if name.endswith(".pkl") else old.read(name))
+    return packed.getvalue()
+
+
+def saved(value: object) -> bytes:
+    packed = io.BytesIO()
+    torch.save(value, packed)
+    return packed.getvalue()
+
+
+def picture(form: str) -> bytes:
+    packed = io.BytesIO()
+    Image.effect_noise((178, 218), 50).convert("RGB").save(packed, form)
+    return packed.getvalue()
+
+
+class Place:
+    """A file, and a run folder with one checkpoint of the tiny model, to put damaged content into."""
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / "file"
+        environment = {
+            "data": {"classes": ["0"], "name": "mnist", "shape": [1, 8, 8], "num_classes": 1},
+            "sessions": [{"settings": ["train.epochs=4"], "epochs": 4}],
+        }
+        self.run = Run.create("run", preset="vae", config=tiny().to_toml(), environment=environment, root=root)
+        self.run.append_metrics({"epoch": 1, "validation_neg_elbo": 3.5})
+        self.run.save_checkpoint(training().kept.tensors, {"epoch": 1})
+        self.run.set_status("finished")
+        self.run.release()
+
+    def written(self, data: bytes, name: str | None = None) -> Path:
+        path = self.file if name is None else self.run.path / name
+        path.write_bytes(data)
+        return path
+
+    def read(self, data: bytes, name: str) -> None:
+        """All that the command line reads of a run, with other content in one of its files."""
+        path = self.run.path / name
+        good = path.read_bytes()
+        path.write_bytes(data)
+        try:
+            cli._rows(self.run.path.parent)
+            run = Run.open(self.run.path)
+            cli._facts(run)
+            load(run).sample(2)
+        finally:
+            path.write_bytes(good)
+
+
+def training() -> Keeper:
+    """A training that has just begun, of the tiny model on the tiny data."""
+    given = tiny()
+    model = builder.build(given, image_shape=(1, 8, 8))
+    optimizer = builder.build_optimizer(given, model)
+    objective = builder.build_objective(given, dataset_size=64)
+    trainer = Trainer(model, objective, optimizer, Constant(), epochs=3, clip_norm=None, ema=0.9, skip=False)
+    return Keeper(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
+
+
+def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], object]]]:
+    """Name → good inputs, and what reads one."""
+    idx = bytes([0, 0, 8, 2, 0, 0, 0, 20, 0, 0, 0, 30]) + bytes(range(200)) * 3
+    state = {"weight": torch.arange(6.0).view(2, 3), "bias": torch.ones(4).double()}
+    archive = saved(state)
+    with zipfile.ZipFile(io.BytesIO(archive)) as opened:
+        pickled = opened.read(next(name for name in opened.namelist() if name.endswith(".pkl")))
+    configs = [config.preset_text(name).encode() for name in config.preset_names()]
+    settings = [b"train.epochs=3", b"encoder.hidden=[3, 4]", b"objective.beta={schedule='linear', epochs=3}"]
+    tensors = checkpoint._pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
+
+    def stored(name: str) -> tuple[list[bytes], Callable[[bytes], object]]:
+        return [(place.run.path / name).read_bytes()], lambda data: place.read(data, name)
+
+    def faces(data: bytes) -> object:
+        return vision._decode_faces([place.written(data)])
+
+    begun = training()
+    begun.trainer.step(torch.rand(8, 1, 8, 8), None, 0.0)
+    begun.keep()
+
+    def resumed(data: bytes) -> None:
+        training()._restore(Checkpoint(begun.kept.tensors, files.parse_json(data, "state.json")))
+
+    inside = (
+        "environment.json",
+        "config.toml",
+        "metrics.jsonl",
+        "status.json",
+        "lock",
+        "checkpoints/last/manifest.json",
+    )
+    return {
+        "IDX": ([idx], read_idx),
+        "IDX, gzipped": ([gzip.compress(idx, mtime=0)], read_idx),
+        "config TOML": (configs, lambda data: config.read(file=place.written(data)).to_toml()),
+        "--set": (settings, lambda data: config.read(settings=[data.decode("utf-8", "replace")]).to_toml()),
+        "safetensors behind its checksum": ([tensors], lambda data: checkpoint._unpack(data, Path("x"))),
+        "JSON behind its checksum": ([b'{"a": [1, 2.5, null, "x"]}'], lambda data: files.parse_json(data, "x")),
+        "TOML of a run": (configs, lambda data: folder._parse_toml(data.decode("utf-8", "replace"), "x")),
+        "state_dict": ([archive], lambda data: read_state_dict(place.written(data))),
+        "state_dict, the pickle in it": (
+            [pickled],
+            lambda data: read_state_dict(place.written(repacked(archive, data))),
+        ),
+        "state of a training": ([json.dumps(begun.kept.state).encode()], resumed),
+        "JPEG and PNG": ([picture("jpeg"), picture("png")], faces),
+        **{name: stored(name) for name in inside},
+    }
+
+
+def main(inputs: int, seed: int) -> dict[str, Any]:
+    """So many inputs for each reader."""
+    pick, found = random.Random(seed), {}
+    with tempfile.TemporaryDirectory() as root, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, (good, read) in readers(Place(Path(root))).items():
+            for data in good:
+                read(data)  # nothing here is refused for nothing
+            found[name] = {"read": 0, "refused": 0}
+            for _ in range(inputs):
+                outcome = tried(read, changed(pick.choice(good), pick), name)
+                found[name][outcome] += 1
+    return {"inputs": inputs * len(found), "readers": found}
+
+
+def tried(read: Callable[[bytes], object], data: bytes, name: str) -> str:
+    tracemalloc.start()
+    start = time.perf_counter()
+    try:
+        read(data)
+        return "read"
+    except VAEError as error:
+        if "\n" in str(error) or len(str(error)) > 2000:
+            raise AssertionError(f"{name}: {data!r}: {error}") from None
+        return "refused"
+    except BaseException:
+        print(name, repr(data), file=sys.stderr)
+        raise
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert time.perf_counter() - start < SECONDS, (name, data)
+        assert peak <= 2 * len(data) + SLACK, (name, data, peak)
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0), ensure_ascii=False))
