@@ -22,8 +22,11 @@ lint: .venv/installed-dev  ## style and types
 notebook: .venv/installed-dev  ## run the notebook and store its outputs in place
 	$(BIN)/python notebooks/execute.py
 
+benchmark: .venv-benchmark/installed  ## speed beside the rivals and the floor; minutes
+	.venv-benchmark/bin/python benchmarks/speed.py
+
 clean:
-	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-benchmark build dist .mypy_cache .pytest_cache .ruff_cache
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -32,4 +35,9 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv-benchmark/installed: pyproject.toml benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-benchmark
+	.venv-benchmark/bin/python -m pip install --quiet --editable . --requirement benchmarks/requirements.txt
 	@touch $@

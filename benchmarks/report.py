@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 from pathlib import Path
 
 from vae.config import preset_names, read
@@ -49,7 +50,72 @@ def presets() -> str:
     return "\n".join(rows)
 
 
-TABLES = {"README.md": {"recipes": recipes}, "docs/choosing.md": {"presets": presets}}
+def speed() -> str:
+    results = json.loads((HERE / "speed.json").read_text())
+    rows = ["| what | ours | compared with | theirs | ratio | goal |", "|---|---|---|---|---|---|"]
+
+    def row(what: str, part: str, ours: str, other: str, theirs: str, goal: str, *, faster: bool = False) -> None:
+        if part not in results:
+            rows.append(f"| {what} | not measured | {other} | | | {goal} |")
+            return
+        found, unit = results[part]["median"], results[part]["unit"]
+        ratio = found[theirs] / found[ours] if faster else found[ours] / found[theirs]
+        times = f"{ratio:.1f}× as fast" if faster else f"{ratio:.2f}×"
+        rows.append(f"| {what} | {found[ours]:.3g} {unit} | {other} | {found[theirs]:.3g} {unit} | {times} | {goal} |")
+
+    epoch = "an epoch of `vae train course-vae`"
+    products = "-bf16" if results.get("training", {}).get("precision") == "bf16" else ""
+    row(epoch, "training", "ours", "the assignment's own loop", "assignment", "≥ 5×", faster=True)
+    row(epoch, "training", "ours", "Pythae 0.1.2", "pythae", "≥ 3×", faster=True)
+    row(epoch, "training", "ours", "the floor: its products and Adam", f"floor{products}", "≤ 2×")
+    row(f"{epoch}, fp32", "training", "ours-fp32", "the floor in fp32", "floor", "≤ 2×")
+    row("a sample of L_5000", "evaluation", "ours-nll", "Pythae's `get_nll`", "pythae-nll", "≥ 5×", faster=True)
+    row("a sample of L_5000", "evaluation", "ours-nll", "the decoder's products", "decoder-floor", "≤ 1.5×")
+    row("`vae sample`", "startup", "vae sample", "`import torch`", "import torch", "≤ 1.3×")
+    row("`vae --help`", "startup", "vae --help", "Python itself", "python -c pass", "≤ 0.2 s")
+    row("`vae runs`", "startup", "vae runs", "Python itself", "python -c pass", "≤ 0.5 s")
+    row("loading MNIST, warm", "startup", "load MNIST", "`import torch`", "import torch", "≤ 0.3 s")
+    kept = "torch, the data and the model"
+    row("memory of `vae train vae`", "memory", "vae train vae", kept, kept, "≤ 1.5×")
+    return "\n".join(rows)
+
+
+def quality() -> str:
+    results = json.loads((HERE / "speed.json").read_text())
+    rows = ["| test −ELBO ≤ | `vae train vae` | the assignment's own loop | Pythae 0.1.2 |", "|---|---|---|---|"]
+    if "quality" not in results:
+        return "\n".join([*rows, "| 109.1 | not measured | | |", "| 100.0 | not measured | | |"])
+    found = results["quality"]
+    for goal, runs in found["goals"].items():
+        worst = max(run["test_neg_elbo"] for run in runs)
+        epochs = runs[0]["command"].split()[4]
+        cell = f"{_spread([run['seconds'] for run in runs])}, `--epochs {epochs}`: at most {worst:.1f}"
+        cells = [cell if worst <= float(goal) else f"missed: {worst:.1f}"]
+        for rival in ("assignment", "pythae"):
+            times = [run["reached_seconds"].get(goal) for run in found[rival]]
+            best = min(score for run in found[rival] for score in run["test_neg_elbo"])
+            most = max(run["epochs"] for run in found[rival])
+            cells.append(f"not in {most} epochs: {best:.1f}" if None in times else _spread(times))
+        rows.append(f"| {goal} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.mean(seconds):.1f} ± {statistics.stdev(seconds):.1f} s"
+
+
+def machine() -> str:
+    """What the speeds were measured on."""
+    results = json.loads((HERE / "speed.json").read_text())
+    parts = sorted({(found["hardware"], found["torch"], found["date"]) for found in results.values()})
+    return "\n".join(f"Measured on {hardware}, torch {torch}, {date}." for hardware, torch, date in parts)
+
+
+TABLES = {
+    "README.md": {"recipes": recipes},
+    "docs/choosing.md": {"presets": presets},
+    "docs/speed.md": {"speed": speed, "quality": quality, "machine": machine},
+}
 
 
 def filled(page: str) -> str:
@@ -63,6 +129,11 @@ def filled(page: str) -> str:
     return text
 
 
-if __name__ == "__main__":
+def write() -> None:
+    """Make all tables anew."""
     for page in TABLES:
         (ROOT / page).write_text(filled(page))
+
+
+if __name__ == "__main__":
+    write()

@@ -39,6 +39,15 @@ def command(monkeypatch, capsys):
     return run
 
 
+def test_a_profile_of_the_training_writes_nothing(command, tmp_path):
+    found = command("train", "course-vae", "--profile", "--runs", tmp_path / "runs")
+    assert found.status == 0 and found.err == ""
+    assert "ms a step (device " in found.out and "backward pass" in found.out and "addmm" in found.out
+    assert not (tmp_path / "runs").exists()
+    with_json = json.loads(command("train", "course-vae", "--profile", "--json").out)
+    assert sum(with_json["phases"].values()) == pytest.approx(1)
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory) -> Path:
     """A folder with two tiny trained runs, "plain" and "digits", made by the real command."""

@@ -40,6 +40,7 @@ LAYERS = [
     "provenance",
     "tensorboard",
     "experiment",
+    "profiling",
     "progress",
     "cli",
     "__main__",

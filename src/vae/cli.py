@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from .errors import VAEError
 if TYPE_CHECKING:
     import torch
 
+    from .config import Config
     from .model import LatentVariableModel
     from .run import Run
 
@@ -73,6 +75,7 @@ def app() -> None:
 @click.option("--seed", type=int, help="Seed of the whole run.  [default: 0]")
 @click.option("--deterministic", is_flag=True, help="Use deterministic algorithms only: on a GPU, too, the same bits.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with this run, as `vae resume` does.")
+@click.option("--profile", "profiled", is_flag=True, help="Print where the time of a step goes, and write nothing.")
 @log_option
 @trust_option
 @runs_option
@@ -88,6 +91,7 @@ def train(
     seed: int | None,
     deterministic: bool,
     resumed: str | None,
+    profiled: bool,
     log: bool,
     trust: bool,
     root: Path,
@@ -111,6 +115,9 @@ def train(
     config = configs.read(preset, config_file, options)
     _trust(trust)
     _prepare_cuda(config.train.deterministic)
+    if profiled:
+        _profile(config, trust, as_json)
+        return
 
     from . import experiment
     from .progress import shown
@@ -541,6 +548,26 @@ def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, ro
     with shown(config.changed(experiment.config_of(found), settings).train.epochs) as listener:
         experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust)
     _report(found, as_json)
+
+
+def _profile(config: "Config", trust: bool, as_json: bool) -> None:
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it tells of devices that are not there
+
+    from .profiling import profile_training
+
+    found = profile_training(config, trust=trust)
+    if as_json:
+        click.echo(json.dumps(asdict(found), indent=2))
+        return
+    click.echo(f"{found.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in found.setting.items())})\n")
+    _table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in found.phases.items()])
+    click.echo()
+    _table(
+        [
+            {"operator": name, "ms a step": f"{milliseconds:8.3f}", "calls a step": f"{calls:g}"}
+            for name, (milliseconds, calls) in found.operators.items()
+        ]
+    )
 
 
 def _class(

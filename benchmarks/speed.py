@@ -1,0 +1,177 @@
+"""Ours against the rivals and against the floor, in pairs: `make benchmark`, or `python benchmarks/speed.py [PART …]`.
+
+Each contender is a process of its own, in turn, A B C A B C …; what is reported is the median over the rounds, and
+ratios of medians. Parts: training, evaluation, startup, memory, quality. `--full` runs more rounds, and quality, which
+takes a quarter of an hour. Writes speed.json and the tables of docs/speed.md.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from common import processor
+
+HERE = Path(__file__).parent
+RESULTS = HERE / "speed.json"
+SEEDS = (0, 1, 2)
+VAE = [sys.executable, "-m", "vae"]
+
+
+def contender(name: str, number: int = 0, **variables: str) -> dict[str, Any]:
+    """One run of a contender, with the peak of its memory."""
+    environment = os.environ | {"BEGAN": str(time.time())} | variables
+    command = [sys.executable, str(HERE / "contenders.py"), name, str(number)]
+    out = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True).stdout
+    found: dict[str, Any] = json.loads(out.decode().strip().splitlines()[-1])
+    return found
+
+
+def timed(command: list[str]) -> float:
+    """Seconds of wall-clock time that a command takes."""
+    begun = time.perf_counter()
+    subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begun
+
+
+def peak(command: list[str]) -> float:
+    """Greatest resident memory of a command, MiB."""
+    watched = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL, "
+        "stderr=subprocess.DEVNULL, check=True); print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    out = subprocess.run([sys.executable, "-c", watched, *command], capture_output=True, check=True).stdout
+    return int(out) / (1024 if sys.platform != "darwin" else 1024**2)
+
+
+def rounds_of(names: tuple[str, ...], number: int, rounds: int, key: str) -> dict[str, list[float]]:
+    """All values of a key by contender, a round after the other."""
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            record = contender(name, number)
+            values = record[key]
+            found[name] += values if isinstance(values, list) else [values]
+            if name == "floor":
+                found.setdefault("floor-bf16", []).extend(record["bf16"])
+    return found
+
+
+def training(full: bool) -> dict[str, Any]:
+    """Seconds an epoch of the assignment's recipe, 55,000 images, batch 128."""
+    names = ("ours", "assignment", "pythae", "ours-fp32", "floor")
+    return summary(rounds_of(names, 2, 7 if full else 3, "epoch_seconds"), "s per epoch") | {
+        "precision": contender("ours", 1)["precision"]
+    }
+
+
+def evaluation(full: bool) -> dict[str, Any]:
+    """Microseconds a sample of L_5000, the assignment's networks, fp32."""
+    names = ("ours-nll", "pythae-nll", "decoder-floor")
+    return summary(rounds_of(names, 4, 7 if full else 3, "microseconds_per_sample"), "µs per sample")
+
+
+def startup(full: bool) -> dict[str, Any]:
+    """Seconds from the shell's point of view, files in the cache."""
+    rounds = 15 if full else 7
+    with tempfile.TemporaryDirectory() as folder:
+        shown = ["--runs", folder, "--device", "cpu"]
+        subprocess.run([*VAE, "train", "vae", "--epochs", "1", "--name", "r", *shown], check=True, capture_output=True)
+        commands = {
+            "python -c pass": [sys.executable, "-c", "pass"],
+            "import torch": [sys.executable, "-c", "import torch"],
+            "vae --help": [*VAE, "--help"],
+            "vae runs": [*VAE, "runs", "--runs", folder],
+            "vae sample": [*VAE, "sample", "r", "--runs", folder],
+        }
+        found: dict[str, list[float]] = {name: [] for name in commands}
+        for name in (*commands, *(rounds * [*commands])):  # the first round warms up
+            found[name].append(timed(commands[name]))
+    found = {name: values[1:] for name, values in found.items()}
+    found["load MNIST"] = [contender("mnist-load")["seconds"] for _ in range(rounds)]
+    return summary(found, "s")
+
+
+def memory(full: bool) -> dict[str, Any]:
+    """Greatest resident memory, MiB."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = ["--runs", folder, "--device", "cpu"]
+        train = [*VAE, "train", "vae", "--epochs", "1", "--name"]
+        found = {
+            "torch, the data and the model": [peak([sys.executable, str(HERE / "contenders.py"), "loaded"])],
+            "vae train vae": [peak([*train, f"r{i}", *options]) for i in range(3)],
+        }
+    return summary(found, "MiB")
+
+
+def quality(full: bool) -> dict[str, Any]:
+    """Seconds from the start of the process until a test −ELBO, nats per image, is reached; three seeds."""
+    found: dict[str, Any] = {"unit": "s", "goals": {}}
+    for name in ("assignment", "pythae"):
+        for seed in SEEDS:
+            record = contender(f"{name}-quality", 30, SEED=str(seed))
+            found.setdefault(name, []).append({"seed": seed, **record, "epochs": len(record["test_neg_elbo"])})
+            found[name][-1].pop("epoch_seconds")
+    for goal, epochs in (("109.1", 2), ("100.0", 6)):
+        for seed in SEEDS:
+            with tempfile.TemporaryDirectory() as folder:
+                command = ["train", "vae", "--epochs", str(epochs), "--seed", str(seed), "--name", "r"]
+                seconds = timed([*VAE, *command, "--runs", folder, "--device", "cpu"])
+                score = json.loads((Path(folder) / "r" / "test.json").read_text())["neg_elbo"]
+            run = {"seed": seed, "command": "vae " + " ".join(command[:-2]), "seconds": seconds, "test_neg_elbo": score}
+            found["goals"].setdefault(goal, []).append(run)
+    return found
+
+
+def summary(values: dict[str, list[float]], unit: str) -> dict[str, Any]:
+    return {
+        "unit": unit,
+        "median": {name: statistics.median(found) for name, found in values.items()},
+        "all": {name: [round(value, 4) for value in found] for name, found in values.items()},
+    }
+
+
+PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
+    "training": training,
+    "evaluation": evaluation,
+    "startup": startup,
+    "memory": memory,
+    "quality": quality,
+}
+
+
+@click.command(help=__doc__)
+@click.argument("parts", nargs=-1, type=click.Choice(list(PARTS)))
+@click.option("--full", is_flag=True, help="More rounds, and time to quality.")
+def main(parts: tuple[str, ...], full: bool) -> None:
+    import torch
+
+    results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
+    for part in parts or [part for part in PARTS if full or part != "quality"]:
+        begun, load = time.perf_counter(), os.getloadavg()[0]
+        results[part] = PARTS[part](full) | {
+            "what": (PARTS[part].__doc__ or "").strip(),
+            "command": f"python benchmarks/speed.py {part}{' --full' if full else ''}",
+            "hardware": processor(),
+            "load_before": round(load, 2),
+            "torch": torch.__version__,
+            "date": time.strftime("%Y-%m-%d"),
+            "wall_clock_seconds": round(time.perf_counter() - begun, 1),
+        }
+        RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
+    import report
+
+    report.write()
+    print(report.speed())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Where the time of a training step goes: `vae train --profile`.
+
+Not for: comparing speeds, since looking slows the steps down; that is what `benchmarks/` is for.
+"""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile, record_function
+
+from .builder import build_objective, build_optimizer, build_schedule
+from .config import Config
+from .experiment import Job
+from .train.trainer import Trainer
+from .train.validation import split
+
+WARM_UP, STEPS, OPERATORS = 20, 50, 12
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Means over some steps of a training.
+
+    Attributes:
+        milliseconds: Wall-clock time of a step when nobody looks.
+        phases: Share of the time of data, forward pass, backward pass and optimizer; they add up to 1.
+        operators: Operator → its own time in ms and its calls, both per step; those that take longest.
+        setting: Device, threads, precision, batch size.
+    """
+
+    milliseconds: float
+    phases: dict[str, float]
+    operators: dict[str, tuple[float, float]]
+    setting: dict[str, Any]
+
+
+def profile_training(config: Config, *, steps: int = STEPS, trust: bool = False) -> Profile:
+    """Train for some steps, first unwatched and then watched, and write nothing.
+
+    Arguments:
+        config: A whole config.
+        steps: How many steps to time, and how many to watch.
+        trust: Import parts by path.
+
+    Raises:
+        VAEError: something in the config does not work.
+    """
+    job = Job.prepare(config, trust=trust)
+    train, device = job.config.train, job.model.device
+    trainer = Trainer(
+        model=job.model.train(),
+        objective=build_objective(job.config, dataset_size=len(job.data.train), trust=trust),
+        optimizer=build_optimizer(job.config, job.model, trust=trust),
+        schedule=build_schedule(job.config, trust=trust),
+        epochs=train.epochs,
+        clip_norm=train.clip_norm,
+        ema=train.ema,
+        skip=train.on_nan == "skip",
+        precision=train.precision,
+    )
+    batches = _endless(job.batches(job.data.train, training=True))
+    _advance(trainer, batches, WARM_UP)
+    trainer.look()
+    begun = time.perf_counter()
+    _advance(trainer, batches, steps)
+    trainer.look()  # waits for the device
+    seconds = time.perf_counter() - begun
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
+    with profile(activities=activities) as watched:
+        _advance(trainer, batches, steps)
+        trainer.look()
+    setting = {"device": str(device), "threads": torch.get_num_threads(), "precision": train.precision}
+    setting |= {"batch size": train.batch_size, "steps": steps}
+    return Profile(1e3 * seconds / steps, *_summary(watched, steps), setting)
+
+
+def _endless(batches: Iterable[Any]) -> Iterator[Any]:
+    while True:
+        yield from batches
+
+
+def _advance(trainer: Trainer, batches: Iterator[Any], steps: int) -> None:
+    for _ in range(steps):
+        with record_function("data"):
+            x, c = split(next(batches), trainer.model)
+        with record_function("step"):
+            trainer.step(x, c, 0.0)
+
+
+def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+    found = watched.key_averages()
+    totals = dict.fromkeys(("data", "step", "backward pass", "optimizer"), 0.0)
+    for event in found:
+        if event.key in totals:
+            totals[event.key] += event.cpu_time_total
+        elif event.key.startswith("autograd::engine::evaluate_function"):
+            totals["backward pass"] += event.cpu_time_total
+        elif event.key.startswith("Optimizer.step"):
+            totals["optimizer"] += event.cpu_time_total
+    whole = totals["data"] + totals.pop("step")
+    totals["forward pass"] = whole - sum(totals.values())
+    phases = {name: totals[name] / whole for name in ("data", "forward pass", "backward pass", "optimizer")}
+    own = [event for event in found if event.key.startswith("aten::")]
+    times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in own}
+    own.sort(key=lambda event: -times[event.key])
+    operators = {
+        event.key.removeprefix("aten::"): (times[event.key] / 1e3 / steps, event.count / steps)
+        for event in own[:OPERATORS]
+    }
+    return phases, operators

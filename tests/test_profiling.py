@@ -1,0 +1,22 @@
+"""Where the time of a step goes."""
+
+from typing import Any
+
+import pytest
+
+from tiny import dataset, tiny
+from vae import experiment
+from vae.profiling import profile_training
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_profile_accounts_for_the_whole_step(monkeypatch: Any, ema: float | None) -> None:
+    monkeypatch.setattr(experiment, "load_data", dataset)
+    found = profile_training(tiny(precision="fp32", ema=ema), steps=4)
+    assert found.milliseconds > 0
+    assert sum(found.phases.values()) == pytest.approx(1)
+    assert all(share > 0 for share in found.phases.values())
+    assert found.setting["precision"] == "fp32" and found.setting["batch size"] == 8
+    milliseconds, calls = found.operators["addmm"]
+    assert milliseconds > 0 and calls == 5  # a hidden layer, two heads; a hidden layer, the output
+    assert list(found.operators.values()) == sorted(found.operators.values(), reverse=True)
