@@ -222,13 +222,17 @@ class Wide(LinearGaussian):
         return super().likelihood(hidden.unflatten(-1, (-1, 2000)).mean(-1) + 0.1 * c)
 
 
-def test_the_memory_limit_changes_the_slices_and_not_the_result() -> None:
+@pytest.mark.parametrize("options", [{"memory": 16 << 20}, {}], ids=["memory", "cache"])
+def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, options: dict[str, int]) -> None:
+    monkeypatch.setattr("vae.evaluate.chunks.CACHED", 1 << 40)
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
     ample = bounds(model, x, labels, samples=(1, 30))
     largest = max(model.rows)
     model.rows.clear()
-    tight = bounds(model, x, labels, samples=(1, 30), memory=16 << 20)
+    if not options:
+        monkeypatch.setattr("vae.evaluate.chunks.CACHED", 16 << 20)
+    tight = bounds(model, x, labels, samples=(1, 30), **options)
     assert max(model.rows) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.rows) < largest / 5
     for name, value in ample.per_image.items():
