@@ -67,7 +67,7 @@ def app() -> None:
 @app.command(short_help="Train a model into a run folder.")
 @click.argument("preset", required=False)
 @click.option("--config", "config_file", type=FILE, help="TOML file instead of a preset, such as a run's config.toml.")
-@click.option("--data", help="Data set; `vae data` lists them.")
+@click.option("--data", help="Data set, which `vae data` lists; or a path: images.npy, images.npz or a folder.")
 @click.option("--epochs", type=int, help="Passes over the training images.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the config; may be repeated.")
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
@@ -409,7 +409,11 @@ def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
 @app.command(short_help="List the data sets.")
 @json_option
 def data(as_json: bool) -> None:
-    """Try `vae data`: list the data sets, and which of them are here."""
+    """Try `vae data`: list the data sets, and which of them are here.
+
+    Your own images go by their path: `vae train conv-vae --data PATH`, where PATH is images.npy (with labels in
+    images-labels.npy, if there are any), images.npz, or a folder of images whose subfolders are classes.
+    """
     from .data import available
 
     rows = [
@@ -596,10 +600,10 @@ def _class(
 def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]":
     import torch
 
-    from . import data
+    from . import data, experiment
     from .errors import DataError
 
-    split = data.load(run.recorded("data", "name", kind=str)).test
+    split = data.load(**experiment.config_of(run).data.loading).test
     chosen = list(indices)
     for index in chosen:
         if not 0 <= index < len(split):

@@ -47,11 +47,22 @@ class ObjectivePart(Part):
 
 
 class Data(Section):
-    """Which images, how many are held out, and how grey values become binary ones."""
+    """Which images, by name or by path, how many are held out, and how grey values become binary ones.
+
+    `test`, `size` and `memory` are those of `vae.data.load`, for images by path.
+    """
 
     name: str = "mnist"
     validation: Annotated[int, Field(ge=0)] | None = None
+    test: Positive | None = None
+    size: Positive | None = None
+    memory: Annotated[float, Field(ge=0)] | None = None
     binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The arguments of `vae.data.load`."""
+        return self.model_dump(exclude={"binarize"})
 
 
 class Model(Section):

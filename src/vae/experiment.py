@@ -22,7 +22,7 @@ from .builder import build, build_objective, build_optimizer, build_schedule, co
 from .config import Config, changed, parse
 from .data import Batches, Dataset, Split
 from .data import load as load_data
-from .errors import ConfigError, NumericalError, RunError
+from .errors import ConfigError, DataError, NumericalError, RunError
 from .model import LatentVariableModel
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
@@ -57,7 +57,12 @@ class Job:
         """
         config = completed(config, trust=trust)
         target = find_device(config.train.device)
-        data = load_data(config.data.name, validation=config.data.validation)
+        data = load_data(**config.data.loading)
+        if config.model.condition == "class" and data.num_classes < 2:
+            raise DataError(
+                f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
+                "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
+            )
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
@@ -450,7 +455,8 @@ def _float(split: Split) -> Tensor:
     return next(iter(Batches(split, batch_size=len(split))))[0]
 
 
-def _some(split: Split, most: int = 10_000) -> Tensor:
-    """At most `most` images, evenly spread, as the model sees them."""
-    step = max(1, len(split) // most)
+def _some(split: Split) -> Tensor:
+    """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB."""
+    most = min(10_000, (512 << 20) // (4 * split.images.shape[1:].numel()))
+    step = max(1, len(split) // max(1, most))
     return _float(Split(split.images[::step], split.labels[::step]))

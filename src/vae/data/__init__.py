@@ -1,6 +1,7 @@
-"""Data sets by name, and batches from memory.
+"""Data sets by name, images of one's own by path, and batches.
 
-`available()` lists what there is, `load(name)` reads one, `Batches` serves it. Only the listing is imported here; the
+`available()` lists what there is, `load(name)` or `load(path)` reads one, `Batches` serves it; `Stored` are images that
+stay on disk. Only the listing is imported here; the
 rest, which needs torch, comes with its first use, so that the command line starts quickly.
 """
 
@@ -14,10 +15,18 @@ if TYPE_CHECKING:
     from vae.data.dataset import Dataset, Split
     from vae.data.idx import read_idx
     from vae.data.loading import load
+    from vae.data.stored import Stored
 
-__all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "available", "load", "read_idx"]
+__all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "Stored", "available", "load", "read_idx"]
 
-_HOME = {"Batches": "batches", "Dataset": "dataset", "Split": "dataset", "load": "loading", "read_idx": "idx"}
+_HOME = {
+    "Batches": "batches",
+    "Dataset": "dataset",
+    "Split": "dataset",
+    "Stored": "stored",
+    "load": "loading",
+    "read_idx": "idx",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,15 +1,15 @@
-"""`Batches`: minibatches from tensors in memory, in place of a data set, a sampler, workers and a collate function.
-
-Not for data larger than memory: give the trainer a `torch.utils.data.DataLoader` for that.
-"""
+"""`Batches`: minibatches of tensors or of images on disk, in place of a sampler, workers and a collate function."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, final
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vae.data.dataset import Split
+from vae.data.stored import Reader, Stored
 from vae.errors import ConfigError, DataError, unknown
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
@@ -18,7 +18,7 @@ _CHUNK = 1000  # images binarized at a time, so that the noise takes little memo
 
 
 class Batches:
-    """Minibatches of a data set in memory, over and over.
+    """Minibatches of a data set, over and over; what is not in memory is read ahead in the background.
 
     Each `iter()` is an epoch, with a new order if shuffled. uint8 images are kept as they are and become float32 in
     [0, 1] batch by batch, x = pixel / 255; floating-point images are served unchanged.
@@ -26,7 +26,8 @@ class Batches:
     Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever an image is served;
     "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary images
     from the same tensor. Salakhutdinov & Murray (2008) fixed one such
-    draw; Burda et al. (2015, arXiv:1509.00519) draw anew.
+    draw; Burda et al. (2015, arXiv:1509.00519) draw anew. Images on disk have a draw each, by their number in the file
+    or folder, which is not the one that they have in memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`: after `load_state_dict(state)` the next `iter()`
     serves the batches that were left when `state_dict()` was called (none, if it was called after the last one and
@@ -35,7 +36,7 @@ class Batches:
 
     Arguments:
         data: a `Split`, or images (N, …), uint8 or floating-point.
-        labels: (N,), when `data` is a tensor; zeros if absent.
+        labels: (N,), when `data` is no split; zeros if absent.
         batch_size: rows of a batch; the last one may have fewer.
         shuffle: serve each epoch in a new random order.
         generator: source of order and noise, on any device; by default a new one, seeded from torch's global one.
@@ -55,7 +56,7 @@ class Batches:
 
     def __init__(
         self,
-        data: Split | Tensor,
+        data: Split | Tensor | Stored,
         labels: Tensor | None = None,
         *,
         batch_size: int,
@@ -72,13 +73,13 @@ class Batches:
             raise ConfigError(f"batch_size must be at most {len(images)}, the number of images, got {batch_size}")
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
-        if binarize != "none" and images.is_floating_point() and not bool(((images >= 0) & (images <= 1)).all()):
+        if binarize != "none" and not _in_unit(images):
             raise DataError("to binarize images, their values must be in [0, 1]; scale them or use binarize='none'")
         if binarize == "fixed":
             images = _fixed_draw(images)
         self.device = images.device if device is None else torch.device(device)
-        home = self.device if _fits(images, self.device) else images.device
-        self.images, self.labels = images.to(home), labels.to(home)
+        self.images = images.to(self.device) if isinstance(images, Tensor) and _fits(images, self.device) else images
+        self.labels = labels.to(self.images.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
@@ -98,15 +99,18 @@ class Batches:
         return self.num_images // self.batch_size if self.drop_last else -(-self.num_images // self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        order = self._begin()
-        for position in range(self._position, len(self)):
-            rows = order[position * self.batch_size : (position + 1) * self.batch_size]
-            # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
-            images = self._serve(self.images.index_select(0, rows).to(self.device))
-            labels = self.labels.index_select(0, rows).to(self.device)
-            self._position = position + 1
-            yield images, labels
+        size, order = self.batch_size, self._begin()
+        batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
+        each = self.images.ahead if isinstance(self.images, Stored) else map
+        for images, labels in each(self._read, batches):
+            served = self._serve(images.to(self.device)), labels.to(self.device)
+            self._position += 1
+            yield served
         self._epoch_start, self._position = None, 0
+
+    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
+        return self.images.index_select(0, rows), self.labels.index_select(0, rows)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Where the epoch stands: two generator states (uint8 tensors) and the number of batches served."""
@@ -160,16 +164,22 @@ class Batches:
         return images
 
 
-def _tensors(data: Split | Tensor, labels: Tensor | None) -> tuple[Tensor, Tensor]:
+def _tensors(data: Split | Tensor | Stored, labels: Tensor | None) -> tuple[Tensor | Stored, Tensor]:
     if isinstance(data, Split):
         return data.images, data.labels
-    if data.dim() == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
+    if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
         raise DataError(f"images must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
     if labels is None:
         return data, torch.zeros(len(data), dtype=torch.int64, device=data.device)
     if len(labels) != len(data):
         raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
     return data, labels
+
+
+def _in_unit(images: Tensor | Stored) -> bool:
+    if isinstance(images, Stored) or not images.is_floating_point():  # the former are looked at as they are read
+        return True
+    return bool(((images >= 0) & (images <= 1)).all())
 
 
 def _to_unit(images: Tensor) -> Tensor:
@@ -181,14 +191,35 @@ def _bernoulli(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     return (noise.to(probabilities.device) < probabilities).to(probabilities.dtype)
 
 
-def _fixed_draw(images: Tensor) -> Tensor:
+def _fixed_draw(images: Tensor | Stored) -> Tensor | Stored:
     """One Bernoulli draw per value (1 is 255 in uint8), made on the CPU so that it is the same everywhere."""
+    if isinstance(images, Stored):
+        return Stored(_FixedDraw(images.reader), images.rows)
     generator = torch.Generator().manual_seed(FIXED_SEED)
     drawn = torch.empty_like(images)
     for some, result in zip(torch.split(images, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
-        ones = _bernoulli(_to_unit(some.cpu()), generator)
-        result.copy_(ones * 255 if images.dtype == torch.uint8 else ones)
+        result.copy_(_binary(some.cpu(), generator))
     return drawn
+
+
+@final
+class _FixedDraw:
+    """Reads images and makes the one draw of each of them, from a seed of its own, in whatever order they are read."""
+
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.shape, self.dtype, self.threads = reader.shape, reader.dtype, reader.threads
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        images = self.reader.read(rows)
+        for image, row in zip(images, rows.tolist(), strict=True):
+            image.copy_(_binary(image, torch.Generator().manual_seed(FIXED_SEED + row)))
+        return images
+
+
+def _binary(images: Tensor, generator: torch.Generator) -> Tensor:
+    ones = _bernoulli(_to_unit(images), generator)
+    return ones * 255 if images.dtype == torch.uint8 else ones
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""`load`: from a data set's name to its tensors."""
+"""`load`: from a data set's name, or from a path, to its images."""
 
 import hashlib
 import os
@@ -12,30 +12,53 @@ import torch
 from vae.data import vision
 from vae.data.dataset import Dataset, Split
 from vae.data.idx import as_array, md5_of, unpack
+from vae.data.own import is_path, load_own
 from vae.data.registry import SOURCES, Source, resolve_root
 from vae.errors import ConfigError, DataError, unknown
 
 
-def load(name: str, *, validation: int | None = None, root: str | os.PathLike[str] | None = None) -> Dataset:
-    """A data set by its name, unpacked or downloaded on first use.
+def load(
+    name: str | os.PathLike[str],
+    *,
+    validation: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
+    memory: float | None = None,
+    root: str | os.PathLike[str] | None = None,
+) -> Dataset:
+    """A data set by its name, unpacked or downloaded on first use; or images of one's own by their path.
 
-    The last `validation` training images become the validation set. MNIST comes with this package. Letters of `emnist`
-    (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels of the
-    aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute "Smiling", the
-    most balanced one (48 %), since its identities are not shared between training and test images.
+    By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
+    `emnist` (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels
+    of the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute
+    "Smiling", the most balanced one (48 %), since its identities are not shared between training and test images.
+
+    By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], with labels in
+    `NAME-labels.npy` if there are any; `NAME.npz` with `images` or `x`, and maybe `labels` or `y`; or a folder of
+    images, whose subfolders are classes. Without labels all images are of one class, "all". What is held out is drawn
+    at random, always the same of as many images. More than `memory` stays on disk and is read when it is needed.
 
     Arguments:
-        name: one of `vae.data.NAMES`.
-        validation: how many training images to hold out; the data set's own default (MNIST: 5,000) if None.
+        name: one of `vae.data.NAMES`, or a path.
+        validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
+            one's own images, at most 5,000.
+        test: how many of one's own images to test on; 10 %, at most 10,000, by default.
+        size: crop the images of a folder to their central square and resize that to size × size pixels.
+        memory: GiB up to which one's own images are read into memory; 1 by default, 0 always reads them from disk.
         root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for what is there already, nor exist for MNIST.
 
     Raises:
-        DataError: unknown name; files missing and not to be fetched; files damaged.
-        ConfigError: `validation` negative or no training image left.
+        DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
+        ConfigError: an option out of range, or one of one's own images for a data set by name.
     """
+    name = os.fspath(name)
+    if name not in SOURCES and is_path(name):
+        return load_own(name, validation=validation, test=test, size=size, memory=memory)
     if name not in SOURCES:
-        raise DataError(unknown("data set", name, SOURCES))
+        raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
+    if test is not None or size is not None:
+        raise ConfigError(f"data.test and data.size are for images of your own, by path; leave them out with {name!r}")
     source, place = SOURCES[name], resolve_root(root)
     held_out = source.validation if validation is None else validation
     if not 0 <= held_out < source.train:
@@ -89,7 +112,7 @@ def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
 
 def _read_emnist(source: Source, root: Path | None) -> vision.Content:
     train, test, checksum = _read_idx_files(source, root)  # whose images are stored transposed
-    train, test = (Split(split.images.mT.contiguous(), split.labels) for split in (train, test))
+    train, test = (Split(split.images[:].mT.contiguous(), split.labels) for split in (train, test))
     return vision.Content(train, test, checksum)
 
 

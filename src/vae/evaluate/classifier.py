@@ -93,7 +93,7 @@ def _path(data: Dataset, folder: Path | None) -> Path | None:
         if cache is None:
             return None
         folder = cache.parent / "classifiers"
-    return folder / f"{data.name}-{data.checksum[:16]}-v{VERSION}.safetensors"
+    return folder / f"{data.slug}-{data.checksum[:16]}-v{VERSION}.safetensors"
 
 
 def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
@@ -109,7 +109,7 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None:
-    images = torch.cat((data.train.images, data.validation.images))
+    images = torch.cat((data.train.images[:], data.validation.images[:]))
     labels = torch.cat((data.train.labels, data.validation.labels))
     device = next(network.parameters()).device
     batches = -(-len(images) // BATCH)
@@ -131,7 +131,7 @@ def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None
 
 def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     network.eval()
-    _, logits = Classifier(network[:-1], network[-1], {})(data.test.images)
+    _, logits = Classifier(network[:-1], network[-1], {})(data.test.images[:])
     weights = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
     return {
         "version": VERSION,

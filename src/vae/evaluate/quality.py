@@ -94,7 +94,7 @@ def quality(
         for i, name in enumerate(data.classes):
             classes[name]["recognised"] = 100 * (found[wanted == i] == i).double().mean().item()
     facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
-    return Quality(values, classes, facts, neighbours(samples[:10], data.train.images))
+    return Quality(values, classes, facts, neighbours(samples[:10], data.train.images[:]))
 
 
 @torch.no_grad()

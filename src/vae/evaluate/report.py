@@ -172,7 +172,7 @@ def _prepared(images: Tensor, binarize: str) -> Tensor:
     if binarize not in _BINARIZED:
         raise ConfigError(unknown("binarization", binarize, _BINARIZED))
     if binarize in ("fixed", "per-epoch"):
-        return Batches(images, batch_size=1, binarize="fixed").images
+        return Batches(images, batch_size=1, binarize="fixed").images[:]
     if binarize == "threshold":
         bright = images > (127 if images.dtype == torch.uint8 else 0.5)
         return bright.to(images.dtype) * (255 if images.dtype == torch.uint8 else 1)
@@ -247,7 +247,7 @@ class _Work:
     ) -> None:
         self.model, self.dataset, self.chosen, self.binarize = model, dataset, chosen, binarize
         self.memory, self.seed, self.keep, self.listener = memory, seed, keep, listener
-        self.x, self.labels = _prepared(chosen.images, binarize), chosen.labels
+        self.x, self.labels = _prepared(chosen.images[:], binarize), chosen.labels
 
     def context(self, labels: Tensor) -> Tensor | None:
         """What the model is told about images."""
@@ -311,7 +311,7 @@ class _Work:
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
-        pixels, c = _prepared(split.images, self.binarize), self.context(split.labels)
+        pixels, c = _prepared(split.images[:], self.binarize), self.context(split.labels)
 
         def compute(index: int) -> dict[str, Tensor]:
             return {"means": self.model.posterior(*chunks.batch(self.model, pixels, c, index)).mean}

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from safetensors import SafetensorError
@@ -12,7 +12,8 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .. import data, plot
-from ..data import Dataset
+from ..config import parse
+from ..data import Dataset, Split
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..run import Run, files
@@ -102,17 +103,16 @@ def evaluate_run(
         ConfigError, DataError: as `evaluate`.
         RunError: the folder cannot be written.
     """
-    section = run.config.get("data", {})
-    own = section.get("name", "mnist")
-    dataset = data.load(
-        data_name or own, validation=None if data_name not in (None, own) else section.get("validation")
-    )
+    section = parse(run.config, f"{run.path}/config.toml").data
+    own = section.name
+    dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
     _check_shape(run, dataset)
+    whole, dataset = dataset, _in_memory(dataset, memory)
     evaluation = evaluate(
         model,
         dataset,
         split=split,
-        binarize=section.get("binarize", "none"),
+        binarize=section.binarize,
         samples=samples,
         images=images,
         annealing=annealing,
@@ -122,7 +122,10 @@ def evaluate_run(
         keep=_Keeper(run, model),
         listener=listener,
     )
-    suffix = "" if dataset.name == own else f"-{dataset.name}"
+    for before, now in zip(_splits(whole), _splits(dataset), strict=True):
+        if len(now) < len(before):
+            evaluation.warnings.append(f"of {len(before)} images on disk {len(now)}, evenly spread, fit in --memory")
+    suffix = "" if dataset.name == own else f"-{dataset.slug}"
     if suffix:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
     elif dataset.checksum != run.recorded("data", "checksum"):
@@ -135,6 +138,15 @@ def evaluate_run(
         plot.save(picture, run.picture(f"evaluation-{name}{suffix}.png"))
     run.write_json(f"evaluation{suffix}.json", evaluation.to_json())
     return evaluation
+
+
+def _splits(dataset: Dataset) -> tuple[Split, Split, Split]:
+    return dataset.train, dataset.validation, dataset.test
+
+
+def _in_memory(dataset: Dataset, memory: int) -> Dataset:
+    train, validation, test = (split.in_memory(memory) for split in _splits(dataset))
+    return replace(dataset, train=train, validation=validation, test=test)
 
 
 def _check_shape(run: Run, dataset: Dataset) -> None:

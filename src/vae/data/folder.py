@@ -1,0 +1,148 @@
+"""Images in a folder: PNG, JPEG and what else Pillow reads; subfolders are classes."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from vae.data.arrays import Found
+from vae.errors import DataError
+
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+_GREY = ("1", "L", "LA", "La")
+_COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
+_LOOKED_AT = 256  # files, evenly spread, by which it is decided whether the images are grey
+
+
+@final
+class FolderReader:
+    """Images of files, all of one size, grey or in colour as a sample of them is.
+
+    A grey image among those in colour is turned into one in colour; transparency is dropped, as torchvision does.
+
+    Arguments:
+        folder: where the files lie.
+        names: their names relative to it.
+        size: crop to the central square and resize to this side; None takes images as they are.
+
+    Raises:
+        DataError: a file that is damaged or holds no 8-bit image.
+    """
+
+    dtype = torch.uint8
+    threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+    def __init__(self, folder: Path, names: list[str], size: int | None) -> None:
+        self.folder, self.names, self.size = folder, names, size
+        some = names[:: max(1, len(names) // _LOOKED_AT)]
+        self.mode = "RGB" if True in [self._has_colour(name) for name in some] else "L"
+        height, width, channels = self._decode(0, None).shape
+        self.shape = channels, height, width
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        """The images of these numbers, (n, C, H, W)."""
+        channels, height, width = self.shape
+        images = np.empty((len(rows), height, width, channels), np.uint8)
+        for image, row in zip(images, rows.tolist(), strict=True):
+            image[:] = self._decode(row, (width, height))
+        return torch.from_numpy(images).movedim(3, 1).contiguous()
+
+    def _has_colour(self, name: str) -> bool:
+        with _opened(self.folder / name) as image:
+            return _is_colour(image, self.folder / name)
+
+    def _decode(self, row: int, expected: tuple[int, int] | None) -> NDArray[np.uint8]:
+        """(H, W, C) of one file."""
+        path = self.folder / self.names[row]
+        with _opened(path) as image:
+            if _is_colour(image, path) and self.mode == "L":
+                raise DataError(f"{path}: in colour, but {_LOOKED_AT} others that were looked at are grey; convert it")
+            if self.size is not None:
+                image = _square(image, self.size, self.mode)
+            elif expected is not None and image.size != expected:
+                raise DataError(
+                    f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
+                    f"data.size = {min(expected)} would crop and resize all"
+                )
+            width, height = image.size
+            return np.asarray(image.convert(self.mode)).reshape(height, width, -1)
+
+
+def open_folder(folder: Path, size: int | None) -> Found:
+    """Images in a folder; where they are in subfolders, these are the classes, sorted.
+
+    Arguments:
+        folder: the folder; hidden files and files that are no images are left out.
+        size: crop to the central square and resize to this side; None takes images as they are.
+
+    Raises:
+        DataError: no images, images beside subfolders of images, or files that cannot be read.
+    """
+    try:
+        files = list(_scan(str(folder), ""))
+    except (OSError, RecursionError) as error:
+        raise DataError(f"{folder}: cannot be searched for images ({error})") from error
+    if not files:
+        raise DataError(f"{folder}: no images (*{', *'.join(_SUFFIXES)}) are in this folder")
+    names = [name for name, _ in files]
+    tops = [name.partition("/")[0] if "/" in name else None for name in names]
+    classes = sorted({top for top in tops if top is not None})
+    if classes and None in tops:
+        raise DataError(
+            f"{folder}: {names[tops.index(None)]} lies beside the subfolder {classes[0]!r}, but subfolders "
+            "are classes; move it into one of them"
+        )
+    number = {top: i for i, top in enumerate(classes)}
+    labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
+    return Found(FolderReader(folder, names, size), len(names), labels, tuple(classes) or ("all",), files, folder)
+
+
+def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
+    """Name, relative to where the search began, and size of every image, in an order that no disk decides."""
+    with os.scandir(folder) as entries:
+        found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in found:
+        if entry.is_dir():
+            yield from _scan(entry.path, f"{prefix}{entry.name}/")
+        elif entry.name.lower().endswith(_SUFFIXES):
+            yield prefix + entry.name, entry.stat().st_size
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """An image file; whatever is wrong with it is named."""
+    try:
+        with Image.open(path) as image:
+            yield image
+    except DataError:
+        raise
+    except Exception as error:  # Pillow has many
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: cannot be read as an image ({reason:.200}); mend it or move it away") from error
+
+
+def _is_colour(image: Image.Image, path: Path) -> bool:
+    if image.mode not in _GREY + _COLOUR:
+        raise DataError(f"{path}: its mode {image.mode!r} is not one of 8 bits; convert it, or save all as .npy")
+    return image.mode in _COLOUR
+
+
+def _square(image: Image.Image, size: int, mode: str) -> Image.Image:
+    """The central square, resized; a JPEG is decoded at the least size that is large enough."""
+    image.draft(None, (size, size))
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    box = (left, top, left + side, top + side)
+    return image.convert(mode).resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _by(size: tuple[int, int]) -> str:
+    return f"{size[0]}×{size[1]}"

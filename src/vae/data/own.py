@@ -1,0 +1,136 @@
+"""Images of one's own, by path: a `.npy`, a `.npz` or a folder, in memory if they are few and from disk if not.
+
+Not for: data sets by name (`loading`).
+"""
+
+import hashlib
+import math
+import os
+import random
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vae.data.arrays import Found, open_npy, open_npz
+from vae.data.dataset import Dataset, Split
+from vae.data.folder import open_folder
+from vae.data.stored import Remainder, Rows, Stored
+from vae.errors import ConfigError, DataError
+
+SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
+IN_MEMORY = 1.0  # GiB
+_MOST_VALIDATION, _MOST_TEST = 5_000, 10_000
+_BLOCKS, _BLOCK = 256, 1 << 16  # of the content, for the checksum
+
+
+def is_path(name: str) -> bool:
+    """Whether a name that no data set has is a path."""
+    return "/" in name or os.sep in name or Path(name).suffix in _OPENERS or os.path.exists(name)
+
+
+def load_own(
+    name: str,
+    *,
+    validation: int | None = None,
+    test: int | None = None,
+    size: int | None = None,
+    memory: float | None = None,
+) -> Dataset:
+    """Images by path; see `vae.data.load`.
+
+    Raises:
+        DataError: no such path, or images that are damaged, too few or not of one kind.
+        ConfigError: an option out of range.
+    """
+    found = _open(Path(os.path.expanduser(name)), size)
+    count = found.count
+    if count < 2:
+        raise DataError(f"{name}: one image to train on and one to test on are the least, got {count}")
+    test = max(1, min(count // 10, _MOST_TEST)) if test is None else test
+    validation = min(count // 20, _MOST_VALIDATION) if validation is None else validation
+    if test < 1 or validation < 0 or test + validation >= count:
+        raise ConfigError(
+            f"data.test must be at least 1, and data.validation + data.test less than the {count} images of {name}, "
+            f"got {validation} + {test}"
+        )
+    tested = _drawn(count, test)
+    rest = Remainder(count, tested)
+    validated = rest[_drawn(len(rest), validation)]
+    kept = Remainder(count, np.concatenate((tested, validated)))
+    pixels = count * math.prod(found.reader.shape) * found.reader.dtype.itemsize
+    in_memory = pixels <= (IN_MEMORY if memory is None else memory) * 2**30
+    train, validated_split, tested_split = (_split(found, rows, in_memory) for rows in (kept, validated, tested))
+    checksum = _checksum(found, f"size {size}, test {test}")
+    return Dataset(name, train, validated_split, tested_split, found.classes, checksum)
+
+
+def _open(path: Path, size: int | None) -> Found:
+    try:
+        is_folder = path.is_dir()
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: {reason.lower()}; `vae data` lists the data sets by name") from error
+    if is_folder:
+        return open_folder(path, size)
+    if path.suffix not in _OPENERS:
+        raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
+    if size is not None:
+        raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
+    return _OPENERS[path.suffix](path)
+
+
+_OPENERS: Mapping[str, Callable[[Path], Found]] = {".npy": open_npy, ".npz": open_npz}
+
+
+def _drawn(count: int, n: int) -> NDArray[np.int64]:
+    """Some of the numbers 0 … count − 1, in random order, always the same.
+
+    Not the last ones: folders are sorted by class.
+    """
+    return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
+
+
+def _split(found: Found, rows: Rows, in_memory: bool) -> Split:
+    images = Stored(found.reader, rows)
+    if found.labels is None:
+        labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
+    else:
+        labels = torch.from_numpy(found.labels[rows[np.arange(len(rows))]])
+    return Split(images[:] if in_memory else images, labels)
+
+
+def _checksum(found: Found, options: str) -> str:
+    """SHA-256 of the options, of every file's name and size, and of the content.
+
+    Of all of it up to 16 MiB, else of 256 blocks of 64 KiB, evenly spread over the files one after the other: what lies
+    between them may change unnoticed.
+    """
+    digest = hashlib.sha256(options.encode())
+    for name, size in found.files:
+        digest.update(f"\0{name}\0{size}".encode(errors="surrogateescape"))
+    ends = np.cumsum([size for _, size in found.files])
+    total = int(ends[-1])
+    for start in range(0, total, max(_BLOCK, total // _BLOCKS)):
+        for part in _block(found, ends, start):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _block(found: Found, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
+    """One block of the content of all files, one after the other."""
+    left, i = _BLOCK, int(np.searchsorted(ends, start, side="right"))
+    while left and i < len(ends):
+        name, size = found.files[i]
+        path = found.folder / name
+        try:
+            with open(path, "rb") as file:
+                file.seek(max(0, start - (int(ends[i]) - size)))
+                part = file.read(left)
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read ({error.strerror})") from error
+        yield part
+        left, i = left - len(part), i + 1

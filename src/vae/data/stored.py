@@ -1,0 +1,135 @@
+"""`Stored`: images that stay on disk and are read when they are asked for, and reading ahead in the background.
+
+Not for: what the files are (`arrays`, `folder`), or the order in which images are served (`batches`).
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Protocol, TypeVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_CHUNK = 128  # images that a thread reads at a time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Reader(Protocol):
+    """Where images are read from.
+
+    Attributes:
+        shape: (C, H, W) of one image.
+        dtype: torch.uint8, or torch.float32 with values in [0, 1].
+        threads: how many threads are worth while.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: torch.dtype
+    threads: int
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        """The images of these numbers, a new tensor (n, C, H, W); called by several threads at once.
+
+        Raises:
+            DataError: one of them is damaged or differs from the others.
+        """
+
+
+class Rows(Protocol):
+    """The numbers of images: an array, or what can be indexed like one."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: NDArray[np.int64], /) -> NDArray[np.int64]: ...
+
+
+@final
+class Remainder:
+    """The numbers 0 … n − 1 without some of them, in order, in memory that grows only with what is left out.
+
+    >>> Remainder(6, np.array([4, 1]))[np.arange(4)].tolist()
+    [0, 2, 3, 5]
+    """
+
+    def __init__(self, n: int, without: NDArray[np.int64]) -> None:
+        self.length = n - len(without)
+        self.kept_before = np.sort(without) - np.arange(len(without))  # how many numbers are kept before each
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: NDArray[np.int64], /) -> NDArray[np.int64]:
+        return index + np.searchsorted(self.kept_before, index, side="right")
+
+
+@final
+class Stored:
+    """Images on disk, which are indexed like a tensor (N, C, H, W), by rows only; each index reads anew.
+
+    Arguments:
+        reader: where they are read from.
+        rows: which of its images these are, in this order.
+    """
+
+    device = torch.device("cpu")
+
+    def __init__(self, reader: Reader, rows: Rows) -> None:
+        self.reader, self.rows = reader, rows
+        self.shape = torch.Size((len(rows), *reader.shape))
+        self.dtype = reader.dtype
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def nbytes(self) -> int:
+        """What they would take in memory."""
+        return self.shape.numel() * self.dtype.itemsize
+
+    def is_floating_point(self) -> bool:
+        """Whether pixels are floats."""
+        return self.dtype.is_floating_point
+
+    def index_select(self, dim: int, index: Tensor) -> Tensor:
+        """Read the images of these rows, here and now."""
+        assert dim == 0
+        return self.reader.read(self.rows[index.numpy()])
+
+    def __getitem__(self, index: slice | Tensor) -> Tensor:
+        """Read images with all threads: a slice, or rows as an int64 tensor."""
+        rows = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else index
+        if bool(((rows < 0) | (rows >= len(self))).any()):
+            raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
+        found = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+        for i, images in enumerate(self.ahead(lambda chunk: self.index_select(0, chunk), chunks)):
+            found[i * _CHUNK : (i + 1) * _CHUNK] = images
+        return found
+
+    def ahead(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """`map(work, items)` with as many threads as are worth while here; see the function `ahead`."""
+        return ahead(work, items, threads=self.reader.threads)
+
+
+def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
+    """`map(work, items)`, in order, but done in the background, at most `threads` + 2 items before they are asked for.
+
+    >>> list(ahead(abs, (-1, 2, -3), threads=2))
+    [1, 2, 3]
+    """
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="vae-data")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) > threads + 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
