@@ -1,6 +1,7 @@
 """Images in NumPy's files, `.npy` memory-mapped, and `.npz`: nothing is unpickled, and sizes are checked first."""
 
 import math
+import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from vae.data.stored import Reader
 from vae.errors import DataError
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
+_READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end
 _MOST_CLASSES = 1 << 16
 _CHANNELS = (1, 3)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -145,12 +147,16 @@ def _mapped(path: Path) -> NDArray[Any]:
     try:
         with open(path, "rb") as file:
             header, begin, size = _header(file, str(path)), file.tell(), path.stat().st_size
-        if begin + header.nbytes > size:
-            what = f"{header.dtype} of shape {header.shape}"
-            raise DataError(f"{path}: truncated, {size} bytes instead of {begin + header.nbytes} for {what}")
-        if not header.nbytes:
-            raise DataError(f"{path}: empty, an array of shape {header.shape}")
-        return np.asarray(np.memmap(path, header.dtype, "r", begin, header.shape, header.order))
+            if begin + header.nbytes > size:
+                what = f"{header.dtype} of shape {header.shape}"
+                raise DataError(f"{path}: truncated, {size} bytes instead of {begin + header.nbytes} for {what}")
+            if not header.nbytes:
+                raise DataError(f"{path}: empty, an array of shape {header.shape}")
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if size > _READ_AT_RANDOM and hasattr(mmap, "MADV_RANDOM"):
+            content.madvise(mmap.MADV_RANDOM)  # else 128 KiB are read wherever an image is: 17 times as slow
+        array = np.frombuffer(content, header.dtype, math.prod(header.shape), begin)
+        return array.reshape(header.shape, order=header.order)
     except DataError:
         raise
     except (OSError, ValueError, OverflowError) as error:

@@ -55,24 +55,23 @@ class FolderReader:
         return torch.from_numpy(images).movedim(3, 1).contiguous()
 
     def _has_colour(self, name: str) -> bool:
-        with _opened(self.folder / name) as image:
-            return _is_colour(image, self.folder / name)
+        path = f"{self.folder}/{name}"
+        with _opened(path) as image:
+            return _is_colour(image, path)
 
     def _decode(self, row: int, expected: tuple[int, int] | None) -> NDArray[np.uint8]:
         """(H, W, C) of one file."""
-        path = self.folder / self.names[row]
+        path = f"{self.folder}/{self.names[row]}"
         with _opened(path) as image:
             if _is_colour(image, path) and self.mode == "L":
                 raise DataError(f"{path}: in colour, but {_LOOKED_AT} others that were looked at are grey; convert it")
-            if self.size is not None:
-                image = _square(image, self.size, self.mode)
-            elif expected is not None and image.size != expected:
+            if self.size is None and expected is not None and image.size != expected:
                 raise DataError(
                     f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
                     f"data.size = {min(expected)} would crop and resize all"
                 )
-            width, height = image.size
-            return np.asarray(image.convert(self.mode)).reshape(height, width, -1)
+            pixels = np.asarray(_converted(image, self.size, self.mode))
+        return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
 def open_folder(folder: Path, size: int | None) -> Found:
@@ -116,7 +115,7 @@ def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: str) -> Iterator[Image.Image]:
     """An image file; whatever is wrong with it is named."""
     try:
         with Image.open(path) as image:
@@ -128,14 +127,16 @@ def _opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: cannot be read as an image ({reason:.200}); mend it or move it away") from error
 
 
-def _is_colour(image: Image.Image, path: Path) -> bool:
+def _is_colour(image: Image.Image, path: str) -> bool:
     if image.mode not in _GREY + _COLOUR:
         raise DataError(f"{path}: its mode {image.mode!r} is not one of 8 bits; convert it, or save all as .npy")
     return image.mode in _COLOUR
 
 
-def _square(image: Image.Image, size: int, mode: str) -> Image.Image:
-    """The central square, resized; a JPEG is decoded at the least size that is large enough."""
+def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
+    """In another mode, and if there is a size, the central square resized; of a JPEG no more is decoded than needed."""
+    if size is None:
+        return image if image.mode == mode else image.convert(mode)
     image.draft(None, (size, size))
     width, height = image.size
     side = min(width, height)
