@@ -278,7 +278,7 @@ def repeat(
 
 
 def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
-    _save(run, "training", plot.grid(_float(_first(job.data.train, 64))))
+    _save(run, "training", plot.grid(_float(_spread(job.data.train, 64))))
     with ExitStack() as stack:
         listeners: list[Listener] = [_Pictures(job, run), *([listener] if listener is not None else [])]
         if log:
@@ -449,6 +449,12 @@ def _save(run: Run, name: str, picture: Any) -> Path:
 
 def _first(split: Split, n: int) -> Split:
     return Split(split.images[:n], split.labels[:n])
+
+
+def _spread(split: Split, n: int) -> Split:
+    """Images from all over a split, which may be sorted by class."""
+    step = max(1, len(split) // n)
+    return Split(split.images[: n * step : step], split.labels[: n * step : step])
 
 
 def _float(split: Split) -> Tensor:

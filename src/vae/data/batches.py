@@ -102,9 +102,9 @@ class Batches:
         size, order = self.batch_size, self._begin()
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
         each = self.images.ahead if isinstance(self.images, Stored) else map
-        for images, labels in each(self._read, batches):
+        for position, (images, labels) in enumerate(each(self._read, batches), self._position + 1):
             served = self._serve(images.to(self.device)), labels.to(self.device)
-            self._position += 1
+            self._position = position
             yield served
         self._epoch_start, self._position = None, 0
 

@@ -28,7 +28,7 @@ _BLOCKS, _BLOCK = 256, 1 << 16  # of the content, for the checksum
 
 def is_path(name: str) -> bool:
     """Whether a name that no data set has is a path."""
-    return "/" in name or os.sep in name or Path(name).suffix in _OPENERS or os.path.exists(name)
+    return "/" in name or os.sep in name or Path(name).suffix.lower() in _OPENERS or os.path.exists(name)
 
 
 def load_own(
@@ -76,11 +76,11 @@ def _open(path: Path, size: int | None) -> Found:
         raise DataError(f"{path}: {reason.lower()}; `vae data` lists the data sets by name") from error
     if is_folder:
         return open_folder(path, size)
-    if path.suffix not in _OPENERS:
+    if path.suffix.lower() not in _OPENERS or not path.is_file():
         raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
     if size is not None:
         raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
-    return _OPENERS[path.suffix](path)
+    return _OPENERS[path.suffix.lower()](path)
 
 
 _OPENERS: Mapping[str, Callable[[Path], Found]] = {".npy": open_npy, ".npz": open_npz}

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from .. import data, plot
 from ..config import parse
-from ..data import Dataset, Split
+from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..run import Run, files
@@ -107,7 +107,7 @@ def evaluate_run(
     own = section.name
     dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
     _check_shape(run, dataset)
-    whole, dataset = dataset, _in_memory(dataset, memory)
+    checksum, dataset, reduced = dataset.checksum, *_in_memory(dataset, memory)
     evaluation = evaluate(
         model,
         dataset,
@@ -122,13 +122,11 @@ def evaluate_run(
         keep=_Keeper(run, model),
         listener=listener,
     )
-    for before, now in zip(_splits(whole), _splits(dataset), strict=True):
-        if len(now) < len(before):
-            evaluation.warnings.append(f"of {len(before)} images on disk {len(now)}, evenly spread, fit in --memory")
+    evaluation.warnings.extend(reduced)
     suffix = "" if dataset.name == own else f"-{dataset.slug}"
     if suffix:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
-    elif dataset.checksum != run.recorded("data", "checksum"):
+    elif checksum != run.recorded("data", "checksum"):
         evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
     per_image = f"evaluation/per-image{suffix}.safetensors"
     run.write_bytes(per_image, save_tensors({name: t.contiguous() for name, t in evaluation.per_image.items()}))
@@ -140,13 +138,20 @@ def evaluate_run(
     return evaluation
 
 
-def _splits(dataset: Dataset) -> tuple[Split, Split, Split]:
-    return dataset.train, dataset.validation, dataset.test
-
-
-def _in_memory(dataset: Dataset, memory: int) -> Dataset:
-    train, validation, test = (split.in_memory(memory) for split in _splits(dataset))
-    return replace(dataset, train=train, validation=validation, test=test)
+def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
+    """What of a data set fits in memory, which is another data set, and a sentence for each split that does not."""
+    splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    kept = {name: split.in_memory(memory) for name, split in splits.items()}
+    reduced = [
+        f"of the {len(split)} {name} images on disk {len(kept[name])}, evenly spread, fit in --memory"
+        for name, split in splits.items()
+        if len(kept[name]) < len(split)
+    ]
+    checksum = (
+        hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
+    )
+    train, validation, test = kept.values()
+    return replace(dataset, train=train, validation=validation, test=test, checksum=checksum), reduced
 
 
 def _check_shape(run: Run, dataset: Dataset) -> None:
