@@ -1,9 +1,9 @@
 """Training from memory, a memory-mapped file and a folder, and how time grows: `python benchmarks/streaming.py`.
 
 The conv-vae preset at one thread, in the precision that `vae train` chooses, on the same images: rounds of memory,
-file, folder, memory, file, folder … in one process, since other work on the machine then disturbs all three alike. Growth: a
-small MLP on 8 × 8 pixels, for which everything but arithmetic counts most. Processor time, of all threads, is recorded
-beside the wall clock, as it does not depend on what else the machine does.
+file, folder, memory, file, folder … in one process, since other work on the machine then disturbs all three alike.
+Growth: a small MLP on 8 × 8 pixels, for which everything but arithmetic counts most. Processor time, of all threads,
+is recorded beside the wall clock, as it depends less on what else the machine does.
 """
 
 import itertools
@@ -116,7 +116,7 @@ def main() -> None:
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
-    RESULTS.write_text(json.dumps(facts | results, indent=1) + "\n")
+    RESULTS.write_text(json.dumps(facts | results, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
