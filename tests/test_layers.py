@@ -41,6 +41,7 @@ LAYERS = [
     "tensorboard",
     "experiment",
     "profiling",
+    "replicates",
     "progress",
     "cli",
     "__main__",

@@ -6,6 +6,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 
 import json
 import os
+import shlex
 import signal
 import sys
 import warnings
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .config import Config
     from .model import LatentVariableModel
     from .run import Run
+    from .train import Listener
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -73,6 +75,7 @@ def app() -> None:
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
 @click.option("--seed", type=int, help="Seed of the whole run.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(1), help="Train so many replicates, with seeds --seed, --seed + 1, …")
 @click.option("--deterministic", is_flag=True, help="Use deterministic algorithms only: on a GPU, too, the same bits.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with this run, as `vae resume` does.")
 @click.option("--profile", "profiled", is_flag=True, help="Print where the time of a step goes, and write nothing.")
@@ -89,6 +92,7 @@ def train(
     name: str | None,
     device: str | None,
     seed: int | None,
+    seeds: int | None,
     deterministic: bool,
     resumed: str | None,
     profiled: bool,
@@ -101,6 +105,9 @@ def train(
 
     `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
     --set objective.samples=8 --set model.condition=class.
+
+    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command goes on with a series
+    that was interrupted. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
     """
     from . import config as configs
 
@@ -108,8 +115,10 @@ def train(
     given["train.deterministic"] = deterministic or None
     options = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
     if resumed is not None:
-        if preset or config_file or name:
-            raise click.UsageError("--resume goes on with a run and its config; leave out PRESET, --config and --name")
+        if preset or config_file or name or seeds:
+            raise click.UsageError(
+                "--resume goes on with a run and its config; leave out PRESET, --config, --name and --seeds"
+            )
         _resume(resumed, options, log, trust, root, as_json)
         return
     config = configs.read(preset, config_file, options)
@@ -123,6 +132,9 @@ def train(
     from .progress import shown
 
     label = preset or (config_file.stem if config_file else "vae")
+    if seeds is not None:
+        _train_series(config, seeds, name, label, log, trust, root, as_json)
+        return
     with shown(config.train.epochs) as listener:
         run = experiment.train(config, name=name, preset=label, root=root, listener=listener, log=log, trust=trust)
     _report(run, as_json)
@@ -572,6 +584,38 @@ def _profile(config: "Config", trust: bool, as_json: bool) -> None:
             for name, (milliseconds, calls) in found.operators.items()
         ]
     )
+
+
+def _train_series(
+    config: "Config", seeds: int, name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool
+) -> None:
+    from .progress import shown
+    from .replicates import series_name, spread, train_replicates
+
+    series = name or series_name(preset)
+
+    @contextmanager
+    def announce(i: int, seed: int, label: str) -> Iterator["Listener"]:
+        click.echo(f"replicate {i + 1} of {seeds}: seed {seed}, run {label}", err=True)
+        with shown(config.train.epochs) as listener:
+            yield listener
+
+    try:
+        options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log, "trust": trust}
+        found = train_replicates(config, seeds, name=series, **options)
+    except KeyboardInterrupt as stop:
+        command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
+        click.echo(f"vae: {str(stop) or 'stopped'}; `{command}` goes on with the series", err=True)
+        raise click.exceptions.Exit(130) from None
+    tests = [run.read_json("test.json") for run in found]
+    over = {term: spread([test[term] for test in tests]) for term in ("neg_elbo", "rate", "distortion")}
+    if as_json:
+        click.echo(json.dumps({"runs": [str(run.path) for run in found], "test": over}))
+        return
+    for run, test in zip(found, tests, strict=True):
+        click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image, {_relative(run.path)}")
+    mean, sd, n = over["neg_elbo"].values()
+    click.echo(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))
 
 
 def _class(

@@ -190,6 +190,18 @@ def read(
     return parse(tree, str(file) if file is not None else preset or "vae")
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of tables as one table.
+
+    >>> flat({"train": {"seed": 0}})
+    {'train.seed': 0}
+    """
+    found: dict[str, Any] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return found
+
+
 def changed(config: Config, settings: Iterable[str]) -> Config:
     """A config with settings on top, as `read` puts them on a preset.
 

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import Tensor
 
+from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..run import Run, files, list_runs
 from .record import Value
@@ -94,21 +95,11 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
 def _member(run: Run) -> Member:
     if not (run.path / "evaluation.json").is_file():
         raise RunError(f"run {run.name} was not evaluated yet; `vae evaluate {run.name}` does it")
-    config = _flat(run.config)
+    config = flat(run.config)
     seed = config.get("train.seed", 0)
     return Member(
         run, seed if isinstance(seed, int) else 0, Evaluation.from_json(run.read_json("evaluation.json")), config
     )
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[prefix + key] = value
-    return found
 
 
 def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
