@@ -268,6 +268,8 @@ def test_indexing_is_that_of_a_tensor(paths):
     assert images.nbytes == tensor.nbytes
     for index in (slice(None), slice(3, 40, 7), slice(-4, None), slice(5, 5), torch.tensor([7, 0, 7])):
         assert torch.equal(images[index], tensor[index])
+    assert torch.equal(images[-1], tensor[-1])
+    assert len(list(images)) == len(tensor)
     with pytest.raises(IndexError, match="rows must be from 0 to 50"):
         images[torch.tensor([51])]
 
@@ -488,6 +490,14 @@ def test_bad_folders(tmp_path):
     refused("000.png lies beside the subfolder 'more', but subfolders are classes")
 
 
+def test_splits_are_not_taken_for_classes(tmp_path):
+    for name in ("train", "test"):
+        save_folder(tmp_path / name, PIXELS, CLASSES)
+    with pytest.raises(DataError, match=r"the subfolders test, train look like splits, .* pass one of them"):
+        load(tmp_path)
+    assert load(tmp_path / "train").classes == ("a", "b", "c")
+
+
 def test_colour_among_grey_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("vae.data.folder._LOOKED_AT", 2)
     folder = save_folder(tmp_path / "x", PIXELS[..., 0])
@@ -515,6 +525,8 @@ def test_paths_and_options_that_cannot_be(tmp_path):
         load("mnits")
     with pytest.raises(ConfigError, match=r"data.size = 4 resizes the images of a folder"):
         load(save(tmp_path / "x.npy", PIXELS), size=4)
+    with pytest.raises(ConfigError, match=r"data.size must be at least 1 pixel, got 0"):
+        load(tmp_path, size=0)
     with pytest.raises(ConfigError, match=r"data.test and data.size are for images of your own"):
         load("mnist", test=4)
 

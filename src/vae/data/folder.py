@@ -18,6 +18,7 @@ from vae.errors import DataError
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
+_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 _LOOKED_AT = 256  # files, evenly spread, by which it is decided whether the images are grey
 
 
@@ -97,6 +98,11 @@ def open_folder(folder: Path, size: int | None) -> Found:
         raise DataError(
             f"{folder}: {names[tops.index(None)]} lies beside the subfolder {classes[0]!r}, but subfolders "
             "are classes; move it into one of them"
+        )
+    if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
+        raise DataError(
+            f"{folder}: the subfolders {', '.join(classes)} look like splits, not classes; pass one of them, and "
+            "images to validate and to test on are drawn from it"
         )
     number = {top: i for i, top in enumerate(classes)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None

@@ -45,6 +45,8 @@ def load_own(
         DataError: no such path, or images that are damaged, too few or not of one kind.
         ConfigError: an option out of range.
     """
+    if size is not None and size < 1:
+        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
     found = _open(Path(os.path.expanduser(name)), size)
     count = found.count
     if count < 2:

@@ -100,8 +100,10 @@ class Stored:
         assert dim == 0
         return self.reader.read(self.rows[index.numpy()])
 
-    def __getitem__(self, index: slice | Tensor) -> Tensor:
-        """Read images with all threads: a slice, or rows as an int64 tensor."""
+    def __getitem__(self, index: int | slice | Tensor) -> Tensor:
+        """Read images with all threads: one, a slice, or rows as an int64 tensor."""
+        if isinstance(index, int):
+            return self.index_select(0, torch.tensor([range(len(self))[index]]))[0]
         rows = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else index
         if bool(((rows < 0) | (rows >= len(self))).any()):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
