@@ -31,6 +31,9 @@ from vae import builder, cli, config
 from vae.data import Batches, vision
 from vae.data.idx import read_idx
 from vae.errors import VAEError
+from vae.evaluate import Evaluation, Value, compare
+from vae.evaluate.chunks import over_batches
+from vae.evaluate.runs import _Kept
 from vae.experiment import load
 from vae.run import Checkpoint, Run, checkpoint, files, folder
 from vae.schedules import Constant
@@ -142,7 +145,13 @@ class Place:
         self.run.append_metrics({"epoch": 1, "validation_neg_elbo": 3.5})
         self.run.save_checkpoint(training().kept.tensors, {"epoch": 1})
         self.run.set_status("finished")
-        self.run.release()
+        found = evaluated().to_json()
+        found["details"]["per image"] = "evaluation/per-image.safetensors"
+        for name, run in (("run", self.run), ("other", None)):
+            run = run or Run.create(name, preset="vae", config=tiny(ema=0.5).to_toml(), environment={}, root=root)
+            run.write_json("evaluation.json", found)
+            run.write_bytes("evaluation/per-image.safetensors", checkpoint._pack({"L_10": torch.rand(16)}))
+            run.release()
 
     def written(self, data: bytes, name: str | None = None) -> Path:
         path = self.file if name is None else self.run.path / name
@@ -158,9 +167,27 @@ class Place:
             cli._rows(self.run.path.parent)
             run = Run.open(self.run.path)
             cli._facts(run)
-            load(run).sample(2)
+            if "evaluation" in name:
+                table = compare([run, Run.open(self.run.path.with_name("other"))])
+                json.dumps(table.to_json()), table.to_markdown(), table.to_latex(), table.to_csv()
+            else:
+                load(run).sample(2)
         finally:
             path.write_bytes(good)
+
+    def gone_on(self, data: bytes) -> None:
+        """An evaluation that goes on with other content in the file of its finished batches."""
+        store = _Kept(self.run, "key")
+        self.written(data, store._path("stage"))
+        found = over_batches("stage", torch.zeros(16, 1), lambda index: {"L": torch.ones(4)}, size=4, store=store)
+        assert found["L"].sum() in (16, 8)  # none or all of what was finished, never something else
+
+
+def evaluated() -> Evaluation:
+    values = [Value("nll", 90.0, 0.3, "nats", "upper bound"), Value("class accuracy", 90.0, 0.1, "%", noise=0.1)]
+    protocol = {"data": "mnist", "checksum": "0", "split": "test", "images": 16, "samples": 10, "annealing": None}
+    details = {"samples": {"classifier": {"sha256": "a" * 64}}, "classes": {"0": {"precision": 1.0}}}
+    return Evaluation(values, protocol, ["beware"], details)
 
 
 def training() -> Keeper:
@@ -184,6 +211,11 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     settings = [b"train.epochs=3", b"encoder.hidden=[3, 4]", b"objective.beta={schedule='linear', epochs=3}"]
     tensors = checkpoint._pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
 
+    kept = _Kept(place.run, "key")
+    with place.run.lock():
+        kept.save("stage", {"L": torch.zeros(8)})
+    finished = place.run.path / kept._path("stage")
+
     def stored(name: str) -> tuple[list[bytes], Callable[[bytes], object]]:
         return [(place.run.path / name).read_bytes()], lambda data: place.read(data, name)
 
@@ -204,6 +236,8 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         "status.json",
         "lock",
         "checkpoints/last/manifest.json",
+        "evaluation.json",
+        "evaluation/per-image.safetensors",
     )
     return {
         "IDX": ([idx], read_idx),
@@ -219,6 +253,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
             lambda data: read_state_dict(place.written(repacked(archive, data))),
         ),
         "state of a training": ([json.dumps(begun.kept.state).encode()], resumed),
+        "finished batches of an evaluation": ([finished.read_bytes()], place.gone_on),
         "JPEG and PNG": ([picture("jpeg"), picture("png")], faces),
         **{name: stored(name) for name in inside},
     }

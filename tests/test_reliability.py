@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 import disks
+import fuzz
 import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
 from vae import cli, experiment
@@ -397,6 +398,7 @@ TRICKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a lying header": (lambda run: lie(run, LIES["offsets beyond file"]), "model.safetensors is damaged"),
     "a header of 2^63 bytes": (lambda run: lie(run, LIES["header of 2^63 bytes"]), "model.safetensors is damaged"),
     "a data set above": (lambda run: told(run, '"mnist"', '"../../outside"'), "unknown data set"),
+    "a million million samples": (lambda run: told(run, "samples = 1", f"samples = {10**12}"), "config asks for"),
     "a layer of a million million": (lambda run: told(run, "    4,\n", f"    {10**12},\n"), "config"),
 }
 
@@ -434,6 +436,35 @@ def test_every_reader_reads_or_refuses_damaged_input() -> None:
     readers = fuzzed(100, seed=0)
     assert sum(outcomes["refused"] for outcomes in readers.values()) > 25 * len(readers)  # it is damaged indeed
     assert sum(outcomes["read"] > 0 for outcomes in readers.values()) > len(readers) / 2  # not beyond recognition
+
+
+PAST = {  # what once ended in another error, or in a message of several screens
+    "--set, a key of 4000 digits": ("--set", b"en" + b"9" * 4000 + b"coder.hidden=[3, 4]"),
+    "evaluation.json, a name that is a table": ("evaluation.json", ["values", 0, "name", {}]),
+    "evaluation.json, a name that is a list": ("evaluation.json", ["values", 1, "name", [None]]),
+    "evaluation.json, a unit that is a number": ("evaluation.json", ["values", 0, "unit", 3]),
+    "evaluation.json, a kind that is true": ("evaluation.json", ["values", 0, "kind", True]),
+}
+
+
+@pytest.mark.parametrize("name", PAST)
+def test_past_failures_are_refused(tmp_path: Path, name: str) -> None:
+    reader, what = PAST[name]
+    good, read = fuzz.readers(fuzz.Place(tmp_path))[reader]
+    if isinstance(what, list):
+        table = place = json.loads(good[0])
+        *steps, last, value = what
+        for step in steps:
+            place = place[step]
+        place[last] = value
+        what = json.dumps(table).encode()
+    assert fuzz.tried(read, what, name) == "refused"
+
+
+def test_damaged_batches_of_an_evaluation_are_computed_anew(tmp_path: Path) -> None:
+    good, read = fuzz.readers(fuzz.Place(tmp_path))["finished batches of an evaluation"]
+    for bit in range(8 * len(good[0])):
+        read(good[0][: bit // 8] + bytes([good[0][bit // 8] ^ 1 << bit % 8]) + good[0][bit // 8 + 1 :])
 
 
 @pytest.mark.slow

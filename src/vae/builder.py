@@ -128,13 +128,13 @@ def find(kind: str, name: str, *, trust: bool = False) -> Callable[..., Any]:
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
         if not trust:
-            raise ConfigError(f"{kind} {name!r} is code of your own; allow it with --trust, or trust=True")
+            raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with --trust, or trust=True")
         target = name
     module, _, attribute = target.partition(":")
     try:
         found: Callable[..., Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{kind} {name!r} cannot be imported: {error}") from None
+        raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {error}") from None
     return found
 
 

@@ -144,7 +144,7 @@ def explain(error: ValidationError) -> str:
     loc, messages = finding["loc"], [finding["msg"]]
     if others and others[0]["input"] is finding["input"]:  # one value that fits no type of several
         loc, messages = loc[:-1], [found["msg"] for found in error.errors() if found["input"] is finding["input"]]
-    key = ".".join(str(part) for part in loc)
+    key = ".".join(str(part) for part in loc)[:200]
     if finding["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_nearest_key(key)}"
     message = " or ".join(text[0].lower() + text[1:] for text in messages)

@@ -50,7 +50,7 @@ class Job:
         Arguments:
             config: A whole config.
             trust: Import parts by path.
-            most: Numbers that may be allocated to build the model; of no account with `trust`.
+            most: Numbers that may be allocated to build and try the model; of no account with `trust`.
 
         Raises:
             VAEError: anything that would not work.
@@ -71,10 +71,10 @@ class Job:
             model = build(
                 config, image_shape=data.image_shape, num_classes=data.num_classes, images=images, trust=trust
             )
-        precision = find_precision(config.train.precision, model.to(target))
-        train = config.train.model_copy(update={"precision": precision})
-        job = cls(config.model_copy(update={"train": train}), data, model, trust)
-        job._try_one()
+            precision = find_precision(config.train.precision, model.to(target))
+            train = config.train.model_copy(update={"precision": precision})
+            job = cls(config.model_copy(update={"train": train}), data, model, trust)
+            job._try_one()
         return job
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
@@ -409,7 +409,7 @@ def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 
 def _room(checkpoint: Checkpoint) -> int:
-    """Numbers that building the model of a checkpoint may need, whatever its config says.
+    """Numbers that the model of a checkpoint may need to be built and tried, whatever its config says.
 
     4 times its weights, for what is drawn or masked on the way, and 2^24 for small models.
     """

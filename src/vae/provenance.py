@@ -29,7 +29,7 @@ def environment(config: Config, data: Dataset, model: LatentVariableModel) -> di
     """What a run is made with, for `environment.json`."""
     return {
         **setup(config, model.device),
-        "command": [Path(sys.argv[0]).name, *sys.argv[1:]],
+        "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
         "data": {
             "name": data.name,
             "checksum": data.checksum,

@@ -56,7 +56,10 @@ class Value:
         """
         try:
             number = table["value"]
-            return cls(**{**table, "value": math.nan if number is None else float(number)})
+            found = cls(**{**table, "value": math.nan if number is None else float(number)})
+            if not all(isinstance(text, str) for text in (found.name, found.unit, found.kind)):
+                raise TypeError("name, unit and kind must be texts")
+            return found
         except (TypeError, KeyError, ValueError) as error:
             raise RunError(f"not an evaluated value: {table!r:.80} ({error}); run `vae evaluate` again") from None
 

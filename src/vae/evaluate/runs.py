@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
@@ -36,11 +37,7 @@ class _Keeper:
 
     def __init__(self, run: Run, model: LatentVariableModel) -> None:
         self.run = run
-        digest = hashlib.sha256()
-        for name, tensor in sorted(model.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        self.weights, self.device = digest.hexdigest(), model.device.type
+        self.weights, self.device = _sha256(model.state_dict()), model.device.type
 
     def __call__(self, facts: Mapping[str, Any]) -> Store:
         """The store for one way to evaluate."""
@@ -58,15 +55,26 @@ class _Kept:
         try:
             data = files.read(files.confine(self.run.path, self._path(name)), _KEPT_LIMIT)
             tensors: dict[str, Tensor] = load_tensors(data)
-        except (RunError, SafetensorError, ValueError):
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            whole = header["__metadata__"]["sha256"] == _sha256(tensors)
+        except (RunError, SafetensorError, LookupError, TypeError, ValueError):
             return None  # absent or damaged: computed anew
-        return tensors or None
+        return tensors if whole else None
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        self.run.write_bytes(self._path(name), save_tensors({name: t.contiguous() for name, t in tensors.items()}))
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        self.run.write_bytes(self._path(name), save_tensors(tensors, {"sha256": _sha256(tensors)}))
 
     def _path(self, name: str) -> str:
         return f"evaluation/{name}-{self.key}.safetensors"
+
+
+def _sha256(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def evaluate_run(
