@@ -276,7 +276,7 @@ def main(inputs: int, seed: int) -> dict[str, Any]:
 
 def tried(read: Callable[[bytes], object], data: bytes, name: str) -> str:
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()  # of this process alone, however busy the machine is
     try:
         read(data)
         return "read"
@@ -290,7 +290,7 @@ def tried(read: Callable[[bytes], object], data: bytes, name: str) -> str:
     finally:
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
-        assert time.perf_counter() - start < SECONDS, (name, data)
+        assert time.process_time() - start < SECONDS, (name, data)
         assert peak <= 2 * len(data) + SLACK, (name, data, peak)
 
 

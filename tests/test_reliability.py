@@ -64,7 +64,7 @@ def script(name: str, *arguments: object, before: tuple[str, ...] = ()) -> str:
     """What a script of this folder prints."""
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(TESTS), *sys.path]), "OMP_NUM_THREADS": "1"}
     command = [*before, sys.executable, str(TESTS / name), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1700, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,6 +85,7 @@ def test_trainings_that_are_killed_and_stopped_end_in_the_very_same_weights(tmp_
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("seed", [1, 2])
 def test_many_trainings_that_are_killed_and_stopped_end_in_the_very_same_weights(tmp_path: Path, seed: int) -> None:
     died(tmp_path, 100, seed)
@@ -211,6 +212,7 @@ class TestLife(Life.TestCase):  # type: ignore[name-defined,misc]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 class TestLongLife(Life.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(max_examples=100, stateful_step_count=12, deadline=None)
 
@@ -468,6 +470,7 @@ def test_damaged_batches_of_an_evaluation_are_computed_anew(tmp_path: Path) -> N
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_every_reader_reads_or_refuses_ten_thousand_damaged_inputs() -> None:
     readers = fuzzed(1000, seed=1)
     assert sum(sum(outcomes.values()) for outcomes in readers.values()) >= 10_000

@@ -26,6 +26,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from fuzz import mutated
 from vae.errors import RunError, VAEError
 from vae.run import FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, folder, list_runs
 
@@ -1352,32 +1353,6 @@ def test_what_is_loaded_needs_at_most_twice_the_file(tmp_path):
     found = run.load_checkpoint()
     assert memory("VmHWM") - before < 2.1 * 40e6
     assert found.tensors["model/w"].sum() == 10_000_000
-
-
-MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
-
-
-def mutated(data: bytes, pick: random.Random) -> bytes:
-    """One to three random changes: bits, cut, doubled or dropped pieces, tokens, large numbers."""
-    for _ in range(pick.randint(1, 3)):
-        i, j = sorted((pick.randint(0, len(data)), pick.randint(0, len(data))))
-        match pick.randrange(7):
-            case 0 if data:
-                at = pick.randrange(len(data))
-                data = data[:at] + bytes([data[at] ^ 1 << pick.randrange(8)]) + data[at + 1 :]
-            case 1:
-                data = data[:i]
-            case 2:
-                data = data[:i] + data[j:]
-            case 3:
-                data = data[:j] + data[i:j] * pick.choice([1, 2, 50]) + data[j:]
-            case 4:
-                data = data[:i] + pick.choice(MARKS) + data[i:]
-            case 5:
-                data = data[:i] + struct.pack("<Q", pick.choice([0, 2**31, 2**63, 2**64 - 1])) + data[i + 8 :]
-            case 6:
-                data = data[:i] + pick.randbytes(j - i) + data[j:]
-    return data
 
 
 @pytest.mark.parametrize("name", FORMAT_1)
