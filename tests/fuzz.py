@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tomli_w
 import torch
 from PIL import Image
@@ -29,6 +30,7 @@ from PIL import Image
 from tiny import dataset, tiny
 from vae import builder, cli, config
 from vae.data import Batches, vision
+from vae.data.arrays import Found, open_npy, open_npz
 from vae.data.idx import read_idx
 from vae.errors import VAEError
 from vae.evaluate import Evaluation, Value, compare
@@ -222,6 +224,13 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     def faces(data: bytes) -> object:
         return vision._decode_faces([place.written(data)])
 
+    def images(opener: Callable[[Path], Found]) -> Callable[[bytes], object]:
+        return lambda data: opener(place.written(data)).reader.read(np.arange(2))
+
+    array = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    npy, npz = io.BytesIO(), io.BytesIO()
+    np.save(npy, array)
+    np.savez_compressed(npz, images=array, labels=np.arange(3))
     begun = training()
     begun.trainer.step(torch.rand(8, 1, 8, 8), None, 0.0)
     begun.keep()
@@ -242,6 +251,8 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     return {
         "IDX": ([idx], read_idx),
         "IDX, gzipped": ([gzip.compress(idx, mtime=0)], read_idx),
+        "npy": ([npy.getvalue()], images(open_npy)),
+        "npz": ([npz.getvalue()], images(open_npz)),
         "config TOML": (configs, lambda data: config.read(file=place.written(data)).to_toml()),
         "--set": (settings, lambda data: config.read(settings=[data.decode("utf-8", "replace")]).to_toml()),
         "safetensors behind its checksum": ([tensors], lambda data: checkpoint._unpack(data, Path("x"))),
