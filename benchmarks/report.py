@@ -111,10 +111,29 @@ def machine() -> str:
     return "\n".join(f"Measured on {hardware}, torch {torch}, {date}." for hardware, torch, date in parts)
 
 
+def reliability() -> str:
+    found = json.loads((HERE / "reliability.json").read_text())
+    kills, fuzz, cost = found["kills"], found["fuzz"], found["cost"]
+    readers = fuzz["readers"].values()
+    refused = sum(reader["refused"] for reader in readers)
+    every = f"`train.checkpoint_every` = {cost['checkpoint_every']:.0f} s"
+    rows = [
+        "| what | how often | what came of it |",
+        "|---|---|---|",
+        *(f"| {way} | {times} | |" for way, times in kills["ways"].items()),
+        f"| deaths in all | {kills['deaths']} | {kills['runs']} runs, each the same bit for bit |",
+        f"| damaged inputs, {len(readers)} readers | {fuzz['inputs']:,} | {refused:,} refused, the others read |",
+        f"| a checkpoint of the preset `vae`, {cost['megabytes']:.0f} MB | | {cost['seconds_per_checkpoint']:.2f} s |",
+        f"| all checkpoints of {every} | {cost['checkpoints']} | {100 * cost['share']:.1f} % of the training time |",
+    ]
+    return "\n".join([*rows, "", f"{found['hardware']}, torch {found['torch']}, {found['date']}."])
+
+
 TABLES = {
     "README.md": {"recipes": recipes},
     "docs/choosing.md": {"presets": presets},
     "docs/speed.md": {"speed": speed, "quality": quality, "machine": machine},
+    "docs/reliability.md": {"reliability": reliability},
 }
 
 

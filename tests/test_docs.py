@@ -89,7 +89,7 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
         assert vae.load(name, trust=True).sample(2).shape == (2, 1, 28, 28)
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/choosing.md", "docs/speed.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/choosing.md", "docs/reliability.md", "docs/speed.md"])
 def test_tables_are_the_recorded_figures(page: str, monkeypatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     import report
