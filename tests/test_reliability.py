@@ -21,7 +21,7 @@ import pytest
 import torch
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 import disks
 import fuzz
@@ -114,7 +114,10 @@ def undisturbed(patience: int | None, ema: float | None, seed: int) -> dict[str,
 
 
 class Life(RuleBasedStateMachine):
-    """A run that is trained, stopped, killed, resumed, damaged, sampled from, evaluated and listed in any order."""
+    """A run that is trained, stopped, killed, resumed, damaged, sampled from, evaluated and listed in any order.
+
+    Without preconditions: what has been saved depends on the clock, and Hypothesis wants to draw the same again.
+    """
 
     @initialize(patience=st.sampled_from([None, 1]), ema=st.sampled_from([None, 0.9]), seed=st.integers(0, 1))
     def begin(self, patience: int | None, ema: float | None, seed: int) -> None:
@@ -151,11 +154,11 @@ class Life(RuleBasedStateMachine):
         with suppress(Interrupted):
             self.train(Once(steps))
 
-    @precondition(lambda self: self.run is not None and self.run.status != "finished")
     @rule(name=st.sampled_from(["model.safetensors", "state.json", "manifest.json"]), at=st.floats(0, 0.99))
     def is_damaged(self, name: str, at: float) -> None:
         """One bit of the newest checkpoint; two in a row are more than is promised."""
-        assert self.run is not None
+        if self.run is None or self.run.status == "finished":
+            return
         last = self.run.path / "checkpoints" / "last"
         both = [folder / "manifest.json" for folder in (last, last.with_name("last-previous"))]
         if not all(path.exists() for path in both):
@@ -171,10 +174,10 @@ class Life(RuleBasedStateMachine):
         data[int(at * len(data))] ^= 2
         path.write_bytes(data)
 
-    @precondition(lambda self: self.run is not None and self.run.has_checkpoint())
     @rule()
     def is_sampled_from_and_evaluated(self) -> None:
-        assert self.run is not None
+        if self.run is None or not self.run.has_checkpoint():
+            return
         with quietly():
             model = experiment.load(self.run)
         assert model.sample(2).isfinite().all()
