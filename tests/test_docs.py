@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import vae
-from vae import cli, data
+from vae import cli, config, data
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
@@ -95,6 +95,22 @@ def test_tables_are_the_recorded_figures(page: str, monkeypatch) -> None:
     import report
 
     assert report.filled(page) == (ROOT / page).read_text()
+
+
+def test_published_figures_are_the_recorded_ones(monkeypatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks" / "published")
+    import results
+    import rows
+
+    page = (ROOT / "docs" / "results.md").read_text()
+    assert results.page() == page
+    for script, row in results.rows().items():
+        options = [config.read(variant.preset, None, variant.settings) for variant in row.variants]
+        assert len(options) == len({variant.label for variant in row.variants}), script
+        recorded = {(result["variant"], result["schedule"]) for result in row.recorded()}
+        assert len(recorded) == len(row.recorded()), script
+        assert all(f"{result['published']:g}" in page for result in row.recorded())
+        assert (rows.HERE / f"{script}.py").exists()
 
 
 def test_links_lead_somewhere() -> None:

@@ -95,7 +95,7 @@ def test_compare_makes_a_table(command) -> None:
     assert found.status == 0, found.err
     assert "| vae | 2 |" in found.out and "| iwae | 1 |" in found.out
     assert found.out.splitlines()[0].startswith("|  | n | nll (nats, upper bound) |")
-    assert "±" in found.out
+    assert "±" in found.out and "samples: 12" in found.out
     presets = command("compare", "--group", "vae", "--group", "iwae", "--column", "nll", "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(presets.out)))
     assert [(row["group"], row["n"]) for row in rows] == [("vae", "2"), ("iwae", "1")]

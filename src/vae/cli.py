@@ -325,10 +325,11 @@ def evaluate(
         with shown() as listener:
             result = evaluate_run(found, model, **options, listener=listener)
     except KeyboardInterrupt:
-        click.echo(
-            f"vae: what is finished is kept; `vae evaluate {found.name}` with the same options goes on", err=True
+        message = (
+            f"vae: stopped; what is finished is kept, and `vae evaluate {found.name}` with the same options goes on"
         )
-        raise
+        click.echo(message, err=True)
+        raise click.exceptions.Exit(130) from None
     if as_json:
         click.echo(json.dumps({"run": str(found.path), **_finite(result.to_json())}, ensure_ascii=False))
         return

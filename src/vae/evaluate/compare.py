@@ -75,7 +75,7 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         {group: [member.run.name for member in some] for group, some in groups.items()},
         cells,
         differences,
-        protocol_of("", first.protocol),
+        protocol_of("nll" if "nll" in names else "", first.protocol),
     )
 
 
