@@ -109,6 +109,12 @@ def train(
     With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command goes on with a series
     that was interrupted. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
     """
+    if (profiled or seeds) and "MASTER_ADDR" in os.environ:
+        raise click.UsageError("--profile and --seeds are for one process; leave out torchrun")
+    if _follows():
+        _follow(trust)
+        return
+
     from . import config as configs
 
     given = {"data.name": data, "train.epochs": epochs, "train.device": device, "train.seed": seed}
@@ -130,13 +136,16 @@ def train(
 
     from . import experiment
     from .progress import shown
+    from .train import joined
 
     label = preset or (config_file.stem if config_file else "vae")
     if seeds is not None:
         _train_series(config, seeds, name, label, log, trust, root, as_json)
         return
-    with shown(config.train.epochs) as listener:
-        run = experiment.train(config, name=name, preset=label, root=root, listener=listener, log=log, trust=trust)
+    with shown(config.train.epochs) as listener, joined() as ranks:
+        run = experiment.train(
+            config, name=name, preset=label, root=root, listener=listener, log=log, trust=trust, ranks=ranks
+        )
     _report(run, as_json)
 
 
@@ -480,7 +489,7 @@ def main() -> None:
         except Exception:
             if not asked:
                 raise
-            click.echo("vae: stopped", err=True)  # a library made something else of it
+            _say("stopped")  # a library made something else of it
             status = 130
     sys.exit(status)
 
@@ -506,7 +515,7 @@ def _ctrl_c() -> Iterator[list[int]]:
 def _run() -> int:
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = lambda message, *_: click.echo(f"vae: warning: {message}", err=True)
+            warnings.showwarning = lambda message, *_: _say(f"warning: {message}")
             status = app(standalone_mode=False)
     except click.exceptions.Exit as stop:
         status = stop.exit_code
@@ -519,14 +528,19 @@ def _run() -> int:
         status = 1
     except (KeyboardInterrupt, click.Abort) as stop:
         reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
-        click.echo(f"vae: {reached}; `vae resume` goes on" if reached else "vae: stopped", err=True)
+        _say(f"{reached}; `vae resume` goes on" if reached else "stopped")
         status = 130
     return status if isinstance(status, int) else 0
 
 
 def _fail(message: str) -> None:
-    click.echo(f"vae: error: {message}", err=True)
+    _say(f"error: {message}")
     sys.exit(2)
+
+
+def _say(message: str) -> None:
+    if not _follows():
+        click.echo(f"vae: {message}", err=True)
 
 
 def _trust(trust: bool) -> None:
@@ -555,16 +569,37 @@ def _prepare_cuda(deterministic: object) -> None:
 
 
 def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, root: Path, as_json: bool) -> None:
+    if _follows():
+        _follow(trust)
+        return
     found = _open(run, root)
     _trust(trust)
     _prepare_cuda(_within(found.config, "train", "deterministic"))
 
     from . import config, experiment
     from .progress import shown
+    from .train import joined
 
-    with shown(config.changed(experiment.config_of(found), settings).train.epochs) as listener:
-        experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust)
+    epochs = config.changed(experiment.config_of(found), settings).train.epochs
+    with shown(epochs) as listener, joined() as ranks:
+        experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust, ranks=ranks)
     _report(found, as_json)
+
+
+def _follows() -> bool:
+    """Whether this is one of the processes that torchrun has started, and not the first, which alone speaks."""
+    return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def _follow(trust: bool) -> None:
+    _trust(trust)
+    _prepare_cuda(True)
+
+    from . import experiment
+    from .train import joined
+
+    with joined() as ranks:
+        experiment.follow(ranks, trust=trust)
 
 
 def _profile(config: "Config", trust: bool, as_json: bool) -> None:

@@ -8,6 +8,7 @@ line it is one line on stderr and exit status 2.
     ├── DataError (ValueError)       a data set that is missing or damaged, values of the wrong shape or range
     ├── RunError                     a run folder that is none, is damaged, in use or cannot be written
     ├── DeviceError                  a device that is not there
+    ├── RankError                    another process of the same training that died
     └── NumericalError (ArithmeticError)   a loss or a gradient that is not finite
 """
 
@@ -33,6 +34,10 @@ class RunError(VAEError):
 
 class DeviceError(VAEError):
     """A device that is not there."""
+
+
+class RankError(VAEError):
+    """Another process of the same training that died or cannot be reached."""
 
 
 class NumericalError(VAEError, ArithmeticError):

@@ -22,11 +22,11 @@ from .builder import build, build_objective, build_optimizer, build_schedule, co
 from .config import Config, changed, parse
 from .data import Batches, Dataset, Split
 from .data import load as load_data
-from .errors import ConfigError, DataError, NumericalError, RunError
+from .errors import ConfigError, DataError, NumericalError, RankError, RunError
 from .model import LatentVariableModel
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
-from .train import Listener, Progress, Record, find_device, find_precision, fit, validate
+from .train import ALONE, Interrupted, Listener, Progress, Ranks, Record, find_device, find_precision, fit, validate
 
 EVALUATION_BATCH = 500
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
@@ -42,15 +42,17 @@ class Job:
     data: Dataset
     model: LatentVariableModel
     trust: bool
+    ranks: Ranks
 
     @classmethod
-    def prepare(cls, config: Config, *, trust: bool = False, most: int = MOST_NUMBERS) -> "Job":
+    def prepare(cls, config: Config, *, trust: bool = False, most: int = MOST_NUMBERS, ranks: Ranks = ALONE) -> "Job":
         """Check a config to the end: load the data, build the model, and try one draw, all before a file is written.
 
         Arguments:
             config: A whole config.
             trust: Import parts by path.
             most: Numbers that may be allocated to build and try the model; of no account with `trust`.
+            ranks: All processes that train this together.
 
         Raises:
             VAEError: anything that would not work.
@@ -73,7 +75,7 @@ class Job:
             )
             precision = find_precision(config.train.precision, model.to(target))
             train = config.train.model_copy(update={"precision": precision})
-            job = cls(config.model_copy(update={"train": train}), data, model, trust)
+            job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks)
             job._try_one()
         return job
 
@@ -92,6 +94,7 @@ class Job:
     def _try_one(self) -> None:
         images, labels = next(iter(self.batches(_first(self.data.train, 4))))
         objective = build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust)
+        self.ranks.check(self.model, objective)
         self.model.eval()
         with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
             draw = self.model.draw(
@@ -109,6 +112,7 @@ def train(
     listener: Listener | None = None,
     log: bool = False,
     trust: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Train what a config says, in a new run folder.
 
@@ -120,6 +124,7 @@ def train(
         listener: Told about the progress.
         log: Write event files for TensorBoard.
         trust: Import parts by path.
+        ranks: All processes that train this together, of which this is the first; the others call `follow`.
 
     Returns:
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
@@ -132,8 +137,8 @@ def train(
     if log:
         tensorboard.required()
     with deterministic(config.train.deterministic, config.train.device):
-        job = Job.prepare(config, trust=trust)
-        facts = provenance.environment(job.config, job.data, job.model)
+        job = Job.prepare(config, trust=trust, ranks=ranks)
+        facts = provenance.environment(job.config, job.data, job.model, ranks.world)
         run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=facts, root=root)
         with _closing(run):
             _train(job, run, listener, log)
@@ -147,6 +152,7 @@ def resume(
     listener: Listener | None = None,
     log: bool = False,
     trust: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Go on with an interrupted run, to the very weights that it would have had; or with other settings.
 
@@ -156,6 +162,7 @@ def resume(
         listener: Told about the progress.
         log: Write event files for TensorBoard.
         trust: Import parts by path.
+        ranks: As for `train`; their number need not be the one before.
 
     Raises:
         RunError: the run is finished, another process is at it, or the data are no longer those it began with.
@@ -170,7 +177,7 @@ def resume(
         with deterministic(config.train.deterministic, config.train.device):
             checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
             most = _room(checkpoint) if checkpoint is not None else MOST_NUMBERS
-            job = Job.prepare(config, trust=trust, most=most)
+            job = Job.prepare(config, trust=trust, most=most, ranks=ranks)
             if job.data.checksum != run.recorded("data", "checksum"):
                 raise RunError(
                     f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
@@ -181,6 +188,30 @@ def resume(
                 _begin_session(run, job, settings)
                 _train(job, run, listener, log, checkpoint)
     return run
+
+
+def follow(ranks: Ranks, *, trust: bool = False) -> None:
+    """Train along with the first rank, which calls `train` or `resume`: this one's share of it, writing nothing.
+
+    Arguments:
+        ranks: All processes, of which this is not the first.
+        trust: Import parts by path.
+    """
+    nothing: Any = None, None
+    config, checksum = ranks.told(nothing)
+    with deterministic(config.train.deterministic, config.train.device):
+        with ranks.agreed():
+            job = Job.prepare(config, trust=trust, ranks=ranks)
+            if job.data.checksum != checksum:
+                raise DataError(
+                    f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
+                )
+        try:
+            _fit(job)
+        except (Interrupted, NumericalError):
+            ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
+            raise
+        ranks.wait()
 
 
 def config_of(run: Run) -> Config:
@@ -213,7 +244,7 @@ def _with_settings(config: Config, settings: Iterable[str]) -> Config:
 
 def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
     """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
-    differs = provenance.differences(run.environment, provenance.setup(job.config, job.model.device))
+    differs = provenance.differences(run.environment, provenance.setup(job.config, job.model.device, job.ranks.world))
     matter = [key for key in differs if key not in ("git", "platform")]
     if matter:
         changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in matter)
@@ -278,6 +309,9 @@ def repeat(
 
 
 def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
+    with job.ranks.agreed():
+        same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
+        job.ranks.told((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
     _save(run, "training", plot.grid(_float(_spread(job.data.train, 64))))
     with ExitStack() as stack:
         listeners: list[Listener] = [_Pictures(job, run), *([listener] if listener is not None else [])]
@@ -285,12 +319,15 @@ def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint:
             done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
             listeners.append(stack.enter_context(tensorboard.logged(run, done)))
         _fit(job, run, _All(listeners), checkpoint)
+    job.ranks.wait()
     test = validate(job.model, job.batches(job.data.test))
     run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
     draw_pictures(job.model, job.data, run)
 
 
-def _fit(job: Job, run: Run, listener: Listener, checkpoint: Checkpoint | None) -> None:
+def _fit(
+    job: Job, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
+) -> None:
     config = job.config
     fit(
         job.model,
@@ -309,6 +346,7 @@ def _fit(job: Job, run: Run, listener: Listener, checkpoint: Checkpoint | None) 
         checkpoint_every=config.train.checkpoint_every,
         resume=checkpoint,
         listener=listener,
+        ranks=job.ranks,
     )
 
 
@@ -424,6 +462,9 @@ def _closing(run: Run) -> Iterator[None]:
     except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
         _note(run, "interrupted", str(error))
         raise
+    except RankError as error:
+        _note(run, "interrupted", str(error))
+        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
     except NumericalError as error:
         _note(run, "failed", str(error))
         raise NumericalError(f"{error}; to go on from there: vae resume {run.name} --set …") from None

@@ -1,8 +1,9 @@
 """Objectives: functions of a `Draw` that return one number a row, in nats, to be maximised.
 
 A function marked `@bound` is a lower bound on log p(x), in expectation, that the exact posterior attains. Only those
-may be called an ELBO or an NLL. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are options of a
-config; a float among them may follow a schedule.
+may be called an ELBO or an NLL. One marked `@couples_rows` compares the rows of a batch with one another. K is
+`len(draw.z)`, B the number of rows. The keyword-only parameters are options of a config; a float among them may follow
+a schedule.
 """
 
 import math
@@ -23,6 +24,12 @@ F = TypeVar("F", bound=Callable[..., Tensor])
 def bound(function: F) -> F:
     """Mark an objective as a lower bound on log p(x) that the exact posterior attains."""
     function.is_bound = True  # type: ignore[attr-defined]
+    return function
+
+
+def couples_rows(function: F) -> F:
+    """Mark an objective whose value for a row depends on the other rows of the batch."""
+    function.couples_rows = True  # type: ignore[attr-defined]
     return function
 
 
@@ -49,6 +56,11 @@ class Objective:
     def is_bound(self) -> bool:
         """Whether it is a lower bound on log p(x)."""
         return getattr(self.function, "is_bound", False)
+
+    @property
+    def couples_rows(self) -> bool:
+        """Whether the value of a row depends on the other rows of the batch."""
+        return getattr(self.function, "couples_rows", False)
 
 
 @bound
@@ -151,6 +163,7 @@ def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, 
     return -draw.distortion - gamma * (draw.rate(kl) - capacity).abs()
 
 
+@couples_rows
 def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
     """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
 
@@ -165,6 +178,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
     return -draw.distortion - torch.stack(rates).sum()
 
 
+@couples_rows
 def beta_tc(
     draw: Draw, dataset_size: int, *, beta: float = 6.0, estimator: Literal["weighted", "stratified"] = "weighted"
 ) -> Tensor:
@@ -194,6 +208,7 @@ def beta_tc(
     return total
 
 
+@couples_rows
 def mmd(
     draw: Draw,
     *,

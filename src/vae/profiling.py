@@ -15,7 +15,6 @@ from .builder import build_objective, build_optimizer, build_schedule
 from .config import Config
 from .experiment import Job
 from .train.trainer import Trainer
-from .train.validation import split
 
 WARM_UP, STEPS, OPERATORS = 20, 50, 12
 
@@ -85,9 +84,9 @@ def _endless(batches: Iterable[Any]) -> Iterator[Any]:
 def _advance(trainer: Trainer, batches: Iterator[Any], steps: int) -> None:
     for _ in range(steps):
         with record_function("data"):
-            x, c = split(next(batches), trainer.model)
+            batch = next(batches)
         with record_function("step"):
-            trainer.step(x, c, 0.0)
+            trainer.step(batch, 0.0)
 
 
 def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:

@@ -4,6 +4,8 @@
     precision.py     which products of a training step are computed in fewer bits
     trainer.py       a model, its optimizer and where they stand: one step, one look, one state to save
     keeper.py        when to keep which state, in memory and in the run folder
+    noise.py         the noise of some rows of a batch
+    ranks.py         several processes that train as one
     loop.py          the loop
 
 Not for: reading configs or writing pictures (`experiment`).
@@ -11,7 +13,20 @@ Not for: reading configs or writing pictures (`experiment`).
 
 from .loop import Interrupted, Listener, fit
 from .precision import find_precision
+from .ranks import ALONE, Ranks, joined
 from .trainer import Progress, Record
 from .validation import find_device, validate
 
-__all__ = ["Interrupted", "Listener", "Progress", "Record", "find_device", "find_precision", "fit", "validate"]
+__all__ = [
+    "ALONE",
+    "Interrupted",
+    "Listener",
+    "Progress",
+    "Ranks",
+    "Record",
+    "find_device",
+    "find_precision",
+    "fit",
+    "joined",
+    "validate",
+]

@@ -9,9 +9,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
-from ..errors import ConfigError, NumericalError, RunError
+from ..errors import ConfigError, NumericalError, RankError, RunError
 from ..rng import check_generator_state
 from ..run import Checkpoint, Run
+from .ranks import Ranks
 from .trainer import Progress, Record, Trainer, like, parts
 
 KEEP_AFTER = 200.0  # times the seconds that it takes to keep a state in memory
@@ -58,6 +59,15 @@ class Keeper:
         self.saved_at = progress.epoch, progress.step
         return records
 
+    def follow(self, ranks: Ranks, records: list[Record]) -> list[Record]:
+        """Stand where the first rank stands; its records."""
+        kept, best, records = ranks.told((self.kept, self.trainer.best, records))
+        if ranks.rank:
+            self._restore(kept)
+            self.trainer.best = best
+            self.keep()
+        return records
+
     def _restore(self, checkpoint: Checkpoint) -> None:
         position = parts(checkpoint.tensors).get("loader", {})
         if isinstance(self.loader, Stateful):
@@ -99,7 +109,7 @@ class Keeper:
     def within_epoch(self, *, stop: bool) -> None:
         """Keep if that costs less than 0.5 % of the time; save if the work since the last save is worth it."""
         now = time.perf_counter()
-        due = stop or now - self.saved >= self.every
+        due = stop or (self.run is not None and now - self.saved >= self.every)
         if isinstance(self.loader, Stateful) and (due or now - self.kept_at >= KEEP_AFTER * self.keeping):
             self.keep()
         if due:
@@ -133,12 +143,12 @@ class Keeper:
 
     @contextmanager
     def rescue(self) -> Iterator[None]:
-        """If the block fails numerically, put the last good state back, and into the run folder."""
+        """If the block fails numerically or a rank dies, put the last good state back, and into the run folder."""
         try:
             yield
-        except NumericalError as error:
+        except (NumericalError, RankError) as error:
             self._restore(self.kept)
             with suppress(RunError):  # which would hide what has happened
                 self.save()
             step = self.trainer.progress.step
-            raise NumericalError(f"{error}; the last state that was good, after step {step}, is kept") from None
+            raise type(error)(f"{error}; the last state that was good, after step {step}, is kept") from None

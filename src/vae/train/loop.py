@@ -10,15 +10,15 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
 from ..run import Checkpoint, Run
 from ..schedules import Constant, RateSchedule
 from .keeper import Keeper
 from .precision import Precision, find_precision
+from .ranks import ALONE, Looks, Ranks
 from .trainer import Progress, Record, Trainer
-from .validation import split
 
 LOOK_EVERY = 0.25  # seconds between two looks at the loss, each of which waits for the device
 
@@ -55,6 +55,7 @@ def fit(
     checkpoint_every: float = 60.0,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
+    ranks: Ranks = ALONE,
 ) -> list[Record]:
     """Train a model: maximise the mean of an objective over the rows of every batch.
 
@@ -80,6 +81,8 @@ def fit(
         checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
         resume: Checkpoint of an interrupted training of the same run to go on from.
         listener: Told about the progress.
+        ranks: All processes that train this model, as `joined` gives them. Each calls `fit` with the same model,
+            loaders and options, but for `run`, `resume` and `listener`, which only the first has.
 
     Returns:
         One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
@@ -89,6 +92,7 @@ def fit(
     Raises:
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
+        RankError: another rank died; `run` holds the last state that was good.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and, with `run`, a checkpoint written.
     """
     if epochs < 1:
@@ -97,29 +101,30 @@ def fit(
         raise ConfigError(f"on_nan must be 'stop' or 'skip', got {on_nan!r}")
     objective = objective if isinstance(objective, Objective) else Objective(objective)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    ranks.check(model, objective)
     trainer = Trainer(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
-        find_precision(precision, model),
+        *(find_precision(precision, model), ranks),
     )
     keeper = Keeper(trainer, train, run, checkpoint_every)
-    records = keeper.resume(resume)
+    records = keeper.follow(ranks, keeper.resume(resume))
     batches = len(train) if isinstance(train, Sized) else None
     with _stop_requests() as stop, keeper.rescue():
+        looks = Looks(ranks, LOOK_EVERY, stop)
         while trainer.progress.epoch < epochs and not _out_of_patience(trainer.progress, patience):
             progress, begun = trainer.progress, time.perf_counter() - trainer.progress.seconds
-            looked = time.perf_counter()
             model.train()
             for batch in train:
-                x, c = split(batch, model)
-                trainer.step(x, c, progress.epoch + (progress.batch / batches if batches else 0.0))
-                now = time.perf_counter()
-                if stop or now - looked >= LOOK_EVERY:
-                    looked, progress.seconds = now, now - begun
+                trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
+                if looks.due():
+                    progress.seconds = time.perf_counter() - begun
                     means = trainer.look()
                     if listener is not None:
                         listener.step(progress, batches, means)
-                    keeper.within_epoch(stop=bool(stop))
-                    if stop:
+                    stopping = looks.stopping()
+                    keeper.within_epoch(stop=stopping)
+                    looks.end()
+                    if stopping:
                         raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
             record = trainer.close_epoch(time.perf_counter() - begun, validation)
             progress.seconds = 0.0
@@ -138,14 +143,18 @@ def _out_of_patience(progress: Progress, patience: int | None) -> bool:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """A list that is empty until Ctrl-C or SIGTERM comes; the second one acts at once."""
-    received: list[int] = []
+def _stop_requests() -> Iterator[list[float]]:
+    """A list that is empty until Ctrl-C or SIGTERM comes; a second one, half a second later or more, acts at once.
+
+    One Ctrl-C under torchrun comes twice: from the terminal, and from torchrun.
+    """
+    received: list[float] = []
 
     def note(number: int, frame: object) -> None:
-        if received:
+        now = time.monotonic()
+        if received and now - received[0] >= 0.5:
             raise KeyboardInterrupt
-        received.append(number)
+        received.append(now)
 
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -153,6 +162,9 @@ def _stop_requests() -> Iterator[list[int]]:
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield received
+    except RankError:
+        before[signal.SIGTERM] = signal.SIG_IGN  # torchrun now ends all ranks; this one has yet to say why
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -21,7 +21,8 @@ from ..rng import random_state, set_random_state
 from ..run import Checkpoint
 from ..schedules import RateSchedule
 from .precision import Lowered
-from .validation import validate, widest
+from .ranks import ALONE, Ranks, Share
+from .validation import split, validate, widest
 
 Record = dict[str, Any]
 MEANS = ("loss", "neg_elbo", "rate", "distortion")
@@ -72,8 +73,9 @@ class Trainer:
         ema: float | None,
         skip: bool,
         precision: str = "fp32",
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.model, self.objective, self.optimizer = model, objective, optimizer
+        self.model, self.objective, self.optimizer, self.ranks = model, objective, optimizer, ranks
         self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
         self.lowered = Lowered(model, precision)
         self.progress = Progress()
@@ -87,20 +89,23 @@ class Trainer:
         self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=model.device)
         self.best = self._weights()
 
-    def step(self, x: Tensor, c: Tensor | None, epoch: float) -> None:
-        """One step of the optimizer on one batch, at `epoch`, which need not be whole."""
+    def step(self, batch: Any, epoch: float) -> None:
+        """One step of the optimizer on one batch, the same on all ranks, at `epoch`, which need not be whole."""
         factor = self.schedule(epoch, self.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = factor * rate
         self.progress.learning_rate = factor * self.rates[0]
         buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skip else []
         self.optimizer.zero_grad(set_to_none=True)
+        share = self.ranks.share(batch, self.objective.samples)
+        x, c = split(share.batch, self.model)
         with self.lowered:
-            draw = self.model.draw(x, self.objective.samples, c)
-            objective = self.objective(draw, epoch)
-            loss = -objective.mean()
-            loss.backward()
-        bad = self._count(draw, objective.detach(), loss.detach(), self._gradient_norm())
+            with share.noise:
+                draw = self.model.draw(x, self.objective.samples, c)
+                objective = self.objective(draw, epoch)
+            loss = share.counted(-objective.sum())
+            (loss / share.total).backward()
+        bad = self._count(share, draw, loss.detach())
         if self.skip:
             self._step_unless(bad, buffers)
             return
@@ -117,14 +122,16 @@ class Trainer:
         return None
 
     @torch.no_grad()
-    def _count(self, draw: Draw, objective: Tensor, loss: Tensor, norm: Tensor | None) -> Tensor:
-        """Add a step to the sums, and tell, without waiting for the device, whether it is bad."""
-        rate, distortion = draw.rate().sum(), draw.distortion.sum()
-        images = rate.new_full((), len(objective))
+    def _count(self, share: Share, draw: Draw, loss: Tensor) -> Tensor:
+        """Add up the gradients, and a step to the sums, and tell, without waiting for the device, whether it is bad."""
+        rate, distortion = share.counted(draw.rate().sum()), share.counted(draw.distortion.sum())
+        loss, rate, distortion = self.ranks.add(torch.stack((loss, rate, distortion)), self.parameters).unbind()
+        norm = self._gradient_norm()
+        images = rate.new_full((), share.total)
         bad = ~loss.isfinite() | (rate > EXPLODED * images)
         if norm is not None:
             bad = bad | ~norm.isfinite()
-        sums = torch.stack((-objective.sum(), rate + distortion, rate, distortion, images, torch.zeros_like(images)))
+        sums = torch.stack((loss, rate + distortion, rate, distortion, images, torch.zeros_like(images)))
         if self.skip:
             sums = torch.where(bad, torch.eye(len(sums), device=sums.device)[-1], sums)
         self.sums += sums.to(self.sums.dtype)
@@ -160,6 +167,7 @@ class Trainer:
         Raises:
             NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.
         """
+        self.ranks.check_in_step(self.model)
         bad = int(self.bad_step)
         if bad < 0 and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
@@ -182,7 +190,7 @@ class Trainer:
         record["images_per_second"] = record["images"] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
-                found = validate(self.model, validation, self.objective, epoch=self.epochs)
+                found = validate(self.model, validation, self.objective, epoch=self.epochs, ranks=self.ranks)
                 record |= {f"validation_{name}": value for name, value in found.items()}
             self._keep_if_best(record)
         record["learning_rate"] = self.progress.learning_rate

@@ -11,6 +11,7 @@ from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
 from ..objectives import Objective
 from ..rng import seeded
+from .ranks import ALONE, Ranks
 
 
 @torch.no_grad()
@@ -21,6 +22,7 @@ def validate(
     *,
     epoch: float = math.inf,
     seed: int = 0,
+    ranks: Ranks = ALONE,
 ) -> dict[str, float]:
     """The true −ELBO of a model over a loader, with the same noise at every call.
 
@@ -31,23 +33,27 @@ def validate(
             samples. Otherwise one sample an image.
         epoch: Where the objective's schedules stand; at their end by default.
         seed: Of the noise.
+        ranks: Between whom every batch is divided; all of them call this with the same batches.
 
     Returns:
         `neg_elbo`, `rate` and `distortion`, means in nats per image; and `loss`, where the objective is no bound.
     """
     was_training = model.training
     other = objective if objective is not None and not objective.is_bound else None
+    samples = other.samples if other else 1
     model.eval()
     sums = torch.zeros(4, dtype=widest(model.device), device=model.device)
     with seeded(torch.Generator().manual_seed(seed)):
         for batch in loader:
-            x, c = split(batch, model)
-            draw = model.draw(x, other.samples if other else 1, c)
-            rate, distortion = draw.rate().sum(), draw.distortion.sum()
-            loss = -other(draw, epoch).sum() if other else torch.zeros_like(rate)
-            sums += torch.stack((rate, distortion, loss, rate.new_full((), len(x)))).to(sums.dtype)
+            share = ranks.share(batch, samples)
+            x, c = split(share.batch, model)
+            with share.noise:
+                draw = model.draw(x, samples, c)
+                rate, distortion = draw.rate().sum(), draw.distortion.sum()
+                loss = -other(draw, epoch).sum() if other else torch.zeros_like(rate)
+            sums += share.counted(torch.stack((rate, distortion, loss, rate.new_full((), len(x)))).to(sums.dtype))
     model.train(was_training)
-    rate_sum, distortion_sum, loss_sum, images = sums.tolist()
+    rate_sum, distortion_sum, loss_sum, images = ranks.add(sums).tolist()
     if not images:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
     return {

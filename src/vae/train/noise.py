@@ -1,0 +1,135 @@
+"""The noise of some rows of a batch, as the whole batch would have drawn it: what makes N ranks agree with one.
+
+Not for: seeds or streams (`rng`), which are the same on every rank.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+from ..errors import ConfigError
+
+# Functions of torch, by name, whose noise is one draw for each element of what they return or are given.
+_BY_SIZE = frozenset({"rand", "randn", "randint"})
+_BY_TENSOR = frozenset(
+    (
+        *("rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial", "gumbel_softmax"),
+        *(
+            "dropout",
+            "dropout1d",
+            "dropout2d",
+            "dropout3d",
+            "alpha_dropout",
+            "feature_dropout",
+            "feature_alpha_dropout",
+        ),
+        *("normal_", "uniform_", "exponential_", "bernoulli_", "log_normal_", "cauchy_", "geometric_", "random_"),
+    )
+)
+# These draw as often as their values want: where one row stands in the stream depends on the rows before it.
+_BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson", "binomial"})
+
+
+class Layout(NamedTuple):
+    """Where the rows are in a shape: `blocks` times one after another, in the leading dimensions."""
+
+    blocks: int
+    some: tuple[int, ...]
+    all: tuple[int, ...]
+
+
+class NoiseOfRows(TorchFunctionMode):
+    """Within the block some rows of a batch get the noise that they get where the whole batch is drawn.
+
+    Every function of torch that draws noise draws it for the whole batch and keeps these rows, where what it is asked
+    for has a shape that begins with (K, b), (b,) or (K·b,), for b of the rows; other shapes are drawn as they are.
+
+    Arguments:
+        samples: K.
+        rows: Which rows of the batch, b ≥ 1 of them.
+        total: Rows of the whole batch.
+
+    Raises:
+        ConfigError: a function that uses up as much of the stream as its values want, such as a gamma sample.
+
+    >>> import torch
+    >>> noise = torch.Generator().manual_seed(0)
+    >>> whole = torch.randn(2, 5, 3, generator=noise)
+    >>> with NoiseOfRows(2, slice(1, 3), 5):
+    ...     some = torch.randn(2, 2, 3, generator=noise.manual_seed(0))
+    >>> torch.equal(some, whole[:, 1:3])
+    True
+    """
+
+    def __init__(self, samples: int, rows: slice, total: int) -> None:
+        super().__init__()
+        self.rows, self.total = rows, total
+        b = rows.stop - rows.start
+        self.layouts = (
+            Layout(samples, (samples, b), (samples, total)),
+            Layout(1, (b,), (total,)),
+            Layout(samples, (samples * b,), (samples * total,)),
+        )
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called by torch in place of each of its functions."""
+        name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
+        if name in _BY_VALUE:
+            raise ConfigError(
+                f"more than one rank cannot share the noise of torch's {name.strip('_')}, which uses up as many random "
+                "numbers as its values want; train with one"
+            )
+        if name in _BY_SIZE or (name == "normal" and not any(isinstance(arg, Tensor) for arg in args)):
+            return self._by_size(func, args, kwargs)
+        return self._by_tensor(func, name, args, kwargs) if name in _BY_TENSOR else func(*args, **kwargs)
+
+    def _by_size(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        numbers: tuple[Any, ...] = ()
+        if "size" in kwargs:
+            numbers, shape = args, kwargs.pop("size")
+        elif args and isinstance(args[-1], Sequence):
+            numbers, shape = args[:-1], args[-1]
+        else:
+            shape = args
+        found = self._layout(tuple(shape))
+        if found is None:
+            return func(*numbers, tuple(shape), **kwargs)
+        return self._select(func(*numbers, found.all + tuple(shape[len(found.some) :]), **kwargs), found)
+
+    def _by_tensor(
+        self, func: Callable[..., Tensor], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Tensor:
+        tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+        found = next((layout for tensor in tensors if (layout := self._layout(tensor.shape))), None)
+        if found is None:
+            return func(*args, **kwargs)
+        drawn = func(
+            *(self._widen(value, found) for value in args),
+            **{key: self._widen(value, found) for key, value in kwargs.items()},
+        )
+        some = self._select(drawn, found)
+        return args[0].copy_(some) if name.endswith("_") else some
+
+    def _layout(self, shape: tuple[int, ...]) -> Layout | None:
+        return next((layout for layout in self.layouts if shape[: len(layout.some)] == layout.some), None)
+
+    def _widen(self, value: Any, layout: Layout) -> Any:
+        """A tensor of these rows as one of all rows, ones elsewhere, through which a gradient goes."""
+        if not isinstance(value, Tensor) or value.shape[: len(layout.some)] != layout.some:
+            return value
+        whole = value.new_ones(layout.all + value.shape[len(layout.some) :])
+        blocks = whole.view(layout.blocks, self.total, -1)
+        blocks[:, self.rows] = value.reshape(layout.blocks, blocks[:, self.rows].shape[1], -1)
+        return whole
+
+    def _select(self, whole: Tensor, layout: Layout) -> Tensor:
+        rows = whole.reshape(layout.blocks, self.total, -1)[:, self.rows]
+        return rows.reshape(layout.some + whole.shape[len(layout.all) :])

@@ -1,0 +1,255 @@
+"""Ranks: the processes that torchrun starts for one training, each with its share of the rows of every batch.
+
+N ranks give the result of one: all hold the same weights, the same order and the same random streams; each takes its
+rows of a batch, with the noise that they get where the whole batch is drawn, and the gradients are added up. One rank
+alone does nothing of this.
+
+Not for: when a training is looked at or saved (`loop`, `keeper`).
+"""
+
+import io
+import os
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..errors import ConfigError, DeviceError, RankError, VAEError
+from ..model import LatentVariableModel
+from ..objectives import Objective
+from .noise import NoiseOfRows
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Share:
+    """The rows of one batch that one rank takes.
+
+    Attributes:
+        batch: Those rows, as the loader gives them.
+        total: Rows of the whole batch.
+        noise: Context in which they are drawn.
+        counts: False for a rank for which no row was left: it computes the first one, for nothing.
+    """
+
+    batch: Any
+    total: int
+    noise: AbstractContextManager[Any]
+    counts: bool = True
+
+    def counted(self, value: Tensor) -> Tensor:
+        """A sum over the rows, which is nothing where there are none."""
+        return value if self.counts else 0 * value
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """All processes of a training, seen from one of them.
+
+    Attributes:
+        rank: Which one this is; the first, 0, alone writes.
+        world: How many there are.
+    """
+
+    rank: int = 0
+    world: int = 1
+
+    def check(self, model: LatentVariableModel, objective: Objective) -> None:
+        """Refuse what several ranks would not compute as one does.
+
+        Raises:
+            ConfigError: an objective or a network that looks at several rows at once.
+            DeviceError: a device on which ranks cannot reach each other.
+        """
+        if self.world == 1:
+            return
+        if model.device.type not in ("cpu", "cuda"):
+            raise DeviceError(
+                f"{self.world} ranks need a CPU or CUDA devices, this is {model.device.type!r}; use 'cpu'"
+            )
+        if objective.couples_rows:
+            name = getattr(objective.function, "__name__", "this objective").replace("_", "-")
+            raise ConfigError(
+                f"{name} compares the rows of a batch with one another, and {self.world} ranks see only their own; "
+                "train with one rank, or choose another objective"
+            )
+        if model.device.type == "cpu" and any(isinstance(module, _BatchNorm) for module in model.modules()):
+            raise ConfigError(
+                f"batch normalization over {self.world} ranks needs CUDA, this is 'cpu'; train with one, or choose "
+                "another norm, such as 'layer'"
+            )
+
+    def share(self, batch: Any, samples: int) -> Share:
+        """The part of a batch that is this rank's, of which K samples are drawn: rows side by side, at most one more.
+
+        Arguments:
+            batch: Images, or a sequence of images and labels; all ranks have the same.
+            samples: K.
+        """
+        total = len(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        if self.world == 1:
+            return Share(batch, total, nullcontext())
+        start, stop = total * self.rank // self.world, total * (self.rank + 1) // self.world
+        counts = stop > start
+        rows = slice(start, stop) if counts else slice(0, 1)
+        some = [part[rows] for part in batch[:2]] if isinstance(batch, (tuple, list)) else batch[rows]
+        return Share(some, total, NoiseOfRows(samples, rows, total), counts)
+
+    def add(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
+        """The sums over all ranks, and with them in the same message those of the gradients, in place.
+
+        Arguments:
+            sums: Shape (n,).
+            parameters: Whose gradients are to be added up; the same ones have one on each rank.
+        """
+        if self.world == 1:
+            return sums
+        given = [(p, p.grad) for p in parameters if p.grad is not None]
+        flat = torch.cat([*(grad.flatten() for _, grad in given), sums])
+        with self._together():
+            dist.all_reduce(flat)
+        *grads, total = torch.split(flat, [*(p.numel() for p, _ in given), len(sums)])
+        for (p, grad), added in zip(given, grads, strict=True):
+            # a view where that has the layout which the optimizer expects: one copy less
+            p.grad = added.view_as(p).to(p.dtype) if p.is_contiguous() else grad.copy_(added.view_as(p))
+        return total
+
+    def told(self, value: T) -> T:
+        """What the first rank gives here, on all ranks."""
+        if self.world == 1:
+            return value
+        packed = io.BytesIO()
+        torch.save(value, packed)  # pickle alone does not know tensors of every type
+        box = [packed.getvalue()]
+        with self._together():
+            dist.broadcast_object_list(box)
+        return cast("T", torch.load(io.BytesIO(box[0]), weights_only=False)) if self.rank else value
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any rank."""
+        return flag if self.world == 1 else self._greatest([float(flag)]) == [1.0]
+
+    def check_in_step(self, model: LatentVariableModel) -> None:
+        """Check that the random streams and the model's buffers are still the same on all ranks.
+
+        Raises:
+            ConfigError: they are not.
+        """
+        if self.world == 1:
+            return
+        stream = float(zlib.crc32(torch.get_rng_state().numpy().data))
+        if model.device.type == "cuda":
+            stream += zlib.crc32(torch.cuda.get_rng_state(model.device).numpy().data)
+        buffers = sum(float(buffer.double().sum()) for buffer in model.buffers())
+        high_and_low = self._greatest([stream, -stream, buffers, -buffers])
+        if high_and_low[::2] != [-low for low in high_and_low[1::2]]:
+            raise ConfigError(
+                f"the {self.world} ranks have drifted apart: the model, the loader or a listener draws noise whose "
+                "shape does not begin with the rows, or keeps what depends on them; train with one rank"
+            )
+
+    @contextmanager
+    def agreed(self) -> Iterator[None]:
+        """If the block fails on one rank, it fails on all of them, with what the first of them has to say."""
+        mine: list[VAEError | None] = [None]
+        try:
+            yield
+        except VAEError as error:
+            mine = [error]
+        errors = mine * self.world
+        if self.world > 1:
+            with self._together():
+                dist.all_gather_object(errors, mine[0])
+        for rank, found in enumerate(errors):
+            if found is not None:
+                raise type(found)(f"rank {rank}: {found}") if rank else found
+
+    def wait(self) -> None:
+        """Wait until all ranks are here or the first has ended."""
+        if self.world > 1:
+            with suppress(RuntimeError):
+                dist.barrier()
+
+    def _greatest(self, numbers: Sequence[float]) -> list[float]:
+        found = torch.tensor(numbers, dtype=torch.float64)
+        with self._together():
+            dist.all_reduce(found, dist.ReduceOp.MAX)
+        return found.tolist()
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            reason = str(error).partition("] ")[2].partition(". ")[0] or str(error)  # without where in gloo's source
+            raise RankError(f"a rank died or cannot be reached any more ({' '.join(reason.split()):.200})") from error
+
+
+ALONE = Ranks()
+
+
+class Looks:
+    """When to look at a training: every so many seconds, or when it is to stop; on all ranks after the same step.
+
+    Arguments:
+        ranks: All ranks.
+        every: Seconds between two looks.
+        stop: Not empty when this rank is asked to stop.
+    """
+
+    def __init__(self, ranks: Ranks, every: float, stop: Sequence[float]) -> None:
+        self.ranks, self.every, self.stop = ranks, every, stop
+        self.looked, self.steps, self.wait = time.perf_counter(), 0, 1
+
+    def due(self) -> bool:
+        """Whether to look after this step."""
+        self.steps += 1
+        now = time.perf_counter()
+        if not (self.stop or now - self.looked >= self.every if self.ranks.world == 1 else self.steps >= self.wait):
+            return False
+        pace = self.steps * self.every / max(now - self.looked, 1e-9)
+        self.wait = max(1, min(int(pace), 2 * self.steps))
+        self.looked, self.steps = now, 0
+        return True
+
+    def stopping(self) -> bool:
+        """Whether any rank is asked to stop."""
+        return self.ranks.any(bool(self.stop))
+
+    def end(self) -> None:
+        """End a look: the first rank, when it has done what only it does, says after how many steps the next one is."""
+        self.wait = self.ranks.told(self.wait)
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The ranks that torchrun has started, this process among them; where it has not, one alone.
+
+    Each rank sees one GPU, where there are any: that of its number on its machine.
+    """
+    started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    rank, world = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")) if started else (0, 1)
+    if world == 1:
+        yield ALONE
+        return
+    devices = torch.cuda.device_count()
+    if devices:
+        _see_only(int(os.environ.get("LOCAL_RANK", rank)), devices)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if devices else "gloo")
+    yield Ranks(rank, world)
+    dist.destroy_process_group()
+
+
+def _see_only(number: int, devices: int) -> None:
+    """Hide all GPUs but one; all of them where there is none of that number. CUDA must not have started."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if len(visible) == devices and visible[0] else [str(i) for i in range(devices)]
+    os.environ["CUDA_VISIBLE_DEVICES"] = names[number] if number < devices else ""
