@@ -40,6 +40,7 @@ def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
         "test": {term: test[term] for term in terms},
         "seconds_per_epoch": sorted(m["seconds"] for m in metrics)[len(metrics) // 2],
         "wall_clock_seconds": round(wall_clock, 1),
+        "precision": run.environment["precision"],
         "hardware": processor(),
         "date": time.strftime("%Y-%m-%d"),
         "torch": run.environment["torch"],
