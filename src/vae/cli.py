@@ -350,7 +350,9 @@ def evaluate(
     click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
     for sentence in result.warnings:
         click.echo(f"beware      {sentence}")
-    click.echo(f"run         {_relative(found.path)}: {', '.join(result.details['pictures'])}")
+    click.echo(f"run         {_relative(found.path)}")
+    if result.details["pictures"]:
+        click.echo(f"pictures    {', '.join(result.details['pictures'])}")
 
 
 @app.command(short_help="One table over evaluated runs and seeds.")
