@@ -9,7 +9,7 @@ ROW = Row(
     paper="Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, table 1",
     unit="nats",
     protocol=BURDA,
-    cost="K = 5: two days of one core; K = 50: an estimated 10 days of one core, or half a day of a GPU",
+    cost="estimated: K = 5: two days of one core; K = 50: 10 days of one core, or half a day of a GPU",
     source="verified in the README of github.com/nbip/IWAE, which quotes them and itself reaches 86.35 / 85.18 / 84.59",
     variants=tuple(
         Variant(f"K = {k}", figure, "iwae-1l", (f"objective.samples={k}",))
