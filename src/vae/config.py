@@ -87,6 +87,7 @@ class Train(Section):
     patience: Positive | None = None
     on_nan: Literal["stop", "skip"] = "stop"
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    cuda_graph: bool = False
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"

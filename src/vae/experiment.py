@@ -26,7 +26,19 @@ from .errors import ConfigError, DataError, NumericalError, RankError, RunError
 from .model import LatentVariableModel
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
-from .train import ALONE, Interrupted, Listener, Progress, Ranks, Record, find_device, find_precision, fit, validate
+from .train import (
+    ALONE,
+    Interrupted,
+    Listener,
+    Progress,
+    Ranks,
+    Record,
+    find_device,
+    find_graphs,
+    find_precision,
+    fit,
+    validate,
+)
 
 EVALUATION_BATCH = 500
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
@@ -95,6 +107,8 @@ class Job:
         images, labels = next(iter(self.batches(_first(self.data.train, 4))))
         objective = build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust)
         self.ranks.check(self.model, objective)
+        if self.config.train.cuda_graph:
+            find_graphs(self.model, objective, self.ranks)
         self.model.eval()
         with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
             draw = self.model.draw(
@@ -342,6 +356,7 @@ def _fit(
         patience=config.train.patience,
         on_nan=config.train.on_nan,
         precision=config.train.precision,
+        cuda_graph=config.train.cuda_graph,
         run=run,
         checkpoint_every=config.train.checkpoint_every,
         resume=checkpoint,

@@ -53,6 +53,11 @@ class Objective:
         return self.function(draw, **options)
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether an option follows a schedule."""
+        return any(callable(value) for value in self.options.values())
+
+    @property
     def is_bound(self) -> bool:
         """Whether it is a lower bound on log p(x)."""
         return getattr(self.function, "is_bound", False)

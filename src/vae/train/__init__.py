@@ -1,6 +1,7 @@
 """Training: `fit`, for any model, any objective and any loader.
 
     validation.py    batches as a model wants them; the true −ELBO over a loader
+    graph.py         a step as one CUDA graph
     precision.py     which products of a training step are computed in fewer bits
     trainer.py       a model, its optimizer and where they stand: one step, one look, one state to save
     keeper.py        when to keep which state, in memory and in the run folder
@@ -11,6 +12,7 @@
 Not for: reading configs or writing pictures (`experiment`).
 """
 
+from .graph import find_graphs
 from .loop import Interrupted, Listener, fit
 from .precision import find_precision
 from .ranks import ALONE, Ranks, joined
@@ -25,6 +27,7 @@ __all__ = [
     "Ranks",
     "Record",
     "find_device",
+    "find_graphs",
     "find_precision",
     "fit",
     "joined",

@@ -15,6 +15,7 @@ from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
 from ..run import Checkpoint, Run
 from ..schedules import Constant, RateSchedule
+from .graph import find_graphs
 from .keeper import Keeper
 from .precision import Precision, find_precision
 from .ranks import ALONE, Looks, Ranks
@@ -51,6 +52,7 @@ def fit(
     patience: int | None = None,
     on_nan: str = "stop",
     precision: Precision = "fp32",
+    cuda_graph: bool = False,
     run: Run | None = None,
     checkpoint_every: float = 60.0,
     resume: Checkpoint | None = None,
@@ -77,6 +79,7 @@ def fit(
             skipped as if its batch were not there. Neither waits for the device, if the optimizer is fused.
         precision: Of the matrix products in the networks while training: "fp32", "tf32" or "bf16"; "auto" is the
             lowest that the hardware has and that is safe for the model. Validation is always exact.
+        cuda_graph: Capture the step as a CUDA graph. Not measured yet.
         run: Run folder for metrics and checkpoints.
         checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
         resume: Checkpoint of an interrupted training of the same run to go on from.
@@ -104,7 +107,7 @@ def fit(
     ranks.check(model, objective)
     trainer = Trainer(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
-        *(find_precision(precision, model), ranks),
+        *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None),
     )
     keeper = Keeper(trainer, train, run, checkpoint_every)
     records = keeper.follow(ranks, keeper.resume(resume))

@@ -6,7 +6,7 @@ Not for: when any of these is done (`keeper`, `loop`).
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..objectives import Objective
 from ..rng import random_state, set_random_state
 from ..run import Checkpoint
 from ..schedules import RateSchedule
+from .graph import Captured, Graphs
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Share
 from .validation import split, validate, widest
@@ -74,6 +75,7 @@ class Trainer:
         skip: bool,
         precision: str = "fp32",
         ranks: Ranks = ALONE,
+        graphs: Graphs | None = None,
     ) -> None:
         self.model, self.objective, self.optimizer, self.ranks = model, objective, optimizer, ranks
         self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
@@ -81,24 +83,44 @@ class Trainer:
         self.progress = Progress()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.averages = [p.detach().clone() for p in self.parameters] if ema else []
-        self.rates = [group["lr"] for group in optimizer.param_groups]
+        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.fused = all(group.get("fused") for group in optimizer.param_groups)
         # Of the epoch: the means times the images, the images, the steps that were skipped.
         self.sums = torch.zeros(len(MEANS) + 2, dtype=widest(model.device), device=model.device)
         self.bad_step = torch.full((), -1, device=model.device)
         self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=model.device)
+        self.steps = torch.zeros((), dtype=torch.int64, device=model.device)
         self.best = self._weights()
+        self.captured = None if graphs is None else Captured(self._advance_alone, graphs)
+        for group in optimizer.param_groups if graphs is not None else ():
+            group["lr"] = torch.tensor(float(group["lr"]), device=model.device)  # which a graph reads every time
+            group["capturable"] = True
 
     def step(self, batch: Any, epoch: float) -> None:
         """One step of the optimizer on one batch, the same on all ranks, at `epoch`, which need not be whole."""
         factor = self.schedule(epoch, self.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = factor * rate
+            _set_rate(group, factor * rate)
         self.progress.learning_rate = factor * self.rates[0]
-        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skip else []
-        self.optimizer.zero_grad(set_to_none=True)
         share = self.ranks.share(batch, self.objective.samples)
         x, c = split(share.batch, self.model)
+        if self.captured is None:
+            self._advance(share, x, c, epoch)
+        else:
+            self.captured(x, c)
+        self.progress.step += 1
+        self.progress.batch += 1
+
+    def _advance_alone(self, x: Tensor, c: Tensor | None) -> None:
+        """The step of one rank alone, for an objective without schedules: it depends on x and c only."""
+        self._advance(Share(None, len(x), nullcontext()), x, c, math.inf)
+
+    def _advance(self, share: Share, x: Tensor, c: Tensor | None, epoch: float) -> None:
+        """What a step does on the device, without waiting for it."""
+        buffers = [buffer.clone() for buffer in self.model.buffers()] if self.skip else []
+        for group in self.optimizer.param_groups:  # as zero_grad does, which takes a hundredth of a small step
+            for parameter in group["params"]:
+                parameter.grad = None
         with self.lowered:
             with share.noise:
                 draw = self.model.draw(x, self.objective.samples, c)
@@ -135,11 +157,10 @@ class Trainer:
         if self.skip:
             sums = torch.where(bad, torch.eye(len(sums), device=sums.device)[-1], sums)
         self.sums += sums.to(self.sums.dtype)
-        self.bad_in_a_row = torch.where(bad, self.bad_in_a_row + 1, 0)
+        self.bad_in_a_row.copy_(torch.where(bad, self.bad_in_a_row + 1, 0))
         first = (self.bad_step < 0) & (self.bad_in_a_row > (MOST_SKIPPED if self.skip else 0))
-        self.bad_step = torch.where(first, self.progress.step, self.bad_step)
-        self.progress.step += 1
-        self.progress.batch += 1
+        self.bad_step.copy_(torch.where(first, self.steps, self.bad_step))
+        self.steps += 1
         return bad
 
     @torch.no_grad()
@@ -257,6 +278,9 @@ class Trainer:
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
         self.progress = progress
+        self.steps.fill_(progress.step)
+        if self.captured is not None:
+            self.captured.forget()
 
     def _optimizer_state(self, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         """What is stored of the optimizer, if it has the names, shapes and types that this optimizer gives it.
@@ -278,13 +302,20 @@ class Trainer:
     def _trial_state(self) -> dict[int, dict[str, Tensor]]:
         """The state of the optimizer after a step of length zero."""
         for group in self.optimizer.param_groups:
-            group["lr"] = 0.0
+            _set_rate(group, 0.0)
             for parameter in group["params"]:
                 parameter.grad = torch.zeros_like(parameter)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         slots: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
         return {i: {slot: torch.as_tensor(value) for slot, value in found.items()} for i, found in slots.items()}
+
+
+def _set_rate(group: dict[str, Any], rate: float) -> None:
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
 
 
 def like(expected: Tensor, found: Tensor, name: str) -> Tensor:
