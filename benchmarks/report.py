@@ -104,6 +104,14 @@ def _spread(seconds: list[float]) -> str:
     return f"{statistics.mean(seconds):.1f} ± {statistics.stdev(seconds):.1f} s"
 
 
+def precision() -> str:
+    found = json.loads((HERE / "precision.json").read_text())
+    rows = ["| `train.precision` | test −ELBO of `course-vae` | seeds |", "|---|---|---|"]
+    for name in ("fp32", "bf16"):
+        rows.append(f"| `{name}` | {found[name]['mean']:.2f} ± {found[name]['sd']:.2f} | {found[name]['n']} |")
+    return "\n".join(rows)
+
+
 def machine() -> str:
     """What the speeds were measured on."""
     results = json.loads((HERE / "speed.json").read_text())
@@ -132,7 +140,7 @@ def reliability() -> str:
 TABLES = {
     "README.md": {"recipes": recipes},
     "docs/choosing.md": {"presets": presets},
-    "docs/speed.md": {"speed": speed, "quality": quality, "machine": machine},
+    "docs/speed.md": {"speed": speed, "quality": quality, "precision": precision, "machine": machine},
     "docs/reliability.md": {"reliability": reliability},
 }
 
