@@ -108,7 +108,8 @@ def precision() -> str:
     found = json.loads((HERE / "precision.json").read_text())
     rows = ["| `train.precision` | test −ELBO of `course-vae` | seeds |", "|---|---|---|"]
     for name in ("fp32", "bf16"):
-        rows.append(f"| `{name}` | {found[name]['mean']:.2f} ± {found[name]['sd']:.2f} | {found[name]['n']} |")
+        mean, sd, n = (found[name][key] for key in ("mean", "sd", "n"))
+        rows += [f"| `{name}` | {mean:.2f} ± {sd:.2f} | {n} |"]
     return "\n".join(rows)
 
 
