@@ -22,6 +22,9 @@ ROW = Row(
             series="vae-1l-k-1",
         ),
     ),
+    note="Ours is another decoder, of the 40 epochs of row VAE, so the two figures can agree in sign and size only. On "
+    "data that the decoder made, the lower and the upper bound of bidirectional Monte Carlo are −0.015 ± 0.021 nats "
+    "apart: 400 temperatures from the posterior have converged.",
 )
 
 if __name__ == "__main__":

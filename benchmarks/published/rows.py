@@ -119,12 +119,13 @@ def _measured(row: Row, variant: Variant, options: argparse.Namespace) -> dict[s
     evaluation += ["--samples", str(options.samples)] if options.samples is not None else []
     evaluation += ["--images", str(options.images)] if options.images is not None else []
     evaluation += ["--temperatures", str(options.temperatures)] if options.temperatures is not None else []
-    found, values = {}, []
+    found, values, evaluations = {}, [], []
     began = time.perf_counter()
     for run in runs:
         found = _vae("evaluate", run.name, *evaluation, "--device", options.device)
         value = next(value for value in found["values"] if value["name"] == variant.metric)
         values.append({"seed": Run(run).environment["seed"], **value})
+        evaluations.append(found["values"])
     evaluated = time.perf_counter() - began
     environment = Run(runs[0]).environment
     seconds = [sum(epoch["seconds"] for epoch in Run(run).metrics()) for run in runs]
@@ -141,6 +142,7 @@ def _measured(row: Row, variant: Variant, options: argparse.Namespace) -> dict[s
         "ours": spread([value["value"] for value in values]),
         "protocol": found["protocol"],
         "warnings": found["warnings"],
+        "evaluations": evaluations,
         "wall_clock_seconds": {"training": [round(s, 1) for s in seconds], "evaluation": round(evaluated, 1)},
         "hardware": hardware(environment),
         "torch": environment["torch"],
