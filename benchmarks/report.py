@@ -4,6 +4,7 @@ import json
 import re
 import statistics
 from pathlib import Path
+from typing import Any
 
 from vae.config import preset_names, read
 
@@ -138,11 +139,31 @@ def reliability() -> str:
     return "\n".join([*rows, "", f"{found['hardware']}, torch {found['torch']}, {found['date']}."])
 
 
+def ranks() -> str:
+    found = json.loads((HERE / "ranks.json").read_text())
+    rows = ["| preset | whole batch | 1 rank | 2 ranks | faster | efficiency | processor time |", "|---" * 7 + "|"]
+    for run in found["runs"]:
+        one, two = (f"{run['median'][ranks]:,}" for ranks in ("1", "2"))
+        what = f"`{run['preset']}`, {run['precision']} | {run['global_batch']:,}"
+        rows.append(
+            f"| {what} | {one} | {two} | {run['speedup']:.2f} × | {100 * run['efficiency']:.0f} % | {_work(run)} |"
+        )
+    loads = [load for run in found["runs"] for load in run["load_average"].values()]
+    load = f"load average from {min(loads):.0f} to {max(loads):.0f} by other jobs included"
+    return "\n".join([*rows, "", f"{found['hardware']}, torch {found['torch']}, {found['date']}; {load}."])
+
+
+def _work(run: dict[str, Any]) -> str:
+    one, two = (run["processor_microseconds_per_image"][ranks] for ranks in ("1", "2"))
+    return f"{one:.0f} → {two:.0f} µs, {100 * one / two:.0f} %"
+
+
 TABLES = {
     "README.md": {"recipes": recipes},
     "docs/choosing.md": {"presets": presets},
     "docs/speed.md": {"speed": speed, "quality": quality, "precision": precision, "machine": machine},
     "docs/reliability.md": {"reliability": reliability},
+    "docs/scaling.md": {"ranks": ranks},
 }
 
 

@@ -22,7 +22,7 @@ from vae.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
 from vae.run import Run
 from vae.train import ALONE, Ranks
 from vae.train.noise import NoiseOfRows
-from vae.train.ranks import Looks
+from vae.train.ranks import Looks, _see_one_gpu
 
 SCRIPT = Path(ranked.__file__)
 
@@ -159,6 +159,16 @@ def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
     ALONE.check(model, Objective(elbo))
 
 
+def test_batch_normalization_is_made_to_see_all_ranks() -> None:
+    """On CUDA; here only that the weights and their names stay, as the optimizer and the checkpoints need."""
+    model = ranked.preset("vae", encoder={"hidden": [4], "norm": "batch"})()
+    weights, names = [*model.parameters()], [*model.state_dict()]
+    Ranks(0, 2).synchronize(model)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())
+    assert [*model.state_dict()] == names
+    assert all(one is other for one, other in zip(model.parameters(), weights, strict=True))
+
+
 def test_a_device_that_ranks_do_not_share_is_refused() -> None:
     with pytest.raises(DeviceError, match="2 ranks need"):
         Ranks(0, 2).check(vae.VAE(64).to("meta"), Objective(elbo))
@@ -259,3 +269,29 @@ def test_outside_of_torchrun_there_is_one_rank() -> None:
     share = ALONE.share((torch.ones(3), torch.ones(3)), 1)
     assert isinstance(share.noise, contextlib.nullcontext)
     assert share.total == 3
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "ranks", "sees"),
+    [(4, None, 2, "1"), (2, "5,7", 2, "7"), (2, "GPU-a,GPU-b", 2, "GPU-b"), (0, None, 2, None)],
+)
+def test_each_rank_sees_the_gpu_of_its_number(monkeypatch, devices, visible, ranks, sees) -> None:
+    gpus(monkeypatch, devices, visible, ranks)
+    assert _see_one_gpu() == (devices > 0)
+    assert os.environ.get("CUDA_VISIBLE_DEVICES") == sees
+
+
+def test_too_few_gpus_are_left_alone_and_said(monkeypatch) -> None:
+    gpus(monkeypatch, 1, None, 2)
+    with pytest.warns(UserWarning, match="2 ranks on a machine with 1 GPU"):
+        assert not _see_one_gpu()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def gpus(monkeypatch, devices: int, visible: str | None, ranks: int) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: devices)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible or "")
+    if visible is None:
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(ranks))

@@ -104,7 +104,7 @@ def train(
     """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
 
     `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
-    --set objective.samples=8 --set model.condition=class.
+    --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vae train.
 
     With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command goes on with a series
     that was interrupted. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.

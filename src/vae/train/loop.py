@@ -105,6 +105,7 @@ def fit(
     objective = objective if isinstance(objective, Objective) else Objective(objective)
     optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
     ranks.check(model, objective)
+    ranks.synchronize(model)
     trainer = Trainer(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
         *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None),

@@ -10,6 +10,7 @@ Not for: when a training is looked at or saved (`loop`, `keeper`).
 import io
 import os
 import time
+import warnings
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
@@ -86,6 +87,11 @@ class Ranks:
                 f"batch normalization over {self.world} ranks needs CUDA, this is 'cpu'; train with one, or choose "
                 "another norm, such as 'layer'"
             )
+
+    def synchronize(self, model: LatentVariableModel) -> None:
+        """Let batch normalization see the rows of all ranks; weights and their names stay what they are."""
+        if self.world > 1:
+            nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def share(self, batch: Any, samples: int) -> Share:
         """The part of a batch that is this rank's, of which K samples are drawn: rows side by side, at most one more.
@@ -233,23 +239,28 @@ class Looks:
 def joined() -> Iterator[Ranks]:
     """The ranks that torchrun has started, this process among them; where it has not, one alone.
 
-    Each rank sees one GPU, where there are any: that of its number on its machine.
+    Each rank sees one GPU, that of its number on its machine; none, where there are fewer than ranks.
     """
     started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
     rank, world = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")) if started else (0, 1)
     if world == 1:
         yield ALONE
         return
-    devices = torch.cuda.device_count()
-    if devices:
-        _see_only(int(os.environ.get("LOCAL_RANK", rank)), devices)
-    dist.init_process_group("cpu:gloo,cuda:nccl" if devices else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if _see_one_gpu() else "gloo")
     yield Ranks(rank, world)
     dist.destroy_process_group()
 
 
-def _see_only(number: int, devices: int) -> None:
-    """Hide all GPUs but one; all of them where there is none of that number. CUDA must not have started."""
+def _see_one_gpu() -> bool:
+    """Hide all GPUs of this machine but this rank's own, or all where they are too few; CUDA must not have started."""
+    devices = torch.cuda.device_count()
+    number, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = visible if len(visible) == devices and visible[0] else [str(i) for i in range(devices)]
-    os.environ["CUDA_VISIBLE_DEVICES"] = names[number] if number < devices else ""
+    enough = devices >= ranks
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number] if enough else ""
+    if devices and not enough:
+        message = f"{ranks} ranks on a machine with {devices} GPU(s) train on its CPU; start one rank for each GPU"
+        warnings.warn(message, stacklevel=4)
+    return bool(devices) and enough
