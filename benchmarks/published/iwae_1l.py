@@ -16,8 +16,8 @@ ROW = Row(
         for k, figure in ((1, 86.76), (5, 85.54), (50, 84.78))
     ),
     note="Ours, of 24,000 updates instead of 9.8 million, is 4.4 nats worse, about as much as the VAE by the same "
-    "schedule in row VAE. On the same 2,000 images K = 5 is 1.35 nats better than that VAE (95 % interval over images 1.23 "
-    "to 1.48, one training each, by `vae compare`); the paper's figures differ by 1.22.",
+    "schedule in row VAE. On the same 2,000 images K = 5 is 1.35 nats better than that VAE (95 % interval over images "
+    "1.23 to 1.48, one training each, by `vae compare`); the paper's figures differ by 1.22.",
 )
 
 if __name__ == "__main__":
