@@ -51,7 +51,7 @@ def distance(one: dict[str, Tensor], other: dict[str, Tensor]) -> float:
     return max(float((one[name].double() - other[name].double()).norm() / sizes[name]) for name in one)
 
 
-@pytest.mark.parametrize("world", [2, 4])
+@pytest.mark.parametrize("world", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_ranks_give_the_result_of_one(tmp_path: Path, world: int) -> None:
     """In float64, with a last batch smaller than the number of ranks; the classic mistake is seen."""
     process = torchrun(world, "--prove", tmp_path)
