@@ -232,7 +232,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     np.save(npy, array)
     np.savez_compressed(npz, images=array, labels=np.arange(3))
     begun = training()
-    begun.trainer.step(torch.rand(8, 1, 8, 8), None, 0.0)
+    begun.trainer.step(torch.rand(8, 1, 8, 8), 0.0)
     begun.keep()
 
     def resumed(data: bytes) -> None:
