@@ -122,6 +122,21 @@ def machine() -> str:
     return "\n".join(f"Measured on {hardware}, torch {torch}, {date}." for hardware, torch, date in parts)
 
 
+def streaming() -> str:
+    found = json.loads((HERE / "streaming.json").read_text())
+    rows = ["| `conv-vae` | in memory | memory-mapped `.npy` | folder of images |", "|---|---|---|---|"]
+    for name, kind in found.items():
+        if name.startswith("conv-vae, "):
+            speeds = [f"{kind['memory']['median_images_per_second']:,.0f} images/s"]
+            speeds += [f"{kind[where]['median_ratio_to_memory']:.2f} of that" for where in ("npy", "folder")]
+            rows.append(f"| {name.removeprefix('conv-vae, ')} | {' | '.join(speeds)} |")
+    growth = found["growth"]["microseconds_per_image_by_images"]
+    counts = ", ".join(f"{int(count):,}" for count in growth)
+    times = ", ".join(f"{growth[count]['processor']:.1f}" for count in growth)
+    flat = f"Processor time for an image of 8 × 8 pixels and a small MLP, from {counts} images on disk: {times} µs."
+    return "\n".join([*rows, "", flat])
+
+
 def reliability() -> str:
     found = json.loads((HERE / "reliability.json").read_text())
     kills, fuzz, cost = found["kills"], found["fuzz"], found["cost"]
@@ -162,7 +177,13 @@ def _work(run: dict[str, Any]) -> str:
 TABLES = {
     "README.md": {"recipes": recipes, "quality": quality},
     "docs/choosing.md": {"presets": presets},
-    "docs/speed.md": {"speed": speed, "quality": quality, "precision": precision, "machine": machine},
+    "docs/speed.md": {
+        "speed": speed,
+        "quality": quality,
+        "precision": precision,
+        "streaming": streaming,
+        "machine": machine,
+    },
     "docs/reliability.md": {"reliability": reliability},
     "docs/scaling.md": {"ranks": ranks},
 }
