@@ -4,11 +4,11 @@ A run that is already in the results is not trained again; name presets to train
 """
 
 import json
-import statistics
 import sys
 from pathlib import Path
 
 from common import train
+from vae.replicates import spread
 
 RESULTS = Path(__file__).parent / "recipes.json"
 PRESETS = ("vae", "cvae", "course-vae", "course-cvae")
@@ -24,12 +24,7 @@ def main() -> None:
                 continue
             runs.append(train(preset, seed=seed))
             scores = [run["test"]["neg_elbo"] for run in runs]
-            results[preset]["test_neg_elbo"] = {
-                "mean": statistics.mean(scores),
-                "sd": statistics.stdev(scores) if len(scores) > 1 else None,
-                "n": len(scores),
-                "unit": "nats per image",
-            }
+            results[preset]["test_neg_elbo"] = {**spread(scores), "unit": "nats per image"}
             RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 

@@ -14,29 +14,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import vae
-from vae import cli
+from conftest import Result
 
 TINY = ["--set", "encoder.hidden=[16]", "--set", "decoder.hidden=[16]", "--set", "data.validation=58000"]
-
-
-class Result:
-    def __init__(self, status: int, out: str, err: str) -> None:
-        self.status, self.out, self.err = status, out, err
-
-
-@pytest.fixture
-def command(monkeypatch, capsys):
-    """Run the command in this process: status, stdout and stderr."""
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return Result(int(stop.value.code or 0), captured.out, captured.err)
-
-    return run
 
 
 def test_a_profile_of_the_training_writes_nothing(command, tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import tiny
-from test_cli import Result, assert_refused
+from test_cli import assert_refused
 from vae import cli, config, experiment
 from vae.evaluate import classifier as eyes
 from vae.evaluate import runs
@@ -37,22 +37,13 @@ def root(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def command(root: Path, tmp_path_factory, monkeypatch, capsys):
-    """Run the command in this process."""
+def command(command, root: Path, tmp_path_factory, monkeypatch):
+    """Run the command on these runs."""
     cache = tmp_path_factory.getbasetemp() / "cache" / "data"
     monkeypatch.setattr(eyes, "cache_folder", lambda: cache)
     monkeypatch.setattr(eyes, "EPOCHS", 8)
     monkeypatch.setattr(runs.data, "load", lambda name, **_: tiny.dataset(name))
-
-    def run(*arguments: object) -> Result:
-        monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments), "--runs", str(root)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return Result(int(stop.value.code or 0), captured.out, captured.err)
-
-    return run
+    return lambda *arguments: command(*arguments, "--runs", root)
 
 
 QUICK = ("--samples", 12, "--device", "cpu")

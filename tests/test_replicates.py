@@ -2,14 +2,14 @@
 
 import json
 import statistics
-import sys
 from pathlib import Path
 
 import pytest
 
 import tiny
-from test_cli import Result, assert_refused
-from vae import cli, config, experiment, replicates
+from conftest import Result
+from test_cli import assert_refused
+from vae import config, experiment, replicates
 from vae.errors import ConfigError, RunError
 from vae.evaluate import classifier as eyes
 from vae.evaluate import runs as evaluation
@@ -27,18 +27,13 @@ def small(monkeypatch) -> None:
 
 
 @pytest.fixture
-def command(tmp_path: Path, monkeypatch, capsys):
+def command(command, tmp_path: Path):
     file = tmp_path / "small.toml"
     file.write_text(tiny.tiny().to_toml())
 
     def run(*arguments: object) -> Result:
         options = ["--config", str(file)] if arguments[0] == "train" else []
-        monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments), *options, "--runs", str(tmp_path / "runs")])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return Result(int(stop.value.code or 0), captured.out, captured.err)
+        return command(*arguments, *options, "--runs", tmp_path / "runs")
 
     return run
 

@@ -16,15 +16,8 @@ _BY_SIZE = frozenset({"rand", "randn", "randint"})
 _BY_TENSOR = frozenset(
     (
         *("rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial", "gumbel_softmax"),
-        *(
-            "dropout",
-            "dropout1d",
-            "dropout2d",
-            "dropout3d",
-            "alpha_dropout",
-            "feature_dropout",
-            "feature_alpha_dropout",
-        ),
+        *("dropout", "dropout1d", "dropout2d", "dropout3d"),
+        *("alpha_dropout", "feature_dropout", "feature_alpha_dropout"),
         *("normal_", "uniform_", "exponential_", "bernoulli_", "log_normal_", "cauchy_", "geometric_", "random_"),
     )
 )
