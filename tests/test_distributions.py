@@ -117,6 +117,13 @@ def test_bernoulli_pixels_in_float32(x: Tensor) -> None:
     assert bernoulli_pair(torch.full((1, 1, 2, 2), torch.inf))[0].log_prob(torch.zeros(1, 2, 2)).item() == -math.inf
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("width", [1, 125, 127, 784, 3072])
+def test_bernoulli_pixels_of_even_odds_do_not_underflow(width: int, dtype: torch.dtype) -> None:
+    found = bernoulli_pair(torch.zeros(1, 1, width, dtype=dtype))[0].log_prob(torch.zeros(1, 1, width, dtype=dtype))
+    assert found.item() == pytest.approx(-width * math.log(2), rel=5e-3 if dtype == torch.bfloat16 else 1e-6)
+
+
 def test_gradients_of_bernoulli_pixels() -> None:
     torch.manual_seed(0)
     logits = (3 * torch.randn(3, 2, 1, 2, 2)).double().requires_grad_()
