@@ -436,3 +436,45 @@ def test_discrete_latents_have_bounds_too() -> None:
     found = bounds(model, x, samples=(2000,))
     assert abs(noise_z(found, "L_2000", joint.logsumexp(0))) < 4
     assert Categorical(logits=joint.T).probs.max() < 1  # no state is certain
+
+
+# -- bfloat16 ---------------------------------------------------------------------------------------------------------
+
+
+def coarse(gain: float) -> tuple[LatentVariableModel, Tensor]:
+    """A model whose weights are so large that rounding them matters, and images."""
+    torch.manual_seed(0)
+    model = build("course-vae", image_shape=(1, 8, 8), model={"latent_size": 4})
+    with torch.no_grad():
+        for parameter in model.parts["likelihood"].parameters():
+            parameter.mul_(gain)
+    return model, torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(1)).round()
+
+
+@pytest.mark.filterwarnings("ignore:this processor has no bfloat16")
+@pytest.mark.parametrize("corrected", [True, False])
+def test_in_bfloat16_the_same_number_is_estimated_thanks_to_the_correction(monkeypatch, corrected: bool) -> None:
+    model, x = coarse(2.5)
+    correction = module._Decoder._correction
+    monkeypatch.setattr(module._Decoder, "_correction", lambda *given: corrected * correction(*given))
+    exact, rounded = (bounds(model, x, samples=(20, 200), precision=name).per_image for name in ("fp32", "bf16"))
+    for name in ("L_20", "L_200"):
+        off = rounded[name] - exact[name]
+        z = (off.mean() / off.std() * math.sqrt(len(off))).item()
+        assert 0 < off.abs().max() < 0.1
+        assert (abs(z) < 4) is corrected
+    assert 0.01 < rounded["rounding"].square().mean().sqrt() < 0.05
+    assert torch.equal(rounded["rate"], exact["rate"])
+    assert not exact["rounding"].any()
+
+
+@pytest.mark.filterwarnings("ignore:this processor has no bfloat16")
+def test_bfloat16_that_is_too_coarse_is_found_out() -> None:
+    model, x = coarse(5.0)
+    assert "--precision fp32" in bounds(model, x[:20], samples=(20,), precision="bf16").warnings[0]
+    assert "--precision fp32" not in " ".join(bounds(model, x[:20], samples=(20,)).warnings)
+
+
+def test_a_model_without_networks_has_no_other_precision() -> None:
+    with pytest.raises(ConfigError, match="precision = 'bf16' is for models"):
+        bounds(LinearGaussian(), torch.zeros(2, 5), samples=(1,), precision="bf16")

@@ -29,6 +29,7 @@ LAYERS = [
     "schedules",
     "optimizers",
     "model",
+    "precision",
     "course",
     "data",
     "config",

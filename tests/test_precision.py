@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vae import VAE, build, experiment
+from vae import VAE, build, experiment, precision
 from vae.data import Batches
 from vae.errors import ConfigError
 from vae.nets import MLP, ConvEncoder
-from vae.train import find_precision, fit, precision, validate
+from vae.precision import find_precision
+from vae.train import fit, validate
 
 
 def images(n: int = 64) -> Tensor:

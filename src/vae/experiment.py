@@ -24,6 +24,7 @@ from .data import Batches, Dataset, Split
 from .data import load as load_data
 from .errors import ConfigError, DataError, NumericalError, RankError, RunError
 from .model import LatentVariableModel
+from .precision import find_precision
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
 from .train import (
@@ -35,7 +36,6 @@ from .train import (
     Record,
     find_device,
     find_graphs,
-    find_precision,
     fit,
     validate,
 )

@@ -15,6 +15,7 @@ from .. import __version__, plot
 from ..data import Batches, Dataset, Split
 from ..errors import ConfigError, DataError, RunError, unknown
 from ..model import LatentVariableModel
+from ..precision import find_precision
 from ..rng import seeded
 from . import chunks
 from .ais import Annealing, ais, bidirectional
@@ -107,6 +108,7 @@ def evaluate(
     judge: bool = True,
     memory: int = GIB,
     seed: int = 0,
+    precision: str = "fp32",
     keep: Keep | None = None,
     listener: Listener | None = None,
 ) -> Evaluation:
@@ -123,6 +125,7 @@ def evaluate(
         judge: Whether to judge samples, for which a classifier is trained when a data set is met for the first time.
         memory: Bytes that decoding may take, about.
         seed: Of everything random.
+        precision: In which the bounds multiply matrices, as in `bounds`; everything else is in float32.
         keep: From the facts that numbers depend on to a store that keeps finished batches of them.
         listener: Told about the progress.
 
@@ -141,6 +144,7 @@ def evaluate(
         "binarize": _BINARIZED[binarize],
         "likelihood": nature.description,
         "samples": samples,
+        "precision": find_precision(precision, model),
         "seed": seed,
         "vaekit": __version__,
     }
@@ -268,6 +272,7 @@ class _Work:
         """ELBO, rate, distortion, importance-weighted bounds."""
         kept = None if self.keep is None else self.keep(evaluation.protocol)
         options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
+        options["precision"] = evaluation.protocol["precision"]
         found = bounds(self.model, self.x, self.context(self.labels), samples=samples, **options)
         evaluation.values.extend(nature.named(found.values, self.x[0].numel()))
         evaluation.warnings.extend(found.warnings)
@@ -277,7 +282,8 @@ class _Work:
         """Annealed importance sampling of the first images, and bidirectional Monte Carlo of as many simulated ones."""
         n = min(AIS_IMAGES, len(self.x))
         how = {**asdict(annealing), "images": n}
-        kept = None if self.keep is None else self.keep({**evaluation.protocol, "samples": None, "annealing": how})
+        facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
+        kept = None if self.keep is None else self.keep(facts)
         options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
         c = self.context(self.labels[:n])
         given = ais(self.model, self.x[:n], c, annealing=annealing, **options)

@@ -23,7 +23,7 @@ from .chunks import GIB, Store
 from .record import Listener
 from .report import Evaluation, evaluate
 
-ESTIMATORS = 1  # version of the per-image numbers: kept ones of another version are not used
+ESTIMATORS = 2  # version of the per-image numbers: kept ones of another version are not used
 _KEPT_LIMIT = 1 << 30  # bytes
 
 
@@ -88,6 +88,7 @@ def evaluate_run(
     annealing: Annealing | None = None,
     memory: int = GIB,
     seed: int = 0,
+    precision: str = "fp32",
     listener: Listener | None = None,
 ) -> Evaluation:
     """Evaluate the model of a run, and write `evaluation.json`, numbers per image and pictures into its folder.
@@ -105,6 +106,7 @@ def evaluate_run(
         annealing: As for `evaluate`.
         memory: As for `evaluate`.
         seed: As for `evaluate`.
+        precision: As for `evaluate`.
         listener: As for `evaluate`.
 
     Raises:
@@ -127,6 +129,7 @@ def evaluate_run(
         judge=dataset.name == own,
         memory=memory,
         seed=seed,
+        precision=precision,
         keep=_Keeper(run, model),
         listener=listener,
     )

@@ -2,7 +2,6 @@
 
     validation.py    batches as a model wants them; the true −ELBO over a loader
     graph.py         a step as one CUDA graph
-    precision.py     which products of a training step are computed in fewer bits
     trainer.py       a model, its optimizer and where they stand: one step, one look, one state to save
     keeper.py        when to keep which state, in memory and in the run folder
     noise.py         the noise of some rows of a batch
@@ -14,7 +13,6 @@ Not for: reading configs or writing pictures (`experiment`).
 
 from .graph import find_graphs
 from .loop import Interrupted, Listener, fit
-from .precision import find_precision
 from .ranks import ALONE, Ranks, joined
 from .trainer import Progress, Record
 from .validation import find_device, validate
@@ -28,7 +26,6 @@ __all__ = [
     "Record",
     "find_device",
     "find_graphs",
-    "find_precision",
     "fit",
     "joined",
     "validate",

@@ -13,11 +13,11 @@ from torch import Tensor
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
+from ..precision import Precision, find_precision
 from ..run import Checkpoint, Run
 from ..schedules import Constant, RateSchedule
 from .graph import find_graphs
 from .keeper import Keeper
-from .precision import Precision, find_precision
 from .ranks import ALONE, Looks, Ranks
 from .trainer import Progress, Record, Trainer
 

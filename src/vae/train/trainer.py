@@ -17,11 +17,11 @@ from ..draw import Draw
 from ..errors import DataError, NumericalError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Objective
+from ..precision import Lowered
 from ..rng import random_state, set_random_state
 from ..run import Checkpoint
 from ..schedules import RateSchedule
 from .graph import Captured, Graphs
-from .precision import Lowered
 from .ranks import ALONE, Ranks, Share
 from .validation import split, validate, widest
 

@@ -1,6 +1,6 @@
-"""In which precision the matrix products of a training step are computed. Weights, sums and densities stay float32.
+"""In which precision networks multiply matrices, for a while. Weights, sums and densities stay float32.
 
-Nothing here touches validation, evaluation or sampling, which are exact at any precision of the training.
+Training lowers it for its steps, and the importance-weighted bounds on request; nothing else does.
 """
 
 import warnings
@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
-from ..errors import ConfigError, unknown
-from ..model import LatentVariableModel
-from ..nets import Network
+from .errors import ConfigError, unknown
+from .model import LatentVariableModel
+from .nets import Network
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
@@ -38,11 +38,11 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
             return "bf16"
         return "tf32" if ampere else "fp32"
     if name == "tf32" and device != "cuda":
-        raise ConfigError(f"train.precision = 'tf32' is for CUDA devices, this is {device!r}; use 'auto' or 'fp32'")
+        raise ConfigError(f"precision = 'tf32' is for CUDA devices, this is {device!r}; use 'auto' or 'fp32'")
     if name == "bf16":
         if not networks:
             raise ConfigError(
-                f"train.precision = 'bf16' is for models made of vae.nets.Network, of which {type(model).__name__} "
+                f"precision = 'bf16' is for models made of vae.nets.Network, of which {type(model).__name__} "
                 "has none; use 'fp32'"
             )
         if device == "cpu" and not _multiplies_bf16():
