@@ -268,14 +268,14 @@ def per_sample(images: int, samples: int, action: Callable[[], object]) -> dict[
     return {"microseconds_per_sample": 1e6 * (time.perf_counter() - begun) / images / samples}
 
 
-def ours_nll(images: int) -> dict[str, Any]:
+def ours_nll(images: int, precision: str = "fp32") -> dict[str, Any]:
     """L_5000 by `vae.evaluate.bounds`."""
     from vae import build
     from vae.evaluate.bounds import bounds
 
     model, x = build("course-vae").eval(), test_images(images)
-    bounds(model, x[:2], samples=(10,))
-    return per_sample(images, 5000, lambda: bounds(model, x, samples=(5000,)))
+    bounds(model, x[:2], samples=(10,), precision=precision)
+    return per_sample(images, 5000, lambda: bounds(model, x, samples=(5000,), precision=precision))
 
 
 def pythae_nll(images: int) -> dict[str, Any]:
@@ -331,6 +331,7 @@ CONTENDERS: dict[str, Callable[[int], dict[str, Any]]] = {
     "assignment-quality": lambda epochs: assignment(epochs - 1, GOALS),
     "pythae-quality": lambda epochs: pythae(epochs - 1, GOALS),
     "ours-nll": ours_nll,
+    "ours-nll-bf16": lambda images: ours_nll(images, "bf16"),
     "pythae-nll": pythae_nll,
     "decoder-floor": decoder_floor,
     "loaded": loaded,
