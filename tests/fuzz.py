@@ -28,7 +28,8 @@ import torch
 from PIL import Image
 
 from tiny import dataset, tiny
-from vae import builder, cli, config
+from vae import builder, config
+from vae.cli.runs import facts_of, summaries
 from vae.data import Batches, vision
 from vae.data.arrays import Found, open_npy, open_npz
 from vae.data.idx import read_idx
@@ -166,9 +167,9 @@ class Place:
         good = path.read_bytes()
         path.write_bytes(data)
         try:
-            cli._rows(self.run.path.parent)
+            summaries(self.run.path.parent)
             run = Run.open(self.run.path)
-            cli._facts(run)
+            facts_of(run)
             if "evaluation" in name:
                 table = compare([run, Run.open(self.run.path.with_name("other"))])
                 json.dumps(table.to_json()), table.to_markdown(), table.to_latex(), table.to_csv()

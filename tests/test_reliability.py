@@ -28,6 +28,7 @@ import fuzz
 import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
 from vae import cli, experiment
+from vae.cli.runs import summaries
 from vae.errors import RunError
 from vae.run import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vae.train import Interrupted, validate
@@ -188,7 +189,7 @@ class Life(RuleBasedStateMachine):
     def tells_the_truth(self) -> None:
         if not hasattr(self, "root"):
             return
-        rows = cli._rows(self.root)
+        rows = summaries(self.root)
         assert len(rows) <= 1
         for row in rows:
             assert row["state"] in ("interrupted", "finished")
@@ -286,7 +287,7 @@ def assert_goes_on_as_it_did(run: Run) -> None:
 
 
 def test_a_stored_run_is_listed_sampled_from_and_resumed(stored: Run) -> None:
-    assert [row["state"] for row in cli._rows(stored.path.parent)] == ["interrupted"]
+    assert [row["state"] for row in summaries(stored.path.parent)] == ["interrupted"]
     samples = experiment.load(stored).sample(2, generator=torch.Generator().manual_seed(0))
     expected = torch.tensor(stored.read_json("expected.json")["samples"]).view_as(samples)
     torch.testing.assert_close(samples, expected, rtol=0, atol=1e-4)

@@ -1,0 +1,114 @@
+"""What verbs share: options, opening a run and its model, and how results and messages are printed."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model import LatentVariableModel
+    from ..run import Run
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+runs_option = click.option(
+    "--runs",
+    "root",
+    type=FOLDER,
+    default=Path("runs"),
+    envvar="VAE_RUNS",
+    show_default=True,
+    help="Folder of all runs.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+trust_option = click.option("--trust", is_flag=True, help="Import parts of your own, given as module:Name.")
+seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
+device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
+output_option = click.option("-o", "--output", type=FILE, help=".png, .npy or .npz; into the run folder by default.")
+log_option = click.option("--tensorboard", "log", is_flag=True, help="Also log for TensorBoard, in the run folder.")
+run_argument = click.argument("run", required=False)
+
+
+def open_run(run: str | None, root: Path) -> "Run":
+    """A run by its name or folder, the newest by default."""
+    from ..run import Run
+
+    return Run.open(run, root=root)
+
+
+def allow_parts(trust: bool) -> None:
+    """Find parts of the caller's own, if they are trusted."""
+    if trust and "" not in sys.path:
+        sys.path.insert(0, "")  # modules beside the caller, as `python -m` finds them
+
+
+def load_model(run: "Run", device: str, seed: int, trust: bool) -> "tuple[LatentVariableModel, torch.Generator]":
+    """The model of a run, and the noise of a seed."""
+    allow_parts(trust)
+    import torch
+
+    from .. import experiment
+
+    return experiment.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
+
+
+def within(value: Any, *steps: str | int) -> Any:
+    """What a nested value has at a place, or None."""
+    for step in steps:
+        try:
+            value = value[step]
+        except (IndexError, KeyError, TypeError):
+            return None
+    return value
+
+
+def finite(value: dict[str, Any]) -> Any:
+    """A value as JSON can hold it."""
+    from ..run import files
+
+    return files.finite(value)
+
+
+def follows() -> bool:
+    """Whether this is one of the processes that torchrun has started, and not the first, which alone speaks."""
+    return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
+
+
+def say(message: str) -> None:
+    """Print a line on stderr."""
+    if not follows():
+        click.echo(f"vae: {message}", err=True)
+
+
+def stopped(message: str) -> click.exceptions.Exit:
+    """Say how to go on after Ctrl-C; what to raise then."""
+    click.echo(f"vae: {message}", err=True)
+    return click.exceptions.Exit(130)
+
+
+def relative(path: Path) -> str:
+    """A path as seen from the working directory, if it is below that."""
+    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON on one line."""
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(rows: list[dict[str, Any]]) -> None:
+    """Print rows as aligned columns, without a library so that listings answer at once."""
+    if not rows:
+        return
+    names = list(rows[0])
+    texts = [names, *([str(row[name]) for name in names] for row in rows)]
+    widths = [max(len(text[i]) for text in texts) for i in range(len(names))]
+    for text in texts:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip())

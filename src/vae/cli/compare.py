@@ -1,0 +1,42 @@
+"""`vae compare`: evaluated runs side by side."""
+
+from pathlib import Path
+
+import click
+
+from .common import finite, json_option, open_run, print_json, runs_option
+
+
+@click.command(short_help="One table over evaluated runs and seeds.")
+@click.argument("run", nargs=-1)
+@click.option(
+    "--group", "presets", multiple=True, metavar="PRESET", help="All evaluated runs of a preset; may be repeated."
+)
+@click.option("--column", "columns", multiple=True, metavar="NAME", help="Which numbers, such as nll; may be repeated.")
+@click.option(
+    "--format",
+    "style",
+    type=click.Choice(["markdown", "latex", "csv", "json"]),
+    default="markdown",
+    show_default=True,
+    help="How to print it.",
+)
+@runs_option
+@json_option
+def compare(
+    run: tuple[str, ...], presets: tuple[str, ...], columns: tuple[str, ...], style: str, root: Path, as_json: bool
+) -> None:
+    """Try `vae compare vae cvae`: runs side by side, mean ± sd over seeds, and which differences are within noise.
+
+    Each RUN was evaluated before. Runs that differ only in their seed are one row; differences are to the first row.
+    """
+    from ..evaluate.compare import compare as compared
+    from ..evaluate.compare import evaluated
+
+    chosen = [open_run(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
+    table = compared(chosen, columns=columns)
+    if as_json or style == "json":
+        print_json(finite(table.to_json()))
+        return
+    writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
+    click.echo(writers[style](), nl=False)

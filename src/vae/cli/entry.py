@@ -1,0 +1,98 @@
+"""The command `vae`: its verbs in the order in which they are needed, and what becomes of errors and of Ctrl-C."""
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from ..errors import VAEError
+from .common import say
+from .compare import compare
+from .evaluate import evaluate
+from .listings import data, presets
+from .pictures import interpolate, reconstruct, sample
+from .repeat import repeat
+from .runs import info, runs
+from .train import resume, train
+
+VERBS = [train, resume, repeat, sample, interpolate, reconstruct, evaluate, compare, info, runs, data, presets]
+
+
+class InOrder(click.Group):
+    """Commands in the order in which they are needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, as they were defined."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=InOrder, commands=VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+)
+@click.version_option(package_name="vaekit", prog_name="vae")
+def app() -> None:
+    """Try `vae train`: a minute or two later, look at digits that the model dreamed.
+
+    Variational autoencoders: networks × posterior × prior × likelihood × objective.
+    """
+
+
+def main() -> None:
+    """Run the command line; errors that the caller can mend become one line and status 2."""
+    with _ctrl_c() as asked:
+        try:
+            status = _run()
+        except Exception:
+            if not asked:
+                raise
+            say("stopped")  # a library made something else of it
+            status = 130
+    sys.exit(status)
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[list[int]]:
+    """A list of the times that Ctrl-C was pressed within the block."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        asked.append(number)
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # a shell may have the interrupts of its background jobs ignored
+        signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _run() -> int:
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+            status = app(standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        status = stop.exit_code
+    except click.ClickException as error:
+        _fail(" ".join(error.format_message().split()))
+    except VAEError as error:
+        _fail(str(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 1
+    except (KeyboardInterrupt, click.Abort) as stop:
+        reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
+        say(f"{reached}; `vae resume` goes on" if reached else "stopped")
+        status = 130
+    return status if isinstance(status, int) else 0
+
+
+def _fail(message: str) -> None:
+    say(f"error: {message}")
+    sys.exit(2)

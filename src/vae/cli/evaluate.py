@@ -1,0 +1,105 @@
+"""`vae evaluate`: measure a run, and say how sure every number is."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import ConfigError
+from .common import (
+    device_option,
+    finite,
+    json_option,
+    load_model,
+    open_run,
+    print_json,
+    print_table,
+    relative,
+    run_argument,
+    runs_option,
+    seed_option,
+    stopped,
+    trust_option,
+)
+
+
+@click.command(short_help="Measure a run: likelihood, latents, samples.")
+@run_argument
+@click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
+@click.option("--samples", type=int, default=5000, show_default=True, help="Importance samples for each image.")
+@click.option("--images", type=int, help="Only the first images, for a quick look.  [default: all]")
+@click.option("--ais", is_flag=True, help="Annealed importance sampling of some images too: tighter, and slow.")
+@click.option("--temperatures", type=int, help="Steps of --ais: the more, the tighter.  [default: 200]")
+@click.option("--data", "data_name", help="Another data set than the run's.")
+@click.option("--memory", default="1G", show_default=True, metavar="SIZE", help="What decoding may take, about.")
+@seed_option
+@device_option
+@trust_option
+@runs_option
+@json_option
+def evaluate(
+    run: str | None,
+    split: str,
+    samples: int,
+    images: int | None,
+    ais: bool,
+    temperatures: int | None,
+    data_name: str | None,
+    memory: str,
+    seed: int,
+    device: str,
+    trust: bool,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae evaluate --samples 100`: measure RUN, the newest by default, and write evaluation.json into its folder.
+
+    Every number comes with its standard error over images and with what kind of number it is. What was finished before
+    an interruption is used. With 5000 samples, the default and what papers report, 10,000 images take a while on a CPU.
+    """
+    if temperatures is not None and not ais:
+        raise click.UsageError("--temperatures goes with --ais")
+    found, limit = open_run(run, root), _bytes(memory)
+    model, _ = load_model(found, device, seed, trust)
+
+    from ..evaluate.ais import Annealing
+    from ..evaluate.progress import shown
+    from ..evaluate.runs import evaluate_run
+
+    options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
+    annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
+    options |= {"annealing": annealing if ais else None, "memory": limit, "seed": seed}
+    try:
+        with shown() as listener:
+            result = evaluate_run(found, model, **options, listener=listener)
+    except KeyboardInterrupt:
+        going_on = f"`vae evaluate {found.name}` with the same options goes on"
+        raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
+    if as_json:
+        print_json({"run": str(found.path), **finite(result.to_json())})
+        return
+    print_table([{"": v.name, "value": str(v), "unit": v.unit, "kind": v.kind} for v in result.values])
+    if result.details.get("classes"):
+        click.echo()
+        print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
+    protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
+    click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
+    for sentence in result.warnings:
+        click.echo(f"beware      {sentence}")
+    click.echo(f"run         {relative(found.path)}")
+    if result.details["pictures"]:
+        click.echo(f"pictures    {', '.join(result.details['pictures'])}")
+
+
+def _bytes(text: str) -> int:
+    """A number of bytes from "500M" or "4G"."""
+    units = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+    number, unit = (text[:-1], units[text[-1].upper()]) if text[-1:].upper() in units else (text, 1)
+    try:
+        return int(float(number) * unit)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"--memory must be a size such as 500M or 4G, got {text!r}") from None
+
+
+def _rounded(row: dict[str, float]) -> dict[str, str]:
+    return {f"{name} (%)": f"{value:.1f}" for name, value in row.items()}

@@ -1,0 +1,61 @@
+"""`vae data` and `vae presets`: what there is to train on, and to train."""
+
+from typing import Any
+
+import click
+
+from .common import json_option, print_json, print_table
+
+
+@click.command(short_help="List the data sets.")
+@json_option
+def data(as_json: bool) -> None:
+    """Try `vae data`: list the data sets, and which of them are here.
+
+    Your own images go by their path: `vae train conv-vae --data PATH`, where PATH is images.npy (with labels in
+    images-labels.npy, if there are any), images.npz, or a folder of images whose subfolders are classes.
+    """
+    from ..data import available
+
+    rows = [
+        {
+            "name": entry.name,
+            "train": entry.train,
+            "validation": entry.validation,
+            "test": entry.test,
+            "shape": "×".join(map(str, entry.shape)),
+            "classes": entry.num_classes,
+            "present": "yes" if entry.present else "no",
+            "where": str(entry.where or ""),
+        }
+        for entry in available()
+    ]
+    _print(rows, as_json)
+
+
+@click.command(short_help="List the presets, or print one.")
+@click.argument("name", required=False)
+@json_option
+def presets(name: str | None, as_json: bool) -> None:
+    """Try `vae presets vae`: list the presets, or print the TOML of one."""
+    from .. import config
+
+    if name is not None:
+        click.echo(config.preset_text(name), nl=False)
+        return
+    rows = []
+    for preset in config.preset_names():
+        header, found = config.preset_header(preset), config.read(preset)
+        parts = (found.encoder, found.posterior, found.prior, found.likelihood, found.objective)
+        rows.append(
+            {"name": preset, "paper": header.get("paper", ""), "what": header["about"]}
+            | {"parts": " × ".join(part.name for part in parts)}
+        )
+    _print(rows, as_json)
+
+
+def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(rows)

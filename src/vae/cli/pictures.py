@@ -1,0 +1,159 @@
+"""`vae sample`, `vae interpolate` and `vae reconstruct`: pictures of a run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import DataError, unknown
+from .common import (
+    device_option,
+    load_model,
+    open_run,
+    output_option,
+    run_argument,
+    runs_option,
+    seed_option,
+    trust_option,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..model import LatentVariableModel
+    from ..run import Run
+
+
+@click.command(short_help="Draw new images.")
+@run_argument
+@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
+@click.option("--class", "label", help="Class of the images, by number or name; for a conditional model.")
+@click.option("--noise", is_flag=True, help="Sample the pixels too, instead of showing their means.")
+@output_option
+@seed_option
+@device_option
+@trust_option
+@runs_option
+def sample(
+    run: str | None,
+    count: int,
+    label: str | None,
+    noise: bool,
+    output: Path | None,
+    seed: int,
+    device: str,
+    trust: bool,
+    root: Path,
+) -> None:
+    """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default."""
+    found = open_run(run, root)
+    path = output or _picture(found, f"sample-{seed}", label)
+    model, generator = load_model(found, device, seed, trust)
+    c = _class(found, model, label, count)
+    _save(model.sample(count, c, generator=generator, noise=noise), path)
+
+
+@click.command(short_help="Walk between latents.")
+@run_argument
+@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Walks, one a row.")
+@click.option("--steps", type=click.IntRange(2), default=12, show_default=True, help="Images in a walk.")
+@click.option("--between", type=int, nargs=2, metavar="I J", help="Walk once, between test images number I and J.")
+@click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
+@output_option
+@seed_option
+@device_option
+@trust_option
+@runs_option
+def interpolate(
+    run: str | None,
+    rows: int,
+    steps: int,
+    between: tuple[int, int] | None,
+    label: str | None,
+    output: Path | None,
+    seed: int,
+    device: str,
+    trust: bool,
+    root: Path,
+) -> None:
+    """Try `vae interpolate --between 3 18`: walk in straight lines between latents of RUN, the newest by default."""
+    from .. import plot
+
+    found = open_run(run, root)
+    suffix = "-{}-{}".format(*between) if between else f"-{seed}"
+    path = output or _picture(found, f"interpolate{suffix}", label)
+    model, generator = load_model(found, device, seed, trust)
+    if between:
+        images, labels = _test_images(found, between)
+        c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
+        pictures = plot.interpolation(model, steps=steps, between=(images[0], images[1]), c=c)
+    else:
+        c = _class(found, model, label, rows, cycle=True)
+        pictures = plot.interpolation(model, rows=rows, steps=steps, c=c, generator=generator)
+    _save(pictures, path, columns=steps)
+
+
+@click.command(short_help="Show test images beside their reconstructions.")
+@run_argument
+@click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True, help="How many test images.")
+@output_option
+@device_option
+@trust_option
+@runs_option
+def reconstruct(run: str | None, count: int, output: Path | None, device: str, trust: bool, root: Path) -> None:
+    """Try `vae reconstruct -n 8`: show test images beside what RUN, the newest by default, makes of them."""
+    from .. import plot
+
+    found = open_run(run, root)
+    path = output or found.picture("reconstruct.png")
+    model, _ = load_model(found, device, 0, trust)
+    images, labels = _test_images(found, range(count))
+    _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
+
+
+def _picture(run: "Run", name: str, label: str | None) -> Path:
+    return run.picture(f"{name}{f'-class-{label}' if label else ''}.png")
+
+
+def _class(
+    run: "Run", model: "LatentVariableModel", label: str | None, n: int, *, cycle: bool = False
+) -> "torch.Tensor | None":
+    """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … where they may cycle."""
+    import torch
+
+    if label is None and (cycle or not model.context_size):
+        return torch.arange(n) % model.context_size if model.context_size else None
+    if label is None:
+        known = ", ".join(map(str, run.recorded("data", "classes", kind=list)))
+        raise DataError(f"run {run.name} is conditional; choose one with --class ({known})")
+    if not model.context_size:
+        raise DataError(f"run {run.name} is unconditional; leave out --class {label}")
+    names = [str(name) for name in run.recorded("data", "classes", kind=list)][: model.context_size]
+    if label in names:
+        return torch.full((n,), names.index(label))
+    if label.isdecimal() and int(label) < model.context_size:
+        return torch.full((n,), int(label))
+    raise DataError(unknown("class", label, names))
+
+
+def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]":
+    import torch
+
+    from .. import data, experiment
+
+    split = data.load(**experiment.config_of(run).data.loading).test
+    chosen = list(indices)
+    for index in chosen:
+        if not 0 <= index < len(split):
+            raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
+    index = torch.tensor(chosen)
+    subset = data.Split(split.images[index], split.labels[index])
+    images, labels = next(iter(data.Batches(subset, batch_size=len(chosen))))
+    return images, labels
+
+
+def _save(images: "torch.Tensor", path: Path, columns: int | None = None) -> None:
+    from .. import plot
+
+    plot.save(images, path, columns=columns)
+    click.echo(str(path))

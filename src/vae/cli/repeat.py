@@ -1,0 +1,42 @@
+"""`vae repeat`: does a run lead to the same weights again?"""
+
+from pathlib import Path
+
+import click
+
+from .common import json_option, print_json, relative, run_argument, runs_option, trust_option
+from .train import open_to_train
+
+
+@click.command(short_help="Train a finished run again and compare.")
+@run_argument
+@click.option("--name", help="Name of the new run folder.  [default: preset and time]")
+@trust_option
+@runs_option
+@json_option
+def repeat(run: str | None, name: str | None, trust: bool, root: Path, as_json: bool) -> None:
+    """Try `vae repeat`: train a finished run again, the newest by default, and compare the weights bit for bit.
+
+    The exit status is 1 if they differ.
+    """
+    found = open_to_train(run, root, trust)
+
+    from .. import experiment
+    from ..progress import shown
+
+    with shown(experiment.config_of(found).train.epochs) as listener:
+        again = experiment.repeat(found, name=name, root=root, listener=listener, trust=trust)
+    if as_json:
+        record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
+        print_json(record | {"differences": again.differences})
+    else:
+        click.echo(f"run         {relative(again.run.path)}")
+        click.echo(f"weights     {'the same, bit for bit' if again.agrees else 'differ'}")
+        for kind, digests in again.weights.items():
+            click.echo(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
+        for key, (before, now) in again.differences.items():
+            click.echo(f"{key:<12}{before} → {now}")
+        if not again.agrees and not again.differences:
+            click.echo("nothing that environment.json records differs")
+    if not again.agrees:
+        raise click.exceptions.Exit(1)

@@ -1,0 +1,134 @@
+"""`vae info` and `vae runs`: what there is in run folders."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import RunError, VAEError, unknown
+from .common import json_option, open_run, print_json, print_table, run_argument, runs_option, within
+
+if TYPE_CHECKING:
+    from ..run import Run
+
+
+@click.command(short_help="What a run is made of and how it went.")
+@run_argument
+@runs_option
+@json_option
+def info(run: str | None, root: Path, as_json: bool) -> None:
+    """Try `vae info`: what RUN, the newest by default, is made of and how it went."""
+    facts = facts_of(open_run(run, root))
+    if as_json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        if isinstance(value, dict):
+            value = "  ".join(f"{key} {_short(part)}" for key, part in value.items())
+        elif isinstance(value, list):
+            value = "  ".join(map(str, value))
+        click.echo(f"{name:<18}{_short(value)}")
+
+
+@click.command(short_help="List the runs, or clean up.")
+@click.option("--clean", multiple=True, metavar="WHAT", help="Remove: failed, interrupted, damaged or a run's name.")
+@click.option("--yes", is_flag=True, help="Remove without asking.")
+@runs_option
+@json_option
+def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
+    """Try `vae runs`: list the runs, newest first.
+
+    With --clean, which may be repeated: say which runs would be removed, ask, and remove them.
+    """
+    rows = summaries(root)
+    if clean:
+        rows = _clean(rows, clean, yes, root)
+    if as_json:
+        print_json(rows)
+        return
+    for row in rows:
+        if row["state"] == "damaged":
+            click.echo(f"vae: warning: {row['fault']}", err=True)
+    print_table([{key: value for key, value in row.items() if key != "fault"} for row in rows])
+
+
+def facts_of(run: "Run") -> dict[str, Any]:
+    """What a run is made of and how it went."""
+    config = run.config
+    facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
+    sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
+    facts |= {section: config.get(section) for section in sections}
+    facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
+    if changed := [session["settings"] for session in run.sessions if session["settings"]]:
+        facts["changed"] = changed
+    if (run.path / "test.json").is_file():
+        facts["test"] = run.read_json("test.json")
+    return facts
+
+
+def summaries(root: Path) -> list[dict[str, Any]]:
+    """A summary of every run in a folder, the damaged ones last."""
+    from ..run import find_runs
+
+    found, faults = find_runs(root)
+    rows = []
+    for run in found:
+        try:
+            rows.append(_summary(run))
+        except VAEError as error:
+            faults[run.path] = str(error)
+    blank = dict.fromkeys(("preset", "data", "epochs", "validation −ELBO"), "")
+    damaged = {"state": "damaged", "age": ""}
+    return rows + [{"name": path.name, **blank, **damaged, "fault": fault} for path, fault in faults.items()]
+
+
+def _summary(run: "Run") -> dict[str, Any]:
+    metrics, config = run.metrics(), run.config
+    scores = [m["validation_neg_elbo"] for m in metrics if isinstance(m.get("validation_neg_elbo"), int | float)]
+    asked = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
+    return {
+        "name": run.name,
+        "preset": str(run.environment.get("preset", "")),
+        "data": str(within(config, "data", "name") or ""),
+        "epochs": f"{len(metrics)}/{asked}",
+        "validation −ELBO": f"{min(scores):.2f}" if scores else "",
+        "state": run.status,
+        "age": _age(time.time() - run.created.timestamp()),
+    }
+
+
+def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
+    """Remove the runs that were asked for; their rows."""
+    from ..run import delete
+
+    states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
+    for word in what:
+        if word not in names and word not in states:
+            raise RunError(unknown("run", word, [*names, *states]))
+    chosen = [row for row in rows if row["name"] in what or row["state"] in what]
+    for row in chosen:
+        if row["state"] == "running":
+            raise RunError(f"run {row['name']} is being trained; stop that first")
+    for row in chosen:
+        size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
+        click.echo(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB", err=True)
+    if not chosen:
+        click.echo("there is nothing to remove", err=True)
+    elif not yes and not click.confirm(f"Remove {len(chosen)} of the {len(rows)} runs in {root}?", err=True):
+        return []
+    for row in chosen:
+        delete(root / row["name"])
+    return chosen
+
+
+def _short(value: Any) -> str:
+    return f"{value:.2f}" if isinstance(value, float) and abs(value) >= 1 else f"{value}"
+
+
+def _age(seconds: float) -> str:
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(seconds, 0):.0f} s"

@@ -1,0 +1,49 @@
+"""`vae train --seeds`: replicates of one config, one after another."""
+
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import relative, stopped
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..train import Listener
+
+
+def train_series(
+    config: "Config", seeds: int, name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool
+) -> None:
+    """Train replicates, and print how they compare."""
+    from ..progress import shown
+    from ..replicates import series_name, spread, train_replicates
+
+    series = name or series_name(preset)
+
+    @contextmanager
+    def announce(i: int, seed: int, label: str) -> Iterator["Listener"]:
+        click.echo(f"replicate {i + 1} of {seeds}: seed {seed}, run {label}", err=True)
+        with shown(config.train.epochs) as listener:
+            yield listener
+
+    try:
+        options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log, "trust": trust}
+        found = train_replicates(config, seeds, name=series, **options)
+    except KeyboardInterrupt as stop:
+        command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
+        raise stopped(f"{str(stop) or 'stopped'}; `{command}` goes on with the series") from None
+    tests = [run.read_json("test.json") for run in found]
+    over = {term: spread([test[term] for test in tests]) for term in ("neg_elbo", "rate", "distortion")}
+    if as_json:
+        click.echo(json.dumps({"runs": [str(run.path) for run in found], "test": over}))
+        return
+    for run, test in zip(found, tests, strict=True):
+        click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image, {relative(run.path)}")
+    mean, sd, n = over["neg_elbo"].values()
+    click.echo(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))

@@ -1,0 +1,180 @@
+"""`vae train` and `vae resume`: on one device, or as one of the processes that torchrun starts."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from .common import (
+    FILE,
+    allow_parts,
+    follows,
+    json_option,
+    log_option,
+    open_run,
+    relative,
+    run_argument,
+    runs_option,
+    trust_option,
+    within,
+)
+from .profile import print_profile
+from .series import train_series
+
+if TYPE_CHECKING:
+    from ..config import Config
+    from ..run import Run
+
+
+@click.command(short_help="Train a model into a run folder.")
+@click.argument("preset", required=False)
+@click.option("--config", "config_file", type=FILE, help="TOML file instead of a preset, such as a run's config.toml.")
+@click.option("--data", help="Data set, which `vae data` lists; or a path: images.npy, images.npz or a folder.")
+@click.option("--epochs", type=int, help="Passes over the training images.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the config; may be repeated.")
+@click.option("--name", help="Name of the run folder.  [default: preset and time]")
+@click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
+@click.option("--seed", type=int, help="Seed of the whole run.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(1), help="Train so many replicates, with seeds --seed, --seed + 1, …")
+@click.option("--deterministic", is_flag=True, help="Use deterministic algorithms only: on a GPU, too, the same bits.")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with this run, as `vae resume` does.")
+@click.option("--profile", "profiled", is_flag=True, help="Print where the time of a step goes, and write nothing.")
+@log_option
+@trust_option
+@runs_option
+@json_option
+def train(
+    preset: str | None,
+    config_file: Path | None,
+    data: str | None,
+    epochs: int | None,
+    settings: tuple[str, ...],
+    name: str | None,
+    device: str | None,
+    seed: int | None,
+    seeds: int | None,
+    deterministic: bool,
+    resumed: str | None,
+    profiled: bool,
+    log: bool,
+    trust: bool,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
+
+    `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
+    --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vae train.
+
+    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command goes on with a series
+    that was interrupted. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
+    """
+    if (profiled or seeds) and "MASTER_ADDR" in os.environ:
+        raise click.UsageError("--profile and --seeds are for one process; leave out torchrun")
+    if follows():
+        _follow(trust)
+        return
+
+    from .. import config as configs
+
+    given = {"data.name": data, "train.epochs": epochs, "train.device": device, "train.seed": seed}
+    given["train.deterministic"] = deterministic or None
+    options = [*settings, *(f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None)]
+    if resumed is not None:
+        if preset or config_file or name or seeds:
+            raise click.UsageError(
+                "--resume goes on with a run and its config; leave out PRESET, --config, --name and --seeds"
+            )
+        _resume(resumed, options, log, trust, root, as_json)
+        return
+    config = configs.read(preset, config_file, options)
+    allow_parts(trust)
+    _prepare_cuda(config.train.deterministic)
+    if profiled:
+        print_profile(config, trust, as_json)
+        return
+    label = preset or (config_file.stem if config_file else "vae")
+    if seeds is not None:
+        train_series(config, seeds, name, label, log, trust, root, as_json)
+        return
+    _train(config, name, label, log, trust, root, as_json)
+
+
+@click.command(short_help="Go on with an interrupted run.")
+@run_argument
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Go on with another train.learning_rate, …")
+@log_option
+@trust_option
+@runs_option
+@json_option
+def resume(run: str | None, settings: tuple[str, ...], log: bool, trust: bool, root: Path, as_json: bool) -> None:
+    """Try `vae resume`: go on with an interrupted run, the newest by default, as if nothing had happened."""
+    _resume(run, settings, log, trust, root, as_json)
+
+
+def open_to_train(run: str | None, root: Path, trust: bool) -> "Run":
+    """A run that is to be trained on or again, and this process ready for it."""
+    found = open_run(run, root)
+    allow_parts(trust)
+    _prepare_cuda(within(found.config, "train", "deterministic"))
+    return found
+
+
+def _train(config: "Config", name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool) -> None:
+    from .. import experiment
+    from ..progress import shown
+    from ..train import joined
+
+    with shown(config.train.epochs) as listener, joined() as ranks:
+        run = experiment.train(
+            config, name=name, preset=preset, root=root, listener=listener, log=log, trust=trust, ranks=ranks
+        )
+    _report(run, as_json)
+
+
+def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, root: Path, as_json: bool) -> None:
+    if follows():
+        _follow(trust)
+        return
+    found = open_to_train(run, root, trust)
+
+    from .. import config, experiment
+    from ..progress import shown
+    from ..train import joined
+
+    epochs = config.changed(experiment.config_of(found), settings).train.epochs
+    with shown(epochs) as listener, joined() as ranks:
+        experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust, ranks=ranks)
+    _report(found, as_json)
+
+
+def _follow(trust: bool) -> None:
+    allow_parts(trust)
+    _prepare_cuda(True)
+
+    from .. import experiment
+    from ..train import joined
+
+    with joined() as ranks:
+        experiment.follow(ranks, trust=trust)
+
+
+def _prepare_cuda(deterministic: object) -> None:
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which it reads when it starts
+
+
+def _report(run: "Run", as_json: bool) -> None:
+    test = run.read_json("test.json")
+    pictures = sorted((run.path / "samples").glob("*.png"))
+    shown = [path for path in pictures if not path.name.startswith("epoch-")]
+    if as_json:
+        click.echo(json.dumps({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]}))
+        return
+    parts = f"rate {test['rate']:.2f}, distortion {test['distortion']:.2f}"
+    click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image ({parts})")
+    click.echo(f"run         {relative(run.path)}")
+    click.echo(f"pictures    {relative(run.path / 'samples')}/: {', '.join(path.name for path in shown)}")
