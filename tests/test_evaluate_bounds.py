@@ -457,8 +457,8 @@ def test_in_bfloat16_the_same_number_is_estimated_thanks_to_the_correction(monke
     model, x = coarse(2.5)
     correction = module._Decoder._correction
     monkeypatch.setattr(module._Decoder, "_correction", lambda *given: corrected * correction(*given))
-    exact, rounded = (bounds(model, x, samples=(20, 200), precision=name).per_image for name in ("fp32", "bf16"))
-    for name in ("L_20", "L_200"):
+    exact, rounded = (bounds(model, x, samples=(100, 500), precision=name).per_image for name in ("fp32", "bf16"))
+    for name in ("L_100", "L_500"):
         off = rounded[name] - exact[name]
         z = (off.mean() / off.std() * math.sqrt(len(off))).item()
         assert 0 < off.abs().max() < 0.1

@@ -24,6 +24,7 @@ from .record import Listener, Value, mean_of
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
 FEW_IN_TAIL = 5  # with fewer weights there is no tail to fit
 FLAT = 1e-3  # a tail that rises by less than this share of its largest weight is flat
+ROUNDED = 100  # samples that one exact density corrects
 COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root mean square
 
 
@@ -120,10 +121,10 @@ def bounds(
     ordered in expectation, and those of a smaller max(K) are the first group of a larger one. Rate and distortion
     are means over all max(K) samples; the rate has its closed form where there is one.
 
-    In bfloat16, of every 20 samples of an image one, i, is drawn with probability w_i / Σ w by its rounded weights w
-    and decoded in float32 as well, which gives w'_i; the weights of all 20 are multiplied by w'_i / w_i. As the mean of
-    this ratio is Σ w' / Σ w, their sum is unbiased for the model as it is in float32, and L_K of K ≥ 20 remains a lower
-    bound; the ELBO comes out too low by the variance of the rounding, 0.003 nats for the course's model on MNIST.
+    In bfloat16, of every 100 samples of an image one, i, is drawn with probability w_i / Σ w by its rounded weights w
+    and decoded in float32 as well, which gives w'_i; the weights of all of them are multiplied by w'_i / w_i. As the
+    mean of this ratio is Σ w' / Σ w, their sum is unbiased for the model as it is in float32, and L_K of K ≥ 100 stays
+    a lower bound; the ELBO is too low by the variance of the rounding, 0.003 nats for the course's model on MNIST.
 
     Arguments:
         model: Any latent-variable model with densities.
@@ -133,7 +134,7 @@ def bounds(
         memory: Bytes that decoding may take, about.
         seed: Of the samples.
         precision: Of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is fast and
-            safe. The samples are the same.
+            safe.
         store: Keeps finished batches.
         listener: Told about the progress.
 
@@ -165,8 +166,8 @@ def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) ->
     log_likelihood, log_ratio, log_weight = _Mean(), _Mean(), _Mean()
     nested = [_Nested(k) for k in numbers]
     tail = _Tail(numbers[-1])
-    for done in range(0, numbers[-1], SAMPLES):
-        z = q.rsample(torch.Size((min(SAMPLES, numbers[-1] - done),)))
+    for done in range(0, numbers[-1], decoder.samples):
+        z = q.rsample(torch.Size((min(decoder.samples, numbers[-1] - done),)))
         log_q = chunks.wide(q.log_prob(z))  # at once: some posteriors know it for this very tensor only
         log_p, log_lik = decoder.densities(z, log_q)
         log_likelihood.add(log_lik)
@@ -208,8 +209,9 @@ class _Decoder:
         generator: torch.Generator,
     ) -> None:
         self.model, self.rows, self.prior, self.generator = model, len(x), model.prior(c), generator
-        self.slices = chunks.slices(model, x, c, SAMPLES, memory)
         self.exact = precision == "fp32"
+        self.samples = SAMPLES if self.exact else ROUNDED
+        self.slices = chunks.slices(model, x, c, self.samples, memory)
         self.wholes = [] if self.exact else chunks.slices(model, x, c, 1, memory)
         self.lowered = Lowered(model, precision)
         self.squares = _Mean()
