@@ -71,6 +71,19 @@ def test_evaluate_prints_json(command, root: Path) -> None:
     assert table["run"] == str(root / "plain-0")
 
 
+@pytest.mark.filterwarnings("ignore:this processor has no bfloat16")
+def test_evaluate_in_bfloat16_says_so_and_keeps_its_own_numbers(command, root: Path) -> None:
+    tables = []
+    for precision in ("bf16", "fp32"):
+        found = command("evaluate", "plain-0", *QUICK, "--precision", precision, "--json")
+        tables.append(json.loads(found.out))
+        assert tables[-1]["protocol"]["precision"] == precision
+    rounded, exact = ({value["name"]: value["value"] for value in table["values"]} for table in tables)
+    assert rounded["nll"] != exact["nll"]
+    assert rounded["nll"] == pytest.approx(exact["nll"], abs=0.02)
+    assert "--precision" in command("evaluate", "plain-0", "--precision", "bf61").err
+
+
 def test_evaluate_shows_each_class(command) -> None:
     found = command("evaluate", "asked", *QUICK)
     lines = found.out.splitlines()

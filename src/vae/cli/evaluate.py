@@ -31,6 +31,13 @@ from .common import (
 @click.option("--ais", is_flag=True, help="Annealed importance sampling of some images too: tighter, and slow.")
 @click.option("--temperatures", type=int, help="Steps of --ais: the more, the tighter.  [default: 200]")
 @click.option("--data", "data_name", help="Another data set than the run's.")
+@click.option(
+    "--precision",
+    type=click.Choice(["fp32", "bf16", "auto"]),
+    default="fp32",
+    show_default=True,
+    help="Of decoding; bf16 is faster, and corrected.",
+)
 @click.option("--memory", default="1G", show_default=True, metavar="SIZE", help="What decoding may take, about.")
 @seed_option
 @device_option
@@ -45,6 +52,7 @@ def evaluate(
     ais: bool,
     temperatures: int | None,
     data_name: str | None,
+    precision: str,
     memory: str,
     seed: int,
     device: str,
@@ -55,7 +63,8 @@ def evaluate(
     """Try `vae evaluate --samples 100`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
     Every number comes with its standard error over images and with what kind of number it is. What was finished before
-    an interruption is used. With 5000 samples, the default and what papers report, 10,000 images take a while on a CPU.
+    an interruption is used. With 5000 samples, the default and what papers report, 10,000 images take a while on a CPU;
+    --precision bf16 takes about half of it where the processor has bfloat16, and bounds the same likelihood.
     """
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
@@ -68,7 +77,7 @@ def evaluate(
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
-    options |= {"annealing": annealing if ais else None, "memory": limit, "seed": seed}
+    options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
     try:
         with shown() as listener:
             result = evaluate_run(found, model, **options, listener=listener)
