@@ -1,6 +1,7 @@
-"""A whole run: from a config to data, model, training and pictures in one run folder, and from a run back to its model.
+"""A whole run: from a config to data, model, training and pictures in one run folder.
 
-Not for: the loop itself (`train`) or what a run folder looks like inside (`run`).
+Not for: the loop itself (`train`), the way back from a run to its model (`restore`), what the pictures show
+(`pictures`), or what a run folder looks like inside (`run`).
 """
 
 import random
@@ -16,15 +17,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import plot, provenance, tensorboard
+from . import provenance, tensorboard
 from .budget import at_most
 from .builder import build, build_objective, build_optimizer, build_schedule, completed
-from .config import Config, changed, parse
+from .config import Config, changed
 from .data import Batches, Dataset, Split
 from .data import load as load_data
 from .errors import ConfigError, DataError, NumericalError, RankError, RunError
 from .model import LatentVariableModel
+from .pictures import EpochPictures, draw_data, draw_pictures
 from .precision import find_precision
+from .restore import begun_with, config_of, load, room
 from .rng import deterministic, seeded
 from .run import Checkpoint, Run
 from .train import (
@@ -39,6 +42,18 @@ from .train import (
     fit,
     validate,
 )
+
+__all__ = [
+    "Job",
+    "Repetition",
+    "config_of",
+    "draw_pictures",
+    "follow",
+    "load",
+    "repeat",
+    "resume",
+    "train",
+]
 
 EVALUATION_BATCH = 500
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
@@ -104,8 +119,9 @@ class Job:
         return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=fixed)
 
     def _try_one(self) -> None:
-        images, labels = next(iter(self.batches(_first(self.data.train, 4))))
-        objective = build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust)
+        train = self.data.train
+        images, labels = next(iter(self.batches(Split(train.images[:4], train.labels[:4]))))
+        objective = build_objective(self.config, dataset_size=len(train), trust=self.trust)
         self.ranks.check(self.model, objective)
         if self.config.train.cuda_graph:
             find_graphs(self.model, objective, self.ranks)
@@ -190,7 +206,7 @@ def resume(
         config = _with_settings(config_of(run), settings)
         with deterministic(config.train.deterministic, config.train.device):
             checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
-            most = _room(checkpoint) if checkpoint is not None else MOST_NUMBERS
+            most = room(checkpoint) if checkpoint is not None else MOST_NUMBERS
             job = Job.prepare(config, trust=trust, most=most, ranks=ranks)
             if job.data.checksum != run.recorded("data", "checksum"):
                 raise RunError(
@@ -226,25 +242,6 @@ def follow(ranks: Ranks, *, trust: bool = False) -> None:
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise
         ranks.wait()
-
-
-def config_of(run: Run) -> Config:
-    """The config that a run goes by: its config.toml, with what was set when it was resumed.
-
-    Raises:
-        ConfigError, RunError: it is damaged.
-    """
-    config = _begun_with(run)
-    settings = [setting for session in run.sessions for setting in session["settings"]]
-    return changed(config, settings) if settings else config
-
-
-def _begun_with(run: Run) -> Config:
-    tree = run.config
-    train = tree.setdefault("train", {})
-    if isinstance(train, dict):  # the first runs have it in environment.json only
-        train.setdefault("precision", run.environment.get("precision", "fp32"))
-    return parse(tree, f"{run.path}/config.toml")
 
 
 def _with_settings(config: Config, settings: Iterable[str]) -> Config:
@@ -311,7 +308,7 @@ def repeat(
     config = config_of(run)
     if run.status != "finished":
         raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
-    if config != _begun_with(run):
+    if config != begun_with(run):
         raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
     again = train(config, name=name, preset=run.recorded("preset", kind=str), root=root, listener=listener, trust=trust)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
@@ -326,9 +323,9 @@ def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint:
     with job.ranks.agreed():
         same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
         job.ranks.told((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
-    _save(run, "training", plot.grid(_float(_spread(job.data.train, 64))))
+    draw_data(job.data, run)
     with ExitStack() as stack:
-        listeners: list[Listener] = [_Pictures(job, run), *([listener] if listener is not None else [])]
+        listeners: list[Listener] = [EpochPictures(job.model, run), *([listener] if listener is not None else [])]
         if log:
             done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
             listeners.append(stack.enter_context(tensorboard.logged(run, done)))
@@ -380,95 +377,6 @@ class _All:
             listener.epoch(record)
 
 
-class _Pictures:
-    """Writes a picture of the same latents after every epoch."""
-
-    def __init__(self, job: Job, run: Run) -> None:
-        self.job, self.run = job, run
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are drawn."""
-
-    def epoch(self, record: Record) -> None:
-        model = self.job.model.eval()
-        c = torch.arange(64) % model.context_size if model.context_size else None
-        images = model.sample(64, c, generator=torch.Generator().manual_seed(0))
-        _save(self.run, f"epoch-{record['epoch']:03d}", plot.grid(images))
-
-
-def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, *, seed: int = 0) -> list[Path]:
-    """Write the pictures of a trained model into its run folder."""
-
-    def generator() -> torch.Generator:
-        return torch.Generator().manual_seed(seed)
-
-    images, labels = _float(_first(data.test, 32)), _first(data.test, 32).labels
-    pictures: dict[str, Any] = {"reconstructions": plot.reconstructions(model, images, labels)}
-    if model.context_size:
-        pictures["classes"] = plot.grid(plot.per_class(model, generator=generator()), columns=10)
-        pictures["one-of-each"] = plot.grid(plot.one_each(model, generator=generator()), columns=model.context_size)
-        c: Tensor | None = torch.arange(64) % model.context_size
-        walks = torch.arange(12) % model.context_size
-    else:
-        c = walks = None
-    pictures["samples"] = plot.grid(model.sample(64, c, generator=generator()))
-    pictures["interpolation"] = plot.grid(plot.interpolation(model, c=walks, generator=generator()), columns=12)
-    pictures["curves"] = plot.curves(run.metrics())
-    return [_save(run, name, picture) for name, picture in pictures.items()]
-
-
-def load(
-    run: Run | str | Path | None = None,
-    *,
-    weights: str = "best",
-    device: str = "cpu",
-    root: Path | str = "runs",
-    trust: bool = False,
-) -> LatentVariableModel:
-    """The model of a run, in evaluation mode.
-
-    Arguments:
-        run: A run, its folder or name; the newest run by default.
-        weights: "best" by validation, for which the last stand in until an epoch has ended; or "last".
-        device: Where to put it.
-        root: Where run folders are.
-        trust: Import parts by path.
-
-    Raises:
-        RunError: no such run, no weights yet, or weights that do not fit the config.
-    """
-    run = run if isinstance(run, Run) else Run.open(run, root=root)
-    if weights not in ("best", "last"):
-        raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
-    kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
-    shape, num_classes = run.recorded("data", "shape", kind=list), run.recorded("data", "num_classes", kind=int)
-    if not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
-        raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
-    checkpoint = run.load_checkpoint(kind)
-    with seeded(torch.Generator().manual_seed(0)), nullcontext() if trust else at_most(_room(checkpoint)):
-        model = build(config_of(run), image_shape=tuple(shape), num_classes=num_classes, trust=trust)
-    try:
-        model.load_state_dict(_weights(checkpoint))
-    except RuntimeError as error:
-        raise RunError(
-            f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
-        ) from None
-    return model.to(find_device(device)).eval()
-
-
-def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    tensors = checkpoint.tensors.items()
-    return {name.removeprefix("model/"): tensor for name, tensor in tensors if name.startswith("model/")}
-
-
-def _room(checkpoint: Checkpoint) -> int:
-    """Numbers that the model of a checkpoint may need to be built and tried, whatever its config says.
-
-    4 times its weights, for what is drawn or masked on the way, and 2^24 for small models.
-    """
-    return 4 * sum(tensor.numel() for tensor in _weights(checkpoint).values()) + (1 << 24)
-
-
 @contextmanager
 def _closing(run: Run) -> Iterator[None]:
     """Record how the run ends."""
@@ -497,28 +405,10 @@ def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> No
         run.set_status(state, message)
 
 
-def _save(run: Run, name: str, picture: Any) -> Path:
-    path = run.picture(f"{name}.png")
-    plot.save(picture, path)
-    return path
-
-
-def _first(split: Split, n: int) -> Split:
-    return Split(split.images[:n], split.labels[:n])
-
-
-def _spread(split: Split, n: int) -> Split:
-    """Images from all over a split, which may be sorted by class."""
-    step = max(1, len(split) // n)
-    return Split(split.images[: n * step : step], split.labels[: n * step : step])
-
-
-def _float(split: Split) -> Tensor:
-    return next(iter(Batches(split, batch_size=len(split))))[0]
-
-
 def _some(split: Split) -> Tensor:
     """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB."""
     most = min(10_000, (512 << 20) // (4 * split.images.shape[1:].numel()))
     step = max(1, len(split) // max(1, most))
-    return _float(Split(split.images[::step], split.labels[::step]))
+    some = Split(split.images[::step], split.labels[::step])
+    images, _ = next(iter(Batches(some, batch_size=len(some))))
+    return images

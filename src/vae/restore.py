@@ -1,0 +1,93 @@
+"""From a run folder back to the run's config and its model."""
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .budget import at_most
+from .builder import build
+from .config import Config, changed, parse
+from .errors import ConfigError, RunError
+from .model import LatentVariableModel
+from .rng import seeded
+from .run import Checkpoint, Run
+from .train import find_device
+
+
+def config_of(run: Run) -> Config:
+    """The config that a run goes by: its config.toml, with what was set when it was resumed.
+
+    Raises:
+        ConfigError, RunError: it is damaged.
+    """
+    config = begun_with(run)
+    settings = [setting for session in run.sessions for setting in session["settings"]]
+    return changed(config, settings) if settings else config
+
+
+def begun_with(run: Run) -> Config:
+    """The config that a run began with: its config.toml.
+
+    Raises:
+        ConfigError, RunError: it is damaged.
+    """
+    tree = run.config
+    train = tree.setdefault("train", {})
+    if isinstance(train, dict):  # the first runs have it in environment.json only
+        train.setdefault("precision", run.environment.get("precision", "fp32"))
+    return parse(tree, f"{run.path}/config.toml")
+
+
+def load(
+    run: Run | str | Path | None = None,
+    *,
+    weights: str = "best",
+    device: str = "cpu",
+    root: Path | str = "runs",
+    trust: bool = False,
+) -> LatentVariableModel:
+    """The model of a run, in evaluation mode.
+
+    Arguments:
+        run: A run, its folder or name; the newest run by default.
+        weights: "best" by validation, for which the last stand in until an epoch has ended; or "last".
+        device: Where to put it.
+        root: Where run folders are.
+        trust: Import parts by path.
+
+    Raises:
+        RunError: no such run, no weights yet, or weights that do not fit the config.
+    """
+    run = run if isinstance(run, Run) else Run.open(run, root=root)
+    if weights not in ("best", "last"):
+        raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
+    kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
+    shape, num_classes = run.recorded("data", "shape", kind=list), run.recorded("data", "num_classes", kind=int)
+    if not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
+        raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
+    checkpoint = run.load_checkpoint(kind)
+    with seeded(torch.Generator().manual_seed(0)), nullcontext() if trust else at_most(room(checkpoint)):
+        model = build(config_of(run), image_shape=tuple(shape), num_classes=num_classes, trust=trust)
+    try:
+        model.load_state_dict(_weights(checkpoint))
+    except RuntimeError as error:
+        raise RunError(
+            f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
+        ) from None
+    return model.to(find_device(device)).eval()
+
+
+def room(checkpoint: Checkpoint) -> int:
+    """Numbers that the model of a checkpoint may need to be built and tried, whatever its config says.
+
+    4 times its weights, for what is drawn or masked on the way, and 2^24 for small models.
+    """
+    return 4 * sum(tensor.numel() for tensor in _weights(checkpoint).values()) + (1 << 24)
+
+
+def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    tensors = checkpoint.tensors.items()
+    return {name.removeprefix("model/"): tensor for name, tensor in tensors if name.startswith("model/")}
