@@ -13,13 +13,29 @@ from ..errors import VAEError
 from .common import say
 from .compare import compare
 from .evaluate import evaluate
+from .images import encode, score
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
 from .repeat import repeat
 from .runs import info, runs
 from .train import resume, train
 
-VERBS = [train, resume, repeat, sample, interpolate, reconstruct, evaluate, compare, info, runs, data, presets]
+VERBS = [
+    train,
+    resume,
+    repeat,
+    sample,
+    interpolate,
+    reconstruct,
+    encode,
+    score,
+    evaluate,
+    compare,
+    info,
+    runs,
+    data,
+    presets,
+]
 
 
 class InOrder(click.Group):

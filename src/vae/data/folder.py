@@ -32,6 +32,7 @@ class FolderReader:
         folder: where the files lie.
         names: their names relative to it.
         size: crop to the central square and resize to this side; None takes images as they are.
+        colour: turn all into colour images; by default a sample of them decides.
 
     Raises:
         DataError: a file that is damaged or holds no 8-bit image.
@@ -40,10 +41,10 @@ class FolderReader:
     dtype = torch.uint8
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
-    def __init__(self, folder: Path, names: list[str], size: int | None) -> None:
+    def __init__(self, folder: Path, names: list[str], size: int | None, *, colour: bool = False) -> None:
         self.folder, self.names, self.size = folder, names, size
         some = names[:: max(1, len(names) // _LOOKED_AT)]
-        self.mode = "RGB" if True in [self._has_colour(name) for name in some] else "L"
+        self.mode = "RGB" if colour or True in [self._has_colour(name) for name in some] else "L"
         height, width, channels = self._decode(0, None).shape
         self.shape = channels, height, width
 
@@ -75,12 +76,13 @@ class FolderReader:
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def open_folder(folder: Path, size: int | None) -> Found:
+def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Found:
     """Images in a folder; where they are in subfolders, these are the classes, sorted.
 
     Arguments:
         folder: the folder; hidden files and files that are no images are left out.
         size: crop to the central square and resize to this side; None takes images as they are.
+        colour: turn all into colour images; by default a sample of them decides.
 
     Raises:
         DataError: no images, images beside subfolders of images, or files that cannot be read.
@@ -106,7 +108,8 @@ def open_folder(folder: Path, size: int | None) -> Found:
         )
     number = {top: i for i, top in enumerate(classes)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
-    return Found(FolderReader(folder, names, size), len(names), labels, tuple(classes) or ("all",), files, folder)
+    reader = FolderReader(folder, names, size, colour=colour)
+    return Found(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
 
 
 def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:

@@ -7,7 +7,8 @@ import hashlib
 import math
 import os
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from vae.data.arrays import Found, open_npy, open_npz
 from vae.data.dataset import Dataset, Split
-from vae.data.folder import open_folder
+from vae.data.folder import FolderReader, open_folder
 from vae.data.stored import Remainder, Rows, Stored
 from vae.errors import ConfigError, DataError
 
@@ -67,6 +68,39 @@ def load_own(
     train, validated_split, tested_split = (_split(found, rows, in_memory) for rows in (kept, validated, tested))
     checksum = _checksum(found, f"size {size}, test {test}")
     return Dataset(name, train, validated_split, tested_split, found.classes, checksum)
+
+
+@dataclass(frozen=True, eq=False)
+class Collection:
+    """All images of a path, none held out.
+
+    Arguments:
+        split: the images, on disk, and their labels.
+        names: what each is called: its file in the folder, or its number in the array.
+        classes: class names; label i means `classes[i]`; ("all",) where there are none.
+    """
+
+    split: Split
+    names: Sequence[str]
+    classes: tuple[str, ...]
+
+
+def open_all(name: str, *, size: int | None = None, colour: bool = False) -> Collection:
+    """Every image of a path, in the order of its files or rows.
+
+    Arguments:
+        name: a folder of images, a `.npy` or a `.npz`.
+        size: crop the images of a folder to their central square and resize that to size × size pixels.
+        colour: turn the grey images of a folder into images in colour.
+
+    Raises:
+        DataError: no such path, or images that are damaged or not of one kind.
+    """
+    path = Path(os.path.expanduser(name))
+    found = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None)
+    rows = np.arange(found.count)
+    names = found.reader.names if isinstance(found.reader, FolderReader) else [str(row) for row in rows]
+    return Collection(_split(found, rows, in_memory=False), names, found.classes)
 
 
 def _open(path: Path, size: int | None) -> Found:

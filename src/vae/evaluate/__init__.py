@@ -8,6 +8,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `bounds` | ELBO, rate, distortion, importance-weighted bounds, effective sample size, Pareto k̂ |
 | `ais` | annealed importance sampling, bidirectional Monte Carlo |
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
+| `images` | single images: their latents, and how unlikely they are |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
 | `report` | all of it for one model |
 | `runs` | the same for a run, into its `evaluation.json` |

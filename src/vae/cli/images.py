@@ -1,0 +1,172 @@
+"""`vae encode` and `vae score`: what a run makes of single images, as files for other programs."""
+
+import csv
+import io
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ConfigError
+from .common import (
+    FILE,
+    device_option,
+    json_option,
+    load_model,
+    open_run,
+    print_json,
+    print_table,
+    relative,
+    run_argument,
+    runs_option,
+    seed_option,
+    trust_option,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..evaluate.images import Images
+    from ..model import LatentVariableModel
+
+REFERENCE = 1000  # test images that others are compared with
+SHOWN, PICTURED = 10, 32  # of the least likely images
+
+data_option = click.option(
+    "--data", "data_name", help="A folder of images, .npy, .npz or data set.  [default: the run's]"
+)
+split_option = click.option(
+    "--split", default="test", show_default=True, help="Of a data set: test, validation or train."
+)
+
+
+@click.command(short_help="Write the latents of images.")
+@run_argument
+@data_option
+@split_option
+@click.option("-o", "--output", type=FILE, help=".npz, .npy or .csv; into the run folder by default.")
+@device_option
+@trust_option
+@runs_option
+def encode(
+    run: str | None, data_name: str | None, split: str, output: Path | None, device: str, trust: bool, root: Path
+) -> None:
+    """Try `vae encode --data photos/ -o latents.csv`: the posterior mean of z of every image, from RUN, the newest.
+
+    A .csv has one row for each image; an .npy the array z, shape (images, latents); an .npz z, images (their names)
+    and classes.
+    """
+    from ..evaluate import images as one_by_one
+    from ..evaluate.progress import shown
+    from ..run import files
+
+    found = open_run(run, root)
+    images = one_by_one.images_of(found, data_name, split=split)
+    path = output or found.place(f"latents/{_slug(images)}.npz")
+    if path.suffix.lower() not in (".npz", ".npy", ".csv"):
+        raise ConfigError(f"{path} must end in .npz, .npy or .csv")
+    model, _ = load_model(found, device, 0, trust)
+    with shown() as listener:
+        z = one_by_one.encode(model, images, listener=listener)
+    if path.suffix.lower() == ".csv":
+        content = _csv(images, {f"z{i}": column for i, column in enumerate(z.unbind(1))})
+    else:
+        content = _arrays(path.suffix.lower(), images, z)
+    files.write(path, content)
+    click.echo(relative(path))
+
+
+@click.command(short_help="Tell how unusual images are.")
+@run_argument
+@data_option
+@split_option
+@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Importance samples for each.")
+@click.option("-o", "--output", type=FILE, help=".csv; into the run folder by default.")
+@seed_option
+@device_option
+@trust_option
+@runs_option
+@json_option
+def score(
+    run: str | None,
+    data_name: str | None,
+    split: str,
+    samples: int,
+    output: Path | None,
+    seed: int,
+    device: str,
+    trust: bool,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae score --data photos/`: how unlikely every image is for RUN, the newest by default.
+
+    Writes one row for each image: nll, an upper bound on −log p(x) in nats; the distortion (of the reconstruction) and
+    the rate (of the latents) that it is made of; and its percentile: how many of a hundred test images of the run have
+    a smaller nll. Near 100 an image is unlike what the run has learned. Near 0 it may be too: plain images are likely.
+    """
+    from ..evaluate import images as one_by_one
+    from ..evaluate.progress import shown
+    from ..run import files
+
+    found = open_run(run, root)
+    images, own = one_by_one.images_of(found, data_name, split=split), one_by_one.images_of(found)
+    path = output or found.place(f"scores/{_slug(images)}.csv")
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{path} must end in .csv")
+    model, _ = load_model(found, device, seed, trust)
+    with shown() as listener:
+        options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
+        reference = one_by_one.score(model, own.spread(REFERENCE), **options)
+        columns = one_by_one.score(model, images, **options)
+    columns["percentile"] = one_by_one.percentiles(columns["nll"], reference["nll"])
+    files.write(path, _csv(images, columns))
+    order = columns["nll"].argsort(descending=True)
+    picture = found.picture(f"least-likely-{_slug(images)}.png")
+    _draw(model, images.some(order[:PICTURED]), picture)
+    least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
+    if as_json:
+        print_json({"run": str(found.path), "scores": str(path), "picture": str(picture), "least likely": least})
+        return
+    print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
+    rare = int((columns["percentile"] >= 99).sum())
+    click.echo(f"\nimages      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
+    click.echo(f"scores      {relative(path)}")
+    click.echo(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+
+
+def _slug(images: "Images") -> str:
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", images.name)).strip("-.") or "images"
+
+
+def _row(images: "Images", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:
+    values = {name: column[i].item() for name, column in columns.items()}
+    return {"image": images.names[i], "class": images.classes[i], **values}
+
+
+def _csv(images: "Images", columns: "dict[str, Tensor]") -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "class", *columns])
+    values = [[f"{value:.7g}" for value in column.tolist()] for column in columns.values()]
+    writer.writerows(zip(images.names, images.classes, *values, strict=True))
+    return text.getvalue().encode(errors="surrogateescape")
+
+
+def _arrays(suffix: str, images: "Images", z: "Tensor") -> bytes:
+    import numpy as np
+
+    content = io.BytesIO()
+    if suffix == ".npy":
+        np.save(content, z.numpy(), allow_pickle=False)
+    else:
+        np.savez(content, z=z.numpy(), images=np.array(images.names), classes=np.array(images.classes))
+    return content.getvalue()
+
+
+def _draw(model: "LatentVariableModel", images: "Images", path: Path) -> None:
+    from .. import plot
+
+    x, c = next(images.batches(model))
+    plot.save(plot.reconstructions(model, x, c), path)

@@ -1,0 +1,184 @@
+"""What a model makes of single images: their latents, and how unusual they are.
+
+Not for: numbers about a model (`report`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from .. import data
+from ..config import parse
+from ..data import Batches, Split
+from ..data.own import is_path, open_all
+from ..errors import ConfigError, DataError, unknown
+from ..model import LatentVariableModel
+from ..run import Run
+from . import chunks
+from .bounds import bounds
+from .chunks import GIB
+from .record import Listener
+
+AT_A_TIME = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """Images as a run takes them.
+
+    Arguments:
+        name: What they are called.
+        split: Images and labels; a label means what it means to the run.
+        names: What each is called.
+        classes: Class of each, by name.
+        binarize: How grey pixels become binary ones, without new noise for every look.
+    """
+
+    name: str
+    split: Split
+    names: Sequence[str]
+    classes: Sequence[str]
+    binarize: str
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def some(self, rows: Tensor) -> "Images":
+        """A few of them, in memory.
+
+        Arguments:
+            rows: Their numbers, int64.
+        """
+        kept = rows.tolist()
+        split = Split(self.split.images[rows], self.split.labels[rows])
+        return replace(self, split=split, names=[self.names[i] for i in kept], classes=[self.classes[i] for i in kept])
+
+    def spread(self, most: int) -> "Images":
+        """At most so many of them, evenly spread, in memory."""
+        return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
+
+    def batches(self, model: LatentVariableModel) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Images and context, batch by batch."""
+        for x, labels in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize):
+            yield x, labels if model.context_size else None
+
+
+def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Images:
+    """Images of a split of the run's own data or of another data set, or all images of a path.
+
+    A folder is read as the run's own was: resized by its `data.size`, in colour if those are.
+
+    Arguments:
+        run: The run.
+        name: A data set or a path; the run's own data by default.
+        split: "test", "validation" or "train", where there are splits.
+
+    Raises:
+        DataError: no such images, or images or classes that the run does not know.
+        ConfigError: no such split.
+    """
+    section = parse(run.config, f"{run.path}/config.toml").data
+    shape, known = tuple(run.recorded("data", "shape", kind=list)), run.recorded("data", "classes", kind=list)
+    if name is not None and name not in (section.name, *data.NAMES) and is_path(name):
+        everything = open_all(name, size=section.size, colour=shape[0] == 3)
+        chosen, names, classes = everything.split, everything.names, everything.classes
+        called = name
+    else:
+        dataset = data.load(**section.loading) if name in (None, section.name) else data.load(str(name))
+        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
+        if split not in splits:
+            raise ConfigError(unknown("split", split, splits))
+        chosen, classes, called = splits[split], dataset.classes, f"{dataset.name} {split}"
+        names = [str(i) for i in range(len(chosen))]
+    if not len(chosen):
+        raise DataError(f"there are 0 images in {name or section.name}; choose another --split")
+    if chosen.images.shape[1:] != shape:
+        raise DataError(
+            f"{name}: images of shape {tuple(chosen.images.shape[1:])}, but run {run.name} takes {shape}; bring them "
+            "to that size and number of channels"
+        )
+    mine = [classes[label] for label in chosen.labels.tolist()]
+    binarize = "fixed" if section.binarize == "per-epoch" else section.binarize
+    if run.config.get("model", {}).get("condition") == "class":
+        chosen = Split(chosen.images, torch.tensor([_number(one, known, run) for one in mine]))
+    return Images(called, chosen, names, mine, binarize)
+
+
+def _number(name: str, known: Sequence[str], run: Run) -> int:
+    """What the run calls a class.
+
+    Raises:
+        DataError: it has none of this name.
+    """
+    if name not in known:
+        raise DataError(
+            f"{unknown('class', name, known)}; run {run.name} is conditional: put its images into subfolders that are "
+            "called as its classes, or bring their labels"
+        )
+    return known.index(name)
+
+
+def encode(model: LatentVariableModel, images: Images, *, listener: Listener | None = None) -> Tensor:
+    """Posterior means, shape (N, Z), on the CPU.
+
+    Arguments:
+        model: The model.
+        images: The images.
+        listener: Told about the progress.
+    """
+    found, total = [], -(-len(images) // AT_A_TIME)
+    with chunks.evaluating(model):
+        for x, c in images.batches(model):
+            found.append(model.encode(x, c).cpu())
+            if listener is not None:
+                listener("encoding", len(found), total)
+    return torch.cat(found)
+
+
+def score(
+    model: LatentVariableModel,
+    images: Images,
+    *,
+    samples: int = 100,
+    memory: int = GIB,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> dict[str, Tensor]:
+    """How unlikely images are: the greater `nll`, the less likely.
+
+    Likelihood is not familiarity: images that are simpler than those learned from can be likelier than these (Nalisnick
+    et al. 2018, arXiv:1810.09136).
+
+    Arguments:
+        model: The model.
+        images: The images.
+        samples: K.
+        memory: Bytes that decoding may take, about.
+        seed: Of the samples.
+        listener: Told about the progress.
+
+    Returns:
+        Tensors (N,), float64, nats: "nll", −L_K, an upper bound on −log p(x); "distortion", −E_q log p(x | z); "rate",
+        KL(q(z | x) ‖ p(z)).
+
+    Raises:
+        ConfigError: fewer than one sample, or a model without densities.
+    """
+    parts, total = [], -(-len(images) // AT_A_TIME)
+    for x, c in images.batches(model):
+        found = bounds(model, x, c, samples=(samples,), memory=memory, seed=seed).per_image
+        parts.append(torch.stack((-found[f"L_{samples}"], found["distortion"], found["rate"])))
+        if listener is not None:
+            listener(f"scoring {images.name}", len(parts), total)
+    return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
+
+
+def percentiles(values: Tensor, reference: Tensor) -> Tensor:
+    """How many of a hundred reference values are smaller than each value, shape (N,).
+
+    >>> percentiles(torch.tensor([0.0, 1.5, 9.0]), torch.tensor([2.0, 1.0]))
+    tensor([  0.,  50., 100.], dtype=torch.float64)
+    """
+    return 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)

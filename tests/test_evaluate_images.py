@@ -1,0 +1,155 @@
+"""`vae encode` and `vae score`: single images of one's own, as the run takes them."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import tiny
+from test_cli import assert_refused
+from vae import config, experiment, load
+from vae.evaluate import images as module
+from vae.evaluate.bounds import bounds
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory) -> Path:
+    """A run on the tiny stripes and a conditional one."""
+    folder = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(experiment, "load_data", tiny.dataset)
+        patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+        for name, condition in (("plain", "none"), ("asked", "class")):
+            sections = {"encoder": {"hidden": [16]}, "decoder": {"hidden": [16]}}
+            sections |= {"model": {"latent_size": 2, "condition": condition}}
+            sections |= {"train": {"epochs": 8, "batch_size": 8, "learning_rate": 0.01, "device": "cpu"}}
+            experiment.train(config.read("course-vae", sections=sections), name=name, root=folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def stripes(monkeypatch) -> None:
+    monkeypatch.setattr(module.data, "load", lambda name="mnist", **_: tiny.dataset(name))
+
+
+@pytest.fixture
+def command(command, root: Path):
+    return lambda verb, run, *arguments: command(verb, run, *arguments, "--runs", root, "--device", "cpu")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Test images in subfolders that are two of the run's three classes, the last one first."""
+    test = tiny.dataset().test
+    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        name = {0: None, 1: "columns", 2: "corner"}[int(label)]
+        if name is not None:
+            place = tmp_path / "photos" / name
+            place.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image[0].numpy()).save(place / f"{i:02d}.png")
+    return tmp_path / "photos"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def in_order(folder: Path) -> tuple[list[str], torch.Tensor, torch.Tensor]:
+    """Names, pixels in [0, 1] and the run's own numbers of the classes, read without the code under test."""
+    names = sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
+    pixels = torch.stack([torch.from_numpy(np.array(Image.open(folder / name))) for name in names])
+    labels = torch.tensor([("rows", "columns", "corner").index(name.split("/")[0]) for name in names])
+    return names, pixels[:, None] / 255, labels
+
+
+@pytest.mark.parametrize("run", ["plain", "asked"])
+def test_latents_are_those_of_the_model_under_the_names_of_the_files(command, root, folder, tmp_path, run) -> None:
+    names, x, labels = in_order(folder)
+    model = load(root / run)
+    expected = model.encode(x, labels if run == "asked" else None).numpy()
+    for suffix in ("csv", "npy", "npz"):
+        out = tmp_path / f"z.{suffix}"
+        found = command("encode", run, "--data", folder, "-o", out)
+        assert (found.status, found.out.strip()) == (0, str(out)), found.err
+    table, archive = rows(tmp_path / "z.csv"), np.load(tmp_path / "z.npz")
+    assert [row["image"] for row in table] == names == archive["images"].tolist()
+    assert [row["class"] for row in table] == [name.split("/")[0] for name in names] == archive["classes"].tolist()
+    np.testing.assert_allclose([[float(row[f"z{i}"]) for i in range(2)] for row in table], expected, rtol=1e-5)
+    np.testing.assert_allclose(np.load(tmp_path / "z.npy"), expected, rtol=1e-5)
+    np.testing.assert_allclose(archive["z"], expected, rtol=1e-5)
+    other = model.encode(x, (labels + 1) % 3) if run == "asked" else model.encode(1 - x)
+    assert not np.allclose(expected, other.numpy(), atol=1e-3)
+
+
+def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, folder: Path, tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(folder / "columns" / "grey.png")
+    names, x, _ = in_order(folder)
+    model = load(root / "plain")
+    expected = -bounds(model, x, samples=(7,)).per_image["L_7"].numpy()
+    reference = -bounds(model, tiny.dataset().test.images, samples=(7,)).per_image["L_7"].numpy()
+    found = command("score", "plain", "--data", folder, "--samples", 7, "-o", tmp_path / "scores.csv")
+    assert found.status == 0, found.err
+    table = rows(tmp_path / "scores.csv")
+    assert [row["image"] for row in table] == names
+    nll = np.array([float(row["nll"]) for row in table])
+    np.testing.assert_allclose(nll, expected, rtol=1e-5)
+    ranks = [100 * np.mean(reference < value) for value in expected]
+    np.testing.assert_allclose([float(row["percentile"]) for row in table], ranks, rtol=1e-5)
+    assert all(float(row["distortion"]) + float(row["rate"]) >= float(row["nll"]) - 1 for row in table)
+    first = found.out.splitlines()[1].split()
+    assert first[0] == names[int(nll.argmax())]
+    with Image.open(root / "plain" / "samples" / f"least-likely-{module_slug(folder)}.png") as picture:
+        assert min(picture.size) > 100
+
+
+def module_slug(folder: Path) -> str:
+    return str(folder).strip("/").replace("/", "-")
+
+
+def test_by_default_the_test_images_go_into_the_run_folder(command, root: Path) -> None:
+    found = command("score", "plain", "--samples", 3, "--json")
+    result = json.loads(found.out)
+    assert result["scores"] == str(root / "plain" / "scores" / "mnist-test.csv")
+    table = rows(Path(result["scores"]))
+    assert [row["image"] for row in table] == [str(i) for i in range(16)]
+    assert max(float(row["percentile"]) for row in table) == pytest.approx(100 * 15 / 16)
+    assert result["least likely"][0]["nll"] == pytest.approx(max(float(row["nll"]) for row in table), rel=1e-5)
+    assert Path(command("encode", "asked", "--split", "validation").out.strip()).name == "mnist-validation.npz"
+
+
+def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.undo()
+    noise = np.random.default_rng(0)
+    for name in ("own", "new"):
+        (tmp_path / name).mkdir()
+    for i in range(20):
+        Image.fromarray(noise.integers(0, 256, (16, 20, 3), dtype=np.uint8)).save(tmp_path / "own" / f"{i}.png")
+    for i in range(3):  # grey, and of several sizes
+        Image.fromarray(noise.integers(0, 256, (12 + i, 9), dtype=np.uint8)).save(tmp_path / "new" / f"{i}.png")
+    sections = {"data": {"name": str(tmp_path / "own"), "size": 8}, "train": {"epochs": 1, "batch_size": 8}}
+    sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
+    run = experiment.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
+    images = module.images_of(run, str(tmp_path / "new"))
+    assert images.split.images.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
+    assert module.encode(load(run), images).shape == (3, 15)
+
+
+def test_what_does_not_fit_is_refused(command, root: Path, folder: Path, tmp_path: Path) -> None:
+    (folder / "corner").rename(folder / "corners")
+    assert_refused(command("encode", "asked", "--data", folder), "unknown class 'corners'; did you mean 'corner'")
+    assert command("encode", "plain", "--data", folder).status == 0
+    np.save(tmp_path / "wide.npy", np.zeros((2, 8, 9), np.uint8))
+    assert_refused(
+        command("score", "plain", "--data", tmp_path / "wide.npy"), r"shape \(1, 8, 9\), but run plain takes"
+    )
+    np.save(tmp_path / "bare.npy", np.zeros((2, 8, 8), np.uint8))
+    assert_refused(command("score", "asked", "--data", tmp_path / "bare.npy"), "unknown class 'all'.*is conditional")
+    assert_refused(command("score", "plain", "--data", tmp_path / "no" / "where"), "no such file")
+    assert_refused(command("score", "plain", "-o", tmp_path / "scores.txt"), "must end in .csv")
+    assert_refused(command("encode", "plain", "-o", tmp_path / "z.pkl"), "must end in .npz, .npy or .csv")
+    assert_refused(command("encode", "plain", "--split", "tset"), "did you mean 'test'")
