@@ -783,6 +783,19 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before_with_a_warning(tmp_pat
     assert which(run.load_checkpoint()) == 4
 
 
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(tmp_path, kind):
+    damage, message = DAMAGE[kind]
+    run = make(tmp_path)
+    for value in (1, 2):
+        save(run, value)
+    damage(run.path / "checkpoints" / "last")
+    save(run, 3)
+    damage(run.path / "checkpoints" / "last")
+    with pytest.warns(UserWarning, match=message):
+        assert which(run.load_checkpoint()) == 1
+
+
 def test_every_single_bit_of_a_checkpoint_counts(tmp_path):
     run = make(tmp_path)
     save(run, 1)

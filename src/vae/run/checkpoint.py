@@ -132,11 +132,13 @@ def _before(path: Path) -> tuple[Path, Path]:
 
 
 def _rotate(new: Path, path: Path) -> None:
-    """Rename `new` to `path`, which becomes the previous one.
+    """Rename `new` to `path`, which becomes the previous one, unless it is damaged and the one before it is there.
 
-    Nothing is removed before the new one is in place, because the last may turn out to be the damaged one.
+    Nothing whole is removed before the new one is in place, because that may turn out to be the damaged one.
     """
     previous, older = _before(path)
+    if os.path.lexists(previous) and not _is_whole(path):
+        remove(path)
     if os.path.lexists(path):
         remove(older)
         if os.path.lexists(previous):
@@ -145,6 +147,14 @@ def _rotate(new: Path, path: Path) -> None:
     os.rename(new, path)
     sync(path.parent)
     remove(older)
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        _load(path)
+    except RunError:
+        return False
+    return True
 
 
 def _load_settled(path: Path) -> Checkpoint:
