@@ -63,7 +63,7 @@ def test_a_replayed_step_is_the_step(options: Any) -> None:
         weights(replayed.model), weights(plain.model), rtol=1e-5, atol=1e-6
     )  # the rate is float32
     assert replayed.look() == pytest.approx(plain.look(), rel=1e-5)
-    assert replayed.progress.step == plain.progress.step == int(replayed.steps) == 3 * 8
+    assert replayed.progress.step == plain.progress.step == int(replayed.counts.steps) == 3 * 8
     assert recorder.warmed == WARM_UP and len(recorder.recorded) == 1
     assert recorder.played == 3 * 7 - WARM_UP  # the last batch of an epoch has four images instead of eight
 
@@ -84,7 +84,7 @@ def test_nothing_that_a_step_changes_moves() -> None:
 
     def places() -> list[int]:
         state = [value for slots in trainer.optimizer.state.values() for value in slots.values()]
-        kept = [trainer.sums, trainer.bad_step, trainer.bad_in_a_row, trainer.steps]
+        kept = vars(trainer.counts).values()
         groups = [group["lr"] for group in trainer.optimizer.param_groups]
         return [t.data_ptr() for t in (*trainer.parameters, *trainer.averages, *state, *kept, *groups)]
 

@@ -24,6 +24,7 @@ def small(monkeypatch) -> None:
     monkeypatch.setattr(experiment, "load_data", tiny.dataset)
     monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr(evaluation.data, "load", lambda name, **_: tiny.dataset(name))
+    monkeypatch.setattr(replicates, "is_faster", lambda *_: False)  # test_together.py has the other way
 
 
 @pytest.fixture

@@ -34,9 +34,11 @@ from .train import (
     ALONE,
     Interrupted,
     Listener,
+    Peer,
     Progress,
     Ranks,
     Record,
+    Trainer,
     find_device,
     find_graphs,
     fit,
@@ -70,9 +72,18 @@ class Job:
     model: LatentVariableModel
     trust: bool
     ranks: Ranks
+    peer: Peer | None
 
     @classmethod
-    def prepare(cls, config: Config, *, trust: bool = False, most: int = MOST_NUMBERS, ranks: Ranks = ALONE) -> "Job":
+    def prepare(
+        cls,
+        config: Config,
+        *,
+        trust: bool = False,
+        most: int = MOST_NUMBERS,
+        ranks: Ranks = ALONE,
+        peer: Peer | None = None,
+    ) -> "Job":
         """Check a config to the end: load the data, build the model, and try one draw, all before a file is written.
 
         Arguments:
@@ -80,13 +91,14 @@ class Job:
             trust: Import parts by path.
             most: Numbers that may be allocated to build and try the model; of no account with `trust`.
             ranks: All processes that train this together.
+            peer: What it is among several trainings in this process, on the same data.
 
         Raises:
             VAEError: anything that would not work.
         """
         config = completed(config, trust=trust)
         target = find_device(config.train.device)
-        data = load_data(**config.data.loading)
+        data = load_data(**config.data.loading) if peer is None else peer.data
         if config.model.condition == "class" and data.num_classes < 2:
             raise DataError(
                 f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
@@ -102,9 +114,29 @@ class Job:
             )
             precision = find_precision(config.train.precision, model.to(target))
             train = config.train.model_copy(update={"precision": precision})
-            job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks)
+            job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks, peer)
             job._try_one()
         return job
+
+    def trainer(self) -> Trainer:
+        """Its steps without its loop, from the weights that the model has."""
+        train = self.config.train
+        return Trainer(
+            model=self.model.train(),
+            objective=build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust),
+            optimizer=build_optimizer(self.config, self.model, trust=self.trust),
+            schedule=build_schedule(self.config, trust=self.trust),
+            epochs=train.epochs,
+            clip_norm=train.clip_norm,
+            ema=train.ema,
+            skip=train.on_nan == "skip",
+            precision=train.precision,
+        )
+
+    @property
+    def together(self) -> int:
+        """How many replicates do their steps at once, this one among them."""
+        return 1 if self.peer is None else self.peer.together
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
@@ -143,6 +175,7 @@ def train(
     log: bool = False,
     trust: bool = False,
     ranks: Ranks = ALONE,
+    peer: Peer | None = None,
 ) -> Run:
     """Train what a config says, in a new run folder.
 
@@ -155,6 +188,7 @@ def train(
         log: Write event files for TensorBoard.
         trust: Import parts by path.
         ranks: All processes that train this together, of which this is the first; the others call `follow`.
+        peer: What it is among several trainings in this process, as `train_replicates` has them.
 
     Returns:
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
@@ -167,8 +201,8 @@ def train(
     if log:
         tensorboard.required()
     with deterministic(config.train.deterministic, config.train.device):
-        job = Job.prepare(config, trust=trust, ranks=ranks)
-        facts = provenance.environment(job.config, job.data, job.model, ranks.world)
+        job = Job.prepare(config, trust=trust, ranks=ranks, peer=peer)
+        facts = provenance.environment(job.config, job.data, job.model, ranks.world, job.together)
         run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=facts, root=root)
         with _closing(run):
             _train(job, run, listener, log)
@@ -183,6 +217,7 @@ def resume(
     log: bool = False,
     trust: bool = False,
     ranks: Ranks = ALONE,
+    peer: Peer | None = None,
 ) -> Run:
     """Go on with an interrupted run, to the very weights that it would have had; or with other settings.
 
@@ -193,6 +228,7 @@ def resume(
         log: Write event files for TensorBoard.
         trust: Import parts by path.
         ranks: As for `train`; their number need not be the one before.
+        peer: As for `train`.
 
     Raises:
         RunError: the run is finished, another process is at it, or the data are no longer those it began with.
@@ -207,7 +243,7 @@ def resume(
         with deterministic(config.train.deterministic, config.train.device):
             checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
             most = room(checkpoint) if checkpoint is not None else MOST_NUMBERS
-            job = Job.prepare(config, trust=trust, most=most, ranks=ranks)
+            job = Job.prepare(config, trust=trust, most=most, ranks=ranks, peer=peer)
             if job.data.checksum != run.recorded("data", "checksum"):
                 raise RunError(
                     f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
@@ -255,8 +291,9 @@ def _with_settings(config: Config, settings: Iterable[str]) -> Config:
 
 def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
     """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
-    differs = provenance.differences(run.environment, provenance.setup(job.config, job.model.device, job.ranks.world))
-    matter = [key for key in differs if key not in ("git", "platform")]
+    now = provenance.setup(job.config, job.model.device, job.ranks.world, job.together)
+    differs = provenance.differences(run.environment, now)
+    matter = [key for key in differs if key not in ("git", "platform", "together")]
     if matter:
         changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in matter)
         warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
@@ -359,6 +396,7 @@ def _fit(
         resume=checkpoint,
         listener=listener,
         ranks=job.ranks,
+        peer=job.peer,
     )
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from .builder import build_objective, build_optimizer, build_schedule
 from .config import Config
 from .experiment import Job
 from .train.trainer import Trainer
@@ -49,17 +48,7 @@ def profile_training(config: Config, *, steps: int = STEPS, trust: bool = False)
     """
     job = Job.prepare(config, trust=trust)
     train, device = job.config.train, job.model.device
-    trainer = Trainer(
-        model=job.model.train(),
-        objective=build_objective(job.config, dataset_size=len(job.data.train), trust=trust),
-        optimizer=build_optimizer(job.config, job.model, trust=trust),
-        schedule=build_schedule(job.config, trust=trust),
-        epochs=train.epochs,
-        clip_norm=train.clip_norm,
-        ema=train.ema,
-        skip=train.on_nan == "skip",
-        precision=train.precision,
-    )
+    trainer = job.trainer()
     batches = _endless(job.batches(job.data.train, training=True))
     _advance(trainer, batches, WARM_UP)
     trainer.look()

@@ -21,14 +21,16 @@ from .model import LatentVariableModel
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
     *("vaekit", "torch", "numpy", "python", "platform", "device", "device_name", "capability", "threads", "precision"),
-    *("deterministic", "ranks", "git"),
+    *("deterministic", "ranks", "together", "git"),
 )
 
 
-def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
+def environment(
+    config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1, together: int = 1
+) -> dict[str, Any]:
     """What a run is made with, for `environment.json`."""
     return {
-        **setup(config, model.device, ranks),
+        **setup(config, model.device, ranks, together),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
         "data": {
             "name": data.name,
@@ -43,7 +45,7 @@ def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks
     }
 
 
-def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any]:
+def setup(config: Config, device: torch.device, ranks: int = 1, together: int = 1) -> dict[str, Any]:
     """Versions, machine, device and what else may change the last bits of a result: the keys `SETUP`."""
     if device.type == "cuda":
         name, capability = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
@@ -62,13 +64,14 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         "precision": config.train.precision,
         "deterministic": config.train.deterministic,
         "ranks": ranks,
+        "together": together,
         "git": _git(),
     }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where two set-ups differ, by key."""
-    before = {"ranks": 1, **before}  # the first runs do not say so
+    before = {"ranks": 1, "together": 1, **before}  # the first runs do not say so
     return {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
 
 

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 import torch
@@ -19,6 +19,7 @@ from ..schedules import Constant, RateSchedule
 from .graph import find_graphs
 from .keeper import Keeper
 from .ranks import ALONE, Looks, Ranks
+from .together import Peer
 from .trainer import Progress, Record, Trainer
 
 LOOK_EVERY = 0.25  # seconds between two looks at the loss, each of which waits for the device
@@ -58,6 +59,7 @@ def fit(
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
+    peer: Peer | None = None,
 ) -> list[Record]:
     """Train a model: maximise the mean of an objective over the rows of every batch.
 
@@ -86,6 +88,7 @@ def fit(
         listener: Told about the progress.
         ranks: All processes that train this model, as `joined` gives them. Each calls `fit` with the same model,
             loaders and options, but for `run`, `resume` and `listener`, which only the first has.
+        peer: What this training is among several in this process that do their steps at once.
 
     Returns:
         One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
@@ -108,12 +111,12 @@ def fit(
     ranks.synchronize(model)
     trainer = Trainer(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
-        *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None),
+        *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None, peer),
     )
     keeper = Keeper(trainer, train, run, checkpoint_every)
     records = keeper.follow(ranks, keeper.resume(resume))
     batches = len(train) if isinstance(train, Sized) else None
-    with _stop_requests() as stop, keeper.rescue():
+    with stop_requests() if peer is None else nullcontext(peer.stop) as stop, keeper.rescue():
         looks = Looks(ranks, LOOK_EVERY, stop)
         while trainer.progress.epoch < epochs and not _out_of_patience(trainer.progress, patience):
             progress, begun = trainer.progress, time.perf_counter() - trainer.progress.seconds
@@ -147,7 +150,7 @@ def _out_of_patience(progress: Progress, patience: int | None) -> bool:
 
 
 @contextmanager
-def _stop_requests() -> Iterator[list[float]]:
+def stop_requests() -> Iterator[list[float]]:
     """A list that is empty until Ctrl-C or SIGTERM comes; a second one, half a second later or more, acts at once.
 
     One Ctrl-C under torchrun comes twice: from the terminal, and from torchrun.

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..draw import Draw
 from ..errors import DataError, NumericalError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Objective
@@ -23,6 +22,7 @@ from ..run import Checkpoint
 from ..schedules import RateSchedule
 from .graph import Captured, Graphs
 from .ranks import ALONE, Ranks, Share
+from .together import Peer, Work
 from .validation import split, validate, widest
 
 Record = dict[str, Any]
@@ -60,6 +60,54 @@ class Progress:
         return found
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What is added up on the device, step by step: of one training, or of several, in a leading dimension R.
+
+    Attributes:
+        sums: Of the epoch: the means times the images, the images, the steps that were skipped; shape (…, 6).
+        bad_step: The first step that was bad, or −1; shape (…), as all that follow.
+        bad_in_a_row: Bad steps in a row until now.
+        steps: Steps until now.
+    """
+
+    sums: Tensor
+    bad_step: Tensor
+    bad_in_a_row: Tensor
+    steps: Tensor
+
+    @classmethod
+    def none(cls, device: torch.device) -> "Counts":
+        """Of a training that is about to begin."""
+        sums = torch.zeros(len(MEANS) + 2, dtype=widest(device), device=device)
+        zero = torch.zeros((), dtype=torch.int64, device=device)
+        return cls(sums, torch.full((), -1, device=device), zero, zero.clone())
+
+    def add(self, sums: Tensor, images: int, norm: Tensor | None, skip: bool) -> Tensor:
+        """Count a step and tell, without waiting for the device, whether it is bad.
+
+        Arguments:
+            sums: Loss, rate and distortion, each a sum over the images; shape (3, …).
+            images: Over how many.
+            norm: Norm of the gradient, if it matters.
+            skip: Whether bad steps are skipped.
+        """
+        loss, rate, distortion = sums.unbind()
+        total = torch.full_like(rate, images)
+        bad = ~loss.isfinite() | (rate > EXPLODED * total)
+        if norm is not None:
+            bad = bad | ~norm.isfinite()
+        sums = torch.stack((loss, rate + distortion, rate, distortion, total, torch.zeros_like(total)), -1)
+        if skip:
+            sums = torch.where(bad.unsqueeze(-1), torch.eye(sums.shape[-1], device=sums.device)[-1], sums)
+        self.sums.add_(sums.to(self.sums.dtype))
+        self.bad_in_a_row.copy_(torch.where(bad, self.bad_in_a_row + 1, 0))
+        first = (self.bad_step < 0) & (self.bad_in_a_row > (MOST_SKIPPED if skip else 0))
+        self.bad_step.copy_(torch.where(first, self.steps, self.bad_step))
+        self.steps.add_(1)
+        return bad
+
+
 class Trainer:
     """A model, its optimizer and where they stand: one step, one look, one state to save."""
 
@@ -76,8 +124,9 @@ class Trainer:
         precision: str = "fp32",
         ranks: Ranks = ALONE,
         graphs: Graphs | None = None,
+        peer: Peer | None = None,
     ) -> None:
-        self.model, self.objective, self.optimizer, self.ranks = model, objective, optimizer, ranks
+        self.model, self.objective, self.optimizer, self.ranks, self.peer = model, objective, optimizer, ranks, peer
         self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
         self.lowered = Lowered(model, precision)
         self.progress = Progress()
@@ -85,13 +134,9 @@ class Trainer:
         self.averages = [p.detach().clone() for p in self.parameters] if ema else []
         self.rates = [float(group["lr"]) for group in optimizer.param_groups]
         self.fused = all(group.get("fused") for group in optimizer.param_groups)
-        # Of the epoch: the means times the images, the images, the steps that were skipped.
-        self.sums = torch.zeros(len(MEANS) + 2, dtype=widest(model.device), device=model.device)
-        self.bad_step = torch.full((), -1, device=model.device)
-        self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=model.device)
-        self.steps = torch.zeros((), dtype=torch.int64, device=model.device)
+        self.counts = Counts.none(model.device)
         self.best = self._weights()
-        self.captured = None if graphs is None else Captured(self._advance_alone, graphs)
+        self.captured = None if graphs is None else Captured(self.advance_alone, graphs)
         for group in optimizer.param_groups if graphs is not None else ():
             group["lr"] = torch.tensor(float(group["lr"]), device=model.device)  # which a graph reads every time
             group["capturable"] = True
@@ -99,21 +144,33 @@ class Trainer:
     def step(self, batch: Any, epoch: float) -> None:
         """One step of the optimizer on one batch, the same on all ranks, at `epoch`, which need not be whole."""
         factor = self.schedule(epoch, self.epochs)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            _set_rate(group, factor * rate)
         self.progress.learning_rate = factor * self.rates[0]
         share = self.ranks.share(batch, self.objective.samples)
         x, c = split(share.batch, self.model)
-        if self.captured is None:
-            self._advance(share, x, c, epoch)
+        if self.peer is not None:
+            self.peer.put(Work(self, x, c, epoch, factor, self.progress.step))
         else:
-            self.captured(x, c)
+            self.set_rates(self.optimizer, factor)
+            if self.captured is None:
+                self._advance(share, x, c, epoch)
+            else:
+                self.captured(x, c)
         self.progress.step += 1
         self.progress.batch += 1
 
-    def _advance_alone(self, x: Tensor, c: Tensor | None) -> None:
-        """The step of one rank alone, for an objective without schedules: it depends on x and c only."""
-        self._advance(Share(None, len(x), nullcontext()), x, c, math.inf)
+    def set_rates(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
+        """Give an optimizer the learning rates of this training, times a factor."""
+        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
+            _set_rate(group, factor * rate)
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """What two trainings that do a step at once must have in common, beside the config that they began with."""
+        return tuple(self.rates), self.clip_norm, self.ema, self.skip
+
+    def advance_alone(self, x: Tensor, c: Tensor | None, epoch: float = math.inf) -> None:
+        """The step of one rank alone; without schedules in the objective it depends on x and c only."""
+        self._advance(Share(None, len(x), nullcontext()), x, c, epoch)
 
     def _advance(self, share: Share, x: Tensor, c: Tensor | None, epoch: float) -> None:
         """What a step does on the device, without waiting for it."""
@@ -123,17 +180,16 @@ class Trainer:
                 parameter.grad = None
         with self.lowered:
             with share.noise:
-                draw = self.model.draw(x, self.objective.samples, c)
-                objective = self.objective(draw, epoch)
-            loss = share.counted(-objective.sum())
+                loss, rate, distortion = map(share.counted, losses(self.model, self.objective, x, c, epoch))
             (loss / share.total).backward()
-        bad = self._count(share, draw, loss.detach())
+        bad = self._count(torch.stack((loss.detach(), rate, distortion)), share.total)
         if self.skip:
             self._step_unless(bad, buffers)
             return
         self.optimizer.step()
         if self.ema:
-            torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - self.ema)
+            with torch.no_grad():  # or the averages would remember each step
+                torch._foreach_lerp_(self.averages, list[Tensor](self.parameters), 1 - self.ema)
 
     def _gradient_norm(self) -> Tensor | None:
         """Norm of the whole gradient, which is clipped, where it is needed."""
@@ -144,24 +200,10 @@ class Trainer:
         return None
 
     @torch.no_grad()
-    def _count(self, share: Share, draw: Draw, loss: Tensor) -> Tensor:
-        """Add up the gradients, and a step to the sums, and tell, without waiting for the device, whether it is bad."""
-        rate, distortion = share.counted(draw.rate().sum()), share.counted(draw.distortion.sum())
-        loss, rate, distortion = self.ranks.add(torch.stack((loss, rate, distortion)), self.parameters).unbind()
-        norm = self._gradient_norm()
-        images = rate.new_full((), share.total)
-        bad = ~loss.isfinite() | (rate > EXPLODED * images)
-        if norm is not None:
-            bad = bad | ~norm.isfinite()
-        sums = torch.stack((loss, rate + distortion, rate, distortion, images, torch.zeros_like(images)))
-        if self.skip:
-            sums = torch.where(bad, torch.eye(len(sums), device=sums.device)[-1], sums)
-        self.sums += sums.to(self.sums.dtype)
-        self.bad_in_a_row.copy_(torch.where(bad, self.bad_in_a_row + 1, 0))
-        first = (self.bad_step < 0) & (self.bad_in_a_row > (MOST_SKIPPED if self.skip else 0))
-        self.bad_step.copy_(torch.where(first, self.steps, self.bad_step))
-        self.steps += 1
-        return bad
+    def _count(self, sums: Tensor, images: int) -> Tensor:
+        """Add up the gradients, and a step to the counts, and tell whether it is bad."""
+        sums = self.ranks.add(sums, self.parameters)
+        return self.counts.add(sums, images, self._gradient_norm(), self.skip)
 
     @torch.no_grad()
     def _step_unless(self, bad: Tensor, buffers: list[Tensor]) -> None:
@@ -188,8 +230,10 @@ class Trainer:
         Raises:
             NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.
         """
+        if self.peer is not None:
+            self.peer.wait()
         self.ranks.check_in_step(self.model)
-        bad = int(self.bad_step)
+        bad = int(self.counts.bad_step)
         if bad < 0 and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
         if bad >= 0:
@@ -199,7 +243,7 @@ class Trainer:
                 + "train.learning_rate, train.clip_norm = 1"
                 + (f"; {MOST_SKIPPED} steps before it were skipped" if self.skip else ' or train.on_nan = "skip"')
             )
-        *sums, images, skipped = self.sums.tolist()
+        *sums, images, skipped = self.counts.sums.tolist()
         means = {name: value / max(images, 1.0) for name, value in zip(MEANS, sums, strict=True)}
         return means | {"images": images} | ({"skipped": skipped} if self.skip else {})
 
@@ -217,7 +261,7 @@ class Trainer:
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
-        self.sums.zero_()
+        self.counts.sums.zero_()
         return record
 
     def _keep_if_best(self, record: Record) -> None:
@@ -252,7 +296,7 @@ class Trainer:
         tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(self.averages)}
         for i, slots in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
-        tensors["progress/sums"] = self.sums
+        tensors["progress/sums"] = self.counts.sums
         tensors |= {f"rng/{name}": tensor for name, tensor in random_state().items()}
         python = random.getstate()
         return tensors, {"progress": asdict(self.progress), "python": [python[0], list(python[1]), python[2]]}
@@ -271,14 +315,14 @@ class Trainer:
             for i, average in enumerate(self.averages):
                 average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
             self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": optimizer})
-            self.sums.copy_(like(self.sums, part["progress"]["sums"], "progress/sums"))
+            self.counts.sums.copy_(like(self.counts.sums, part["progress"]["sums"], "progress/sums"))
             set_random_state(part["rng"])
             version, internal, gauss = checkpoint.state["python"]
             random.setstate((version, tuple(internal), gauss))
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
         self.progress = progress
-        self.steps.fill_(progress.step)
+        self.counts.steps.fill_(progress.step)
         if self.captured is not None:
             self.captured.forget()
 
@@ -309,6 +353,16 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         slots: dict[int, dict[str, Any]] = self.optimizer.state_dict()["state"]
         return {i: {slot: torch.as_tensor(value) for slot, value in found.items()} for i, found in slots.items()}
+
+
+def losses(
+    model: LatentVariableModel, objective: Objective, x: Tensor, c: Tensor | None, epoch: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Loss, rate and distortion of a new draw, nats, each a sum over the rows; the last two without a gradient."""
+    draw = model.draw(x, objective.samples, c)
+    loss = -objective(draw, epoch).sum()
+    with torch.no_grad():
+        return loss, draw.rate().sum(), draw.distortion.sum()
 
 
 def _set_rate(group: dict[str, Any], rate: float) -> None:
