@@ -58,7 +58,7 @@ def configured(sections: dict[str, dict[str, Any]] | None = None, **train: objec
     tree = {key: dict(value) for key, value in tiny.SECTIONS.items()}
     for key, value in (sections or {}).items():
         tree[key] = value if "name" in value else tree.get(key, {}) | value
-    tree["train"] |= {"epochs": 3, "patience": None, "learning_rate": 0.01} | train
+    tree["train"] |= {"epochs": 3, "patience": None, "learning_rate": 0.01, "precision": "fp32"} | train
     tree["train"] = {key: value for key, value in tree["train"].items() if value is not None}
     return config.read("vae", sections=tree)
 
@@ -106,7 +106,9 @@ def test_each_is_its_own_single_run(case: str, tmp_path: Path) -> None:
         for record, other in zip(run.metrics(), alone.metrics(), strict=True):
             figures = [key for key in record if key not in tiny.TIMES]
             assert [record[key] for key in figures] == pytest.approx([other[key] for key in figures], rel=1e-9)
-        assert run.read_json("test.json") == pytest.approx(alone.read_json("test.json"), rel=1e-9)
+        assert run.read_json("test.json")["neg_elbo"] == pytest.approx(
+            alone.read_json("test.json")["neg_elbo"], rel=1e-9
+        )
     assert distance_of_weights(at_once[0], at_once[1]) > 1e-3
 
 
@@ -128,8 +130,8 @@ def test_products_in_bfloat16(tmp_path: Path) -> None:
     at_once, one_by_one = both_ways(given, tmp_path, seeds=2)
     exact = replicates.train_replicates(configured(LAYER | {"optimizer": {"name": "sgd"}}), 1, name="e", root=tmp_path)
     rounding = distance_of_weights(one_by_one[0], exact[0])
-    assert rounding > 1e-5
-    assert all(distance_of_weights(*pair) < rounding for pair in zip(at_once, one_by_one, strict=True))
+    assert 1e-5 < rounding < 1e-4
+    assert all(distance_of_weights(*pair) < 10 * rounding for pair in zip(at_once, one_by_one, strict=True))
 
 
 @pytest.mark.usefixtures("exact")
@@ -140,8 +142,7 @@ def test_without_their_own_noise_they_are_others(tmp_path: Path, monkeypatch: py
     whole = torch.func.vmap
     monkeypatch.setattr(stack, "vmap", partial(whole, randomness="same"))
     at_once, one_by_one = both_ways(given, tmp_path, seeds=2)
-    one, two = ([load_file(r.path / "checkpoints/last/model.safetensors") for r in runs] for runs in (at_once, one_by_one))
-    assert max(float((one[1][key] - two[1][key]).abs().max()) for key in one[1]) > 1e-3
+    assert distance_of_weights(at_once[1], one_by_one[1]) > 1e-3
 
 
 def scratch(sections: dict[str, dict[str, Any]], **train: object):
@@ -188,7 +189,7 @@ def test_what_is_never_tried() -> None:
 def test_replicates_that_cannot_are_trained_one_by_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(replicates, "is_faster", lambda *_: True)
     given = configured(LAYER | {"objective": {"name": "iwae", "samples": 2, "gradient": "dreg"}}, epochs=1)
-    with pytest.raises(ConfigError, match="cannot do their steps at once.*leave out together"):
+    with pytest.raises(ConfigError, match=r"cannot do their steps at once.*leave out together"):
         replicates.train_replicates(given, 2, name="s", root=tmp_path, together=True)
     assert not list(tmp_path.iterdir())
     runs = replicates.train_replicates(given, 2, name="s", root=tmp_path)
@@ -309,7 +310,7 @@ def test_one_that_fails_leaves_and_the_others_go_on(tmp_path: Path, monkeypatch:
         with torch.no_grad():
             trainers[1].parameters[0].fill_(torch.nan)
 
-    with pytest.raises(NumericalError, match="not finite.*the last state that was good.*vae resume s-seed1"):
+    with pytest.raises(NumericalError, match=r"not finite.*the last state that was good.*vae resume s-seed1"):
         replicates.train_replicates(
             given, 3, name="s", root=tmp_path, together=True, announce=listening(1, Stopping(2, spoil))
         )
@@ -370,40 +371,38 @@ cli.main()
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_every_run_to_be_gone_on_with(tmp_path: Path, number: int) -> None:
     file = tmp_path / "small.toml"
-    file.write_text(configured(LAYER, epochs=40).to_toml())
+    given = configured(LAYER | {"optimizer": {"name": "sgd"}}, epochs=30)
+    file.write_text(given.to_toml())
     arguments = ["train", "--config", file, "--seeds", 3, "--name", "s", "--runs", tmp_path / "runs"]
     command = [sys.executable, "-c", COMMAND.format(tests=str(Path(__file__).parent)), *map(str, arguments)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    said = []
-    for line in process.stderr:
-        said.append(line)
-        if "epoch" in line:
-            process.send_signal(number)
-            break
-    said.append(process.stderr.read())
-    assert process.wait(60) == 130, said
-    assert "goes on with the series" in said[-1]
-    assert "Traceback" not in said[-1]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while "epoch" not in process.stderr.readline():
+            pass
+        process.send_signal(number)
+        said = process.stderr.read()
+        assert process.wait(60) == 130, said
+    assert said.endswith("goes on with the series\n")
+    assert "Traceback" not in said
     runs = [Run.open(f"s-seed{i}", root=tmp_path / "runs") for i in range(3)]
     assert [run.status for run in runs] == ["interrupted"] * 3
-    assert subprocess.run(command, stderr=subprocess.PIPE, check=False).returncode == 0
-    alone = experiment.train(configured(LAYER, epochs=40, seed=1), name="alone", root=tmp_path)
-    assert len(runs[1].metrics()) == 40
-    last, other = runs[1].metrics()[-1], alone.metrics()[-1]
-    assert last["validation_neg_elbo"] == pytest.approx(other["validation_neg_elbo"], rel=1e-2)
+    again = replicates.train_replicates(given, 3, name="s", root=tmp_path / "runs", together=True)
+    alone = experiment.train(config.changed(given, ["train.seed=1"]), name="alone", root=tmp_path)
+    assert [len(run.metrics()) for run in again] == [30] * 3
+    assert distance_of_weights(again[1], alone) < 1e-4
 
 
 def test_streams_take_turns() -> None:
-    one = Streams()
-    with one:
-        first = torch.rand(2), np.random.rand(), random.random()
-    torch.rand(5), np.random.rand(), random.random()
-    with one:
-        second = torch.rand(2), np.random.rand(), random.random()
-    one = Streams()
-    del one
-    assert not torch.equal(first[0], second[0])
-    assert first[1:] != second[1:]
+    def draw() -> tuple[float, float, float]:
+        return torch.rand(()).item(), np.random.rand(), random.random()
+
+    mine = Streams()
+    expected = [draw(), draw()]
+    with mine:
+        found = [draw()]
+    draw()
+    with mine:
+        found.append(draw())
+    assert found == expected
 
 
 def test_steps_are_done_by_the_one_that_is_behind(monkeypatch: pytest.MonkeyPatch) -> None:
