@@ -356,6 +356,24 @@ def test_a_step_that_goes_wrong_ends_all_with_what_they_have(tmp_path: Path, mon
     assert [Run.open(f"s-seed{i}", root=tmp_path).status for i in range(2)] == ["interrupted"] * 2
 
 
+def test_the_command_says_that_they_go_on_at_once(command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicates, "is_faster", lambda *_: True)
+    file = tmp_path / "small.toml"
+    file.write_text(configured(LAYER, epochs=2).to_toml())
+    found = command("train", "--config", file, "--seeds", 2, "--name", "s", "--runs", tmp_path)
+    assert found.status == 0, found.err
+    said = found.err.splitlines()
+    assert said[:2] == [
+        "replicate 1 of 2: seed 0, run s-seed0",
+        "replicate 2 of 2: seed 1, run s-seed1, in the same steps",
+    ]
+    last = [Run.open(f"s-seed{i}", root=tmp_path).metrics()[-1]["validation_neg_elbo"] for i in range(2)]
+    mean, sd, _ = replicates.spread(last).values()
+    assert len(said) == 4
+    assert said[3].startswith("epoch 2/2  −ELBO ")
+    assert f"validation −ELBO {mean:.2f} ± {sd:.2f}  (mean of 2)" in said[3]
+
+
 COMMAND = """
 import sys
 sys.path.insert(0, {tests!r})

@@ -1,10 +1,8 @@
-"""`vae train --seeds`: replicates of one config, one after another."""
+"""`vae train --seeds`: replicates of one config, one after another or at once."""
 
 import json
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,24 +12,18 @@ from .common import relative, stopped
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..train import Listener
 
 
 def train_series(
     config: "Config", seeds: int, name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool
 ) -> None:
     """Train replicates, and print how they compare."""
-    from ..progress import shown
+    from ..progress import Replicates
     from ..replicates import series_name, spread, train_replicates
 
     series = name or series_name(preset)
 
-    @contextmanager
-    def announce(i: int, seed: int, label: str) -> Iterator["Listener"]:
-        click.echo(f"replicate {i + 1} of {seeds}: seed {seed}, run {label}", err=True)
-        with shown(config.train.epochs) as listener:
-            yield listener
-
+    announce = Replicates(config.train.epochs, seeds).announce
     try:
         options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log, "trust": trust}
         found = train_replicates(config, seeds, name=series, **options)

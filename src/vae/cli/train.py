@@ -69,8 +69,9 @@ def train(
     `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
     --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vae train.
 
-    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command goes on with a series
-    that was interrupted. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
+    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another, or in the same steps where a short
+    trial finds that faster; the same command goes on with a series that was interrupted. Evaluate each, then `vae
+    compare --group PRESET` shows mean ± sd.
     """
     if (profiled or seeds) and "MASTER_ADDR" in os.environ:
         raise click.UsageError("--profile and --seeds are for one process; leave out torchrun")
