@@ -228,8 +228,8 @@ DRAWS = {
 @pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 def test_noise_is_drawn_from_the_streams_of_each(draw) -> None:
     x = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
-    alone, streams = [], stack._streams(3)
-    for row, own in zip(x, stack._streams(3), strict=True):
+    alone, streams = [], stack.trial_streams(3)
+    for row, own in zip(x, stack.trial_streams(3), strict=True):
         with own:
             alone.append(draw(row))
 
@@ -244,7 +244,7 @@ def test_noise_is_drawn_from_the_streams_of_each(draw) -> None:
 
 def test_noise_that_its_values_decide_is_refused() -> None:
     def one(row: Tensor, value: Tensor) -> Tensor:
-        with noise.NoiseOfReplicates(stack._streams(2), row, torch.device("cpu")):
+        with noise.NoiseOfReplicates(stack.trial_streams(2), row, torch.device("cpu")):
             return torch._standard_gamma(value)
 
     with pytest.raises(RuntimeError):
@@ -432,7 +432,7 @@ def test_steps_are_done_by_the_one_that_is_behind(monkeypatch: pytest.MonkeyPatc
 
     class Waiting:
         def __init__(self, *steps: int) -> None:
-            work, self.streams = stack._work(make(), batch), Streams()
+            work, self.streams = stack.trial_work(make(), batch), Streams()
             self.queue = together.deque(work._replace(step=step) for step in steps)
 
     Steps()([Waiting(4, 5), Waiting(2, 3, 4)])

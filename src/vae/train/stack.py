@@ -182,13 +182,13 @@ def agrees(make: Callable[[], Trainer], batch: Any) -> bool:
         make: Gives the same training each time, in float64.
         batch: Of the loader.
     """
-    alone, together = ([_work(make(), batch) for _ in range(2)] for _ in range(2))
+    alone, together = ([trial_work(make(), batch) for _ in range(2)] for _ in range(2))
     try:
-        for work, streams in zip(alone, _streams(2), strict=True):
+        for work, streams in zip(alone, trial_streams(2), strict=True):
             with streams:
                 work.alone()
                 work.alone()
-        stack, both = Stack([work.trainer for work in together]), _streams(2)
+        stack, both = Stack([work.trainer for work in together]), trial_streams(2)
         stack.step(together, both)
         stack.step(together, both)
         stack.hand_back()
@@ -209,11 +209,7 @@ def is_faster(make: Callable[[], Trainer], batch: Any, replicates: int) -> bool:
         batch: Of the loader.
         replicates: How many.
     """
-    alone, works, streams = (
-        _work(make(), batch),
-        [_work(make(), batch) for _ in range(replicates)],
-        _streams(replicates),
-    )
+    alone, streams = trial_work(make(), batch), trial_streams(replicates)
 
     def one() -> None:
         for _ in range(STEPS):
@@ -226,6 +222,7 @@ def is_faster(make: Callable[[], Trainer], batch: Any, replicates: int) -> bool:
     if min(_seconds(one, alone.trainer) for _ in range(2)) > ARITHMETIC * STEPS:
         return False
     try:
+        works = [trial_work(make(), batch) for _ in range(replicates)]
         stack = Stack([work.trainer for work in works])
         _seconds(all_of_them, works[0].trainer)
         times = [(_seconds(one, alone.trainer), _seconds(all_of_them, works[0].trainer)) for _ in range(3)]
@@ -234,13 +231,14 @@ def is_faster(make: Callable[[], Trainer], batch: Any, replicates: int) -> bool:
     return min(time for _, time in times) < GAIN * replicates * min(time for time, _ in times)
 
 
-def _work(trainer: Trainer, batch: Any) -> Work:
+def trial_work(trainer: Trainer, batch: Any) -> Work:
+    """A step on a batch of a loader, in the precision of the weights."""
     x, c = split(batch, trainer.model)
     return Work(trainer, x.to(trainer.parameters[0].dtype), c, epoch=0.0, factor=1.0, step=0)
 
 
-def _streams(replicates: int) -> list[Streams]:
-    """Random streams that differ."""
+def trial_streams(replicates: int) -> list[Streams]:
+    """Random streams that differ, the same ones each time; the global ones are then somewhere else."""
     found = []
     for seed in range(replicates):
         torch.manual_seed(seed)

@@ -57,14 +57,12 @@ class Peer:
 
     Attributes:
         queue: Steps that it waits for.
-        result: What the function returned.
         error: What it raised.
     """
 
-    def __init__(self, function: Callable[["Peer"], Any], data: Dataset, stop: Sequence[float], together: int) -> None:
+    def __init__(self, function: Callable[["Peer"], None], data: Dataset, stop: Sequence[float], together: int) -> None:
         self.function, self.data, self.stop, self.together = function, data, stop, together
         self.queue: deque[Work] = deque()
-        self.result: Any = None
         self.error: BaseException | None = None
         self.ended = self.cancelled = False
         self.streams = Streams()
@@ -101,14 +99,15 @@ class Peer:
         self._thread.join()
 
     def _take_turn(self) -> None:
-        self._mine.acquire()
+        if not self.cancelled:
+            self._mine.acquire()
         if self.cancelled:
             raise KeyboardInterrupt("stopped at once")
 
     def _run(self) -> None:
         try:
             self._take_turn()
-            self.result = self.function(self)
+            self.function(self)
         except BaseException as error:  # which is for the thread that started this one
             self.error = error
         self.ended = True
