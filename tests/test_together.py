@@ -35,7 +35,7 @@ LAYER = {"encoder": {"norm": "layer"}}
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "load_data", tiny.dataset)
     monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr(experiment.plot, "save", lambda *_: None)
+    monkeypatch.setattr("vae.plot.save", lambda *_: None)
 
 
 @pytest.fixture
