@@ -139,6 +139,10 @@ def test_gradients_of_bernoulli_pixels() -> None:
     assert torch.autograd.gradgradcheck(lambda eta: bernoulli_pair(eta)[0].log_prob(x.detach()), logits)
     batched = torch.func.vmap(lambda eta, image: bernoulli_pair(eta)[0].log_prob(image), (1, 0), 1)(logits, x)
     torch.testing.assert_close(batched, torchs.log_prob(x))
+    one_image = torch.func.vmap(lambda eta: bernoulli_pair(eta)[0].log_prob(x))(logits)
+    torch.testing.assert_close(one_image, torchs.log_prob(x))
+    one_mean = torch.func.vmap(lambda image: bernoulli_pair(logits)[0].log_prob(image))(torch.stack((x, 1 - x)))
+    torch.testing.assert_close(one_mean, torch.stack((torchs.log_prob(x), torchs.log_prob(1 - x))))
 
 
 def test_continuous_bernoulli_integrates_to_one_and_has_its_mean() -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -372,6 +373,19 @@ def test_the_command_says_that_they_go_on_at_once(command, tmp_path: Path, monke
     assert len(said) == 4
     assert said[3].startswith("epoch 2/2  −ELBO ")
     assert f"validation −ELBO {mean:.2f} ± {sd:.2f}  (mean of 2)" in said[3]
+
+
+def test_a_second_ctrl_c_acts_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def twice(self, *_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(replicates, "agrees", lambda *_: True)
+    monkeypatch.setattr(stack.Stack, "step", twice)
+    threads = threading.active_count()
+    with pytest.raises(KeyboardInterrupt):
+        replicates.train_replicates(configured(LAYER), 3, name="s", root=tmp_path, together=True)
+    assert [Run.open(f"s-seed{i}", root=tmp_path).status for i in range(3)] == ["interrupted"] * 3
+    assert threading.active_count() == threads
 
 
 COMMAND = """

@@ -62,8 +62,6 @@ class _BernoulliLogMass(torch.autograd.Function):
     the gradient, which is x − sigmoid(η).
     """
 
-    generate_vmap_rule = True
-
     @staticmethod
     def forward(logits: Tensor, x: Tensor) -> Tensor:
         size = logits.abs()
@@ -82,6 +80,16 @@ class _BernoulliLogMass(torch.autograd.Function):
         gradient = gradient.unsqueeze(-1)
         of_x = (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
         return (gradient * (x - logits.sigmoid())).sum_to_size(logits.shape), of_x
+
+    @staticmethod
+    def vmap(info: Any, dims: tuple[int | None, ...], *both: Tensor) -> tuple[Tensor, int]:
+        """Broadcast the mapped dimension too, in front: torch's own rule takes a tenth of a small step more."""
+        rows = [value if d is None else value.movedim(d, 0) for value, d in zip(both, dims, strict=True)]
+        most = max(value.ndim - (d is not None) for value, d in zip(rows, dims, strict=True))
+        for i, (value, d) in enumerate(zip(rows, dims, strict=True)):
+            if d is not None:
+                rows[i] = value.reshape(len(value), *[1] * (most + 1 - value.ndim), *value.shape[1:])
+        return _BernoulliLogMass.apply(*rows), 0
 
 
 def _greatest_divisor(n: int, at_most: int) -> int:

@@ -23,7 +23,7 @@ from .trainer import Counts, Trainer, losses
 from .validation import split
 
 OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # which treat each number of a tensor alike
-ARITHMETIC = 0.02  # seconds of a step from which on there is nothing to save but arithmetic
+ARITHMETIC = 0.01  # seconds of a step from which on there is little to save: what is not arithmetic takes one or two ms
 GAIN = 0.9  # of the time that they take one after another: more is not worth it
 STEPS = 3  # at a time that are timed
 ALIKE = 1e-7  # difference in float64, of which another noise makes a thousand times as much

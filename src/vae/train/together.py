@@ -1,8 +1,8 @@
 """Several trainings in one process that take turns, so that the steps that all of them wait for can be done at once.
 
 Each is a function in a thread of its own, exactly one of which runs at any time, with random streams of its own: it
-computes what it would compute alone. What it hands over are steps, up to some megabytes of batches; it waits for them
-only when it wants to know what came out, as it would wait for a device.
+computes what it would compute alone. What it hands over are steps, a few dozen at most; it waits for them only when it
+wants to know what came out, as it would wait for a device.
 
 Not for: what a step is, or how several are done at once (`stack`).
 """
@@ -20,7 +20,8 @@ from ..rng import Streams
 if TYPE_CHECKING:
     from .trainer import Trainer
 
-MOST_NUMBERS = 1 << 20  # in batches that wait: a turn costs 0.2 ms, which some ten small steps share
+# Of what waits: a turn costs 0.2 ms, which many small steps share, but an answer to Ctrl-C waits for all of them.
+MOST_STEPS, MOST_NUMBERS = 32, 1 << 20
 
 
 class Work(NamedTuple):
@@ -73,7 +74,7 @@ class Peer:
     def put(self, work: Work) -> None:
         """Hand a step over."""
         self.queue.append(work)
-        if sum(waiting.x.numel() for waiting in self.queue) >= MOST_NUMBERS:
+        if len(self.queue) >= min(MOST_STEPS, 1 + MOST_NUMBERS // work.x.numel()):
             self.wait()
 
     def wait(self) -> None:
