@@ -449,6 +449,7 @@ PAST = {  # what once ended in another error, or in a message of several screens
     "evaluation.json, a name that is a table": ("evaluation.json", ["values", 0, "name", {}]),
     "evaluation.json, a name that is a list": ("evaluation.json", ["values", 1, "name", [None]]),
     "evaluation.json, a unit that is a number": ("evaluation.json", ["values", 0, "unit", 3]),
+    "environment.json, images without a shape": ("environment.json", ["data", "shape", []]),
     "evaluation.json, a kind that is true": ("evaluation.json", ["values", 0, "kind", True]),
 }
 

@@ -66,7 +66,7 @@ def load(
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
     kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
     shape, num_classes = run.recorded("data", "shape", kind=list), run.recorded("data", "num_classes", kind=int)
-    if not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
+    if len(shape) != 3 or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
         raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
     checkpoint = run.load_checkpoint(kind)
     with seeded(torch.Generator().manual_seed(0)), nullcontext() if trust else at_most(room(checkpoint)):
