@@ -25,7 +25,7 @@ from .validation import split
 OPTIMIZERS = (torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD)  # which treat each number of a tensor alike
 ARITHMETIC = 0.01  # seconds of a step from which on there is little to save: what is not arithmetic takes one or two ms
 GAIN = 0.9  # of the time that they take one after another: more is not worth it
-STEPS = 3  # at a time that are timed
+STEPS, ROUNDS = 3, 8  # at a time that are timed, and how often, of which the fastest counts: other jobs come and go
 ALIKE = 1e-7  # difference in float64, of which another noise makes a thousand times as much
 
 
@@ -225,7 +225,7 @@ def is_faster(make: Callable[[], Trainer], batch: Any, replicates: int) -> bool:
         works = [trial_work(make(), batch) for _ in range(replicates)]
         stack = Stack([work.trainer for work in works])
         _seconds(all_of_them, works[0].trainer)
-        times = [(_seconds(one, alone.trainer), _seconds(all_of_them, works[0].trainer)) for _ in range(3)]
+        times = [(_seconds(one, alone.trainer), _seconds(all_of_them, works[0].trainer)) for _ in range(ROUNDS)]
     except RuntimeError:  # out of memory
         return False
     return min(time for _, time in times) < GAIN * replicates * min(time for time, _ in times)
