@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
+from ..budget import keep_freed_blocks
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -27,7 +28,6 @@ SAMPLES = 20
 GIB = 1 << 30
 CACHED = 16 << 20  # bytes that a CPU decodes at a time: what stays in its cache costs a fifth less
 SAVE_EVERY = 10.0  # seconds
-_KEPT = 31 << 20
 # Tensors as large as the largest that a pass without gradients holds at a time: operands, result and two temporaries.
 _HELD = 4
 
@@ -47,9 +47,7 @@ def evaluating(model: LatentVariableModel) -> Iterator[None]:
     """Within the block the model is in evaluation mode and nothing has a gradient unless asked for."""
     was_training = model.training
     model.eval()
-    # glibc gives freed pages back to the system until it has freed a block as large as this one, which is never touched
-    # (mallopt(3), M_MMAP_THRESHOLD); new ones for every result took a fifth of the time.
-    torch.empty(_KEPT, dtype=torch.uint8)
+    keep_freed_blocks()
     try:
         with torch.no_grad():
             yield

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from ..budget import keep_freed_blocks
 from ..rng import Streams
 from .noise import NoiseOfReplicates
 from .together import Peer, Work
@@ -49,6 +50,7 @@ class Stack:
     """
 
     def __init__(self, trainers: Sequence[Trainer]) -> None:
+        keep_freed_blocks()
         self.trainers, first = trainers, trainers[0]
         self.losses = Losses(first)
         self.names = [name for name, p in self.losses.named_parameters() if p.requires_grad]
