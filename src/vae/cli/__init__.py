@@ -11,6 +11,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `profile` | `vae train --profile` |
 | `repeat` | `vae repeat` |
 | `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
+| `images` | `vae encode`, `vae score` |
 | `evaluate` | `vae evaluate` |
 | `compare` | `vae compare` |
 | `runs` | `vae info`, `vae runs` |

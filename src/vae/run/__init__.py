@@ -10,6 +10,7 @@
       checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
       evaluation.json    what `vae evaluate` found
+      latents/, scores/  of images, by `vae encode` and `vae score`
 
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 """
