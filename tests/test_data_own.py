@@ -441,7 +441,8 @@ def test_bad_labels(tmp_path, labels, message):
 def test_bad_archives(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
     for arrays, message in (
-        ({"pictures": PIXELS}, "under the key 'images' or 'x', it has: pictures"),
+        ({"pictures": PIXELS}, "under the key 'images' or 'x', it has: 'pictures'"),
+        ({"two\nlines": PIXELS}, r"it has: 'two\\nlines'"),
         ({"x": PIXELS, "y": CLASSES[1:]}, "y: labels must be 60 integers"),
         ({"x": np.array([None, {}])}, "x: must hold numbers"),
     ):

@@ -139,7 +139,8 @@ def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
     keys = [name.removesuffix(".npy") for name in archive.namelist()]
     images, labels = (next((key for key in pair if key in keys), None) for pair in (("images", "x"), ("labels", "y")))
     if images is None:
-        raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {', '.join(keys):.200}")
+        found = ", ".join(map(repr, keys))
+        raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {found:.200}")
     return images, labels
 
 
