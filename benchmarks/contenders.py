@@ -31,8 +31,8 @@ def between(ends: list[float]) -> dict[str, Any]:
 
 def ours(epochs: int, precision: str = "auto") -> dict[str, Any]:
     """The preset course-vae, whole epochs: data, steps, validation, metrics, picture, checkpoint."""
-    from vae import experiment
-    from vae.config import read
+    from vaekit import experiment
+    from vaekit.config import read
 
     class Clock:
         def __init__(self) -> None:
@@ -61,8 +61,8 @@ def ours_fp32(epochs: int) -> dict[str, Any]:
 def mnist(train: bool, **options: Any) -> Any:
     from torchvision.datasets import MNIST
 
-    from vae import data
-    from vae.data.registry import resolve_root
+    from vaekit import data
+    from vaekit.data.registry import resolve_root
 
     data.load("mnist")  # leaves the unpacked files where torchvision looks for them
     return MNIST(str(resolve_root(None)), train=train, **options)
@@ -269,9 +269,9 @@ def per_sample(images: int, samples: int, action: Callable[[], object]) -> dict[
 
 
 def ours_nll(images: int, precision: str = "fp32") -> dict[str, Any]:
-    """L_5000 by `vae.evaluate.bounds`."""
-    from vae import build
-    from vae.evaluate.bounds import bounds
+    """L_5000 by `vaekit.evaluate.bounds`."""
+    from vaekit import build
+    from vaekit.evaluate.bounds import bounds
 
     model, x = build("course-vae").eval(), test_images(images)
     bounds(model, x[:2], samples=(10,), precision=precision)
@@ -306,14 +306,14 @@ def decoder_floor(images: int) -> dict[str, Any]:
 
 def loaded(_: int) -> dict[str, Any]:
     """`import torch`, the data as bytes, the model with its gradient and Adam's two moments: what must be there."""
-    from vae import build, data
+    from vaekit import build, data
 
     kept = data.load("mnist"), [torch.zeros(4, p.numel()) + 1 for p in build("vae").parameters()]
     return {"kept": len(kept)}
 
 
 def mnist_load(_: int) -> dict[str, Any]:
-    from vae import data
+    from vaekit import data
 
     data.load("mnist")
     begun = time.perf_counter()

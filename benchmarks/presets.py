@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from common import train
-from vae.config import preset_names, read
+from vaekit.config import preset_names, read
 
 RESULTS = Path(__file__).parent / "presets.json"
 

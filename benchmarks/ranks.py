@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from common import processor
-from vae import config
-from vae.builder import build_objective, build_optimizer, build_schedule
-from vae.data import Split
-from vae.experiment import Job
-from vae.train import fit, joined
+from vaekit import config
+from vaekit.builder import build_objective, build_optimizer, build_schedule
+from vaekit.data import Split
+from vaekit.experiment import Job
+from vaekit.train import fit, joined
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 3  # each

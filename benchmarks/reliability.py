@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from common import processor
-from vae import config, experiment
-from vae.run import Run
-from vae.train.keeper import Keeper
+from vaekit import config, experiment
+from vaekit.run import Run
+from vaekit.train.keeper import Keeper
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "reliability.json"

@@ -17,11 +17,11 @@ from typing import Any
 import torch
 
 from common import processor
-from vae import config, experiment
-from vae.config import Config
-from vae.data import Dataset, Split
-from vae.replicates import train_replicates
-from vae.train import is_faster, stack
+from vaekit import config, experiment
+from vaekit.config import Config
+from vaekit.data import Dataset, Split
+from vaekit.replicates import train_replicates
+from vaekit.train import is_faster, stack
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 7  # each

@@ -6,7 +6,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from vae.config import preset_names, read
+from vaekit.config import preset_names, read
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

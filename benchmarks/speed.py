@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 RESULTS = HERE / "speed.json"
 SEEDS = (0, 1, 2)
 EPOCHS = 10  # of the rivals, at most: what the assignment trains
-VAE = [sys.executable, "-m", "vae"]
+VAE = [sys.executable, "-m", "vaekit"]
 
 
 def contender(name: str, number: int = 0, **variables: str) -> dict[str, Any]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-import vae
+import vaekit
 from common import processor
 
 RESULTS = Path(__file__).parent / "streaming.json"
@@ -31,13 +31,13 @@ ROUNDS = 5
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 
 
-def epochs(data: vae.data.Dataset, preset: str, n: int = 1, **sections: Any) -> dict[str, float]:
+def epochs(data: vaekit.data.Dataset, preset: str, n: int = 1, **sections: Any) -> dict[str, float]:
     """Microseconds per image by the wall clock, median over epochs, and of all threads of this process."""
     torch.manual_seed(0)
-    model = vae.build(preset, image_shape=data.image_shape, **sections)
-    train = vae.data.Batches(data.train, batch_size=128, shuffle=True)
+    model = vaekit.build(preset, image_shape=data.image_shape, **sections)
+    train = vaekit.data.Batches(data.train, batch_size=128, shuffle=True)
     began = time.process_time()
-    records = vae.fit(model, train, epochs=n, precision="auto")
+    records = vaekit.fit(model, train, epochs=n, precision="auto")
     processor_time = (time.process_time() - began) / n
     seconds = [record["seconds"] for record in records]
     found = {"wall": statistics.median(seconds), "processor": processor_time}
@@ -45,24 +45,24 @@ def epochs(data: vae.data.Dataset, preset: str, n: int = 1, **sections: Any) -> 
     return {name: round(1e6 * value / len(data.train), 2) for name, value in found.items()}
 
 
-def sources(folder: Path, side: int, suffix: str, count: int) -> dict[str, vae.data.Dataset]:
+def sources(folder: Path, side: int, suffix: str, count: int) -> dict[str, vaekit.data.Dataset]:
     """The same images, MNIST's, three times."""
     images = folder / suffix
     images.mkdir()
-    for i, digit in enumerate(vae.data.load("mnist").train.images[:count, 0].numpy()):
+    for i, digit in enumerate(vaekit.data.load("mnist").train.images[:count, 0].numpy()):
         image = Image.fromarray(digit).resize((side, side))
         (image if suffix == "png" else image.convert("RGB")).save(images / f"{i:05d}.{suffix}")
     held_out = {"validation": 0, "test": 1}
-    memory = vae.data.load(images, **held_out)
+    memory = vaekit.data.load(images, **held_out)
     np.save(folder / f"{suffix}.npy", torch.cat((memory.train.images, memory.test.images)).numpy())
     return {
         "memory": memory,
-        "npy": vae.data.load(folder / f"{suffix}.npy", memory=0, **held_out),
-        "folder": vae.data.load(images, memory=0, **held_out),
+        "npy": vaekit.data.load(folder / f"{suffix}.npy", memory=0, **held_out),
+        "folder": vaekit.data.load(images, memory=0, **held_out),
     }
 
 
-def compared(found: dict[str, vae.data.Dataset]) -> dict[str, Any]:
+def compared(found: dict[str, vaekit.data.Dataset]) -> dict[str, Any]:
     rounds: dict[str, list[dict[str, float]]] = {name: [] for name in found}
     epochs(found["memory"], "conv-vae")  # a first one, which is slower
     for _, (name, data) in itertools.product(range(ROUNDS), found.items()):
@@ -90,7 +90,7 @@ def growth(folder: Path) -> dict[str, Any]:
     files = {}
     for count in COUNTS:
         np.save(folder / f"{count}.npy", noise.integers(0, 256, (count + 1, 8, 8), np.uint8))
-        files[count] = vae.data.load(folder / f"{count}.npy", validation=0, test=1, memory=0)
+        files[count] = vaekit.data.load(folder / f"{count}.npy", validation=0, test=1, memory=0)
     rounds: dict[int, list[dict[str, float]]] = {count: [] for count in COUNTS}
     for _, count in itertools.product(range(3), COUNTS):
         rounds[count].append(epochs(files[count], "vae", max(1, 100_000 // count), **small))

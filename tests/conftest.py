@@ -21,7 +21,7 @@ class Result(NamedTuple):
 @pytest.fixture
 def command(monkeypatch, capsys):
     """Run the command in this process: status, stdout and stderr."""
-    from vae import cli
+    from vaekit import cli
 
     def run(*arguments: object) -> Result:
         monkeypatch.setattr(sys, "argv", ["vae", *map(str, arguments)])

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 
 from tiny import install, litter, outcome, tiny
-from vae import experiment
-from vae.errors import RunError
-from vae.run import Run
+from vaekit import experiment
+from vaekit.errors import RunError
+from vaekit.run import Run
 
 
 class AfterEpochs:

@@ -28,21 +28,21 @@ import torch
 from PIL import Image
 
 from tiny import dataset, tiny
-from vae import builder, config
-from vae.cli.runs import facts_of, summaries
-from vae.data import Batches, vision
-from vae.data.arrays import Found, open_npy, open_npz
-from vae.data.idx import read_idx
-from vae.errors import VAEError
-from vae.evaluate import Evaluation, Value, compare
-from vae.evaluate.chunks import over_batches
-from vae.evaluate.runs import _Kept
-from vae.experiment import load
-from vae.run import Checkpoint, Run, checkpoint, files, folder
-from vae.schedules import Constant
-from vae.state_dict import read_state_dict
-from vae.train.keeper import Keeper
-from vae.train.trainer import Trainer
+from vaekit import builder, config
+from vaekit.cli.runs import facts_of, summaries
+from vaekit.data import Batches, vision
+from vaekit.data.arrays import Found, open_npy, open_npz
+from vaekit.data.idx import read_idx
+from vaekit.errors import VAEError
+from vaekit.evaluate import Evaluation, Value, compare
+from vaekit.evaluate.chunks import over_batches
+from vaekit.evaluate.runs import _Kept
+from vaekit.experiment import load
+from vaekit.run import Checkpoint, Run, checkpoint, files, folder
+from vaekit.schedules import Constant
+from vaekit.state_dict import read_state_dict
+from vaekit.train.keeper import Keeper
+from vaekit.train.trainer import Trainer
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
 SECONDS, SLACK = 5.0, 4 << 20

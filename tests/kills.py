@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from tiny import install, litter, outcome, tiny
-from vae import cli
-from vae.run import Run, files
+from vaekit import cli
+from vaekit.run import Run, files
 
 CALLS = ("mkdir", "rename", "replace", "unlink", "fsync")
 

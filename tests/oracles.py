@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from vae import Draw, LatentVariableModel, Level
+from vaekit import Draw, LatentVariableModel, Level
 
 
 class LinearGaussian(LatentVariableModel):

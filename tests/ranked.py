@@ -15,19 +15,19 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 import tiny
-import vae
-from vae import cli
-from vae.data import Batches
-from vae.errors import VAEError
-from vae.objectives import Objective, beta_elbo, elbo, iwae
-from vae.train import Ranks, fit, joined
-from vae.train.trainer import Trainer
+import vaekit
+from vaekit import cli
+from vaekit.data import Batches
+from vaekit.errors import VAEError
+from vaekit.objectives import Objective, beta_elbo, elbo, iwae
+from vaekit.train import Ranks, fit, joined
+from vaekit.train.trainer import Trainer
 
 BATCH = 9  # 64 images: the last batch has one row, fewer than there are ranks
 SMALL = {"model": {"latent_size": 3}, "encoder": {"hidden": [6]}, "decoder": {"hidden": [6]}}
 
 
-class Noisy(vae.LatentVariableModel):
+class Noisy(vaekit.LatentVariableModel):
     """A model of somebody else, that drops out units of h, (B, H), and of the decoder, (K, B, H)."""
 
     latent_size = 2
@@ -46,7 +46,7 @@ class Noisy(vae.LatentVariableModel):
         return Independent(Normal(zeros, torch.ones_like(zeros)), 1)
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Any:
-        return vae.likelihoods.bernoulli(self.decoder(z).unflatten(-1, (1, 8, 8)))
+        return vaekit.likelihoods.bernoulli(self.decoder(z).unflatten(-1, (1, 8, 8)))
 
 
 class OddNoise(Noisy):
@@ -57,14 +57,14 @@ class OddNoise(Noisy):
         return super().posterior(x)
 
 
-def preset(name: str, **sections: dict[str, Any]) -> Callable[[], vae.LatentVariableModel]:
+def preset(name: str, **sections: dict[str, Any]) -> Callable[[], vaekit.LatentVariableModel]:
     return partial(
-        vae.build, vae.config.read(name, sections={**SMALL, **sections}), image_shape=(1, 8, 8), num_classes=3
+        vaekit.build, vaekit.config.read(name, sections={**SMALL, **sections}), image_shape=(1, 8, 8), num_classes=3
     )
 
 
 def train(
-    make: Callable[[], vae.LatentVariableModel],
+    make: Callable[[], vaekit.LatentVariableModel],
     ranks: Ranks,
     *,
     bad: int | None = None,
@@ -94,14 +94,14 @@ def train(
 def without_slicing(ranks: Ranks) -> dict[str, Any]:
     """The mistake: each rank draws noise for its own rows only, and nobody looks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vae.train.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
+        patch.setattr("vaekit.train.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
         patch.setattr(Ranks, "check_in_step", lambda *_: None)
         return train(preset("vae"), ranks)
 
 
 CASES: dict[str, Callable[[Ranks], dict[str, Any]]] = {
     "elbo": partial(train, preset("vae")),
-    "assignment": partial(train, lambda: vae.VAE(64)),
+    "assignment": partial(train, lambda: vaekit.VAE(64)),
     "iwae": partial(train, preset("vae"), objective=Objective(iwae, samples=3), clip_norm=0.5, ema=0.9),
     "conditional": partial(train, preset("cvae")),
     "two levels, dreg": partial(

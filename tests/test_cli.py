@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-import vae
+import vaekit
 from conftest import Result
 
 TINY = ["--set", "encoder.hidden=[16]", "--set", "decoder.hidden=[16]", "--set", "data.validation=58000"]
@@ -39,7 +39,7 @@ def root(tmp_path_factory) -> Path:
 
 def train(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "vae", "train", *arguments, "--runs", str(folder)],
+        [sys.executable, "-m", "vaekit", "train", *arguments, "--runs", str(folder)],
         text=True,
         capture_output=True,
         check=True,
@@ -122,8 +122,8 @@ def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, t
     assert command("interpolate", "plain", "--between", 3, 18, "--steps", 7, "-o", out, "--runs", root).status == 0
     walk = np.load(out)
     assert walk.shape == (7, 1, 28, 28)
-    model = vae.load(root / "plain")
-    test = vae.data.load("mnist").test.images[[3, 18]].float() / 255
+    model = vaekit.load(root / "plain")
+    test = vaekit.data.load("mnist").test.images[[3, 18]].float() / 255
     np.testing.assert_allclose(walk[[0, -1]], model.reconstruct(test).numpy(), atol=1e-6)
 
 
@@ -141,7 +141,7 @@ def test_info_and_runs(root: Path, command) -> None:
 def test_presets_and_data(command) -> None:
     rows = json.loads(command("presets", "--json").out)
     assert {"vae", "cvae", "course-vae", "course-cvae"} <= {row["name"] for row in rows}
-    assert command("presets", "vae").out == (Path(vae.__file__).parent / "presets" / "vae.toml").read_text()
+    assert command("presets", "vae").out == (Path(vaekit.__file__).parent / "presets" / "vae.toml").read_text()
     found = {row["name"]: row for row in json.loads(command("data", "--json").out)}
     assert found["mnist"]["present"] == "yes"
     assert (found["mnist"]["train"], found["mnist"]["validation"], found["mnist"]["test"]) == (55_000, 5_000, 10_000)
@@ -187,7 +187,7 @@ def test_mistakes_are_one_line_and_status_2(root: Path, command, arguments: tupl
 
 def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "4", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
-    whole = [sys.executable, "-m", "vae", "train", "vae", "--name", "whole", *options]
+    whole = [sys.executable, "-m", "vaekit", "train", "vae", "--name", "whole", *options]
     subprocess.run(whole, check=True, capture_output=True)
     process = subprocess.Popen(
         [*whole[:5], "--name", "killed", *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -198,7 +198,7 @@ def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
         time.sleep(0.01)
     process.kill()
     process.wait()
-    resume = [sys.executable, "-m", "vae", "resume", "killed", "--runs", str(tmp_path)]
+    resume = [sys.executable, "-m", "vaekit", "resume", "killed", "--runs", str(tmp_path)]
     if process.returncode:
         done = subprocess.run(resume, check=True, capture_output=True, text=True)
         assert "test −ELBO" in done.stdout
@@ -208,7 +208,7 @@ def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "2000", "--runs", str(tmp_path), "--name", "r"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "vae", "train", "vae", *options],
+        [sys.executable, "-m", "vaekit", "train", "vae", *options],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -220,16 +220,16 @@ def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     assert process.returncode == 130
     assert err.splitlines()[-1].startswith("vae: stopped at epoch")
     assert "vae resume" in err
-    run = vae.Run.open("r", root=tmp_path)
+    run = vaekit.Run.open("r", root=tmp_path)
     assert run.status == "interrupted"
-    assert vae.load(run).sample(2).shape == (2, 1, 28, 28)
+    assert vaekit.load(run).sample(2).shape == (2, 1, 28, 28)
 
 
 LIGHT = """
 import sys
-import vae.cli
+import vaekit.cli
 from click.testing import CliRunner
-assert CliRunner().invoke(vae.cli.app, {arguments!r}).exit_code == 0
+assert CliRunner().invoke(vaekit.cli.app, {arguments!r}).exit_code == 0
 heavy = {{"torch", "matplotlib", "torchvision", "rich", "pydantic", "numpy"}} & set(sys.modules)
 assert not heavy, heavy
 """
@@ -241,15 +241,15 @@ def test_help_and_listings_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_import_vae_imports_nothing_heavy() -> None:
-    code = "import sys, vae; assert not {'torch', 'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    code = "import sys, vaekit; assert not {'torch', 'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
-    code = "import sys, vae; vae.VAE, vae.elbo; assert not {'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    code = "import sys, vaekit; vaekit.VAE, vaekit.elbo; assert not {'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_closed_pipe_is_no_traceback(root: Path) -> None:
     done = subprocess.run(
-        f"{sys.executable} -m vae presets | head -1 >/dev/null",
+        f"{sys.executable} -m vaekit presets | head -1 >/dev/null",
         shell=True,
         capture_output=True,
         text=True,

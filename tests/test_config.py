@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from vae import builder, config
-from vae.config import Config, parse, preset_names, read
-from vae.errors import ConfigError
+from vaekit import builder, config
+from vaekit.config import Config, parse, preset_names, read
+from vaekit.errors import ConfigError
 
 
 def test_defaults_are_the_course_recipe() -> None:
@@ -114,7 +114,7 @@ def test_a_table_without_a_name_keeps_the_default_part() -> None:
 
 
 def test_same_seed_same_weights_as_the_assignment() -> None:
-    from vae import CVAE, VAE
+    from vaekit import CVAE, VAE
 
     for preset, make in (("course-vae", VAE), ("course-cvae", CVAE)):
         torch.manual_seed(3)
@@ -137,7 +137,7 @@ def test_our_recipes_keep_the_assignment_s_architecture(preset: str, count: int)
 
 def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
     (tmp_path / "own_prior.py").write_text(
-        "from vae.priors import StandardNormal\n"
+        "from vaekit.priors import StandardNormal\n"
         "class Mine(StandardNormal):\n"
         "    def __init__(self, latent_size, *, width: float = 1.0):\n"
         "        super().__init__(latent_size)\n"

@@ -7,12 +7,12 @@ import torch
 from torch import nn
 from torch.nn.functional import softplus
 
-from vae import CVAE, VAE, Composed, elbo, hello_vae, loss_function, one_hot, reparametrize
-from vae.errors import DataError
-from vae.likelihoods import Bernoulli
-from vae.nets import MLP
-from vae.posteriors import DiagonalNormal
-from vae.priors import StandardNormal
+from vaekit import CVAE, VAE, Composed, elbo, hello_vae, loss_function, one_hot, reparametrize
+from vaekit.errors import DataError
+from vaekit.likelihoods import Bernoulli
+from vaekit.nets import MLP
+from vaekit.posteriors import DiagonalNormal
+from vaekit.priors import StandardNormal
 
 IMAGE = (1, 28, 28)
 UNCONDITIONAL, CONDITIONAL = VAE(784), CVAE(784)
@@ -98,7 +98,7 @@ def test_hello(capsys):
 
 def test_star_import_brings_the_assignment():
     names = {}
-    exec("from vae import *", names)
+    exec("from vaekit import *", names)
     assert {"VAE", "CVAE", "reparametrize", "loss_function", "hello_vae"} <= names.keys()
 
 

@@ -10,8 +10,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch.utils.data import DataLoader, TensorDataset
 
-from vae.data import Batches, Split, batches
-from vae.errors import ConfigError, DataError
+from vaekit.data import Batches, Split, batches
+from vaekit.errors import ConfigError, DataError
 
 COUNT = 23
 LABELS = torch.arange(COUNT)

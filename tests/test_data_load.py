@@ -20,10 +20,10 @@ import platformdirs
 import pytest
 import torch
 
-import vae.data
-from vae.data import NAMES, available, load
-from vae.data.registry import SOURCES, cache_folder
-from vae.errors import ConfigError, DataError
+import vaekit.data
+from vaekit.data import NAMES, available, load
+from vaekit.data.registry import SOURCES, cache_folder
+from vaekit.errors import ConfigError, DataError
 
 MD5 = {
     "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -478,9 +478,9 @@ def test_a_set_is_present_only_when_every_file_is(tmp_path, change):
 
 def test_listing_needs_neither_torch_nor_numpy():
     code = (
-        "import sys, vae.data; vae.data.available(); "
+        "import sys, vaekit.data; vaekit.data.available(); "
         "print([m for m in ('torch', 'numpy', 'torchvision', 'matplotlib') if m in sys.modules]); "
-        "vae.data.load, vae.data.Batches; "
+        "vaekit.data.load, vaekit.data.Batches; "
         "print([m for m in ('torchvision', 'matplotlib') if m in sys.modules])"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -488,6 +488,6 @@ def test_listing_needs_neither_torch_nor_numpy():
 
 
 def test_public_names_exist():
-    assert all(hasattr(vae.data, name) for name in vae.data.__all__)
+    assert all(hasattr(vaekit.data, name) for name in vaekit.data.__all__)
     with pytest.raises(AttributeError, match="nothing"):
-        _ = vae.data.nothing
+        _ = vaekit.data.nothing

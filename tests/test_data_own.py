@@ -20,11 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiny import SECTIONS, outcome
-from vae import config, experiment
-from vae.data import Batches, Stored, load, own, stored
-from vae.errors import ConfigError, DataError, RunError
-from vae.evaluate.runs import _in_memory, evaluate_run
-from vae.run import Run
+from vaekit import config, experiment
+from vaekit.data import Batches, Stored, load, own, stored
+from vaekit.errors import ConfigError, DataError, RunError
+from vaekit.evaluate.runs import _in_memory, evaluate_run
+from vaekit.run import Run
 
 COUNT = 60
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 6, 3), np.uint8)  # (N, H, W, C)
@@ -306,9 +306,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
             np.lib.format.write_array_header_1_0(file, header)
             file.truncate(file.tell() + count * 64 * 64 * 3)
     code = """
-import itertools, sys, vae
-data = vae.data.load(sys.argv[1], memory=0)
-batches = vae.data.Batches(data.train, batch_size=32, shuffle=True)
+import itertools, sys, vaekit
+data = vaekit.data.load(sys.argv[1], memory=0)
+batches = vaekit.data.Batches(data.train, batch_size=32, shuffle=True)
 assert all(x.shape[1:] == (3, 64, 64) for x, _ in itertools.islice(batches, 50))
 print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) // 1024)
 """
@@ -361,7 +361,7 @@ def test_resume_refuses_other_images(tmp_path):
 @pytest.mark.parametrize("memory", [None, 0])
 def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     run = experiment.train(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
-    monkeypatch.setattr("vae.evaluate.runs._in_memory", partial(shrunk, _in_memory))
+    monkeypatch.setattr("vaekit.evaluate.runs._in_memory", partial(shrunk, _in_memory))
     result = evaluate_run(run, experiment.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
     assert ("of the 46 training images on disk 23, evenly spread, fit in --memory" in result.warnings) is (memory == 0)
@@ -454,7 +454,7 @@ def test_bad_archives(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"truncated, 8640 bytes instead of 14256"):
         load(path)
     np.savez_compressed(path, x=np.zeros((2000, 10, 10), np.uint8))
-    monkeypatch.setattr("vae.data.arrays._NPZ_LIMIT", 1999)
+    monkeypatch.setattr("vaekit.data.arrays._NPZ_LIMIT", 1999)
     with pytest.raises(
         DataError, match=r"200000 bytes, but an .npz is unpacked into memory, at most 1999; save .* as .npy"
     ):
@@ -500,7 +500,7 @@ def test_splits_are_not_taken_for_classes(tmp_path):
 
 
 def test_colour_among_grey_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("vae.data.folder._LOOKED_AT", 2)
+    monkeypatch.setattr("vaekit.data.folder._LOOKED_AT", 2)
     folder = save_folder(tmp_path / "x", PIXELS[..., 0])
     Image.fromarray(PIXELS[7]).save(folder / "007.png")
     with pytest.raises(DataError, match=r"007.png: in colour, but 2 others"):

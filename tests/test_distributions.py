@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Beta, Distribution, Independent, constraints
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
-from vae.distributions import (
+from vaekit.distributions import (
     BetaBinomial,
     ContinuousBernoulli,
     DiscretizedLogistic,

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-import vae
-from vae import cli, config, data
+import vaekit
+from vaekit import cli, config, data
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(r"```(python|console)\n(.*?)```", re.DOTALL)
@@ -33,8 +33,8 @@ def small_mnist(monkeypatch):
         classes=whole.classes,
         checksum=whole.checksum,
     )
-    monkeypatch.setattr("vae.data.loading.load", lambda *_, **__: few)
-    monkeypatch.setattr("vae.experiment.load_data", lambda *_, **__: few)
+    monkeypatch.setattr("vaekit.data.loading.load", lambda *_, **__: few)
+    monkeypatch.setattr("vaekit.experiment.load_data", lambda *_, **__: few)
     return few
 
 
@@ -84,9 +84,9 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
             cli.main()
         assert not stop.value.code, capsys.readouterr().err
         assert (tmp_path / "runs" / name / "samples" / "samples.png").exists()
-        with pytest.raises(vae.errors.ConfigError, match="--trust"):
-            vae.load(name)
-        assert vae.load(name, trust=True).sample(2).shape == (2, 1, 28, 28)
+        with pytest.raises(vaekit.errors.ConfigError, match="--trust"):
+            vaekit.load(name)
+        assert vaekit.load(name, trust=True).sample(2).shape == (2, 1, 28, 28)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/choosing.md", "docs/reliability.md", "docs/speed.md"])

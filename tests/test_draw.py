@@ -9,16 +9,16 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vae import Composed, Draw, LatentVariableModel, Level
-from vae.chain import Chain
-from vae.draw import levels_of
-from vae.errors import ConfigError
-from vae.flows import IAFPosterior, NSFPosterior, PlanarPosterior
-from vae.hierarchy import FirstLevel, HierarchicalPosterior, HierarchicalPrior
-from vae.likelihoods import Bernoulli
-from vae.nets import MLP
-from vae.posteriors import CholeskyNormal, DiagonalNormal, FullCovarianceNormal
-from vae.priors import StandardNormal, VampPrior
+from vaekit import Composed, Draw, LatentVariableModel, Level
+from vaekit.chain import Chain
+from vaekit.draw import levels_of
+from vaekit.errors import ConfigError
+from vaekit.flows import IAFPosterior, NSFPosterior, PlanarPosterior
+from vaekit.hierarchy import FirstLevel, HierarchicalPosterior, HierarchicalPrior
+from vaekit.likelihoods import Bernoulli
+from vaekit.nets import MLP
+from vaekit.posteriors import CholeskyNormal, DiagonalNormal, FullCovarianceNormal
+from vaekit.priors import StandardNormal, VampPrior
 
 IMAGE = (1, 2, 3)
 

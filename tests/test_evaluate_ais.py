@@ -6,11 +6,11 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Independent
 
 from oracles import LinearGaussian
-from vae import CVAE, build
-from vae.errors import ConfigError
-from vae.evaluate import ais as module
-from vae.evaluate.ais import Annealing, ais, bidirectional
-from vae.evaluate.bounds import bounds
+from vaekit import CVAE, build
+from vaekit.errors import ConfigError
+from vaekit.evaluate import ais as module
+from vaekit.evaluate.ais import Annealing, ais, bidirectional
+from vaekit.evaluate.bounds import bounds
 
 SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
 QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")

@@ -10,9 +10,9 @@ import pytest
 
 import tiny
 from test_cli import assert_refused
-from vae import cli, config, experiment
-from vae.evaluate import classifier as eyes
-from vae.evaluate import runs
+from vaekit import cli, config, experiment
+from vaekit.evaluate import classifier as eyes
+from vaekit.evaluate import runs
 
 
 @pytest.fixture(scope="module")

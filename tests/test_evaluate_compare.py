@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from vae import config
-from vae.errors import ConfigError, RunError
-from vae.evaluate import Evaluation, Value, compare
-from vae.evaluate.compare import evaluated, protocol_of, student_t
-from vae.run import Run
+from vaekit import config
+from vaekit.errors import ConfigError, RunError
+from vaekit.evaluate import Evaluation, Value, compare
+from vaekit.evaluate.compare import evaluated, protocol_of, student_t
+from vaekit.run import Run
 
 PROTOCOL = {
     "data": "mnist",
@@ -106,7 +106,7 @@ def test_a_consistent_difference_is_beyond_noise(made) -> None:
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
-    from vae.evaluate.compare import _interval_of
+    from vaekit.evaluate.compare import _interval_of
 
     pairs = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
     found = [_interval_of("g", "c", row, "seeds") for row in pairs]

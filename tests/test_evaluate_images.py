@@ -11,9 +11,9 @@ from PIL import Image
 
 import tiny
 from test_cli import assert_refused
-from vae import config, experiment, load
-from vae.evaluate import images as module
-from vae.evaluate.bounds import bounds
+from vaekit import config, experiment, load
+from vaekit.evaluate import images as module
+from vaekit.evaluate.bounds import bounds
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.distributions import Independent, Normal, kl_divergence
 
 from oracles import LinearGaussian
-from vae import VAE, build
-from vae.errors import DataError
-from vae.evaluate.latents import latents, linear_probe, nearest_neighbours
-from vae.evaluate.record import Value
+from vaekit import VAE, build
+from vaekit.errors import DataError
+from vaekit.evaluate.latents import latents, linear_probe, nearest_neighbours
+from vaekit.evaluate.record import Value
 
 
 class Diagonal(LinearGaussian):

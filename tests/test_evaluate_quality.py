@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent, Normal
 
-from vae import LatentVariableModel, data
-from vae.data import Dataset, Split
-from vae.errors import ConfigError, DataError
-from vae.evaluate import classifier as eyes
-from vae.evaluate.classifier import classifier_for
-from vae.evaluate.quality import (
+from vaekit import LatentVariableModel, data
+from vaekit.data import Dataset, Split
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluate import classifier as eyes
+from vaekit.evaluate.classifier import classifier_for
+from vaekit.evaluate.quality import (
     _balance,
     frechet,
     manifold,

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 import tiny
-from vae import build, experiment
-from vae.data import Dataset, Split
-from vae.errors import ConfigError, DataError, RunError
-from vae.evaluate import Evaluation, evaluate, evaluate_run, report, runs
-from vae.evaluate import classifier as eyes
-from vae.evaluate.ais import Annealing
-from vae.model import LatentVariableModel
-from vae.run import Run
+from vaekit import build, experiment
+from vaekit.data import Dataset, Split
+from vaekit.errors import ConfigError, DataError, RunError
+from vaekit.evaluate import Evaluation, evaluate, evaluate_run, report, runs
+from vaekit.evaluate import classifier as eyes
+from vaekit.evaluate.ais import Annealing
+from vaekit.model import LatentVariableModel
+from vaekit.run import Run
 
 QUICK = {"samples": 12, "seed": 3}
 SHORT = Annealing(temperatures=5, chains=2, leapfrog=2)
@@ -136,7 +136,7 @@ def test_numbers_are_called_what_they_are(likelihood: str, data: str, binarize: 
 
 @pytest.mark.parametrize("binarize", ["threshold", "fixed"])
 def test_images_are_binarized_as_in_training(binarize: str) -> None:
-    from vae.data import Batches
+    from vaekit.data import Batches
 
     dataset = grey()
     images, _ = next(iter(Batches(dataset.test, batch_size=40, binarize=binarize)))

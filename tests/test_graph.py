@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from test_train import images, loader, small, weights
-from vae import Objective, elbo, fit
-from vae.data import Batches
-from vae.errors import ConfigError, NumericalError
-from vae.objectives import beta_elbo
-from vae.schedules import Linear, OneCycle
-from vae.train.graph import WARM_UP, Function
-from vae.train.trainer import Trainer
+from vaekit import Objective, elbo, fit
+from vaekit.data import Batches
+from vaekit.errors import ConfigError, NumericalError
+from vaekit.objectives import beta_elbo
+from vaekit.schedules import Linear, OneCycle
+from vaekit.train.graph import WARM_UP, Function
+from vaekit.train.trainer import Trainer
 
 
 class Recorder:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-import vae
+import vaekit
 
-SOURCE = Path(vae.__file__).parent
+SOURCE = Path(vaekit.__file__).parent
 
 # A module may import only from those above it.
 LAYERS = [
@@ -57,7 +57,7 @@ def module_of(path: Path) -> str:
 
 def imports(path: Path) -> set[str]:
     """Modules of this package that a file imports when it is imported itself or used, but not for type checking only."""
-    package = ("vae", *path.relative_to(SOURCE).parts[:-1])
+    package = ("vaekit", *path.relative_to(SOURCE).parts[:-1])
     found: set[str] = set()
     tree = ast.parse(path.read_text())
     guarded = {
@@ -77,7 +77,7 @@ def imports(path: Path) -> set[str]:
             names = [".".join([*target, alias.name]) for alias in node.names]
         else:
             continue
-        found |= {name.split(".")[1] for name in names if name.startswith("vae.") and name.count(".") >= 1}
+        found |= {name.split(".")[1] for name in names if name.startswith("vaekit.") and name.count(".") >= 1}
     return found - {module_of(path)}
 
 
@@ -100,23 +100,25 @@ def test_the_check_sees_an_import_that_is_not_allowed() -> None:
 
 
 def test_the_public_surface_is_what_is_documented() -> None:
-    assert vae.__all__ == sorted(vae.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
-    assert len(set(vae.__all__)) == len(vae.__all__)
-    for name in vae.__all__:
-        found = getattr(vae, name)
+    assert vaekit.__all__ == sorted(vaekit.__all__, key=lambda name: (not name.isupper(), name[0].islower(), name))
+    assert len(set(vaekit.__all__)) == len(vaekit.__all__)
+    for name in vaekit.__all__:
+        found = getattr(vaekit, name)
         assert found is not None
         assert found.__doc__, name
-    assert set(vae.__all__) <= set(dir(vae))
+    assert set(vaekit.__all__) <= set(dir(vaekit))
     api = (SOURCE.parents[1] / "docs" / "api.md").read_text()
     documented = {
-        line.split("`")[1].split("(")[0].removeprefix("vae.") for line in api.splitlines() if line.startswith("- `vae.")
+        line.split("`")[1].split("(")[0].removeprefix("vaekit.")
+        for line in api.splitlines()
+        if line.startswith("- `vaekit.")
     }
-    assert documented == set(vae.__all__)
+    assert documented == set(vaekit.__all__)
 
 
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'VEA'"):
-        vae.VEA  # noqa: B018
+        vaekit.VEA  # noqa: B018
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
@@ -125,7 +127,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 
 def test_every_registered_part_exists() -> None:
-    builder = importlib.import_module("vae.builder")
+    builder = importlib.import_module("vaekit.builder")
     for kind, table in builder.PARTS.items():
         for name in table:
             assert callable(builder.find(kind, name))

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vae import likelihoods
-from vae.distributions import nearest_level
-from vae.errors import ConfigError, DataError
-from vae.likelihoods import (
+from vaekit import likelihoods
+from vaekit.distributions import nearest_level
+from vaekit.errors import ConfigError, DataError
+from vaekit.likelihoods import (
     Bernoulli,
     BetaBinomial,
     Categorical,
@@ -27,7 +27,7 @@ from vae.likelihoods import (
     Normal,
     Poisson,
 )
-from vae.likelihoods.base import soft_bound, soft_bound_inverse
+from vaekit.likelihoods.base import soft_bound, soft_bound_inverse
 
 CASES: list[tuple[type[Likelihood], dict[str, Any]]] = [
     (Bernoulli, {}),

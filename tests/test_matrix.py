@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vae import Objective
-from vae.builder import PARTS, build, build_objective
-from vae.config import Config, parse, preset_names, read
-from vae.errors import ConfigError, VAEError
-from vae.model import Composed
+from vaekit import Objective
+from vaekit.builder import PARTS, build, build_objective
+from vaekit.config import Config, parse, preset_names, read
+from vaekit.errors import ConfigError, VAEError
+from vaekit.model import Composed
 
 SHAPE, CLASSES = (1, 6, 5), 3
 POSTERIORS, PRIORS, LIKELIHOODS, OBJECTIVES = (
@@ -178,7 +178,7 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:
-    from vae import experiment
+    from vaekit import experiment
 
     with pytest.raises(VAEError, match=message):
         experiment.train(read("vae", settings=settings), root=tmp_path / "runs")

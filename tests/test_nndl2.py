@@ -17,8 +17,8 @@ from nndl2 import helper
 from nndl2.grad import rel_error
 from nndl2.helper import count_params, hello_helper, one_hot, show_images, train_vae
 from nndl2.utils import reset_seed
-from vae import CVAE, VAE, loss_function
-from vae.data import Batches
+from vaekit import CVAE, VAE, loss_function
+from vaekit.data import Batches
 
 LINE = r"Train Epoch: {} \tLoss: \d+\.\d{{6}}\n"
 
@@ -259,8 +259,8 @@ plt.rcParams['image.cmap'] = 'gray'
 
 # %%
 from nndl2.helper import *
-from vae import *
-from vae import hello_vae, VAE, CVAE, reparametrize, loss_function
+from vaekit import *
+from vaekit import hello_vae, VAE, CVAE, reparametrize, loss_function
 hello_vae()
 hello_helper()
 device = 'cuda' if torch.cuda.is_available() else 'cpu'

@@ -9,13 +9,13 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from oracles import LinearGaussian
-from vae import Draw, Level
-from vae import objectives as o
-from vae.errors import ConfigError
-from vae.model import Composed
-from vae.nets import MLP
-from vae.posteriors import DiagonalNormal
-from vae.priors import StandardNormal
+from vaekit import Draw, Level
+from vaekit import objectives as o
+from vaekit.errors import ConfigError
+from vaekit.model import Composed
+from vaekit.nets import MLP
+from vaekit.posteriors import DiagonalNormal
+from vaekit.priors import StandardNormal
 
 BOUNDS = {
     "elbo": o.elbo,

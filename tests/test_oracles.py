@@ -5,7 +5,7 @@ import torch
 from torch.distributions import kl_divergence
 
 from oracles import LinearGaussian
-from vae import Draw, elbo
+from vaekit import Draw, elbo
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

@@ -9,8 +9,8 @@ from PIL import Image
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from vae import CVAE, VAE, LatentVariableModel, plot
-from vae.errors import ConfigError, DataError, RunError, VAEError
+from vaekit import CVAE, VAE, LatentVariableModel, plot
+from vaekit.errors import ConfigError, DataError, RunError, VAEError
 
 
 class Linear(LatentVariableModel):
@@ -490,11 +490,11 @@ def test_the_assignments_models_make_every_picture(tmp_path):
 
 def test_importing_plot_loads_no_drawing_library_and_drawing_touches_no_global_state():
     code = """
-import sys, vae.plot
+import sys, vaekit.plot
 assert not {"matplotlib", "torchvision", "PIL"} & set(sys.modules), "loaded at import"
 import matplotlib
 before = matplotlib.rcParams.copy()
-figure = vae.plot.curves([{"epoch": 1, "neg_elbo": 1.0, "rate": 1.0, "distortion": 1.0}])
+figure = vaekit.plot.curves([{"epoch": 1, "neg_elbo": 1.0, "rate": 1.0, "distortion": 1.0}])
 figure.canvas.draw()
 assert "matplotlib.pyplot" not in sys.modules
 assert matplotlib.rcParams.copy() == before

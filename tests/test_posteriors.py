@@ -10,9 +10,9 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vae.errors import ConfigError
-from vae.flows import Flow, IAFPosterior, NSFPosterior, PlanarPosterior, PlanarTransform
-from vae.posteriors import Amortized, CholeskyNormal, DiagonalNormal, FullCovarianceNormal, bounded, diagonal_normal
+from vaekit.errors import ConfigError
+from vaekit.flows import Flow, IAFPosterior, NSFPosterior, PlanarPosterior, PlanarTransform
+from vaekit.posteriors import Amortized, CholeskyNormal, DiagonalNormal, FullCovarianceNormal, bounded, diagonal_normal
 
 FLOWS = {
     "planar": lambda *a: PlanarPosterior(*a, steps=4),

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vae import VAE, build, experiment, precision
-from vae.data import Batches
-from vae.errors import ConfigError
-from vae.nets import MLP, ConvEncoder
-from vae.precision import find_precision
-from vae.train import fit, validate
+from vaekit import VAE, build, experiment, precision
+from vaekit.data import Batches
+from vaekit.errors import ConfigError
+from vaekit.nets import MLP, ConvEncoder
+from vaekit.precision import find_precision
+from vaekit.train import fit, validate
 
 
 def images(n: int = 64) -> Tensor:

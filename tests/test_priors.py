@@ -11,13 +11,13 @@ from torch._subclasses.fake_tensor import DynamicOutputShapeException
 from torch.distributions import Independent, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vae import Composed
-from vae.errors import ConfigError
-from vae.flows import IAFPosterior, MAFPrior, NSFPrior
-from vae.likelihoods import Bernoulli
-from vae.nets import MLP
-from vae.posteriors import DiagonalNormal, FullCovarianceNormal
-from vae.priors import LearnedNormal, NormalMixture, StandardNormal, VampPrior
+from vaekit import Composed
+from vaekit.errors import ConfigError
+from vaekit.flows import IAFPosterior, MAFPrior, NSFPrior
+from vaekit.likelihoods import Bernoulli
+from vaekit.nets import MLP
+from vaekit.posteriors import DiagonalNormal, FullCovarianceNormal
+from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, VampPrior
 
 IMAGE, FEATURES = (1, 2, 3), 5
 

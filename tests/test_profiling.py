@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tiny import dataset, tiny
-from vae import experiment
-from vae.profiling import profile_training
+from vaekit import experiment
+from vaekit.profiling import profile_training
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])

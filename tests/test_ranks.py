@@ -15,21 +15,21 @@ from torch import Tensor
 
 import ranked
 import tiny
-import vae
-from vae import experiment
-from vae.errors import ConfigError, DeviceError
-from vae.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
-from vae.run import Run
-from vae.train import ALONE, Ranks
-from vae.train.noise import NoiseOfRows
-from vae.train.ranks import Looks, _see_one_gpu
+import vaekit
+from vaekit import experiment
+from vaekit.errors import ConfigError, DeviceError
+from vaekit.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
+from vaekit.run import Run
+from vaekit.train import ALONE, Ranks
+from vaekit.train.noise import NoiseOfRows
+from vaekit.train.ranks import Looks, _see_one_gpu
 
 SCRIPT = Path(ranked.__file__)
 
 
 def torchrun(ranks: int, *arguments: object, **environment: str) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", SCRIPT]
-    names = {"PYTHONPATH": os.pathsep.join([str(Path(vae.__file__).parents[1]), *sys.path]), "OMP_NUM_THREADS": "1"}
+    names = {"PYTHONPATH": os.pathsep.join([str(Path(vaekit.__file__).parents[1]), *sys.path]), "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
         [*command, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -98,7 +98,7 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(experiment, "load_data", tiny.dataset)
         patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-        one = experiment.train(vae.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
+        one = experiment.train(vaekit.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
     times = ("seconds", "images_per_second")
     for record, same in zip(run.metrics(), one.metrics(), strict=True):
         assert {k: v for k, v in record.items() if k not in times} == pytest.approx(
@@ -111,7 +111,7 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
 def config_file(folder: Path) -> Path:
     sections = {**tiny.SECTIONS, "encoder": {"hidden": [4]}, "train": tiny.SECTIONS["train"] | {"precision": "fp32"}}
     path = folder / "tiny.toml"
-    path.write_text(vae.config.read("vae", sections=sections).to_toml())
+    path.write_text(vaekit.config.read("vae", sections=sections).to_toml())
     return path
 
 
@@ -145,7 +145,7 @@ def test_a_request_to_stop_reaches_all_ranks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("objective", [free_bits, beta_tc, mmd])
 def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
-    model = vae.VAE(64)
+    model = vaekit.VAE(64)
     with pytest.raises(ConfigError, match="compares the rows"):
         Ranks(0, 2).check(model, Objective(objective))
     ALONE.check(model, Objective(objective))
@@ -171,7 +171,7 @@ def test_batch_normalization_is_made_to_see_all_ranks() -> None:
 
 def test_a_device_that_ranks_do_not_share_is_refused() -> None:
     with pytest.raises(DeviceError, match="2 ranks need"):
-        Ranks(0, 2).check(vae.VAE(64).to("meta"), Objective(elbo))
+        Ranks(0, 2).check(vaekit.VAE(64).to("meta"), Objective(elbo))
 
 
 @pytest.mark.parametrize("total", [1, 3, 7, 8])
@@ -249,7 +249,7 @@ def test_noise_that_rows_cannot_share_is_refused() -> None:
 
 def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("vae.train.ranks.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vaekit.train.ranks.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(Ranks, "told", lambda self, value: value)
     looks, at = Looks(Ranks(0, 2), 0.25, []), []
     for step in range(1, 400):
@@ -262,7 +262,7 @@ def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.M
 
 
 def test_outside_of_torchrun_there_is_one_rank() -> None:
-    from vae.train import joined
+    from vaekit.train import joined
 
     with joined() as ranks:
         assert ranks == ALONE

@@ -27,11 +27,11 @@ import disks
 import fuzz
 import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
-from vae import cli, experiment
-from vae.cli.runs import summaries
-from vae.errors import RunError
-from vae.run import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vae.train import Interrupted, validate
+from vaekit import cli, experiment
+from vaekit.cli.runs import summaries
+from vaekit.errors import RunError
+from vaekit.run import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
+from vaekit.train import Interrupted, validate
 
 TESTS = Path(__file__).parent
 STORED = TESTS / "stored"
@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny data, a look at every step, and no fsync, which takes most of the time; its calls are tested elsewhere."""
     monkeypatch.setattr(experiment, "load_data", tiny.dataset)
     monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr("vae.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

@@ -9,12 +9,12 @@ import pytest
 import tiny
 from conftest import Result
 from test_cli import assert_refused
-from vae import config, experiment, replicates
-from vae.errors import ConfigError, RunError
-from vae.evaluate import classifier as eyes
-from vae.evaluate import runs as evaluation
-from vae.run import Run
-from vae.train import Interrupted
+from vaekit import config, experiment, replicates
+from vaekit.errors import ConfigError, RunError
+from vaekit.evaluate import classifier as eyes
+from vaekit.evaluate import runs as evaluation
+from vaekit.run import Run
+from vaekit.train import Interrupted
 
 WEIGHTS = "checkpoints/last/model.safetensors"
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vae.errors import ConfigError
-from vae.schedules import Constant, Cyclical, Decay, Linear, OneCycle, Stages
+from vaekit.errors import ConfigError
+from vaekit.schedules import Constant, Cyclical, Decay, Linear, OneCycle, Stages
 
 
 def test_linear() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from vae import CVAE, VAE
-from vae.errors import DataError
+from vaekit import CVAE, VAE
+from vaekit.errors import DataError
 
 
 class Code:

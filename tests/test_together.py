@@ -20,14 +20,14 @@ from torch import Tensor, nn
 from torch.func import vmap
 
 import tiny
-from vae import config, experiment, replicates
-from vae.config import Config
-from vae.data import Dataset, Split
-from vae.errors import ConfigError, NumericalError
-from vae.nets import MLP
-from vae.rng import Streams
-from vae.run import Run
-from vae.train import Interrupted, Steps, agrees, can_stack, noise, stack, together
+from vaekit import config, experiment, replicates
+from vaekit.config import Config
+from vaekit.data import Dataset, Split
+from vaekit.errors import ConfigError, NumericalError
+from vaekit.nets import MLP
+from vaekit.rng import Streams
+from vaekit.run import Run
+from vaekit.train import Interrupted, Steps, agrees, can_stack, noise, stack, together
 
 LAYER = {"encoder": {"norm": "layer"}}
 
@@ -36,7 +36,7 @@ LAYER = {"encoder": {"norm": "layer"}}
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(experiment, "load_data", tiny.dataset)
     monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr("vae.plot.save", lambda *_: None)
+    monkeypatch.setattr("vaekit.plot.save", lambda *_: None)
 
 
 @pytest.fixture
@@ -393,7 +393,7 @@ import sys
 sys.path.insert(0, {tests!r})
 import tiny
 tiny.install()
-from vae import experiment, cli, replicates
+from vaekit import experiment, cli, replicates
 replicates.is_faster = lambda *_: True
 sys.argv = ["vae", *sys.argv[1:]]
 cli.main()

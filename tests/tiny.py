@@ -6,10 +6,10 @@ from typing import Any
 
 import torch
 
-from vae import config, experiment
-from vae.config import Config
-from vae.data import Dataset, Split
-from vae.run import Run
+from vaekit import config, experiment
+from vaekit.config import Config
+from vaekit.data import Dataset, Split
+from vaekit.run import Run
 
 # Everything that a resume has to bring back: noise in the data, the latents and the order; averages, buffers, schedules.
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vae.replicates import spread
-from vae.run import Run
+from vaekit.replicates import spread
+from vaekit.run import Run
 
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("VAE_RUNS", "runs"))
@@ -164,7 +164,7 @@ def _schedule(options: argparse.Namespace) -> str:
 
 def _vae(*arguments: str) -> dict[str, Any]:
     """What a command prints as JSON; its progress goes to the terminal."""
-    command = [sys.executable, "-m", "vae", *arguments, "--runs", str(ROOT), "--json"]
+    command = [sys.executable, "-m", "vaekit", *arguments, "--runs", str(ROOT), "--json"]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout)
     return found

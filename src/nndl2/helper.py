@@ -1,7 +1,7 @@
 """What the assignment's notebook calls: pictures, training, one-hot labels, a parameter count.
 
-Self-contained but for `vae.loss_function`, which is looked up when training starts: a student's own `vae.py` may take
-the package's place. Not for: training in earnest, which is `vae.fit`.
+Self-contained but for `vae.loss_function`, which is looked up when training starts, so that a student's own `vae.py`
+is found first. Not for: training in earnest, which is `vaekit.fit`.
 """
 
 from collections.abc import Iterable

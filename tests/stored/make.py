@@ -12,9 +12,9 @@ from typing import Any
 import torch
 
 from tiny import TIMES, install, tiny
-from vae import experiment
-from vae.run import FORMAT, Run
-from vae.train import Interrupted
+from vaekit import experiment
+from vaekit.run import FORMAT, Run
+from vaekit.train import Interrupted
 
 HERE = Path(__file__).parent
 

@@ -28,6 +28,7 @@ PRESETS = (
 EVALUATED = ("course-vae", "cvae")
 SETTINGS = ("train.epochs=1", "train.precision=fp32", "train.device=cpu", "train.batch_size=100", "data.validation=200")
 IMAGES = 2000
+FILES = ("images-idx3", "labels-idx1")
 
 
 def run(*arguments: object, folder: Path) -> str:
@@ -43,8 +44,8 @@ def run(*arguments: object, folder: Path) -> str:
 def write_digits(path: Path) -> None:
     """The first images of MNIST, as an archive."""
     (folder,) = {found.parent for found in ROOT.glob("src/*/data/**/train-images-idx3-ubyte.gz")}
-    images = np.frombuffer(gzip.open(folder / "train-images-idx3-ubyte.gz").read(), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.open(folder / "train-labels-idx1-ubyte.gz").read(), np.uint8, offset=8)
+    pixels, classes = (gzip.decompress((folder / f"train-{name}-ubyte.gz").read_bytes()) for name in FILES)
+    images, labels = np.frombuffer(pixels, np.uint8, offset=16), np.frombuffer(classes, np.uint8, offset=8)
     np.savez(path, images=images.reshape(-1, 28, 28)[:IMAGES], labels=labels[:IMAGES].astype(np.int64))
 
 

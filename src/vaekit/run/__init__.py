@@ -15,7 +15,7 @@
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 """
 
-from vae.run.checkpoint import FORMAT, Checkpoint
-from vae.run.folder import Run, delete, find_runs, list_runs
+from vaekit.run.checkpoint import FORMAT, Checkpoint
+from vaekit.run.folder import Run, delete, find_runs, list_runs
 
 __all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "list_runs"]

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from vae.data import vision
-from vae.data.dataset import Dataset, Split
-from vae.data.idx import as_array, md5_of, unpack
-from vae.data.own import is_path, load_own
-from vae.data.registry import SOURCES, Source, resolve_root
-from vae.errors import ConfigError, DataError, unknown
+from vaekit.data import vision
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.idx import as_array, md5_of, unpack
+from vaekit.data.own import is_path, load_own
+from vaekit.data.registry import SOURCES, Source, resolve_root
+from vaekit.errors import ConfigError, DataError, unknown
 
 
 def load(
@@ -39,7 +39,7 @@ def load(
     at random, always the same of as many images. More than `memory` stays on disk and is read when it is needed.
 
     Arguments:
-        name: one of `vae.data.NAMES`, or a path.
+        name: one of `vaekit.data.NAMES`, or a path.
         validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
         test: how many of one's own images to test on; 10 %, at most 10,000, by default.

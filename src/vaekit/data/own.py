@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vae.data.arrays import Found, open_npy, open_npz
-from vae.data.dataset import Dataset, Split
-from vae.data.folder import FolderReader, open_folder
-from vae.data.stored import Remainder, Rows, Stored
-from vae.errors import ConfigError, DataError
+from vaekit.data.arrays import Found, open_npy, open_npz
+from vaekit.data.dataset import Dataset, Split
+from vaekit.data.folder import FolderReader, open_folder
+from vaekit.data.stored import Remainder, Rows, Stored
+from vaekit.errors import ConfigError, DataError
 
 SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
 IN_MEMORY = 1.0  # GiB
@@ -40,7 +40,7 @@ def load_own(
     size: int | None = None,
     memory: float | None = None,
 ) -> Dataset:
-    """Images by path; see `vae.data.load`.
+    """Images by path; see `vaekit.data.load`.
 
     Raises:
         DataError: no such path, or images that are damaged, too few or not of one kind.

@@ -1,6 +1,6 @@
 """What likelihoods share: from the network's output to independent values, bounds on it, and its bias.
 
-Not for: a density itself (`vae.distributions` and torch).
+Not for: a density itself (`vaekit.distributions` and torch).
 """
 
 from abc import ABC, abstractmethod

@@ -8,14 +8,14 @@ rest, which needs torch, comes with its first use, so that the command line star
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vae.data.registry import NAMES, Listing, available
+from vaekit.data.registry import NAMES, Listing, available
 
 if TYPE_CHECKING:
-    from vae.data.batches import Batches
-    from vae.data.dataset import Dataset, Split
-    from vae.data.idx import read_idx
-    from vae.data.loading import load
-    from vae.data.stored import Stored
+    from vaekit.data.batches import Batches
+    from vaekit.data.dataset import Dataset, Split
+    from vaekit.data.idx import read_idx
+    from vaekit.data.loading import load
+    from vaekit.data.stored import Stored
 
 __all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "Stored", "available", "load", "read_idx"]
 

@@ -97,7 +97,7 @@ def evaluate_run(
 
     Arguments:
         run: The run.
-        model: Its model, as `vae.load(run)` gives it.
+        model: Its model, as `vaekit.load(run)` gives it.
         data_name: Another data set than the run's, to see how the model does there; the result goes to
             `evaluation-<data set>.json`.
         split: As for `evaluate`.

@@ -49,7 +49,7 @@ class ObjectivePart(Part):
 class Data(Section):
     """Which images, by name or by path, how many are held out, and how grey values become binary ones.
 
-    `test`, `size` and `memory` are those of `vae.data.load`, for images by path.
+    `test`, `size` and `memory` are those of `vaekit.data.load`, for images by path.
     """
 
     name: str = "mnist"
@@ -61,7 +61,7 @@ class Data(Section):
 
     @property
     def loading(self) -> dict[str, Any]:
-        """The arguments of `vae.data.load`."""
+        """The arguments of `vaekit.data.load`."""
         return self.model_dump(exclude={"binarize"})
 
 
@@ -281,7 +281,7 @@ def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             tree[key] = value
 
 
-_PRESETS = files("vae") / "presets"
+_PRESETS = files("vaekit") / "presets"
 
 
 def preset_names() -> list[str]:

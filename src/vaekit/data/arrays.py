@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vae.data.stored import Reader
-from vae.errors import DataError
+from vaekit.data.stored import Reader
+from vaekit.errors import DataError
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
 _READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end

@@ -1,6 +1,6 @@
 """Variational autoencoders: networks × posterior × prior × likelihood × objective.
 
-Names are imported on first use, so that `import vae` and `vae --help` cost nothing.
+Names are imported on first use, so that `import vaekit` and `vae --help` cost nothing.
 """
 
 from importlib import import_module

@@ -16,7 +16,7 @@ class Source:
     """A data set that can be loaded by name.
 
     Arguments:
-        name: what `vae.data.load` calls it.
+        name: what `vaekit.data.load` calls it.
         shape: (C, H, W) of one image.
         train: number of training images, the validation images included.
         test: number of test images.

@@ -1,6 +1,6 @@
 """What the latents carry: KL by dimension, active units, mutual information, and what a classifier can read from them.
 
-Not for: pictures of latents (`vae.plot`).
+Not for: pictures of latents (`vaekit.plot`).
 """
 
 import math

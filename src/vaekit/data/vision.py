@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vae.data.dataset import Split
-from vae.data.registry import Source
-from vae.errors import DataError
+from vaekit.data.dataset import Split
+from vaekit.data.registry import Source
+from vaekit.errors import DataError
 
 
 class Content(NamedTuple):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vae.data.arrays import Found
-from vae.errors import DataError
+from vaekit.data.arrays import Found
+from vaekit.errors import DataError
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _GREY = ("1", "L", "LA", "La")

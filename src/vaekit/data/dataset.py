@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vae.data.stored import Stored
-from vae.errors import DataError
+from vaekit.data.stored import Stored
+from vaekit.errors import DataError
 
 
 @dataclass(frozen=True, eq=False)

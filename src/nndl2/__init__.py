@@ -1,1 +1,0 @@
-"""The course's helpers, for notebooks written for the assignment."""

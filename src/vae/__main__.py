@@ -1,5 +1,0 @@
-"""`python -m vae` is the command `vae`."""
-
-from .cli import main
-
-main()
