@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from vaekit.run import Run
+from vaekit.store import Run
 
 ROOT = Path(os.environ.get("VAE_RUNS", "runs"))
 

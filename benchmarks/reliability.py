@@ -17,7 +17,7 @@ import torch
 
 from common import processor
 from vaekit import config, experiment
-from vaekit.run import Run
+from vaekit.store import Run
 from vaekit.train.keeper import Keeper
 
 HERE = Path(__file__).parent

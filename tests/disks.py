@@ -12,7 +12,7 @@ import torch
 from tiny import install, litter, outcome, tiny
 from vaekit import experiment
 from vaekit.errors import RunError
-from vaekit.run import Run
+from vaekit.store import Run
 
 
 class AfterEpochs:

@@ -38,9 +38,9 @@ from vaekit.evaluate import Evaluation, Value, compare
 from vaekit.evaluate.chunks import over_batches
 from vaekit.evaluate.runs import _Kept
 from vaekit.experiment import load
-from vaekit.run import Checkpoint, Run, checkpoint, files, folder
 from vaekit.schedules import Constant
-from vaekit.state_dict import read_state_dict
+from vaekit.store import Checkpoint, Run, checkpoint, files, folder
+from vaekit.store.state_dict import read_state_dict
 from vaekit.train.keeper import Keeper
 from vaekit.train.trainer import Trainer
 

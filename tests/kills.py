@@ -23,7 +23,7 @@ import torch
 
 from tiny import install, litter, outcome, tiny
 from vaekit import cli
-from vaekit.run import Run, files
+from vaekit.store import Run, files
 
 CALLS = ("mkdir", "rename", "replace", "unlink", "fsync")
 

@@ -241,7 +241,9 @@ def test_help_and_listings_import_nothing_heavy(arguments: list[str]) -> None:
 
 
 def test_import_vae_imports_nothing_heavy() -> None:
-    code = "import sys, vaekit; assert not {'torch', 'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    code = (
+        "import sys, vaekit; assert not {'torch', 'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)
     code = "import sys, vaekit; vaekit.VAE, vaekit.elbo; assert not {'matplotlib', 'torchvision', 'rich', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -24,7 +24,7 @@ from vaekit import config, experiment
 from vaekit.data import Batches, Stored, load, own, stored
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluate.runs import _in_memory, evaluate_run
-from vaekit.run import Run
+from vaekit.store import Run
 
 COUNT = 60
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 6, 3), np.uint8)  # (N, H, W, C)

@@ -14,7 +14,7 @@ from vaekit import config
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluate import Evaluation, Value, compare
 from vaekit.evaluate.compare import evaluated, protocol_of, student_t
-from vaekit.run import Run
+from vaekit.store import Run
 
 PROTOCOL = {
     "data": "mnist",

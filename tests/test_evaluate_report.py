@@ -16,7 +16,7 @@ from vaekit.evaluate import Evaluation, evaluate, evaluate_run, report, runs
 from vaekit.evaluate import classifier as eyes
 from vaekit.evaluate.ais import Annealing
 from vaekit.model import LatentVariableModel
-from vaekit.run import Run
+from vaekit.store import Run
 
 QUICK = {"samples": 12, "seed": 3}
 SHORT = Annealing(temperatures=5, chains=2, leapfrog=2)

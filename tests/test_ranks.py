@@ -19,7 +19,7 @@ import vaekit
 from vaekit import experiment
 from vaekit.errors import ConfigError, DeviceError
 from vaekit.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
-from vaekit.run import Run
+from vaekit.store import Run
 from vaekit.train import ALONE, Ranks
 from vaekit.train.noise import NoiseOfRows
 from vaekit.train.ranks import Looks, _see_one_gpu

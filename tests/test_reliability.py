@@ -30,7 +30,7 @@ from test_run import LIES, Calls, Killed, edit_manifest
 from vaekit import cli, experiment
 from vaekit.cli.runs import summaries
 from vaekit.errors import RunError
-from vaekit.run import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
+from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.train import Interrupted, validate
 
 TESTS = Path(__file__).parent

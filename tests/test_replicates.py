@@ -13,7 +13,7 @@ from vaekit import config, experiment, replicates
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluate import classifier as eyes
 from vaekit.evaluate import runs as evaluation
-from vaekit.run import Run
+from vaekit.store import Run
 from vaekit.train import Interrupted
 
 WEIGHTS = "checkpoints/last/model.safetensors"

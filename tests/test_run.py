@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 
 from fuzz import mutated
 from vaekit.errors import RunError, VAEError
-from vaekit.run import FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, folder, list_runs
+from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, folder, list_runs
 
 CONFIG = 'preset = "vae"\n\n[train]\nepochs = 3\n'
 
@@ -124,7 +124,7 @@ def read_all(path: Path) -> None:
 def test_importing_and_listing_needs_no_torch():
     code = """
         import sys
-        from vaekit.run import list_runs
+        from vaekit.store import list_runs
         list_runs("nowhere")
         sys.exit(", ".join({"torch", "pydantic", "matplotlib", "rich", "numpy"} & set(sys.modules)) or 0)
     """
@@ -643,7 +643,7 @@ def test_data_are_on_the_disk_before_they_are_named(tmp_path, monkeypatch):
 KILL_LOOP = """
     import os, random, signal, sys, time, warnings
     import torch
-    from vaekit.run import Run
+    from vaekit.store import Run
 
     os.fsync = lambda descriptor: None  # as above
     warnings.simplefilter("ignore")
@@ -879,7 +879,7 @@ def test_a_stored_run_of_format_1_loads(tmp_path):
 
 HOLD = """
     import sys, time
-    from vaekit.run import Run
+    from vaekit.store import Run
     run = Run.open("a", root=sys.argv[1])
     run.acquire()
     run.set_status("running")
@@ -913,7 +913,7 @@ def test_a_forked_worker_does_not_hold_the_lock_of_its_dead_parent(tmp_path):
     make(tmp_path).release()
     code = """
         import os, sys, time
-        from vaekit.run import Run
+        from vaekit.store import Run
         run = Run.open("a", root=sys.argv[1])
         run.acquire()
         child = os.fork()
@@ -1110,7 +1110,7 @@ FULL_DISK = """
     import os, sys, torch
     from pathlib import Path
     from vaekit.errors import RunError
-    from vaekit.run import Run
+    from vaekit.store import Run
     disk = Path(sys.argv[1])
     run = Run.create("a", preset="vae", config="", environment={}, root=disk)
     ballast = disk / "ballast"

@@ -26,7 +26,7 @@ from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, NumericalError
 from vaekit.nets import MLP
 from vaekit.rng import Streams
-from vaekit.run import Run
+from vaekit.store import Run
 from vaekit.train import Interrupted, Steps, agrees, can_stack, noise, stack, together
 
 LAYER = {"encoder": {"norm": "layer"}}

@@ -28,8 +28,8 @@ from vaekit.nets import MLP
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, set_random_state
-from vaekit.run import Checkpoint, Run
 from vaekit.schedules import OneCycle
+from vaekit.store import Checkpoint, Run
 from vaekit.train import Interrupted, find_device, fit, validate
 
 

@@ -9,7 +9,7 @@ import torch
 from vaekit import config, experiment
 from vaekit.config import Config
 from vaekit.data import Dataset, Split
-from vaekit.run import Run
+from vaekit.store import Run
 
 # Everything that a resume has to bring back: noise in the data, the latents and the order; averages, buffers, schedules.
 SECTIONS: dict[str, dict[str, Any]] = {

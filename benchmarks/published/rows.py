@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vaekit.replicates import spread
-from vaekit.run import Run
+from vaekit.store import Run
 
 HERE = Path(__file__).parent
 ROOT = Path(os.environ.get("VAE_RUNS", "runs"))

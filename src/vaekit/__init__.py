@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .experiment import load
     from .model import Composed, LatentVariableModel, one_hot
     from .objectives import Objective, elbo, iwae
-    from .run import Run
+    from .store import Run
     from .train import fit
 
 __version__ = "0.1.0"

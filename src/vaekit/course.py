@@ -20,7 +20,7 @@ from .errors import DataError
 from .likelihoods import bernoulli
 from .model import LatentVariableModel
 from .nets import with_context
-from .state_dict import read_state_dict
+from .store.state_dict import read_state_dict
 
 
 def hello_vae() -> None:

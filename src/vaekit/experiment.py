@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from . import provenance, tensorboard
-from .budget import at_most
 from .builder import build, build_objective, build_optimizer, build_schedule, completed
 from .config import Config, changed
 from .data import Batches, Dataset, Split
@@ -29,7 +28,7 @@ from .pictures import EpochPictures, draw_data, draw_pictures
 from .precision import find_precision
 from .restore import begun_with, config_of, load, room
 from .rng import deterministic, seeded
-from .run import Checkpoint, Run
+from .store import Checkpoint, Run
 from .train import (
     ALONE,
     Interrupted,
@@ -44,6 +43,7 @@ from .train import (
     fit,
     validate,
 )
+from .budget import at_most
 
 __all__ = [
     "Job",

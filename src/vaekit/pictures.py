@@ -13,7 +13,7 @@ from torch import Tensor
 from . import plot
 from .data import Batches, Dataset, Split
 from .model import LatentVariableModel
-from .run import Run
+from .store import Run
 from .train import Progress, Record
 
 

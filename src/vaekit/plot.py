@@ -22,7 +22,7 @@ from torch import Tensor
 from .errors import ConfigError, DataError
 from .model import Context, LatentVariableModel
 from .rng import seeded
-from .run.files import write
+from .store.files import write
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

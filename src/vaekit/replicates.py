@@ -23,7 +23,7 @@ from .config import Config, changed, flat, parse
 from .data import Dataset
 from .errors import ConfigError, RunError
 from .rng import Streams, deterministic
-from .run import Run, files
+from .store import Run, files
 from .train import Listener, Peer, Steps, Trainer, agrees, can_stack, in_turns, is_faster, stop_requests
 
 Announce = Callable[[int, int, str], AbstractContextManager[Listener | None]]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from .errors import ConfigError
-from .run import Run
-from .run.files import explained
+from .store import Run
+from .store.files import explained
 from .train import Listener, Progress, Record
 
 

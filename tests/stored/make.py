@@ -13,7 +13,7 @@ import torch
 
 from tiny import TIMES, install, tiny
 from vaekit import experiment
-from vaekit.run import FORMAT, Run
+from vaekit.store import FORMAT, Run
 from vaekit.train import Interrupted
 
 HERE = Path(__file__).parent

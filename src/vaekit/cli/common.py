@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..model import LatentVariableModel
-    from ..run import Run
+    from ..store import Run
 
 
 FILE = click.Path(dir_okay=False, path_type=Path)
@@ -38,7 +38,7 @@ run_argument = click.argument("run", required=False)
 
 def open_run(run: str | None, root: Path) -> "Run":
     """A run by its name or folder, the newest by default."""
-    from ..run import Run
+    from ..store import Run
 
     return Run.open(run, root=root)
 
@@ -71,7 +71,7 @@ def within(value: Any, *steps: str | int) -> Any:
 
 def finite(value: dict[str, Any]) -> Any:
     """A value as JSON can hold it."""
-    from ..run import files
+    from ..store import files
 
     return files.finite(value)
 

@@ -59,7 +59,7 @@ def encode(
     """
     from ..evaluate import images as one_by_one
     from ..evaluate.progress import shown
-    from ..run import files
+    from ..store import files
 
     found = open_run(run, root)
     images = one_by_one.images_of(found, data_name, split=split)
@@ -108,7 +108,7 @@ def score(
     """
     from ..evaluate import images as one_by_one
     from ..evaluate.progress import shown
-    from ..run import files
+    from ..store import files
 
     found = open_run(run, root)
     images, own = one_by_one.images_of(found, data_name, split=split), one_by_one.images_of(found)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from ..model import LatentVariableModel
-    from ..run import Run
+    from ..store import Run
 
 
 @click.command(short_help="Draw new images.")

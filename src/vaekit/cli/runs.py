@@ -11,7 +11,7 @@ from ..errors import RunError, VAEError, unknown
 from .common import json_option, open_run, print_json, print_table, run_argument, runs_option, within
 
 if TYPE_CHECKING:
-    from ..run import Run
+    from ..store import Run
 
 
 @click.command(short_help="What a run is made of and how it went.")
@@ -70,7 +70,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
 
 def summaries(root: Path) -> list[dict[str, Any]]:
     """A summary of every run in a folder, the damaged ones last."""
-    from ..run import find_runs
+    from ..store import find_runs
 
     found, faults = find_runs(root)
     rows = []
@@ -101,7 +101,7 @@ def _summary(run: "Run") -> dict[str, Any]:
 
 def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
     """Remove the runs that were asked for; their rows."""
-    from ..run import delete
+    from ..store import delete
 
     states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
     for word in what:

@@ -26,7 +26,7 @@ from .series import train_series
 
 if TYPE_CHECKING:
     from ..config import Config
-    from ..run import Run
+    from ..store import Run
 
 
 @click.command(short_help="Train a model into a run folder.")

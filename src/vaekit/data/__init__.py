@@ -8,14 +8,14 @@ rest, which needs torch, comes with its first use, so that the command line star
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from vaekit.data.registry import NAMES, Listing, available
+from .registry import NAMES, Listing, available
 
 if TYPE_CHECKING:
-    from vaekit.data.batches import Batches
-    from vaekit.data.dataset import Dataset, Split
-    from vaekit.data.idx import read_idx
-    from vaekit.data.loading import load
-    from vaekit.data.stored import Stored
+    from .batches import Batches
+    from .dataset import Dataset, Split
+    from .idx import read_idx
+    from .loading import load
+    from .stored import Stored
 
 __all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "Stored", "available", "load", "read_idx"]
 

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaekit.data.dataset import Split
-from vaekit.data.stored import Reader, Stored
-from vaekit.errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, unknown
+from .dataset import Split
+from .stored import Reader, Stored
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
 FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from vaekit.data.stored import Stored
-from vaekit.errors import DataError
+from ..errors import DataError
+from .stored import Stored
 
 
 @dataclass(frozen=True, eq=False)

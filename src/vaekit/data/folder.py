@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from vaekit.data.arrays import Found
-from vaekit.errors import DataError
+from ..errors import DataError
+from .arrays import Found
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _GREY = ("1", "L", "LA", "La")

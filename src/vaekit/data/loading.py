@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from vaekit.data import vision
-from vaekit.data.dataset import Dataset, Split
-from vaekit.data.idx import as_array, md5_of, unpack
-from vaekit.data.own import is_path, load_own
-from vaekit.data.registry import SOURCES, Source, resolve_root
-from vaekit.errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, unknown
+from . import vision
+from .dataset import Dataset, Split
+from .idx import as_array, md5_of, unpack
+from .own import is_path, load_own
+from .registry import SOURCES, Source, resolve_root
 
 
 def load(

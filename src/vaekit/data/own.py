@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaekit.data.arrays import Found, open_npy, open_npz
-from vaekit.data.dataset import Dataset, Split
-from vaekit.data.folder import FolderReader, open_folder
-from vaekit.data.stored import Remainder, Rows, Stored
-from vaekit.errors import ConfigError, DataError
+from ..errors import ConfigError, DataError
+from .arrays import Found, open_npy, open_npz
+from .dataset import Dataset, Split
+from .folder import FolderReader, open_folder
+from .stored import Remainder, Rows, Stored
 
 SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
 IN_MEMORY = 1.0  # GiB

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vaekit.data.dataset import Split
-from vaekit.data.registry import Source
-from vaekit.errors import DataError
+from ..errors import DataError
+from .dataset import Split
+from .registry import Source
 
 
 class Content(NamedTuple):

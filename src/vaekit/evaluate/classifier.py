@@ -21,7 +21,7 @@ from ..data import Dataset
 from ..data.registry import cache_folder
 from ..errors import DataError, RunError
 from ..rng import seeded
-from ..run import files
+from ..store import files
 from .chunks import unit
 from .record import Listener
 

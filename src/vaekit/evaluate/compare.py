@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..config import flat
 from ..errors import ConfigError, RunError, unknown
-from ..run import Run, files, list_runs
+from ..store import Run, files, list_runs
 from .record import Value
 from .report import Evaluation
 from .table import Cell, Comparison, Difference

@@ -15,7 +15,7 @@ from ..data import Batches, Split
 from ..data.own import is_path, open_all
 from ..errors import ConfigError, DataError, unknown
 from ..model import LatentVariableModel
-from ..run import Run
+from ..store import Run
 from . import chunks
 from .bounds import bounds
 from .chunks import GIB

@@ -17,7 +17,7 @@ from ..config import parse
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
-from ..run import Run, files
+from ..store import Run, files
 from .ais import Annealing
 from .chunks import GIB, Store
 from .record import Listener

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, NumericalError, RankError, RunError
 from ..rng import check_generator_state
-from ..run import Checkpoint, Run
+from ..store import Checkpoint, Run
 from .ranks import Ranks
 from .trainer import Progress, Record, Trainer, like, parts
 

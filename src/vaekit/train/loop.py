@@ -14,8 +14,8 @@ from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
 from ..precision import Precision, find_precision
-from ..run import Checkpoint, Run
 from ..schedules import Constant, RateSchedule
+from ..store import Checkpoint, Run
 from .graph import find_graphs
 from .keeper import Keeper
 from .ranks import ALONE, Looks, Ranks

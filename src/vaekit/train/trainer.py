@@ -18,8 +18,8 @@ from ..model import LatentVariableModel
 from ..objectives import Objective
 from ..precision import Lowered
 from ..rng import random_state, set_random_state
-from ..run import Checkpoint
 from ..schedules import RateSchedule
+from ..store import Checkpoint
 from .graph import Captured, Graphs
 from .ranks import ALONE, Ranks, Share
 from .together import Peer, Work

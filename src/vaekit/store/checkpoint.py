@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vaekit.errors import RunError
-from vaekit.run.files import (
+from ..errors import RunError
+from .files import (
     COMPONENT,
     JSON_LIMIT,
     component,

@@ -19,7 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from vaekit.errors import RunError
+from ..errors import RunError
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")

@@ -15,10 +15,10 @@ from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vaekit.errors import RunError, unknown
-from vaekit.run import checkpoint, files
-from vaekit.run.checkpoint import FORMAT, Checkpoint, Kind
-from vaekit.run.lock import Lock
+from ..errors import RunError, unknown
+from . import checkpoint, files
+from .checkpoint import FORMAT, Checkpoint, Kind
+from .lock import Lock
 
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor

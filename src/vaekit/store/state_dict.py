@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .errors import DataError
+from ..errors import DataError
 
 _PICKLE_LIMIT = 1 << 20  # bytes of names and shapes; of the assignment's models it is 2 KiB
 

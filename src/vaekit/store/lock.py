@@ -12,8 +12,8 @@ import weakref
 from pathlib import Path
 from typing import IO
 
-from vaekit.errors import RunError
-from vaekit.run.files import JSON_LIMIT, dump_json, explained, open_regular, parse_json, read
+from ..errors import RunError
+from .files import JSON_LIMIT, dump_json, explained, open_regular, parse_json, read
 
 if sys.platform == "win32":
     import msvcrt

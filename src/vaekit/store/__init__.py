@@ -15,7 +15,7 @@
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 """
 
-from vaekit.run.checkpoint import FORMAT, Checkpoint
-from vaekit.run.folder import Run, delete, find_runs, list_runs
+from .checkpoint import FORMAT, Checkpoint
+from .folder import Run, delete, find_runs, list_runs
 
 __all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "list_runs"]
