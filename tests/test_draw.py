@@ -10,15 +10,21 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
 from vaekit import Composed, Draw, LatentVariableModel, Level
-from vaekit.chain import Chain
+from vaekit.distributions import Chain, CholeskyNormal
 from vaekit.draw import levels_of
 from vaekit.errors import ConfigError
-from vaekit.flows import IAFPosterior, NSFPosterior, PlanarPosterior
-from vaekit.hierarchy import FirstLevel, HierarchicalPosterior, HierarchicalPrior
 from vaekit.likelihoods import Bernoulli
 from vaekit.nets import MLP
-from vaekit.posteriors import CholeskyNormal, DiagonalNormal, FullCovarianceNormal
-from vaekit.priors import StandardNormal, VampPrior
+from vaekit.nets.first_level import FirstLevel
+from vaekit.posteriors import (
+    DiagonalNormal,
+    FullCovarianceNormal,
+    HierarchicalPosterior,
+    IAFPosterior,
+    NSFPosterior,
+    PlanarPosterior,
+)
+from vaekit.priors import HierarchicalPrior, StandardNormal, VampPrior
 
 IMAGE = (1, 2, 3)
 

@@ -10,9 +10,17 @@ from torch.autograd.functional import jacobian
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
+from vaekit.distributions import CholeskyNormal, bounded, diagonal_normal
+from vaekit.distributions.flow import Flow, PlanarTransform
 from vaekit.errors import ConfigError
-from vaekit.flows import Flow, IAFPosterior, NSFPosterior, PlanarPosterior, PlanarTransform
-from vaekit.posteriors import Amortized, CholeskyNormal, DiagonalNormal, FullCovarianceNormal, bounded, diagonal_normal
+from vaekit.posteriors import (
+    Amortized,
+    DiagonalNormal,
+    FullCovarianceNormal,
+    IAFPosterior,
+    NSFPosterior,
+    PlanarPosterior,
+)
 
 FLOWS = {
     "planar": lambda *a: PlanarPosterior(*a, steps=4),

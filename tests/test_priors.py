@@ -13,11 +13,10 @@ from torch.distributions import Independent, Normal, kl_divergence
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
 from vaekit import Composed
 from vaekit.errors import ConfigError
-from vaekit.flows import IAFPosterior, MAFPrior, NSFPrior
 from vaekit.likelihoods import Bernoulli
 from vaekit.nets import MLP
-from vaekit.posteriors import DiagonalNormal, FullCovarianceNormal
-from vaekit.priors import LearnedNormal, NormalMixture, StandardNormal, VampPrior
+from vaekit.posteriors import DiagonalNormal, FullCovarianceNormal, IAFPosterior
+from vaekit.priors import LearnedNormal, MAFPrior, NormalMixture, NSFPrior, StandardNormal, VampPrior
 
 IMAGE, FEATURES = (1, 2, 3), 5
 

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from . import schedules
 from .config import Config, Part, explain, parse, read
 from .errors import ConfigError, unknown
-from .hierarchy import FirstLevel
 from .model import Composed, LatentVariableModel
 from .nets import initialize
+from .nets.first_level import FirstLevel
 from .objectives import Objective
 
 PARTS: dict[str, dict[str, str]] = {
@@ -37,21 +37,21 @@ PARTS: dict[str, dict[str, str]] = {
         "resnet": "vaekit.nets:ResNetDecoder",
     },
     "posterior": {
-        "diagonal-normal": "vaekit.posteriors:DiagonalNormal",
-        "full-covariance-normal": "vaekit.posteriors:FullCovarianceNormal",
-        "hierarchical": "vaekit.hierarchy:HierarchicalPosterior",
-        "iaf": "vaekit.flows:IAFPosterior",
-        "nsf": "vaekit.flows:NSFPosterior",
-        "planar": "vaekit.flows:PlanarPosterior",
+        "diagonal-normal": "vaekit.posteriors.normal:DiagonalNormal",
+        "full-covariance-normal": "vaekit.posteriors.normal:FullCovarianceNormal",
+        "hierarchical": "vaekit.posteriors.hierarchical:HierarchicalPosterior",
+        "iaf": "vaekit.posteriors.flows:IAFPosterior",
+        "nsf": "vaekit.posteriors.flows:NSFPosterior",
+        "planar": "vaekit.posteriors.flows:PlanarPosterior",
     },
     "prior": {
-        "hierarchical": "vaekit.hierarchy:HierarchicalPrior",
-        "maf": "vaekit.flows:MAFPrior",
-        "mixture": "vaekit.priors:NormalMixture",
-        "normal": "vaekit.priors:LearnedNormal",
-        "nsf": "vaekit.flows:NSFPrior",
-        "standard-normal": "vaekit.priors:StandardNormal",
-        "vamp": "vaekit.priors:VampPrior",
+        "hierarchical": "vaekit.priors.hierarchical:HierarchicalPrior",
+        "maf": "vaekit.priors.flows:MAFPrior",
+        "mixture": "vaekit.priors.mixture:NormalMixture",
+        "normal": "vaekit.priors.normal:LearnedNormal",
+        "nsf": "vaekit.priors.flows:NSFPrior",
+        "standard-normal": "vaekit.priors.normal:StandardNormal",
+        "vamp": "vaekit.priors.vamp:VampPrior",
     },
     "likelihood": {
         "bernoulli": "vaekit.likelihoods:Bernoulli",

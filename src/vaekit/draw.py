@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from .chain import Chain
+from .distributions import Chain
 from .errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]

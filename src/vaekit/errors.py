@@ -56,3 +56,14 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     near = get_close_matches(name, names, n=1)
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
+
+
+def at_least(minimum: int, option: str, value: int) -> int:
+    """The value of an option, checked.
+
+    Raises:
+        ConfigError: it is below the minimum.
+    """
+    if value < minimum:
+        raise ConfigError(f"{option} must be at least {minimum}, got {value}")
+    return value

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from . import provenance, tensorboard
+from .budget import at_most
 from .builder import build, build_objective, build_optimizer, build_schedule, completed
 from .config import Config, changed
 from .data import Batches, Dataset, Split
@@ -43,7 +44,6 @@ from .train import (
     fit,
     validate,
 )
-from .budget import at_most
 
 __all__ = [
     "Job",

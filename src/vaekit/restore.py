@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .budget import at_most
 from .builder import build
 from .config import Config, changed, parse
 from .errors import ConfigError, RunError
@@ -14,7 +15,6 @@ from .model import LatentVariableModel
 from .rng import seeded
 from .store import Checkpoint, Run
 from .train import find_device
-from .budget import at_most
 
 
 def config_of(run: Run) -> Config:

@@ -10,7 +10,7 @@
 
 from .base import Likelihood
 from .counts import NegativeBinomial, Poisson
-from .levels import BetaBinomial, Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
+from .grey import BetaBinomial, Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
 from .location_scale import Laplace, LocationScale, Normal
 from .unit import Bernoulli, ContinuousBernoulli, bernoulli
 

@@ -1,7 +1,4 @@
-"""Priors p(z | c): modules that return a distribution with event shape (Z,) and batch shape () or (B,).
-
-Not for: priors made by a flow (`flows`) or that have several levels (`hierarchy`).
-"""
+"""The VampPrior: a mixture of the posterior's own densities at learned pseudo-inputs."""
 
 import math
 from collections.abc import Sequence
@@ -9,76 +6,10 @@ from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Size, Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
-from torch.nn.functional import linear
+from torch.distributions import Distribution
 
-from .posteriors import at_least, diagonal_normal
-
-
-class StandardNormal(nn.Module):
-    """p(z) = N(z; 0, I), whatever c is."""
-
-    zeros: Tensor
-    ones: Tensor
-
-    def __init__(self, latent_size: int) -> None:
-        super().__init__()
-        self.register_buffer("zeros", torch.zeros(latent_size), persistent=False)
-        self.register_buffer("ones", torch.ones(latent_size), persistent=False)
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """The prior, batch shape ()."""
-        return Independent(Normal(self.zeros, self.ones, validate_args=False), 1)
-
-
-class LearnedNormal(nn.Module):
-    """p(z | c) = N(z; μ(c), diag σ²(c)), μ and log σ² linear in c: one normal for each class, each at first N(0, I).
-
-    Arguments:
-        latent_size: Z.
-        context_size: C; 0 for one learned μ and σ.
-
-    Reference: Sohn, Lee and Yan 2015, "Learning structured output representation using deep conditional generative
-    models", NeurIPS, section 4.1, where it is a network of c.
-    """
-
-    def __init__(self, latent_size: int, context_size: int = 0) -> None:
-        super().__init__()
-        self.bias = nn.Parameter(torch.zeros(2 * latent_size))
-        self.weight = nn.Parameter(torch.zeros(2 * latent_size, context_size)) if context_size else None
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        parameters = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
-        return diagonal_normal(*parameters.chunk(2, -1))
-
-
-class NormalMixture(nn.Module):
-    """p(z | c) = Σ_k π_k(c) N(z; μ_k, diag σ_k²).
-
-    The context moves the weights only, π(c) = softmax(W c + b), at first all equal: classes share the components, and a
-    conditional mixture costs no more than an unconditional one.
-
-    Arguments:
-        latent_size: Z.
-        context_size: C; 0 for an unconditional model.
-        components: Number of components; their means start at draws of N(0, I), their variances at 1.
-
-    Reference: Tomczak and Welling 2018, arXiv:1705.07120, the MoG prior of section 4.
-    """
-
-    def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
-        super().__init__()
-        at_least(1, "prior.components", components)
-        self.mu = nn.Parameter(torch.randn(components, latent_size))
-        self.log_var = nn.Parameter(torch.zeros(components, latent_size))
-        self.bias = nn.Parameter(torch.zeros(components))
-        self.weight = nn.Parameter(torch.zeros(components, context_size)) if context_size else None
-
-    def forward(self, c: Tensor | None = None) -> Distribution:
-        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        logits = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
-        return _mixture(logits, diagonal_normal(self.mu, self.log_var).expand(logits.shape))
+from ..errors import at_least
+from .mixture import mixture_of
 
 
 class VampPrior(nn.Module):
@@ -138,14 +69,10 @@ class VampPrior(nn.Module):
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
         (posterior,), u = self._posterior, self.pseudo_inputs
         if c is None:
-            return _mixture(u.new_zeros(len(u)), posterior(u))
+            return mixture_of(u.new_zeros(len(u)), posterior(u))
         rows, index = torch.unique(c, dim=0, return_inverse=True)
         components = posterior(u.repeat(len(rows), *[1] * (u.ndim - 1)), rows.repeat_interleave(len(u), 0))
         return _GroupedMixture(components, len(u), index)
-
-
-def _mixture(logits: Tensor, components: Distribution) -> MixtureSameFamily:
-    return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)
 
 
 class _GroupedMixture(Distribution):

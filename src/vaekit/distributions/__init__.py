@@ -1,0 +1,33 @@
+"""Distributions that torch and zuko lack, or whose float32 log-density there is not sound.
+
+Flows are in `distributions.flow`, which imports zuko.
+
+Not for: parameters made by a network (`likelihoods`, `posteriors`, `priors`).
+"""
+
+from .bernoulli import ContinuousBernoulli, IndependentBernoulli
+from .chain import Chain, Recalling, Step
+from .cholesky import CholeskyNormal
+from .counts import NegativeBinomial
+from .gamma import log_gamma_rest
+from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
+from .normal import bounded, diagonal_normal
+
+__all__ = [
+    "LEVELS",
+    "BetaBinomial",
+    "Chain",
+    "CholeskyNormal",
+    "ContinuousBernoulli",
+    "DiscretizedLogistic",
+    "IndependentBernoulli",
+    "LevelCategorical",
+    "NegativeBinomial",
+    "Recalling",
+    "Step",
+    "bounded",
+    "diagonal_normal",
+    "levels",
+    "log_gamma_rest",
+    "nearest_level",
+]

@@ -1,0 +1,32 @@
+"""Posteriors q(z | x, c): modules that return a distribution with batch shape (B,) and event shape (Z,).
+
+Flows come with their first use, because they import zuko.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .base import Amortized
+from .hierarchical import HierarchicalPosterior
+from .normal import DiagonalNormal, FullCovarianceNormal
+
+if TYPE_CHECKING:
+    from .flows import IAFPosterior, NSFPosterior, PlanarPosterior
+
+__all__ = [
+    "Amortized",
+    "DiagonalNormal",
+    "FullCovarianceNormal",
+    "HierarchicalPosterior",
+    "IAFPosterior",
+    "NSFPosterior",
+    "PlanarPosterior",
+]
+
+_FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")
+
+
+def __getattr__(name: str) -> object:
+    if name in _FLOWS:
+        return getattr(import_module(".flows", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

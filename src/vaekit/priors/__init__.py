@@ -1,0 +1,25 @@
+"""Priors p(z | c): modules that return a distribution with event shape (Z,) and batch shape () or (B,).
+
+Flows come with their first use, because they import zuko.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from .hierarchical import HierarchicalPrior
+from .mixture import NormalMixture
+from .normal import LearnedNormal, StandardNormal
+from .vamp import VampPrior
+
+if TYPE_CHECKING:
+    from .flows import MAFPrior, NSFPrior
+
+__all__ = ["HierarchicalPrior", "LearnedNormal", "MAFPrior", "NSFPrior", "NormalMixture", "StandardNormal", "VampPrior"]
+
+_FLOWS = ("MAFPrior", "NSFPrior")
+
+
+def __getattr__(name: str) -> object:
+    if name in _FLOWS:
+        return getattr(import_module(".flows", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
