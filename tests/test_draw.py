@@ -11,11 +11,10 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
 from vaekit import Composed, Draw, LatentVariableModel, Level
 from vaekit.distributions import Chain, CholeskyNormal
-from vaekit.draw import levels_of
 from vaekit.errors import ConfigError
 from vaekit.likelihoods import Bernoulli
-from vaekit.nets import MLP
-from vaekit.nets.first_level import FirstLevel
+from vaekit.model import levels_of
+from vaekit.nets import MLP, FirstLevel
 from vaekit.posteriors import (
     DiagonalNormal,
     FullCovarianceNormal,

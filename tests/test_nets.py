@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from vaekit.course import CVAE, VAE
 from vaekit.errors import ConfigError, DataError
 from vaekit.nets import MLP, Activation, ConvDecoder, ConvEncoder, Network, ResNetDecoder, ResNetEncoder, initialize
-from vaekit.nets.common import ACTIVATIONS
+from vaekit.nets.base import ACTIVATIONS
 from vaekit.nets.conv import Activate, down, ladder, up
 
 SMALL = {"channels": (4, 8), "dense": 16}

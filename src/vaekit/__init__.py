@@ -10,10 +10,9 @@ if TYPE_CHECKING:
     from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors, schedules
     from .builder import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
-    from .draw import Draw, Level
     from .errors import VAEError
     from .experiment import load
-    from .model import Composed, LatentVariableModel, one_hot
+    from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import Objective, elbo, iwae
     from .store import Run
     from .train import fit
@@ -54,10 +53,9 @@ __all__ = [
 _MODULE_OF = {
     "builder": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
-    "draw": ("Draw", "Level"),
     "errors": ("VAEError",),
     "experiment": ("load",),
-    "model": ("Composed", "LatentVariableModel", "one_hot"),
+    "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("Objective", "elbo", "iwae"),
     "run": ("Run",),
     "train": ("fit",),

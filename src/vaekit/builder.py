@@ -21,8 +21,7 @@ from . import schedules
 from .config import Config, Part, explain, parse, read
 from .errors import ConfigError, unknown
 from .model import Composed, LatentVariableModel
-from .nets import initialize
-from .nets.first_level import FirstLevel
+from .nets import FirstLevel, initialize
 from .objectives import Objective
 
 PARTS: dict[str, dict[str, str]] = {

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 
-from .draw import KL, Draw, Level
 from .errors import ConfigError
+from .model import KL, Draw, Level
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 

@@ -9,7 +9,7 @@ from torch.distributions import Distribution, constraints
 from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 
-from .gamma import SHIFT, log_gamma_sample, log_gamma_rest
+from .gamma import SHIFT, log_gamma_rest, log_gamma_sample
 
 
 class NegativeBinomial(Distribution):

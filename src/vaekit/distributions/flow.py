@@ -144,6 +144,11 @@ class GatedTransform(Transform):
 
 
 def check_flow(kind: str, steps: int, hidden: Sequence[int] = (), bins: int = 2) -> None:
+    """Check the options of a flow.
+
+    Raises:
+        ConfigError: one is too small.
+    """
     at_least(1, f"{kind}.steps", steps)
     at_least(2, f"{kind}.bins", bins)
     for width in hidden:

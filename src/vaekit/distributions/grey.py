@@ -14,7 +14,7 @@ from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 from torch.nn.functional import logsigmoid
 
-from .gamma import SHIFT, log_gamma_sample, log_gamma_rest
+from .gamma import SHIFT, log_gamma_rest, log_gamma_sample
 
 LEVELS = 256
 

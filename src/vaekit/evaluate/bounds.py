@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..draw import Level
 from ..errors import ConfigError
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, Level
 from ..precision import Lowered, find_precision
 from ..rng import seeded
 from . import chunks

@@ -11,9 +11,8 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, kl_divergence
 from torch.nn.functional import cross_entropy, one_hot
 
-from ..draw import levels_of
 from ..errors import DataError
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, levels_of
 from ..rng import seeded
 from . import chunks
 from .chunks import GIB

@@ -6,7 +6,7 @@ last hidden layer, of shape (features,); a decoder's last layer has no activatio
 starts.
 """
 
-from .common import Activation, Decoder, Network, with_context
+from .base import Activation, Decoder, FirstLevel, Network, with_context
 from .conv import ConvDecoder, ConvEncoder
 from .init import Scheme, initialize
 from .mlp import MLP
@@ -18,6 +18,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
+    "FirstLevel",
     "Network",
     "ResNetDecoder",
     "ResNetEncoder",

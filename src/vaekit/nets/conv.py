@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
-from .common import Activation, Decoder, Network, chosen, nonlinearity, widths, with_context
+from .base import Activation, Decoder, Network, chosen, nonlinearity, widths, with_context
 
 Size = tuple[int, int]
 

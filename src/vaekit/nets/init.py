@@ -6,7 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from .common import chosen
+from .base import chosen
 
 Scheme = Literal["default", "he", "glorot"]
 

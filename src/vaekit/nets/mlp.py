@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .common import Activation, Decoder, chosen, nonlinearity, widths, with_context
+from .base import Activation, Decoder, chosen, nonlinearity, widths, with_context
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .common import Activation, Decoder, Network, widths
+from .base import Activation, Decoder, Network, widths
 from .conv import Activate, down, from_vector, ladder, to_vector, up
 
 

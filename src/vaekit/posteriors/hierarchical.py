@@ -64,12 +64,14 @@ class HierarchicalPosterior(nn.Module):
 def between_levels(
     sizes: Sequence[int], context_size: int, hidden: Sequence[int], activation: Activation
 ) -> nn.ModuleList:
+    """Diagonal normals from each level to the next, of the widths `sizes`, each behind a network of its own."""
     at_least(1, "the number of hidden layers between two levels", len(hidden))
     nets = (MLP((size,), None, context_size, hidden=hidden, activation=activation) for size in sizes[:-1])
     return nn.ModuleList(DiagonalNormal(net, hidden[-1], size) for net, size in zip(nets, sizes[1:], strict=True))
 
 
 def steps_given(modules: Iterable[nn.Module], c: Tensor | None) -> list[Step]:
+    """The steps of a chain, each given the level drawn before it and c."""
     return [partial(_step, module, c) for module in modules]
 
 

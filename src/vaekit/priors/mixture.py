@@ -38,4 +38,5 @@ class NormalMixture(nn.Module):
 
 
 def mixture_of(logits: Tensor, components: Distribution) -> MixtureSameFamily:
+    """The mixture of components, batch shape (..., K), with logits of its weights, shape (..., K)."""
     return MixtureSameFamily(Categorical(logits=logits, validate_args=False), components, validate_args=False)

@@ -1,4 +1,4 @@
-"""Models: three methods that return distributions, and what follows from them.
+"""A latent-variable model: three methods that return distributions, and what follows from them.
 
 Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a loss (`objectives`).
 """
@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..errors import DataError
+from ..rng import seeded
 from .draw import Draw, levels_of
-from .errors import DataError
-from .rng import seeded
 
 Context = Tensor | int | None
 
@@ -165,56 +165,3 @@ class LatentVariableModel(nn.Module, ABC):
 def _refuse_range(low: float, high: float, allowed: tuple[float, float]) -> NoReturn:
     hint = "; divide 8-bit images by 255" if high > 1 and high <= 255 and low >= 0 else ""
     raise DataError(f"pixel values must lie in [{allowed[0]:g}, {allowed[1]:g}], got [{low:g}, {high:g}]{hint}")
-
-
-class Composed(LatentVariableModel):
-    """Any combination of a posterior, a prior and a likelihood.
-
-    Arguments:
-        posterior: Module (x, c) → q(z | x, c).
-        prior: Module c → p(z | c).
-        likelihood: Module (z, c) → p(x | z, c).
-        latent_size: Z.
-        context_size: C; 0 for an unconditional model.
-        image_shape: Event shape of x.
-    """
-
-    def __init__(
-        self,
-        posterior: nn.Module,
-        prior: nn.Module,
-        likelihood: nn.Module,
-        *,
-        latent_size: int,
-        context_size: int = 0,
-        image_shape: tuple[int, ...] | None = None,
-    ) -> None:
-        super().__init__()
-        self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
-        self.latent_size = latent_size
-        self.context_size = context_size
-        self.image_shape = image_shape
-        self.value_range = getattr(likelihood, "value_range", None)
-
-    def checked(self, x: Tensor) -> Tensor:
-        """X on the model's device, after a look at its shape and at whether the likelihood has a density for it."""
-        x = super().checked(x)
-        check = getattr(self.parts["likelihood"], "check", None)
-        if check is not None and x.numel():
-            check(x)
-        return x
-
-    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """q(z | x, c)."""
-        q: Distribution = self.parts["posterior"](x, c)
-        return q
-
-    def prior(self, c: Tensor | None = None) -> Distribution:
-        """p(z | c)."""
-        p: Distribution = self.parts["prior"](c)
-        return p
-
-    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """p(x | z, c)."""
-        p: Distribution = self.parts["likelihood"](z, c)
-        return p

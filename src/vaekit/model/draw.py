@@ -12,8 +12,8 @@ from typing import Literal
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
 
-from .distributions import Chain
-from .errors import ConfigError
+from ..distributions import Chain
+from ..errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]
 

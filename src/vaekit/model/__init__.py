@@ -1,0 +1,7 @@
+"""Models: any `LatentVariableModel`, the composed one, and the draw that they hand to objectives."""
+
+from .base import Context, LatentVariableModel, one_hot
+from .composed import Composed
+from .draw import KL, Draw, Level, levels_of
+
+__all__ = ["KL", "Composed", "Context", "Draw", "LatentVariableModel", "Level", "levels_of", "one_hot"]
