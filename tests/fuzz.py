@@ -38,7 +38,7 @@ from vaekit.evaluate import Evaluation, Value, compare
 from vaekit.evaluate.chunks import over_batches
 from vaekit.evaluate.runs import _Kept
 from vaekit.experiment import load
-from vaekit.schedules import Constant
+from vaekit.objectives.schedules import Constant
 from vaekit.store import Checkpoint, Run, checkpoint, files, folder
 from vaekit.store.state_dict import read_state_dict
 from vaekit.train.keeper import Keeper

@@ -12,7 +12,7 @@ from vaekit import Objective, elbo, fit
 from vaekit.data import Batches
 from vaekit.errors import ConfigError, NumericalError
 from vaekit.objectives import beta_elbo
-from vaekit.schedules import Linear, OneCycle
+from vaekit.objectives.schedules import Linear, OneCycle
 from vaekit.train.graph import WARM_UP, Function
 from vaekit.train.trainer import Trainer
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vaekit.errors import ConfigError
-from vaekit.schedules import Constant, Cyclical, Decay, Linear, OneCycle, Stages
+from vaekit.objectives.schedules import Constant, Cyclical, Decay, Linear, OneCycle, Stages
 
 
 def test_linear() -> None:

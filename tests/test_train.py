@@ -25,10 +25,10 @@ from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, R
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP
+from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, set_random_state
-from vaekit.schedules import OneCycle
 from vaekit.store import Checkpoint, Run
 from vaekit.train import Interrupted, find_device, fit, validate
 

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors, schedules
+    from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors
     from .builder import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
     from .experiment import load
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
-    from .objectives import Objective, elbo, iwae
+    from .objectives import Objective, elbo, iwae, schedules
     from .store import Run
     from .train import fit
 
@@ -56,7 +56,7 @@ _MODULE_OF = {
     "errors": ("VAEError",),
     "experiment": ("load",),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
-    "objectives": ("Objective", "elbo", "iwae"),
+    "objectives": ("Objective", "elbo", "iwae", "schedules"),
     "run": ("Run",),
     "train": ("fit",),
 }

@@ -17,12 +17,11 @@ import torch
 from pydantic import ConfigDict, ValidationError, create_model
 from torch import Tensor, nn
 
-from . import schedules
 from .config import Config, Part, explain, parse, read
 from .errors import ConfigError, unknown
 from .model import Composed, LatentVariableModel
 from .nets import FirstLevel, initialize
-from .objectives import Objective
+from .objectives import Objective, schedules
 
 PARTS: dict[str, dict[str, str]] = {
     "encoder": {
@@ -82,10 +81,10 @@ PARTS: dict[str, dict[str, str]] = {
         "sgd": "vaekit.optimizers:sgd",
     },
     "schedule": {
-        "constant": "vaekit.schedules:Constant",
-        "decay": "vaekit.schedules:Decay",
-        "one-cycle": "vaekit.schedules:OneCycle",
-        "stages": "vaekit.schedules:Stages",
+        "constant": "vaekit.objectives.schedules:Constant",
+        "decay": "vaekit.objectives.schedules:Decay",
+        "one-cycle": "vaekit.objectives.schedules:OneCycle",
+        "stages": "vaekit.objectives.schedules:Stages",
     },
 }
 

@@ -13,8 +13,8 @@ from torch import Tensor
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
+from ..objectives.schedules import Constant, RateSchedule
 from ..precision import Precision, find_precision
-from ..schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .graph import find_graphs
 from .keeper import Keeper

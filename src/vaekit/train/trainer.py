@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from ..errors import DataError, NumericalError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Objective
+from ..objectives.schedules import RateSchedule
 from ..precision import Lowered
 from ..rng import random_state, set_random_state
-from ..schedules import RateSchedule
 from ..store import Checkpoint
 from .graph import Captured, Graphs
 from .ranks import ALONE, Ranks, Share

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 
 class RateSchedule(Protocol):

@@ -1,0 +1,78 @@
+"""The evidence lower bound and its relatives: β, capacity, free bits."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, kl_divergence
+
+from ..errors import ConfigError
+from ..model import KL, Draw, Level
+from .base import bound, couples_rows
+
+
+@bound
+def elbo(draw: Draw, *, kl: KL = "auto", gradient: Literal["plain", "stl"] = "plain") -> Tensor:
+    """Evidence lower bound: E_q log p(x | z) − KL(q(z | x) ‖ p(z)), the mean over K samples.
+
+    Arguments:
+        draw: K samples for each of B rows.
+        kl: The KL term in closed form ("analytic"), from the samples ("sampled"), or in closed form where there is one.
+        gradient: "stl", sticking the landing, leaves out the score of q, whose expectation is zero: no gradient noise
+            remains once q is exact. It goes with the sampled KL.
+
+    Returns:
+        Shape (B,), nats.
+
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, eq. 3 ("analytic") and eq. 2 ("sampled"); Roeder, Wu and
+    Duvenaud 2017, arXiv:1703.09194, eq. 8.
+    """
+    if gradient == "stl":
+        if kl == "analytic":
+            raise ConfigError("gradient = 'stl' needs the sampled KL, got kl = 'analytic'; leave kl out")
+        return torch.mean(draw.log_w_path, 0)
+    return -draw.distortion - draw.rate(kl)
+
+
+def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
+    """−distortion − β·rate. With a schedule for β from 0 to 1 it is the KL warm-up.
+
+    Reference: Higgins et al. 2017, "beta-VAE", ICLR, eq. 4.
+    """
+    if beta < 0:
+        raise ConfigError(f"objective.beta must be ≥ 0, got {beta}; for a plain autoencoder use beta = 0")
+    return -draw.distortion - beta * draw.rate(kl)
+
+
+def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, kl: KL = "auto") -> Tensor:
+    """−distortion − γ·|rate − C|: the rate is held at C nats, which usually grows from 0 by a schedule.
+
+    Reference: Burgess et al. 2018, arXiv:1804.03599, eq. 8.
+    """
+    return -draw.distortion - gamma * (draw.rate(kl) - capacity).abs()
+
+
+@couples_rows
+def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
+    """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
+
+    A dimension that carries less than `minimum` nats costs nothing more, so that the posterior does not collapse. A
+    posterior or prior that does not factorize counts as one dimension for each level.
+
+    Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
+    """
+    if minimum < 0:
+        raise ConfigError(f"objective.minimum of free-bits must be ≥ 0 nats, got {minimum}")
+    rates = [_kl_by_dimension(level).mean(0).clamp_min(minimum).sum() for level in draw.levels]
+    return -draw.distortion - torch.stack(rates).sum()
+
+
+def _kl_by_dimension(level: Level) -> Tensor:
+    """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), where it does not factorize."""
+    if level.closed_form and isinstance(level.q, Independent) and isinstance(level.p, Independent):
+        try:
+            kl = kl_divergence(level.q.base_dist, level.p.base_dist)
+            return kl.mean(0) if kl.ndim > 2 else kl
+        except NotImplementedError:
+            pass
+    return level.kl().unsqueeze(-1)
