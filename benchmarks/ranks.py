@@ -17,7 +17,7 @@ import torch
 
 from common import processor
 from vaekit import config
-from vaekit.builder import build_objective, build_optimizer, build_schedule
+from vaekit.config.recipe import build_objective, build_optimizer, build_schedule
 from vaekit.data import Split
 from vaekit.experiment import Job
 from vaekit.train import fit, joined

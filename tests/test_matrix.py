@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaekit import Objective
-from vaekit.builder import PARTS, build, build_objective
 from vaekit.config import Config, parse, preset_names, read
+from vaekit.config.parts import PARTS
+from vaekit.config.recipe import build, build_objective
 from vaekit.errors import ConfigError, VAEError
 from vaekit.model import Composed
 

@@ -14,6 +14,7 @@ from vaekit import objectives as o
 from vaekit.errors import ConfigError
 from vaekit.model import Composed
 from vaekit.nets import MLP
+from vaekit.objectives import disentangled
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 
@@ -253,7 +254,7 @@ def test_weighted_beta_tc_of_the_whole_data_set_is_exact_up_to_a_constant() -> N
 
 
 def test_stratified_weights_are_the_paper_s() -> None:
-    weights = o._log_minibatch_weights(4, 10, "stratified", torch.zeros(1).double()).exp()
+    weights = disentangled._log_minibatch_weights(4, 10, "stratified", torch.zeros(1).double()).exp()
     # Over random batches that hold row i each row's mean weight is 1/N, since the weights of every batch sum to one.
     torch.testing.assert_close(weights.sum(1), torch.ones(4).double())
     torch.testing.assert_close(weights.diagonal(), torch.full((4,), 0.1).double())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors
-    from .builder import build
+    from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
     from .experiment import load

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from . import provenance, tensorboard
 from .budget import at_most
-from .builder import build, build_objective, build_optimizer, build_schedule, completed
 from .config import Config, changed
+from .config.recipe import build, build_objective, build_optimizer, build_schedule, completed
 from .data import Batches, Dataset, Split
 from .data import load as load_data
 from .errors import ConfigError, DataError, NumericalError, RankError, RunError

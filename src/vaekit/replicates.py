@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from . import experiment
-from .builder import completed
 from .config import Config, changed, flat, parse
+from .config.recipe import completed
 from .data import Dataset
 from .errors import ConfigError, RunError
 from .rng import Streams, deterministic

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .budget import at_most
-from .builder import build
 from .config import Config, changed, parse
+from .config.recipe import build
 from .errors import ConfigError, RunError
 from .model import LatentVariableModel
 from .rng import seeded

@@ -1,0 +1,31 @@
+"""Configs: what a run is made of, as data, and how it becomes objects.
+
+    schema.py    the records: sections and parts
+    read.py      from a preset, a TOML file and settings to a config
+    parts.py     the table of parts, and how a name becomes a constructor with checked options
+    recipe.py    from a config to a model, an objective, an optimizer and a schedule
+    presets/     published models, a few lines of TOML each
+
+Importing this package imports no torch, so that the command line answers at once.
+"""
+
+from .read import changed, flat, preset_header, preset_names, preset_text, read
+from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, parse
+
+__all__ = [
+    "Config",
+    "Data",
+    "Model",
+    "ObjectivePart",
+    "Part",
+    "Section",
+    "Train",
+    "changed",
+    "explain",
+    "flat",
+    "parse",
+    "preset_header",
+    "preset_names",
+    "preset_text",
+    "read",
+]

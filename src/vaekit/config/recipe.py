@@ -1,0 +1,139 @@
+"""From a config to objects: parts by name, wired together."""
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import tomli_w
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError, unknown
+from ..model import Composed, LatentVariableModel
+from ..nets import FirstLevel, initialize
+from ..objectives import Objective, schedules
+from . import Config, Part, parse, read
+from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve
+
+
+def completed(config: Config, *, trust: bool = False) -> Config:
+    """The same config with every option of every part written out, so that it means the same for ever.
+
+    Raises:
+        ConfigError: a part or an option that does not exist or does not fit.
+    """
+    tree = config.model_dump(exclude_none=True)
+    for kind in PARTS:
+        options = resolve(kind, getattr(config, kind), trust=trust).options
+        tree[kind].update({name: value for name, value in options.items() if value is not None})
+    return parse(tomllib.loads(tomli_w.dumps(tree)))
+
+
+def build(
+    config: Config | str = "vae",
+    *,
+    image_shape: tuple[int, ...] = (1, 28, 28),
+    num_classes: int = 10,
+    images: Tensor | None = None,
+    trust: bool = False,
+    **sections: Mapping[str, Any],
+) -> LatentVariableModel:
+    """Make a model from a config or a preset's name.
+
+    Arguments:
+        config: A config, or the name of a preset.
+        image_shape: Event shape of x.
+        num_classes: How many classes a conditional model is told apart by.
+        images: Training images in the range of x, shape (N, *image_shape), for parts that start from the data: the
+            output bias at their mean, pseudo-inputs. Without them such a part starts at random.
+        trust: Import parts by path.
+        sections: Overrides, as in `build("vae", prior={"name": "vamp"})`.
+
+    Returns:
+        The model, on the CPU, initialized from torch's global random stream: encoder, posterior, decoder, likelihood,
+        prior, in this order.
+
+    Raises:
+        ConfigError: a part or an option that does not exist, or parts that do not fit.
+    """
+    if isinstance(config, str):
+        config = read(config, sections=sections)
+    elif sections:
+        raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
+    latent_size = config.model.latent_size
+    if config.model.name != "composed":
+        own = resolve("model", Part(name=config.model.name), trust=trust)
+        model: LatentVariableModel = own(latent_size=latent_size, num_classes=num_classes, image_shape=image_shape)
+        return model
+    parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
+    context_size = num_classes if config.model.condition == "class" else 0
+    shared = {"context_size": context_size, "image_shape": image_shape, "images": images}
+
+    encoder = parts["encoder"](in_shape=image_shape, out_shape=None, **shared)
+    posterior = parts["posterior"](net=encoder, features=encoder.out_shape[0], latent_size=latent_size, **shared)
+    out_shape = _out_shape(parts["likelihood"], image_shape)
+    decoder = parts["decoder"](in_shape=(latent_size,), out_shape=out_shape, **shared)
+    # Of several levels the decoder reads the first, which is latent_size wide.
+    levels = posterior.latent_size > latent_size
+    likelihood = parts["likelihood"](net=FirstLevel(decoder, latent_size) if levels else decoder, **shared)
+    prior = parts["prior"](posterior=posterior, latent_size=posterior.latent_size, **shared)
+    composed = Composed(
+        posterior,
+        prior,
+        likelihood,
+        latent_size=posterior.latent_size,
+        context_size=context_size,
+        image_shape=image_shape,
+    )
+    initialize(composed, config.model.init)
+    mean = images.mean(0) if images is not None and config.model.output_bias == "data" else None
+    decoder.start_output(None if mean is None else likelihood.parameters_at(mean), config.model.output_scale)
+    return composed
+
+
+def _out_shape(likelihood: Resolved, image_shape: tuple[int, ...]) -> tuple[int, ...]:
+    shape: tuple[int, ...] = likelihood.make.out_shape(image_shape, **likelihood.options)  # type: ignore[attr-defined]
+    return shape
+
+
+def build_objective(config: Config, *, dataset_size: int, trust: bool = False) -> Objective:
+    """Make the objective of a config.
+
+    Arguments:
+        config: A config.
+        dataset_size: Number of training images, for objectives that couple rows.
+        trust: Import an objective by path.
+    """
+    found = resolve("objective", config.objective, trust=trust)
+    options = {name: _scheduled(name, value) for name, value in found.options.items()}
+    if "dataset_size" in found.wiring:
+        options["dataset_size"] = dataset_size
+    return Objective(found.make, options, config.objective.samples)
+
+
+def _scheduled(option: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    arguments = dict(value)
+    name = arguments.pop("schedule", "")
+    if name not in VALUE_SCHEDULES:
+        raise ConfigError(f"objective.{option}: {unknown('schedule', str(name), VALUE_SCHEDULES)}")
+    try:
+        return VALUE_SCHEDULES[name](**arguments)
+    except TypeError as error:
+        raise ConfigError(f"objective.{option}: {error}") from None
+
+
+def build_optimizer(config: Config, model: nn.Module, *, trust: bool = False) -> torch.optim.Optimizer:
+    """Make the optimizer of a config over the parameters of a model."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer = resolve("optimizer", config.optimizer, trust=trust)(
+        parameters=parameters, learning_rate=config.train.learning_rate
+    )
+    return optimizer
+
+
+def build_schedule(config: Config, *, trust: bool = False) -> schedules.RateSchedule:
+    """Make the learning-rate schedule of a config."""
+    schedule: schedules.RateSchedule = resolve("schedule", config.schedule, trust=trust)()
+    return schedule

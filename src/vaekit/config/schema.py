@@ -1,0 +1,160 @@
+"""What a run is made of, as records: sections and parts.
+
+This file knows that there are parts with names and options, and no part itself. It does not import torch, so that the
+command line answers at once.
+"""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ..errors import ConfigError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A table of a config: no key that it does not know."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
+
+
+class Part(BaseModel):
+    """A part by name, "vamp", or by import path, "my_module:MyPrior", and the options that part has."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Every key but the name."""
+        return dict(self.model_extra or {})
+
+
+class ObjectivePart(Part):
+    """An objective and K, the number of importance samples that it is given for each image."""
+
+    samples: Positive = 1
+
+
+class Data(Section):
+    """Which images, by name or by path, how many are held out, and how grey values become binary ones.
+
+    `test`, `size` and `memory` are those of `vaekit.data.load`, for images by path.
+    """
+
+    name: str = "mnist"
+    validation: Annotated[int, Field(ge=0)] | None = None
+    test: Positive | None = None
+    size: Positive | None = None
+    memory: Annotated[float, Field(ge=0)] | None = None
+    binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
+
+    @property
+    def loading(self) -> dict[str, Any]:
+        """The arguments of `vaekit.data.load`."""
+        return self.model_dump(exclude={"binarize"})
+
+
+class Model(Section):
+    """What belongs to no single part; or a whole model of one's own by import path, "my_module:MyModel"."""
+
+    name: str = "composed"
+    latent_size: Positive = 15
+    condition: Literal["none", "class"] = "none"
+    init: Literal["default", "he", "glorot"] = "default"
+    output_bias: Literal["default", "data"] = "default"
+    output_scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Train(Section):
+    """How long, how fast, on what."""
+
+    epochs: Positive = 10
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    clip_norm: Annotated[float, Field(gt=0)] | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    patience: Positive | None = None
+    on_nan: Literal["stop", "skip"] = "stop"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    cuda_graph: bool = False
+    checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    deterministic: bool = False
+
+
+class Config(Section):
+    """A whole run."""
+
+    data: Data = Data()
+    model: Model = Model()
+    encoder: Part = Part(name="mlp")
+    posterior: Part = Part(name="diagonal-normal")
+    prior: Part = Part(name="standard-normal")
+    decoder: Part = Part(name="mlp")
+    likelihood: Part = Part(name="bernoulli")
+    objective: ObjectivePart = ObjectivePart(name="elbo")
+    optimizer: Part = Part(name="adam")
+    schedule: Part = Part(name="constant")
+    train: Train = Train()
+
+    @field_validator("encoder", "posterior", "prior", "decoder", "likelihood", "optimizer", "schedule", mode="before")
+    @classmethod
+    def _by_name(cls, value: object, info: Any) -> object:
+        # A table without a name keeps the default part: `[encoder] hidden = [200]`.
+        if isinstance(value, Mapping) and "name" not in value:
+            return {"name": cls.model_fields[info.field_name].default.name, **value}
+        return value
+
+    @field_validator("objective", mode="before")
+    @classmethod
+    def _elbo_by_default(cls, value: object) -> object:
+        return {"name": "elbo", **value} if isinstance(value, Mapping) and "name" not in value else value
+
+    def to_toml(self) -> str:
+        """The config as TOML; an absent key means "off"."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
+    """Check a tree of tables.
+
+    Raises:
+        ConfigError: a key that does not exist, with the nearest one that does, or a value out of range.
+    """
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}: {explain(error)}") from None
+
+
+def explain(error: ValidationError) -> str:
+    """The first finding of a pydantic error, in one line: key, limit, value."""
+    finding, *others = error.errors()
+    loc, messages = finding["loc"], [finding["msg"]]
+    if others and others[0]["input"] is finding["input"]:  # one value that fits no type of several
+        loc, messages = loc[:-1], [found["msg"] for found in error.errors() if found["input"] is finding["input"]]
+    key = ".".join(str(part) for part in loc)[:200]
+    if finding["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_nearest_key(key)}"
+    message = " or ".join(text[0].lower() + text[1:] for text in messages)
+    if finding["type"] == "missing":
+        return f"{key} is missing"
+    return f"{key}: {message}, got {finding['input']!r:.200}"
+
+
+def _nearest_key(key: str) -> str:
+    *path, last = key.split(".")
+    fields: Mapping[str, Any] = Config.model_fields
+    for step in path:
+        fields = getattr(fields[step].annotation, "model_fields", {}) if step in fields else {}
+    near = get_close_matches(last, fields, n=1, cutoff=0.5)
+    if near:
+        return f"; did you mean {'.'.join([*path, near[0]])!r}?"
+    return f"; known: {', '.join(sorted(fields))}" if fields else ""
