@@ -20,7 +20,7 @@ from vaekit import config
 from vaekit.config.recipe import build_objective, build_optimizer, build_schedule
 from vaekit.data import Split
 from vaekit.experiment import Job
-from vaekit.train import fit, joined
+from vaekit.training import fit, joined
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 3  # each

@@ -18,7 +18,7 @@ import torch
 from common import processor
 from vaekit import config, experiment
 from vaekit.store import Run
-from vaekit.train.keeper import Keeper
+from vaekit.training.checkpointer import Keeper
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "reliability.json"

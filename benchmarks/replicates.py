@@ -21,7 +21,7 @@ from vaekit import config, experiment
 from vaekit.config import Config
 from vaekit.data import Dataset, Split
 from vaekit.replicates import train_replicates
-from vaekit.train import is_faster, stack
+from vaekit.training import is_faster, stack
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 7  # each

@@ -41,8 +41,8 @@ from vaekit.experiment import load
 from vaekit.objectives.schedules import Constant
 from vaekit.store import Checkpoint, Run, checkpoint, files, folder
 from vaekit.store.state_dict import read_state_dict
-from vaekit.train.keeper import Keeper
-from vaekit.train.trainer import Trainer
+from vaekit.training.checkpointer import Keeper
+from vaekit.training.trainer import Trainer
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
 SECONDS, SLACK = 5.0, 4 << 20

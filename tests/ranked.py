@@ -20,8 +20,8 @@ from vaekit import cli
 from vaekit.data import Batches
 from vaekit.errors import VAEError
 from vaekit.objectives import Objective, beta_elbo, elbo, iwae
-from vaekit.train import Ranks, fit, joined
-from vaekit.train.trainer import Trainer
+from vaekit.training import Ranks, fit, joined
+from vaekit.training.trainer import Trainer
 
 BATCH = 9  # 64 images: the last batch has one row, fewer than there are ranks
 SMALL = {"model": {"latent_size": 3}, "encoder": {"hidden": [6]}, "decoder": {"hidden": [6]}}
@@ -94,7 +94,7 @@ def train(
 def without_slicing(ranks: Ranks) -> dict[str, Any]:
     """The mistake: each rank draws noise for its own rows only, and nobody looks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.train.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
+        patch.setattr("vaekit.training.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
         patch.setattr(Ranks, "check_in_step", lambda *_: None)
         return train(preset("vae"), ranks)
 

@@ -141,7 +141,9 @@ def test_info_and_runs(root: Path, command) -> None:
 def test_presets_and_data(command) -> None:
     rows = json.loads(command("presets", "--json").out)
     assert {"vae", "cvae", "course-vae", "course-cvae"} <= {row["name"] for row in rows}
-    assert command("presets", "vae").out == (Path(vaekit.__file__).parent / "config" / "presets" / "vae.toml").read_text()
+    assert (
+        command("presets", "vae").out == (Path(vaekit.__file__).parent / "config" / "presets" / "vae.toml").read_text()
+    )
     found = {row["name"]: row for row in json.loads(command("data", "--json").out)}
     assert found["mnist"]["present"] == "yes"
     assert (found["mnist"]["train"], found["mnist"]["validation"], found["mnist"]["test"]) == (55_000, 5_000, 10_000)

@@ -13,8 +13,8 @@ from vaekit.data import Batches
 from vaekit.errors import ConfigError, NumericalError
 from vaekit.objectives import beta_elbo
 from vaekit.objectives.schedules import Linear, OneCycle
-from vaekit.train.graph import WARM_UP, Function
-from vaekit.train.trainer import Trainer
+from vaekit.training.graph import WARM_UP, Function
+from vaekit.training.trainer import Trainer
 
 
 class Recorder:

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vaekit import VAE, build, experiment, precision
+from vaekit import VAE, build, experiment
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.nets import MLP, ConvEncoder
-from vaekit.precision import find_precision
-from vaekit.train import fit, validate
+from vaekit.training import fit, precision, validate
+from vaekit.training.precision import find_precision
 
 
 def images(n: int = 64) -> Tensor:

@@ -20,9 +20,9 @@ from vaekit import experiment
 from vaekit.errors import ConfigError, DeviceError
 from vaekit.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
 from vaekit.store import Run
-from vaekit.train import ALONE, Ranks
-from vaekit.train.noise import NoiseOfRows
-from vaekit.train.ranks import Looks, _see_one_gpu
+from vaekit.training import ALONE, Ranks
+from vaekit.training.noise import NoiseOfRows
+from vaekit.training.ranks import Looks, _see_one_gpu
 
 SCRIPT = Path(ranked.__file__)
 
@@ -249,7 +249,7 @@ def test_noise_that_rows_cannot_share_is_refused() -> None:
 
 def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("vaekit.train.ranks.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vaekit.training.ranks.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(Ranks, "told", lambda self, value: value)
     looks, at = Looks(Ranks(0, 2), 0.25, []), []
     for step in range(1, 400):
@@ -262,7 +262,7 @@ def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.M
 
 
 def test_outside_of_torchrun_there_is_one_rank() -> None:
-    from vaekit.train import joined
+    from vaekit.training import joined
 
     with joined() as ranks:
         assert ranks == ALONE

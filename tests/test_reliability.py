@@ -31,7 +31,7 @@ from vaekit import cli, experiment
 from vaekit.cli.runs import summaries
 from vaekit.errors import RunError
 from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vaekit.train import Interrupted, validate
+from vaekit.training import Interrupted, validate
 
 TESTS = Path(__file__).parent
 STORED = TESTS / "stored"
@@ -42,7 +42,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny data, a look at every step, and no fsync, which takes most of the time; its calls are tested elsewhere."""
     monkeypatch.setattr(experiment, "load_data", tiny.dataset)
     monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

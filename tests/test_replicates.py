@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError, RunError
 from vaekit.evaluate import classifier as eyes
 from vaekit.evaluate import runs as evaluation
 from vaekit.store import Run
-from vaekit.train import Interrupted
+from vaekit.training import Interrupted
 
 WEIGHTS = "checkpoints/last/model.safetensors"
 

@@ -27,7 +27,7 @@ from vaekit.errors import ConfigError, NumericalError
 from vaekit.nets import MLP
 from vaekit.rng import Streams
 from vaekit.store import Run
-from vaekit.train import Interrupted, Steps, agrees, can_stack, noise, stack, together
+from vaekit.training import Interrupted, Steps, agrees, can_stack, noise, stack, together
 
 LAYER = {"encoder": {"norm": "layer"}}
 

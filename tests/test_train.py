@@ -30,7 +30,7 @@ from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, set_random_state
 from vaekit.store import Checkpoint, Run
-from vaekit.train import Interrupted, find_device, fit, validate
+from vaekit.training import Interrupted, find_device, fit, validate
 
 
 def images(n: int = 60) -> Tensor:
@@ -184,7 +184,7 @@ def session(
 
 @pytest.mark.parametrize("stop_at", [1, 7, 8, 12, 16, 23, 24])
 def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
     whole = new_run(tmp_path, "whole")
     expected = session(whole)
     run = new_run(tmp_path)
@@ -204,7 +204,7 @@ def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_a
 
 
 def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     for stop_at, resume in ((5, False), (13, True)):
@@ -214,12 +214,12 @@ def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_different_position_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     with pytest.raises(Interrupted):
         session(run, 12)
-    monkeypatch.setattr("vaekit.train.trainer.set_random_state", lambda state: None)
+    monkeypatch.setattr("vaekit.training.trainer.set_random_state", lambda state: None)
     assert not torch.equal(session(run, resume=True), expected)
 
 
@@ -300,8 +300,8 @@ def test_patience_stops_early_and_keeps_the_best() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights(bad: float, monkeypatch) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
-    monkeypatch.setattr("vaekit.train.keeper.KEEP_AFTER", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.checkpointer.KEEP_AFTER", 0.0)
     torch.manual_seed(0)
     model, seen = small(), []
 
@@ -315,7 +315,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights
 
 
 def test_a_gradient_that_is_not_finite_is_found_too(monkeypatch) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
     model, calls = small(), []
 
     class Spoil(torch.autograd.Function):
@@ -462,7 +462,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_too() -> None:
 
 
 def test_what_is_skipped_all_the_time_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.train.trainer.MOST_SKIPPED", 3)
+    monkeypatch.setattr("vaekit.training.trainer.MOST_SKIPPED", 3)
     torch.manual_seed(0)
     model = small()
     start = weights(model)
@@ -490,7 +490,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, on_nan: str, clip_norm: float | None) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 1e9)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 1e9)
     counts = []
     for n in (20, 60):
         batches = [images(8)] * n
@@ -559,8 +559,8 @@ def faulty(run: Run | None, objective: Objective, resume: bool = False) -> Tenso
 def test_the_last_good_state_is_kept_and_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, look_every: float
 ) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", look_every)
-    monkeypatch.setattr("vaekit.train.keeper.KEEP_AFTER", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", look_every)
+    monkeypatch.setattr("vaekit.training.checkpointer.KEEP_AFTER", 0.0)
     expected = faulty(None, failing(-1))
     run = new_run(tmp_path)
     good = at if look_every == 0 else at - at % 8
@@ -582,7 +582,7 @@ def test_a_fault_in_validation_is_no_best(tmp_path: Path) -> None:
         return {"neg_elbo": next(scores)}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.train.trainer.validate", remember)
+        patch.setattr("vaekit.training.trainer.validate", remember)
         records = fit(model, loader(), [1], epochs=5, run=run)
     assert math.isnan(records[0]["validation_neg_elbo"])
     assert torch.equal(weights(model), seen[3])
@@ -594,8 +594,10 @@ def test_stopping_early_writes_the_state_at_the_end(tmp_path: Path) -> None:
     run, model = new_run(tmp_path), small()
     clock = iter(range(10**9))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.train.keeper.time.perf_counter", lambda: next(clock) * 1e-6)  # nothing is due in time
-        patch.setattr("vaekit.train.trainer.validate", lambda *_, **__: {"neg_elbo": 1.0})
+        patch.setattr(
+            "vaekit.training.checkpointer.time.perf_counter", lambda: next(clock) * 1e-6
+        )  # nothing is due in time
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": 1.0})
         records = fit(model, loader(), [1], epochs=50, patience=3, run=run)
     assert len(records) == 4
     assert run.load_checkpoint().state["progress"]["epoch"] == 4
@@ -610,7 +612,7 @@ def test_checkpoints_take_a_fiftieth_of_the_time_or_lose_at_most_a_minute_of_wor
             now[0] += 1e-5
             return now[0]
 
-        monkeypatch.setattr("vaekit.train.keeper.time.perf_counter", clock)
+        monkeypatch.setattr("vaekit.training.checkpointer.time.perf_counter", clock)
         run = new_run(tmp_path, f"run-{cost}-{every}")
         real = run.save_checkpoint
 
@@ -640,7 +642,7 @@ def test_checkpoints_take_a_fiftieth_of_the_time_or_lose_at_most_a_minute_of_wor
 
 
 def test_a_dataloader_goes_on_from_the_epoch_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
 
     def session(run: Run | None, stop_at: int | None, resume: bool = False) -> Tensor:
         torch.manual_seed(5)
@@ -668,8 +670,8 @@ def trained(root: Path, epochs: int = 3) -> Run:
     model = small()
     with pytest.MonkeyPatch.context() as patch:
         scores = iter([3.0, 2.0, 1.0, 5.0])
-        patch.setattr("vaekit.train.trainer.validate", lambda *_, **__: {"neg_elbo": next(scores)})
-        patch.setattr("vaekit.train.keeper.Keeper.after_epoch", eager)
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": next(scores)})
+        patch.setattr("vaekit.training.checkpointer.Keeper.after_epoch", eager)
         fit(model, loader(), [1], epochs=epochs, run=run)
     return run
 
@@ -684,7 +686,7 @@ def go_on(run: Run, epochs: int = 4, score: float = 9.0) -> Tensor:
     torch.manual_seed(5)
     model = small()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.train.trainer.validate", lambda *_, **__: {"neg_elbo": score})
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": score})
         fit(model, loader(), [1], epochs=epochs, run=run, resume=run.load_checkpoint())
     return weights(model)
 
@@ -817,7 +819,7 @@ def test_python_numpy_and_torch_streams_survive_a_resume(tmp_path: Path) -> None
         return weights(model)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.train.loop.LOOK_EVERY", 0.0)
+        patch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
         expected = session(None, None)
         run = new_run(tmp_path)
         with pytest.raises(Interrupted):

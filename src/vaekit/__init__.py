@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import Objective, elbo, iwae, schedules
     from .store import Run
-    from .train import fit
+    from .training import fit
 
 __version__ = "0.1.0"
 

@@ -18,7 +18,6 @@ import torch
 from torch import Tensor
 
 from . import provenance, tensorboard
-from .budget import at_most
 from .config import Config, changed
 from .config.recipe import build, build_objective, build_optimizer, build_schedule, completed
 from .data import Batches, Dataset, Split
@@ -26,11 +25,10 @@ from .data import load as load_data
 from .errors import ConfigError, DataError, NumericalError, RankError, RunError
 from .model import LatentVariableModel
 from .pictures import EpochPictures, draw_data, draw_pictures
-from .precision import find_precision
 from .restore import begun_with, config_of, load, room
 from .rng import deterministic, seeded
 from .store import Checkpoint, Run
-from .train import (
+from .training import (
     ALONE,
     Interrupted,
     Listener,
@@ -44,6 +42,8 @@ from .train import (
     fit,
     validate,
 )
+from .training.budget import at_most
+from .training.precision import find_precision
 
 __all__ = [
     "Job",

@@ -14,7 +14,7 @@ from . import plot
 from .data import Batches, Dataset, Split
 from .model import LatentVariableModel
 from .store import Run
-from .train import Progress, Record
+from .training import Progress, Record
 
 
 def draw_data(data: Dataset, run: Run) -> Path:

@@ -13,7 +13,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 
 from .config import Config
 from .experiment import Job
-from .train.trainer import Trainer
+from .training.trainer import Trainer
 
 WARM_UP, STEPS, OPERATORS = 20, 50, 12
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager, nullcontext
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .train import Listener, Record
-from .train import Progress as Reached
+from .training import Listener, Record
+from .training import Progress as Reached
 
 
 @contextmanager

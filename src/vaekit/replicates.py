@@ -24,7 +24,7 @@ from .data import Dataset
 from .errors import ConfigError, RunError
 from .rng import Streams, deterministic
 from .store import Run, files
-from .train import Listener, Peer, Steps, Trainer, agrees, can_stack, in_turns, is_faster, stop_requests
+from .training import Listener, Peer, Steps, Trainer, agrees, can_stack, in_turns, is_faster, stop_requests
 
 Announce = Callable[[int, int, str], AbstractContextManager[Listener | None]]
 """From the number of a replicate, its seed and the name of its run to the listener to its training."""

@@ -7,14 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .budget import at_most
 from .config import Config, changed, parse
 from .config.recipe import build
 from .errors import ConfigError, RunError
 from .model import LatentVariableModel
 from .rng import seeded
 from .store import Checkpoint, Run
-from .train import find_device
+from .training import find_device
+from .training.budget import at_most
 
 
 def config_of(run: Run) -> Config:

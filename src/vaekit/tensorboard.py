@@ -10,7 +10,7 @@ from typing import Any
 from .errors import ConfigError
 from .store import Run
 from .store.files import explained
-from .train import Listener, Progress, Record
+from .training import Listener, Progress, Record
 
 
 def required() -> Any:

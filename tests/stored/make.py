@@ -14,7 +14,7 @@ import torch
 from tiny import TIMES, install, tiny
 from vaekit import experiment
 from vaekit.store import FORMAT, Run
-from vaekit.train import Interrupted
+from vaekit.training import Interrupted
 
 HERE = Path(__file__).parent
 

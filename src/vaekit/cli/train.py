@@ -127,7 +127,7 @@ def open_to_train(run: str | None, root: Path, trust: bool) -> "Run":
 def _train(config: "Config", name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool) -> None:
     from .. import experiment
     from ..progress import shown
-    from ..train import joined
+    from ..training import joined
 
     with shown(config.train.epochs) as listener, joined() as ranks:
         run = experiment.train(
@@ -144,7 +144,7 @@ def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, ro
 
     from .. import config, experiment
     from ..progress import shown
-    from ..train import joined
+    from ..training import joined
 
     epochs = config.changed(experiment.config_of(found), settings).train.epochs
     with shown(epochs) as listener, joined() as ranks:
@@ -157,7 +157,7 @@ def _follow(trust: bool) -> None:
     _prepare_cuda(True)
 
     from .. import experiment
-    from ..train import joined
+    from ..training import joined
 
     with joined() as ranks:
         experiment.follow(ranks, trust=trust)

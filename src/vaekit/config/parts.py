@@ -70,9 +70,9 @@ PARTS: dict[str, dict[str, str]] = {
         "piwae": "vaekit.objectives:piwae",
     },
     "optimizer": {
-        "adam": "vaekit.optimizers:adam",
-        "adamw": "vaekit.optimizers:adamw",
-        "sgd": "vaekit.optimizers:sgd",
+        "adam": "vaekit.training.optimizers:adam",
+        "adamw": "vaekit.training.optimizers:adamw",
+        "sgd": "vaekit.training.optimizers:sgd",
     },
     "schedule": {
         "constant": "vaekit.objectives.schedules:Constant",

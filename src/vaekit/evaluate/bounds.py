@@ -14,8 +14,8 @@ from torch.distributions import Distribution
 
 from ..errors import ConfigError
 from ..model import LatentVariableModel, Level
-from ..precision import Lowered, find_precision
 from ..rng import seeded
+from ..training.precision import Lowered, find_precision
 from . import chunks
 from .chunks import GIB, SAMPLES, Store
 from .record import Listener, Value, mean_of

@@ -17,10 +17,10 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
-from ..budget import keep_freed_blocks
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..rng import seeded
+from ..training.budget import keep_freed_blocks
 from .record import Listener
 
 IMAGES = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed

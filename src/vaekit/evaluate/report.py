@@ -15,8 +15,8 @@ from .. import __version__, plot
 from ..data import Batches, Dataset, Split
 from ..errors import ConfigError, DataError, RunError, unknown
 from ..model import LatentVariableModel
-from ..precision import find_precision
 from ..rng import seeded
+from ..training.precision import find_precision
 from . import chunks
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to

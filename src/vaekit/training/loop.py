@@ -14,10 +14,10 @@ from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import Objective, elbo
 from ..objectives.schedules import Constant, RateSchedule
-from ..precision import Precision, find_precision
 from ..store import Checkpoint, Run
+from .checkpointer import Checkpointer
 from .graph import find_graphs
-from .keeper import Keeper
+from .precision import Precision, find_precision
 from .ranks import ALONE, Looks, Ranks
 from .together import Peer
 from .trainer import Progress, Record, Trainer
@@ -113,7 +113,7 @@ def fit(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
         *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None, peer),
     )
-    keeper = Keeper(trainer, train, run, checkpoint_every)
+    keeper = Checkpointer(trainer, train, run, checkpoint_every)
     records = keeper.follow(ranks, keeper.resume(resume))
     batches = len(train) if isinstance(train, Sized) else None
     with stop_requests() if peer is None else nullcontext(peer.stop) as stop, keeper.rescue():

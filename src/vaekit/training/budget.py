@@ -8,7 +8,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._device import _device_constructors
 
-from .errors import ConfigError
+from ..errors import ConfigError
 
 
 @contextmanager

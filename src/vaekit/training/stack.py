@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from ..budget import keep_freed_blocks
 from ..rng import Streams
+from .budget import keep_freed_blocks
 from .noise import NoiseOfReplicates
 from .together import Peer, Work
 from .trainer import Counts, Trainer, losses

@@ -29,7 +29,7 @@ class Stateful(Protocol):
         """Go on from there."""
 
 
-class Keeper:
+class Checkpointer:
     """Keeps the last good state of a training: in memory for when it fails, in its run folder for when it dies.
 
     A state is good when a look found nothing bad, and can be gone on from when the loader can tell where it stands or

@@ -17,10 +17,10 @@ from ..errors import DataError, NumericalError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Objective
 from ..objectives.schedules import RateSchedule
-from ..precision import Lowered
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
 from .graph import Captured, Graphs
+from .precision import Lowered
 from .ranks import ALONE, Ranks, Share
 from .together import Peer, Work
 from .validation import split, validate, widest

@@ -9,9 +9,9 @@ from typing import Literal
 
 import torch
 
-from .errors import ConfigError, unknown
-from .model import LatentVariableModel
-from .nets import Network
+from ..errors import ConfigError, unknown
+from ..model import LatentVariableModel
+from ..nets import Network
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 Precision = Literal["auto", "fp32", "tf32", "bf16"]
