@@ -31,8 +31,8 @@ def between(ends: list[float]) -> dict[str, Any]:
 
 def ours(epochs: int, precision: str = "auto") -> dict[str, Any]:
     """The preset course-vae, whole epochs: data, steps, validation, metrics, picture, checkpoint."""
-    from vaekit import experiment
     from vaekit.config import read
+    from vaekit.runs import lifecycle
 
     class Clock:
         def __init__(self) -> None:
@@ -47,7 +47,7 @@ def ours(epochs: int, precision: str = "auto") -> dict[str, Any]:
     clock = Clock()
     settings = [f"train.epochs={epochs + 1}", f"train.precision={precision}", "train.device=cpu"]
     with tempfile.TemporaryDirectory() as root:
-        run = experiment.train(read("course-vae", settings=settings), root=root, listener=clock)
+        run = lifecycle.train(read("course-vae", settings=settings), root=root, listener=clock)
         return between(clock.ends) | {"precision": run.environment["precision"]}
 
 
@@ -269,9 +269,9 @@ def per_sample(images: int, samples: int, action: Callable[[], object]) -> dict[
 
 
 def ours_nll(images: int, precision: str = "fp32") -> dict[str, Any]:
-    """L_5000 by `vaekit.evaluate.bounds`."""
+    """L_5000 by `vaekit.evaluation.bounds`."""
     from vaekit import build
-    from vaekit.evaluate.bounds import bounds
+    from vaekit.evaluation.bounds import bounds
 
     model, x = build("course-vae").eval(), test_images(images)
     bounds(model, x[:2], samples=(10,), precision=precision)

@@ -19,7 +19,7 @@ from common import processor
 from vaekit import config
 from vaekit.config.recipe import build_objective, build_optimizer, build_schedule
 from vaekit.data import Split
-from vaekit.experiment import Job
+from vaekit.runs.job import Job
 from vaekit.training import fit, joined
 
 RESULTS = Path(__file__).with_suffix(".json")

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from common import train
-from vaekit.replicates import spread
+from vaekit.runs.series import spread
 
 RESULTS = Path(__file__).parent / "recipes.json"
 PRESETS = ("vae", "cvae", "course-vae", "course-cvae")

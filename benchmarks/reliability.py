@@ -16,7 +16,8 @@ from typing import Any
 import torch
 
 from common import processor
-from vaekit import config, experiment
+from vaekit import config
+from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training.checkpointer import Keeper
 
@@ -51,8 +52,8 @@ def cost(root: Path) -> dict[str, Any]:
     fits: list[tuple[str, float]] = []
     Run.save_checkpoint = timed(written, Run.save_checkpoint)  # type: ignore[method-assign]
     Keeper.keep = timed(kept, Keeper.keep)  # type: ignore[method-assign]
-    experiment.fit = timed(fits, experiment.fit)  # type: ignore[assignment]
-    run = experiment.train(given, name="cost", root=root)
+    job.fit = timed(fits, job.fit)  # type: ignore[assignment]
+    run = lifecycle.train(given, name="cost", root=root)
     last = sorted(seconds for kind, seconds in written if kind == "last")
     size = sum(file.stat().st_size for file in (run.path / "checkpoints" / "last").iterdir())
     [(_, training)] = fits

@@ -179,22 +179,6 @@ def _work(run: dict[str, Any]) -> str:
     return f"{one:.0f} → {two:.0f} µs, {100 * one / two:.0f} %"
 
 
-def replicates() -> str:
-    found = json.loads((HERE / "replicates.json").read_text())
-    rows = ["| hidden layers | batch | replicates | one after another | at once | faster | chosen |", "|---" * 7 + "|"]
-    for run in found["steps"]:
-        one, both = (f"{run['milliseconds'][way]:.1f} ms" for way in ("one after another", "at once"))
-        what = f"{' and '.join(map(str, run['hidden']))} | {run['batch']} | {run['replicates']}"
-        rows.append(f"| {what} | {one} | {both} | {run['faster']:.2f} × | {'at once' if run['chosen'] else ''} |")
-    for run in found["trainings"]:
-        one, both = (f"{statistics.median(run['seconds'][way]):.1f} s" for way in ("one after another", "at once"))
-        what = f"{' and '.join(map(str, run['hidden']))} | {run['batch']} | {run['replicates']}, whole trainings"
-        rows.append(f"| {what} | {one} | {both} | {run['faster']:.2f} × | |")
-    low, high = sorted(found["load_average"])
-    load = f"load average {low:.0f} to {high:.0f}"
-    return "\n".join([*rows, "", f"{found['hardware']}, torch {found['torch']}, float32, {found['date']}; {load}."])
-
-
 TABLES = {
     "README.md": {"recipes": recipes, "quality": quality},
     "docs/choosing.md": {"presets": presets},
@@ -203,7 +187,6 @@ TABLES = {
         "quality": quality,
         "precision": precision,
         "streaming": streaming,
-        "replicates": replicates,
         "machine": machine,
     },
     "docs/reliability.md": {"reliability": reliability},

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 
 from tiny import install, litter, outcome, tiny
-from vaekit import experiment
 from vaekit.errors import RunError
+from vaekit.runs import lifecycle
 from vaekit.store import Run
 
 
@@ -60,10 +60,10 @@ def main(disk: Path, elsewhere: Path) -> None:
     install()
     warnings.simplefilter("error")
     config = tiny(checkpoint_every=1e-6)
-    expected = outcome(experiment.train(config, name="whole", root=elsewhere))
+    expected = outcome(lifecycle.train(config, name="whole", root=elsewhere))
     for name, (harm, mend, message) in FAULTS.items():
         try:
-            experiment.train(config, name=name, root=disk, listener=AfterEpochs(2, lambda harm=harm: harm(disk)))
+            lifecycle.train(config, name=name, root=disk, listener=AfterEpochs(2, lambda harm=harm: harm(disk)))
             sys.exit(f"{name}: it went on")
         except RunError as error:
             print(error)
@@ -73,7 +73,7 @@ def main(disk: Path, elsewhere: Path) -> None:
         assert run.status == "interrupted"
         assert run.load_checkpoint().state["progress"]["epoch"] >= 2  # without a warning, which is an error here
         mend(disk)
-        assert outcome(experiment.resume(Run.open(name, root=disk))) == expected
+        assert outcome(lifecycle.resume(Run.open(name, root=disk))) == expected
         assert not litter(disk)
 
 

@@ -28,20 +28,22 @@ import torch
 from PIL import Image
 
 from tiny import dataset, tiny
-from vaekit import builder, config
+from vaekit import config
 from vaekit.cli.runs import facts_of, summaries
-from vaekit.data import Batches, vision
-from vaekit.data.arrays import Found, open_npy, open_npz
-from vaekit.data.idx import read_idx
+from vaekit.config import recipe
+from vaekit.data import Batches
+from vaekit.data.sources import vision
+from vaekit.data.sources.arrays import Found, open_npy, open_npz
+from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
-from vaekit.evaluate import Evaluation, Value, compare
-from vaekit.evaluate.chunks import over_batches
-from vaekit.evaluate.runs import _Kept
-from vaekit.experiment import load
+from vaekit.evaluation import Evaluation, Value, compare
+from vaekit.evaluation.chunks import over_batches
+from vaekit.evaluation.stored import _Kept
 from vaekit.objectives.schedules import Constant
+from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, checkpoint, files, folder
 from vaekit.store.state_dict import read_state_dict
-from vaekit.training.checkpointer import Keeper
+from vaekit.training.checkpointer import Checkpointer
 from vaekit.training.trainer import Trainer
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
@@ -193,14 +195,14 @@ def evaluated() -> Evaluation:
     return Evaluation(values, protocol, ["beware"], details)
 
 
-def training() -> Keeper:
+def training() -> Checkpointer:
     """A training that has just begun, of the tiny model on the tiny data."""
     given = tiny()
-    model = builder.build(given, image_shape=(1, 8, 8))
-    optimizer = builder.build_optimizer(given, model)
-    objective = builder.build_objective(given, dataset_size=64)
+    model = recipe.build(given, image_shape=(1, 8, 8))
+    optimizer = recipe.build_optimizer(given, model)
+    objective = recipe.build_objective(given, dataset_size=64)
     trainer = Trainer(model, objective, optimizer, Constant(), epochs=3, clip_norm=None, ema=0.9, skip=False)
-    return Keeper(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
+    return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
 
 
 def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], object]]]:

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from vaekit import builder, config
-from vaekit.config import Config, parse, preset_names, read
+from vaekit import config
+from vaekit.config import Config, parse, preset_names, read, recipe
 from vaekit.errors import ConfigError
 
 
@@ -15,18 +15,18 @@ def test_defaults_are_the_course_recipe() -> None:
 def test_toml_round_trip() -> None:
     import tomllib
 
-    found = builder.completed(read("vae"))
+    found = recipe.completed(read("vae"))
     assert parse(tomllib.loads(found.to_toml())) == found
 
 
 def test_a_completed_config_names_every_option() -> None:
-    assert builder.completed(Config()).encoder.options["hidden"] == [400, 400, 400]
-    assert builder.completed(Config()).objective.options == {"kl": "auto", "gradient": "plain"}
+    assert recipe.completed(Config()).encoder.options["hidden"] == [400, 400, 400]
+    assert recipe.completed(Config()).objective.options == {"kl": "auto", "gradient": "plain"}
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_complete_and_documented(name: str) -> None:
-    builder.completed(read(name))
+    recipe.completed(read(name))
     header = config.preset_header(name)
     assert header["about"].endswith((".", ")")) and "paper" in header
 
@@ -72,8 +72,8 @@ def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
 def test_parts_that_do_not_fit_are_named(settings: list[str], message: str) -> None:
     found = read("vae", settings=settings)
     with pytest.raises(ConfigError, match=message):
-        builder.completed(found)
-        builder.build_objective(found, dataset_size=10)
+        recipe.completed(found)
+        recipe.build_objective(found, dataset_size=10)
 
 
 def test_unknown_preset_suggests_the_nearest() -> None:
@@ -118,7 +118,7 @@ def test_same_seed_same_weights_as_the_assignment() -> None:
 
     for preset, make in (("course-vae", VAE), ("course-cvae", CVAE)):
         torch.manual_seed(3)
-        ours = builder.build(preset)
+        ours = recipe.build(preset)
         torch.manual_seed(3)
         theirs = make(784)
         pairs = list(zip(ours.parameters(), theirs.parameters(), strict=True))
@@ -128,10 +128,10 @@ def test_same_seed_same_weights_as_the_assignment() -> None:
 
 @pytest.mark.parametrize(("preset", "count"), [("vae", 1_288_414), ("cvae", 1_296_414)])
 def test_our_recipes_keep_the_assignment_s_architecture(preset: str, count: int) -> None:
-    model = builder.build(preset)
+    model = recipe.build(preset)
     assert sum(p.numel() for p in model.parameters()) == count
     assert [tuple(p.shape) for p in model.parameters()] == [
-        tuple(p.shape) for p in builder.build(f"course-{preset}").parameters()
+        tuple(p.shape) for p in recipe.build(f"course-{preset}").parameters()
     ]
 
 
@@ -146,15 +146,15 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
     monkeypatch.syspath_prepend(tmp_path)
     found = read("vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
     with pytest.raises(ConfigError, match="trust=True"):
-        builder.build(found)
-    assert builder.build(found, trust=True).parts["prior"].width == 2.0
+        recipe.build(found)
+    assert recipe.build(found, trust=True).parts["prior"].width == 2.0
     with pytest.raises(ConfigError, match="cannot be imported"):
-        builder.build(read("vae", settings=["prior.name=own_prior:Other"]), trust=True)
+        recipe.build(read("vae", settings=["prior.name=own_prior:Other"]), trust=True)
 
 
 def test_output_bias_is_the_data_mean() -> None:
     images = torch.rand(50, 1, 28, 28)
-    model = builder.build("vae", images=images)
+    model = recipe.build("vae", images=images)
     with torch.no_grad():
         for p in list(model.parts["likelihood"].net.parameters())[:-1]:
             p.zero_()

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tiny import SECTIONS, outcome
-from vaekit import config, experiment
+from vaekit import config
 from vaekit.data import Batches, Stored, load, own, stored
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluate.runs import _in_memory, evaluate_run
+from vaekit.evaluation.stored import _in_memory, evaluate_run
+from vaekit.runs import job, lifecycle, restore
 from vaekit.store import Run
 
 COUNT = 60
@@ -341,32 +342,32 @@ class Stop:
 
 @pytest.mark.parametrize(("kind", "binarize"), [("npy", "none"), ("npz", "threshold"), ("folder", "per-epoch")])
 def test_a_run_from_disk_is_that_from_memory_even_if_interrupted(paths, kind, binarize, tmp_path, monkeypatch):
-    monkeypatch.setitem(experiment.fit.__globals__, "LOOK_EVERY", 0.0)
-    monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+    monkeypatch.setitem(job.fit.__globals__, "LOOK_EVERY", 0.0)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     memory = 0 if binarize == "per-epoch" else None  # whose validation has another fixed draw from disk
-    whole = experiment.train(tiny(paths[kind], binarize=binarize, memory=memory), name="whole", root=tmp_path)
+    whole = lifecycle.train(tiny(paths[kind], binarize=binarize, memory=memory), name="whole", root=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        experiment.train(tiny(paths[kind], binarize=binarize, memory=0), name="part", root=tmp_path, listener=Stop())
-    assert outcome(experiment.resume(Run.open("part", root=tmp_path))) == outcome(whole)
+        lifecycle.train(tiny(paths[kind], binarize=binarize, memory=0), name="part", root=tmp_path, listener=Stop())
+    assert outcome(lifecycle.resume(Run.open("part", root=tmp_path))) == outcome(whole)
 
 
 def test_resume_refuses_other_images(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS)
-    run = experiment.train(tiny(path), name="run", root=tmp_path)
+    run = lifecycle.train(tiny(path), name="run", root=tmp_path)
     save(tmp_path / "x.npy", PIXELS[::-1])
     with pytest.raises(RunError, match="are not those that run run began with"):
-        experiment.resume(run, settings=["train.epochs=5"])
+        lifecycle.resume(run, settings=["train.epochs=5"])
 
 
 @pytest.mark.parametrize("memory", [None, 0])
 def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
-    run = experiment.train(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
-    monkeypatch.setattr("vaekit.evaluate.runs._in_memory", partial(shrunk, _in_memory))
-    result = evaluate_run(run, experiment.load(run), samples=10)
+    run = lifecycle.train(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
+    monkeypatch.setattr("vaekit.evaluation.stored._in_memory", partial(shrunk, _in_memory))
+    result = evaluate_run(run, restore.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
     assert ("of the 46 training images on disk 23, evenly spread, fit in --memory" in result.warnings) is (memory == 0)
     assert not any("are not those" in sentence for sentence in result.warnings)
-    other = evaluate_run(run, experiment.load(run), samples=10, data_name=str(paths["npy"]))
+    other = evaluate_run(run, restore.load(run), samples=10, data_name=str(paths["npy"]))
     assert f"evaluated on {paths['npy']}, but the run was trained on {paths['folder']}" in other.warnings
     assert len(list(run.path.glob("evaluation-*x.npy.json"))) == 1
 
@@ -380,7 +381,7 @@ def test_a_class_condition_needs_labels(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS, None)
     settings = config.changed(tiny(path), ["model.condition=class"])
     with pytest.raises(DataError, match=r"needs images of several classes, but .*x.npy has no labels"):
-        experiment.train(settings, root=tmp_path / "runs")
+        lifecycle.train(settings, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 
@@ -454,7 +455,7 @@ def test_bad_archives(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"truncated, 8640 bytes instead of 14256"):
         load(path)
     np.savez_compressed(path, x=np.zeros((2000, 10, 10), np.uint8))
-    monkeypatch.setattr("vaekit.data.arrays._NPZ_LIMIT", 1999)
+    monkeypatch.setattr("vaekit.data.sources.arrays._NPZ_LIMIT", 1999)
     with pytest.raises(
         DataError, match=r"200000 bytes, but an .npz is unpacked into memory, at most 1999; save .* as .npy"
     ):
@@ -500,7 +501,7 @@ def test_splits_are_not_taken_for_classes(tmp_path):
 
 
 def test_colour_among_grey_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("vaekit.data.folder._LOOKED_AT", 2)
+    monkeypatch.setattr("vaekit.data.sources.folder._LOOKED_AT", 2)
     folder = save_folder(tmp_path / "x", PIXELS[..., 0])
     Image.fromarray(PIXELS[7]).save(folder / "007.png")
     with pytest.raises(DataError, match=r"007.png: in colour, but 2 others"):

@@ -34,7 +34,7 @@ def small_mnist(monkeypatch):
         checksum=whole.checksum,
     )
     monkeypatch.setattr("vaekit.data.loading.load", lambda *_, **__: few)
-    monkeypatch.setattr("vaekit.experiment.load_data", lambda *_, **__: few)
+    monkeypatch.setattr("vaekit.runs.job.load_data", lambda *_, **__: few)
     return few
 
 

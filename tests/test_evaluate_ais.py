@@ -8,9 +8,9 @@ from torch.distributions import Bernoulli, Independent
 from oracles import LinearGaussian
 from vaekit import CVAE, build
 from vaekit.errors import ConfigError
-from vaekit.evaluate import ais as module
-from vaekit.evaluate.ais import Annealing, ais, bidirectional
-from vaekit.evaluate.bounds import bounds
+from vaekit.evaluation import ais as module
+from vaekit.evaluation.ais import Annealing, ais, bidirectional
+from vaekit.evaluation.bounds import bounds
 
 SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
 QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")

@@ -11,9 +11,9 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from oracles import LinearGaussian
 from vaekit import CVAE, VAE, Draw, LatentVariableModel, build
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluate import bounds as module
-from vaekit.evaluate.bounds import bounds, pareto_shape, up_to
-from vaekit.evaluate.record import Value, mean_of
+from vaekit.evaluation import bounds as module
+from vaekit.evaluation.bounds import bounds, pareto_shape, up_to
+from vaekit.evaluation.record import Value, mean_of
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -224,14 +224,14 @@ class Wide(LinearGaussian):
 
 @pytest.mark.parametrize("options", [{"memory": 16 << 20}, {}], ids=["memory", "cache"])
 def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, options: dict[str, int]) -> None:
-    monkeypatch.setattr("vaekit.evaluate.chunks.CACHED", 1 << 40)
+    monkeypatch.setattr("vaekit.evaluation.chunks.CACHED", 1 << 40)
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
     ample = bounds(model, x, labels, samples=(1, 30))
     largest = max(model.rows)
     model.rows.clear()
     if not options:
-        monkeypatch.setattr("vaekit.evaluate.chunks.CACHED", 16 << 20)
+        monkeypatch.setattr("vaekit.evaluation.chunks.CACHED", 16 << 20)
     tight = bounds(model, x, labels, samples=(1, 30), **options)
     assert max(model.rows) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.rows) < largest / 5

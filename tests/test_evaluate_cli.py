@@ -10,9 +10,10 @@ import pytest
 
 import tiny
 from test_cli import assert_refused
-from vaekit import cli, config, experiment
-from vaekit.evaluate import classifier as eyes
-from vaekit.evaluate import runs
+from vaekit import cli, config
+from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation import stored as runs
+from vaekit.runs import job, lifecycle
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +21,8 @@ def root(tmp_path_factory) -> Path:
     """Runs on the tiny data: one preset with two seeds, another with one, and a conditional one."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "load_data", tiny.dataset)
-        patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+        patch.setattr(job, "load_data", tiny.dataset)
+        patch.setattr(job, "draw_pictures", lambda *_, **__: [])
         for name, preset, more in (
             ("plain-0", "vae", {}),
             ("plain-1", "vae", {"train": {"seed": 1}}),
@@ -32,7 +33,7 @@ def root(tmp_path_factory) -> Path:
             sections["train"]["epochs"] = 1
             for section, values in more.items():
                 sections[section] = values if section == "objective" else sections[section] | values
-            experiment.train(config.read("vae", sections=sections), name=name, preset=preset, root=folder)
+            lifecycle.train(config.read("vae", sections=sections), name=name, preset=preset, root=folder)
     return folder
 
 

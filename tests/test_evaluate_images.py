@@ -11,9 +11,10 @@ from PIL import Image
 
 import tiny
 from test_cli import assert_refused
-from vaekit import config, experiment, load
-from vaekit.evaluate import images as module
-from vaekit.evaluate.bounds import bounds
+from vaekit import config, load
+from vaekit.evaluation import images as module
+from vaekit.evaluation.bounds import bounds
+from vaekit.runs import job, lifecycle
 
 
 @pytest.fixture(scope="module")
@@ -21,13 +22,13 @@ def root(tmp_path_factory) -> Path:
     """A run on the tiny stripes and a conditional one."""
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "load_data", tiny.dataset)
-        patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+        patch.setattr(job, "load_data", tiny.dataset)
+        patch.setattr(job, "draw_pictures", lambda *_, **__: [])
         for name, condition in (("plain", "none"), ("asked", "class")):
             sections = {"encoder": {"hidden": [16]}, "decoder": {"hidden": [16]}}
             sections |= {"model": {"latent_size": 2, "condition": condition}}
             sections |= {"train": {"epochs": 8, "batch_size": 8, "learning_rate": 0.01, "device": "cpu"}}
-            experiment.train(config.read("course-vae", sections=sections), name=name, root=folder)
+            lifecycle.train(config.read("course-vae", sections=sections), name=name, root=folder)
     return folder
 
 
@@ -133,7 +134,7 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
         Image.fromarray(noise.integers(0, 256, (12 + i, 9), dtype=np.uint8)).save(tmp_path / "new" / f"{i}.png")
     sections = {"data": {"name": str(tmp_path / "own"), "size": 8}, "train": {"epochs": 1, "batch_size": 8}}
     sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
-    run = experiment.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
+    run = lifecycle.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
     images = module.images_of(run, str(tmp_path / "new"))
     assert images.split.images.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
     assert module.encode(load(run), images).shape == (3, 15)

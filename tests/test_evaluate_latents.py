@@ -10,8 +10,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from oracles import LinearGaussian
 from vaekit import VAE, build
 from vaekit.errors import DataError
-from vaekit.evaluate.latents import latents, linear_probe, nearest_neighbours
-from vaekit.evaluate.record import Value
+from vaekit.evaluation.latents import latents, linear_probe, nearest_neighbours
+from vaekit.evaluation.record import Value
 
 
 class Diagonal(LinearGaussian):

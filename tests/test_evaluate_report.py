@@ -9,13 +9,15 @@ import torch
 from torch import Tensor
 
 import tiny
-from vaekit import build, experiment
+from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluate import Evaluation, evaluate, evaluate_run, report, runs
-from vaekit.evaluate import classifier as eyes
-from vaekit.evaluate.ais import Annealing
+from vaekit.evaluation import Evaluation, evaluate, evaluate_run, report
+from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation import stored as runs
+from vaekit.evaluation.ais import Annealing
 from vaekit.model import LatentVariableModel
+from vaekit.runs import job, lifecycle, restore
 from vaekit.store import Run
 
 QUICK = {"samples": 12, "seed": 3}
@@ -202,9 +204,9 @@ def test_an_empty_split_names_those_with_images(model: LatentVariableModel) -> N
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch) -> Run:
-    monkeypatch.setattr(experiment, "load_data", tiny.dataset)
-    monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-    return experiment.train(tiny.tiny(epochs=1), name="small", root=tmp_path)
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    return lifecycle.train(tiny.tiny(epochs=1), name="small", root=tmp_path)
 
 
 def values(found: Evaluation) -> dict[str, float]:
@@ -212,7 +214,7 @@ def values(found: Evaluation) -> dict[str, float]:
 
 
 def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
-    found = evaluate_run(run, experiment.load(run), **QUICK)
+    found = evaluate_run(run, restore.load(run), **QUICK)
     table = run.read_json("evaluation.json")
     assert Evaluation.from_json(table).values == found.values
     assert found.protocol["binarize"] == "one fixed draw (trained on a new draw for every epoch)"
@@ -228,7 +230,7 @@ def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
 
 
 def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run) -> None:
-    trained = experiment.load(run)
+    trained = restore.load(run)
     options = {"split": "train", "annealing": SHORT, **QUICK}
     expected = values(evaluate_run(run, trained, **options))
     for file in (run.path / "evaluation").iterdir():
@@ -249,7 +251,7 @@ def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run) -> None:
 @pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 13}, {"split": "validation"}, {"images": 9}, "weights"])
 def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
     stages: list[str] = []
-    trained = experiment.load(run)
+    trained = restore.load(run)
     evaluate_run(run, trained, **QUICK)
     evaluate_run(run, trained, listener=lambda stage, *_: stages.append(stage), **QUICK)
     assert "bounds" not in stages
@@ -262,7 +264,7 @@ def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
 
 
 def test_damaged_batches_are_computed_anew(run: Run) -> None:
-    trained = experiment.load(run)
+    trained = restore.load(run)
     expected = values(evaluate_run(run, trained, **QUICK))
     for file in (run.path / "evaluation").glob("bounds-*"):
         file.write_bytes(b"nonsense")
@@ -270,7 +272,7 @@ def test_damaged_batches_are_computed_anew(run: Run) -> None:
 
 
 def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
-    trained = experiment.load(run)
+    trained = restore.load(run)
     evaluate_run(run, trained, **QUICK)
     before = (run.path / "evaluation.json").read_bytes()
     found = evaluate_run(run, trained, data_name="kmnist", **QUICK)
@@ -286,7 +288,7 @@ def test_data_that_changed_under_a_run_are_noticed(run: Run, monkeypatch) -> Non
         return Dataset(name, whole.train, whole.validation, whole.test, whole.classes, "f" * 64)
 
     monkeypatch.setattr(runs.data, "load", changed)
-    found = evaluate_run(run, experiment.load(run), **QUICK)
+    found = evaluate_run(run, restore.load(run), **QUICK)
     assert found.warnings[0] == "the files of 'mnist' are not those that the run was trained on"
 
 
@@ -297,11 +299,11 @@ def test_data_of_another_shape_are_refused(run: Run, monkeypatch) -> None:
 
     monkeypatch.setattr(runs.data, "load", wide)
     with pytest.raises(DataError, match=r"takes images of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
-        evaluate_run(run, experiment.load(run), data_name="svhn")
+        evaluate_run(run, restore.load(run), data_name="svhn")
 
 
 def test_the_weights_that_are_evaluated_are_those_of_the_run(run: Run) -> None:
-    found = evaluate_run(run, experiment.load(run), samples=300, split="test")
+    found = evaluate_run(run, restore.load(run), samples=300, split="test")
     tested = run.read_json("test.json")
     error = found["elbo"].standard_error
     assert abs(found["elbo"].value + tested["neg_elbo"]) < 4 * error  # one sample an image there, 300 here

@@ -15,6 +15,7 @@ from vaekit.config.parts import PARTS
 from vaekit.config.recipe import build, build_objective
 from vaekit.errors import ConfigError, VAEError
 from vaekit.model import Composed
+from vaekit.runs import lifecycle
 
 SHAPE, CLASSES = (1, 6, 5), 3
 POSTERIORS, PRIORS, LIKELIHOODS, OBJECTIVES = (
@@ -179,8 +180,7 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     ],
 )
 def test_parts_that_do_not_fit_are_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:
-    from vaekit import experiment
 
     with pytest.raises(VAEError, match=message):
-        experiment.train(read("vae", settings=settings), root=tmp_path / "runs")
+        lifecycle.train(read("vae", settings=settings), root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vaekit import VAE, build, experiment
+from vaekit import VAE, build
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.nets import MLP, ConvEncoder
+from vaekit.runs import job, lifecycle, restore
 from vaekit.training import fit, precision, validate
 from vaekit.training.precision import find_precision
 
@@ -89,15 +90,15 @@ def test_precisions_that_cannot_be(monkeypatch: Any) -> None:
 
 
 def test_a_run_keeps_its_precision_on_another_machine(monkeypatch: Any, tmp_path: Path) -> None:
-    monkeypatch.setattr(experiment, "load_data", dataset)
-    monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+    monkeypatch.setattr(job, "load_data", dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
-    run = experiment.train(tiny(precision="auto"), name="r", root=tmp_path)
+    run = lifecycle.train(tiny(precision="auto"), name="r", root=tmp_path)
     assert run.config["train"]["precision"] == run.environment["precision"] == "bf16"
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: False)
-    assert experiment.config_of(run).train.precision == "bf16"
+    assert restore.config_of(run).train.precision == "bf16"
     text = (tmp_path / "r" / "config.toml").read_text()
     (tmp_path / "r" / "config.toml").write_text(text.replace('precision = "bf16"\n', ""))
     with run.lock():
         run.record(precision="fp32")
-    assert experiment.config_of(run).train.precision == "fp32"
+    assert restore.config_of(run).train.precision == "fp32"

@@ -16,9 +16,9 @@ from torch import Tensor
 import ranked
 import tiny
 import vaekit
-from vaekit import experiment
 from vaekit.errors import ConfigError, DeviceError
 from vaekit.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
+from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import ALONE, Ranks
 from vaekit.training.noise import NoiseOfRows
@@ -96,9 +96,9 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
     assert run.status == "finished"
 
     with monkeypatch.context() as patch:
-        patch.setattr(experiment, "load_data", tiny.dataset)
-        patch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
-        one = experiment.train(vaekit.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
+        patch.setattr(job, "load_data", tiny.dataset)
+        patch.setattr(job, "draw_pictures", lambda *_, **__: [])
+        one = lifecycle.train(vaekit.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
     times = ("seconds", "images_per_second")
     for record, same in zip(run.metrics(), one.metrics(), strict=True):
         assert {k: v for k, v in record.items() if k not in times} == pytest.approx(

@@ -9,10 +9,11 @@ import pytest
 import tiny
 from conftest import Result
 from test_cli import assert_refused
-from vaekit import config, experiment, replicates
+from vaekit import config
 from vaekit.errors import ConfigError, RunError
-from vaekit.evaluate import classifier as eyes
-from vaekit.evaluate import runs as evaluation
+from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation import stored as evaluation
+from vaekit.runs import job, lifecycle, series
 from vaekit.store import Run
 from vaekit.training import Interrupted
 
@@ -21,10 +22,9 @@ WEIGHTS = "checkpoints/last/model.safetensors"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch) -> None:
-    monkeypatch.setattr(experiment, "load_data", tiny.dataset)
-    monkeypatch.setattr(experiment, "draw_pictures", lambda *_, **__: [])
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr(evaluation.data, "load", lambda name, **_: tiny.dataset(name))
-    monkeypatch.setattr(replicates, "is_faster", lambda *_: False)  # test_together.py has the other way
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def command(command, tmp_path: Path):
 
 def interrupting(monkeypatch, after: int):
     """Stop within the training of the replicate number `after`, at its second epoch."""
-    fit, calls = experiment.fit, []
+    fit, calls = job.fit, []
 
     def stopping(*arguments, listener, **options):
         class Stop(type(listener)):
@@ -55,7 +55,7 @@ def interrupting(monkeypatch, after: int):
         calls.append(0)
         return fit(*arguments, listener=Stop() if len(calls) == after + 1 else listener, **options)
 
-    monkeypatch.setattr(experiment, "fit", stopping)
+    monkeypatch.setattr(job, "fit", stopping)
 
 
 def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:
@@ -63,46 +63,46 @@ def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:
 
     def announce(*facts):
         told.append(facts)
-        return replicates.nullcontext()
+        return series.nullcontext()
 
-    found = replicates.train_replicates(tiny.tiny(seed=3), 2, name="s", root=tmp_path, announce=announce)
+    found = series.train_replicates(tiny.tiny(seed=3), 2, name="s", root=tmp_path, announce=announce)
     assert told == [(0, 3, "s-seed3"), (1, 4, "s-seed4")]
     assert [run.name for run in found] == ["s-seed3", "s-seed4"]
-    alone = experiment.train(tiny.tiny(seed=4), name="alone", root=tmp_path)
+    alone = lifecycle.train(tiny.tiny(seed=4), name="alone", root=tmp_path)
     assert tiny.outcome(found[1]) == tiny.outcome(alone)
     assert found[0].sha256(WEIGHTS) != found[1].sha256(WEIGHTS)
 
 
 def test_an_interrupted_series_comes_to_the_same_weights_and_trains_nothing_twice(tmp_path: Path, monkeypatch) -> None:
-    whole = replicates.train_replicates(tiny.tiny(), 3, name="whole", root=tmp_path)
+    whole = series.train_replicates(tiny.tiny(), 3, name="whole", root=tmp_path)
     with monkeypatch.context() as patch:
         interrupting(patch, after=1)
         with pytest.raises(Interrupted):
-            replicates.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path)
+            series.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path)
     assert Run.open("s-seed1", root=tmp_path).status == "interrupted"
     assert not (tmp_path / "s-seed2").exists()
     told = []
 
     def announce(i, seed, name):
         told.append(i)
-        return replicates.nullcontext()
+        return series.nullcontext()
 
-    again = replicates.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path, announce=announce)
+    again = series.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path, announce=announce)
     assert told == [1, 2]
     assert [tiny.outcome(run) for run in again] == [tiny.outcome(run) for run in whole]
-    more = replicates.train_replicates(tiny.tiny(), 4, name="s", root=tmp_path, announce=announce)
+    more = series.train_replicates(tiny.tiny(), 4, name="s", root=tmp_path, announce=announce)
     assert (told, len(more)) == ([1, 2, 3], 4)
 
 
 def test_a_series_never_takes_runs_of_another_config(tmp_path: Path) -> None:
-    replicates.train_replicates(tiny.tiny(seed=1), 1, name="s", root=tmp_path)
+    series.train_replicates(tiny.tiny(seed=1), 1, name="s", root=tmp_path)
     with pytest.raises(
         RunError, match=r"s-seed1 was begun with another config \(train.epochs \d+ → 5\).*another --name"
     ):
-        replicates.train_replicates(tiny.tiny(epochs=5), 2, name="s", root=tmp_path)
+        series.train_replicates(tiny.tiny(epochs=5), 2, name="s", root=tmp_path)
     assert not (tmp_path / "s-seed0").exists()
     with pytest.raises(ConfigError, match="seeds must be at least 1, got 0"):
-        replicates.train_replicates(tiny.tiny(), 0, name="s", root=tmp_path)
+        series.train_replicates(tiny.tiny(), 0, name="s", root=tmp_path)
 
 
 def test_the_command_prints_each_and_the_spread(command, tmp_path: Path, monkeypatch) -> None:

@@ -671,7 +671,7 @@ def trained(root: Path, epochs: int = 3) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         scores = iter([3.0, 2.0, 1.0, 5.0])
         patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": next(scores)})
-        patch.setattr("vaekit.training.checkpointer.Keeper.after_epoch", eager)
+        patch.setattr("vaekit.training.checkpointer.Checkpointer.after_epoch", eager)
         fit(model, loader(), [1], epochs=epochs, run=run)
     return run
 

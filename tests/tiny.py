@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
-from vaekit import config, experiment
+from vaekit import config
 from vaekit.config import Config
 from vaekit.data import Dataset, Split
+from vaekit.runs import job
 from vaekit.store import Run
 
 # Everything that a resume has to bring back: noise in the data, the latents and the order; averages, buffers, schedules.
@@ -52,9 +53,9 @@ def tiny(**train: object) -> Config:
 
 def install() -> None:
     """Let runs of this process train on the tiny data, and look at every step; for processes made for a test."""
-    experiment.load_data = dataset  # type: ignore[assignment]
-    experiment.draw_pictures = lambda *_, **__: []  # type: ignore[assignment]
-    experiment.fit.__globals__["LOOK_EVERY"] = 0.0
+    job.load_data = dataset  # type: ignore[assignment]
+    job.draw_pictures = lambda *_, **__: []  # type: ignore[assignment]
+    job.fit.__globals__["LOOK_EVERY"] = 0.0
 
 
 def outcome(run: Run) -> dict[str, Any]:

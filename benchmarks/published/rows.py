@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit.replicates import spread
+from vaekit.runs.series import spread
 from vaekit.store import Run
 
 HERE = Path(__file__).parent

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
-    from .experiment import load
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import Objective, elbo, iwae, schedules
+    from .runs.restore import load
     from .store import Run
     from .training import fit
 
@@ -51,14 +51,14 @@ __all__ = [
 ]
 
 _MODULE_OF = {
-    "builder": ("build",),
+    "config.recipe": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),
-    "experiment": ("load",),
+    "runs.restore": ("load",),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("Objective", "elbo", "iwae", "schedules"),
-    "run": ("Run",),
-    "train": ("fit",),
+    "store": ("Run",),
+    "training": ("fit",),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 

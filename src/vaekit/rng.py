@@ -6,11 +6,8 @@ left as it was.
 """
 
 import os
-import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -68,41 +65,6 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state_all([state[f"cuda{i}"] for i in devices if f"cuda{i}" in state])
     if torch.backends.mps.is_available() and "mps" in state:
         torch.mps.set_rng_state(state["mps"])
-
-
-@dataclass
-class Streams:
-    """All global random streams, python's own too, as one of several users who take turns has left them.
-
-    Within the block they are the global ones; afterwards they are kept here for the next turn.
-    """
-
-    state: dict[str, Tensor] = field(default_factory=random_state)
-    python: tuple[Any, ...] = field(default_factory=random.getstate)
-
-    def __enter__(self) -> None:
-        self.install()
-
-    def install(self) -> None:
-        """Make them the global ones, for good."""
-        set_random_state(self.state)
-        random.setstate(self.python)
-
-    def __exit__(self, *_: object) -> None:
-        self.state, self.python = random_state(), random.getstate()
-
-    @contextmanager
-    def of_torch(self, device: torch.device) -> Iterator[None]:
-        """The same for torch's streams on the CPU and on one device only, a hundred times as fast."""
-        torch.set_rng_state(self.state["torch"])
-        if device.type != "cuda":
-            yield
-        else:
-            index = torch.cuda.current_device() if device.index is None else device.index
-            torch.cuda.set_rng_state(self.state[f"cuda{index}"], index)
-            yield
-            self.state[f"cuda{index}"] = torch.cuda.get_rng_state(index)
-        self.state["torch"] = torch.get_rng_state()
 
 
 def check_generator_state(state: Tensor) -> None:

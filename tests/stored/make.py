@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tiny import TIMES, install, tiny
-from vaekit import experiment
+from vaekit.runs import lifecycle, restore
 from vaekit.store import FORMAT, Run
 from vaekit.training import Interrupted
 
@@ -37,12 +37,12 @@ def main() -> None:
     name = f"format-{FORMAT}"
     shutil.rmtree(HERE / name, ignore_errors=True)
     shutil.rmtree(HERE / "whole", ignore_errors=True)
-    whole = experiment.train(tiny(), name="whole", root=HERE)
+    whole = lifecycle.train(tiny(), name="whole", root=HERE)
     try:
-        experiment.train(tiny(), name=name, root=HERE, listener=StopAt(20))
+        lifecycle.train(tiny(), name=name, root=HERE, listener=StopAt(20))
     except Interrupted:
         run = Run.open(name, root=HERE)
-    model = experiment.load(run)
+    model = restore.load(run)
     samples = model.sample(2, generator=torch.Generator().manual_seed(0))
     expected = {
         "samples": samples.flatten(1).tolist(),

@@ -54,9 +54,9 @@ def load_model(run: "Run", device: str, seed: int, trust: bool) -> "tuple[Latent
     allow_parts(trust)
     import torch
 
-    from .. import experiment
+    from ..runs import restore
 
-    return experiment.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
+    return restore.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
 
 
 def within(value: Any, *steps: str | int) -> Any:

@@ -30,8 +30,8 @@ def compare(
 
     Each RUN was evaluated before. Runs that differ only in their seed are one row; differences are to the first row.
     """
-    from ..evaluate.compare import compare as compared
-    from ..evaluate.compare import evaluated
+    from ..evaluation.compare import compare as compared
+    from ..evaluation.compare import evaluated
 
     chosen = [open_run(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
     table = compared(chosen, columns=columns)

@@ -71,9 +71,9 @@ def evaluate(
     found, limit = open_run(run, root), _bytes(memory)
     model, _ = load_model(found, device, seed, trust)
 
-    from ..evaluate.ais import Annealing
-    from ..evaluate.progress import shown
-    from ..evaluate.runs import evaluate_run
+    from ..evaluation.ais import Annealing
+    from ..evaluation.stored import evaluate_run
+    from .evaluation_progress import shown
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)

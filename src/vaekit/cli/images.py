@@ -27,7 +27,7 @@ from .common import (
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..evaluate.images import Images
+    from ..evaluation.images import Images
     from ..model import LatentVariableModel
 
 REFERENCE = 1000  # test images that others are compared with
@@ -57,9 +57,9 @@ def encode(
     A .csv has one row for each image; an .npy the array z, shape (images, latents); an .npz z, images (their names)
     and classes.
     """
-    from ..evaluate import images as one_by_one
-    from ..evaluate.progress import shown
+    from ..evaluation import images as one_by_one
     from ..store import files
+    from .evaluation_progress import shown
 
     found = open_run(run, root)
     images = one_by_one.images_of(found, data_name, split=split)
@@ -106,9 +106,9 @@ def score(
     the rate (of the latents) that it is made of; and its percentile: how many of a hundred test images of the run have
     a smaller nll. Near 100 an image is unlike what the run has learned. Near 0 it may be too: plain images are likely.
     """
-    from ..evaluate import images as one_by_one
-    from ..evaluate.progress import shown
+    from ..evaluation import images as one_by_one
     from ..store import files
+    from .evaluation_progress import shown
 
     found = open_run(run, root)
     images, own = one_by_one.images_of(found, data_name, split=split), one_by_one.images_of(found)

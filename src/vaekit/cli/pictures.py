@@ -139,9 +139,10 @@ def _class(
 def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]":
     import torch
 
-    from .. import data, experiment
+    from .. import data
+    from ..runs.restore import config_of
 
-    split = data.load(**experiment.config_of(run).data.loading).test
+    split = data.load(**config_of(run).data.loading).test
     chosen = list(indices)
     for index in chosen:
         if not 0 <= index < len(split):

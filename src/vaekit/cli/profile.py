@@ -17,7 +17,7 @@ def print_profile(config: "Config", trust: bool, as_json: bool) -> None:
     """Train for some steps, and print where their time goes."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it tells of devices that are not there
 
-    from ..profiling import profile_training
+    from ..runs.profiling import profile_training
 
     found = profile_training(config, trust=trust)
     if as_json:

@@ -21,11 +21,12 @@ def repeat(run: str | None, name: str | None, trust: bool, root: Path, as_json: 
     """
     found = open_to_train(run, root, trust)
 
-    from .. import experiment
-    from ..progress import shown
+    from ..runs.repetition import repeat as repeated
+    from ..runs.restore import config_of
+    from .progress import shown
 
-    with shown(experiment.config_of(found).train.epochs) as listener:
-        again = experiment.repeat(found, name=name, root=root, listener=listener, trust=trust)
+    with shown(config_of(found).train.epochs) as listener:
+        again = repeated(found, name=name, root=root, listener=listener, trust=trust)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
         print_json(record | {"differences": again.differences})

@@ -1,4 +1,4 @@
-"""`vae train --seeds`: replicates of one config, one after another or at once."""
+"""`vae train --seeds`: replicates of one config, one after another."""
 
 import json
 import shlex
@@ -18,8 +18,8 @@ def train_series(
     config: "Config", seeds: int, name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool
 ) -> None:
     """Train replicates, and print how they compare."""
-    from ..progress import Replicates
-    from ..replicates import series_name, spread, train_replicates
+    from ..runs.series import series_name, spread, train_replicates
+    from .progress import Replicates
 
     series = name or series_name(preset)
 

@@ -69,9 +69,8 @@ def train(
     `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
     --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vaekit train.
 
-    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another, or in the same steps where a short
-    trial finds that faster; the same command goes on with a series that was interrupted. Evaluate each, then `vae
-    compare --group PRESET` shows mean ± sd.
+    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command continues an
+    interrupted series. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
     """
     if (profiled or seeds) and "MASTER_ADDR" in os.environ:
         raise click.UsageError("--profile and --seeds are for one process; leave out torchrun")
@@ -125,12 +124,12 @@ def open_to_train(run: str | None, root: Path, trust: bool) -> "Run":
 
 
 def _train(config: "Config", name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool) -> None:
-    from .. import experiment
-    from ..progress import shown
+    from ..runs import lifecycle
     from ..training import joined
+    from .progress import shown
 
     with shown(config.train.epochs) as listener, joined() as ranks:
-        run = experiment.train(
+        run = lifecycle.train(
             config, name=name, preset=preset, root=root, listener=listener, log=log, trust=trust, ranks=ranks
         )
     _report(run, as_json)
@@ -142,13 +141,15 @@ def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, ro
         return
     found = open_to_train(run, root, trust)
 
-    from .. import config, experiment
-    from ..progress import shown
+    from .. import config
+    from ..runs import lifecycle
+    from ..runs.restore import config_of
     from ..training import joined
+    from .progress import shown
 
-    epochs = config.changed(experiment.config_of(found), settings).train.epochs
+    epochs = config.changed(config_of(found), settings).train.epochs
     with shown(epochs) as listener, joined() as ranks:
-        experiment.resume(found, settings=settings, listener=listener, log=log, trust=trust, ranks=ranks)
+        lifecycle.resume(found, settings=settings, listener=listener, log=log, trust=trust, ranks=ranks)
     _report(found, as_json)
 
 
@@ -156,11 +157,11 @@ def _follow(trust: bool) -> None:
     allow_parts(trust)
     _prepare_cuda(True)
 
-    from .. import experiment
+    from ..runs import lifecycle
     from ..training import joined
 
     with joined() as ranks:
-        experiment.follow(ranks, trust=trust)
+        lifecycle.follow(ranks, trust=trust)
 
 
 def _prepare_cuda(deterministic: object) -> None:

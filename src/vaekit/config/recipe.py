@@ -12,6 +12,7 @@ from ..errors import ConfigError, unknown
 from ..model import Composed, LatentVariableModel
 from ..nets import FirstLevel, initialize
 from ..objectives import Objective, schedules
+from ..rng import seeded
 from . import Config, Part, parse, read
 from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve
 
@@ -137,3 +138,23 @@ def build_schedule(config: Config, *, trust: bool = False) -> schedules.RateSche
     """Make the learning-rate schedule of a config."""
     schedule: schedules.RateSchedule = resolve("schedule", config.schedule, trust=trust)()
     return schedule
+
+
+def shapes(
+    config: Config, *, image_shape: tuple[int, ...], num_classes: int, trust: bool = False
+) -> dict[str, torch.Size] | None:
+    """The shapes of a model's weights and buffers by name, found without the memory for them, on the meta device.
+
+    None where a part is built by looking at values, as zuko's masked networks are.
+
+    Raises:
+        ConfigError: a part or an option that does not exist, parts that do not fit, or sizes that no tensor can have.
+    """
+    try:
+        with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
+            model = build(config, image_shape=image_shape, num_classes=num_classes, trust=trust)
+    except NotImplementedError:
+        return None
+    except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # of sizes beyond 64 bits
+        raise ConfigError(f"the config asks for a model that cannot be: {str(error).splitlines()[0]}") from error
+    return {name: tensor.shape for name, tensor in model.state_dict().items()}

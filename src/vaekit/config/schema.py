@@ -38,7 +38,7 @@ class Part(BaseModel):
 class ObjectivePart(Part):
     """An objective and K, the number of importance samples that it is given for each image."""
 
-    samples: Positive = 1
+    samples: Annotated[int, Field(ge=1, le=1 << 20)] = 1
 
 
 class Data(Section):
@@ -82,7 +82,6 @@ class Train(Section):
     patience: Positive | None = None
     on_nan: Literal["stop", "skip"] = "stop"
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
-    cuda_graph: bool = False
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"

@@ -13,8 +13,8 @@ from .registry import NAMES, Listing, available
 if TYPE_CHECKING:
     from .batches import Batches
     from .dataset import Dataset, Split
-    from .idx import read_idx
     from .loading import load
+    from .sources.idx import read_idx
     from .stored import Stored
 
 __all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "Stored", "available", "load", "read_idx"]
@@ -25,7 +25,7 @@ _HOME = {
     "Split": "dataset",
     "Stored": "stored",
     "load": "loading",
-    "read_idx": "idx",
+    "read_idx": "sources.idx",
 }
 
 

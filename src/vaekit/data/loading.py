@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 from ..errors import ConfigError, DataError, unknown
-from . import vision
 from .dataset import Dataset, Split
-from .idx import as_array, md5_of, unpack
 from .own import is_path, load_own
 from .registry import SOURCES, Source, resolve_root
+from .sources import vision
+from .sources.idx import as_array, md5_of, unpack
 
 
 def load(

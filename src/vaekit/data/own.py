@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
-from .arrays import Found, open_npy, open_npz
 from .dataset import Dataset, Split
-from .folder import FolderReader, open_folder
+from .sources.arrays import Found, open_npy, open_npz
+from .sources.folder import FolderReader, open_folder
 from .stored import Remainder, Rows, Stored
 
 SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from

@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -16,10 +16,8 @@ from ..objectives import Objective, elbo
 from ..objectives.schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
-from .graph import find_graphs
 from .precision import Precision, find_precision
 from .ranks import ALONE, Looks, Ranks
-from .together import Peer
 from .trainer import Progress, Record, Trainer
 
 LOOK_EVERY = 0.25  # seconds between two looks at the loss, each of which waits for the device
@@ -53,13 +51,11 @@ def fit(
     patience: int | None = None,
     on_nan: str = "stop",
     precision: Precision = "fp32",
-    cuda_graph: bool = False,
     run: Run | None = None,
     checkpoint_every: float = 60.0,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
-    peer: Peer | None = None,
 ) -> list[Record]:
     """Train a model: maximise the mean of an objective over the rows of every batch.
 
@@ -81,14 +77,12 @@ def fit(
             skipped as if its batch were not there. Neither waits for the device, if the optimizer is fused.
         precision: Of the matrix products in the networks while training: "fp32", "tf32" or "bf16"; "auto" is the
             lowest that the hardware has and that is safe for the model. Validation is always exact.
-        cuda_graph: Capture the step as a CUDA graph. Not measured yet.
         run: Run folder for metrics and checkpoints.
         checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
         resume: Checkpoint of an interrupted training of the same run to go on from.
         listener: Told about the progress.
         ranks: All processes that train this model, as `joined` gives them. Each calls `fit` with the same model,
             loaders and options, but for `run`, `resume` and `listener`, which only the first has.
-        peer: What this training is among several in this process that do their steps at once.
 
     Returns:
         One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
@@ -111,12 +105,12 @@ def fit(
     ranks.synchronize(model)
     trainer = Trainer(
         *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
-        *(find_precision(precision, model), ranks, find_graphs(model, objective, ranks) if cuda_graph else None, peer),
+        *(find_precision(precision, model), ranks),
     )
     keeper = Checkpointer(trainer, train, run, checkpoint_every)
     records = keeper.follow(ranks, keeper.resume(resume))
     batches = len(train) if isinstance(train, Sized) else None
-    with stop_requests() if peer is None else nullcontext(peer.stop) as stop, keeper.rescue():
+    with stop_requests() as stop, keeper.rescue():
         looks = Looks(ranks, LOOK_EVERY, stop)
         while trainer.progress.epoch < epochs and not _out_of_patience(trainer.progress, patience):
             progress, begun = trainer.progress, time.perf_counter() - trainer.progress.seconds

@@ -1,4 +1,4 @@
-"""Noise as somebody else would have drawn it: what makes N ranks agree with one, and R replicates at once with each.
+"""Noise as one rank alone would have drawn it: what makes N ranks agree with one.
 
 Not for: seeds or streams (`rng`).
 """
@@ -6,12 +6,10 @@ Not for: seeds or streams (`rng`).
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigError
-from ..rng import Streams
 
 # Functions of torch, by name, whose noise is one draw for each element of what they return or are given.
 _BY_SIZE = frozenset({"rand", "randn", "randint"})
@@ -126,78 +124,3 @@ class NoiseOfRows(TorchFunctionMode):
     def _select(self, whole: Tensor, layout: Layout) -> Tensor:
         rows = whole.reshape(layout.blocks, self.total, -1)[:, self.rows]
         return rows.reshape(layout.some + whole.shape[len(layout.all) :])
-
-
-class NoiseOfReplicates(TorchFunctionMode):
-    """Within the block, under `torch.func.vmap` over replicates, each of them gets the noise that it gets alone.
-
-    What is drawn in place is returned and leaves the tensor as it was. Noise that is neither listed here nor has a
-    gradient only by a factor is left to `vmap`, which refuses it.
-
-    Arguments:
-        streams: The random streams of each, from which it is drawn, shape (R,).
-        row: The number of this replicate, of a tensor (R,) over which `vmap` goes.
-        device: Where the replicates are.
-
-    >>> both = [Streams(), Streams()]
-    >>> def draw(row):
-    ...     with NoiseOfReplicates(both, row, torch.device("cpu")):
-    ...         return torch.randn(3)
-    >>> first, second = torch.func.vmap(draw)(torch.arange(2))
-    >>> torch.equal(first, second)  # from streams that stand at the same place
-    True
-    """
-
-    def __init__(self, streams: Sequence[Streams], row: Tensor, device: torch.device) -> None:
-        super().__init__()
-        self.streams, self.row, self.device = streams, row, device
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        """Called by torch in place of each of its functions."""
-        name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
-        if name in _FACTORS:
-            x, *rest = args
-            return x * self._drawn(func, (torch.ones_like(x), *rest), kwargs | {"inplace": False})
-        if name in _IN_PLACE:
-            return self._drawn(lambda x, *rest, **options: func(x.clone(), *rest, **options), args, kwargs)
-        if name in _NEW or name in _BY_SIZE:
-            return self._drawn(func, args, kwargs)
-        return func(*args, **kwargs)
-
-    def _drawn(self, func: Callable[..., Tensor], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-        places = [i for i, value in enumerate(args) if isinstance(value, Tensor)]
-
-        def draw(r: int, *tensors: Tensor) -> Tensor:
-            given = dict(zip(places, tensors, strict=True))
-            with self.streams[r].of_torch(self.device):
-                return func(*(given.get(i, value) for i, value in enumerate(args)), **kwargs)
-
-        drawn: Tensor = _Each.apply(self.row, draw, *(args[i].detach() for i in places))
-        return drawn
-
-
-class _Each(torch.autograd.Function):
-    """A function that is called for one replicate after another, where `vmap` would call it for all of them."""
-
-    @staticmethod
-    def forward(row: Tensor, draw: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-        return draw(int(row), *tensors)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        """Noise has no gradient."""
-
-    @staticmethod
-    def vmap(info: Any, dims: tuple[Any, ...], row: Tensor, draw: Callable[..., Tensor], *tensors: Tensor) -> Any:
-        """For all replicates."""
-        each = [
-            draw(r, *(t if d is None else t.select(d, r) for t, d in zip(tensors, dims[2:], strict=True)))
-            for r in range(info.batch_size)
-        ]
-        return torch.stack(each), 0

@@ -6,7 +6,7 @@ Not for: when any of these is done (`keeper`, `loop`).
 import math
 import random
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,10 +19,8 @@ from ..objectives import Objective
 from ..objectives.schedules import RateSchedule
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
-from .graph import Captured, Graphs
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Share
-from .together import Peer, Work
 from .validation import split, validate, widest
 
 Record = dict[str, Any]
@@ -123,10 +121,8 @@ class Trainer:
         skip: bool,
         precision: str = "fp32",
         ranks: Ranks = ALONE,
-        graphs: Graphs | None = None,
-        peer: Peer | None = None,
     ) -> None:
-        self.model, self.objective, self.optimizer, self.ranks, self.peer = model, objective, optimizer, ranks, peer
+        self.model, self.objective, self.optimizer, self.ranks = model, objective, optimizer, ranks
         self.schedule, self.epochs, self.clip_norm, self.ema, self.skip = schedule, epochs, clip_norm, ema, skip
         self.lowered = Lowered(model, precision)
         self.progress = Progress()
@@ -136,10 +132,6 @@ class Trainer:
         self.fused = all(group.get("fused") for group in optimizer.param_groups)
         self.counts = Counts.none(model.device)
         self.best = self._weights()
-        self.captured = None if graphs is None else Captured(self.advance_alone, graphs)
-        for group in optimizer.param_groups if graphs is not None else ():
-            group["lr"] = torch.tensor(float(group["lr"]), device=model.device)  # which a graph reads every time
-            group["capturable"] = True
 
     def step(self, batch: Any, epoch: float) -> None:
         """One step of the optimizer on one batch, the same on all ranks, at `epoch`, which need not be whole."""
@@ -147,30 +139,11 @@ class Trainer:
         self.progress.learning_rate = factor * self.rates[0]
         share = self.ranks.share(batch, self.objective.samples)
         x, c = split(share.batch, self.model)
-        if self.peer is not None:
-            self.peer.put(Work(self, x, c, epoch, factor, self.progress.step))
-        else:
-            self.set_rates(self.optimizer, factor)
-            if self.captured is None:
-                self._advance(share, x, c, epoch)
-            else:
-                self.captured(x, c)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            _set_rate(group, factor * rate)
+        self._advance(share, x, c, epoch)
         self.progress.step += 1
         self.progress.batch += 1
-
-    def set_rates(self, optimizer: torch.optim.Optimizer, factor: float) -> None:
-        """Give an optimizer the learning rates of this training, times a factor."""
-        for group, rate in zip(optimizer.param_groups, self.rates, strict=True):
-            _set_rate(group, factor * rate)
-
-    @property
-    def settings(self) -> tuple[Any, ...]:
-        """What two trainings that do a step at once must have in common, beside the config that they began with."""
-        return tuple(self.rates), self.clip_norm, self.ema, self.skip
-
-    def advance_alone(self, x: Tensor, c: Tensor | None, epoch: float = math.inf) -> None:
-        """The step of one rank alone; without schedules in the objective it depends on x and c only."""
-        self._advance(Share(None, len(x), nullcontext()), x, c, epoch)
 
     def _advance(self, share: Share, x: Tensor, c: Tensor | None, epoch: float) -> None:
         """What a step does on the device, without waiting for it."""
@@ -230,8 +203,6 @@ class Trainer:
         Raises:
             NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.
         """
-        if self.peer is not None:
-            self.peer.wait()
         self.ranks.check_in_step(self.model)
         bad = int(self.counts.bad_step)
         if bad < 0 and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
@@ -323,8 +294,6 @@ class Trainer:
             raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
         self.progress = progress
         self.counts.steps.fill_(progress.step)
-        if self.captured is not None:
-            self.captured.forget()
 
     def _optimizer_state(self, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
         """What is stored of the optimizer, if it has the names, shapes and types that this optimizer gives it.

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
-from .dataset import Split
-from .registry import Source
+from ...errors import DataError
+from ..dataset import Split
+from ..registry import Source
 
 
 class Content(NamedTuple):

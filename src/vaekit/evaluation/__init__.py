@@ -18,6 +18,6 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 from .compare import compare
 from .record import Value
 from .report import Evaluation, evaluate
-from .runs import evaluate_run
+from .stored import evaluate_run
 
 __all__ = ["Evaluation", "Value", "compare", "evaluate", "evaluate_run"]

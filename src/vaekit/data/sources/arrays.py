@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError
-from .stored import Reader
+from ...errors import DataError
+from ..stored import Reader
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
 _READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import Progress, TaskID
 
-from .record import Listener
+from ..evaluation.record import Listener
 
 
 @contextmanager

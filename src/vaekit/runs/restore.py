@@ -1,20 +1,19 @@
 """From a run folder back to the run's config and its model."""
 
-from contextlib import nullcontext
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .config import Config, changed, parse
-from .config.recipe import build
-from .errors import ConfigError, RunError
-from .model import LatentVariableModel
-from .rng import seeded
-from .store import Checkpoint, Run
-from .training import find_device
-from .training.budget import at_most
+from ..config import Config, changed, parse
+from ..config.recipe import build, shapes
+from ..errors import ConfigError, RunError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from ..store import Checkpoint, Run
+from ..training import find_device
 
 
 def config_of(run: Run) -> Config:
@@ -69,10 +68,14 @@ def load(
     if len(shape) != 3 or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
         raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
     checkpoint = run.load_checkpoint(kind)
-    with seeded(torch.Generator().manual_seed(0)), nullcontext() if trust else at_most(room(checkpoint)):
-        model = build(config_of(run), image_shape=tuple(shape), num_classes=num_classes, trust=trust)
+    config, data_facts = config_of(run), {"image_shape": tuple(shape), "num_classes": num_classes}
+    weights_of_run = _weights(checkpoint)
+    if not trust:
+        check_shapes(run, config, weights_of_run, **data_facts)
+    with seeded(torch.Generator().manual_seed(0)):
+        model = build(config, **data_facts, trust=trust)
     try:
-        model.load_state_dict(_weights(checkpoint))
+        model.load_state_dict(weights_of_run)
     except RuntimeError as error:
         raise RunError(
             f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
@@ -80,12 +83,18 @@ def load(
     return model.to(find_device(device)).eval()
 
 
-def room(checkpoint: Checkpoint) -> int:
-    """Numbers that the model of a checkpoint may need to be built and tried, whatever its config says.
+def check_shapes(run: Run, config: Config, weights: Mapping[str, Tensor], **data_facts: Any) -> None:
+    """Compare the weights of a run with what its config asks for, before there is memory for that.
 
-    4 times its weights, for what is drawn or masked on the way, and 2^24 for small models.
+    Raises:
+        RunError: they differ.
     """
-    return 4 * sum(tensor.numel() for tensor in _weights(checkpoint).values()) + (1 << 24)
+    wanted = shapes(config, **data_facts)
+    found = {name: tensor.shape for name, tensor in weights.items()}
+    if wanted is not None and wanted != found:
+        name = next(name for name in [*wanted, *found] if wanted.get(name) != found.get(name))
+        sizes = [tuple(some[name]) if name in some else "nothing" for some in (found, wanted)]
+        raise RunError(f"the weights of {run.path} do not fit its config: {name} is {sizes[0]} instead of {sizes[1]}")
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

@@ -13,24 +13,24 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import __version__
-from .config import Config
-from .data import Dataset
-from .model import LatentVariableModel
+from .. import __version__
+from ..config import Config
+from ..data import Dataset
+from ..model import LatentVariableModel
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
     *("vaekit", "torch", "numpy", "python", "platform", "device", "device_name", "capability", "threads", "precision"),
-    *("deterministic", "ranks", "together", "git"),
+    *("deterministic", "ranks", "git"),
 )
 
 
 def environment(
-    config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1, together: int = 1
+    config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1
 ) -> dict[str, Any]:
     """What a run is made with, for `environment.json`."""
     return {
-        **setup(config, model.device, ranks, together),
+        **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
         "data": {
             "name": data.name,
@@ -45,7 +45,7 @@ def environment(
     }
 
 
-def setup(config: Config, device: torch.device, ranks: int = 1, together: int = 1) -> dict[str, Any]:
+def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any]:
     """Versions, machine, device and what else may change the last bits of a result: the keys `SETUP`."""
     if device.type == "cuda":
         name, capability = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
@@ -64,14 +64,13 @@ def setup(config: Config, device: torch.device, ranks: int = 1, together: int = 
         "precision": config.train.precision,
         "deterministic": config.train.deterministic,
         "ranks": ranks,
-        "together": together,
         "git": _git(),
     }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where two set-ups differ, by key."""
-    before = {"ranks": 1, "together": 1, **before}  # the first runs do not say so
+    before = {"ranks": 1, **before}  # the first runs do not say so
     return {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import plot
-from .data import Batches, Dataset, Split
-from .model import LatentVariableModel
-from .store import Run
-from .training import Progress, Record
+from .. import plot
+from ..data import Batches, Dataset, Split
+from ..model import LatentVariableModel
+from ..store import Run
+from ..training import Progress, Record
 
 
 def draw_data(data: Dataset, run: Run) -> Path:

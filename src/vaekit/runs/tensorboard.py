@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from .errors import ConfigError
-from .store import Run
-from .store.files import explained
-from .training import Listener, Progress, Record
+from ..errors import ConfigError
+from ..store import Run
+from ..store.files import explained
+from ..training import Listener, Progress, Record
 
 
 def required() -> Any:

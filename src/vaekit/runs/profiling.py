@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from .config import Config
-from .experiment import Job
-from .training.trainer import Trainer
+from ..config import Config
+from .job import Job
+from ..training.trainer import Trainer
 
 WARM_UP, STEPS, OPERATORS = 20, 50, 12
 

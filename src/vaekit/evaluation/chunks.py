@@ -20,7 +20,6 @@ from torch.overrides import TorchFunctionMode
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..rng import seeded
-from ..training.budget import keep_freed_blocks
 from .record import Listener
 
 IMAGES = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
@@ -47,12 +46,21 @@ def evaluating(model: LatentVariableModel) -> Iterator[None]:
     """Within the block the model is in evaluation mode and nothing has a gradient unless asked for."""
     was_training = model.training
     model.eval()
-    keep_freed_blocks()
+    _keep_freed_blocks()
     try:
         with torch.no_grad():
             yield
     finally:
         model.train(was_training)
+
+
+def _keep_freed_blocks() -> None:
+    """Let the C library keep freed blocks of up to 31 MiB for the next result instead of giving them to the system.
+
+    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD), which this one, of pages that
+    are never touched, is. Without it large results cost a page fault for every 4 KiB, up to half of the time.
+    """
+    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def generator(seed: int, stage: str, index: int) -> torch.Generator:
