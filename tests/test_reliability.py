@@ -405,7 +405,10 @@ TRICKS: dict[str, tuple[Callable[[Path], None], str]] = {
     "a lying header": (lambda run: lie(run, LIES["offsets beyond file"]), "model.safetensors is damaged"),
     "a header of 2^63 bytes": (lambda run: lie(run, LIES["header of 2^63 bytes"]), "model.safetensors is damaged"),
     "a data set above": (lambda run: told(run, '"mnist"', '"../../outside"'), "no such file"),
-    "a million million samples": (lambda run: told(run, "samples = 1", f"samples = {10**12}"), "objective.samples: input should be"),
+    "a million million samples": (
+        lambda run: told(run, "samples = 1", f"samples = {10**12}"),
+        "objective.samples: input should be",
+    ),
     "a layer of a million million": (lambda run: told(run, "    4,\n", f"    {10**12},\n"), "config"),
 }
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, unknown
-from ..model import Composed, LatentVariableModel
-from ..nets import FirstLevel, initialize
+from ..model import LatentVariableModel
 from ..objectives import Objective, schedules
 from ..rng import seeded
 from . import Config, Part, parse, read
-from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve
+from .assemble import assemble
+from .parts import PARTS, VALUE_SCHEDULES, resolve
 
 
 def completed(config: Config, *, trust: bool = False) -> Config:
@@ -68,33 +68,7 @@ def build(
         return model
     parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
     context_size = num_classes if config.model.condition == "class" else 0
-    shared = {"context_size": context_size, "image_shape": image_shape, "images": images}
-
-    encoder = parts["encoder"](in_shape=image_shape, out_shape=None, **shared)
-    posterior = parts["posterior"](net=encoder, features=encoder.out_shape[0], latent_size=latent_size, **shared)
-    out_shape = _out_shape(parts["likelihood"], image_shape)
-    decoder = parts["decoder"](in_shape=(latent_size,), out_shape=out_shape, **shared)
-    # Of several levels the decoder reads the first, which is latent_size wide.
-    levels = posterior.latent_size > latent_size
-    likelihood = parts["likelihood"](net=FirstLevel(decoder, latent_size) if levels else decoder, **shared)
-    prior = parts["prior"](posterior=posterior, latent_size=posterior.latent_size, **shared)
-    composed = Composed(
-        posterior,
-        prior,
-        likelihood,
-        latent_size=posterior.latent_size,
-        context_size=context_size,
-        image_shape=image_shape,
-    )
-    initialize(composed, config.model.init)
-    mean = images.mean(0) if images is not None and config.model.output_bias == "data" else None
-    decoder.start_output(None if mean is None else likelihood.parameters_at(mean), config.model.output_scale)
-    return composed
-
-
-def _out_shape(likelihood: Resolved, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape: tuple[int, ...] = likelihood.make.out_shape(image_shape, **likelihood.options)  # type: ignore[attr-defined]
-    return shape
+    return assemble(parts, config.model, event_shape=image_shape, context_size=context_size, images=images)
 
 
 def build_objective(config: Config, *, dataset_size: int, trust: bool = False) -> Objective:

@@ -11,15 +11,30 @@ from typing import TYPE_CHECKING, Any
 from .registry import NAMES, Listing, available
 
 if TYPE_CHECKING:
+    from .batch import Batch, as_batch
     from .batches import Batches
     from .dataset import Dataset, Split
     from .loading import load
     from .sources.idx import read_idx
     from .stored import Stored
 
-__all__ = ["NAMES", "Batches", "Dataset", "Listing", "Split", "Stored", "available", "load", "read_idx"]
+__all__ = [
+    "NAMES",
+    "Batch",
+    "Batches",
+    "Dataset",
+    "Listing",
+    "Split",
+    "Stored",
+    "as_batch",
+    "available",
+    "load",
+    "read_idx",
+]
 
 _HOME = {
+    "Batch": "batch",
+    "as_batch": "batch",
     "Batches": "batches",
     "Dataset": "dataset",
     "Split": "dataset",

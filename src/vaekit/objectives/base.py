@@ -7,13 +7,15 @@ a schedule.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
-from ..model import Draw
+from ..data import Batch
+from ..model import Draw, LatentVariableModel
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
@@ -63,3 +65,41 @@ class Objective:
     def couples_rows(self) -> bool:
         """Whether the value of a row depends on the other rows of the batch."""
         return getattr(self.function, "couples_rows", False)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a loss says about a batch.
+
+    Arguments:
+        loss: What is minimised, shape (B,).
+        logged: What is written down, by name: tensors of shape (B,) without a gradient, whose means over the epoch go
+            into metrics.jsonl, the progress line and the curves under these names.
+    """
+
+    loss: Tensor
+    logged: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Loss(Protocol):
+    """What a trainer minimises. A loss may be a module with weights of its own, and may bring opponents."""
+
+    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """The loss of each row of a batch that is on the model's device, at an epoch that need not be whole."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who else takes a step on every batch, after the model: a discriminator, for one.
+
+    Arguments:
+        name: Under which its optimizer is stored in a checkpoint.
+        parameters: What it may change; they are the loss module's, not the model's.
+        loss: What it minimises; what that logs is written down beside the model's.
+        optimizer: Over its parameters.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Loss
+    optimizer: torch.optim.Optimizer
