@@ -13,8 +13,7 @@ SOURCE = Path(vaekit.__file__).parent
 # A module may import only from those above it; those on one line stand side by side.
 LAYERS = [
     ["errors"],
-    ["rng"],
-    ["store"],
+    ["rng", "store"],
     ["data"],
     ["distributions"],
     ["nets"],
