@@ -1,0 +1,227 @@
+"""A job: a config made real, fitted, and closed with a word on how it ended."""
+
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+import numpy as np
+import torch
+from torch import Tensor
+from . import environment, tensorboard
+from ..config import Config, changed
+from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed, shapes
+from ..data import Batches, Dataset, Split
+from ..data import load as load_data
+from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
+from ..model import LatentVariableModel
+from .pictures import EpochPictures, draw_data, draw_pictures
+from .restore import begun_with, config_of, load
+from ..rng import deterministic, seeded
+from ..store import Checkpoint, Run
+from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training.precision import find_precision
+
+
+EVALUATION_BATCH = 500
+
+
+MOST_NUMBERS = 1 << 34  # 64 GiB of them
+
+
+@dataclass(frozen=True)
+class Job:
+    """A config made real: what `train` needs before it can begin."""
+
+    config: Config
+    data: Dataset
+    model: LatentVariableModel
+    trust: bool
+    ranks: Ranks
+
+    @classmethod
+    def prepare(
+        cls,
+        config: Config,
+        *,
+        trust: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> "Job":
+        """Check a config to the end: load the data, build the model, and try one draw, all before a file is written.
+
+        Arguments:
+            config: A whole config.
+            trust: Import parts by path.
+            ranks: All processes that train this together.
+
+        Raises:
+            VAEError: anything that would not work.
+        """
+        config = completed(config, trust=trust)
+        target = find_device(config.train.device)
+        data = load_data(**config.data.loading)
+        if config.model.condition == "class" and data.num_classes < 2:
+            raise DataError(
+                f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
+                "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
+            )
+        if not trust:
+            _check_memory(config, data)
+        random.seed(config.train.seed)
+        np.random.seed(config.train.seed % 2**32)
+        torch.manual_seed(config.train.seed)
+        images = _some(data.train)
+        model = build(config, image_shape=data.image_shape, num_classes=data.num_classes, images=images, trust=trust)
+        precision = find_precision(config.train.precision, model.to(target))
+        train = config.train.model_copy(update={"precision": precision})
+        job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks)
+        job._try_one()
+        return job
+
+    def trainer(self) -> Trainer:
+        """Its steps without its loop, from the weights that the model has."""
+        train = self.config.train
+        return Trainer(
+            model=self.model.train(),
+            objective=build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust),
+            optimizer=build_optimizer(self.config, self.model, trust=self.trust),
+            schedule=build_schedule(self.config, trust=self.trust),
+            epochs=train.epochs,
+            clip_norm=train.clip_norm,
+            ema=train.ema,
+            skip=train.on_nan == "skip",
+            precision=train.precision,
+        )
+
+    def batches(self, split: Split, *, training: bool = False) -> Batches:
+        """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
+        binarize = self.config.data.binarize
+        if training:
+            generator = torch.Generator().manual_seed(self.config.train.seed)
+            size = self.config.train.batch_size
+            return Batches(
+                split, batch_size=size, shuffle=True, generator=generator, device=self.model.device, binarize=binarize
+            )
+        fixed = "fixed" if binarize == "per-epoch" else binarize
+        return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=fixed)
+
+    def _try_one(self) -> None:
+        train = self.data.train
+        images, labels = next(iter(self.batches(Split(train.images[:4], train.labels[:4]))))
+        objective = build_objective(self.config, dataset_size=len(train), trust=self.trust)
+        self.ranks.check(self.model, objective)
+        self.model.eval()
+        with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
+            draw = self.model.draw(
+                self.model.checked(images), objective.samples, labels if self.model.context_size else None
+            )
+            objective(draw, 0.0)
+
+
+def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
+    with job.ranks.agreed():
+        same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
+        job.ranks.told((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
+    draw_data(job.data, run)
+    with ExitStack() as stack:
+        listeners: list[Listener] = [EpochPictures(job.model, run), *([listener] if listener is not None else [])]
+        if log:
+            done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
+            listeners.append(stack.enter_context(tensorboard.logged(run, done)))
+        _fit(job, run, _All(listeners), checkpoint)
+    job.ranks.wait()
+    test = validate(job.model, job.batches(job.data.test))
+    run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
+    draw_pictures(job.model, job.data, run)
+
+
+def _fit(
+    job: Job, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
+) -> None:
+    config = job.config
+    fit(
+        job.model,
+        job.batches(job.data.train, training=True),
+        job.batches(job.data.validation) if len(job.data.validation) else None,
+        objective=build_objective(config, dataset_size=len(job.data.train), trust=job.trust),
+        epochs=config.train.epochs,
+        optimizer=build_optimizer(config, job.model, trust=job.trust),
+        schedule=build_schedule(config, trust=job.trust),
+        clip_norm=config.train.clip_norm,
+        ema=config.train.ema,
+        patience=config.train.patience,
+        on_nan=config.train.on_nan,
+        precision=config.train.precision,
+        run=run,
+        checkpoint_every=config.train.checkpoint_every,
+        resume=checkpoint,
+        listener=listener,
+        ranks=job.ranks,
+    )
+
+
+class _All:
+    """Tells several listeners."""
+
+    def __init__(self, listeners: Sequence[Listener]) -> None:
+        self.listeners = listeners
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        for listener in self.listeners:
+            listener.step(progress, batches, means)
+
+    def epoch(self, record: Record) -> None:
+        for listener in self.listeners:
+            listener.epoch(record)
+
+
+@contextmanager
+def _closing(run: Run) -> Iterator[None]:
+    """Record how the run ends."""
+    try:
+        yield
+    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
+        _note(run, "interrupted", str(error))
+        raise
+    except RankError as error:
+        _note(run, "interrupted", str(error))
+        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
+    except NumericalError as error:
+        _note(run, "failed", str(error))
+        raise NumericalError(f"{error}; to go on from there: vae resume {run.name} --set …") from None
+    except Exception as error:
+        _note(run, "failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        run.set_status("finished")
+    finally:
+        run.release()
+
+
+def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
+    with suppress(RunError):  # which would hide what has happened; without a note the run counts as interrupted
+        run.set_status(state, message)
+
+
+def _some(split: Split) -> Tensor:
+    """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB."""
+    most = min(10_000, (512 << 20) // (4 * split.images.shape[1:].numel()))
+    step = max(1, len(split) // max(1, most))
+    some = Split(split.images[::step], split.labels[::step])
+    images, _ = next(iter(Batches(some, batch_size=len(some))))
+    return images
+
+
+def _check_memory(config: Config, data: Dataset) -> None:
+    """Refuse a config whose model no machine of this kind can train, before memory is taken for it.
+
+    Raises:
+        ConfigError: it asks for more than 2^34 numbers.
+    """
+    wanted = shapes(config, image_shape=data.image_shape, num_classes=data.num_classes)
+    numbers = sum(shape.numel() for shape in (wanted or {}).values())
+    if numbers > MOST_NUMBERS:
+        raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")

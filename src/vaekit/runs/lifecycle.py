@@ -1,0 +1,163 @@
+"""The life of a run: trained in a new folder, resumed, and the part that other ranks take in it."""
+
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+import numpy as np
+import torch
+from torch import Tensor
+from . import environment, tensorboard
+from ..config import Config, changed
+from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed
+from ..data import Batches, Dataset, Split
+from ..data import load as load_data
+from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
+from ..model import LatentVariableModel
+from .pictures import EpochPictures, draw_data, draw_pictures
+from .restore import begun_with, config_of, load
+from ..rng import deterministic, seeded
+from ..store import Checkpoint, Run
+from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training.precision import find_precision
+from .job import Job, _closing, _fit, _train
+
+
+# What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
+CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
+
+
+def train(
+    config: Config,
+    *,
+    name: str | None = None,
+    preset: str = "custom",
+    root: Path | str = "runs",
+    listener: Listener | None = None,
+    log: bool = False,
+    trust: bool = False,
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Train what a config says, in a new run folder.
+
+    Arguments:
+        config: A whole config.
+        name: Name of the run folder; the preset's name and the time by default.
+        preset: What to call the config.
+        root: Where run folders are.
+        listener: Told about the progress.
+        log: Write event files for TensorBoard.
+        trust: Import parts by path.
+        ranks: All processes that train this together, of which this is the first; the others call `follow`.
+
+    Returns:
+        The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
+
+    Raises:
+        VAEError: something in the config does not work; nothing has been written.
+        NumericalError: the loss is not finite or the rate explodes; the run keeps its last good state.
+        Interrupted: Ctrl-C or SIGTERM; the run keeps a checkpoint.
+    """
+    if log:
+        tensorboard.required()
+    with deterministic(config.train.deterministic, config.train.device):
+        job = Job.prepare(config, trust=trust, ranks=ranks)
+        facts = environment.environment(job.config, job.data, job.model, ranks.world)
+        run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=facts, root=root)
+        with _closing(run):
+            _train(job, run, listener, log)
+    return run
+
+
+def resume(
+    run: Run,
+    *,
+    settings: Sequence[str] = (),
+    listener: Listener | None = None,
+    log: bool = False,
+    trust: bool = False,
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Go on with an interrupted run, to the very weights that it would have had; or with other settings.
+
+    Arguments:
+        run: A run.
+        settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
+        listener: Told about the progress.
+        log: Write event files for TensorBoard.
+        trust: Import parts by path.
+        ranks: As for `train`; their number need not be the one before.
+
+    Raises:
+        RunError: the run is finished, another process is at it, or the data are no longer those it began with.
+        ConfigError: a setting that cannot be changed.
+    """
+    if log:
+        tensorboard.required()
+    if run.status == "finished" and not settings:
+        raise RunError(f"run {run.name} is finished; to train it longer, --set train.epochs to more than it has")
+    with run.lock():
+        config = _with_settings(config_of(run), settings)
+        with deterministic(config.train.deterministic, config.train.device):
+            checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
+            job = Job.prepare(config, trust=trust, ranks=ranks)
+            if job.data.checksum != run.recorded("data", "checksum"):
+                raise RunError(
+                    f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
+                )
+            if checkpoint is None:
+                run.truncate_metrics(0)
+            with _closing(run):
+                _begin_session(run, job, settings)
+                _train(job, run, listener, log, checkpoint)
+    return run
+
+
+def follow(ranks: Ranks, *, trust: bool = False) -> None:
+    """Train along with the first rank, which calls `train` or `resume`: this one's share of it, writing nothing.
+
+    Arguments:
+        ranks: All processes, of which this is not the first.
+        trust: Import parts by path.
+    """
+    nothing: Any = None, None
+    config, checksum = ranks.told(nothing)
+    with deterministic(config.train.deterministic, config.train.device):
+        with ranks.agreed():
+            job = Job.prepare(config, trust=trust, ranks=ranks)
+            if job.data.checksum != checksum:
+                raise DataError(
+                    f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
+                )
+        try:
+            _fit(job)
+        except (Interrupted, NumericalError):
+            ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
+            raise
+        ranks.wait()
+
+
+def _with_settings(config: Config, settings: Iterable[str]) -> Config:
+    now = changed(config, settings)
+    same = config.train.model_copy(update={key: getattr(now.train, key) for key in CHANGEABLE})
+    if config.model_copy(update={"train": same}) != now:
+        keys = ", ".join(f"train.{key}" for key in CHANGEABLE)
+        raise ConfigError(f"a run that was begun can change {keys} only; for anything else train a new one")
+    return now
+
+
+def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
+    """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
+    now = environment.setup(job.config, job.model.device, job.ranks.world)
+    differs = environment.differences(run.environment, now)
+    matter = [key for key in differs if key not in ("git", "platform")]
+    if matter:
+        changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in matter)
+        warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
+    session = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics()), "settings": list(settings)}
+    session |= {"epochs": job.config.train.epochs, "differs": differs}
+    run.record(sessions=[*run.sessions, session])

@@ -1,0 +1,81 @@
+"""Training a finished run again, to see whether the weights come out the same."""
+
+import random
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+import numpy as np
+import torch
+from torch import Tensor
+from . import environment, tensorboard
+from ..config import Config, changed
+from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed
+from ..data import Batches, Dataset, Split
+from ..data import load as load_data
+from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
+from ..model import LatentVariableModel
+from .pictures import EpochPictures, draw_data, draw_pictures
+from .restore import begun_with, config_of, load
+from ..rng import deterministic, seeded
+from ..store import Checkpoint, Run
+from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training.precision import find_precision
+from .lifecycle import train
+
+
+@dataclass(frozen=True)
+class Repetition:
+    """A run that repeats another one, and how the two compare.
+
+    Attributes:
+        run: The new run.
+        weights: SHA-256 of model.safetensors in the old run and in the new one, for the best and the last weights.
+        differences: Where their set-ups differ, by key: before and now.
+    """
+
+    run: Run
+    weights: dict[str, tuple[str, str]]
+    differences: dict[str, tuple[Any, Any]]
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the weights are the same, bit for bit."""
+        return all(before == now for before, now in self.weights.values())
+
+
+def repeat(
+    run: Run,
+    *,
+    name: str | None = None,
+    root: Path | str = "runs",
+    listener: Listener | None = None,
+    trust: bool = False,
+) -> Repetition:
+    """Train a finished run again, from its config, in a new run folder.
+
+    Arguments:
+        run: The run to repeat.
+        name: Name of the new run folder; the preset's name and the time by default.
+        root: Where run folders are.
+        listener: Told about the progress.
+        trust: Import parts by path.
+
+    Raises:
+        RunError: the run is not finished, or its settings were changed on the way.
+    """
+    config = config_of(run)
+    if run.status != "finished":
+        raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
+    if config != begun_with(run):
+        raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
+    again = train(config, name=name, preset=run.recorded("preset", kind=str), root=root, listener=listener, trust=trust)
+    weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
+    return Repetition(
+        again,
+        {kind: (run.sha256(file), again.sha256(file)) for kind, file in weights.items()},
+        environment.differences(run.environment, again.environment),
+    )
