@@ -32,6 +32,10 @@ class Batch:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.labels))
 
+    def __getitem__(self, index: int) -> Any:
+        """The values, 0, or the labels, 1: `batch[0]` is what it is of a PyTorch loader. Rows are `rows(index)`."""
+        return (self.x, self.labels)[index]
+
     def rows(self, index: slice | Tensor) -> "Batch":
         """Some of the rows."""
         return self._each(lambda tensor: tensor[index])
@@ -57,11 +61,10 @@ def as_batch(item: object) -> Batch:
         return item
     if isinstance(item, Tensor):
         return Batch(item)
-    if isinstance(item, Sequence) and 1 <= len(item) <= 2 and all(isinstance(part, Tensor) for part in item):
+    if isinstance(item, Sequence) and 1 <= len(item) <= 2 and isinstance(item[0], Tensor):
         x, labels = item[0], item[1] if len(item) == 2 else None
-        if labels is not None and labels.ndim > 1:
-            return Batch(x, c=labels)
-        return Batch(x, labels=labels)
+        if labels is None or isinstance(labels, Tensor):
+            return Batch(x, labels=labels) if labels is None or labels.ndim == 1 else Batch(x, c=labels)
     if isinstance(item, Mapping) and "x" in item and item.keys() <= {field.name for field in fields(Batch)}:
         return Batch(**item)
     raise DataError(

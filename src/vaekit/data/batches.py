@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
+from .batch import Batch
 from .dataset import Split
 from .stored import Reader, Stored
 
@@ -98,12 +99,12 @@ class Batches:
         """The number of batches in an epoch."""
         return self.num_images // self.batch_size if self.drop_last else -(-self.num_images // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         size, order = self.batch_size, self._begin()
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
         each = self.images.ahead if isinstance(self.images, Stored) else map
         for position, (images, labels) in enumerate(each(self._read, batches), self._position + 1):
-            served = self._serve(images.to(self.device)), labels.to(self.device)
+            served = Batch(self._serve(images.to(self.device)), labels=labels.to(self.device))
             self._position = position
             yield served
         self._epoch_start, self._position = None, 0

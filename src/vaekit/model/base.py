@@ -5,12 +5,14 @@ Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a lo
 
 import math
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..data import Batch
 from ..errors import DataError
 from ..rng import seeded
 from .draw import Draw, levels_of
@@ -145,6 +147,27 @@ class LatentVariableModel(nn.Module, ABC):
         if c.shape != (n, size):
             raise DataError(f"the context must have shape ({n}, {size}), got {tuple(c.shape)}")
         return c.to(next(self.parameters()).dtype)
+
+    def to_model(self, batch: Batch) -> Batch:
+        """A batch as the model takes it: on its device, with one-hot rows of the labels as context if it needs one.
+
+        Nothing here waits for the device. The row of an unknown class, −1, is NaN, so that only a loss which knows what
+        to do with it can train on it.
+
+        Raises:
+            DataError: The model is conditional, and the batch has neither a context nor labels.
+        """
+        batch = batch.to(self.device)
+        size = self.context_size
+        if not size:
+            return replace(batch, c=None)
+        if batch.c is not None:
+            return batch
+        if batch.labels is None:
+            raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
+        rows = torch.cat((torch.eye(size, device=self.device), torch.full((1, size), math.nan, device=self.device)))
+        labels = batch.labels.long()
+        return replace(batch, c=rows.index_select(0, labels.where(labels != -1, size)))
 
     def checked(self, x: Tensor) -> Tensor:
         """X on the model's device, after a look at its shape and range.

@@ -110,14 +110,12 @@ class Job:
 
     def _try_one(self) -> None:
         train = self.data.train
-        images, labels = next(iter(self.batches(Split(train.images[:4], train.labels[:4]))))
+        batch = self.model.to_model(next(iter(self.batches(Split(train.images[:4], train.labels[:4])))))
         objective = build_objective(self.config, dataset_size=len(train), trust=self.trust)
         self.ranks.check(self.model, objective)
         self.model.eval()
         with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
-            draw = self.model.draw(
-                self.model.checked(images), objective.samples, labels if self.model.context_size else None
-            )
+            draw = self.model.draw(self.model.checked(batch.x), objective.samples, batch.c)
             objective(draw, 0.0)
 
 
@@ -211,8 +209,7 @@ def _some(split: Split) -> Tensor:
     most = min(10_000, (512 << 20) // (4 * split.images.shape[1:].numel()))
     step = max(1, len(split) // max(1, most))
     some = Split(split.images[::step], split.labels[::step])
-    images, _ = next(iter(Batches(some, batch_size=len(some))))
-    return images
+    return next(iter(Batches(some, batch_size=len(some)))).x
 
 
 def _check_memory(config: Config, data: Dataset) -> None:

@@ -73,4 +73,4 @@ def _spread(split: Split, n: int) -> Split:
 
 
 def _float(split: Split) -> Tensor:
-    return next(iter(Batches(split, batch_size=len(split))))[0]
+    return next(iter(Batches(split, batch_size=len(split)))).x

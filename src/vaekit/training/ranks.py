@@ -22,6 +22,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..data import Batch, as_batch
 from ..errors import ConfigError, DeviceError, RankError, VAEError
 from ..model import LatentVariableModel
 from ..objectives import Objective
@@ -35,13 +36,13 @@ class Share:
     """The rows of one batch that one rank takes.
 
     Attributes:
-        batch: Those rows, as the loader gives them.
+        batch: Those rows.
         total: Rows of the whole batch.
         noise: Context in which they are drawn.
         counts: False for a rank for which no row was left: it computes the first one, for nothing.
     """
 
-    batch: Any
+    batch: Batch
     total: int
     noise: AbstractContextManager[Any]
     counts: bool = True
@@ -97,17 +98,17 @@ class Ranks:
         """The part of a batch that is this rank's, of which K samples are drawn: rows side by side, at most one more.
 
         Arguments:
-            batch: Images, or a sequence of images and labels; all ranks have the same.
+            batch: What the loader gives; all ranks have the same.
             samples: K.
         """
-        total = len(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        batch = as_batch(batch)
+        total = len(batch)
         if self.world == 1:
             return Share(batch, total, nullcontext())
         start, stop = total * self.rank // self.world, total * (self.rank + 1) // self.world
         counts = stop > start
         rows = slice(start, stop) if counts else slice(0, 1)
-        some = [part[rows] for part in batch[:2]] if isinstance(batch, (tuple, list)) else batch[rows]
-        return Share(some, total, NoiseOfRows(samples, rows, total), counts)
+        return Share(batch.rows(rows), total, NoiseOfRows(samples, rows, total), counts)
 
     def add(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
         """The sums over all ranks, and with them in the same message those of the gradients, in place.

@@ -21,7 +21,7 @@ from ..rng import random_state, set_random_state
 from ..store import Checkpoint
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Share
-from .validation import split, validate, widest
+from .validation import validate, widest
 
 Record = dict[str, Any]
 MEANS = ("loss", "neg_elbo", "rate", "distortion")
@@ -138,7 +138,8 @@ class Trainer:
         factor = self.schedule(epoch, self.epochs)
         self.progress.learning_rate = factor * self.rates[0]
         share = self.ranks.share(batch, self.objective.samples)
-        x, c = split(share.batch, self.model)
+        rows = self.model.to_model(share.batch)
+        x, c = rows.x, rows.c
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             _set_rate(group, factor * rate)
         self._advance(share, x, c, epoch)

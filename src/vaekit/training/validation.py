@@ -5,7 +5,6 @@ from collections.abc import Iterable
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
@@ -46,7 +45,8 @@ def validate(
     with seeded(torch.Generator().manual_seed(seed)):
         for batch in loader:
             share = ranks.share(batch, samples)
-            x, c = split(share.batch, model)
+            rows = model.to_model(share.batch)
+            x, c = rows.x, rows.c
             with share.noise:
                 draw = model.draw(x, samples, c)
                 rate, distortion = draw.rate().sum(), draw.distortion.sum()
@@ -79,20 +79,6 @@ def find_device(name: str = "auto") -> torch.device:
         here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise DeviceError(f"device {name!r} is not here; available: {', '.join(here)}") from None
     return found
-
-
-def split(batch: Any, model: LatentVariableModel) -> tuple[Tensor, Tensor | None]:
-    """Images and context of a batch, on the model's device; classes become one-hot rows without waiting for it."""
-    x, labels = (batch[0], batch[1]) if isinstance(batch, (tuple, list)) else (batch, None)
-    x = x.to(model.device, non_blocking=True)
-    if not model.context_size:
-        return x, None
-    if labels is None:
-        raise DataError(f"this model is conditional on {model.context_size} classes, but the loader gives no labels")
-    labels = labels.to(model.device, non_blocking=True)
-    if labels.ndim == 1:
-        labels = torch.eye(model.context_size, device=model.device).index_select(0, labels)
-    return x, labels
 
 
 def widest(device: torch.device) -> torch.dtype:
