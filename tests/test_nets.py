@@ -14,7 +14,7 @@ from vaekit.course import CVAE, VAE
 from vaekit.errors import ConfigError, DataError
 from vaekit.nets import MLP, Activation, ConvDecoder, ConvEncoder, Network, ResNetDecoder, ResNetEncoder, initialize
 from vaekit.nets.base import ACTIVATIONS
-from vaekit.nets.conv import Activate, down, ladder, up
+from vaekit.nets.stages import Activate, down, ladder, up
 
 SMALL = {"channels": (4, 8), "dense": 16}
 SIZES = [(28, 28), (32, 32), (64, 64), (65, 47), (9, 13), (8, 8), (1, 30)]

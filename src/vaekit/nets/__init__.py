@@ -2,11 +2,11 @@
 
 Every network maps `(x, c)`, with x of shape (..., B, *in_shape) and an optional context c of shape (B, context_size)
 that broadcasts over the leading dimensions of x, to a tensor of shape (..., B, *out_shape). An encoder's output is its
-last hidden layer, of shape (features,); a decoder's last layer has no activation, and `start_output` sets where it
-starts.
+last hidden layer, of shape (features,), and `maps` gives its feature maps too; a decoder's last layer has no
+activation, and `start_output` sets where it starts.
 """
 
-from .base import Activation, Decoder, FirstLevel, Network, with_context
+from .base import Activation, Decoder, Encoder, FirstLevel, Network, with_context
 from .conv import ConvDecoder, ConvEncoder
 from .init import Scheme, initialize
 from .mlp import MLP
@@ -18,6 +18,7 @@ __all__ = [
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
+    "Encoder",
     "FirstLevel",
     "Network",
     "ResNetDecoder",

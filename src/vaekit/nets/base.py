@@ -2,10 +2,11 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Literal, TypeVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from ..errors import ConfigError, DataError, unknown
 
@@ -40,7 +41,9 @@ class Network(nn.Module, ABC):
 
     def __init__(self, in_shape: Sequence[int], out_shape: Sequence[int], context_size: int) -> None:
         super().__init__()
-        self.in_shape, self.out_shape, self.context_size = tuple(in_shape), tuple(out_shape), context_size
+        self.in_shape = tuple(in_shape)
+        self.out_shape = tuple(out_shape)
+        self.context_size = context_size
 
     @abstractmethod
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
@@ -52,6 +55,13 @@ class Network(nn.Module, ABC):
         Raises:
             DataError: x or c does not have the shape that the network was made for.
         """
+        leading, x, c = self._flat(x, c)
+        with self._precision(x):
+            h = self.rows(x, c)
+        return h.to(x.dtype).reshape(*leading, *self.out_shape)
+
+    def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
+        """Leading dimensions of x, and x and c with these made into rows."""
         leading, event = x.shape[: -len(self.in_shape)], x.shape[-len(self.in_shape) :]
         if event != self.in_shape:
             raise DataError(f"this network takes inputs of shape (..., {_list(self.in_shape)}), got {tuple(x.shape)}")
@@ -60,17 +70,59 @@ class Network(nn.Module, ABC):
             raise DataError(f"this network takes a context of width {self.context_size} (0 is none), got {got}")
         if c is not None:
             c = c.to(x.dtype).expand(*leading, -1).reshape(-1, self.context_size)
-        return self._multiplied(x.reshape(-1, *self.in_shape), c).reshape(*leading, *self.out_shape)
+        return leading, x.reshape(-1, *self.in_shape), c
 
-    def _multiplied(self, x: Tensor, c: Tensor | None) -> Tensor:
-        if self.dtype is None:
-            return self.rows(x, c)
-        with torch.autocast(x.device.type, self.dtype):
-            return self.rows(x, c).to(x.dtype)
+    def _precision(self, x: Tensor) -> AbstractContextManager[Any]:
+        return nullcontext() if self.dtype is None else torch.autocast(x.device.type, self.dtype)
+
+
+class Encoder(Network):
+    """A network of data, whose output is a vector of features, shape (features,).
+
+    One that has feature maps to hand out, besides the features, gives `row_maps` and `map_shapes` too; a posterior
+    takes those that it reads from `maps`.
+    """
+
+    @property
+    def map_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Event shapes of what `maps` gives, the last of them `out_shape`."""
+        return (self.out_shape,)
+
+    def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+        """What `maps` gives, for rows: x of shape (N, *in_shape), c of shape (N, context_size) or None."""
+        return (self.rows(x, c),)
+
+    def maps(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Feature maps from fine to coarse, and the features at the end, shapes (..., B, *shape).
+
+        Raises:
+            DataError: x or c does not have the shape that the network was made for.
+        """
+        leading, x, c = self._flat(x, c)
+        with self._precision(x):
+            maps = self.row_maps(x, c)
+        return tuple(h.to(x.dtype).reshape(*leading, *h.shape[1:]) for h in maps)
 
 
 class Decoder(Network):
-    """A network whose last layer is linear or convolutional, and can be told where to start."""
+    """A network of latents, whose last layer has no activation and can be told where to start.
+
+    Arguments:
+        in_shape: Event shape of the latents that it reads, of any rank.
+        out_shape: Event shape of the output.
+        context_size: Width of c; 0 for none.
+    """
+
+    @classmethod
+    def wanted_shape(cls, latent_size: int, out_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
+        """Shape of latents that suits this decoder best, for a posterior that has a choice.
+
+        Arguments:
+            latent_size: Width of a vector of latents, or channels of a grid of them.
+            out_shape: Event shape of the output.
+            options: The constructor's.
+        """
+        return (latent_size,)
 
     @property
     @abstractmethod
@@ -139,7 +191,8 @@ class FirstLevel(nn.Module):
 
     def __init__(self, net: nn.Module, size: int) -> None:
         super().__init__()
-        self.net, self.size = net, size
+        self.net = net
+        self.size = size
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Map all latents, (..., Z), to (..., *out_shape)."""

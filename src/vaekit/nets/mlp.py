@@ -7,7 +7,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from .base import Activation, Decoder, chosen, nonlinearity, widths, with_context
+from .base import Activation, Decoder, Encoder, chosen, nonlinearity, widths, with_context
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
@@ -29,7 +29,7 @@ class GatedLinear(nn.Module):
         return h
 
 
-class MLP(Decoder):
+class MLP(Encoder, Decoder):
     """A multilayer perceptron whose context is concatenated to its input.
 
     Arguments:

@@ -1,14 +1,14 @@
 """Residual networks for images of any size."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .base import Activation, Decoder, Network, widths
-from .conv import Activate, down, from_vector, ladder, to_vector, up
+from .base import Activation, widths
+from .stages import Activate, StagedDecoder, StagedEncoder, down, ladder, to_vector, up
 
 
 class ResidualBlock(nn.Module):
@@ -22,8 +22,10 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, a1: Activate, conv1: nn.Module, a2: Activate, conv2: nn.Module, skip: nn.Module) -> None:
         super().__init__()
-        self.activate1, self.conv1 = a1, conv1
-        self.activate2, self.conv2 = a2, conv2
+        self.activate1 = a1
+        self.conv1 = conv1
+        self.activate2 = a2
+        self.conv2 = conv2
         self.skip = skip
 
     def forward(self, h: Tensor, c: Tensor | None) -> Tensor:
@@ -34,7 +36,7 @@ class ResidualBlock(nn.Module):
         return total
 
 
-class ResNetEncoder(Network):
+class ResNetEncoder(StagedEncoder):
     """A convolution, stages of residual blocks, and one dense layer, which is the output.
 
     Arguments:
@@ -62,31 +64,37 @@ class ResNetEncoder(Network):
         group_norm: bool = True,
     ) -> None:
         super().__init__(in_shape, widths("dense", (dense,)), context_size)
-        sizes = ladder(in_shape, channels)
+        self.channels = tuple(channels)
+        self.sizes = ladder(in_shape, channels)
+        self.blocks_per_stage = widths("blocks", (blocks,))[0]
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
         self.stem = _conv3(in_shape[0], channels[0])
         self.blocks = nn.ModuleList()
-        for (a, b), size in zip(pairwise((channels[0], *channels)), sizes[:-1], strict=True):
+        for (a, b), size in zip(pairwise((channels[0], *channels)), self.sizes[:-1], strict=True):
             pool = nn.Sequential(nn.AvgPool2d(2, ceil_mode=True), nn.Conv2d(a, b, 1))
             self.blocks.append(ResidualBlock(activate(a), down(a, b, size), activate(b), _conv3(b, b), pool))
-            self.blocks.extend(_keep(b, activate) for _ in range(widths("blocks", (blocks,))[0] - 1))
+            self.blocks.extend(_keep(b, activate) for _ in range(self.blocks_per_stage - 1))
         self.activate = activate(channels[-1])
-        self.dense = to_vector(channels[-1], sizes[-1], dense, activation)
+        self.dense = to_vector(channels[-1], self.sizes[-1], dense, activation)
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Map (N, channels, H, W) to (N, features)."""
+    def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
+        """What each stage makes of (N, channels, H, W)."""
         h = self.stem(x)
-        for block in self.blocks:
+        for i, block in enumerate(self.blocks, 1):
             h = block(h, c)
-        features: Tensor = self.dense(self.activate(h, c))
-        return features
+            if i % self.blocks_per_stage == 0:
+                yield h
+
+    def features(self, h: Tensor, c: Tensor | None) -> Tensor:
+        """The features, from what the last stage gives."""
+        return super().features(self.activate(h, c), c)
 
 
-class ResNetDecoder(Decoder):
+class ResNetDecoder(StagedDecoder):
     """The mirror image of `ResNetEncoder`: two dense layers, stages of residual blocks, a convolution.
 
     Arguments:
-        in_shape: Event shape of the latents, (Z,).
+        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) as small as the encoder's last.
         out_shape: Shape of the output, (channels, H, W).
         context_size: Width of c, which scales and shifts the channels before each convolution; 0 for none.
         channels: Channels of the stages, in the encoder's order; the last block of each doubles the image.
@@ -114,7 +122,7 @@ class ResNetDecoder(Decoder):
         super().__init__(in_shape, out_shape, context_size)
         sizes = ladder(out_shape, channels)
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
-        self.dense = from_vector(math.prod(in_shape), dense, channels[-1], sizes[-1], activation)
+        self.dense = self.way_in(channels[-1], sizes[-1], dense, activation, 0)
         self.blocks = nn.ModuleList()
         for (a, b), size in zip(pairwise((*reversed(channels), channels[0])), sizes[-2::-1], strict=True):
             self.blocks.extend(_keep(a, activate) for _ in range(widths("blocks", (blocks,))[0] - 1))
@@ -124,8 +132,8 @@ class ResNetDecoder(Decoder):
         self.output = _conv3(channels[0], out_shape[0])
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
-        """Map (N, Z) to (N, channels, H, W)."""
-        h: Tensor = self.dense(x.flatten(1))
+        """Map (N, *in_shape) to (N, channels, H, W)."""
+        h = self.enter(self.dense, x, None)
         for block in self.blocks:
             h = block(h, c)
         y: Tensor = self.output(self.activate(h, c))

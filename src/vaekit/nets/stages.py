@@ -1,0 +1,190 @@
+"""What networks of images share: stages that halve an image or double it, the way in from latents and out to features.
+
+A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
+padding 1, give exactly that, and their transposes give exactly the way back: a decoder meets any size without cropping.
+On even sizes every output pixel is covered equally often, so that nothing suggests a checkerboard (Odena, Dumoulin and
+Olah 2016, doi:10.23915/distill.00003).
+"""
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from .base import Activation, Decoder, Encoder, nonlinearity, widths
+
+Size = tuple[int, int]
+
+
+class StagedEncoder(Encoder):
+    """Stages that halve an image, and one dense layer, which is the output. Each stage's result is a feature map.
+
+    A subclass makes its layers, gives `stages`, and keeps `channels`, `sizes` and `dense`.
+
+    Attributes:
+        channels: Channels of the stages.
+        sizes: Sizes of the image before the first stage and after each.
+        dense: Layer from what the last stage gives to the features.
+    """
+
+    channels: tuple[int, ...]
+    sizes: list[Size]
+    dense: nn.Module
+
+    @abstractmethod
+    def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
+        """What each stage makes of (N, channels, H, W), one after another."""
+
+    def features(self, h: Tensor, c: Tensor | None) -> Tensor:
+        """The features, from what the last stage gives."""
+        features: Tensor = self.dense(h)
+        return features
+
+    @property
+    def map_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Event shapes of what `maps` gives: one for each stage, and the features'."""
+        grids = [(a, *size) for a, size in zip(self.channels, self.sizes[1:], strict=True)]
+        return (*grids, self.out_shape)
+
+    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+        """Map (N, channels, H, W) to (N, features)."""
+        h = x
+        for result in self.stages(x, c):
+            h = result
+        return self.features(h, c)
+
+    def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
+        """What each stage makes of (N, channels, H, W), and the features."""
+        maps = tuple(self.stages(x, c))
+        return (*maps, self.features(maps[-1], c))
+
+
+class StagedDecoder(Decoder):
+    """The way in for latents, and stages that double an image.
+
+    Vectors go through two dense layers to the coarsest grid. Latents that are a grid of that size already, shape
+    (channels, h, w), keep their places: one convolution of a single pixel gives them the channels of the first stage.
+    """
+
+    @classmethod
+    def wanted_shape(
+        cls, latent_size: int, out_shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32), **options: Any
+    ) -> tuple[int, ...]:
+        """The coarsest grid, with `latent_size` channels."""
+        return (latent_size, *ladder(out_shape, channels)[-1])
+
+    def way_in(self, channels: int, size: Size, dense: int, activation: Activation, context_size: int) -> nn.Module:
+        """Layers from (N, *in_shape), with a context beside it where there is one, to (N, channels, *size)."""
+        if self.in_shape[1:] == size:
+            return nn.Conv2d(self.in_shape[0] + context_size, channels, 1)
+        return from_vector(prod(self.in_shape) + context_size, dense, channels, size, activation)
+
+    def enter(self, way_in: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
+        """Latents (N, *in_shape), and a context (N, C) beside them or None, through the way in."""
+        h = x if isinstance(way_in, nn.Conv2d) else x.flatten(1)
+        if c is not None:
+            h = torch.cat((h, c.to(h.dtype).reshape(*c.shape, *[1] * (h.ndim - 2)).expand(-1, -1, *h.shape[2:])), 1)
+        grid: Tensor = way_in(h)
+        return grid
+
+
+class FiLM(nn.Module):
+    """Scale and shift each channel as the context says: (1 + W_γ c) ⊙ h + W_β c.
+
+    The weights start at a tenth, so that every class begins near the identity. They are no linear layer of their own:
+    an initialization by name that fits those would, at every stage, double what passes.
+
+    Arguments:
+        channels: Channels of h, shape (N, channels, H, W).
+        context_size: Width of c.
+
+    Reference: Perez et al. 2018, arXiv:1709.07871, eq. 2, with 1 + γ for γ.
+    """
+
+    def __init__(self, channels: int, context_size: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(0.1 * torch.randn(2 * channels, context_size))
+
+    def forward(self, h: Tensor, c: Tensor) -> Tensor:
+        """Map (N, channels, H, W), with c of shape (N, context_size), to the same shape."""
+        gamma, beta = (c @ self.weight.T)[:, :, None, None].chunk(2, dim=1)
+        return (1 + gamma) * h + beta
+
+
+class Activate(nn.Module):
+    """Normalize, take the context in (`FiLM`), and apply the nonlinearity.
+
+    Arguments:
+        channels: Channels of h, shape (N, channels, H, W).
+        norm: Normalization.
+        context_size: Width of c; 0 for none.
+        activation: Nonlinearity.
+    """
+
+    def __init__(self, channels: int, norm: nn.Module, context_size: int, activation: Activation) -> None:
+        super().__init__()
+        self.norm = norm
+        self.film = FiLM(channels, context_size) if context_size else None
+        self.activation = nonlinearity(activation)
+
+    def forward(self, h: Tensor, c: Tensor | None) -> Tensor:
+        """Map (N, channels, H, W), with c of shape (N, context_size), to the same shape."""
+        h = self.norm(h)
+        if self.film is not None:
+            h = self.film(h, c)
+        activated: Tensor = self.activation(h)
+        return activated
+
+
+def ladder(shape: Sequence[int], channels: Sequence[int]) -> list[Size]:
+    """Sizes of an image before the first stage and after each.
+
+    >>> ladder((1, 65, 47), (32, 64))
+    [(65, 47), (33, 24), (17, 12)]
+
+    Raises:
+        ConfigError: the shape is not that of an image, or there is no stage.
+    """
+    if len(shape) != 3:
+        raise ConfigError(
+            f"a convolutional network needs images (channels, H, W), got {tuple(shape)}; use the name 'mlp'"
+        )
+    if not widths("channels", channels):
+        raise ConfigError("channels must name at least one stage, got []; use the name 'mlp' for none")
+    sizes = [(shape[1], shape[2])]
+    for _ in channels:
+        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+    return sizes
+
+
+def down(channels_in: int, channels_out: int, size: Size) -> nn.Conv2d:
+    """Convolution that halves an image of this size, rounding up."""
+    return nn.Conv2d(channels_in, channels_out, _kernel(size), stride=2, padding=1)
+
+
+def up(channels_in: int, channels_out: int, size: Size) -> nn.ConvTranspose2d:
+    """Transposed convolution that gives an image of this size, from one of half of it."""
+    return nn.ConvTranspose2d(channels_in, channels_out, _kernel(size), stride=2, padding=1)
+
+
+def _kernel(size: Size) -> Size:
+    return 4 - size[0] % 2, 4 - size[1] % 2
+
+
+def to_vector(channels: int, size: Size, width: int, activation: Activation) -> nn.Sequential:
+    """Dense layer from (N, channels, *size) to (N, width)."""
+    return nn.Sequential(nn.Flatten(), nn.Linear(channels * prod(size), width), nonlinearity(activation))
+
+
+def from_vector(width_in: int, width: int, channels: int, size: Size, activation: Activation) -> nn.Sequential:
+    """Two dense layers, the second without an activation, from (N, width_in) to (N, channels, *size)."""
+    return nn.Sequential(
+        nn.Linear(width_in, widths("dense", (width,))[0]),
+        nonlinearity(activation),
+        nn.Linear(width, channels * prod(size)),
+        nn.Unflatten(1, (channels, *size)),
+    )
