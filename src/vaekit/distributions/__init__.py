@@ -9,9 +9,11 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .counts import NegativeBinomial
+from .divergence import closed_form_kl
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
 from .normal import bounded, diagonal_normal
+from .observed import log_prob_observed, log_prob_of_values
 
 __all__ = [
     "LEVELS",
@@ -26,8 +28,11 @@ __all__ = [
     "Recalling",
     "Step",
     "bounded",
+    "closed_form_kl",
     "diagonal_normal",
     "levels",
     "log_gamma_rest",
+    "log_prob_observed",
+    "log_prob_of_values",
     "nearest_level",
 ]

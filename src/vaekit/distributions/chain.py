@@ -1,6 +1,6 @@
 """Distributions of latents that know how they were drawn: blocks drawn one given another.
 
-Not for: networks and parameters (`posteriors`, `priors`, `hierarchy`) or flows (`flows`).
+Not for: networks and parameters (`posteriors`, `priors`) or flows (`distributions.flow`).
 """
 
 from collections.abc import Callable, Sequence
@@ -63,7 +63,10 @@ class Chain(Recalling, Distribution):
     def __init__(
         self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], *, downward: bool = False
     ) -> None:
-        self.first, self.steps, self.sizes, self.downward = first, tuple(steps), tuple(sizes), downward
+        self.first = first
+        self.steps = tuple(steps)
+        self.sizes = tuple(sizes)
+        self.downward = downward
         super().__init__(first.batch_shape, Size((sum(sizes),)), validate_args=False)
 
     def before(self, block: int) -> set[int]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, kl_divergence
+from torch.distributions import Distribution, Independent
 from torch.nn.functional import cross_entropy, one_hot
 
+from ..distributions import closed_form_kl
 from ..errors import DataError
 from ..model import LatentVariableModel, levels_of
 from ..rng import seeded
@@ -162,11 +163,9 @@ def _kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | No
         a, b = level.q.base_dist, level.p.base_dist
         difference = (a.log_prob(level.z) - b.log_prob(level.z)).mean(0)
         if level.closed_form:
-            try:
-                closed = kl_divergence(a, b)
+            closed = closed_form_kl(a, b)
+            if closed is not None:
                 difference = closed.mean(0) if closed.ndim > difference.ndim else closed
-            except NotImplementedError:
-                pass
         found.append(difference)
     return torch.cat(found, -1)
 

@@ -18,10 +18,15 @@ class Likelihood(nn.Module, ABC):
     """p(x | z, c), independent over the values of x, each of which takes P outputs of net(z, c).
 
     The outputs are P groups of channels. A subclass gives `distribution`, `parameters_at` and, unless P is 1,
-    `per_value`.
+    `per_value`. Its `forward` returns a distribution whose batch shape is that of z without the latents' own
+    dimensions, and whose event shape is that of x; the mean of it is what pictures show.
+
+    A plain module will do as well, which takes one output of the network for each value of x unless it has `per_value`
+    or `out_shape`, and has to give `parameters_at` where the config asks for model.output_bias = "data".
 
     Arguments:
-        net: Network (..., B, Z), (B, C) → (..., B, *out_shape(image_shape)).
+        net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(image_shape)). Its `in_shape` says how many
+            dimensions a latent has; without one it is a vector.
 
     Attributes:
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
@@ -40,15 +45,16 @@ class Likelihood(nn.Module, ABC):
         super().__init__()
         self.net = net
         self.groups = self.per_value()
+        self.latent_dims = len(getattr(net, "in_shape", (1,)))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape of x."""
+        """The likelihood of each row of z, shape (..., B, *latent): batch shape (..., B), event shape of x."""
         values = self.distribution(self.output(z, c))
-        return self.independent(values, len(values.batch_shape) - z.ndim + 1, validate_args=False)
+        return self.independent(values, len(values.batch_shape) - z.ndim + self.latent_dims, validate_args=False)
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """The network's output, its P groups of channels first: shape (P, ..., B, *image)."""
-        channels = z.ndim - 1
+        channels = z.ndim - self.latent_dims
         grouped: Tensor = self.net(z, c).unflatten(channels, (self.groups, -1))
         return grouped.movedim(channels, 0)
 

@@ -46,7 +46,8 @@ class Counts(Likelihood):
         log_mu = soft_bound(super().output(z, c), self.limit)
         if c is None or not self.size_factor:
             return log_mu
-        return log_mu + c[:, -1].reshape(-1, *[1] * (log_mu.ndim - z.ndim))
+        event_dims = log_mu.ndim - 1 - z.ndim + self.latent_dims
+        return log_mu + c[:, -1].reshape(-1, *[1] * event_dims)
 
     def distribution(self, output: Tensor) -> Distribution:
         """Counts."""

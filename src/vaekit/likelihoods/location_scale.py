@@ -126,10 +126,20 @@ class _FittedNormal(NormalDistribution):
 
     def __init__(self, loc: Tensor, mean_square: Tensor, least: float) -> None:
         super().__init__(loc, mean_square.sqrt(), validate_args=False)
-        self.mean_square, self.least = mean_square, least
+        self.mean_square = mean_square
+        self.least = least
 
     def log_prob(self, value: Tensor) -> Tensor:
-        variance = (value - self.loc).detach().square().mean().clamp(min=self.least)
+        return self._fitted(value, (value - self.loc).detach().square().mean())
+
+    def log_prob_where(self, value: Tensor, observed: Tensor) -> Tensor:
+        """Log-density of each value, the variance being that of the observed ones."""
+        squares = (value - self.loc).detach().square()
+        known = observed.expand_as(squares)
+        return self._fitted(value, squares.masked_fill(~known, 0).sum() / known.sum().clamp(min=1))
+
+    def _fitted(self, value: Tensor, mean_square: Tensor) -> Tensor:
+        variance = mean_square.clamp(min=self.least)
         self.mean_square.lerp_(variance, 0.1)
         log_prob: Tensor = NormalDistribution(self.loc, variance.sqrt(), validate_args=False).log_prob(value)
         return log_prob

@@ -6,6 +6,7 @@ Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a lo
 import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
+from functools import cached_property
 from typing import NoReturn
 
 import torch
@@ -31,8 +32,12 @@ class LatentVariableModel(nn.Module, ABC):
     A subclass gives the three methods `posterior`, `prior` and `likelihood` and, where they differ from the defaults,
     the attributes below. Everything else follows, here and in the trainer, the evaluator and the pictures.
 
+    The posterior's distribution may have an attribute `penalties`: named terms of shape (B,), which are subtracted from
+    the objective.
+
     Attributes:
-        latent_size: Z, the width of z.
+        latent_size: Z, how many values z has.
+        latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
         image_shape: Event shape of x, or None where any will do.
         value_range: Least and greatest value of x, or None where any will do.
@@ -43,41 +48,53 @@ class LatentVariableModel(nn.Module, ABC):
     image_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
 
+    @cached_property
+    def latent_shape(self) -> tuple[int, ...]:
+        """Event shape of z: that of vectors, unless a model says otherwise."""
+        return (self.latent_size,)
+
     @abstractmethod
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """q(z | x, c) for x of shape (B, *image) and c of shape (B, C): batch shape (B,), event shape (Z,)."""
+        """q(z | x, c) for x of shape (B, *image), c of shape (B, C): batch shape (B,), event shape latent_shape."""
 
     @abstractmethod
     def prior(self, c: Tensor | None = None) -> Distribution:
-        """p(z | c): event shape (Z,), batch shape () or (B,)."""
+        """p(z | c): event shape latent_shape, batch shape () or (B,)."""
 
     @abstractmethod
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
-        """p(x | z, c) for z of shape (..., B, Z): batch shape (..., B), event shape of x."""
+        """p(x | z, c) for z of shape (..., B, *latent_shape): batch shape (..., B), event shape of x."""
 
-    def draw(self, x: Tensor, k: int = 1, c: Context = None) -> Draw:
+    def draw(self, x: Tensor, k: int = 1, c: Context = None, *, observed: Tensor | None = None) -> Draw:
         """Draw k latents for each row of x, with every density that an objective needs.
 
         Arguments:
             x: Data, shape (B, *image).
             k: Importance samples for each row.
             c: Context, shape (B, C), or classes, shape (B,).
+            observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior and
+                not at all for the likelihood. None where all are.
         """
         c = self.context(c, len(x))
-        q, p = self.posterior(x, c), self.prior(c)
+        if observed is not None:
+            x = x.masked_fill(~observed, 0)
+        q = self.posterior(x, c)
+        p = self.prior(c)
         z = q.rsample(torch.Size((k,)))
-        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), q=q, p=p)
+        penalties = getattr(q, "penalties", {})
+        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of q(z | x, c), shape (B, Z)."""
+        """Mean of q(z | x, c), shape (B, *latent_shape)."""
         return self.posterior(self.checked(x), self.context(c, len(x))).mean
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:
-        """Mean of p(x | z, c), shape (B, *image), for z of shape (B, Z)."""
-        if z.ndim != 2 or z.shape[1] != self.latent_size:
-            raise DataError(f"latents must have shape (N, {self.latent_size}), got {tuple(z.shape)}")
+        """Mean of p(x | z, c), shape (B, *image), for z of shape (B, *latent_shape)."""
+        if tuple(z.shape[1:]) != self.latent_shape:
+            shape = ", ".join(map(str, self.latent_shape))
+            raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
         return self.likelihood(z.to(self.device), self.context(c, len(z))).mean
 
     @torch.no_grad()

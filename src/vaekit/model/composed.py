@@ -1,8 +1,12 @@
 """A model made of a posterior, a prior and a likelihood."""
 
+from collections.abc import Sequence
+from math import prod
+
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..errors import ConfigError
 from .base import LatentVariableModel
 
 
@@ -13,7 +17,8 @@ class Composed(LatentVariableModel):
         posterior: Module (x, c) → q(z | x, c).
         prior: Module c → p(z | c).
         likelihood: Module (z, c) → p(x | z, c).
-        latent_size: Z.
+        latent_size: Z, the width of z; or else
+        latent_shape: Event shape of z.
         context_size: C; 0 for an unconditional model.
         image_shape: Event shape of x.
     """
@@ -24,13 +29,15 @@ class Composed(LatentVariableModel):
         prior: nn.Module,
         likelihood: nn.Module,
         *,
-        latent_size: int,
+        latent_size: int | None = None,
+        latent_shape: Sequence[int] | None = None,
         context_size: int = 0,
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
-        self.latent_size = latent_size
+        self.latent_shape = _shape(latent_size, latent_shape)
+        self.latent_size = prod(self.latent_shape)
         self.context_size = context_size
         self.image_shape = image_shape
         self.value_range = getattr(likelihood, "value_range", None)
@@ -57,3 +64,9 @@ class Composed(LatentVariableModel):
         """p(x | z, c)."""
         p: Distribution = self.parts["likelihood"](z, c)
         return p
+
+
+def _shape(size: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
+    if (size is None) == (shape is None):
+        raise ConfigError("a composed model takes one of latent_size, for vectors, and latent_shape")
+    return (size,) if size is not None else tuple(shape or ())

@@ -10,9 +10,9 @@ from operator import add
 from typing import Literal
 
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
-from ..distributions import Chain
+from ..distributions import Chain, closed_form_kl, log_prob_observed
 from ..errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]
@@ -52,9 +52,8 @@ class Level:
         """
         if not self.closed_form:
             return None
-        try:
-            kl: Tensor = kl_divergence(self.q, self.p)
-        except NotImplementedError:
+        kl = closed_form_kl(self.q, self.p)
+        if kl is None:
             return None
         return kl.mean(0) if kl.ndim > 1 else kl.expand(self.z.shape[1:2])
 
@@ -79,12 +78,13 @@ class Draw:
 
     Arguments:
         x: Data, shape (B, *event).
-        z: All latents, shape (K, B, Z), as the likelihood got them.
+        z: All latents, shape (K, B, *latent), as the likelihood got them.
         levels: Latent levels, at least one.
         likelihood: p(x | z), batch shape (K, B).
-        penalties: Named terms, each (B,), that an objective may subtract and that have no density.
+        penalties: Named terms without a density, each (B,), that are subtracted from the objective.
         q: Posterior of all latents at once; that of the only level by default.
         p: Prior of all latents at once; that of the only level by default.
+        observed: Which values of x are known, booleans of its shape; None where all are.
     """
 
     x: Tensor
@@ -94,11 +94,18 @@ class Draw:
     penalties: Mapping[str, Tensor] = field(default_factory=dict)
     q: Distribution | None = None
     p: Distribution | None = None
+    observed: Tensor | None = None
 
     @cached_property
     def log_likelihood(self) -> Tensor:
-        """Log p(x | z), shape (K, B), nats."""
-        return self.likelihood.log_prob(self.x)
+        """Log p(x | z) of the observed values of x, shape (K, B), nats.
+
+        Raises:
+            ConfigError: values are missing, and the likelihood does not factorize over them.
+        """
+        if self.observed is None:
+            return self.likelihood.log_prob(self.x)
+        return log_prob_observed(self.likelihood, self.x, self.observed)
 
     @cached_property
     def log_w(self) -> Tensor:
@@ -165,7 +172,7 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
     """One level for each block of z where q and p draw the same blocks one after another, else one for all of z.
 
     Arguments:
-        z: Latents, shape (K, B, Z).
+        z: Latents, shape (K, B, *latent).
         q: Posterior.
         p: Prior.
     """

@@ -32,7 +32,7 @@ def beta_tc(
     if len(draw.levels) > 1 or not isinstance(level.q, Independent):
         raise ConfigError("beta-tc needs one latent level with a factorized posterior; choose diagonal-normal")
     z = level.z[0]
-    log_q_pairs = level.q.base_dist.log_prob(z.unsqueeze(1))  # (i, j, Z): z_i under the posterior of row j
+    log_q_pairs = level.q.base_dist.log_prob(z.unsqueeze(1)).flatten(2)  # (i, j, Z): z_i under the posterior of row j
     log_weights = _log_minibatch_weights(len(z), dataset_size, estimator, z)
     log_q = level.log_q[0]
     log_q_z = (log_weights + log_q_pairs.sum(2)).logsumexp(1)

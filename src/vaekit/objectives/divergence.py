@@ -29,10 +29,11 @@ def mmd(
     """
     if len(draw.z[0]) < 2:
         raise ConfigError("mmd compares rows with one another and needs at least 2 in a batch, got 1")
-    z, p = draw.z[0], draw.prior
+    z = draw.z[0].flatten(1)
+    p = draw.prior
     if not kl_weight and not p.has_rsample:
         raise ConfigError("mmd cannot train this prior, whose samples have no gradient; give it a kl_weight > 0")
-    total = -draw.distortion - mmd_weight * squared_mmd(z, _rows(p, len(z)), kernel)
+    total = -draw.distortion - mmd_weight * squared_mmd(z, _rows(p, len(z)).flatten(1), kernel)
     return total - kl_weight * draw.rate(kl) if kl_weight else total
 
 

@@ -4,8 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, kl_divergence
+from torch.distributions import Independent
 
+from ..distributions import closed_form_kl
 from ..errors import ConfigError
 from ..model import KL, Draw, Level
 from .base import bound, couples_rows
@@ -70,9 +71,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
 def _kl_by_dimension(level: Level) -> Tensor:
     """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), where it does not factorize."""
     if level.closed_form and isinstance(level.q, Independent) and isinstance(level.p, Independent):
-        try:
-            kl = kl_divergence(level.q.base_dist, level.p.base_dist)
-            return kl.mean(0) if kl.ndim > 2 else kl
-        except NotImplementedError:
-            pass
+        kl = closed_form_kl(level.q.base_dist, level.p.base_dist)
+        if kl is not None:
+            return (kl.mean(0) if kl.ndim > level.z.ndim - 1 else kl).flatten(1)
     return level.kl().unsqueeze(-1)

@@ -83,9 +83,9 @@ def _grouped(log_w: Tensor, groups: int) -> Tensor:
 
 
 def _scale_gradient(z: Tensor, factor: Tensor) -> None:
-    """Multiply the gradient that flows through z, shape (K, B, Z), into the posterior by `factor`, shape (K, B)."""
+    """Multiply the gradient that z, shape (K, B, *latent), hands to the posterior by `factor`, shape (K, B)."""
     if z.requires_grad:
-        z.register_hook(lambda gradient: gradient * factor.unsqueeze(-1))
+        z.register_hook(lambda gradient: gradient * factor.reshape(*factor.shape, *[1] * (z.ndim - 2)))
 
 
 def _with_value(surrogate: Tensor, value: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ Flows come with their first use, because they import zuko.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .base import Amortized
+from .base import Amortized, Posterior
 from .hierarchical import HierarchicalPosterior
 from .normal import DiagonalNormal, FullCovarianceNormal
 
@@ -21,6 +21,7 @@ __all__ = [
     "IAFPosterior",
     "NSFPosterior",
     "PlanarPosterior",
+    "Posterior",
 ]
 
 _FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")

@@ -1,24 +1,58 @@
-"""What posteriors share: parameters that are read off the features of an encoder."""
+"""What a posterior is, and what those share whose parameters are read off the features of an encoder."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import prod
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 
-class Amortized(nn.Module, ABC):
+class Posterior(nn.Module, ABC):
+    """q(z | x, c).
+
+    Its `forward` returns a distribution with batch shape (B,), event shape `latent_shape`, and an `rsample` whose
+    gradient reaches the parameters. That distribution may have an attribute `penalties`, a mapping of names to tensors
+    of shape (B,): terms without a density, such as a commitment cost, that are subtracted from the objective.
+
+    A plain module will do as well: its latents are then vectors of the width that the config says.
+
+    Arguments:
+        latent_shape: Event shape of z.
+
+    Attributes:
+        latent_shape: Event shape of z.
+        latent_size: How many values that is.
+        decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.
+    """
+
+    def __init__(self, latent_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.latent_shape = tuple(latent_shape)
+        self.latent_size = prod(latent_shape)
+
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """Event shape of what the decoder reads."""
+        return self.latent_shape
+
+    @abstractmethod
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The posterior of each row of x, shape (B, *event), with c of shape (B, C) or None."""
+
+
+class Amortized(Posterior):
     """A posterior whose parameters are read off features h = net(x, c), among them a mean μ and a log-variance log σ².
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
     """
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        super().__init__()
+        super().__init__((latent_size,))
         self.net = net
-        self.latent_size = latent_size
         self.mu = nn.Linear(features, latent_size)
         self.log_var = nn.Linear(features, latent_size)
 

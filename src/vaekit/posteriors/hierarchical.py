@@ -15,10 +15,11 @@ from torch.distributions import Distribution
 from ..distributions import Chain, Step
 from ..errors import at_least
 from ..nets import MLP, Activation
+from .base import Posterior
 from .normal import DiagonalNormal
 
 
-class HierarchicalPosterior(nn.Module):
+class HierarchicalPosterior(Posterior):
     """q(z | x, c) = q(z_1 | x, c) q(z_2 | z_1, c) …, upwards from the data, a diagonal normal at every level.
 
     Arguments:
@@ -48,13 +49,18 @@ class HierarchicalPosterior(nn.Module):
         hidden: Sequence[int] = (100, 100),
         activation: Activation = "tanh",
     ) -> None:
-        super().__init__()
         upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
         at_least(1, "the number of posterior.upper_sizes", len(upper))
-        self.latent_sizes = (latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper))
-        self.latent_size = sum(self.latent_sizes)
+        sizes = (latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper))
+        super().__init__((sum(sizes),))
+        self.latent_sizes = sizes
         self.first = DiagonalNormal(net, features, latent_size)
         self.steps = between_levels(self.latent_sizes, context_size, hidden, activation)
+
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """(width of z_1,): the decoder reads the level nearest to the data."""
+        return self.latent_sizes[:1]
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
         """The posterior of each row of x."""

@@ -6,6 +6,7 @@ Flows come with their first use, because they import zuko.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from .base import Prior
 from .hierarchical import HierarchicalPrior
 from .mixture import NormalMixture
 from .normal import LearnedNormal, StandardNormal
@@ -14,7 +15,16 @@ from .vamp import VampPrior
 if TYPE_CHECKING:
     from .flows import MAFPrior, NSFPrior
 
-__all__ = ["HierarchicalPrior", "LearnedNormal", "MAFPrior", "NSFPrior", "NormalMixture", "StandardNormal", "VampPrior"]
+__all__ = [
+    "HierarchicalPrior",
+    "LearnedNormal",
+    "MAFPrior",
+    "NSFPrior",
+    "NormalMixture",
+    "Prior",
+    "StandardNormal",
+    "VampPrior",
+]
 
 _FLOWS = ("MAFPrior", "NSFPrior")
 

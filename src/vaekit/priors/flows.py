@@ -8,9 +8,10 @@ from torch import Tensor, nn
 
 from ..distributions import diagonal_normal
 from ..distributions.flow import Flow, check_flow, masked_transform
+from .base import Prior
 
 
-class _FlowPrior(nn.Module):
+class _FlowPrior(Prior):
     """p(z | c) with f(z; c) standard normal and f masked autoregressive: one pass for a density, Z for a sample."""
 
     zeros: Tensor

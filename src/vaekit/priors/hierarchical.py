@@ -9,10 +9,11 @@ from ..errors import ConfigError
 from ..nets import Activation
 from ..posteriors import HierarchicalPosterior
 from ..posteriors.hierarchical import between_levels, steps_given
+from .base import Prior
 from .normal import StandardNormal
 
 
-class HierarchicalPrior(nn.Module):
+class HierarchicalPrior(Prior):
     """p(z | c) = … p(z_2 | z_3, c) p(z_1 | z_2, c), downwards from a standard normal, a diagonal normal at every level.
 
     Arguments:

@@ -7,9 +7,10 @@ from torch.nn.functional import linear
 
 from ..distributions import diagonal_normal
 from ..errors import at_least
+from .base import Prior
 
 
-class NormalMixture(nn.Module):
+class NormalMixture(Prior):
     """p(z | c) = Σ_k π_k(c) N(z; μ_k, diag σ_k²).
 
     The context moves the weights only, π(c) = softmax(W c + b), at first all equal: classes share the components, and a

@@ -1,30 +1,38 @@
 """Normal priors."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import linear
 
 from ..distributions import diagonal_normal
+from .base import Prior
 
 
-class StandardNormal(nn.Module):
-    """p(z) = N(z; 0, I), whatever c is."""
+class StandardNormal(Prior):
+    """p(z) = N(z; 0, I), whatever c is.
+
+    Arguments:
+        latent_shape: Event shape of z, or the width of vectors.
+    """
 
     zeros: Tensor
     ones: Tensor
 
-    def __init__(self, latent_size: int) -> None:
+    def __init__(self, latent_shape: int | Sequence[int]) -> None:
         super().__init__()
-        self.register_buffer("zeros", torch.zeros(latent_size), persistent=False)
-        self.register_buffer("ones", torch.ones(latent_size), persistent=False)
+        shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
+        self.register_buffer("zeros", torch.zeros(shape), persistent=False)
+        self.register_buffer("ones", torch.ones(shape), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape ()."""
-        return Independent(Normal(self.zeros, self.ones, validate_args=False), 1)
+        return Independent(Normal(self.zeros, self.ones, validate_args=False), self.zeros.ndim)
 
 
-class LearnedNormal(nn.Module):
+class LearnedNormal(Prior):
     """p(z | c) = N(z; μ(c), diag σ²(c)), μ and log σ² linear in c: one normal for each class, each at first N(0, I).
 
     Arguments:

@@ -9,10 +9,11 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import at_least
+from .base import Prior
 from .mixture import mixture_of
 
 
-class VampPrior(nn.Module):
+class VampPrior(Prior):
     """p(z | c) = (1/K) Σ_k q(z | u_k, c), a mixture of the posterior's own densities at K learned pseudo-inputs u_k.
 
     u_k = low + (high − low)·sigmoid(r_k) stays in the range of the images; the paper clips instead, which leaves no
@@ -89,7 +90,9 @@ class _GroupedMixture(Distribution):
     arg_constraints: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, components: Distribution, k: int, index: Tensor) -> None:
-        self.components, self.k, self.index = components, k, index
+        self.components = components
+        self.k = k
+        self.index = index
         self.groups = components.batch_shape[0] // k
         counts = index.bincount(minlength=self.groups)
         order = index.argsort(stable=True)

@@ -25,9 +25,7 @@ SETUP = (
 )
 
 
-def environment(
-    config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1
-) -> dict[str, Any]:
+def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
     """What a run is made with, for `environment.json`."""
     return {
         **setup(config, model.device, ranks),

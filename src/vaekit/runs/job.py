@@ -1,30 +1,27 @@
 """A job: a config made real, fitted, and closed with a word on how it ended."""
 
 import random
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
 import numpy as np
 import torch
 from torch import Tensor
-from . import environment, tensorboard
-from ..config import Config, changed
+
+from ..config import Config
 from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed, shapes
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..model import LatentVariableModel
-from .pictures import EpochPictures, draw_data, draw_pictures
-from .restore import begun_with, config_of, load
-from ..rng import deterministic, seeded
+from ..rng import seeded
 from ..store import Checkpoint, Run
-from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.precision import find_precision
-
+from . import tensorboard
+from .pictures import EpochPictures, draw_data, draw_pictures
 
 EVALUATION_BATCH = 500
 

@@ -1,31 +1,19 @@
 """The life of a run: trained in a new folder, resumed, and the part that other ranks take in it."""
 
-import random
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-import numpy as np
-import torch
-from torch import Tensor
-from . import environment, tensorboard
-from ..config import Config, changed
-from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed
-from ..data import Batches, Dataset, Split
-from ..data import load as load_data
-from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
-from ..model import LatentVariableModel
-from .pictures import EpochPictures, draw_data, draw_pictures
-from .restore import begun_with, config_of, load
-from ..rng import deterministic, seeded
-from ..store import Checkpoint, Run
-from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
-from ..training.precision import find_precision
-from .job import Job, _closing, _fit, _train
+from typing import Any
 
+from ..config import Config, changed
+from ..errors import ConfigError, DataError, NumericalError, RunError
+from ..rng import deterministic
+from ..store import Run
+from ..training import ALONE, Interrupted, Listener, Ranks
+from . import environment, tensorboard
+from .job import Job, _closing, _fit, _train
+from .restore import config_of
 
 # What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")

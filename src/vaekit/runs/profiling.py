@@ -12,8 +12,8 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..config import Config
-from .job import Job
 from ..training.trainer import Trainer
+from .job import Job
 
 WARM_UP, STEPS, OPERATORS = 20, 50, 12
 

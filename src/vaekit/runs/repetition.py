@@ -1,30 +1,15 @@
 """Training a finished run again, to see whether the weights come out the same."""
 
-import random
-import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
-import numpy as np
-import torch
-from torch import Tensor
-from . import environment, tensorboard
-from ..config import Config, changed
-from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed
-from ..data import Batches, Dataset, Split
-from ..data import load as load_data
-from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
-from ..model import LatentVariableModel
-from .pictures import EpochPictures, draw_data, draw_pictures
-from .restore import begun_with, config_of, load
-from ..rng import deterministic, seeded
-from ..store import Checkpoint, Run
-from ..training import ALONE, Interrupted, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
-from ..training.precision import find_precision
+from typing import Any
+
+from ..errors import RunError
+from ..store import Run
+from ..training import Listener
+from . import environment
 from .lifecycle import train
+from .restore import begun_with, config_of
 
 
 @dataclass(frozen=True)

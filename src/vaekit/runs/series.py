@@ -3,25 +3,17 @@
 Not for: one training (`lifecycle`) or the table over the runs of a series (`evaluate.compare`).
 """
 
-import copy
 import os
 import statistics
 import time
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
-from dataclasses import replace
-from functools import partial
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..config import Config, changed, flat, parse
 from ..config.recipe import completed
-from ..data import Dataset
 from ..errors import ConfigError, RunError
-
 from ..store import Run, files
 from ..training import Listener
 from .lifecycle import resume, train

@@ -1,0 +1,59 @@
+"""Log-likelihoods of the values that were observed, where others are missing."""
+
+from typing import Any
+
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from ..errors import ConfigError
+
+
+def log_prob_observed(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
+    """Log-density of the observed values of x, summed over them: the others are integrated out.
+
+    That is the sum of their own log-densities, because the values are independent. A distribution whose log-density of
+    a value depends on which ones are observed gives `log_prob_where(x, observed)`.
+
+    Arguments:
+        p: Independent values, event shape (*event).
+        x: Values, shape (..., *event); anything finite that has a density where nothing was observed.
+        observed: Booleans of the shape of x.
+
+    Returns:
+        Nats, of the batch shape.
+
+    Raises:
+        ConfigError: the values are not independent.
+
+    >>> import torch
+    >>> from torch.distributions import Normal
+    >>> p = Independent(Normal(torch.zeros(2), 1.0), 1)
+    >>> log_prob_observed(p, torch.tensor([0.5, 0.0]), torch.tensor([True, False])) == Normal(0.0, 1.0).log_prob(
+    ...     torch.tensor(0.5)
+    ... )
+    tensor(True)
+    """
+    values = log_prob_of_values(p, x, observed)
+    dims = tuple(range(-len(p.event_shape), 0))
+    missing = ~observed
+    return values.masked_fill(missing, 0).sum(dims) if dims else values.masked_fill(missing, 0)
+
+
+def log_prob_of_values(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
+    """Log-density of each value of x by itself, shape (*batch, *event); only those at observed places mean something.
+
+    Raises:
+        ConfigError: the values are not independent.
+    """
+    own: Any = getattr(p, "log_prob_where", None)
+    if own is not None:
+        values: Tensor = own(x, observed)
+        return values
+    if isinstance(p, Independent):
+        return log_prob_of_values(p.base_dist, x, observed)
+    if p.event_shape:
+        raise ConfigError(
+            f"values are missing, but the likelihood ({type(p).__name__}) does not say log p of each value by itself; "
+            "return an Independent distribution, or give it log_prob_where(x, observed)"
+        )
+    return p.log_prob(x)

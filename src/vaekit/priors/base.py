@@ -1,0 +1,41 @@
+"""What a prior is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from math import prod
+
+from torch import Size, Tensor, nn
+from torch.distributions import Distribution, ReshapeTransform, TransformedDistribution
+
+
+class Prior(nn.Module, ABC):
+    """p(z | c).
+
+    Its `forward` returns a distribution with batch shape (), or (B,) where it depends on c, and the event shape of the
+    posterior's latents. Where q and p have a KL in closed form it is used; elsewhere samples estimate it.
+
+    A plain module will do as well.
+    """
+
+    @abstractmethod
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, batch shape () or (B,), for c of shape (B, C) or None."""
+
+
+class OverGrid(Prior):
+    """A prior over vectors, as one over latents of any other shape with as many values.
+
+    Arguments:
+        prior: Module c → p(v | c), event shape (Z,).
+        latent_shape: Event shape of z, with Z values.
+    """
+
+    def __init__(self, prior: nn.Module, latent_shape: Sequence[int]) -> None:
+        super().__init__()
+        self.prior = prior
+        self.latent_shape = tuple(latent_shape)
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, event shape latent_shape."""
+        reshape = ReshapeTransform(Size((prod(self.latent_shape),)), Size(self.latent_shape))
+        return TransformedDistribution(self.prior(c), reshape, validate_args=False)
