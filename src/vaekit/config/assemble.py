@@ -1,20 +1,31 @@
-"""From parts to a model: which part is made when, and what each is given."""
+"""From parts to a model: which part is made when, what each is given, and what it is asked.
+
+The contracts are the classes `Encoder`, `Decoder`, `Posterior`, `Prior` and `Likelihood`. A part may be a plain module
+that knows nothing of them: what it does not say has a default, and all defaults are here.
+"""
 
 from collections.abc import Mapping
+from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from ..errors import ConfigError
+from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
-from ..nets import FirstLevel, initialize
+from ..nets import Decoder, FirstLevel, initialize
+from ..priors.base import OverGrid
 from . import Model
 from .parts import Resolved
+
+Shape = tuple[int, ...]
 
 
 def assemble(
     parts: Mapping[str, Resolved],
     section: Model,
     *,
-    event_shape: tuple[int, ...],
+    event_shape: Shape,
     context_size: int,
     images: Tensor | None,
 ) -> LatentVariableModel:
@@ -26,31 +37,105 @@ def assemble(
         event_shape: Event shape of x.
         context_size: C; 0 for an unconditional model.
         images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
+
+    Raises:
+        ConfigError: parts that do not fit.
     """
-    latent_size = section.latent_size
-    shared = {"context_size": context_size, "image_shape": event_shape, "images": images}
-    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **shared)
-    posterior = parts["posterior"](net=encoder, features=encoder.out_shape[0], latent_size=latent_size, **shared)
-    out_shape = _out_shape(parts["likelihood"], event_shape)
-    decoder = parts["decoder"](in_shape=(latent_size,), out_shape=out_shape, **shared)
-    # Of several levels the decoder reads the first, which is latent_size wide.
-    levels = posterior.latent_size > latent_size
-    likelihood = parts["likelihood"](net=FirstLevel(decoder, latent_size) if levels else decoder, **shared)
-    prior = parts["prior"](posterior=posterior, latent_size=posterior.latent_size, **shared)
-    composed = Composed(
-        posterior,
-        prior,
-        likelihood,
-        latent_size=posterior.latent_size,
-        context_size=context_size,
-        image_shape=event_shape,
+    facts = {"context_size": context_size, "event_shape": event_shape, "image_shape": event_shape, "images": images}
+    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts)
+    out_shape = output_shape(parts["likelihood"], event_shape)
+    posterior = parts["posterior"](
+        net=encoder,
+        features=features_of(encoder, event_shape, context_size),
+        latent_size=section.latent_size,
+        wanted_shape=wanted_shape(parts["decoder"], section.latent_size, out_shape),
+        **facts,
     )
-    initialize(composed, section.init)
+    latent_shape, decoded_shape = latent_shapes(posterior, section.latent_size)
+    decoder = parts["decoder"](in_shape=decoded_shape, out_shape=out_shape, **facts)
+    if not hasattr(decoder, "in_shape"):
+        decoder.in_shape = decoded_shape
+    net = decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
+    likelihood = parts["likelihood"](net=net, **facts)
+    prior = _prior(parts["prior"], latent_shape, posterior=posterior, **facts)
+    model = Composed(
+        posterior, prior, likelihood, latent_shape=latent_shape, context_size=context_size, image_shape=event_shape
+    )
+    initialize(model, section.init)
     mean = images.mean(0) if images is not None and section.output_bias == "data" else None
-    decoder.start_output(None if mean is None else likelihood.parameters_at(mean), section.output_scale)
-    return composed
+    _start_output(decoder, likelihood, mean, section.output_scale)
+    return model
 
 
-def _out_shape(likelihood: Resolved, image_shape: tuple[int, ...]) -> tuple[int, ...]:
-    shape: tuple[int, ...] = likelihood.make.out_shape(image_shape, **likelihood.options)  # type: ignore[attr-defined]
-    return shape
+def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
+    """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
+
+    Raises:
+        ConfigError: the output of an encoder without `out_shape` is no vector.
+    """
+    own: Any = getattr(encoder, "out_shape", None)
+    if own is not None:
+        return int(own[0])
+    was_training = encoder.training
+    with torch.no_grad():
+        c = torch.zeros(2, context_size) if context_size else None
+        output = encoder.eval()(torch.zeros(2, *event_shape), c)
+    encoder.train(was_training)
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ConfigError(f"the encoder must map (B, *event) to features (B, F), but 2 rows gave {got}")
+    return output.shape[1]
+
+
+def output_shape(likelihood: Resolved, event_shape: Shape) -> Shape:
+    """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels, or one."""
+    own = getattr(likelihood.make, "out_shape", None)
+    if own is not None:
+        return tuple(own(event_shape, **likelihood.options))
+    groups = getattr(likelihood.make, "per_value", Likelihood.per_value)(**likelihood.options)
+    return (groups * event_shape[0], *event_shape[1:])
+
+
+def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape:
+    """Shape of latents that suits the decoder best: its `wanted_shape`, or vectors."""
+    own = getattr(decoder.make, "wanted_shape", Decoder.wanted_shape)
+    return tuple(own(latent_size, out_shape, **decoder.options))
+
+
+def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
+    """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
+    size = getattr(posterior, "latent_size", latent_size)
+    shape: Any = getattr(posterior, "latent_shape", (size,))
+    decoded: Any = getattr(posterior, "decoded_shape", shape)
+    return tuple(shape), tuple(decoded)
+
+
+def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
+    """The prior; one that knows vectors only, where latents are none, is laid over them."""
+    size = torch.Size(latent_shape).numel()
+    prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
+    for_vectors = "latent_size" in part.wiring and not {"latent_shape", "posterior"} & set(part.wiring)
+    return OverGrid(prior, latent_shape) if for_vectors and len(latent_shape) != 1 else prior
+
+
+def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
+    """Let the decoder's output start at the parameters of the mean image, where both know how to.
+
+    Raises:
+        ConfigError: the config asks for it, and a part has no method for it.
+    """
+    start: Any = getattr(decoder, "start_output", None)
+    if start is None:
+        if mean is None and scale == 1:
+            return
+        raise ConfigError(
+            f"{type(decoder).__name__} has no method start_output(value, scale), which model.output_bias = 'data' and "
+            "model.output_scale call; give it one, or leave these out"
+        )
+    at: Any = getattr(likelihood, "parameters_at", None)
+    if mean is not None and at is None:
+        raise ConfigError(
+            f"{type(likelihood).__name__} has no method parameters_at(mean), which model.output_bias = 'data' calls; "
+            "give it one, or leave that out"
+        )
+    start(None if mean is None else at(mean), scale)
