@@ -41,8 +41,9 @@ from vaekit.evaluation.chunks import over_batches
 from vaekit.evaluation.stored import _Kept
 from vaekit.objectives.schedules import Constant
 from vaekit.runs.restore import load
-from vaekit.store import Checkpoint, Run, checkpoint, files, folder
+from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
+from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
 from vaekit.training.trainer import Trainer
 
@@ -155,7 +156,7 @@ class Place:
         for name, run in (("run", self.run), ("other", None)):
             run = run or Run.create(name, preset="vae", config=tiny(ema=0.5).to_toml(), environment={}, root=root)
             run.write_json("evaluation.json", found)
-            run.write_bytes("evaluation/per-image.safetensors", checkpoint._pack({"L_10": torch.rand(16)}))
+            run.write_bytes("evaluation/per-image.safetensors", pack({"L_10": torch.rand(16)}))
             run.release()
 
     def written(self, data: bytes, name: str | None = None) -> Path:
@@ -214,7 +215,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         pickled = opened.read(next(name for name in opened.namelist() if name.endswith(".pkl")))
     configs = [config.preset_text(name).encode() for name in config.preset_names()]
     settings = [b"train.epochs=3", b"encoder.hidden=[3, 4]", b"objective.beta={schedule='linear', epochs=3}"]
-    tensors = checkpoint._pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
+    tensors = pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
 
     kept = _Kept(place.run, "key")
     with place.run.lock():
@@ -262,9 +263,9 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         "npz": ([npz.getvalue()], images(open_npz)),
         "config TOML": (configs, lambda data: config.read(file=place.written(data)).to_toml()),
         "--set": (settings, lambda data: config.read(settings=[data.decode("utf-8", "replace")]).to_toml()),
-        "safetensors behind its checksum": ([tensors], lambda data: checkpoint._unpack(data, Path("x"))),
+        "safetensors behind its checksum": ([tensors], lambda data: unpack(data, Path("x"))),
         "JSON behind its checksum": ([b'{"a": [1, 2.5, null, "x"]}'], lambda data: files.parse_json(data, "x")),
-        "TOML of a run": (configs, lambda data: folder._parse_toml(data.decode("utf-8", "replace"), "x")),
+        "TOML of a run": (configs, lambda data: files.parse_toml(data, "x")),
         "state_dict": ([archive], lambda data: read_state_dict(place.written(data))),
         "state_dict, the pickle in it": (
             [pickled],

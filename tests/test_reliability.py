@@ -316,7 +316,7 @@ def test_a_stored_run_is_migrated_on_its_way(stored: Run, monkeypatch: pytest.Mo
 def test_a_run_of_a_newer_version_is_refused_by_its_format(stored: Run, name: str) -> None:
     path = stored.path / name
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
-    message = f"{name} has format {FORMAT + 1}, this version reads up to {FORMAT}; pip install --upgrade vaekit"
+    message = f"{name} has format {FORMAT + 1}, this version reads up to {FORMAT}; pip install -U vaekit"
     with pytest.raises(RunError, match=re.escape(message)):
         lifecycle.resume(Run.open("old", root=stored.path.parent))
 

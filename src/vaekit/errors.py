@@ -1,51 +1,60 @@
 """What can go wrong, as exceptions.
 
-Every error that a user can cause is a `VAEError`; its message names the value, the limit and the remedy. On the command
+Every error that a user can cause is a `VAEError`. Its message names the value, the limit and the remedy. On the command
 line it is one line on stderr and exit status 2.
 
     VAEError
-    ├── ConfigError (ValueError)     an option that does not exist, is out of range or does not fit another one
-    ├── DataError (ValueError)       a data set that is missing or damaged, values of the wrong shape or range
-    ├── RunError                     a run folder that is none, is damaged, in use or cannot be written
-    ├── DeviceError                  a device that is not there
-    ├── RankError                    another process of the same training that died
-    └── NumericalError (ArithmeticError)   a loss or a gradient that is not finite
+    ├── ConfigError (ValueError)           an option is unknown, out of range, or does not fit another one
+    ├── DataError (ValueError)             data are missing, damaged, or of the wrong shape or range
+    ├── RunError                           the path is not a run folder, or the folder is damaged, in use or read-only
+    ├── DeviceError                        this machine has no such device
+    ├── RankError                          another process of the same training died
+    └── NumericalError (ArithmeticError)   a loss or a gradient is not finite
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
 class VAEError(Exception):
-    """The root of this package's errors."""
+    """The root of this package's errors.
+
+    Arguments:
+        message: What is wrong, with the value, the limit and the remedy.
+        mend: Names of the Python arguments that the remedy speaks of. The command line adds its flags of these names.
+    """
+
+    def __init__(self, message: str = "", *, mend: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.mend = tuple(mend)
 
 
 class ConfigError(VAEError, ValueError):
-    """An option that does not exist, is out of range or does not fit another one."""
+    """An option is unknown, out of range, or does not fit another one."""
 
 
 class DataError(VAEError, ValueError):
-    """A data set that is missing or damaged, or values of the wrong shape or range."""
+    """Data are missing, damaged, or of the wrong shape or range."""
 
 
 class RunError(VAEError):
-    """A run folder that is none, is damaged, is in use or cannot be written."""
+    """The path is not a run folder, or the folder is damaged, in use or cannot be written."""
 
 
 class DeviceError(VAEError):
-    """A device that is not there."""
+    """This machine has no such device."""
 
 
 class RankError(VAEError):
-    """Another process of the same training that died or cannot be reached."""
+    """Another process of the same training died or cannot be reached."""
 
 
 class NumericalError(VAEError, ArithmeticError):
-    """A loss or a gradient that is not finite."""
+    """A loss or a gradient is not finite."""
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
-    """Message for a name that does not exist, suggesting the nearest one that does.
+    """The message for an unknown name; it suggests the nearest known one.
 
     >>> unknown("data set", "mnits", ["mnist", "svhn"])
     "unknown data set 'mnits'; did you mean 'mnist'? Known: mnist, svhn"
@@ -59,10 +68,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def at_least(minimum: int, option: str, value: int) -> int:
-    """The value of an option, checked.
+    """Check the value of an option, and return it.
 
     Raises:
-        ConfigError: it is below the minimum.
+        ConfigError: The value is below the minimum.
     """
     if value < minimum:
         raise ConfigError(f"{option} must be at least {minimum}, got {value}")

@@ -98,7 +98,8 @@ def _run() -> int:
     except click.ClickException as error:
         _fail(" ".join(error.format_message().split()))
     except VAEError as error:
-        _fail(str(error))
+        flags = ", ".join(f"--{name}" for name in error.mend)
+        _fail(f"{error} ({flags})" if flags else str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

@@ -16,6 +16,7 @@ It knows nothing of models and training, and importing it imports no torch: `vae
 """
 
 from .checkpoint import FORMAT, Checkpoint
-from .folder import Run, delete, find_runs, list_runs
+from .root import delete
+from .run import Run, find_runs, list_runs
 
 __all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "list_runs"]

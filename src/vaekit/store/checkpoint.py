@@ -10,7 +10,6 @@ whole. Not for: what the tensors and the state are.
 """
 
 import hashlib
-import json
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +32,7 @@ from .files import (
     temporary,
     write_new,
 )
+from .tensors import pack, unpack
 
 if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been imported
     from torch import Tensor
@@ -40,12 +40,10 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
 FORMAT = 1
 Kind = Literal["last", "best"]
 
-_HEADER_LIMIT = 1 << 20  # bytes; some 15 000 tensors, where the size of a file does not bound the number of objects
-
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to go on.
+    """What a run needs to continue.
 
     Attributes:
         tensors: By name, "part/name", on the CPU.
@@ -64,12 +62,12 @@ def check_format(value: object, path: Path) -> int:
     """Return the format of a file if this version can read it.
 
     Raises:
-        RunError: If it is none or a newer one.
+        RunError: It is not a format, or a newer one.
     """
     if not isinstance(value, int) or value < 1:
         raise RunError(f"{path} is damaged: its format is {value!r:.40}, not a whole number ≥ 1")
     if value > FORMAT:
-        raise RunError(f"{path} has format {value}, this version reads up to {FORMAT}; pip install --upgrade vaekit")
+        raise RunError(f"{path} has format {value}, this version reads up to {FORMAT}; pip install -U vaekit")
     return value
 
 
@@ -77,7 +75,7 @@ def save(folder: Path, kind: Kind, tensors: "Mapping[str, Tensor]", state: Mappi
     """Write a checkpoint; the one before stays as `<kind>-previous`.
 
     Raises:
-        RunError: If a name is not "part/name", the state is not JSON, or it cannot be written; then those written
+        RunError: A name is not "part/name", the state is not JSON, or it cannot be written. The checkpoints written
             before are still there.
     """
     path = confine(folder, kind)
@@ -103,10 +101,10 @@ def exists(folder: Path, kind: Kind) -> bool:
 
 
 def load(folder: Path, kind: Kind) -> Checkpoint:
-    """Read the newest checkpoint that is whole, with a warning if it is not the last one written.
+    """Read the newest checkpoint that is whole; warn if it is not the last one written.
 
     Raises:
-        RunError: If there is none; the message says what is wrong with each.
+        RunError: There is none; the message says what is wrong with each.
     """
     path = folder / kind
     faults = []
@@ -132,9 +130,9 @@ def _before(path: Path) -> tuple[Path, Path]:
 
 
 def _rotate(new: Path, path: Path) -> None:
-    """Rename `new` to `path`, which becomes the previous one, unless it is damaged and the one before it is there.
+    """Rename `new` to `path`, and what was there to `<kind>-previous`; a damaged one is removed instead.
 
-    Nothing whole is removed before the new one is in place, because that may turn out to be the damaged one.
+    Nothing whole is removed before the new one is in place.
     """
     previous, older = _before(path)
     if os.path.lexists(previous) and not _is_whole(path):
@@ -193,9 +191,10 @@ def _load(path: Path) -> Checkpoint:
             state = parse_json(data, path / name)
         elif name.endswith(".safetensors"):
             part = name.removesuffix(".safetensors")
-            tensors |= {f"{part}/{key}": tensor for key, tensor in _unpack(data, path / name).items()}
+            members, _ = unpack(data, path / name)
+            tensors |= {f"{part}/{key}": tensor for key, tensor in members.items()}
     if not isinstance(state, dict):
-        raise RunError(f"{path} is damaged: it has no state.json or one that is no table")
+        raise RunError(f"{path} is damaged: it has no state.json, or one that is not a table")
     checkpoint = Checkpoint(tensors, state)
     for older in range(version, FORMAT):
         checkpoint = _MIGRATIONS[older](checkpoint)
@@ -225,57 +224,4 @@ def _contents(tensors: "Mapping[str, Tensor]", state: Mapping[str, object]) -> I
             raise RunError(f"a tensor's name must be 'part/name', such as 'model/{name}', got {name!r}")
         parts.setdefault(component(part), {})[key] = tensor
     for part, members in parts.items():
-        yield f"{part}.safetensors", _pack(members)
-
-
-def _pack(tensors: "Mapping[str, Tensor]") -> bytes:
-    """Content of a safetensors file, in which a tensor with several names (tied weights) is stored once."""
-    from safetensors.torch import save as serialize
-
-    try:
-        stored, aliases = _unshared(tensors)
-        # One entry: safetensors writes several in an order that changes from run to run, and with it the SHA-256.
-        data = serialize(stored, {"aliases": json.dumps(aliases)} if aliases else None)
-    except Exception as error:
-        raise RunError(f"a tensor cannot be stored as safetensors: {error}") from error
-    if _header_size(data) > _HEADER_LIMIT:
-        raise RunError(f"{len(tensors)} tensors need a header of more than {_HEADER_LIMIT} bytes; join them into fewer")
-    return data
-
-
-def _unshared(tensors: "Mapping[str, Tensor]") -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Contiguous tensors on the CPU that share no memory, and which further name stands for which of them."""
-    stored: dict[str, Tensor] = {}
-    aliases: dict[str, str] = {}
-    names: dict[object, str] = {}
-    storages = set()
-    for name in sorted(tensors):
-        tensor = tensors[name].detach()
-        view = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-        if tensor.numel() and names.setdefault(view, name) != name:
-            aliases[name] = names[view]
-            continue
-        tensor = tensor.cpu().contiguous()
-        storage = tensor.untyped_storage().data_ptr()
-        stored[name] = tensor.clone() if storage in storages else tensor  # the format has no overlapping tensors
-        storages.add(storage)
-    return stored, aliases
-
-
-def _unpack(data: bytes, path: Path) -> "dict[str, Tensor]":
-    """Tensors of a safetensors file; the library checks the header against the size before it allocates."""
-    from safetensors.torch import load as deserialize
-
-    size = _header_size(data)
-    if size > _HEADER_LIMIT:
-        raise RunError(f"{path} is damaged: a header of {size} bytes exceeds {_HEADER_LIMIT}")
-    try:
-        tensors = deserialize(data)
-        aliases = json.loads(json.loads(data[8 : 8 + size]).get("__metadata__", {}).get("aliases", "{}"))
-        return tensors | {name: tensors[stored] for name, stored in aliases.items()}
-    except Exception as error:  # whatever a parser raises on a hostile file, the file is at fault
-        raise RunError(f"{path} is damaged: {error!r:.200}") from error
-
-
-def _header_size(data: bytes) -> int:
-    return int.from_bytes(data[:8], "little")
+        yield f"{part}.safetensors", pack(members)

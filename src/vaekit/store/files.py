@@ -13,6 +13,7 @@ import re
 import shutil
 import stat
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -22,6 +23,7 @@ from typing import IO, Any
 from ..errors import RunError
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
+TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
 _TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
@@ -32,9 +34,9 @@ _REMEDY = {
     errno.ENOSPC: "free some space, then resume the run",
     errno.EDQUOT: "free some space, then resume the run",
     errno.EFBIG: "raise the limit on file sizes (ulimit -f), then resume the run",
-    errno.EROFS: "remount it writable or use another folder (--runs)",
-    errno.EACCES: "change its permissions or use another folder (--runs)",
-    errno.EPERM: "change its permissions or use another folder (--runs)",
+    errno.EROFS: "remount it writable or use another folder",
+    errno.EACCES: "change its permissions or use another folder",
+    errno.EPERM: "change its permissions or use another folder",
 }
 
 
@@ -52,8 +54,9 @@ def explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = _REMEDY.get(error.errno or 0)
-        raise RunError(f"cannot {action} {path}: {error.strerror or error}{f'; {remedy}' if remedy else ''}") from error
+        remedy = _REMEDY.get(error.errno or 0, "")
+        message = f"cannot {action} {path}: {error.strerror or error}{remedy and f'; {remedy}'}"
+        raise RunError(message, mend=("runs",) if "another folder" in remedy else ()) from error
 
 
 def component(name: str) -> str:
@@ -208,6 +211,20 @@ def parse_json(data: bytes, path: Path | str) -> Any:
         raise RunError(f"{path} has {len(data)} bytes, more than the {JSON_LIMIT} that JSON may have; it is damaged")
     try:
         return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} is damaged: {error}") from error
+
+
+def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
+    """Table of a TOML text in UTF-8; `path` is for the message.
+
+    Raises:
+        RunError: If it exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
+    """
+    if len(data) > TOML_LIMIT:
+        raise RunError(f"{path} is longer than the {TOML_LIMIT} bytes that a config may have; shorten it")
+    try:
+        return tomllib.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path} is damaged: {error}") from error
 

@@ -1,12 +1,11 @@
 """One writer per run folder: a lock that the operating system takes back when its process ends, however it ends.
 
-The lock is on the open file (`flock`), so that there is no stale one; the text in the file only says who holds it. Not
-for readers: what they read is whole at any moment.
+The lock is on the open file, so none is ever stale; the text in the file only says who holds it. Not for readers: what
+they read is whole at any moment.
 """
 
 import os
 import platform
-import sys
 import time
 import weakref
 from pathlib import Path
@@ -15,26 +14,7 @@ from typing import IO
 from ..errors import RunError
 from .files import JSON_LIMIT, dump_json, explained, open_regular, parse_json, read
 
-if sys.platform == "win32":
-    import msvcrt
-
-    def _try(file: IO[bytes], *, shared: bool) -> bool:
-        file.seek(JSON_LIMIT)  # a locked range cannot be read: lock one byte after the text
-        try:
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        return True
-
-else:
-    import fcntl
-
-    def _try(file: IO[bytes], *, shared: bool) -> bool:
-        try:
-            fcntl.flock(file, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+PAUSE = 0.01  # seconds between attempts: `busy` of another process holds the lock for some microseconds
 
 
 class Lock:
@@ -60,7 +40,7 @@ class Lock:
         if not os.path.lexists(self.path):
             return False
         with explained("read", self.path), open_regular(self.path) as file:
-            return not _try(file, shared=True)
+            return not _take(file, attempts=10)
 
     def acquire(self) -> None:
         """Take the lock, or keep it if this object holds it already.
@@ -90,18 +70,14 @@ class Lock:
         self.release()
 
     def _lock(self, file: IO[bytes]) -> None:
-        for _ in range(20):  # `busy` of another process holds a shared lock for some microseconds
-            if _try(file, shared=False):
-                break
-            time.sleep(0.01)
-        else:
+        if not _take(file, attempts=20):
             raise RunError(f"{self.path.parent} is in use by {self._holder()}; wait until it ends or stop it")
         me = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         file.truncate(0)
         file.seek(0)
         file.write(dump_json(me, self.path))
 
-    def _holder(self) -> str:
+    def _holder(self) -> str:  # on Windows a locked file cannot be read: "another process"
         try:
             match parse_json(read(self.path, JSON_LIMIT), self.path):
                 case {"pid": int(pid), "host": str(host), "since": str(since)}:
@@ -109,6 +85,17 @@ class Lock:
         except RunError:
             pass
         return "another process"
+
+
+def _take(file: IO[bytes], attempts: int) -> bool:
+    """Try to lock an open file; closing the file unlocks it."""
+    from filelock import lock_descriptor  # takes as long to import as `vae runs` to answer
+
+    for _ in range(attempts):
+        if lock_descriptor(file.fileno(), blocking=False):
+            return True
+        time.sleep(PAUSE)
+    return False
 
 
 _held: weakref.WeakSet[Lock] = weakref.WeakSet()

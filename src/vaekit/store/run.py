@@ -1,17 +1,15 @@
-"""The run folder: create, find and list runs, and read and write what is in them.
+"""One run: its folder, and everything that is read from it and written to it.
 
-Not for: models, configs or training; here are tensors by name, tables and text.
+Not for: models, configs or training. Here are tensors by name, tables and text.
 """
 
 import hashlib
 import os
 import time
-import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,21 +17,21 @@ from ..errors import RunError, unknown
 from . import checkpoint, files
 from .checkpoint import FORMAT, Checkpoint, Kind
 from .lock import Lock
+from .root import claim, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
 
 State = Literal["running", "finished", "interrupted", "failed"]
 
-_TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 _METRICS_LIMIT = 64 << 20  # bytes; some 100 000 epochs
 
 
 class Run:
     """One run: its folder, and everything that is read from and written to it.
 
-    Every single file is replaced as a whole. Nothing is read or written outside the folder, and nothing in it is
-    executed. What only one process may write (metrics, checkpoints, status) needs the lock.
+    Every file is replaced as a whole. Nothing outside the folder is read or written, and nothing in it is executed.
+    Metrics, checkpoints and status may be written by one process only: that needs the lock.
 
     Arguments:
         path: A run folder.
@@ -45,7 +43,7 @@ class Run:
         created: When the run was created.
 
     Raises:
-        RunError: If it is no run folder, a damaged one or one of a newer format.
+        RunError: The path is not a run folder, or the folder is damaged or of a newer format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -83,7 +81,7 @@ class Run:
             name: Name of the run; None for `<preset>-<date>-<time>`, with -2, -3, … when that is taken.
             preset: Name of the preset.
             config: TOML text that repeats the run.
-            environment: JSON-able table of versions, device, seed, …; format, preset and created are added to it.
+            environment: JSON-able table of versions, device, seed, …; format, preset and created are added.
             root: The folder of all runs; made if missing.
 
         Raises:
@@ -91,7 +89,8 @@ class Run:
         """
         root = Path(root)
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)
-        _parse_toml(config, "config.toml")
+        text = config.encode("utf-8", "backslashreplace")
+        files.parse_toml(text, "config.toml")
         record = {"format": FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
         new = files.temporary(root / base)
         with files.explained("create a run in", root):
@@ -99,13 +98,12 @@ class Run:
             files.sweep(root)
             try:
                 (new / "checkpoints").mkdir(parents=True)
-                files.write_new(new / "config.toml", config.encode())
-                files.write_new(
-                    new / "environment.json", files.dump_json({**environment, **record}, "environment.json")
-                )
+                files.write_new(new / "config.toml", text)
+                facts = files.dump_json({**environment, **record}, "environment.json")
+                files.write_new(new / "environment.json", facts)
                 files.write_new(new / "metrics.jsonl", b"")
                 files.sync(new)
-                path = _claim(new, root, base, numbered=name is None)
+                path = claim(new, root, base, numbered=name is None)
                 files.sync(root)
             finally:
                 files.remove(new)
@@ -136,20 +134,20 @@ class Run:
                 raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
             return cls(path)
         if not os.path.isdir(ref):
-            raise RunError(unknown("run", str(ref), (path.name for path in _folders(root))))
+            raise RunError(unknown("run", str(ref), (path.name for path in run_folders(root))))
         return cls(Path(ref).resolve())
 
     # -- one writer -------------------------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Become the only writer, and remove what dead ones left half-written.
+        """Become the only writer, and remove what killed processes left half-written.
 
         Raises:
             RunError: If another process, or another `Run` of this one, is the writer.
         """
-        folders = self.path, files.confine(self.path, "checkpoints"), files.confine(self.path, "samples")
+        folders = [files.confine(self.path, name) for name in ("checkpoints", "samples")]
         self._lock.acquire()
-        for folder in folders:
+        for folder in (self.path, *folders):
             files.sweep(folder)
 
     def release(self) -> None:
@@ -158,7 +156,7 @@ class Run:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the only writer within a `with` block; at its end the lock is free, whoever took it.
+        """Be the only writer within a `with` block; at its end the lock is free, even if it was held before.
 
         Raises:
             RunError: As `acquire`.
@@ -187,17 +185,17 @@ class Run:
         return "interrupted"  # it said so, or it said "running" and was killed
 
     def set_status(self, state: State, message: str = "") -> None:
-        """Record how the run stands, with a message for people, in status.json. Needs the lock."""
+        """Record in status.json how the run stands, with a message for people. Needs the lock."""
         self._need_lock()
         self.write_json("status.json", {"state": state, "message": message})
 
     # -- environment, config and metrics ----------------------------------------------------------------------------
 
     def recorded(self, *keys: str, kind: type = object) -> Any:
-        """What environment.json says under keys, each within the one before.
+        """What environment.json says under nested keys.
 
         Raises:
-            RunError: If it does not say that, or something that is not of that kind.
+            RunError: It says nothing there, or a value of another kind.
         """
         value: Any = self.environment
         for key in keys:
@@ -215,41 +213,27 @@ class Run:
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """What environment.json says of each time that the run was resumed: began, epoch, settings, epochs, differs.
+        """One table for each time that the run was resumed: began, epoch, settings, epochs, differs.
 
         Raises:
-            RunError: If it says something else.
+            RunError: environment.json holds something else there.
         """
         sessions = self.environment.get("sessions", [])
         if isinstance(sessions, list):
             tables = [session for session in sessions if isinstance(session, dict)]
-            settings = [session.get("settings") for session in tables]
-            strings = all(isinstance(some, list) and all(isinstance(one, str) for one in some) for some in settings)
-            if len(tables) == len(sessions) and strings:
+            if len(tables) == len(sessions) and all(_are_strings(session.get("settings")) for session in tables):
                 return tables
         raise RunError(f"{self.path / 'environment.json'} is damaged: its sessions are {sessions!r:.200}")
 
     @property
-    def config_text(self) -> str:
-        """The TOML text that repeats the run.
+    def config(self) -> dict[str, Any]:
+        """The config that repeats the run, as a table.
 
         Raises:
-            RunError: If config.toml is missing or damaged.
+            RunError: config.toml is missing or damaged.
         """
         path = files.confine(self.path, "config.toml")
-        try:
-            return files.read(path, _TOML_LIMIT).decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise RunError(f"{path} is damaged: {error}") from error
-
-    @property
-    def config(self) -> dict[str, Any]:
-        """The config as a table.
-
-        Raises:
-            RunError: If config.toml is missing or damaged.
-        """
-        return _parse_toml(self.config_text, self.path / "config.toml")
+        return files.parse_toml(files.read(path, files.TOML_LIMIT), path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.
@@ -262,7 +246,7 @@ class Run:
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
 
-        A number that is not finite is written as null, since JSON has no NaN: a diverging run must leave its trace.
+        A number that is not finite is written as null, since JSON has no NaN; so a diverging run leaves its trace.
 
         Raises:
             RunError: If the record is not JSON-able or cannot be written; then the lines before it are as they were.
@@ -290,8 +274,8 @@ class Run:
             kind: "last" to resume from, "best" to keep.
 
         Raises:
-            RunError: If a name or the state is not of that kind, or the disk is full, read-only or failing; then those
-                written before are still there.
+            RunError: A name or the state is not of that kind, or the disk is full, read-only or failing. The
+                checkpoints written before are still there.
         """
         self._need_lock()
         folder = files.confine(self.path, "checkpoints")
@@ -300,14 +284,14 @@ class Run:
         checkpoint.save(folder, kind, tensors, state)
 
     def has_checkpoint(self, kind: Kind = "last") -> bool:
-        """Whether a checkpoint was ever written, damaged or not."""
+        """Whether a checkpoint was ever written, even if it is damaged now."""
         return checkpoint.exists(files.confine(self.path, "checkpoints"), kind)
 
     def load_checkpoint(self, kind: Kind = "last") -> Checkpoint:
-        """Read the newest checkpoint whose checksums hold, with a warning if that is not the last one written.
+        """Read the newest checkpoint whose checksums hold; warn if that is not the last one written.
 
         Raises:
-            RunError: If there is none; the message says what is wrong with each.
+            RunError: There is none; the message says what is wrong with each.
         """
         return checkpoint.load(files.confine(self.path, "checkpoints"), kind)
 
@@ -330,14 +314,6 @@ class Run:
         """
         self.write_bytes(name, files.dump_json(files.finite(value), name))
 
-    def write_text(self, name: str, text: str) -> None:
-        """Write a text file in UTF-8.
-
-        Raises:
-            RunError: If the name leads outside, or it cannot be written.
-        """
-        self.write_bytes(name, text.encode("utf-8", "backslashreplace"))
-
     def write_bytes(self, name: str, data: bytes) -> None:
         """Write a file, such as "samples/epoch-001.png".
 
@@ -357,11 +333,11 @@ class Run:
             return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
     def picture(self, name: str) -> Path:
-        """Path for a picture, such as "epoch-001.png", in samples/, as `place`."""
+        """Path for a picture in samples/, such as "epoch-001.png"; the folder is made."""
         return self.place(f"samples/{name}")
 
     def place(self, name: str) -> Path:
-        """Path in the run folder for a library that writes by itself; the folder that it is in is made.
+        """Path in the run folder for a library that writes by itself; the folder around it is made.
 
         Raises:
             RunError: If the name leads outside, or the folder cannot be made.
@@ -376,10 +352,7 @@ class Run:
             raise RunError(f"{self.path} is open for reading; write within `with run.lock():`")
 
     def _read_table(self, name: str) -> dict[str, Any]:
-        value = self.read_json(name)
-        if not isinstance(value, dict):
-            raise RunError(f"{self.path / name} is damaged: a {type(value).__name__} instead of a table")
-        return value
+        return _table(self.read_json(name), self.path / name)
 
     def _lines(self) -> list[bytes]:
         path = files.confine(self.path, "metrics.jsonl")
@@ -387,14 +360,21 @@ class Run:
 
     def _record(self, line: bytes, number: int) -> dict[str, Any]:
         where = f"{self.path / 'metrics.jsonl'}, line {number}"
-        record = files.parse_json(line, where)
-        if not isinstance(record, dict):
-            raise RunError(f"{where} is damaged: a {type(record).__name__} instead of a table")
-        return record
+        return _table(files.parse_json(line, where), where)
+
+
+def _table(value: Any, where: Path | str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise RunError(f"{where} is damaged: a {type(value).__name__} instead of a table")
+    return value
+
+
+def _are_strings(values: object) -> bool:
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def list_runs(root: Path | str = "runs") -> list[Run]:
-    """All runs in `root`, the newest first; a warning names each run folder that is damaged or too new."""
+    """All runs in `root`, the newest first; warn of each run folder that is damaged or too new."""
     runs, damaged = find_runs(root)
     for fault in damaged.values():
         warnings.warn(fault, stacklevel=2)
@@ -402,65 +382,12 @@ def list_runs(root: Path | str = "runs") -> list[Run]:
 
 
 def find_runs(root: Path | str = "runs") -> tuple[list[Run], dict[Path, str]]:
-    """All runs in `root`, the newest first; and the run folders that are damaged or too new, with what is wrong."""
-    runs, damaged = [], {}
-    for path in sorted(_folders(Path(root))):
+    """All runs in `root`, the newest first; and each run folder that is damaged or too new, with the reason."""
+    runs: list[Run] = []
+    damaged: dict[Path, str] = {}
+    for path in sorted(run_folders(Path(root))):
         try:
             runs.append(Run(path))
         except RunError as error:
             damaged[path] = str(error)
     return sorted(runs, key=lambda run: (run.created, run.name), reverse=True), damaged
-
-
-def delete(path: Path) -> None:
-    """Remove a run folder, damaged or not, with everything in it.
-
-    Raises:
-        RunError: If a process is writing into it, or it cannot be removed.
-    """
-    lock = Lock(path / "lock")
-    lock.acquire()
-    lock.release()
-    gone = files.temporary(path)
-    with files.explained("remove", path):
-        os.rename(path, gone)  # at once: a half-removed folder is no run
-        files.remove(gone)
-
-
-def _folders(root: Path) -> list[Path]:
-    """The run folders in `root`; symbolic links are left out, so that each is there once and none is elsewhere."""
-    if not root.is_dir():
-        return []
-    with files.explained("list", root):
-        return [
-            path
-            for path in root.iterdir()
-            if files.COMPONENT.fullmatch(path.name)
-            and not path.is_symlink()
-            and os.path.lexists(path / "environment.json")
-        ]
-
-
-def _claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
-    """Rename the folder `new` to `base` in `root`, or to the first of `base`-2, `base`-3, … that is free."""
-    for name in chain([base], (f"{base}-{number}" for number in count(2)) if numbered else []):
-        path = root / files.component(name)
-        if os.path.lexists(path):
-            continue
-        try:
-            os.rename(new, path)
-        except OSError:
-            if not os.path.lexists(path):  # else another process was faster
-                raise
-        else:
-            return path
-    raise RunError(f"the run {root / base} exists; choose another --name, or continue it with --resume {base}")
-
-
-def _parse_toml(text: str, path: Path | str) -> dict[str, Any]:
-    try:
-        if len(text.encode()) > _TOML_LIMIT:
-            raise RunError(f"{path} is longer than the {_TOML_LIMIT} bytes that a config may have; shorten it")
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{path} is damaged: {error}") from error

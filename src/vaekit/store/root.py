@@ -1,0 +1,67 @@
+"""The folder of all runs: which run folders are in it, a free name for a new one, and the removal of one.
+
+Not for: what is in a run folder (`run`).
+"""
+
+import os
+from itertools import chain, count
+from pathlib import Path
+
+from ..errors import RunError
+from . import files
+from .lock import Lock
+
+
+def run_folders(root: Path) -> list[Path]:
+    """The run folders in `root`; symbolic links are left out, so that each is there once and none is elsewhere."""
+    if not root.is_dir():
+        return []
+    with files.explained("list", root):
+        return [
+            path
+            for path in root.iterdir()
+            if files.COMPONENT.fullmatch(path.name)
+            and not path.is_symlink()
+            and os.path.lexists(path / "environment.json")
+        ]
+
+
+def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
+    """Rename the folder `new` to `base` in `root`; return its path.
+
+    Arguments:
+        new: A whole run folder under a temporary name.
+        root: The folder of all runs.
+        base: The name.
+        numbered: Take the first free name of `base`, `base`-2, `base`-3, …
+
+    Raises:
+        RunError: The name is taken.
+    """
+    for name in chain([base], (f"{base}-{number}" for number in count(2)) if numbered else []):
+        path = root / files.component(name)
+        if os.path.lexists(path):
+            continue
+        try:
+            os.rename(new, path)
+        except OSError:
+            if not os.path.lexists(path):  # else another process was faster
+                raise
+        else:
+            return path
+    raise RunError(f"the run {root / base} exists; choose another name, or resume it", mend=("name",))
+
+
+def delete(path: Path) -> None:
+    """Remove a run folder, damaged or not, with everything in it.
+
+    Raises:
+        RunError: A process is writing into it, or it cannot be removed.
+    """
+    lock = Lock(path / "lock")
+    lock.acquire()
+    lock.release()
+    gone = files.temporary(path)
+    with files.explained("remove", path):
+        os.rename(path, gone)  # at once: a half-removed folder is no run
+        files.remove(gone)
