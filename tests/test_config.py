@@ -63,7 +63,7 @@ def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
         (["objective.name=iwae", "objective.gradent=dreg"], "did you mean 'gradient'"),
         (["objective.name=iwae", "objective.gradient=best"], "objective.gradient"),
         (["encoder.hidden=-1"], "encoder.hidden"),
-        (["prior.name=os:system"], "allow it with --trust"),
+        (["prior.name=os:system"], "allow it with trust=True"),
         (["optimizer.name=adan"], "did you mean 'adam'"),
         (["objective.name=beta", 'objective.beta={schedule="lineer"}'], "did you mean 'linear'"),
         (["objective.name=beta", 'objective.beta={schedule="linear", epoch=3}'], "epoch"),

@@ -471,8 +471,8 @@ def test_in_bfloat16_the_same_number_is_estimated_thanks_to_the_correction(monke
 @pytest.mark.filterwarnings("ignore:this processor has no bfloat16")
 def test_bfloat16_that_is_too_coarse_is_found_out() -> None:
     model, x = coarse(5.0)
-    assert "--precision fp32" in bounds(model, x[:20], samples=(20,), precision="bf16").warnings[0]
-    assert "--precision fp32" not in " ".join(bounds(model, x[:20], samples=(20,)).warnings)
+    assert 'precision="fp32"' in bounds(model, x[:20], samples=(20,), precision="bf16").warnings[0]
+    assert 'precision="fp32"' not in " ".join(bounds(model, x[:20], samples=(20,)).warnings)
 
 
 def test_a_model_without_networks_has_no_other_precision() -> None:

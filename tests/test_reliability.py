@@ -364,7 +364,7 @@ def test_code_beside_a_stranger_s_run_is_not_executed_without_trust(
     for verb in VERBS:
         status, said = command(*verb, *([] if verb == ("runs",) else ["r"]))
         assert status in (0, 2) and "Traceback" not in said
-        refused.append("allow it with --trust" in said)
+        refused.append("allow it with trust=True (--trust)" in said)
     assert refused[3]  # to resume needs every part; to show and to sample, only some
     assert not (tmp_path / "executed").exists()
     monkeypatch.delitem(sys.modules, "evil", raising=False)

@@ -73,13 +73,13 @@ def evaluate(
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
-    from .evaluation_progress import shown
+    from .progress import shown_stages
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
     options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
     try:
-        with shown() as listener:
+        with shown_stages() as listener:
             result = evaluate_run(found, model, **options, listener=listener)
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {found.name}` with the same options goes on"

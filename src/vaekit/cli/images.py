@@ -59,7 +59,7 @@ def encode(
     """
     from ..evaluation import images as one_by_one
     from ..store import files
-    from .evaluation_progress import shown
+    from .progress import shown_stages
 
     found = open_run(run, root)
     images = one_by_one.images_of(found, data_name, split=split)
@@ -67,7 +67,7 @@ def encode(
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
     model, _ = load_model(found, device, 0, trust)
-    with shown() as listener:
+    with shown_stages() as listener:
         z = one_by_one.encode(model, images, listener=listener)
     if path.suffix.lower() == ".csv":
         content = _csv(images, {f"z{i}": column for i, column in enumerate(z.unbind(1))})
@@ -108,7 +108,7 @@ def score(
     """
     from ..evaluation import images as one_by_one
     from ..store import files
-    from .evaluation_progress import shown
+    from .progress import shown_stages
 
     found = open_run(run, root)
     images, own = one_by_one.images_of(found, data_name, split=split), one_by_one.images_of(found)
@@ -116,7 +116,7 @@ def score(
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
     model, _ = load_model(found, device, seed, trust)
-    with shown() as listener:
+    with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
         reference = one_by_one.score(model, own.spread(REFERENCE), **options)
         columns = one_by_one.score(model, images, **options)

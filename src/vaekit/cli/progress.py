@@ -1,13 +1,18 @@
-"""How a training looks in a terminal: a live bar, or one plain line an epoch where there is no terminal."""
+"""How a training or an evaluation looks in a terminal: a live bar, or plain lines where there is no terminal."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..training import Listener, Record
 from ..training import Progress as Reached
+
+if TYPE_CHECKING:
+    from ..evaluation.record import Listener as StageListener
 
 
 @contextmanager
@@ -86,3 +91,35 @@ class _Bar(_Lines):
 
 def _means(means: Mapping[str, float]) -> str:
     return f"−ELBO {means['neg_elbo']:.2f} (rate {means['rate']:.2f}, distortion {means['distortion']:.2f})"
+
+
+# -- evaluations ------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def shown_stages() -> "Iterator[StageListener]":
+    """A listener that shows the stages of an evaluation on stderr for the length of a block."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        yield _stage_lines(console)
+        return
+    with Progress(console=console) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def update(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+                bar.reset(tasks[stage], completed=done - 1, total=total)  # what was kept took no time
+            bar.update(tasks[stage], completed=done)
+
+        yield update
+
+
+def _stage_lines(console: Console) -> "StageListener":
+    begun = time.monotonic()
+
+    def update(stage: str, done: int, total: int) -> None:
+        if done == total:
+            console.print(f"{stage}: done after {time.monotonic() - begun:.1f} s")
+
+    return update

@@ -121,7 +121,7 @@ def find(kind: str, name: str, *, trust: bool = False) -> Callable[..., Any]:
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
         if not trust:
-            raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with --trust, or trust=True")
+            raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
         target = name
     module, _, attribute = target.partition(":")
     try:

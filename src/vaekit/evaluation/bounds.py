@@ -74,7 +74,7 @@ class Bounds:
         if rounding > COARSE:
             found.append(
                 f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, more than the {COARSE:g} that can be made up "
-                "for well; use --precision fp32"
+                'for well; use precision="fp32"'
             )
         share = (self.per_image["pareto_k"] > self.threshold).double().mean().item()
         if share <= 0.05:
@@ -83,7 +83,7 @@ class Bounds:
         return [
             *found,
             f"for {share:.0%} of the images a few of the {k} importance weights outweigh the rest (Pareto k > "
-            f"{self.threshold:.2g}): L_{k} is a bound, but no estimate of log p(x); try more samples, or --ais",
+            f"{self.threshold:.2g}): L_{k} is a bound, but no estimate of log p(x); try more samples, or annealing",
         ]
 
 

@@ -93,7 +93,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         chosen, classes, called = splits[split], dataset.classes, f"{dataset.name} {split}"
         names = [str(i) for i in range(len(chosen))]
     if not len(chosen):
-        raise DataError(f"there are 0 images in {name or section.name}; choose another --split")
+        raise DataError(f"there are 0 images in {name or section.name}; choose another split", mend=("split",))
     if chosen.images.shape[1:] != shape:
         raise DataError(
             f"{name}: images of shape {tuple(chosen.images.shape[1:])}, but run {run.name} takes {shape}; bring them "

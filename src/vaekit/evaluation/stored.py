@@ -154,7 +154,7 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
     kept = {name: split.in_memory(memory) for name, split in splits.items()}
     reduced = [
-        f"of the {len(split)} {name} images on disk {len(kept[name])}, evenly spread, fit in --memory"
+        f"of the {len(split)} {name} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
         for name, split in splits.items()
         if len(kept[name]) < len(split)
     ]

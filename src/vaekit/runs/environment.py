@@ -88,6 +88,6 @@ def _git() -> dict[str, Any] | None:
         return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5).stdout.strip()
 
     try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
+        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "-s"))}
     except (OSError, subprocess.SubprocessError):
         return None

@@ -101,7 +101,9 @@ def _begun(config: Config, name: str, root: Path | str) -> Run | None:
     differ = [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) not in (theirs.get(key), "auto")]
     if differ:
         changes = ", ".join(f"{key} {theirs.get(key)!r} → {mine.get(key)!r}" for key in differ[:3])
-        raise RunError(f"run {name} was begun with another config ({changes}); give this series another --name")
+        raise RunError(
+            f"run {name} was begun with another config ({changes}); give this series another name", mend=("name",)
+        )
     return run
 
 

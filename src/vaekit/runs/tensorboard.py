@@ -22,7 +22,9 @@ def required() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
-        raise ConfigError("--tensorboard needs TensorBoard; pip install 'vaekit[tensorboard]'") from None
+        raise ConfigError(
+            "log=True needs TensorBoard; pip install 'vaekit[tensorboard]'", mend=("tensorboard",)
+        ) from None
     return SummaryWriter
 
 
