@@ -356,7 +356,7 @@ def test_a_proposal_that_is_too_narrow_is_found_out(width: float, bad: bool) -> 
     assert (found.per_image["pareto_k"].median() > found.threshold).item() is bad
     if bad:
         assert "100%" in found.warnings[0] or "Pareto k > 0.67" in found.warnings[0]
-        assert "--ais" in found.warnings[0]
+        assert "annealing" in found.warnings[0]
 
 
 def test_too_few_samples_have_no_tail() -> None:

@@ -196,7 +196,7 @@ def _refuse_discrete(model: LatentVariableModel, images: Tensor, c: Tensor | Non
             discrete = False  # a distribution that does not say is taken at its word by the gradient it gives
         if discrete:
             raise ConfigError(
-                f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave out annealing",
+                f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
                 mend=("ais",),
             )
 
