@@ -12,8 +12,9 @@ from oracles import LinearGaussian
 from vaekit import CVAE, VAE, Draw, LatentVariableModel, build
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import bounds as module
-from vaekit.evaluation.bounds import bounds, pareto_shape, up_to
+from vaekit.evaluation.bounds import bounds, up_to
 from vaekit.evaluation.record import Value, mean_of
+from vaekit.evaluation.weights import NestedBounds, pareto_shape
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -170,7 +171,7 @@ def test_a_value_survives_json() -> None:
 @pytest.mark.parametrize("k", [1, 3, 20, 21, 40, 64])
 def test_groups_are_taken_exactly_however_the_samples_come(k: int) -> None:
     log_w = 3 * torch.randn(64, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(k))
-    nested = module._Nested(k)
+    nested = NestedBounds(k)
     for part in log_w.split([20, 1, 7, 30, 6]):
         nested.add(part)
     groups = log_w[: 64 // k * k].reshape(-1, k, 5)

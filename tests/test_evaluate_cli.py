@@ -113,7 +113,7 @@ def test_compare_makes_a_table(command) -> None:
 def test_protocols_do_not_mix(command) -> None:
     command("evaluate", "plain-0", *QUICK)
     command("evaluate", "iwae", "--samples", 13, "--device", "cpu")
-    assert_refused(command("compare", "plain-0", "iwae"), "'nll' was taken by different protocols: samples is 12")
+    assert_refused(command("compare", "plain-0", "iwae"), "'nll' was measured by different protocols: samples is 12")
     assert command("compare", "plain-0", "iwae", "--column", "elbo").status == 0
 
 

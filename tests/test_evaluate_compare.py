@@ -194,7 +194,7 @@ def test_a_run_named_twice_counts_once(made) -> None:
     ],
 )
 def test_protocols_do_not_mix(made, change: dict, key: str) -> None:
-    with pytest.raises(ConfigError, match=f"'nll' was taken by different protocols: {key}"):
+    with pytest.raises(ConfigError, match=f"'nll' was measured by different protocols: {key}"):
         compare([made("one"), made("two", seed=1, **change)])
 
 
@@ -210,7 +210,7 @@ def test_other_eyes_do_not_mix(made) -> None:
     score = (Value("precision", 80.0, 1.0, "%"),)
     other = {"samples": {"classifier": {"sha256": "b" * 64}}}
     runs = [made("one", more=score), made("two", seed=1, more=score, details=other)]
-    with pytest.raises(ConfigError, match="'precision' was taken by different protocols: classifier"):
+    with pytest.raises(ConfigError, match="'precision' was measured by different protocols: classifier"):
         compare(runs)
     assert compare(runs, columns=["nll"]).columns
 
@@ -225,7 +225,7 @@ def test_only_what_all_have_is_shown(made) -> None:
 def test_a_run_that_was_not_evaluated_says_how(made, tmp_path: Path) -> None:
     bare = Run.create("bare", preset="vae", config="", environment={}, root=tmp_path)
     bare.release()
-    with pytest.raises(RunError, match="run bare was not evaluated yet; `vae evaluate bare` does it"):
+    with pytest.raises(RunError, match="run bare has not been evaluated yet; `vae evaluate bare` does it"):
         compare([made("one"), bare])
 
 

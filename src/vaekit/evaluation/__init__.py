@@ -5,14 +5,16 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 
 | file | what |
 |---|---|
-| `bounds` | ELBO, rate, distortion, importance-weighted bounds, effective sample size, Pareto k̂ |
+| `bounds` | ELBO, rate, distortion, importance-weighted bounds |
+| `weights` | what is kept of the importance weights: means, effective sample size, Pareto k̂ |
 | `ais` | annealed importance sampling, bidirectional Monte Carlo |
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
-| `images` | single images: their latents, and how unlikely they are |
+| `images` | single images: their latents, and how unlikely each is |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
 | `report` | all of it for one model |
-| `runs` | the same for a run, into its `evaluation.json` |
-| `compare` | a table over runs and seeds |
+| `stored` | the same for a run, into its `evaluation.json` |
+| `compare`, `table` | a table over runs and seeds |
+| `record`, `chunks` | a number with its error; how estimators go over images, batch by batch |
 """
 
 from .compare import compare

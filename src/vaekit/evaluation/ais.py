@@ -1,9 +1,9 @@
 """Annealed importance sampling with Hamiltonian transitions, and bidirectional Monte Carlo on simulated data.
 
-A chain walks from a distribution that is easy to draw from to the posterior, over a path of unnormalized densities, and
-its weight is an unbiased estimate of p(x): its logarithm is a lower bound on log p(x) in expectation, which the encoder
-has no part in. For data that the model made itself the chain can also walk backwards, from an exact posterior sample;
-that gives an upper bound, and the gap between the two is what is left to gain.
+A chain walks over a path of unnormalized densities, from a distribution that is easy to draw from to the posterior. Its
+weight is an unbiased estimate of p(x), so the logarithm of the weight is a lower bound on log p(x) in expectation. For
+images that the model has made, the chain can also walk backwards, from an exact sample of the posterior. That gives an
+upper bound. The gap between the two bounds says how much there is left to gain.
 """
 
 import math
@@ -34,13 +34,13 @@ class Annealing:
 
     Arguments:
         temperatures: Steps T of the path; the bound tightens like 1/T.
-        chains: For each image.
-        leapfrog: Steps of a Hamiltonian transition, each of which takes a gradient.
+        chains: Chains for each image.
+        leapfrog: Steps of a Hamiltonian transition; each takes a gradient.
         start: Where chains start: the encoder's posterior or, further away, the prior. Either way the weights are
-            unbiased; from the prior it takes thousands of temperatures to get as near.
+            unbiased, but from the prior it takes thousands of temperatures to get as near.
 
     Raises:
-        ConfigError: a number below 1.
+        ConfigError: A number is below 1, or there is no such start.
     """
 
     temperatures: int = 200
@@ -63,7 +63,7 @@ class Annealed:
     Arguments:
         per_image: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
             accepted proposals; and on simulated data "upper", nats.
-        images: What they are, for the names of the values.
+        images: Whether the images were given or simulated; the names of the values say so.
     """
 
     per_image: dict[str, Tensor]
@@ -98,22 +98,22 @@ def ais(
 ) -> Annealed:
     """A lower bound on log p(x | c) of each image by annealed importance sampling.
 
-    The path is f_β(z) = p₀(z)^(1−β) (p(z | c) p(x | z, c))^β. Step sizes are adapted to an acceptance of 0.65, for each
-    image and each β, in a pilot run that is thrown away: adapting them in the run itself, as is often done, would
-    leave no unbiased estimate of p(x).
+    The path is f_β(z) = p₀(z)^(1−β) (p(z | c) p(x | z, c))^β. A pilot run, which is thrown away, adapts the step size
+    of each image at each β to an acceptance of 0.65. Adapting it in the run itself, as is often done, would bias the
+    estimate of p(x).
 
     Arguments:
         model: Any latent-variable model with continuous latents.
         images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
-        annealing: How carefully; 200 temperatures and 16 chains from the posterior by default.
-        memory: Bytes that a gradient may take, about.
-        seed: Of the chains.
+        annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
+        memory: About how many bytes a gradient may take.
+        seed: Seed of the chains.
         store: Keeps finished batches.
-        listener: Told about the progress.
+        listener: Hears about the progress.
 
     Raises:
-        ConfigError: a latent that is discrete or has no density.
+        ConfigError: The latents are discrete or have no density.
 
     Reference: Neal 2001, "Annealed importance sampling", Statistics and Computing 11; Wu et al. 2017,
     arXiv:1611.04273, section 3.
@@ -203,7 +203,7 @@ def _refuse_discrete(model: LatentVariableModel, images: Tensor, c: Tensor | Non
 
 @dataclass(frozen=True)
 class _State:
-    """Chains, and at each the terms whose weighted sum is the log-density of the path.
+    """Where the chains are, and the terms whose weighted sum is the log-density of the path there.
 
     Arguments:
         z: Shape (C, B, Z).
@@ -233,10 +233,12 @@ class _State:
 
 
 class _Chains:
-    """The path of one batch, and transitions that leave each of its densities as it is."""
+    """The path of one batch, and transitions that leave each density of the path invariant."""
 
     def __init__(self, model: LatentVariableModel, x: Tensor, c: Tensor | None, how: Annealing, memory: int) -> None:
-        self.model, self.x, self.how = model, x, how
+        self.model = model
+        self.x = x
+        self.how = how
         self.parts = chunks.slices(model, x, c, how.chains, memory, gradient=True)
         self.q = model.posterior(x, c) if how.start == "posterior" else None
         self.base = self.q or model.prior(c)
@@ -255,7 +257,7 @@ class _Chains:
         return torch.tensor(weights, dtype=self.dtype, device=self.x.device)
 
     def at(self, z: Tensor) -> _State:
-        """The terms and their gradients at z, slice by slice."""
+        """The chains at z: their terms and gradients, computed slice by slice."""
         parts = [self._slice(part, z[:, part.rows]) for part in self.parts]
         terms, slopes = (torch.cat(tensors, 2) for tensors in zip(*parts, strict=True))
         if self.q is not None:

@@ -1,7 +1,7 @@
-"""Bounds on log p(x): ELBO, rate, distortion, importance-weighted bounds, and whether the weights can be believed.
+"""Bounds on log p(x): ELBO, rate, distortion, importance-weighted bounds, and whether the weights can be trusted.
 
-Each image is encoded once; its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
-They may be decoded in bfloat16: an exact density of one of them at a time keeps the estimate of p(x) unbiased.
+Each image is encoded once. Its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
+They may be decoded in bfloat16: the exact density of one sample in a hundred keeps the estimate of p(x) unbiased.
 """
 
 import math
@@ -19,10 +19,9 @@ from ..training.precision import Lowered, find_precision
 from . import chunks
 from .chunks import GIB, SAMPLES, Store
 from .record import Listener, Value, mean_of
+from .weights import Mean, NestedBounds, Tail
 
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
-FEW_IN_TAIL = 5  # with fewer weights there is no tail to fit
-FLAT = 1e-3  # a tail that rises by less than this share of its largest weight is flat
 ROUNDED = 100  # samples that one exact density corrects
 COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root mean square
 
@@ -68,13 +67,13 @@ class Bounds:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences where the weights of more than 5 % of the images cannot be believed, or bfloat16 is too coarse."""
+        """What to beware of: the weights of more than 5 % of the images are unreliable, or bfloat16 is too coarse."""
         found = []
         rounding = self.per_image["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
             found.append(
-                f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, more than the {COARSE:g} that can be made up "
-                'for well; use precision="fp32"'
+                f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, more than the {COARSE:g} that can be corrected "
+                'well; use precision="fp32"'
             )
         share = (self.per_image["pareto_k"] > self.threshold).double().mean().item()
         if share <= 0.05:
@@ -115,30 +114,31 @@ def bounds(
 ) -> Bounds:
     """Importance-weighted bounds L_K = E log (1/K) Σ_k p(x, z_k | c) / q(z_k | x, c), z_k ~ q, for several K at once.
 
-    All K share max(K) samples, in a fixed order: L_K is the mean over the ⌊max(K)/K⌋ consecutive groups of K samples,
-    each group giving an unbiased value of the bound. So the noise falls with max(K), the values of one image are
-    ordered in expectation, and those of a smaller max(K) are the first group of a larger one. Rate and distortion
-    are means over all max(K) samples; the rate has its closed form where there is one.
+    All K share max(K) samples, in a fixed order. L_K is the mean over the ⌊max(K)/K⌋ consecutive groups of K samples;
+    each group gives an unbiased value of the bound. So the noise falls with max(K), and the bounds of one image are
+    ordered in expectation. Rate and distortion are means over all max(K) samples; the rate has its closed form where
+    there is one.
 
-    In bfloat16, of every 100 samples of an image one, i, is drawn with probability w_i / Σ w by its rounded weights w
-    and decoded in float32 as well, which gives w'_i; the weights of all of them are multiplied by w'_i / w_i. As the
-    mean of this ratio is Σ w' / Σ w, their sum is unbiased for the model as it is in float32, and L_K of K ≥ 100 stays
-    a lower bound; the ELBO is too low by the variance of the rounding, 0.003 nats for the course's model on MNIST.
+    In bfloat16, one of every 100 samples of an image is decoded in float32 as well. Sample i is drawn with probability
+    w_i / Σ w, where w are the rounded weights; in float32 its weight is w'_i. All 100 weights are multiplied by
+    w'_i / w_i. The mean of this ratio is Σ w' / Σ w, so the sum is unbiased for the model in float32, and L_K with
+    K ≥ 100 stays a lower bound. The ELBO is too low by the variance of the rounding: 0.003 nats for the course's model
+    on MNIST.
 
     Arguments:
         model: Any latent-variable model with densities.
         images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         samples: Numbers of samples K.
-        memory: Bytes that decoding may take, about.
-        seed: Of the samples.
-        precision: Of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is fast and
-            safe.
+        memory: About how many bytes decoding may take.
+        seed: Seed of the samples.
+        precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
+            fast and safe.
         store: Keeps finished batches.
-        listener: Told about the progress.
+        listener: Hears about the progress.
 
     Raises:
-        ConfigError: a K below 1, no such precision, or a model without a density q.
+        ConfigError: A K is below 1, the precision is unknown, or the posterior has no density.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
@@ -162,9 +162,11 @@ def bounds(
 
 def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
     kl = _closed_form(q, decoder.prior, decoder.rows)
-    log_likelihood, log_ratio, log_weight = _Mean(), _Mean(), _Mean()
-    nested = [_Nested(k) for k in numbers]
-    tail = _Tail(numbers[-1])
+    log_likelihood = Mean()
+    log_ratio = Mean()
+    log_weight = Mean()
+    nested = [NestedBounds(k) for k in numbers]
+    tail = Tail(numbers[-1])
     for done in range(0, numbers[-1], decoder.samples):
         z = q.rsample(torch.Size((min(decoder.samples, numbers[-1] - done),)))
         log_q = chunks.wide(q.log_prob(z))  # at once: some posteriors know it for this very tensor only
@@ -194,8 +196,8 @@ class _Decoder:
         x: Images, shape (B, *image).
         c: Context, shape (B, C) or None.
         memory: Bytes.
-        precision: Of the likelihood's networks, which is made up for.
-        generator: Chooses the samples by which it is.
+        precision: Precision of the likelihood's networks.
+        generator: Chooses the samples that correct for a low precision.
     """
 
     def __init__(
@@ -207,13 +209,16 @@ class _Decoder:
         precision: str,
         generator: torch.Generator,
     ) -> None:
-        self.model, self.rows, self.prior, self.generator = model, len(x), model.prior(c), generator
+        self.model = model
+        self.rows = len(x)
+        self.prior = model.prior(c)
+        self.generator = generator
         self.exact = precision == "fp32"
         self.samples = SAMPLES if self.exact else ROUNDED
         self.slices = chunks.slices(model, x, c, self.samples, memory)
         self.wholes = [] if self.exact else chunks.slices(model, x, c, 1, memory)
         self.lowered = Lowered(model, precision)
-        self.squares = _Mean()
+        self.squares = Mean()
 
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), beside log q(z | x, c)."""
@@ -240,162 +245,11 @@ class _Decoder:
 
     @property
     def rounding(self) -> Tensor:
-        """By how much a log-likelihood was off, in the root mean square, shape (B,)."""
+        """The root mean square error of a log-likelihood, shape (B,)."""
         return self.slices[0].x.new_zeros(self.rows) if self.exact else self.squares.mean.sqrt()
 
 
 def _closed_form(q: Distribution, p: Distribution, n: int) -> Tensor | None:
-    """KL(q ‖ p) of each of n rows, or None. A hierarchy has none: it is no single pair of distributions."""
+    """KL(q ‖ p) of each of n rows; None where there is no closed form, as for a hierarchy."""
     level = Level(torch.empty(1, n, 0), q, p)
     return level.analytic_kl
-
-
-class _Mean:
-    """Mean over samples and the variance of that mean, for each image."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.total = self.squares = self.origin = torch.zeros(())
-
-    def add(self, values: Tensor) -> None:
-        """Take in samples, shape (s, B)."""
-        if not self.count:
-            self.origin = values[:1].mean(0)  # numbers near 1e4 whose squares would cancel
-        self.count += len(values)
-        self.total = self.total + (values - self.origin).sum(0)
-        self.squares = self.squares + (values - self.origin).square().sum(0)
-
-    @property
-    def mean(self) -> Tensor:
-        """Shape (B,)."""
-        return self.origin + self.total / self.count
-
-    @property
-    def noise(self) -> Tensor:
-        """Variance of the mean, shape (B,); infinite for one sample."""
-        if self.count < 2:
-            return torch.full_like(self.total, math.inf)
-        spread = self.squares - self.total.square() / self.count
-        return spread.clamp_min(0) / (self.count - 1) / self.count
-
-
-class _Nested:
-    """Mean over groups of k consecutive samples of log (1/k) Σ w; samples after the last whole group do not count."""
-
-    def __init__(self, k: int) -> None:
-        self.k = k
-        self.filled = 0
-        self.open: Tensor | None = None  # log Σ w and log Σ w² of the group that is not whole yet, shape (2, B)
-        self.last: Tensor | None = None  # the same of the last whole group
-        self.groups = _Mean()
-
-    def add(self, log_w: Tensor) -> None:
-        """Take in log-weights, shape (s, B)."""
-        if self.filled:
-            missing = self.k - self.filled
-            self._extend(log_w[:missing])
-            log_w = log_w[missing:]
-        whole = len(log_w) // self.k * self.k
-        if whole:
-            groups = log_w[:whole].reshape(-1, self.k, log_w.shape[1])
-            self._close(torch.stack((groups.logsumexp(1), (2 * groups).logsumexp(1)), 1))
-        self._extend(log_w[whole:])
-
-    def _extend(self, log_w: Tensor) -> None:
-        if not len(log_w):
-            return
-        sums = torch.stack((log_w.logsumexp(0), (2 * log_w).logsumexp(0)))
-        self.open = sums if self.open is None else torch.logaddexp(self.open, sums)
-        self.filled += len(log_w)
-        if self.filled == self.k:
-            self._close(self.open[None])
-            self.open, self.filled = None, 0
-
-    def _close(self, sums: Tensor) -> None:
-        """Count whole groups, shape (groups, 2, B)."""
-        self.groups.add(sums[:, 0] - math.log(self.k))
-        self.last = sums[-1]
-
-    @property
-    def mean(self) -> Tensor:
-        """The bound, shape (B,)."""
-        return self.groups.mean
-
-    @property
-    def effective_sample_size(self) -> Tensor:
-        """(Σ w)² / Σ w² of the last group, shape (B,), between 1 and k."""
-        assert self.last is not None
-        return (2 * self.last[0] - self.last[1]).exp()
-
-    @property
-    def noise(self) -> Tensor:
-        """Variance of the mean: from the spread of the groups, or for one group by the delta method."""
-        if self.groups.count > 1:
-            return self.groups.noise
-        if self.k == 1:
-            return torch.full_like(self.mean, math.inf)
-        return (1 / self.effective_sample_size - 1 / self.k).clamp_min(0)
-
-
-class _Tail:
-    """The greatest of K importance weights, and the shape k̂ of the Pareto distribution that they look like.
-
-    Reference: Vehtari et al. 2015, arXiv:1507.02646, section 2.4: min(K/5, 3√K) weights.
-    """
-
-    def __init__(self, k: int) -> None:
-        self.size = int(min(k / 5, 3 * math.sqrt(k)))
-        self.seen: list[Tensor] = []  # the greatest of all, and more that came later
-        self.waiting = 0
-
-    def add(self, log_w: Tensor) -> None:
-        """Take in log-weights, shape (s, B)."""
-        self.seen.append(log_w)
-        self.waiting += len(log_w)
-        if self.waiting > self.size:
-            self._sort()
-
-    def _sort(self) -> None:
-        seen = torch.cat(self.seen)
-        self.seen, self.waiting = [seen.topk(min(self.size + 1, len(seen)), 0).values], 0
-
-    @property
-    def shape(self) -> Tensor:
-        """k̂, shape (B,): NaN where there are too few weights to tell, 0 where they are all equal."""
-        self._sort()
-        top = self.seen[0]
-        if self.size < FEW_IN_TAIL:
-            return torch.full_like(top[0], math.nan)
-        weights = (top - top[0]).exp()
-        excess = weights[:-1] - weights[-1]
-        # Equal but for rounding: there is no tail, and what rounding looks like does not matter.
-        return torch.where(excess[0] < FLAT, 0.0, pareto_shape(excess))
-
-
-def pareto_shape(excess: Tensor) -> Tensor:
-    """Shape k̂ of a generalized Pareto distribution fitted to excesses over a threshold.
-
-    Above 0.7 importance sampling is unreliable; a mean exists below 1, a variance below ½.
-
-    Arguments:
-        excess: Shape (M, ...), ≥ 0, float64, in any order.
-
-    Returns:
-        Shape (...).
-
-    Reference: Zhang and Stephens 2009, "A new and efficient estimation method for the generalized Pareto
-    distribution", Technometrics 51; with the weak prior of 10 observations at k = ½ of Vehtari et al. 2015,
-    arXiv:1507.02646, appendix C.
-    """
-    excess = excess.sort(0).values
-    n = len(excess)
-    largest = excess[-1].clamp_min(torch.finfo(excess.dtype).tiny)
-    quartile = torch.maximum(excess[int(n / 4 + 0.5) - 1], 1e-10 * largest)
-    points = 30 + int(math.sqrt(n))
-    grid = 1 - (points / (torch.arange(1, points + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
-    theta = 1 / largest + grid.reshape(-1, *[1] * (excess.ndim - 1)) / (3 * quartile)
-    shapes = torch.stack([torch.log1p(-t * excess).mean(0) for t in theta])
-    likelihood = n * ((-theta / shapes).log() - shapes - 1)
-    weight = likelihood.nan_to_num(-math.inf).softmax(0)
-    shape = torch.log1p(-(weight * theta).sum(0) * excess).mean(0)
-    return (shape * n + 10 * 0.5) / (n + 10)

@@ -1,7 +1,7 @@
-"""How estimators go over images: batch by batch, each in slices that fit a memory limit, resumable after each batch.
+"""How estimators go over images: batch by batch, in slices that fit a memory limit, resumable after each batch.
 
-A batch is fixed: it is encoded at once and has a random stream of its own, so that the result depends neither on the
-memory limit nor on where an evaluation was interrupted.
+Each batch is encoded at once and has its own random stream. So the result depends neither on the memory limit nor on
+where an evaluation was interrupted.
 """
 
 import hashlib
@@ -43,7 +43,7 @@ class Store(Protocol):
 
 @contextmanager
 def evaluating(model: LatentVariableModel) -> Iterator[None]:
-    """Within the block the model is in evaluation mode and nothing has a gradient unless asked for."""
+    """Within the block the model is in evaluation mode, and no gradient is recorded unless asked for."""
     was_training = model.training
     model.eval()
     _keep_freed_blocks()
@@ -57,8 +57,8 @@ def evaluating(model: LatentVariableModel) -> Iterator[None]:
 def _keep_freed_blocks() -> None:
     """Let the C library keep freed blocks of up to 31 MiB for the next result instead of giving them to the system.
 
-    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD), which this one, of pages that
-    are never touched, is. Without it large results cost a page fault for every 4 KiB, up to half of the time.
+    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD); this one is never touched, so
+    it costs no memory. Without it large results cost a page fault for every 4 KiB, up to half of the time.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
@@ -77,7 +77,7 @@ def batch(
     Arguments:
         model: The model.
         images: All images, shape (N, *image), uint8 or floating-point.
-        c: Classes, shape (N,), or context rows; of no account for an unconditional model.
+        c: Classes, shape (N,), or context rows; not used by an unconditional model.
         index: Number of the batch.
         size: Images in a batch.
     """
@@ -107,15 +107,15 @@ def over_batches(
     store: Store | None = None,
     listener: Listener | None = None,
 ) -> dict[str, Tensor]:
-    """The results of all batches, one after another, going on after those that a store has.
+    """The results of all batches, one after another; those that a store has are not computed again.
 
     Arguments:
-        stage: Name, for the store and the listener.
+        stage: Name of the stage, for the store and the listener.
         images: All images, shape (N, …).
         compute: From the number of a batch of B images to tensors (B, …).
         size: Images in a batch.
         store: Where finished batches are kept; an interruption loses at most `SAVE_EVERY` seconds.
-        listener: Told about the progress.
+        listener: Hears about the progress.
 
     Returns:
         Tensors (N, …), on the CPU.
@@ -144,7 +144,7 @@ def _joined(parts: list[dict[str, Tensor]]) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Slice:
-    """Some rows of a batch that are decoded together, and the prior of their latents."""
+    """Rows of a batch that are decoded together, and the prior of their latents."""
 
     rows: slice
     x: Tensor
@@ -155,9 +155,9 @@ class Slice:
 def slices(
     model: LatentVariableModel, x: Tensor, c: Tensor | None, samples: int, memory: int, *, gradient: bool = False
 ) -> list[Slice]:
-    """Cut a batch so that decoding `samples` latents of each of a slice's rows takes about `memory` bytes at most.
+    """Cut a batch so that decoding `samples` latents of every row of a slice takes at most about `memory` bytes.
 
-    One row is always taken whole.
+    A slice has at least one row.
 
     Arguments:
         model: The model.
@@ -178,11 +178,11 @@ def slices(
 
 
 def check(model: LatentVariableModel, images: Tensor, c: Tensor | None, memory: int) -> None:
-    """Refuse what there is nothing to do with, before the work begins.
+    """Refuse what cannot be evaluated, before the work begins.
 
     Raises:
-        DataError: there is no image, or images or context do not fit the model.
-        ConfigError: less memory than 1 MiB, or a model without a density q.
+        DataError: There is no image, or the images or the context do not fit the model.
+        ConfigError: The memory is less than 1 MiB, or the posterior has no density.
     """
     if not len(images):
         raise DataError("there are 0 images to evaluate; choose a split that has some")
@@ -207,12 +207,13 @@ def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, grad
 class _Allocations(TorchFunctionMode):
     """Notes the new storages of a block, in bytes: the largest, and all together. Views are not new.
 
-    What a function allocates inside and gives back is not seen, as a mode that sees it takes a second to import.
+    It does not see what a function allocates and frees inside: a mode that does takes a second to import.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.largest, self.total = 0, 0
+        self.largest = 0
+        self.total = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -220,5 +221,6 @@ class _Allocations(TorchFunctionMode):
         for tensor in out if isinstance(out, (tuple, list)) else (out,):
             if isinstance(tensor, Tensor) and tensor.untyped_storage().data_ptr() not in old:
                 size = tensor.untyped_storage().nbytes()
-                self.largest, self.total = max(self.largest, size), self.total + size
+                self.largest = max(self.largest, size)
+                self.total += size
         return out

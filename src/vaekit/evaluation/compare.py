@@ -1,8 +1,8 @@
 """One table over runs: mean ± sd over training seeds, and which differences are more than noise.
 
-Runs whose configs are equal but for the seed are one group, and a group is one row. Differences are taken to the first
-group: over seeds, paired, where both groups have two or more in common; else over the images of one run each, which
-says nothing about how another training would have come out, and is marked so.
+Runs that differ only in their seed are one group, and a group is one row. Differences are to the first group. They are
+paired over seeds where both groups have two or more seeds in common. Else they are over the images of one run each,
+which says nothing about how another training would have come out; the table says which of the two it was.
 """
 
 import math
@@ -52,8 +52,8 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         columns: Names of values; by default those of `SHOWN` that all runs have.
 
     Raises:
-        ConfigError: fewer than two runs, no such value, or numbers of different protocols in one column.
-        RunError: a run that was not evaluated yet.
+        ConfigError: There are fewer than two runs, no such value, or numbers of different protocols in one column.
+        RunError: A run has not been evaluated yet.
     """
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
@@ -83,7 +83,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
     """The runs of a preset that were evaluated, the newest first.
 
     Raises:
-        RunError: there is none.
+        RunError: There is none.
     """
     runs = [run for run in list_runs(root) if (run.path / "evaluation.json").is_file()]
     names = [str(run.environment.get("preset")) for run in runs]
@@ -94,7 +94,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
 
 def _member(run: Run) -> Member:
     if not (run.path / "evaluation.json").is_file():
-        raise RunError(f"run {run.name} was not evaluated yet; `vae evaluate {run.name}` does it")
+        raise RunError(f"run {run.name} has not been evaluated yet; `vae evaluate {run.name}` does it")
     config = flat(run.config)
     seed = config.get("train.seed", 0)
     return Member(
@@ -103,7 +103,7 @@ def _member(run: Run) -> Member:
 
 
 def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
-    """Runs with equal configs, by a name that says in what the groups of one preset differ."""
+    """Groups of runs with equal configs; the name of a group says how it differs from others of the same preset."""
     by_config: dict[str, list[Member]] = {}
     for member in members:
         kept = {key: value for key, value in member.config.items() if key not in _SAME}
@@ -147,11 +147,11 @@ def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
 
 
 def protocol_of(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a protocol that a value depends on in expectation.
+    """The part of a protocol that changes the expectation of a value.
 
     Arguments:
-        name: Of the value; "" for what all values depend on.
-        protocol: Of the evaluation.
+        name: Name of the value; "" for what all values depend on.
+        protocol: Protocol of the evaluation.
     """
     keys = ["data", "checksum", "split", "images", "binarize", "likelihood"]
     if name in ("nll", "bits per dimension") or name.startswith("effective"):
@@ -173,7 +173,7 @@ def _check_protocol(name: str, members: Sequence[Member]) -> None:
         for key, (a, b) in pairs.items():
             if a != b:
                 raise ConfigError(
-                    f"{name!r} was taken by different protocols: {key} is {a!r} for {first.run.name} and {b!r} for "
+                    f"{name!r} was measured by different protocols: {key} is {a!r} for {first.run.name} and {b!r} for "
                     f"{other.run.name}; evaluate them in the same way, or leave one out"
                 )
 
@@ -226,7 +226,7 @@ def _per_image(member: Member, name: str) -> Tensor | None:
 
 
 def student_t(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """The t that a t-distributed number stays within, in both directions, with a given probability.
+    """The t with P(|T| ≤ t) = confidence, for T of Student's t distribution.
 
     Arguments:
         freedom: Degrees of freedom ν, at least 1.

@@ -1,4 +1,4 @@
-"""What the latents carry: KL by dimension, active units, mutual information, and what a classifier can read from them.
+"""What the latents carry: KL by dimension, active units, mutual information, and the accuracy of simple classifiers.
 
 Not for: pictures of latents (`vaekit.plot`).
 """
@@ -29,11 +29,11 @@ class Latents:
     """What N encoded images say about the latents.
 
     Arguments:
-        means: Posterior means, shape (N, Z); for a flow or a hierarchy the stand-in that it gives.
+        means: Posterior means, shape (N, Z); a flow or a hierarchy gives a substitute.
         kl: Mean KL of each dimension, nats, shape (Z,); None where posterior or prior do not factorize.
         variances: Variance of each dimension's posterior mean over images, shape (Z,).
         information: log q(z | x) − log q(z) of some images, nats, shape (M,).
-        marginal: log q(z) − log p(z) of the same ones.
+        marginal: log q(z) − log p(z) of the same images.
     """
 
     means: Tensor
@@ -58,19 +58,19 @@ class Latents:
 
     @property
     def warnings(self) -> list[str]:
-        """Sentences on posterior collapse and on an information that the number of images limits."""
+        """What to beware of: posterior collapse, or too few images to measure the information."""
         found = [] if (sentence := self.collapse) is None else [sentence]
         most = math.log(len(self.means))
         if self.information.mean().item() > most - 1:
             found.append(
-                f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} images and comes near it: it tells "
-                "that all images can be told apart, and no more"
+                f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} images and comes near it: this "
+                "only says that the latents tell all images apart"
             )
         return found
 
     @property
     def collapse(self) -> str | None:
-        """A plain sentence where dimensions carry nothing, with what to try; None where all carry something."""
+        """A sentence on dimensions that carry nothing, with what to try; None where all carry something."""
         carries = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
         size, idle = len(carries), int(carries.sum())
         if not idle:
@@ -105,20 +105,20 @@ def latents(
 ) -> Latents:
     """Encode all images and look at the posteriors, one by one and all together.
 
-    The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n), exactly; the expectation
-    of its logarithm is taken over one latent of each of `pairs` images. The rate is the sum of the information
-    I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). Of these N images both are exact, and I is at
-    most log N; of all images that there might be, they are a lower and an upper bound. Where the prior depends on the
-    context, q(z) is that of the images with the same context, and both are means over contexts.
+    The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n). The expectation of its
+    logarithm is taken over one latent of each of `pairs` images. The rate is the sum of the information
+    I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). For these N images both are exact, and I is at
+    most log N. For all images of the distribution they are a lower and an upper bound. Where the prior depends on the
+    context, q(z) is the mixture over the images with the same context, and both are means over contexts.
 
     Arguments:
         model: Any latent-variable model with densities.
         images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
-        pairs: Latents to evaluate q(z) at, at most.
-        memory: Bytes that comparing latents with posteriors may take, about.
-        seed: Of the latents.
-        listener: Told about the progress.
+        pairs: The most latents at which to evaluate q(z).
+        memory: About how many bytes comparing latents with posteriors may take.
+        seed: Seed of the latents.
+        listener: Hears about the progress.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.2 (active units); Hoffman and Johnson
     2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
@@ -179,7 +179,7 @@ def _aggregate(
     memory: int,
     listener: Listener | None,
 ) -> Tensor:
-    """Log q(z) of the latents z, shape (M, Z), of the images number `chosen`: shape (M,)."""
+    """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the images with the numbers `chosen`."""
     groups = _groups(model, c, len(images))
     own = groups[chosen].to(z.device)
     rows = max(1, memory // (4 * chunks.IMAGES * z[0].nbytes))
@@ -201,7 +201,7 @@ def _aggregate(
 
 
 def _groups(model: LatentVariableModel, c: Tensor | None, n: int) -> Tensor:
-    """Number of the group of each image, shape (N,): images with the same prior."""
+    """A group number for each image, shape (N,): images of one group have the same prior."""
     context = model.context(c if model.context_size else None, n)
     if context is None or not model.prior(context[:1]).batch_shape:
         return torch.zeros(n, dtype=torch.long)
@@ -223,7 +223,7 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
         penalty: Weight of the squared norm of the weights.
 
     Raises:
-        DataError: there is one class only.
+        DataError: There is only one class.
     """
     classes = _classes(labels, test_labels)
     centre, spread = train.mean(0), train.std(0).clamp_min(1e-8)
@@ -246,15 +246,15 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
 def nearest_neighbours(
     train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, k: int = 10, rows: int = 200
 ) -> Value:
-    """Accuracy of the vote of the k nearest training features, the nearest of them deciding ties.
+    """Accuracy of a vote among the k nearest training features; the nearest feature decides ties.
 
     Arguments:
         train: Features, shape (N, D).
         labels: Classes, shape (N,).
         test: Features, shape (M, D).
         test_labels: Classes, shape (M,).
-        k: Neighbours.
-        rows: Test features at a time.
+        k: How many neighbours vote.
+        rows: How many test features to compare at a time.
     """
     classes, k = _classes(labels, test_labels), min(k, len(train))
     found = []

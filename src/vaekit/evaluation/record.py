@@ -1,4 +1,4 @@
-"""What an estimator returns: one number, how far off it may be, and what kind of number it is."""
+"""What an estimator returns: one number, its standard error, and what kind of number it is."""
 
 import math
 from collections.abc import Callable
@@ -18,13 +18,13 @@ class Value:
     """A number with its error.
 
     Arguments:
-        name: What it is.
+        name: What the number is.
         value: The number.
-        standard_error: How far another test set of the same size would move it; None where nobody can say.
+        standard_error: How far another test set of the same size would move it; None where that is unknown.
         unit: "nats", "bits/dim", "%", "" for a pure number …
-        kind: A bound holds in expectation. A grey image's "log-likelihood" under a Bernoulli is none.
-        noise: How far another seed would move it, given the same images; None where no sampling is involved or the
-            sample says nothing about it. It is a part of `standard_error`.
+        kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
+        noise: How far another seed would move it, given the same images; None where nothing is sampled or the noise is
+            unknown. It is part of `standard_error`.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Value:
         """The value that `to_json` was called on; a number that was not finite comes back as NaN.
 
         Raises:
-            RunError: the table is no such value.
+            RunError: The table does not hold a value.
         """
         try:
             number = table["value"]

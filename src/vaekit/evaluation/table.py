@@ -1,6 +1,6 @@
-"""A table of runs as Markdown, LaTeX, CSV and JSON.
+"""A table over runs, written as Markdown, LaTeX, CSV and JSON.
 
-Not for: where its numbers come from (`compare`).
+Not for: computing its numbers (`compare`).
 """
 
 import csv
@@ -16,9 +16,9 @@ class Cell:
     """Numbers of one group in one column.
 
     Arguments:
-        mean: Over training seeds.
-        sd: Standard deviation over training seeds; None for one.
-        n: Training seeds.
+        mean: Mean over training seeds.
+        sd: Standard deviation over training seeds; None if there is one seed.
+        n: Number of training seeds.
     """
 
     mean: float
@@ -33,10 +33,10 @@ class Difference:
     Arguments:
         group: Name of the group.
         column: Name of the column.
-        mean: Of the paired differences.
+        mean: Mean of the paired differences.
         low: Lower end of the 95 % confidence interval; None where there is none.
-        high: Upper end.
-        n: Pairs.
+        high: Upper end of the interval.
+        n: Number of pairs.
         over: "seeds", or "images" of one run each.
     """
 
@@ -50,7 +50,7 @@ class Difference:
 
     @property
     def verdict(self) -> str:
-        """Whether the interval leaves 0 out."""
+        """Whether the interval excludes 0, in words."""
         if self.low is None or self.high is None:
             return "unknown (one seed)"
         return "within noise" if self.low <= 0 <= self.high else f"beyond noise, over {self.over}"

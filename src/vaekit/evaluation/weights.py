@@ -1,0 +1,169 @@
+"""What is kept of importance weights that pass by: means, nested bounds, and the shape of their tail.
+
+Nothing here grows with the number of samples.
+
+Not for: where the weights come from (`bounds`).
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+FEW_IN_TAIL = 5  # with fewer weights there is no tail to fit
+FLAT = 1e-3  # a tail that rises by less than this share of its largest weight is flat
+
+
+class Mean:
+    """Mean over samples and the variance of that mean, for each image."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.total = torch.zeros(())
+        self.squares = torch.zeros(())
+        self.origin = torch.zeros(())
+
+    def add(self, values: Tensor) -> None:
+        """Take in samples, shape (s, B)."""
+        if not self.count:
+            self.origin = values[:1].mean(0)  # numbers near 1e4 whose squares would cancel
+        self.count += len(values)
+        self.total = self.total + (values - self.origin).sum(0)
+        self.squares = self.squares + (values - self.origin).square().sum(0)
+
+    @property
+    def mean(self) -> Tensor:
+        """Shape (B,)."""
+        return self.origin + self.total / self.count
+
+    @property
+    def noise(self) -> Tensor:
+        """Variance of the mean, shape (B,); infinite for one sample."""
+        if self.count < 2:
+            return torch.full_like(self.total, math.inf)
+        spread = self.squares - self.total.square() / self.count
+        return spread.clamp_min(0) / (self.count - 1) / self.count
+
+
+class NestedBounds:
+    """The mean of log (1/k) Σ w over groups of k consecutive samples; a last group that is not full does not count."""
+
+    def __init__(self, k: int) -> None:
+        self.k = k
+        self.filled = 0
+        self.open: Tensor | None = None  # log Σ w and log Σ w² of the group that is not whole yet, shape (2, B)
+        self.last: Tensor | None = None  # the same of the last whole group
+        self.groups = Mean()
+
+    def add(self, log_w: Tensor) -> None:
+        """Take in log-weights, shape (s, B)."""
+        if self.filled:
+            missing = self.k - self.filled
+            self._extend(log_w[:missing])
+            log_w = log_w[missing:]
+        whole = len(log_w) // self.k * self.k
+        if whole:
+            groups = log_w[:whole].reshape(-1, self.k, log_w.shape[1])
+            self._close(torch.stack((groups.logsumexp(1), (2 * groups).logsumexp(1)), 1))
+        self._extend(log_w[whole:])
+
+    def _extend(self, log_w: Tensor) -> None:
+        if not len(log_w):
+            return
+        sums = torch.stack((log_w.logsumexp(0), (2 * log_w).logsumexp(0)))
+        self.open = sums if self.open is None else torch.logaddexp(self.open, sums)
+        self.filled += len(log_w)
+        if self.filled == self.k:
+            self._close(self.open[None])
+            self.open = None
+            self.filled = 0
+
+    def _close(self, sums: Tensor) -> None:
+        """Count whole groups, shape (groups, 2, B)."""
+        self.groups.add(sums[:, 0] - math.log(self.k))
+        self.last = sums[-1]
+
+    @property
+    def mean(self) -> Tensor:
+        """The bound, shape (B,)."""
+        return self.groups.mean
+
+    @property
+    def effective_sample_size(self) -> Tensor:
+        """(Σ w)² / Σ w² of the last group, shape (B,), between 1 and k."""
+        assert self.last is not None
+        return (2 * self.last[0] - self.last[1]).exp()
+
+    @property
+    def noise(self) -> Tensor:
+        """Variance of the mean: from the spread of the groups, or for one group by the delta method."""
+        if self.groups.count > 1:
+            return self.groups.noise
+        if self.k == 1:
+            return torch.full_like(self.mean, math.inf)
+        return (1 / self.effective_sample_size - 1 / self.k).clamp_min(0)
+
+
+class Tail:
+    """The greatest of K importance weights, and the shape k̂ of the Pareto distribution that fits them.
+
+    Reference: Vehtari et al. 2015, arXiv:1507.02646, section 2.4: min(K/5, 3√K) weights.
+    """
+
+    def __init__(self, k: int) -> None:
+        self.size = int(min(k / 5, 3 * math.sqrt(k)))
+        self.seen: list[Tensor] = []  # the greatest of all, and more that came later
+        self.waiting = 0
+
+    def add(self, log_w: Tensor) -> None:
+        """Take in log-weights, shape (s, B)."""
+        self.seen.append(log_w)
+        self.waiting += len(log_w)
+        if self.waiting > self.size:
+            self._sort()
+
+    def _sort(self) -> None:
+        seen = torch.cat(self.seen)
+        self.seen = [seen.topk(min(self.size + 1, len(seen)), 0).values]
+        self.waiting = 0
+
+    @property
+    def shape(self) -> Tensor:
+        """k̂, shape (B,): NaN where there are too few weights to tell, 0 where they are all equal."""
+        self._sort()
+        top = self.seen[0]
+        if self.size < FEW_IN_TAIL:
+            return torch.full_like(top[0], math.nan)
+        weights = (top - top[0]).exp()
+        excess = weights[:-1] - weights[-1]
+        # Equal but for rounding: there is no tail, and what rounding looks like does not matter.
+        return torch.where(excess[0] < FLAT, 0.0, pareto_shape(excess))
+
+
+def pareto_shape(excess: Tensor) -> Tensor:
+    """Shape k̂ of a generalized Pareto distribution fitted to excesses over a threshold.
+
+    Above 0.7 importance sampling is unreliable; a mean exists below 1, a variance below ½.
+
+    Arguments:
+        excess: Shape (M, ...), ≥ 0, float64, in any order.
+
+    Returns:
+        Shape (...).
+
+    Reference: Zhang and Stephens 2009, "A new and efficient estimation method for the generalized Pareto
+    distribution", Technometrics 51; with the weak prior of 10 observations at k = ½ of Vehtari et al. 2015,
+    arXiv:1507.02646, appendix C.
+    """
+    excess = excess.sort(0).values
+    n = len(excess)
+    largest = excess[-1].clamp_min(torch.finfo(excess.dtype).tiny)
+    quartile = torch.maximum(excess[int(n / 4 + 0.5) - 1], 1e-10 * largest)
+    points = 30 + int(math.sqrt(n))
+    grid = 1 - (points / (torch.arange(1, points + 1, dtype=excess.dtype, device=excess.device) - 0.5)).sqrt()
+    theta = 1 / largest + grid.reshape(-1, *[1] * (excess.ndim - 1)) / (3 * quartile)
+    shapes = torch.stack([torch.log1p(-t * excess).mean(0) for t in theta])
+    likelihood = n * ((-theta / shapes).log() - shapes - 1)
+    weight = likelihood.nan_to_num(-math.inf).softmax(0)
+    shape = torch.log1p(-(weight * theta).sum(0) * excess).mean(0)
+    return (shape * n + 10 * 0.5) / (n + 10)
