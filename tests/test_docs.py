@@ -74,7 +74,7 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
         word
         for block in blocks(page, "console")
         for word in shlex.split(block)
-        if word.startswith(("prior.", "objective."))
+        if word.startswith(("prior.", "posterior.", "likelihood.", "encoder.", "decoder.", "objective."))
     ]
     options = [option for setting in settings for option in ("--set", setting)]
     for name, more in (("parts", options), ("model", ["--set", "model.name=my_model:Linear"])):

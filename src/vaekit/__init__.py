@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors
+    from .config.inspection import check
     from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "VAEError",
     "build",
+    "check",
     "data",
     "distributions",
     "elbo",
@@ -51,6 +53,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "config.inspection": ("check",),
     "config.recipe": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),

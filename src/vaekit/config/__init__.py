@@ -3,6 +3,8 @@
     schema.py    the records: sections and parts
     read.py      from a preset, a TOML file and settings to a config
     parts.py     the table of parts, and how a name becomes a constructor with checked options
+    assemble.py  from parts to a model: what each is given and asked
+    inspection.py  what a part lacks, said before training
     recipe.py    from a config to a model, an objective, an optimizer and a schedule
     presets/     published models, a few lines of TOML each
 

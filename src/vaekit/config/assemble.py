@@ -119,23 +119,8 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
-    """Let the decoder's output start at the parameters of the mean image, where both know how to.
-
-    Raises:
-        ConfigError: the config asks for it, and a part has no method for it.
-    """
+    """Let the decoder's output start at the parameters of the mean image, as far as both know how to."""
     start: Any = getattr(decoder, "start_output", None)
-    if start is None:
-        if mean is None and scale == 1:
-            return
-        raise ConfigError(
-            f"{type(decoder).__name__} has no method start_output(value, scale), which model.output_bias = 'data' and "
-            "model.output_scale call; give it one, or leave these out"
-        )
-    at: Any = getattr(likelihood, "parameters_at", None)
-    if mean is not None and at is None:
-        raise ConfigError(
-            f"{type(likelihood).__name__} has no method parameters_at(mean), which model.output_bias = 'data' calls; "
-            "give it one, or leave that out"
-        )
-    start(None if mean is None else at(mean), scale)
+    parameters_at: Any = getattr(likelihood, "parameters_at", None)
+    if start is not None:
+        start(None if mean is None or parameters_at is None else parameters_at(mean), scale)

@@ -1,0 +1,312 @@
+"""What a part or a model lacks, said before a training is started.
+
+Not for: options of a config (`parts`) or data (`data`).
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..errors import ConfigError, unknown
+from ..likelihoods import Likelihood, Normal
+from ..model import LatentVariableModel, one_hot
+from ..nets import MLP, Decoder, Encoder
+from ..posteriors import DiagonalNormal, Posterior
+from ..priors import Prior, StandardNormal
+from . import Model
+from .assemble import Shape, assemble, latent_shapes
+from .parts import Resolved
+from .recipe import build
+
+ROWS = 3
+SAMPLES = 2
+CONTRACTS = {"posterior": Posterior, "prior": Prior, "likelihood": Likelihood, "encoder": Encoder, "decoder": Decoder}
+# A part that has no contract is known by what its constructor asks for; the first that fits.
+WIRING = (("posterior", "features"), ("decoder", "out_shape"), ("encoder", "in_shape"), ("likelihood", "net"))
+
+
+def check(
+    part: Any,
+    *,
+    kind: str | None = None,
+    image_shape: Shape = (1, 8, 8),
+    latent_size: int = 4,
+    latent_shape: Shape | None = None,
+    context_size: int = 0,
+    x: Tensor | None = None,
+    **options: Any,
+) -> None:
+    """Try a part, or a whole model, on a few rows, and say in plain words everything that is missing or wrong.
+
+    A class is made as a config would make it, with default parts around it. Random numbers are drawn from a stream of
+    their own, so that a training after it is the same as without it.
+
+    Arguments:
+        part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
+            or the name of a preset.
+        kind: Which of the five it is, where neither its base class nor its constructor tells.
+        image_shape: Event shape of x.
+        latent_size: Width of the latents.
+        latent_shape: Event shape of the latents, where a module takes no vectors.
+        context_size: C; 0 for none.
+        x: Rows that the likelihood has a density for, shape (N, *image_shape); by default zeros and ones.
+        options: Of the part's constructor.
+
+    Raises:
+        ConfigError: all findings, one a line.
+
+    >>> check(StandardNormal)
+    >>> check(nn.Linear(4, 4), kind="prior")
+    Traceback (most recent call last):
+    vaekit.errors.ConfigError: Linear is no prior yet:
+    - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
+    """
+    shape = latent_shape or (latent_size,)
+    trial = _Trial(tuple(image_shape), shape, context_size, x)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        if isinstance(part, str):
+            part = build(part, image_shape=image_shape, num_classes=context_size or 10)
+        name = part.__name__ if inspect.isclass(part) else type(part).__name__
+        if isinstance(part, LatentVariableModel):
+            kind = "model"
+            trial.shape = part.latent_shape
+            trial.event_shape = part.image_shape or trial.event_shape
+            trial.context_size = part.context_size
+        else:
+            kind = kind or _kind_of(part)
+            if kind not in CONTRACTS:
+                raise ConfigError(unknown("kind of part", kind, CONTRACTS))
+        trial.run(kind, part, latent_size, options)
+    if trial.findings:
+        raise ConfigError("\n- ".join([f"{name} is no {kind} yet:", *trial.findings]))
+
+
+class _Trial:
+    """What is tried on a part, and what was found.
+
+    Arguments:
+        event_shape: Event shape of x.
+        shape: Event shape of z.
+        context_size: C.
+        x: Rows, or None.
+    """
+
+    def __init__(self, event_shape: Shape, shape: Shape, context_size: int, x: Tensor | None) -> None:
+        self.event_shape = event_shape
+        self.shape = shape
+        self.context_size = context_size
+        self.given = x
+        self.findings: list[str] = []
+
+    @property
+    def x(self) -> Tensor:
+        """Rows of data."""
+        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.given is None else self.given[:ROWS].float()
+
+    @property
+    def c(self) -> Tensor | None:
+        """Context."""
+        if not self.context_size:
+            return None
+        return one_hot(torch.arange(ROWS) % self.context_size, self.context_size)
+
+    def run(self, kind: str, part: Any, latent_size: int, options: dict[str, Any]) -> None:
+        """Make the part, if it is a class, and try it."""
+        if inspect.isclass(part) or not isinstance(part, nn.Module):
+            model: Any = None
+            with self.trying(f"making a model with this {kind}"):
+                model = self._made(kind, part, latent_size, options)
+            if model is None:
+                return
+            part = _part_of(model, kind)
+            self.shape = model.latent_shape
+        getattr(self, kind)(part)
+
+    def _made(
+        self, kind: str, part: Callable[..., Any], latent_size: int, options: dict[str, Any]
+    ) -> LatentVariableModel:
+        """A model with the part, and default parts around it."""
+        parts = {
+            "encoder": _resolved(MLP, hidden=(8,)),
+            "posterior": _resolved(DiagonalNormal),
+            "decoder": _resolved(MLP, hidden=(8,)),
+            "likelihood": _resolved(Normal, scale=1.0),
+            "prior": _resolved(StandardNormal),
+        }
+        facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
+        parts[kind] = _resolved(part, **options)
+        return assemble(parts, Model(latent_size=latent_size), images=self.given, **facts)
+
+    # -- what is tried ------------------------------------------------------------------------------------------------
+
+    def posterior(self, part: nn.Module) -> None:
+        """Whether it gives latents of the right shape, their density, and a gradient."""
+        with self.trying("posterior(x, c)"):
+            self._posterior(part, part(self.x, self.c), latent_shapes(part, prod(self.shape))[0])
+
+    def _posterior(self, module: nn.Module, q: Any, shape: Shape) -> None:
+        if not self.is_distribution("posterior(x, c)", q):
+            return
+        self.equal("batch shape of the posterior", q.batch_shape, (ROWS,), "one distribution for each row of x")
+        self.equal("event shape of the posterior", q.event_shape, shape, "the latent_shape")
+        if not q.has_rsample:
+            self.findings.append("the posterior's distribution has no rsample, so that no gradient reaches the encoder")
+            return
+        z = q.rsample(torch.Size((SAMPLES,)))
+        self.equal("shape of posterior.rsample((K,))", z.shape, (SAMPLES, ROWS, *shape), "(K, B, *latent_shape)")
+        self.equal("shape of the posterior's log_prob(z)", q.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
+        for name, penalty in getattr(q, "penalties", {}).items():
+            self.equal(f"shape of the penalty {name!r}", penalty.shape, (ROWS,), "one number a row")
+        with self.trying("the posterior's mean, which encode() and pictures take"):
+            self.equal("shape of the posterior's mean", q.mean.shape, (ROWS, *shape), "(B, *latent_shape)")
+        self.reaches(module, "the posterior's samples", z)
+
+    def prior(self, part: nn.Module) -> None:
+        """Whether it has a density for latents, and samples."""
+        with self.trying("prior(c)"):
+            self._prior(part(self.c))
+
+    def _prior(self, p: Any) -> None:
+        if not self.is_distribution("prior(c)", p):
+            return
+        if tuple(p.batch_shape) not in ((), (ROWS,)):
+            self.findings.append(f"the batch shape of the prior is {tuple(p.batch_shape)}; it must be () or (B,)")
+        self.equal("event shape of the prior", p.event_shape, self.shape, "the posterior's latent_shape")
+        z = torch.randn(SAMPLES, ROWS, *self.shape)
+        with self.trying("the prior's sample()"):
+            drawn = p.sample(torch.Size(() if p.batch_shape else (ROWS,)))
+            self.equal("shape of the prior's samples", drawn.shape, (ROWS, *self.shape), "(B, *latent_shape)")
+            z = drawn.expand(SAMPLES, *drawn.shape)
+        with self.trying("the prior's log_prob(z)"):
+            self.equal("shape of the prior's log_prob(z)", p.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
+
+    def likelihood(self, part: nn.Module) -> None:
+        """Whether it has a density for data, samples and a mean."""
+        with self.trying("likelihood(z, c)"):
+            z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
+            self._likelihood(part(z, self.c), z)
+
+    def _likelihood(self, p: Any, z: Tensor) -> None:
+        if not self.is_distribution("likelihood(z, c)", p):
+            return
+        self.equal("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
+        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "that of x")
+        with self.trying("the likelihood's log_prob(x)"):
+            log_p = p.log_prob(self.x)
+            self.equal("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            if not log_p.isfinite().all():
+                self.findings.append("the likelihood's log_prob(x) is not finite; pass data that it is for as x")
+            if not log_p.requires_grad:
+                self.findings.append("no gradient flows from the likelihood's log_prob(x) to z")
+        with self.trying("the likelihood's mean, which pictures show"):
+            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "that of x")
+        with self.trying("the likelihood's sample()"):
+            p.sample()
+
+    def encoder(self, part: nn.Module) -> None:
+        """Whether it gives features, and the maps that it promises."""
+        with self.trying("encoder(x, c)"):
+            h = part(self.x, self.c)
+            shape: Any = getattr(part, "out_shape", tuple(h.shape[1:]))
+            self.equal("shape of the encoder's output", h.shape, (ROWS, *shape), "(B, *out_shape)")
+            self.reaches(part, "the encoder's output", h)
+        if isinstance(part, Encoder):
+            with self.trying("encoder.maps(x, c)"):
+                found = [tuple(h.shape[1:]) for h in part.maps(self.x, self.c)]
+                self.equal("event shapes of encoder.maps", found, part.map_shapes, "its map_shapes")
+
+    def decoder(self, part: nn.Module) -> None:
+        """Whether it takes leading dimensions, and gives the shape that it was made for."""
+        with self.trying("decoder(z, c) for z of shape (K, B, *latent)"):
+            y = part(torch.randn(SAMPLES, ROWS, *self.shape), self.c)
+            shape: Any = getattr(part, "out_shape", self.event_shape)
+            self.equal("shape of the decoder's output", y.shape, (SAMPLES, ROWS, *shape), "(K, B, *out_shape)")
+            self.reaches(part, "the decoder's output", y)
+
+    def model(self, part: LatentVariableModel) -> None:
+        """Whether its three methods fit together."""
+        with self.trying("posterior(x, c)"):
+            self._posterior(part, part.posterior(self.x, self.c), self.shape)
+        with self.trying("prior(c)"):
+            self._prior(part.prior(self.c))
+        with self.trying("likelihood(z, c)"):
+            z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
+            self._likelihood(part.likelihood(z, self.c), z)
+        if not self.findings:
+            with self.trying("draw(x)"):
+                part.draw(self.x, SAMPLES, self.c)
+
+    # -- how findings are made -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def trying(self, what: str) -> Iterator[None]:
+        """Within the block an exception is a finding."""
+        try:
+            yield
+        except ConfigError as error:
+            self.findings.append(str(error))
+        except Exception as error:
+            reason = str(error).strip().splitlines() or ["without a message"]
+            self.findings.append(f"{what} raised {type(error).__name__}: {reason[0]}")
+
+    def equal(self, what: str, found: Any, wanted: Any, meaning: str) -> None:
+        """Compare two shapes."""
+        if tuple(found) != tuple(wanted):
+            self.findings.append(f"the {what} is {tuple(found)}; it must be {tuple(wanted)}, {meaning}")
+
+    def is_distribution(self, what: str, found: Any) -> bool:
+        """Whether a part returned a distribution."""
+        if isinstance(found, Distribution):
+            return True
+        self.findings.append(f"{what} returned {type(found).__name__}; it must be a torch.distributions.Distribution")
+        return False
+
+    def reaches(self, module: nn.Module, what: str, result: Tensor) -> None:
+        """Whether a gradient can flow from a result to the parameters of a module."""
+        if not result.requires_grad and any(p.requires_grad for p in module.parameters()):
+            self.findings.append(f"no gradient flows from {what} to its parameters")
+
+
+def _kind_of(part: Any) -> str:
+    """The kind of a part by its base class, or by what its constructor asks for.
+
+    Raises:
+        ConfigError: neither tells.
+    """
+    of: Any = part if inspect.isclass(part) else type(part)
+    for kind, contract in CONTRACTS.items():
+        if issubclass(of, contract):
+            return kind
+    asked = set(inspect.signature(of).parameters)
+    for kind, name in WIRING:
+        if name in asked:
+            return kind
+    if asked & {"latent_size", "latent_shape", "posterior"}:
+        return "prior"
+    raise ConfigError(f"what is {of.__name__}? Say kind=, one of: {', '.join(CONTRACTS)}")
+
+
+def _resolved(make: Callable[..., Any], **options: Any) -> Resolved:
+    """A class as a part, with its defaults for the options that are not given."""
+    parameters = inspect.signature(make).parameters.values()
+    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
+    if strange := options.keys() - defaults.keys():
+        raise ConfigError(unknown(f"option of {make.__name__}:", strange.pop(), defaults))
+    missing = [name for name, value in (defaults | options).items() if value is inspect.Parameter.empty]
+    if missing:
+        raise ConfigError(f"the option {missing[0]!r} of {make.__name__} needs a default")
+    return Resolved(make, defaults | options, tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD))
+
+
+def _part_of(model: Any, kind: str) -> nn.Module:
+    """The part of a kind in a model whose other parts are the default ones."""
+    whole = {"encoder": "posterior", "decoder": "likelihood"}.get(kind, kind)
+    part: nn.Module = model.parts[whole]
+    return part.get_submodule("net") if whole != kind else part
