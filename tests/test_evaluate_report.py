@@ -142,10 +142,11 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
 
     dataset = grey()
     images, _ = next(iter(Batches(dataset.test, batch_size=40, binarize=binarize)))
-    prepared = report._prepared(dataset.test.images, binarize)
+    prepared = report._prepared(dataset.test, binarize)
     assert torch.equal(prepared / 255, images)
-    assert torch.equal(report._prepared(dataset.test.images / 255, binarize), images)
-    assert report._prepared(dataset.test.images, "none") is dataset.test.images
+    floats = Split(dataset.test.images / 255, dataset.test.labels)
+    assert torch.equal(report._prepared(floats, binarize), images)
+    assert report._prepared(dataset.test, "none").data_ptr() == dataset.test.images.data_ptr()
     assert torch.equal(
         report._prepared(dataset.test.images, "per-epoch"), report._prepared(dataset.test.images, "fixed")
     )

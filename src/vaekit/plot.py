@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .data.pixels import to_unit
 from .errors import ConfigError, DataError
 from .model import Context, LatentVariableModel
 from .rng import seeded
@@ -144,14 +145,15 @@ def reconstructions(model: LatentVariableModel, images: Tensor, labels: Tensor |
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W).
-        labels: Classes, shape (N,); needed by a conditional model, not used by any other.
+        images: Shape (N, C, H, W), or vectors (N, D) and other rows.
+        labels: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
 
     Returns:
-        Shape (N, C, 2·H, W).
+        Shape (N, C, 2·H, W); of rows that are no images (N, 2, *shape).
     """
     x_hat = model.reconstruct(images, labels if model.context_size else None)
-    return torch.cat((images.to(x_hat), x_hat), dim=-2)
+    pair = images.to(x_hat), x_hat
+    return torch.cat(pair, dim=-2) if images.ndim == 4 else torch.stack(pair, 1)
 
 
 def per_class(model: LatentVariableModel, *, per_row: int = 10, generator: torch.Generator | None = None) -> Tensor:
@@ -324,7 +326,7 @@ def save(picture: "Tensor | Figure", path: str | Path, *, columns: int | None = 
 def _unit(images: Tensor) -> Tensor:
     """Images as floats in [0, 1]."""
     images = images.detach()
-    return images / 255 if images.dtype == torch.uint8 else images.float().clamp(0, 1)
+    return to_unit(images).float().clamp(0, 1)
 
 
 def _png(picture: Tensor, file: io.BytesIO) -> None:

@@ -168,5 +168,5 @@ def _arrays(suffix: str, images: "Images", z: "Tensor") -> bytes:
 def _draw(model: "LatentVariableModel", images: "Images", path: Path) -> None:
     from .. import plot
 
-    x, c = next(images.batches(model))
-    plot.save(plot.reconstructions(model, x, c), path)
+    batch = next(images.batches(model))
+    plot.save(plot.reconstructions(model, batch.x, batch.c), path)

@@ -1,7 +1,8 @@
 """`vae sample`, `vae interpolate` and `vae reconstruct`: pictures of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,6 +16,7 @@ from .common import (
     runs_option,
     seed_option,
     trust_option,
+    within,
 )
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ def sample(
 ) -> None:
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default."""
     found = open_run(run, root)
-    path = output or _picture(found, f"sample-{seed}", label)
+    path = _check_suffix(found, output or _picture(found, f"sample-{seed}", label))
     model, generator = load_model(found, device, seed, trust)
     c = _class(found, model, label, count)
     _save(model.sample(count, c, generator=generator, noise=noise), path)
@@ -81,7 +83,7 @@ def interpolate(
 
     found = open_run(run, root)
     suffix = "-{}-{}".format(*between) if between else f"-{seed}"
-    path = output or _picture(found, f"interpolate{suffix}", label)
+    path = _check_suffix(found, output or _picture(found, f"interpolate{suffix}", label))
     model, generator = load_model(found, device, seed, trust)
     if between:
         images, labels = _test_images(found, between)
@@ -105,14 +107,15 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, t
     from .. import plot
 
     found = open_run(run, root)
-    path = output or found.picture("reconstruct.png")
+    path = _check_suffix(found, output or _picture(found, "reconstruct", None))
     model, _ = load_model(found, device, 0, trust)
     images, labels = _test_images(found, range(count))
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 
 def _picture(run: "Run", name: str, label: str | None) -> Path:
-    return run.picture(f"{name}{f'-class-{label}' if label else ''}.png")
+    suffix = ".png" if _draws_pictures(run) else ".npy"
+    return run.picture(f"{name}{f'-class-{label}' if label else ''}{suffix}")
 
 
 def _class(
@@ -136,21 +139,36 @@ def _class(
     raise DataError(unknown("class", label, names))
 
 
-def _test_images(run: "Run", indices: Any) -> "tuple[torch.Tensor, torch.Tensor]":
+def _test_images(run: "Run", indices: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
+    """Some test images, and what a conditional model is told about them: a context, or else their classes."""
     import torch
 
     from .. import data
+    from ..data.batches import whole
     from ..runs.restore import config_of
 
     split = data.load(**config_of(run).data.loading).test
-    chosen = list(indices)
-    for index in chosen:
+    for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
-    index = torch.tensor(chosen)
-    subset = data.Split(split.images[index], split.labels[index])
-    images, labels = next(iter(data.Batches(subset, batch_size=len(chosen))))
-    return images, labels
+    batch = whole(split.rows(torch.tensor(list(indices))))
+    return batch.x, batch.labels if batch.c is None else batch.c
+
+
+def _draws_pictures(run: "Run") -> bool:
+    """Whether the run's data are images."""
+    return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
+
+
+def _check_suffix(run: "Run", path: Path) -> Path:
+    """A path that the run's data can be written to.
+
+    Raises:
+        DataError: A PNG of what are no images.
+    """
+    if path.suffix.lower() == ".png" and not _draws_pictures(run):
+        raise DataError(f"the data of run {run.name} are no images, and {path.name} is a picture; write .npy or .npz")
+    return path
 
 
 def _save(images: "torch.Tensor", path: Path, columns: int | None = None) -> None:

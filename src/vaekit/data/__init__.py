@@ -1,8 +1,8 @@
 """Data sets by name, images of one's own by path, and batches.
 
 `available()` lists what there is, `load(name)` or `load(path)` reads one, `Batches` serves it; `Stored` are images that
-stay on disk. Only the listing is imported here; the
-rest, which needs torch, comes with its first use, so that the command line starts quickly.
+stay on disk. Only the listing is imported here; the rest, which needs torch, comes with its first use, so that the
+command line starts quickly.
 """
 
 from importlib import import_module
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from .batches import Batches
     from .dataset import Dataset, Split
     from .loading import load
+    from .ondisk import Stored
     from .sources.idx import read_idx
-    from .stored import Stored
 
 __all__ = [
     "NAMES",
@@ -38,7 +38,7 @@ _HOME = {
     "Batches": "batches",
     "Dataset": "dataset",
     "Split": "dataset",
-    "Stored": "stored",
+    "Stored": "ondisk",
     "load": "loading",
     "read_idx": "sources.idx",
 }

@@ -1,34 +1,30 @@
 """`Batches`: minibatches of tensors or of images on disk, in place of a sampler, workers and a collate function."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, final
+from dataclasses import replace
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
 from .batch import Batch
 from .dataset import Split
-from .stored import Reader, Stored
-
-BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
-FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data
-_CHUNK = 1000  # images binarized at a time, so that the noise takes little memory
+from .ondisk import Stored
+from .pixels import BINARIZATIONS, bernoulli, binarized, to_unit
 
 
 class Batches:
     """Minibatches of a data set, over and over; what is not in memory is read ahead in the background.
 
-    Each `iter()` is an epoch, with a new order if shuffled. uint8 images are kept as they are and become float32 in
-    [0, 1] batch by batch, x = pixel / 255; floating-point images are served unchanged.
+    Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. uint8 images are kept as
+    they are and become float32 in [0, 1] batch by batch, x = pixel / 255; floating-point values are served unchanged.
 
     Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever an image is served;
     "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary images
-    from the same tensor. Salakhutdinov & Murray (2008) fixed one such
-    draw; Burda et al. (2015, arXiv:1509.00519) draw anew. Images on disk have a draw each, by their number in the file
-    or folder, which is not the one that they have in memory.
+    from the same tensor. Salakhutdinov & Murray (2008) fixed one such draw; Burda et al. (2015, arXiv:1509.00519) draw
+    anew. Images on disk have a draw each, by their number in the file or folder, which is not the one that they have in
+    memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`: after `load_state_dict(state)` the next `iter()`
     serves the batches that were left when `state_dict()` was called (none, if it was called after the last one and
@@ -44,7 +40,6 @@ class Batches:
         device: where batches are to be. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
-        drop_last: leave out a last batch that is not full.
 
     Raises:
         ConfigError: `batch_size` or `binarize` that cannot be.
@@ -65,26 +60,23 @@ class Batches:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         binarize: str = "none",
-        drop_last: bool = False,
     ) -> None:
-        images, labels = _tensors(data, labels)
+        split = data if isinstance(data, Split) else _split(data, labels)
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
-        if drop_last and batch_size > len(images) > 0:
-            raise ConfigError(f"batch_size must be at most {len(images)}, the number of images, got {batch_size}")
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
-        if binarize != "none" and not _in_unit(images):
+        if binarize != "none" and not _in_unit(split.images):
             raise DataError("to binarize images, their values must be in [0, 1]; scale them or use binarize='none'")
-        if binarize == "fixed":
-            images = _fixed_draw(images)
+        images = binarized(split.images, binarize)
         self.device = images.device if device is None else torch.device(device)
         self.images = images.to(self.device) if isinstance(images, Tensor) and _fits(images, self.device) else images
-        self.labels = labels.to(self.images.device)
+        self.labels = split.labels.to(self.images.device)
+        self.observed = None if split.observed is None else split.observed.to(self.images.device)
+        self.context = None if split.context is None else split.context.to(self.images.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
-        self.drop_last = drop_last
         self.generator = generator or _new_generator(seeded=shuffle or binarize == "per-epoch")
         self._epoch_start: Tensor | None = None  # the generator's state then; None between epochs
         self._position = 0  # batches served in this epoch
@@ -97,21 +89,27 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return self.num_images // self.batch_size if self.drop_last else -(-self.num_images // self.batch_size)
+        return -(-self.num_images // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         size, order = self.batch_size, self._begin()
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
         each = self.images.ahead if isinstance(self.images, Stored) else map
-        for position, (images, labels) in enumerate(each(self._read, batches), self._position + 1):
-            served = Batch(self._serve(images.to(self.device)), labels=labels.to(self.device))
+        for position, batch in enumerate(each(self._read, batches), self._position + 1):
+            here = batch.to(self.device)
+            served = replace(here, x=self._serve(here.x))
             self._position = position
             yield served
         self._epoch_start, self._position = None, 0
 
-    def _read(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
-        return self.images.index_select(0, rows), self.labels.index_select(0, rows)
+        return Batch(
+            self.images.index_select(0, rows),
+            None if self.context is None else self.context.index_select(0, rows),
+            None if self.observed is None else self.observed.index_select(0, rows),
+            self.labels.index_select(0, rows),
+        )
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Where the epoch stands: two generator states (uint8 tensors) and the number of batches served."""
@@ -157,70 +155,29 @@ class Batches:
         return order.to(self.images.device)
 
     def _serve(self, images: Tensor) -> Tensor:
-        images = _to_unit(images)
-        if self.binarize == "threshold":
-            return (images > 0.5).to(images.dtype)
-        if self.binarize == "per-epoch":
-            return _bernoulli(images, self.generator)
-        return images
+        values = to_unit(images)
+        return bernoulli(values, self.generator) if self.binarize == "per-epoch" else values
 
 
-def _tensors(data: Split | Tensor | Stored, labels: Tensor | None) -> tuple[Tensor | Stored, Tensor]:
-    if isinstance(data, Split):
-        return data.images, data.labels
+def whole(data: Split, *, binarize: str = "none") -> Batch:
+    """All rows of a split as one batch, in order, on the CPU."""
+    return next(iter(Batches(data, batch_size=max(1, len(data)), binarize=binarize)))
+
+
+def _split(data: Tensor | Stored, labels: Tensor | None) -> Split:
     if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
         raise DataError(f"images must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
     if labels is None:
-        return data, torch.zeros(len(data), dtype=torch.int64, device=data.device)
+        labels = torch.zeros(len(data), dtype=torch.int64, device=data.device)
     if len(labels) != len(data):
         raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
-    return data, labels
+    return Split(data, labels)
 
 
 def _in_unit(images: Tensor | Stored) -> bool:
     if isinstance(images, Stored) or not images.is_floating_point():  # the former are looked at as they are read
         return True
     return bool(((images >= 0) & (images <= 1)).all())
-
-
-def _to_unit(images: Tensor) -> Tensor:
-    return images.to(torch.float32).div_(255) if images.dtype == torch.uint8 else images
-
-
-def _bernoulli(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)
-    return (noise.to(probabilities.device) < probabilities).to(probabilities.dtype)
-
-
-def _fixed_draw(images: Tensor | Stored) -> Tensor | Stored:
-    """One Bernoulli draw per value (1 is 255 in uint8), made on the CPU so that it is the same everywhere."""
-    if isinstance(images, Stored):
-        return Stored(_FixedDraw(images.reader), images.rows)
-    generator = torch.Generator().manual_seed(FIXED_SEED)
-    drawn = torch.empty_like(images)
-    for some, result in zip(torch.split(images, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
-        result.copy_(_binary(some.cpu(), generator))
-    return drawn
-
-
-@final
-class _FixedDraw:
-    """Reads images and makes the one draw of each of them, from a seed of its own, in whatever order they are read."""
-
-    def __init__(self, reader: Reader) -> None:
-        self.reader = reader
-        self.shape, self.dtype, self.threads = reader.shape, reader.dtype, reader.threads
-
-    def read(self, rows: NDArray[np.int64]) -> Tensor:
-        images = self.reader.read(rows)
-        for image, row in zip(images, rows.tolist(), strict=True):
-            image.copy_(_binary(image, torch.Generator().manual_seed(FIXED_SEED + row)))
-        return images
-
-
-def _binary(images: Tensor, generator: torch.Generator) -> Tensor:
-    ones = _bernoulli(_to_unit(images), generator)
-    return ones * 255 if images.dtype == torch.uint8 else ones
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

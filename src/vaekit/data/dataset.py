@@ -1,42 +1,79 @@
-"""What a loaded data set is: records of images and labels."""
+"""What a loaded data set is: records of values and labels."""
 
 import re
 from dataclasses import dataclass
+from typing import Literal, get_args
 
+import torch
 from torch import Tensor
 
-from ..errors import DataError
-from .stored import Stored
+from ..errors import ConfigError, DataError, unknown
+from .ondisk import Stored
+
+SPLITS = ("train", "validation", "test")
+Kind = Literal["image", "vector", "table"]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Images and their labels.
+    """N rows: their values, labels, and where there are any, what is observed and a context.
 
     Arguments:
-        images: (N, C, H, W), uint8 or, of one's own only, float32 in [0, 1]; `Stored` where they stay on disk, which is
-            indexed by rows like a tensor: `images[:100]`.
-        labels: (N,), int64.
+        images: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others; uint8, which models see as
+            pixel / 255, or floating-point; `Stored` where they stay on disk, which is indexed by rows like a tensor:
+            `images[:100]`.
+        labels: Classes, shape (N,), int64; −1 where unknown.
+        observed: Which values are known, booleans of the shape of `images`; None where all are.
+        context: What a conditional model is told besides, shape (N, C), floating-point; None for one-hot labels.
     """
 
     images: Tensor | Stored
     labels: Tensor
+    observed: Tensor | None = None
+    context: Tensor | None = None
 
     def __post_init__(self) -> None:
-        if len(self.images.shape) != 4:
-            raise DataError(f"images must be (N, C, H, W), got {tuple(self.images.shape)}")
-        if self.labels.shape != self.images.shape[:1]:
+        shape = tuple(self.images.shape)
+        if len(shape) < 2:
+            raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
+        if self.labels.shape != shape[:1]:
             raise DataError(f"labels must be ({len(self.images)},), one per image, got {tuple(self.labels.shape)}")
+        mask, context = self.observed, self.context
+        if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
+            raise DataError(f"observed must be booleans of shape {shape}, got {mask.dtype} of {tuple(mask.shape)}")
+        if context is not None and (context.ndim != 2 or len(context) != shape[0] or not context.is_floating_point()):
+            raise DataError(
+                f"the context must be ({shape[0]}, C), floating-point, got {tuple(context.shape)} {context.dtype}"
+            )
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of the values of one row."""
+        return tuple(self.images.shape[1:])
+
+    def rows(self, index: slice | Tensor) -> "Split":
+        """Some of the rows, in memory."""
+        mask, context = self.observed, self.context
+        return Split(
+            self.images[index],
+            self.labels[index],
+            None if mask is None else mask[index],
+            None if context is None else context[index],
+        )
+
+    def spread(self, n: int) -> "Split":
+        """At most n rows from all over the split, which may be sorted by class, in memory."""
+        step = max(1, len(self) // n)
+        return self.rows(slice(None, n * step, step))
 
     def in_memory(self, most: int) -> "Split":
         """The same images as a tensor: all that are in memory now, or as many, evenly spread, as take `most` bytes."""
         if isinstance(self.images, Tensor):
             return self
-        step = max(1, -(-self.images.nbytes // most))
-        return Split(self.images[::step], self.labels[::step])
+        return self.rows(slice(None, None, max(1, -(-self.images.nbytes // most))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,13 +81,18 @@ class Dataset:
     """A data set in three parts.
 
     Arguments:
-        name: what it is called, or the path that it was loaded from.
-        train: what to learn from.
-        validation: what to choose by; may be empty.
-        test: what to report on.
-        classes: class names; label i means `classes[i]`.
+        name: What it is called, or the path that it was loaded from.
+        train: What to learn from.
+        validation: What to choose by; may be empty.
+        test: What to report on.
+        classes: Class names; label i means `classes[i]`.
         checksum: SHA-256 over the content (hexadecimal), whatever the number of validation images. Of one's own
             images: over names, sizes, and at most 16 MiB of the content.
+        kind: "image", which pictures are drawn of; "vector"; or "table". By default "image" if the shape of a row is
+            (C, H, W), else "vector".
+
+    Raises:
+        DataError: Splits of different shapes, an unknown kind, or images of another shape than (C, H, W).
     """
 
     name: str
@@ -59,6 +101,39 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     checksum: str
+    kind: Kind | None = None
+
+    def __post_init__(self) -> None:
+        shape = self.event_shape
+        for name, split in self.splits.items():
+            if len(split) and split.event_shape != shape:
+                raise DataError(f"{self.name}: rows of {name} have shape {split.event_shape}, those of train {shape}")
+        if self.kind is None:
+            object.__setattr__(self, "kind", "image" if len(shape) == 3 else "vector")
+        if self.kind not in get_args(Kind):
+            raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(Kind))}")
+        if self.kind == "image" and len(shape) != 3:
+            raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The three parts by name."""
+        return {name: getattr(self, name) for name in SPLITS}
+
+    def split(self, name: str) -> Split:
+        """The part of a name, which has at least one row.
+
+        Raises:
+            ConfigError: There is no part of this name.
+            DataError: It is empty.
+        """
+        if name not in SPLITS:
+            raise ConfigError(unknown("split", name, SPLITS))
+        if not len(self.splits[name]):
+            full = ", ".join(other for other, split in self.splits.items() if len(split))
+            what = f"the {name} split of {self.name!r} has 0 images; choose one of: {full}"
+            raise DataError(what, mend=("split",))
+        return self.splits[name]
 
     @property
     def slug(self) -> str:
@@ -66,9 +141,20 @@ class Dataset:
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
 
     @property
+    def event_shape(self) -> tuple[int, ...]:
+        """Shape of the values of one row."""
+        return self.train.event_shape
+
+    @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one image."""
-        channels, height, width = self.train.images.shape[1:]
+        """(C, H, W) of one image.
+
+        Raises:
+            DataError: These are no images.
+        """
+        if self.kind != "image":
+            raise DataError(f"{self.name!r} has no images: its kind is {self.kind!r}, its rows have {self.event_shape}")
+        channels, height, width = self.event_shape
         return channels, height, width
 
     @property

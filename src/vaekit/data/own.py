@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
+from .ondisk import Remainder, Rows, Stored
 from .sources.arrays import Found, open_npy, open_npz
-from .sources.folder import FolderReader, open_folder
-from .stored import Remainder, Rows, Stored
+from .sources.image_folder import FolderReader, open_folder
 
 SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
 IN_MEMORY = 1.0  # GiB

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
+from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -82,7 +83,7 @@ def batch(
         size: Images in a batch.
     """
     rows = slice(index * size, (index + 1) * size)
-    x = model.checked(unit(images[rows]))
+    x = model.checked(to_unit(images[rows]))
     if not model.context_size:
         return x, None
     return x, model.context(None if c is None else c[rows], len(x))
@@ -91,11 +92,6 @@ def batch(
 def wide(values: Tensor) -> Tensor:
     """The same in double precision, or in single precision on a device that has no other."""
     return values.float() if values.device.type == "mps" else values.double()
-
-
-def unit(images: Tensor) -> Tensor:
-    """Images as floats: 8-bit ones divided by 255, others as they are."""
-    return images / 255 if images.dtype == torch.uint8 else images
 
 
 def over_batches(

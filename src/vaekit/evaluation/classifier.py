@@ -18,11 +18,11 @@ from torch.nn.functional import cross_entropy
 
 from .. import __version__
 from ..data import Dataset
+from ..data.pixels import to_unit
 from ..data.registry import cache_folder
 from ..errors import DataError, RunError
 from ..rng import seeded
 from ..store import files
-from .chunks import unit
 from .record import Listener
 
 VERSION = 1  # of the recipe below; another one is another classifier
@@ -52,7 +52,7 @@ class Classifier:
         device = next(self.head.parameters()).device
         found = []
         for part in images.split(500):
-            features = self.body(unit(part.to(device)))
+            features = self.body(to_unit(part.to(device)))
             found.append((features.cpu(), self.head(features).cpu()))
         features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))
         return features, logits
@@ -72,7 +72,7 @@ def classifier_for(
     Raises:
         DataError: fewer than two classes, or data that are no images.
     """
-    if data.num_classes < 2 or len(data.image_shape) != 3:
+    if data.num_classes < 2 or data.kind != "image":
         raise DataError(f"a classifier needs images of at least 2 classes, {data.name!r} has {data.num_classes}")
     path = _path(data, folder)
     with seeded(torch.Generator().manual_seed(VERSION)):
@@ -119,7 +119,7 @@ def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None
     with torch.enable_grad():
         for epoch in range(EPOCHS):
             for i, rows in enumerate(torch.randperm(len(images)).split(BATCH)):
-                x = unit(images.index_select(0, rows).to(device))
+                x = to_unit(images.index_select(0, rows).to(device))
                 loss = cross_entropy(network(x), labels.index_select(0, rows).to(device))
                 optimizer.zero_grad()
                 loss.backward()

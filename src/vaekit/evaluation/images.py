@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .. import data
 from ..config import parse
-from ..data import Batches, Split
+from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
-from ..errors import ConfigError, DataError, unknown
+from ..data.pixels import repeatable
+from ..errors import DataError, unknown
 from ..model import LatentVariableModel
 from ..store import Run
 from . import chunks
@@ -52,17 +53,21 @@ class Images:
             rows: Their numbers, int64.
         """
         kept = rows.tolist()
-        split = Split(self.split.images[rows], self.split.labels[rows])
-        return replace(self, split=split, names=[self.names[i] for i in kept], classes=[self.classes[i] for i in kept])
+        return replace(
+            self,
+            split=self.split.rows(rows),
+            names=[self.names[i] for i in kept],
+            classes=[self.classes[i] for i in kept],
+        )
 
     def spread(self, most: int) -> "Images":
         """At most so many of them, evenly spread, in memory."""
         return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
 
-    def batches(self, model: LatentVariableModel) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Images and context, batch by batch."""
-        for x, labels in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize):
-            yield x, labels if model.context_size else None
+    def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
+        """Batch by batch, as the model takes them."""
+        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize):
+            yield model.to_model(batch)
 
 
 def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Images:
@@ -87,23 +92,19 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         called = name
     else:
         dataset = data.load(**section.loading) if name in (None, section.name) else data.load(str(name))
-        splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-        if split not in splits:
-            raise ConfigError(unknown("split", split, splits))
-        chosen, classes, called = splits[split], dataset.classes, f"{dataset.name} {split}"
+        chosen = dataset.split(split)
+        classes = dataset.classes
+        called = f"{dataset.name} {split}"
         names = [str(i) for i in range(len(chosen))]
-    if not len(chosen):
-        raise DataError(f"there are 0 images in {name or section.name}; choose another split", mend=("split",))
-    if chosen.images.shape[1:] != shape:
+    if chosen.event_shape != shape:
         raise DataError(
-            f"{name}: images of shape {tuple(chosen.images.shape[1:])}, but run {run.name} takes {shape}; bring them "
+            f"{name}: images of shape {chosen.event_shape}, but run {run.name} takes {shape}; bring them "
             "to that size and number of channels"
         )
     mine = [classes[label] for label in chosen.labels.tolist()]
-    binarize = "fixed" if section.binarize == "per-epoch" else section.binarize
     if run.config.get("model", {}).get("condition") == "class":
-        chosen = Split(chosen.images, torch.tensor([_number(one, known, run) for one in mine]))
-    return Images(called, chosen, names, mine, binarize)
+        chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
+    return Images(called, chosen, names, mine, repeatable(section.binarize))
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:
@@ -128,10 +129,11 @@ def encode(model: LatentVariableModel, images: Images, *, listener: Listener | N
         images: The images.
         listener: Told about the progress.
     """
-    found, total = [], -(-len(images) // AT_A_TIME)
+    found = []
+    total = -(-len(images) // AT_A_TIME)
     with chunks.evaluating(model):
-        for x, c in images.batches(model):
-            found.append(model.encode(x, c).cpu())
+        for batch in images.batches(model):
+            found.append(model.encode(batch.x, batch.c).cpu())
             if listener is not None:
                 listener("encoding", len(found), total)
     return torch.cat(found)
@@ -166,9 +168,10 @@ def score(
     Raises:
         ConfigError: fewer than one sample, or a model without densities.
     """
-    parts, total = [], -(-len(images) // AT_A_TIME)
-    for x, c in images.batches(model):
-        found = bounds(model, x, c, samples=(samples,), memory=memory, seed=seed).per_image
+    parts = []
+    total = -(-len(images) // AT_A_TIME)
+    for batch in images.batches(model):
+        found = bounds(model, batch.x, batch.c, samples=(samples,), memory=memory, seed=seed).per_image
         parts.append(torch.stack((-found[f"L_{samples}"], found["distortion"], found["rate"])))
         if listener is not None:
             listener(f"scoring {images.name}", len(parts), total)

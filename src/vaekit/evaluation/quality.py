@@ -13,10 +13,10 @@ from torch import Tensor
 
 from .. import plot
 from ..data import Dataset, Split
+from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from . import chunks
-from .chunks import unit
 from .classifier import Classifier
 from .record import Listener, Value, mean_of, share_of
 
@@ -235,9 +235,9 @@ def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
     """
     if not 1 <= k <= len(train):
         raise ConfigError(f"neighbours must be from 1 to {len(train)}, the training images, got {k}")
-    distance = torch.cat([torch.cdist(samples.flatten(1), unit(part).flatten(1)) for part in train.split(ROWS)], 1)
+    distance = torch.cat([torch.cdist(samples.flatten(1), to_unit(part).flatten(1)) for part in train.split(ROWS)], 1)
     nearest = distance.topk(k, largest=False).indices
-    rows = torch.cat((samples[:, None], unit(train[nearest])), 1)
+    rows = torch.cat((samples[:, None], to_unit(train[nearest])), 1)
     return rows.flatten(0, 1)
 
 

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from .. import __version__, plot
 from ..data import Batches, Dataset, Split
-from ..errors import ConfigError, DataError, RunError, unknown
+from ..data.pixels import repeatable, to_unit
+from ..errors import ConfigError, RunError, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training.precision import find_precision
@@ -159,28 +160,15 @@ def evaluate(
 
 
 def _chosen(dataset: Dataset, split: str, images: int | None) -> Split:
-    splits = {"train": dataset.train, "validation": dataset.validation, "test": dataset.test}
-    if split not in splits:
-        raise ConfigError(unknown("split", split, splits))
-    chosen = splits[split]
-    if not len(chosen):
-        full = ", ".join(name for name, some in splits.items() if len(some))
-        raise DataError(f"the {split} split of {dataset.name!r} has 0 images; choose one of: {full}")
+    chosen = dataset.split(split)
     if images is not None and images < 1:
         raise ConfigError(f"images must be at least 1, got {images}")
-    return Split(chosen.images[:images], chosen.labels[:images])
+    return chosen.rows(slice(images))
 
 
-def _prepared(images: Tensor, binarize: str) -> Tensor:
+def _prepared(split: Split, binarize: str) -> Tensor:
     """Images as they are evaluated, of the same type: one draw of each, always the same, where draws are made."""
-    if binarize not in _BINARIZED:
-        raise ConfigError(unknown("binarization", binarize, _BINARIZED))
-    if binarize in ("fixed", "per-epoch"):
-        return Batches(images, batch_size=1, binarize="fixed").images[:]
-    if binarize == "threshold":
-        bright = images > (127 if images.dtype == torch.uint8 else 0.5)
-        return bright.to(images.dtype) * (255 if images.dtype == torch.uint8 else 1)
-    return images
+    return Batches(split, batch_size=chunks.IMAGES, binarize=repeatable(binarize)).images[:]
 
 
 # -- what kind of number a likelihood is -------------------------------------------------------------------------------
@@ -251,7 +239,7 @@ class _Work:
     ) -> None:
         self.model, self.dataset, self.chosen, self.binarize = model, dataset, chosen, binarize
         self.memory, self.seed, self.keep, self.listener = memory, seed, keep, listener
-        self.x, self.labels = _prepared(chosen.images[:], binarize), chosen.labels
+        self.x, self.labels = _prepared(chosen, binarize), chosen.labels
 
     def context(self, labels: Tensor) -> Tensor | None:
         """What the model is told about images."""
@@ -312,12 +300,12 @@ class _Work:
         if self.model.context_size:
             evaluation.warnings.append("probe and neighbours read classes from latents whose encoder was told them")
         shown = slice(0, 2000)
-        pixels = chunks.unit(self.x[shown])
+        pixels = to_unit(self.x[shown])
         evaluation.pictures["latents"] = plot.latents(self.model, pixels, self.labels[shown])
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
-        pixels, c = _prepared(split.images[:], self.binarize), self.context(split.labels)
+        pixels, c = _prepared(split, self.binarize), self.context(split.labels)
 
         def compute(index: int) -> dict[str, Tensor]:
             return {"means": self.model.posterior(*chunks.batch(self.model, pixels, c, index)).mean}

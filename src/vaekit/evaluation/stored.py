@@ -167,8 +167,8 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
 
 def _check_shape(run: Run, dataset: Dataset) -> None:
     shape, classes = tuple(run.recorded("data", "shape", kind=list)), run.recorded("data", "num_classes", kind=int)
-    if dataset.image_shape != shape:
-        raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.image_shape}")
+    if dataset.event_shape != shape:
+        raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.event_shape}")
     conditional = run.config.get("model", {}).get("condition") == "class"
     if conditional and dataset.num_classes != classes:
         raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

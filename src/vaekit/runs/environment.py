@@ -33,7 +33,8 @@ def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks
         "data": {
             "name": data.name,
             "checksum": data.checksum,
-            "shape": list(data.image_shape),
+            "kind": data.kind,
+            "shape": list(data.event_shape),
             "num_classes": data.num_classes,
             "classes": list(data.classes),
             "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},

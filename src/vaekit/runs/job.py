@@ -1,5 +1,6 @@
 """A job: a config made real, fitted, and closed with a word on how it ended."""
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -14,6 +15,8 @@ from ..config import Config
 from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed, shapes
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
+from ..data.batches import whole
+from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -21,7 +24,7 @@ from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.precision import find_precision
 from . import tensorboard
-from .pictures import EpochPictures, draw_data, draw_pictures
+from .pictures import draw_data, draw_pictures, epoch_pictures
 
 EVALUATION_BATCH = 500
 
@@ -71,7 +74,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         images = _some(data.train)
-        model = build(config, image_shape=data.image_shape, num_classes=data.num_classes, images=images, trust=trust)
+        model = build(config, image_shape=data.event_shape, num_classes=data.num_classes, images=images, trust=trust)
         precision = find_precision(config.train.precision, model.to(target))
         train = config.train.model_copy(update={"precision": precision})
         job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks)
@@ -102,12 +105,12 @@ class Job:
             return Batches(
                 split, batch_size=size, shuffle=True, generator=generator, device=self.model.device, binarize=binarize
             )
-        fixed = "fixed" if binarize == "per-epoch" else binarize
-        return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=fixed)
+        again = repeatable(binarize)
+        return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=again)
 
     def _try_one(self) -> None:
         train = self.data.train
-        batch = self.model.to_model(next(iter(self.batches(Split(train.images[:4], train.labels[:4])))))
+        batch = self.model.to_model(next(iter(self.batches(train.rows(slice(4))))))
         objective = build_objective(self.config, dataset_size=len(train), trust=self.trust)
         self.ranks.check(self.model, objective)
         self.model.eval()
@@ -122,7 +125,7 @@ def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint:
         job.ranks.told((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
     draw_data(job.data, run)
     with ExitStack() as stack:
-        listeners: list[Listener] = [EpochPictures(job.model, run), *([listener] if listener is not None else [])]
+        listeners = [*epoch_pictures(job.model, job.data, run), *([listener] if listener is not None else [])]
         if log:
             done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
             listeners.append(stack.enter_context(tensorboard.logged(run, done)))
@@ -202,11 +205,17 @@ def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> No
 
 
 def _some(split: Split) -> Tensor:
-    """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB."""
-    most = min(10_000, (512 << 20) // (4 * split.images.shape[1:].numel()))
+    """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB.
+
+    What is not observed is the mean of what is.
+    """
+    most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
-    some = Split(split.images[::step], split.labels[::step])
-    return next(iter(Batches(some, batch_size=len(some)))).x
+    some = whole(split.rows(slice(None, None, step)))
+    if some.observed is None:
+        return some.x
+    known = some.x.where(some.observed, 0).sum(0) / some.observed.sum(0).clamp_min(1)
+    return some.x.where(some.observed, known)
 
 
 def _check_memory(config: Config, data: Dataset) -> None:
@@ -215,7 +224,7 @@ def _check_memory(config: Config, data: Dataset) -> None:
     Raises:
         ConfigError: it asks for more than 2^34 numbers.
     """
-    wanted = shapes(config, image_shape=data.image_shape, num_classes=data.num_classes)
+    wanted = shapes(config, image_shape=data.event_shape, num_classes=data.num_classes)
     numbers = sum(shape.numel() for shape in (wanted or {}).values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")

@@ -5,7 +5,7 @@ import mmap
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, final
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import DataError
-from ..stored import Reader
+from ..ondisk import Reader
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
 _READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end
@@ -43,22 +43,6 @@ class Found:
     folder: Path
 
 
-class _Header(NamedTuple):
-    """What a `.npy` says that it holds."""
-
-    shape: tuple[int, ...]
-    fortran: bool
-    dtype: np.dtype[Any]
-
-    @property
-    def nbytes(self) -> int:
-        return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def order(self) -> Literal["C", "F"]:
-        return "F" if self.fortran else "C"
-
-
 @final
 class ArrayReader:
     """Images of an array, maybe memory-mapped: uint8 as they are, floats as float32 after a look at their range.
@@ -82,9 +66,10 @@ class ArrayReader:
             raise DataError(
                 f"{name}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, got {array.shape}"
             )
-        self.array, self.name, self.channels = array, name, axes[0]
-        channels, height, width = np.moveaxis(array, self.channels, 1).shape[1:]
-        self.shape = channels, height, width
+        self.array = array
+        self.name = name
+        self.channels = axes[0]
+        self.shape = tuple(np.moveaxis(array, self.channels, 1).shape[1:])
         self.dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
@@ -146,51 +131,30 @@ def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
 
 def _mapped(path: Path) -> NDArray[Any]:
     try:
-        with open(path, "rb") as file:
-            header, begin, size = _header(file, str(path)), file.tell(), path.stat().st_size
-            if begin + header.nbytes > size:
-                what = f"{header.dtype} of shape {header.shape}"
-                raise DataError(f"{path}: truncated, {size} bytes instead of {begin + header.nbytes} for {what}")
-            if not header.nbytes:
-                raise DataError(f"{path}: empty, an array of shape {header.shape}")
-            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        if size > _READ_AT_RANDOM and hasattr(mmap, "MADV_RANDOM"):
-            content.madvise(mmap.MADV_RANDOM)  # else 128 KiB are read wherever an image is: 17 times as slow
-        array = np.frombuffer(content, header.dtype, math.prod(header.shape), begin)
-        return array.reshape(header.shape, order=header.order)
-    except DataError:
-        raise
-    except (OSError, ValueError, OverflowError) as error:
-        raise DataError(f"{path}: cannot be read ({_said(error)})") from error
+        array = np.lib.format.open_memmap(path, mode="r")  # which compares the sizes of header and file
+    except Exception as error:  # of a header that is Python's syntax
+        raise DataError(f"{path}: cannot be read as .npy ({_said(error)})") from error
+    if array.nbytes > _READ_AT_RANDOM and hasattr(mmap, "MADV_RANDOM"):
+        content: Any = array.base  # a mmap
+        content.madvise(mmap.MADV_RANDOM)  # else 128 KiB are read wherever an image is: 17 times as slow
+    return np.asarray(array)
 
 
 def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
-    name = f"{path}: {key}"
-    with archive.open(f"{key}.npy") as stream:
-        header = _header(stream, name)
-        if header.nbytes > _NPZ_LIMIT:
-            raise DataError(
-                f"{name} takes {header.nbytes} bytes, but an .npz is unpacked into memory, at most {_NPZ_LIMIT}; "
-                "save the images as .npy, which need not be"
-            )
-        content, done = np.empty(min(header.nbytes, archive.getinfo(f"{key}.npy").file_size), np.uint8), 0
-        while part := stream.read(min(1 << 20, header.nbytes - done)):
-            content[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
-        if done < header.nbytes:
-            raise DataError(f"{name}: truncated, {done} bytes instead of {header.nbytes}")
-    return content.view(header.dtype).reshape(header.shape, order=header.order)
-
-
-def _header(stream: IO[bytes], name: str) -> _Header:
-    try:
-        header = _Header(*_HEADERS[np.lib.format.read_magic(stream)](stream))
-        fine = all(n >= 0 for n in header.shape)
-    except Exception as error:  # of a header that is Python's syntax
-        raise DataError(f"{name}: cannot be read as .npy ({_said(error)})") from error
-    if not fine or header.dtype.hasobject or header.dtype.itemsize == 0:
-        raise DataError(f"{name}: must hold numbers, got {header.dtype} of shape {header.shape}")
-    return header
+    member = archive.getinfo(f"{key}.npy")
+    if member.file_size > _NPZ_LIMIT:
+        raise DataError(
+            f"{path}: {key} takes {member.file_size} bytes, but an .npz is unpacked into memory, at most {_NPZ_LIMIT}; "
+            "save the images as .npy, which need not be"
+        )
+    with archive.open(member) as stream:
+        shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        promised = stream.tell() + math.prod(shape) * dtype.itemsize
+    if promised > member.file_size:  # or memory would be taken for it
+        raise DataError(f"{path}: {key} is truncated, {member.file_size} bytes instead of {promised}")
+    with archive.open(member) as stream:
+        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
+    return array
 
 
 def _labels(values: NDArray[Any], count: int, name: str) -> NDArray[np.int64]:

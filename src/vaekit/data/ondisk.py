@@ -1,6 +1,6 @@
 """`Stored`: images that stay on disk and are read when they are asked for, and reading ahead in the background.
 
-Not for: what the files are (`arrays`, `folder`), or the order in which images are served (`batches`).
+Not for: what the files are (`sources`), or the order in which images are served (`batches`).
 """
 
 from collections import deque
@@ -23,12 +23,12 @@ class Reader(Protocol):
     """Where images are read from.
 
     Attributes:
-        shape: (C, H, W) of one image.
+        shape: Shape of one image.
         dtype: torch.uint8, or torch.float32 with values in [0, 1].
         threads: how many threads are worth while.
     """
 
-    shape: tuple[int, int, int]
+    shape: tuple[int, ...]
     dtype: torch.dtype
     threads: int
 
@@ -79,7 +79,8 @@ class Stored:
     device = torch.device("cpu")
 
     def __init__(self, reader: Reader, rows: Rows) -> None:
-        self.reader, self.rows = reader, rows
+        self.reader = reader
+        self.rows = rows
         self.shape = torch.Size((len(rows), *reader.shape))
         self.dtype = reader.dtype
 

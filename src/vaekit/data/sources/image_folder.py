@@ -42,11 +42,13 @@ class FolderReader:
     threads = min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
     def __init__(self, folder: Path, names: list[str], size: int | None, *, colour: bool = False) -> None:
-        self.folder, self.names, self.size = folder, names, size
+        self.folder = folder
+        self.names = names
+        self.size = size
         some = names[:: max(1, len(names) // _LOOKED_AT)]
         self.mode = "RGB" if colour or True in [self._has_colour(name) for name in some] else "L"
         height, width, channels = self._decode(0, None).shape
-        self.shape = channels, height, width
+        self.shape: tuple[int, ...] = (channels, height, width)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
         """The images of these numbers, (n, C, H, W)."""

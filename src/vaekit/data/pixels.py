@@ -1,0 +1,84 @@
+"""From bytes to floats, and from grey to binary values: the one place that does either.
+
+Not for: serving batches (`batches`).
+"""
+
+from collections.abc import Callable
+from typing import final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .ondisk import Reader, Stored
+
+BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
+FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data
+_CHUNK = 1000  # images binarized at a time, so that the noise takes little memory
+
+
+def to_unit(values: Tensor) -> Tensor:
+    """Bytes as float32 in [0, 1], x = pixel / 255; other values as they are."""
+    return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
+
+
+def bernoulli(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw 1 with the given probabilities, else 0."""
+    noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)
+    return (noise.to(probabilities.device) < probabilities).to(probabilities.dtype)
+
+
+def repeatable(binarize: str) -> str:
+    """The binarization of an evaluation, which must see the same values every time: "fixed" instead of "per-epoch"."""
+    return "fixed" if binarize == "per-epoch" else binarize
+
+
+def binarized(images: Tensor | Stored, binarize: str) -> Tensor | Stored:
+    """Images of the same type, binary if that is decided once and for all: "threshold" or "fixed".
+
+    Bytes become 0 or 255. The fixed draw of a tensor is made from one random stream; that of images on disk from one
+    stream for each, by its number in the file or folder.
+    """
+    if binarize not in ("threshold", "fixed"):
+        return images
+    if isinstance(images, Stored):
+        return Stored(_Binarized(images.reader, _above_half if binarize == "threshold" else _own_draws), images.rows)
+    if binarize == "threshold":
+        return _above_half(images, np.empty(0, np.int64))
+    generator = torch.Generator().manual_seed(FIXED_SEED)  # on the CPU, so that it is the same everywhere
+    drawn = torch.empty_like(images)
+    for some, result in zip(torch.split(images, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
+        result.copy_(_draw(some.cpu(), generator))
+    return drawn
+
+
+@final
+class _Binarized:
+    """Reads images and binarizes them, each in the same way in whatever order they are read."""
+
+    def __init__(self, reader: Reader, binary: Callable[[Tensor, NDArray[np.int64]], Tensor]) -> None:
+        self.reader = reader
+        self.binary = binary
+        self.shape = reader.shape
+        self.dtype = reader.dtype
+        self.threads = reader.threads
+
+    def read(self, rows: NDArray[np.int64]) -> Tensor:
+        return self.binary(self.reader.read(rows), rows)
+
+
+def _above_half(images: Tensor, _: NDArray[np.int64]) -> Tensor:
+    is_bytes = images.dtype == torch.uint8
+    return (images > (127 if is_bytes else 0.5)).to(images.dtype) * (255 if is_bytes else 1)
+
+
+def _own_draws(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    for image, row in zip(images, rows.tolist(), strict=True):
+        image.copy_(_draw(image, torch.Generator().manual_seed(FIXED_SEED + row)))
+    return images
+
+
+def _draw(images: Tensor, generator: torch.Generator) -> Tensor:
+    ones = bernoulli(to_unit(images), generator)
+    return ones * 255 if images.dtype == torch.uint8 else ones

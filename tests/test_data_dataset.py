@@ -1,0 +1,101 @@
+"""Splits and data sets of any shape: images, vectors, with a mask and a context."""
+
+import pytest
+import torch
+
+from vaekit.data import Batch, Batches, Dataset, Split
+from vaekit.data.batches import whole
+from vaekit.errors import ConfigError, DataError
+
+N, D = 10, 3
+LABELS = torch.arange(N) % 2
+VALUES = torch.arange(N * D, dtype=torch.float32).view(N, D)
+MASK = VALUES % 4 != 0
+CONTEXT = torch.stack((LABELS / 1, 1 - LABELS), 1)
+
+
+def vectors() -> Split:
+    return Split(VALUES, LABELS, observed=MASK, context=CONTEXT)
+
+
+def dataset(split: Split, **options) -> Dataset:
+    return Dataset("own", split, split.rows(slice(0)), split.rows(slice(4)), ("a", "b"), "0" * 64, **options)
+
+
+def test_rows_take_every_part_along() -> None:
+    split = vectors()
+    assert split.event_shape == (D,)
+    for index in (slice(2, 5), torch.tensor([7, 0])):
+        some = split.rows(index)
+        assert torch.equal(some.images, VALUES[index])
+        assert torch.equal(some.labels, LABELS[index])
+        assert torch.equal(some.observed, MASK[index])
+        assert torch.equal(some.context, CONTEXT[index])
+    assert Split(VALUES, LABELS).rows(slice(2)).observed is None
+    assert split.spread(3).images[:, 0].tolist() == [0, 9, 18]
+    assert len(split.spread(99)) == N
+    assert split.in_memory(1) is split
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_batches_serve_mask_and_context_with_their_rows(shuffle: bool) -> None:
+    rows = []
+    for batch in Batches(vectors(), batch_size=4, shuffle=shuffle, generator=torch.Generator().manual_seed(0)):
+        assert isinstance(batch, Batch)
+        index = (batch.x[:, 0] / D).long()
+        assert torch.equal(batch.x, VALUES[index])
+        assert torch.equal(batch.observed, MASK[index])
+        assert torch.equal(batch.c, CONTEXT[index])
+        assert torch.equal(batch.labels, LABELS[index])
+        rows += index.tolist()
+    assert sorted(rows) == list(range(N))
+    assert (rows == list(range(N))) is not shuffle
+
+
+def test_all_rows_as_one_batch() -> None:
+    batch = whole(vectors())
+    assert torch.equal(batch.x, VALUES)
+    assert torch.equal(batch.observed, MASK)
+    pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
+    assert whole(Split(pixels, torch.zeros(2).long())).x.tolist() == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    ("mask", "context", "message"),
+    [
+        (MASK[1:], None, r"observed must be booleans of shape \(10, 3\), got torch.bool of \(9, 3\)"),
+        (MASK.float(), None, "observed must be booleans"),
+        (MASK[:, 0], None, "observed must be booleans"),
+        (None, CONTEXT[1:], r"the context must be \(10, C\), floating-point, got \(9, 2\)"),
+        (None, LABELS[:, None], "the context must be"),
+    ],
+)
+def test_what_does_not_fit_is_refused(mask, context, message) -> None:
+    with pytest.raises(DataError, match=message):
+        Split(VALUES, LABELS, observed=mask, context=context)
+
+
+def test_the_kind_follows_from_the_shape_of_a_row_unless_it_is_given() -> None:
+    images = Split(torch.zeros(N, 1, 2, 2), LABELS)
+    assert (dataset(images).kind, dataset(images).image_shape) == ("image", (1, 2, 2))
+    assert (dataset(vectors()).kind, dataset(vectors()).event_shape) == ("vector", (D,))
+    assert dataset(vectors(), kind="table").kind == "table"
+    assert dataset(images, kind="vector").kind == "vector"
+    with pytest.raises(DataError, match=r"'own' has no images: its kind is 'vector', its rows have \(3,\)"):
+        _ = dataset(vectors()).image_shape
+    with pytest.raises(DataError, match="unknown kind of data 'imgae'; did you mean 'image'"):
+        dataset(images, kind="imgae")
+    with pytest.raises(DataError, match=r"images must be \(N, C, H, W\), own has rows of shape \(3,\)"):
+        dataset(vectors(), kind="image")
+
+
+def test_splits_by_name() -> None:
+    data = dataset(vectors())
+    assert data.split("train") is data.train
+    assert list(data.splits) == ["train", "validation", "test"]
+    with pytest.raises(ConfigError, match="unknown split 'tset'; did you mean 'test'"):
+        data.split("tset")
+    with pytest.raises(DataError, match="the validation split of 'own' has 0 images; choose one of: train, test"):
+        data.split("validation")
+    with pytest.raises(DataError, match=r"rows of test have shape \(2,\), those of train \(3,\)"):
+        Dataset("own", data.train, data.validation, Split(VALUES[:, :2], LABELS), ("a",), "0" * 64)
