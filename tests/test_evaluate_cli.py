@@ -124,7 +124,7 @@ def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> Non
     monkeypatch.setattr(runs, "evaluate", interrupted)
     found = command("evaluate", "plain-0", *QUICK)
     assert found.status == 130
-    assert "`vae evaluate plain-0` with the same options goes on" in found.err
+    assert "`vae evaluate plain-0` with the same options continues" in found.err
     assert "vae resume" not in found.err
 
 

@@ -139,7 +139,7 @@ def test_a_request_to_stop_reaches_all_ranks(tmp_path: Path) -> None:
     assert status != 0
     told = [line for line in err.splitlines() if line.startswith("vae: ")]
     assert len(told) == 1
-    assert re.match(r"vae: stopped at epoch \d+, step \d+; `vae resume` goes on", told[0])
+    assert re.match(r"vae: stopped at epoch \d+, step \d+; `vae resume` continues", told[0])
     assert Run.open("a", root=tmp_path).status == "interrupted"
 
 

@@ -132,7 +132,7 @@ def test_an_interrupted_command_says_what_to_type(command, tmp_path: Path, monke
     assert found.status == 130
     said = found.err.splitlines()[-1]
     assert said.startswith("vae: stopped at epoch 2, step 8; `vae train --seeds 2 ")
-    assert said.endswith("goes on with the series")
+    assert said.endswith("continues the series")
     assert "vae resume" not in found.err
     typed = said.split("`")[1].split()
     series = typed[typed.index("--name") + 1]

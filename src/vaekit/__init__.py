@@ -1,6 +1,6 @@
 """Variational autoencoders: networks × posterior × prior × likelihood × objective.
 
-Names are imported on first use, so that `import vaekit` and `vae --help` cost nothing.
+Names are imported on first use, so `import vaekit` and `vae --help` cost nothing.
 """
 
 from importlib import import_module
@@ -75,4 +75,4 @@ def __getattr__(name: str) -> object:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return list(__all__)

@@ -1,7 +1,7 @@
 """The assignment: a fully connected VAE and a class-conditional VAE, in plain PyTorch.
 
-Readable in one sitting, and at the same time the shortest example of how to write a model: besides the `forward` of the
-lecture each class gives the three methods of `LatentVariableModel`, so that everything else in this package takes it.
+Also the shortest example of how to write a model: beside the `forward` of the lecture each class has the three methods
+of `LatentVariableModel`, so everything else in this package can use it.
 
 Not for: options. Any other combination of parts is a `Composed` model.
 """
@@ -71,22 +71,20 @@ class _Assignment(LatentVariableModel):
         super().__init__()
         side = isqrt(input_size)
         image_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
-        self.input_size, self.latent_size, self.hidden_dim = input_size, latent_size, 400
-        self.context_size, self.image_shape = context_size, image_shape
+        self.input_size = input_size
+        self.latent_size = latent_size
+        self.hidden_dim = 400
+        self.context_size = context_size
+        self.image_shape = image_shape
         hidden = self.hidden_dim
-        self.encoder = nn.Sequential(
-            *([] if context_size else [nn.Flatten()]),
-            *(nn.Linear(input_size + context_size, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, hidden), nn.ReLU()),
-        )
+        flatten = [] if context_size else [nn.Flatten()]
+        self.encoder = nn.Sequential(*flatten, *_layers(input_size + context_size, hidden))
         self.mu_layer = nn.Linear(hidden, latent_size)
         self.logvar_layer = nn.Linear(hidden, latent_size)
         self.decoder = nn.Sequential(
-            *(nn.Linear(latent_size + context_size, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, hidden), nn.ReLU()),
-            *(nn.Linear(hidden, input_size), nn.Sigmoid()),
+            *_layers(latent_size + context_size, hidden),
+            nn.Linear(hidden, input_size),
+            nn.Sigmoid(),
             nn.Unflatten(1, image_shape),
         )
 
@@ -108,20 +106,20 @@ class _Assignment(LatentVariableModel):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
-        """A model with the weights that `torch.save(model.state_dict(), path)` wrote, of whatever sizes they are.
+        """A model with the weights that `torch.save(model.state_dict(), path)` wrote; the file says the sizes.
 
         Arguments:
-            path: File of the course's classes or of these; nothing in it is executed.
+            path: A file written with the course's classes or with these. Nothing in it is executed.
 
         Raises:
-            DataError: no such file, damaged, more in it than weights, or the weights of another model.
+            DataError: The file is missing, damaged, holds more than weights, or the weights of another model.
         """
         state = read_state_dict(path)
         try:
             sizes = _sizes(state)
             if ("num_classes" in sizes) != issubclass(cls, CVAE):
                 other = "CVAE" if "num_classes" in sizes else "VAE"
-                raise ValueError(f"these are of a {other}, which has a from_checkpoint of its own")
+                raise ValueError(f"these are of a {other}; use {other}.from_checkpoint")
             model = cls(**sizes)
             model.load_state_dict(state)
         except (RuntimeError, ValueError) as error:
@@ -139,11 +137,19 @@ class _Assignment(LatentVariableModel):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def _layers(inputs: int, hidden: int) -> list[nn.Module]:
+    """Three linear layers, each with its ReLU."""
+    layers: list[nn.Module] = []
+    for width in (inputs, hidden, hidden):
+        layers += [nn.Linear(width, hidden), nn.ReLU()]
+    return layers
+
+
 def _sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
-    """The arguments with which a model was made, from the shapes of its weights.
+    """The arguments that made a model, from the shapes of its weights.
 
     Raises:
-        ValueError: they are of no such model.
+        ValueError: These are not the weights of such a model.
     """
 
     def width(axis: int, *names: str) -> int:

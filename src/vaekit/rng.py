@@ -1,8 +1,7 @@
-"""Determinism: the global random streams, lent to an explicit generator, saved and put back, and exact algorithms.
+"""Determinism: random draws from an explicit generator, the state of the random streams, and exact algorithms.
 
-`torch.distributions` draws from torch's global stream only. `seeded` lends that stream to a `torch.Generator` for the
-length of a block: any distribution becomes a deterministic function of the generator, and the caller's own stream is
-left as it was.
+`torch.distributions` draws from torch's global stream only. `seeded` seeds that stream from a `torch.Generator` for the
+length of a block. So every draw in the block is a function of the generator, and the caller's stream stays as it was.
 """
 
 import os
@@ -33,7 +32,7 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
 
 
 def random_state() -> dict[str, Tensor]:
-    """Where the global streams of torch, its devices and numpy stand; `random` has a state of its own kind."""
+    """The state of the global random streams of torch, its devices and numpy, but not of Python's `random`."""
     stream = np.random.get_state(legacy=False)
     state = {
         "torch": torch.get_rng_state(),
@@ -48,10 +47,10 @@ def random_state() -> dict[str, Tensor]:
 
 
 def set_random_state(state: Mapping[str, Tensor]) -> None:
-    """Put the global streams back to where `random_state` found them.
+    """Restore the global random streams to what `random_state` returned.
 
     Raises:
-        ValueError: a state that no generator can be in.
+        ValueError: No generator can be in such a state.
     """
     position, has_gauss, gauss = state["numpy_rest"].tolist()
     keys = state["numpy_keys"].numpy()
@@ -68,13 +67,13 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 
 def check_generator_state(state: Tensor) -> None:
-    """Check the state of a generator, from a file that is not trusted, for what torch itself does not look at.
+    """Check the state of a generator that comes from an untrusted file, where torch itself does not.
 
     Raises:
-        ValueError: the state of a CPU generator that would read beyond its end.
+        ValueError: With this state a CPU generator would read beyond its end.
     """
     if state.dtype != torch.uint8 or state.shape != torch.Generator().get_state().shape:
-        return  # of another kind of generator, or of none, which torch finds out
+        return  # the state of another kind of generator, or no state at all: torch finds that out
     words = state.numpy()
     left, position = int(words[8:12].view("<i4")[0]), int(words[16:24].view("<u8")[0])
     if not 1 <= left <= _WORDS or position + left > _WORDS + 1:
@@ -83,14 +82,14 @@ def check_generator_state(state: Tensor) -> None:
 
 @contextmanager
 def deterministic(on: bool, device: str) -> Iterator[None]:
-    """Within the block torch uses deterministic algorithms only; afterwards what was set before holds again.
+    """Within the block torch uses deterministic algorithms only; afterwards the settings are as before.
 
     Arguments:
         on: Whether to do anything.
         device: Name of the device that the block will use.
 
     Raises:
-        ConfigError: cuBLAS was not told in time, or the block uses an operation that has no deterministic algorithm.
+        ConfigError: The environment variable for cuBLAS is not set, or an operation has no deterministic algorithm.
     """
     if not on:
         yield
@@ -105,7 +104,8 @@ def deterministic(on: bool, device: str) -> Iterator[None]:
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     flags = cudnn.deterministic, cudnn.benchmark
     torch.use_deterministic_algorithms(True)
-    cudnn.deterministic, cudnn.benchmark = True, False
+    cudnn.deterministic = True
+    cudnn.benchmark = False
     try:
         yield
     except RuntimeError as error:
@@ -114,4 +114,5 @@ def deterministic(on: bool, device: str) -> Iterator[None]:
         raise ConfigError(f"{str(error).splitlines()[0]} Leave out train.deterministic.") from error
     finally:
         torch.use_deterministic_algorithms(algorithms[0], warn_only=algorithms[1])
-        cudnn.deterministic, cudnn.benchmark = flags
+        cudnn.deterministic = flags[0]
+        cudnn.benchmark = flags[1]

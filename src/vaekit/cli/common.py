@@ -1,4 +1,4 @@
-"""What verbs share: options, opening a run and its model, and how results and messages are printed."""
+"""What the verbs share: options, opening a run and its model, printing results and messages."""
 
 import json
 import os
@@ -28,11 +28,15 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-trust_option = click.option("--trust", is_flag=True, help="Import parts of your own, given as module:Name.")
+trust_option = click.option("--trust", is_flag=True, help="Allow code of your own: parts given as module:Name.")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
-output_option = click.option("-o", "--output", type=FILE, help=".png, .npy or .npz; into the run folder by default.")
-log_option = click.option("--tensorboard", "log", is_flag=True, help="Also log for TensorBoard, in the run folder.")
+output_option = click.option(
+    "-o", "--output", type=FILE, help="File to write: .png, .npy or .npz.  [default: in the run folder]"
+)
+log_option = click.option(
+    "--tensorboard", "log", is_flag=True, help="Also write logs for TensorBoard into the run folder."
+)
 run_argument = click.argument("run", required=False)
 
 
@@ -60,7 +64,7 @@ def load_model(run: "Run", device: str, seed: int, trust: bool) -> "tuple[Latent
 
 
 def within(value: Any, *steps: str | int) -> Any:
-    """What a nested value has at a place, or None."""
+    """The item at a place in a nested value, or None."""
     for step in steps:
         try:
             value = value[step]
@@ -77,7 +81,7 @@ def finite(value: dict[str, Any]) -> Any:
 
 
 def follows() -> bool:
-    """Whether this is one of the processes that torchrun has started, and not the first, which alone speaks."""
+    """Whether torchrun has started this process and it is not the first; only the first one prints."""
     return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
@@ -88,13 +92,13 @@ def say(message: str) -> None:
 
 
 def stopped(message: str) -> click.exceptions.Exit:
-    """Say how to go on after Ctrl-C; what to raise then."""
+    """Say how to continue after Ctrl-C; return what to raise."""
     click.echo(f"vae: {message}", err=True)
     return click.exceptions.Exit(130)
 
 
 def relative(path: Path) -> str:
-    """A path as seen from the working directory, if it is below that."""
+    """A path relative to the working directory, if it is inside."""
     return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
 
 

@@ -19,16 +19,17 @@ from .common import finite, json_option, open_run, print_json, runs_option
     type=click.Choice(["markdown", "latex", "csv", "json"]),
     default="markdown",
     show_default=True,
-    help="How to print it.",
+    help="Format of the table.",
 )
 @runs_option
 @json_option
 def compare(
     run: tuple[str, ...], presets: tuple[str, ...], columns: tuple[str, ...], style: str, root: Path, as_json: bool
 ) -> None:
-    """Try `vae compare vae cvae`: runs side by side, mean ± sd over seeds, and which differences are within noise.
+    """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
-    Each RUN was evaluated before. Runs that differ only in their seed are one row; differences are to the first row.
+    It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
+    one row; differences are to the first row.
     """
     from ..evaluation.compare import compare as compared
     from ..evaluation.compare import evaluated

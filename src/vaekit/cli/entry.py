@@ -1,4 +1,4 @@
-"""The command `vae`: its verbs in the order in which they are needed, and what becomes of errors and of Ctrl-C."""
+"""The command `vae`: its verbs in the order in which they are needed, and how it ends after an error or Ctrl-C."""
 
 import os
 import signal
@@ -51,21 +51,21 @@ class InOrder(click.Group):
 )
 @click.version_option(package_name="vaekit", prog_name="vae")
 def app() -> None:
-    """Try `vae train`: a minute or two later, look at digits that the model dreamed.
+    """Try `vae train`: in a minute or two it trains a model on MNIST and draws new digits.
 
     Variational autoencoders: networks × posterior × prior × likelihood × objective.
     """
 
 
 def main() -> None:
-    """Run the command line; errors that the caller can mend become one line and status 2."""
+    """Run the command line; an error that the caller can mend becomes one line and exit status 2."""
     with _ctrl_c() as asked:
         try:
             status = _run()
         except Exception:
             if not asked:
                 raise
-            say("stopped")  # a library made something else of it
+            say("stopped")  # a library turned the KeyboardInterrupt into another exception
             status = 130
     sys.exit(status)
 
@@ -105,7 +105,7 @@ def _run() -> int:
         status = 1
     except (KeyboardInterrupt, click.Abort) as stop:
         reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
-        say(f"{reached}; `vae resume` goes on" if reached else "stopped")
+        say(f"{reached}; `vae resume` continues" if reached else "stopped")
         status = 130
     return status if isinstance(status, int) else 0
 

@@ -1,4 +1,4 @@
-"""`vae evaluate`: measure a run, and say how sure every number is."""
+"""`vae evaluate`: measure a run, and give every number its error."""
 
 from pathlib import Path
 from typing import Any
@@ -27,18 +27,20 @@ from .common import (
 @run_argument
 @click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
 @click.option("--samples", type=int, default=5000, show_default=True, help="Importance samples for each image.")
-@click.option("--images", type=int, help="Only the first images, for a quick look.  [default: all]")
-@click.option("--ais", is_flag=True, help="Annealed importance sampling of some images too: tighter, and slow.")
-@click.option("--temperatures", type=int, help="Steps of --ais: the more, the tighter.  [default: 200]")
-@click.option("--data", "data_name", help="Another data set than the run's.")
+@click.option("--images", type=int, help="Evaluate only the first images, for a quick look.  [default: all]")
+@click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 images: tighter, but slow.")
+@click.option("--temperatures", type=int, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
+@click.option("--data", "data_name", help="Evaluate on another data set than the run's.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "auto"]),
     default="fp32",
     show_default=True,
-    help="Of decoding; bf16 is faster, and corrected.",
+    help="Precision of decoding; bf16 is faster, and its error is corrected.",
 )
-@click.option("--memory", default="1G", show_default=True, metavar="SIZE", help="What decoding may take, about.")
+@click.option(
+    "--memory", default="1G", show_default=True, metavar="SIZE", help="About how much memory decoding may take."
+)
 @seed_option
 @device_option
 @trust_option
@@ -62,9 +64,9 @@ def evaluate(
 ) -> None:
     """Try `vae evaluate --samples 100`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
-    Every number comes with its standard error over images and with what kind of number it is. What was finished before
-    an interruption is used. With 5000 samples, the default and what papers report, 10,000 images take a while on a CPU;
-    --precision bf16 takes about half of it where the processor has bfloat16, and bounds the same likelihood.
+    Every number has its standard error over images, and says whether it is a bound or an estimate. An interrupted
+    evaluation continues where it stopped. With 5000 samples, which papers report, 10,000 images take a while on a CPU.
+    Where the processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
@@ -82,7 +84,7 @@ def evaluate(
         with shown_stages() as listener:
             result = evaluate_run(found, model, **options, listener=listener)
     except KeyboardInterrupt:
-        going_on = f"`vae evaluate {found.name}` with the same options goes on"
+        going_on = f"`vae evaluate {found.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
     if as_json:
         print_json({"run": str(found.path), **finite(result.to_json())})

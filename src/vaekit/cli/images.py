@@ -1,4 +1,4 @@
-"""`vae encode` and `vae score`: what a run makes of single images, as files for other programs."""
+"""`vae encode` and `vae score`: latents and scores of single images, as files for other programs."""
 
 import csv
 import io
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
     from ..evaluation.images import Images
     from ..model import LatentVariableModel
 
-REFERENCE = 1000  # test images that others are compared with
+REFERENCE = 1000  # test images to compare with
 SHOWN, PICTURED = 10, 32  # of the least likely images
 
 data_option = click.option(
     "--data", "data_name", help="A folder of images, .npy, .npz or data set.  [default: the run's]"
 )
 split_option = click.option(
-    "--split", default="test", show_default=True, help="Of a data set: test, validation or train."
+    "--split", default="test", show_default=True, help="Which images of a data set: test, validation or train."
 )
 
 
@@ -45,17 +45,17 @@ split_option = click.option(
 @run_argument
 @data_option
 @split_option
-@click.option("-o", "--output", type=FILE, help=".npz, .npy or .csv; into the run folder by default.")
+@click.option("-o", "--output", type=FILE, help="File to write: .npz, .npy or .csv.  [default: in the run folder]")
 @device_option
 @trust_option
 @runs_option
 def encode(
     run: str | None, data_name: str | None, split: str, output: Path | None, device: str, trust: bool, root: Path
 ) -> None:
-    """Try `vae encode --data photos/ -o latents.csv`: the posterior mean of z of every image, from RUN, the newest.
+    """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every image.
 
-    A .csv has one row for each image; an .npy the array z, shape (images, latents); an .npz z, images (their names)
-    and classes.
+    RUN is the newest run by default. A .csv has one row for each image; an .npy has the array z, shape (images,
+    latents); an .npz has z, the names of the images, and their classes.
     """
     from ..evaluation import images as one_by_one
     from ..store import files
@@ -77,12 +77,14 @@ def encode(
     click.echo(relative(path))
 
 
-@click.command(short_help="Tell how unusual images are.")
+@click.command(short_help="Say how unusual images are.")
 @run_argument
 @data_option
 @split_option
-@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Importance samples for each.")
-@click.option("-o", "--output", type=FILE, help=".csv; into the run folder by default.")
+@click.option(
+    "--samples", type=click.IntRange(1), default=100, show_default=True, help="Importance samples for each image."
+)
+@click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @seed_option
 @device_option
 @trust_option
@@ -100,11 +102,12 @@ def score(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Try `vae score --data photos/`: how unlikely every image is for RUN, the newest by default.
+    """Try `vae score --data photos/`: say how unlikely each image is, compared with the test images.
 
-    Writes one row for each image: nll, an upper bound on −log p(x) in nats; the distortion (of the reconstruction) and
-    the rate (of the latents) that it is made of; and its percentile: how many of a hundred test images of the run have
-    a smaller nll. Near 100 an image is unlike what the run has learned. Near 0 it may be too: plain images are likely.
+    RUN is the newest run by default. It writes one row for each image: nll, an upper bound on −log p(x) in nats; its
+    two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
+    images with a smaller nll. Near 100, the image is unlike the training images. Near 0 it may be unlike them too,
+    since plain images are likely.
     """
     from ..evaluation import images as one_by_one
     from ..store import files

@@ -1,4 +1,4 @@
-"""`vae data` and `vae presets`: what there is to train on, and to train."""
+"""`vae data` and `vae presets`: the data sets and the models to train."""
 
 from typing import Any
 
@@ -10,10 +10,10 @@ from .common import json_option, print_json, print_table
 @click.command(short_help="List the data sets.")
 @json_option
 def data(as_json: bool) -> None:
-    """Try `vae data`: list the data sets, and which of them are here.
+    """Try `vae data`: list the data sets, and say which are on this machine.
 
-    Your own images go by their path: `vae train conv-vae --data PATH`, where PATH is images.npy (with labels in
-    images-labels.npy, if there are any), images.npz, or a folder of images whose subfolders are classes.
+    To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (its labels, if any,
+    are in images-labels.npy), images.npz, or a folder of images whose subfolders are classes.
     """
     from ..data import available
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @run_argument
 @click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
 @click.option("--class", "label", help="Class of the images, by number or name; for a conditional model.")
-@click.option("--noise", is_flag=True, help="Sample the pixels too, instead of showing their means.")
+@click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
 @output_option
 @seed_option
 @device_option
@@ -55,11 +55,11 @@ def sample(
     _save(model.sample(count, c, generator=generator, noise=noise), path)
 
 
-@click.command(short_help="Walk between latents.")
+@click.command(short_help="Draw walks between latents.")
 @run_argument
-@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="Walks, one a row.")
+@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="How many walks; each is one row.")
 @click.option("--steps", type=click.IntRange(2), default=12, show_default=True, help="Images in a walk.")
-@click.option("--between", type=int, nargs=2, metavar="I J", help="Walk once, between test images number I and J.")
+@click.option("--between", type=int, nargs=2, metavar="I J", help="Draw one walk, between test images number I and J.")
 @click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
 @output_option
 @seed_option
@@ -78,7 +78,7 @@ def interpolate(
     trust: bool,
     root: Path,
 ) -> None:
-    """Try `vae interpolate --between 3 18`: walk in straight lines between latents of RUN, the newest by default."""
+    """Try `vae interpolate --between 3 18`: draw straight walks between latents of RUN, the newest by default."""
     from .. import plot
 
     found = open_run(run, root)
@@ -103,7 +103,7 @@ def interpolate(
 @trust_option
 @runs_option
 def reconstruct(run: str | None, count: int, output: Path | None, device: str, trust: bool, root: Path) -> None:
-    """Try `vae reconstruct -n 8`: show test images beside what RUN, the newest by default, makes of them."""
+    """Try `vae reconstruct -n 8`: show test images beside their reconstructions by RUN, the newest by default."""
     from .. import plot
 
     found = open_run(run, root)

@@ -1,4 +1,4 @@
-"""`vae train --profile`: where the time of a step goes."""
+"""`vae train --profile`: where the time of a training step goes."""
 
 import json
 import os
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def print_profile(config: "Config", trust: bool, as_json: bool) -> None:
     """Train for some steps, and print where their time goes."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it tells of devices that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
 
     from ..runs.profiling import profile_training
 

@@ -54,7 +54,7 @@ class _Lines:
         self.console, self.epochs = console, epochs
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are told."""
+        """Nothing: only whole epochs are printed."""
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs))

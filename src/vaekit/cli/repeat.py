@@ -1,4 +1,4 @@
-"""`vae repeat`: does a run lead to the same weights again?"""
+"""`vae repeat`: does the same training give the same weights again?"""
 
 from pathlib import Path
 

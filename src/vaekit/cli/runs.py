@@ -1,4 +1,4 @@
-"""`vae info` and `vae runs`: what there is in run folders."""
+"""`vae info` and `vae runs`: what is in run folders."""
 
 import time
 from collections.abc import Sequence
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
-@click.command(short_help="What a run is made of and how it went.")
+@click.command(short_help="Show a run's parts and results.")
 @run_argument
 @runs_option
 @json_option
 def info(run: str | None, root: Path, as_json: bool) -> None:
-    """Try `vae info`: what RUN, the newest by default, is made of and how it went."""
+    """Try `vae info`: show the parts and the results of RUN, the newest by default."""
     facts = facts_of(open_run(run, root))
     if as_json:
         print_json(facts)
@@ -33,14 +33,19 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
 
 
 @click.command(short_help="List the runs, or clean up.")
-@click.option("--clean", multiple=True, metavar="WHAT", help="Remove: failed, interrupted, damaged or a run's name.")
+@click.option(
+    "--clean",
+    multiple=True,
+    metavar="WHAT",
+    help="Remove runs: failed, interrupted, damaged, or the name of one; may be repeated.",
+)
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @runs_option
 @json_option
 def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
     """Try `vae runs`: list the runs, newest first.
 
-    With --clean, which may be repeated: say which runs would be removed, ask, and remove them.
+    With --clean, list the runs to remove, ask, and remove them.
     """
     rows = summaries(root)
     if clean:
@@ -55,7 +60,7 @@ def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
 
 
 def facts_of(run: "Run") -> dict[str, Any]:
-    """What a run is made of and how it went."""
+    """The parts and the results of a run."""
     config = run.config
     facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
     sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
@@ -100,7 +105,7 @@ def _summary(run: "Run") -> dict[str, Any]:
 
 
 def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
-    """Remove the runs that were asked for; their rows."""
+    """Remove the runs that were asked for; return their rows."""
     from ..store import delete
 
     states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}

@@ -29,7 +29,7 @@ def train_series(
         found = train_replicates(config, seeds, name=series, **options)
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
-        raise stopped(f"{str(stop) or 'stopped'}; `{command}` goes on with the series") from None
+        raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
     tests = [run.read_json("test.json") for run in found]
     over = {term: spread([test[term] for test in tests]) for term in ("neg_elbo", "rate", "distortion")}
     if as_json:

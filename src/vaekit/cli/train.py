@@ -1,4 +1,4 @@
-"""`vae train` and `vae resume`: on one device, or as one of the processes that torchrun starts."""
+"""`vae train` and `vae resume`: on one device, or as one of several processes that torchrun starts."""
 
 import json
 import os
@@ -31,17 +31,25 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Train a model into a run folder.")
 @click.argument("preset", required=False)
-@click.option("--config", "config_file", type=FILE, help="TOML file instead of a preset, such as a run's config.toml.")
+@click.option(
+    "--config", "config_file", type=FILE, help="TOML file to use instead of a preset, such as a run's config.toml."
+)
 @click.option("--data", help="Data set, which `vae data` lists; or a path: images.npy, images.npz or a folder.")
-@click.option("--epochs", type=int, help="Passes over the training images.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any key of the config; may be repeated.")
+@click.option("--epochs", type=int, help="How often to go through the training images.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."
+)
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
-@click.option("--seed", type=int, help="Seed of the whole run.  [default: 0]")
-@click.option("--seeds", type=click.IntRange(1), help="Train so many replicates, with seeds --seed, --seed + 1, …")
-@click.option("--deterministic", is_flag=True, help="Use deterministic algorithms only: on a GPU, too, the same bits.")
-@click.option("--resume", "resumed", metavar="RUN", help="Go on with this run, as `vae resume` does.")
-@click.option("--profile", "profiled", is_flag=True, help="Print where the time of a step goes, and write nothing.")
+@click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
+@click.option("--seeds", type=click.IntRange(1), help="Train this many copies, with seeds SEED, SEED+1, …")
+@click.option(
+    "--deterministic", is_flag=True, help="Use deterministic algorithms only; then a GPU gives the same bits too."
+)
+@click.option("--resume", "resumed", metavar="RUN", help="Continue this run, as `vae resume` does.")
+@click.option(
+    "--profile", "profiled", is_flag=True, help="Print where the time of a training step goes; train nothing."
+)
 @log_option
 @trust_option
 @runs_option
@@ -66,7 +74,7 @@ def train(
 ) -> None:
     """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
 
-    `vae presets` lists the presets. Any part can be exchanged: --set prior.name=vamp --set objective.name=iwae
+    `vae presets` lists the presets. Any part can be replaced: --set prior.name=vamp --set objective.name=iwae
     --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vaekit train.
 
     With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command continues an
@@ -86,7 +94,7 @@ def train(
     if resumed is not None:
         if preset or config_file or name or seeds:
             raise click.UsageError(
-                "--resume goes on with a run and its config; leave out PRESET, --config, --name and --seeds"
+                "--resume continues a run with its config; leave out PRESET, --config, --name and --seeds"
             )
         _resume(resumed, options, log, trust, root, as_json)
         return
@@ -103,20 +111,29 @@ def train(
     _train(config, name, label, log, trust, root, as_json)
 
 
-@click.command(short_help="Go on with an interrupted run.")
+@click.command(short_help="Continue an interrupted run.")
 @run_argument
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Go on with another train.learning_rate, …")
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change train.epochs, train.learning_rate, …; may be repeated.",
+)
 @log_option
 @trust_option
 @runs_option
 @json_option
 def resume(run: str | None, settings: tuple[str, ...], log: bool, trust: bool, root: Path, as_json: bool) -> None:
-    """Try `vae resume`: go on with an interrupted run, the newest by default, as if nothing had happened."""
+    """Try `vae resume`: continue an interrupted run, the newest by default.
+
+    The weights become the very same as without the interruption.
+    """
     _resume(run, settings, log, trust, root, as_json)
 
 
 def open_to_train(run: str | None, root: Path, trust: bool) -> "Run":
-    """A run that is to be trained on or again, and this process ready for it."""
+    """Open a run to train it further or again, and prepare this process for it."""
     found = open_run(run, root)
     allow_parts(trust)
     _prepare_cuda(within(found.config, "train", "deterministic"))

@@ -72,7 +72,7 @@ class Bounds:
         rounding = self.per_image["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
             found.append(
-                f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, more than the {COARSE:g} that can be corrected "
+                f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, and more than {COARSE:g} cannot be corrected "
                 'well; use precision="fp32"'
             )
         share = (self.per_image["pareto_k"] > self.threshold).double().mean().item()

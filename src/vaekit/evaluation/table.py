@@ -74,6 +74,9 @@ class Comparison:
     differences: list[Difference]
     protocol: dict[str, Any]
 
+    def __str__(self) -> str:
+        return self.to_markdown()
+
     def to_json(self) -> dict[str, Any]:
         """As a table."""
         return {

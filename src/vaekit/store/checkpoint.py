@@ -53,6 +53,9 @@ class Checkpoint:
     tensors: "dict[str, Tensor]"
     state: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"Checkpoint({len(self.tensors)} tensors, state: {', '.join(self.state)})"
+
 
 # Format n → n + 1, applied in turn to a checkpoint of an older format.
 _MIGRATIONS: dict[int, Callable[[Checkpoint], Checkpoint]] = {}
