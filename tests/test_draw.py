@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vaekit import Composed, Draw, LatentVariableModel, Level
+from vaekit import Composed, Draw, LatentVariableModel, Level, objectives
 from vaekit.distributions import Chain, CholeskyNormal
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import levels_of
-from vaekit.nets import MLP, FirstLevel
+from vaekit.nets import MLP, ConvDecoder, FirstLevel
 from vaekit.posteriors import (
     DiagonalNormal,
     FullCovarianceNormal,
@@ -23,7 +23,8 @@ from vaekit.posteriors import (
     NSFPosterior,
     PlanarPosterior,
 )
-from vaekit.priors import HierarchicalPrior, StandardNormal, VampPrior
+from vaekit.priors import HierarchicalPrior, NormalMixture, StandardNormal, VampPrior
+from vaekit.priors.base import OverGrid
 
 IMAGE = (1, 2, 3)
 
@@ -422,3 +423,133 @@ def test_the_full_covariance_kl_is_used_by_auto() -> None:
     draw = any_model("full-covariance-normal").draw(rows(3), k=2)
     assert isinstance(draw.levels[0].q, CholeskyNormal)
     torch.testing.assert_close(draw.rate(), kl_divergence(draw.levels[0].q, draw.levels[0].p))
+
+
+# --- missing values ----------------------------------------------------------------------------------------------------
+
+
+class LinearGaussian(LatentVariableModel):
+    """z ~ N(0, I), x = W z + b + σ ε, with the exact posterior given the values that are known."""
+
+    latent_size = 2
+    image_shape = (4,)
+
+    def __init__(self, known: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(dense(4, 2, seed=1))
+        self.bias = nn.Parameter(dense(4, seed=2))
+        self.known = known
+        self.sigma = 0.5
+
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        w = self.weight[self.known]
+        precision = torch.eye(2, dtype=torch.float64) + w.T @ w / self.sigma**2
+        mean = (x - self.bias)[:, self.known] @ w / self.sigma**2 @ precision.inverse()
+        return MultivariateNormal(mean, precision_matrix=precision.expand(len(x), 2, 2))
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        return MultivariateNormal(torch.zeros(2, dtype=torch.float64), torch.eye(2, dtype=torch.float64))
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return normal(z @ self.weight.T + self.bias, self.sigma)
+
+    def log_evidence(self, x: Tensor) -> Tensor:
+        w = self.weight[self.known]
+        covariance = w @ w.T + self.sigma**2 * torch.eye(len(w), dtype=torch.float64)
+        return MultivariateNormal(self.bias[self.known], covariance).log_prob(x[:, self.known])
+
+
+@pytest.mark.parametrize("known", [[0, 1, 2, 3], [1, 3], [2]])
+def test_with_missing_values_the_exact_posterior_gives_the_evidence_of_the_others(known: list[int]) -> None:
+    model = LinearGaussian(torch.tensor(known))
+    observed = torch.zeros(5, 4, dtype=torch.bool)
+    observed[:, known] = True
+    x = dense(5, 4, seed=3)
+    draw = model.draw(x.masked_fill(~observed, torch.nan), 3, observed=observed)
+    expected = model.log_evidence(x)
+    torch.testing.assert_close(draw.log_w, expected.expand(3, 5), rtol=0, atol=1e-10)
+    elbo = -draw.distortion - draw.rate("sampled")
+    torch.testing.assert_close(elbo, expected, rtol=0, atol=1e-10)
+    elbo.sum().backward()
+    assert model.weight.grad.isfinite().all()
+    if len(known) < 4:  # a sum over all values, of zeros where nothing is known, is another number
+        wrong = model.draw(x.masked_fill(~observed, 0.0), 3).log_w
+        assert (wrong - expected).abs().min() > 1e-3
+
+
+def test_without_a_mask_nothing_is_computed_otherwise_and_a_full_mask_is_none() -> None:
+    model = hierarchical()
+    x = rows(3)
+    torch.manual_seed(0)
+    plain = model.draw(x, 2)
+    torch.manual_seed(0)
+    full = model.draw(x, 2, observed=torch.ones_like(x, dtype=torch.bool))
+    assert plain.observed is None
+    assert torch.equal(plain.log_likelihood, plain.likelihood.log_prob(x))
+    torch.testing.assert_close(full.log_likelihood, plain.log_likelihood)
+
+
+def test_a_likelihood_that_does_not_factorize_takes_no_mask() -> None:
+    p = MultivariateNormal(torch.zeros(3), torch.eye(3))
+    x = torch.zeros(1, 3)
+    draw = Draw(x, torch.zeros(1, 1, 2), (), p, observed=x.bool())
+    with pytest.raises(ConfigError, match="log_prob_where"):
+        _ = draw.log_likelihood
+
+
+# --- closed forms hold for the types that they were registered for ---------------------------------------------------------
+
+
+def test_a_subclass_with_a_density_of_its_own_does_not_get_the_normal_kl() -> None:
+    class Positive(Normal):
+        def log_prob(self, value: Tensor) -> Tensor:
+            return super().log_prob(value) - Normal(0.0, 1.0).cdf(self.loc / self.scale).log()
+
+    p = normal(torch.zeros(3, 2))
+    q = Independent(Positive(torch.ones(3, 2), torch.ones(3, 2)), 1)
+    z = torch.rand(4, 3, 2)
+    assert Level(z, q, p).analytic_kl is None
+    torch.testing.assert_close(Level(z, q, p).kl(), (q.log_prob(z) - p.log_prob(z)).mean(0))
+    assert Level(z, normal(torch.ones(3, 2)), p).analytic_kl is not None
+
+
+# --- latents that are no vectors ---------------------------------------------------------------------------------------
+
+
+def test_latents_of_any_shape() -> None:
+    class Grid(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.mu = nn.Conv2d(1, 3, 2, 2)
+            self.latent_shape = (3, 2, 2)
+
+        def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+            return Independent(Normal(self.mu(x), 0.5), 3)
+
+    torch.manual_seed(0)
+    decoder = ConvDecoder((3, 2, 2), (1, 4, 4), channels=[5])
+    model = Composed(
+        Grid(), StandardNormal((3, 2, 2)), Bernoulli(decoder), latent_shape=(3, 2, 2), image_shape=(1, 4, 4)
+    )
+    assert (model.latent_size, model.latent_shape) == (12, (3, 2, 2))
+    x = torch.rand(5, 1, 4, 4)
+    draw = model.draw(x, 4)
+    assert draw.z.shape == (4, 5, 3, 2, 2)
+    assert draw.log_w.shape == (4, 5)
+    torch.testing.assert_close(draw.rate(), kl_divergence(draw.q, draw.p))
+    assert model.sample(2).shape == (2, 1, 4, 4)
+    assert model.reconstruct(x).shape == x.shape
+    with pytest.raises(DataError, match=r"\(N, 3, 2, 2\)"):
+        model.decode(torch.zeros(5, 12))
+    vector = OverGrid(NormalMixture(12, components=2), (3, 2, 2))()
+    torch.testing.assert_close(vector.log_prob(draw.z), vector.base_dist.log_prob(draw.z.flatten(2)))
+    for function, options in (
+        (objectives.iwae, {"gradient": "dreg"}),
+        (objectives.piwae, {"groups": 2}),
+        (objectives.free_bits, {}),
+        (objectives.mmd, {}),
+        (objectives.beta_tc, {"dataset_size": 10}),
+    ):
+        value = function(model.draw(x, 4), **options)
+        assert value.shape == (5,)
+        value.sum().backward()

@@ -135,8 +135,8 @@ def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Te
 
 
 def _walk(ends: Tensor, steps: int) -> Tensor:
-    """Even steps from ends[0] to ends[1], each (R, D): shape (R·steps, D)."""
-    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device)[:, None]
+    """Even steps from ends[0] to ends[1], each (R, *event): shape (R·steps, *event)."""
+    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device).reshape(-1, *[1] * (ends.ndim - 2))
     return torch.lerp(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
 
 
@@ -255,7 +255,7 @@ def latents(model: LatentVariableModel, images: Tensor, labels: Tensor) -> "Figu
 
     if labels.shape != images.shape[:1]:
         raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")
-    z = model.encode(images, labels if model.context_size else None).double().cpu()
+    z = model.encode(images, labels if model.context_size else None).flatten(1).double().cpu()
     points, names = _plane(z, labels)
     classes = sorted(set(labels.tolist()))
     n = len(classes)

@@ -150,10 +150,13 @@ def evaluate(
         "vaekit": __version__,
     }
     evaluation = Evaluation([], protocol, [*nature.warnings])
-    work.add_bounds(evaluation, nature, numbers)
-    if annealing is not None:
-        work.add_annealing(evaluation, nature, annealing)
-    work.add_latents(evaluation)
+    if work.has_density():
+        work.add_bounds(evaluation, nature, numbers)
+        if annealing is not None:
+            work.add_annealing(evaluation, nature, annealing)
+        work.add_latents(evaluation)
+    else:
+        work.add_terms(evaluation)
     if judge:
         work.add_samples(evaluation)
     return evaluation
@@ -255,6 +258,29 @@ class _Work:
             return _Nature(support.is_discrete, not support.is_discrete or bool(support.check(x).all()))
         except (NotImplementedError, AttributeError):
             return _Nature(discrete=False, inside=True)  # a distribution that does not say: its word is taken
+
+    def has_density(self) -> bool:
+        """Whether the posterior has a density, without which there is no bound on log p(x)."""
+        x, c = chunks.batch(self.model, self.x, self.context(self.labels), 0, 1)
+        with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
+            return not self.model.draw(x, 1, c).penalties
+
+    def add_terms(self, evaluation: Evaluation) -> None:
+        """Distortion and penalties, of one sample an image: what a model without a density has."""
+
+        def compute(index: int) -> dict[str, Tensor]:
+            x, c = chunks.batch(self.model, self.x, self.context(self.labels), index)
+            with seeded(chunks.generator(0, "terms", index)):
+                draw = self.model.draw(x, 1, c)
+            return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
+
+        with chunks.evaluating(self.model):
+            found = chunks.over_batches("terms", self.x, compute, listener=self.listener)
+        evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in found.items())
+        evaluation.warnings.append(
+            "this model has penalties and no density q, so there is no bound on log p(x): no nll, and no numbers of its "
+            "latents"
+        )
 
     def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
         """ELBO, rate, distortion, importance-weighted bounds."""

@@ -2,6 +2,6 @@
 
 from .base import Context, LatentVariableModel, one_hot
 from .composed import Composed
-from .draw import KL, Draw, Level, levels_of
+from .draw import KL, Draw, Level, levels_of, no_bound
 
-__all__ = ["KL", "Composed", "Context", "Draw", "LatentVariableModel", "Level", "levels_of", "one_hot"]
+__all__ = ["KL", "Composed", "Context", "Draw", "LatentVariableModel", "Level", "levels_of", "no_bound", "one_hot"]

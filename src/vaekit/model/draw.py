@@ -152,10 +152,7 @@ class Draw:
 
     def _log_joint(self) -> Tensor:
         if self.penalties:
-            raise ConfigError(
-                f"this model has no density q (it carries the penalty {next(iter(self.penalties))!r}), so no bound on "
-                "log p(x) exists; choose an objective that is not a bound"
-            )
+            raise ConfigError(no_bound(self))
         return self.log_likelihood + _sum(level.log_p for level in self.levels)
 
     @property
@@ -180,6 +177,14 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
         return (Level(z, q, p),)
     blocks = zip(z.split(q.sizes, -1), q.factors(z), p.factors(z), strict=True)
     return tuple(Level(*block, closed_form=p.before(i) <= q.before(i)) for i, block in enumerate(blocks))
+
+
+def no_bound(draw: Draw) -> str:
+    """Why no bound on log p(x) exists for a draw with penalties."""
+    return (
+        f"this model has no density q (it carries the penalty {next(iter(draw.penalties))!r}), so no bound on log p(x) "
+        "exists; choose an objective that is not a bound, such as 'beta'"
+    )
 
 
 def _sum(terms: Iterable[Tensor]) -> Tensor:
