@@ -278,8 +278,8 @@ class _Work:
             found = chunks.over_batches("terms", self.x, compute, listener=self.listener)
         evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in found.items())
         evaluation.warnings.append(
-            "this model has penalties and no density q, so that no bound on log p(x) exists: there is no nll, and there "
-            "are no numbers of its latents"
+            "this model has penalties and no density q, so that no bound on log p(x) exists: there is no nll, and "
+            "there are no numbers of its latents"
         )
 
     def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
