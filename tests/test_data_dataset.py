@@ -10,7 +10,7 @@ from vaekit.errors import ConfigError, DataError
 N, D = 10, 3
 LABELS = torch.arange(N) % 2
 VALUES = torch.arange(N * D, dtype=torch.float32).view(N, D)
-MASK = VALUES % 4 != 0
+MASK = (VALUES % 4 != 0) | (torch.arange(D) == 0)
 CONTEXT = torch.stack((LABELS / 1, 1 - LABELS), 1)
 
 
@@ -43,7 +43,7 @@ def test_batches_serve_mask_and_context_with_their_rows(shuffle: bool) -> None:
     for batch in Batches(vectors(), batch_size=4, shuffle=shuffle, generator=torch.Generator().manual_seed(0)):
         assert isinstance(batch, Batch)
         index = (batch.x[:, 0] / D).long()
-        assert torch.equal(batch.x, VALUES[index])
+        assert torch.equal(batch.x, VALUES[index] * MASK[index])  # 0 where nothing was observed
         assert torch.equal(batch.observed, MASK[index])
         assert torch.equal(batch.c, CONTEXT[index])
         assert torch.equal(batch.labels, LABELS[index])
@@ -54,8 +54,12 @@ def test_batches_serve_mask_and_context_with_their_rows(shuffle: bool) -> None:
 
 def test_all_rows_as_one_batch() -> None:
     batch = whole(vectors())
-    assert torch.equal(batch.x, VALUES)
+    assert torch.equal(batch.x, VALUES * MASK)
     assert torch.equal(batch.observed, MASK)
+    unknown = VALUES.masked_fill(~MASK, float("nan"))
+    assert torch.equal(whole(Split(unknown, LABELS, observed=MASK)).x, VALUES * MASK)
+    grey = Split(unknown / 29, LABELS, observed=MASK)
+    assert whole(grey, binarize="threshold").x.unique().tolist() == [0, 1]
     pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
     assert whole(Split(pixels, torch.zeros(2).long())).x.tolist() == [[0.0], [1.0]]
 

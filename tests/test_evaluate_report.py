@@ -142,14 +142,15 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
 
     dataset = grey()
     images, _ = next(iter(Batches(dataset.test, batch_size=40, binarize=binarize)))
-    prepared = report._prepared(dataset.test, binarize)
-    assert torch.equal(prepared / 255, images)
     floats = Split(dataset.test.images / 255, dataset.test.labels)
-    assert torch.equal(report._prepared(floats, binarize), images)
-    assert report._prepared(dataset.test, "none").data_ptr() == dataset.test.images.data_ptr()
-    assert torch.equal(
-        report._prepared(dataset.test.images, "per-epoch"), report._prepared(dataset.test.images, "fixed")
-    )
+
+    def prepared(split: Split, how: str) -> Tensor:
+        return report._prepared(made("bernoulli"), split, how)[1]
+
+    assert torch.equal(prepared(dataset.test, binarize) / 255, images)
+    assert torch.equal(prepared(floats, binarize), images)
+    assert prepared(dataset.test, "none").data_ptr() == dataset.test.images.data_ptr()
+    assert torch.equal(prepared(dataset.test, "per-epoch"), prepared(dataset.test, "fixed"))
 
 
 def test_conditional_models_are_told_the_class() -> None:

@@ -18,7 +18,8 @@ class Batches:
     """Minibatches of a data set, over and over; what is not in memory is read ahead in the background.
 
     Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. uint8 images are kept as
-    they are and become float32 in [0, 1] batch by batch, x = pixel / 255; floating-point values are served unchanged.
+    they are and become float32 in [0, 1] batch by batch, x = pixel / 255; floating-point values are served unchanged,
+    but for those that are not observed, which are 0.
 
     Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever an image is served;
     "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary images
@@ -66,7 +67,7 @@ class Batches:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
-        if binarize != "none" and not _in_unit(split.images):
+        if binarize != "none" and not _in_unit(split):
             raise DataError("to binarize images, their values must be in [0, 1]; scale them or use binarize='none'")
         images = binarized(split.images, binarize)
         self.device = images.device if device is None else torch.device(device)
@@ -97,19 +98,17 @@ class Batches:
         each = self.images.ahead if isinstance(self.images, Stored) else map
         for position, batch in enumerate(each(self._read, batches), self._position + 1):
             here = batch.to(self.device)
-            served = replace(here, x=self._serve(here.x))
+            served = replace(here, x=self._serve(here.x, here.observed))
             self._position = position
             yield served
         self._epoch_start, self._position = None, 0
 
     def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
-        return Batch(
-            self.images.index_select(0, rows),
-            None if self.context is None else self.context.index_select(0, rows),
-            None if self.observed is None else self.observed.index_select(0, rows),
-            self.labels.index_select(0, rows),
-        )
+        def some(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values.index_select(0, rows)
+
+        return Batch(self.images.index_select(0, rows), some(self.context), some(self.observed), some(self.labels))
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Where the epoch stands: two generator states (uint8 tensors) and the number of batches served."""
@@ -154,8 +153,10 @@ class Batches:
         order = torch.randperm(self.num_images, generator=self.generator, device=self.generator.device)
         return order.to(self.images.device)
 
-    def _serve(self, images: Tensor) -> Tensor:
+    def _serve(self, images: Tensor, observed: Tensor | None) -> Tensor:
         values = to_unit(images)
+        if observed is not None:
+            values = values.masked_fill(~observed, 0)
         return bernoulli(values, self.generator) if self.binarize == "per-epoch" else values
 
 
@@ -174,10 +175,12 @@ def _split(data: Tensor | Stored, labels: Tensor | None) -> Split:
     return Split(data, labels)
 
 
-def _in_unit(images: Tensor | Stored) -> bool:
-    if isinstance(images, Stored) or not images.is_floating_point():  # the former are looked at as they are read
+def _in_unit(split: Split) -> bool:
+    images = split.images
+    if isinstance(images, Stored) or not images.is_floating_point():  # the former are checked as they are read
         return True
-    return bool(((images >= 0) & (images <= 1)).all())
+    inside = (images >= 0) & (images <= 1)
+    return bool((inside if split.observed is None else inside | ~split.observed).all())
 
 
 def _fits(images: Tensor, device: torch.device) -> bool:

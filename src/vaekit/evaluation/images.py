@@ -20,6 +20,7 @@ from ..store import Run
 from . import chunks
 from .bounds import bounds
 from .chunks import GIB
+from .missing import with_missing
 from .record import Listener
 
 AT_A_TIME = 1000
@@ -133,7 +134,8 @@ def encode(model: LatentVariableModel, images: Images, *, listener: Listener | N
     total = -(-len(images) // AT_A_TIME)
     with chunks.evaluating(model):
         for batch in images.batches(model):
-            found.append(model.encode(batch.x, batch.c).cpu())
+            taking, x = with_missing(model, batch.x, batch.observed)
+            found.append(taking.encode(x, batch.c).cpu())
             if listener is not None:
                 listener("encoding", len(found), total)
     return torch.cat(found)
@@ -171,7 +173,8 @@ def score(
     parts = []
     total = -(-len(images) // AT_A_TIME)
     for batch in images.batches(model):
-        found = bounds(model, batch.x, batch.c, samples=(samples,), memory=memory, seed=seed).per_image
+        taking, x = with_missing(model, batch.x, batch.observed)
+        found = bounds(taking, x, batch.c, samples=(samples,), memory=memory, seed=seed).per_image
         parts.append(torch.stack((-found[f"L_{samples}"], found["distortion"], found["rate"])))
         if listener is not None:
             listener(f"scoring {images.name}", len(parts), total)

@@ -24,6 +24,7 @@ from .bounds import bounds, up_to
 from .chunks import GIB, Store
 from .classifier import classifier_for
 from .latents import latents, linear_probe, nearest_neighbours
+from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
 from .record import Listener, Value, mean_of
 
@@ -169,9 +170,13 @@ def _chosen(dataset: Dataset, split: str, images: int | None) -> Split:
     return chosen.rows(slice(images))
 
 
-def _prepared(split: Split, binarize: str) -> Tensor:
-    """Images as they are evaluated, of the same type: one draw of each, always the same, where draws are made."""
-    return Batches(split, batch_size=chunks.IMAGES, binarize=repeatable(binarize)).images[:]
+def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[LatentVariableModel, Tensor]:
+    """Images as they are evaluated, of the same type, always binarized in the same way; and the model that takes them.
+
+    The model is another one where values are missing: they are NaN then.
+    """
+    images = Batches(split, batch_size=chunks.IMAGES, binarize=repeatable(binarize)).images[:]
+    return with_missing(model, images if split.observed is None else to_unit(images), split.observed)
 
 
 # -- what kind of number a likelihood is -------------------------------------------------------------------------------
@@ -206,7 +211,7 @@ class _Nature:
             "and not a log-likelihood; binarize (data.binarize), or choose another likelihood"
         ]
 
-    def named(self, values: list[Value], dimensions: int) -> list[Value]:
+    def named(self, values: list[Value], dimensions: float) -> list[Value]:
         """The same values, called what they are, and bits per dimension where these have a meaning."""
         if not self.inside:
             plain = ("rate", "effective", "pareto", "AIS acceptance")
@@ -240,19 +245,37 @@ class _Work:
         keep: Keep | None,
         listener: Listener | None,
     ) -> None:
-        self.model, self.dataset, self.chosen, self.binarize = model, dataset, chosen, binarize
-        self.memory, self.seed, self.keep, self.listener = memory, seed, keep, listener
-        self.x, self.labels = _prepared(chosen, binarize), chosen.labels
+        self.dataset = dataset
+        self.chosen = chosen
+        self.binarize = binarize
+        self.memory = memory
+        self.seed = seed
+        self.keep = keep
+        self.listener = listener
+        self.trained = model
+        self.model, self.x = _prepared(model, chosen, binarize)
+        self.labels = chosen.labels
+        self.c = self.context(chosen)
 
-    def context(self, labels: Tensor) -> Tensor | None:
+    @property
+    def dimensions(self) -> float:
+        """Observed values of an image, in the mean."""
+        mask = self.chosen.observed
+        return self.x[0].numel() if mask is None else mask.sum().item() / len(mask)
+
+    def context(self, split: Split) -> Tensor | None:
         """What the model is told about images."""
-        return labels if self.model.context_size else None
+        if not self.model.context_size:
+            return None
+        return split.labels if split.context is None else split.context
 
     def nature(self) -> _Nature:
         """What the likelihood of these images is."""
         with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
-            x, c = chunks.batch(self.model, self.x, self.context(self.labels), 0)
+            x, c = chunks.batch(self.model, self.x, self.c, 0)
             p = self.model.likelihood(self.model.posterior(x, c).sample(torch.Size((1,))), c)
+            if self.chosen.observed is not None:
+                x = torch.where(x.isnan(), p.sample()[0], x)  # what is missing is in the support
         try:
             support: Any = p.support
             return _Nature(support.is_discrete, not support.is_discrete or bool(support.check(x).all()))
@@ -287,8 +310,8 @@ class _Work:
         kept = None if self.keep is None else self.keep(evaluation.protocol)
         options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
         options["precision"] = evaluation.protocol["precision"]
-        found = bounds(self.model, self.x, self.context(self.labels), samples=samples, **options)
-        evaluation.values.extend(nature.named(found.values, self.x[0].numel()))
+        found = bounds(self.model, self.x, self.c, samples=samples, **options)
+        evaluation.values.extend(nature.named(found.values, self.dimensions))
         evaluation.warnings.extend(found.warnings)
         evaluation.per_image.update(found.per_image)
 
@@ -299,11 +322,11 @@ class _Work:
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
         kept = None if self.keep is None else self.keep(facts)
         options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
-        c = self.context(self.labels[:n])
+        c = None if self.c is None else self.c[:n]
         given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
         both = bidirectional(self.model, n, c, annealing=annealing, **options)
         gain = given.per_image["ais"] - evaluation.per_image[f"L_{evaluation.protocol['samples']}"][:n]
-        evaluation.values.extend(nature.named(given.values, self.x[0].numel()))
+        evaluation.values.extend(nature.named(given.values, self.dimensions))
         evaluation.values.append(mean_of("AIS over the importance-weighted bound", gain, "nats"))
         evaluation.values.extend(both.values)
         evaluation.per_image["ais"] = given.per_image["ais"]
@@ -311,9 +334,7 @@ class _Work:
 
     def add_latents(self, evaluation: Evaluation) -> None:
         """Active units, information, collapse; and what can be read from the latents where there are classes."""
-        found = latents(
-            self.model, self.x, self.context(self.labels), memory=self.memory, seed=self.seed, listener=self.listener
-        )
+        found = latents(self.model, self.x, self.c, memory=self.memory, seed=self.seed, listener=self.listener)
         evaluation.values.extend(found.values)
         evaluation.warnings.extend(found.warnings)
         evaluation.details["kl by dimension"] = None if found.kl is None else found.kl.tolist()
@@ -325,24 +346,28 @@ class _Work:
             evaluation.values.append(classifier(*train, found.means.float(), self.labels))
         if self.model.context_size:
             evaluation.warnings.append("probe and neighbours read classes from latents whose encoder was told them")
+        if self.chosen.context is not None:
+            return
         shown = slice(0, 2000)
         pixels = to_unit(self.x[shown])
         evaluation.pictures["latents"] = plot.latents(self.model, pixels, self.labels[shown])
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
-        pixels, c = _prepared(split, self.binarize), self.context(split.labels)
+        model, pixels = _prepared(self.trained, split, self.binarize)
+        c = self.context(split)
 
         def compute(index: int) -> dict[str, Tensor]:
-            return {"means": self.model.posterior(*chunks.batch(self.model, pixels, c, index)).mean}
+            return {"means": model.posterior(*chunks.batch(model, pixels, c, index)).mean}
 
-        with chunks.evaluating(self.model):
+        with chunks.evaluating(model):
             return chunks.over_batches("training images", pixels, compute, listener=self.listener)["means"]
 
     def add_samples(self, evaluation: Evaluation) -> None:
         """What a classifier says about samples."""
         why = None
-        if self.dataset.num_classes < 2 or self.chosen.images.dtype != torch.uint8:
+        are_bytes = self.dataset.kind == "image" and self.chosen.images.dtype == torch.uint8
+        if self.dataset.num_classes < 2 or not are_bytes:
             why = "a classifier needs 8-bit images of at least 2 classes"
         elif self.model.context_size not in (0, self.dataset.num_classes):
             why = f"a context of width {self.model.context_size} is no class of {self.dataset.name!r}"
