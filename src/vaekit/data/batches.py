@@ -93,7 +93,8 @@ class Batches:
         return -(-self.num_images // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
-        size, order = self.batch_size, self._begin()
+        size = self.batch_size
+        order = self._begin()
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
         each = self.images.ahead if isinstance(self.images, Stored) else map
         for position, batch in enumerate(each(self._read, batches), self._position + 1):
@@ -101,7 +102,8 @@ class Batches:
             served = replace(here, x=self._serve(here.x, here.observed))
             self._position = position
             yield served
-        self._epoch_start, self._position = None, 0
+        self._epoch_start = None
+        self._position = 0
 
     def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
@@ -133,13 +135,15 @@ class Batches:
             self.generator.set_state(before)
             raise DataError(f"not a state of Batches on this kind of generator ({error})") from error
         self._resumed = position > 0
-        self._epoch_start, self._position = (start.clone(), position) if self._resumed else (None, 0)
+        self._epoch_start = start.clone() if self._resumed else None
+        self._position = position
 
     def _begin(self) -> Tensor:
         """The order of the epoch that begins, or of the one that is resumed."""
         now = self.generator.get_state()
         if not self._resumed or self._epoch_start is None:
-            self._epoch_start, self._position = now, 0
+            self._epoch_start = now
+            self._position = 0
             return self._order()
         self._resumed = False
         self.generator.set_state(self._epoch_start)

@@ -86,7 +86,8 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         ConfigError: no such split.
     """
     section = parse(run.config, f"{run.path}/config.toml").data
-    shape, known = tuple(run.recorded("data", "shape", kind=list)), run.recorded("data", "classes", kind=list)
+    shape = tuple(run.recorded("data", "shape", kind=list))
+    known = run.recorded("data", "classes", kind=list)
     if name is not None and name not in (section.name, *data.NAMES) and is_path(name):
         everything = open_all(name, size=section.size, colour=shape[0] == 3)
         chosen, names, classes = everything.split, everything.names, everything.classes

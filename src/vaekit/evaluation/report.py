@@ -135,7 +135,8 @@ def evaluate(
         ConfigError: no such split, no samples, a model without densities.
         DataError: images or classes that do not fit the model.
     """
-    numbers, chosen = up_to(samples), _chosen(dataset, split, images)
+    numbers = up_to(samples)
+    chosen = _chosen(dataset, split, images)
     work = _Work(model, dataset, chosen, binarize, memory, seed, keep, listener)
     nature = work.nature()
     protocol = {
@@ -253,7 +254,9 @@ class _Work:
         self.keep = keep
         self.listener = listener
         self.trained = model
-        self.model, self.x = _prepared(model, chosen, binarize)
+        taking, values = _prepared(model, chosen, binarize)
+        self.model = taking
+        self.x = values
         self.labels = chosen.labels
         self.c = self.context(chosen)
 

@@ -37,7 +37,8 @@ class _Keeper:
 
     def __init__(self, run: Run, model: LatentVariableModel) -> None:
         self.run = run
-        self.weights, self.device = _sha256(model.state_dict()), model.device.type
+        self.weights = _sha256(model.state_dict())
+        self.device = model.device.type
 
     def __call__(self, facts: Mapping[str, Any]) -> Store:
         """The store for one way to evaluate."""
@@ -117,7 +118,8 @@ def evaluate_run(
     own = section.name
     dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
     _check_shape(run, dataset)
-    checksum, dataset, reduced = dataset.checksum, *_in_memory(dataset, memory)
+    checksum = dataset.checksum
+    dataset, reduced = _in_memory(dataset, memory)
     evaluation = evaluate(
         model,
         dataset,
@@ -151,22 +153,23 @@ def evaluate_run(
 
 def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     """What of a data set fits in memory, which is another data set, and a sentence for each split that does not."""
-    splits = {"training": dataset.train, "validation": dataset.validation, "test": dataset.test}
+    splits = dataset.splits
     kept = {name: split.in_memory(memory) for name, split in splits.items()}
     reduced = [
-        f"of the {len(split)} {name} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
+        f"of the {len(split)} {'training' if name == 'train' else name} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
         for name, split in splits.items()
         if len(kept[name]) < len(split)
     ]
     checksum = (
         hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
     )
-    train, validation, test = kept.values()
-    return replace(dataset, train=train, validation=validation, test=test, checksum=checksum), reduced
+    smaller = replace(dataset, train=kept["train"], validation=kept["validation"], test=kept["test"], checksum=checksum)
+    return smaller, reduced
 
 
 def _check_shape(run: Run, dataset: Dataset) -> None:
-    shape, classes = tuple(run.recorded("data", "shape", kind=list)), run.recorded("data", "num_classes", kind=int)
+    shape = tuple(run.recorded("data", "shape", kind=list))
+    classes = run.recorded("data", "num_classes", kind=int)
     if dataset.event_shape != shape:
         raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.event_shape}")
     conditional = run.config.get("model", {}).get("condition") == "class"

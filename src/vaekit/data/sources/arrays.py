@@ -94,7 +94,8 @@ def open_npy(path: Path) -> Found:
     Raises:
         DataError: damaged, or no images.
     """
-    reader, beside = ArrayReader(_mapped(path), str(path)), path.with_name(f"{path.stem}-labels.npy")
+    reader = ArrayReader(_mapped(path), str(path))
+    beside = path.with_name(f"{path.stem}-labels.npy")
     count = len(reader.array)
     labels = _labels(_mapped(beside), count, str(beside)) if beside.exists() else None
     files = [path] if labels is None else [path, beside]
