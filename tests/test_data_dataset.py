@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vaekit.data import Batch, Batches, Dataset, Split
+from vaekit.data import Batch, Batches, Dataset, Split, load
 from vaekit.data.batches import whole
 from vaekit.errors import ConfigError, DataError
 
@@ -103,3 +103,15 @@ def test_splits_by_name() -> None:
         data.split("validation")
     with pytest.raises(DataError, match=r"rows of test have shape \(2,\), those of train \(3,\)"):
         Dataset("own", data.train, data.validation, Split(VALUES[:, :2], LABELS), ("a",), "0" * 64)
+
+
+def test_a_function_loads_a_data_set_of_ones_own() -> None:
+    data = dataset(vectors())
+    assert load(lambda: data) is data
+    given = []
+    assert load(lambda validation=3: given.append(validation) or data, validation=5) is data
+    assert given == [5]
+    with pytest.raises(ConfigError, match="unexpected keyword argument 'validation'; leave the option out"):
+        load(lambda: data, validation=5)
+    with pytest.raises(DataError, match=r"must return a vaekit.data.Dataset, got NoneType"):
+        load(lambda: None)

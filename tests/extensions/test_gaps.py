@@ -1,10 +1,8 @@
 """Vectors with missing values: what a bound is worth where not everything was observed, and a whole run on them."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +11,6 @@ from torch.distributions import MultivariateNormal
 from oracles import LinearGaussian
 from vaekit import elbo, iwae
 from vaekit.data import Batches, Split
-from vaekit.errors import ConfigError
 from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.missing import with_missing
 from vaekit.model import Draw, Level

@@ -1,6 +1,7 @@
-"""`load`: from a data set's name, or from a path, to its images."""
+"""`load`: from a data set's name, from a path, or from a function of one's own, to a data set."""
 
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ from .sources.idx import as_array, md5_of, unpack
 
 
 def load(
-    name: str | os.PathLike[str],
+    name: str | os.PathLike[str] | Callable[..., Dataset],
     *,
     validation: int | None = None,
     test: int | None = None,
@@ -26,7 +27,7 @@ def load(
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """A data set by its name, unpacked or downloaded on first use; or images of one's own by their path.
+    """A data set by its name, unpacked or downloaded on first use; images of one's own by their path; or by a function.
 
     By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
     `emnist` (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels
@@ -38,8 +39,11 @@ def load(
     images, whose subfolders are classes. Without labels all images are of one class, "all". What is held out is drawn
     at random, always the same of as many images. More than `memory` stays on disk and is read when it is needed.
 
+    By a function: what it returns, a `Dataset`; it is given those options that are not None. In a config it is named by
+    its import path, `data.name = "my_module:my_function"`.
+
     Arguments:
-        name: one of `vaekit.data.NAMES`, or a path.
+        name: one of `vaekit.data.NAMES`, a path, or a function.
         validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
         test: how many of one's own images to test on; 10 %, at most 10,000, by default.
@@ -50,8 +54,10 @@ def load(
 
     Raises:
         DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
-        ConfigError: an option out of range, or one of one's own images for a data set by name.
+        ConfigError: the option is out of range, or does not apply to a named data set or to the function.
     """
+    if callable(name):
+        return _from_function(name, validation=validation, test=test, size=size, memory=memory, root=root)
     name = os.fspath(name)
     if name not in SOURCES and is_path(name):
         return load_own(name, validation=validation, test=test, size=size, memory=memory)
@@ -80,6 +86,19 @@ def load(
         classes=source.classes,
         checksum=content.checksum,
     )
+
+
+def _from_function(function: Callable[..., Dataset], **options: object) -> Dataset:
+    given = {option: value for option, value in options.items() if value is not None}
+    name = getattr(function, "__qualname__", repr(function))
+    try:
+        inspect.signature(function).bind(**given)
+    except TypeError as error:
+        raise ConfigError(f"{name}: {error}; leave the option out, or let the function take it") from None
+    data = function(**given)
+    if not isinstance(data, Dataset):
+        raise DataError(f"{name} must return a vaekit.data.Dataset, got {type(data).__name__}")
+    return data
 
 
 def _check(source: Source, split: Split, count: int) -> None:

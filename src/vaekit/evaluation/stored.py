@@ -155,8 +155,9 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     """What of a data set fits in memory, which is another data set, and a sentence for each split that does not."""
     splits = dataset.splits
     kept = {name: split.in_memory(memory) for name, split in splits.items()}
+    called = {"train": "training"}
     reduced = [
-        f"of the {len(split)} {'training' if name == 'train' else name} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
+        f"of the {len(split)} {called.get(name, name)} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
         for name, split in splits.items()
         if len(kept[name]) < len(split)
     ]
