@@ -287,7 +287,7 @@ class _Work:
 
     def has_density(self) -> bool:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
-        x, c = chunks.batch(self.model, self.x, self.context(self.labels), 0, 1)
+        x, c = chunks.batch(self.model, self.x, self.c, 0, 1)
         with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
             return not self.model.draw(x, 1, c).penalties
 
@@ -295,7 +295,7 @@ class _Work:
         """Distortion and penalties, of one sample an image: what a model without a density has."""
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, c = chunks.batch(self.model, self.x, self.context(self.labels), index)
+            x, c = chunks.batch(self.model, self.x, self.c, index)
             with seeded(chunks.generator(0, "terms", index)):
                 draw = self.model.draw(x, 1, c)
             return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
