@@ -53,13 +53,12 @@ def measure(preset: str, batch: int, images: int) -> None:
             objective=build_objective(job.config, dataset_size=images),
             optimizer=build_optimizer(job.config, job.model),
             schedule=build_schedule(job.config),
-            epochs=2,
-            precision=job.config.train.precision,
+            options=job.config.train,
             listener=(clock := Clock()),
             ranks=ranks,
         )
         spent = clock.times[-1] - clock.times[-2]  # without what a process does once
-        processor_time = ranks.add(torch.tensor([spent], dtype=torch.float64)).item()
+        processor_time = ranks.all_reduce(torch.tensor([spent], dtype=torch.float64)).item()
         found = {"speed": records[-1]["images_per_second"], "precision": job.config.train.precision}
         if not ranks.rank:
             print(json.dumps(found | {"microseconds": 1e6 * processor_time / images}))

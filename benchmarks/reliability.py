@@ -19,7 +19,7 @@ from common import processor
 from vaekit import config
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
-from vaekit.training.checkpointer import Keeper
+from vaekit.training.checkpointer import Checkpointer
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "reliability.json"
@@ -51,7 +51,7 @@ def cost(root: Path) -> dict[str, Any]:
     kept: list[tuple[str, float]] = []
     fits: list[tuple[str, float]] = []
     Run.save_checkpoint = timed(written, Run.save_checkpoint)  # type: ignore[method-assign]
-    Keeper.keep = timed(kept, Keeper.keep)  # type: ignore[method-assign]
+    Checkpointer.snapshot = timed(kept, Checkpointer.snapshot)  # type: ignore[method-assign]
     job.fit = timed(fits, job.fit)  # type: ignore[assignment]
     run = lifecycle.train(given, name="cost", root=root)
     last = sorted(seconds for kind, seconds in written if kind == "last")

@@ -30,7 +30,7 @@ from PIL import Image
 from tiny import dataset, tiny
 from vaekit import config
 from vaekit.cli.runs import facts_of, summaries
-from vaekit.config import recipe
+from vaekit.config import Train, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import vision
 from vaekit.data.sources.arrays import Found, open_npy, open_npz
@@ -39,7 +39,6 @@ from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
 from vaekit.evaluation.chunks import over_batches
 from vaekit.evaluation.stored import _Kept
-from vaekit.objectives.schedules import Constant
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
@@ -149,7 +148,7 @@ class Place:
         }
         self.run = Run.create("run", preset="vae", config=tiny().to_toml(), environment=environment, root=root)
         self.run.append_metrics({"epoch": 1, "validation_neg_elbo": 3.5})
-        self.run.save_checkpoint(training().kept.tensors, {"epoch": 1})
+        self.run.save_checkpoint(training().good.tensors, {"epoch": 1})
         self.run.set_status("finished")
         found = evaluated().to_json()
         found["details"]["per image"] = "evaluation/per-image.safetensors"
@@ -202,7 +201,8 @@ def training() -> Checkpointer:
     model = recipe.build(given, image_shape=(1, 8, 8))
     optimizer = recipe.build_optimizer(given, model)
     objective = recipe.build_objective(given, dataset_size=64)
-    trainer = Trainer(model, objective, optimizer, Constant(), epochs=3, clip_norm=None, ema=0.9, skip=False)
+    options = Train(epochs=3, ema=0.9, precision="fp32")
+    trainer = Trainer(model, objective, optimizer, options=options)
     return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
 
 
@@ -241,10 +241,10 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     np.savez_compressed(npz, images=array, labels=np.arange(3))
     begun = training()
     begun.trainer.step(torch.rand(8, 1, 8, 8), 0.0)
-    begun.keep()
+    begun.snapshot()
 
     def resumed(data: bytes) -> None:
-        training()._restore(Checkpoint(begun.kept.tensors, files.parse_json(data, "state.json")))
+        training()._restore(Checkpoint(begun.good.tensors, files.parse_json(data, "state.json")))
 
     inside = (
         "environment.json",
@@ -271,7 +271,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
             [pickled],
             lambda data: read_state_dict(place.written(repacked(archive, data))),
         ),
-        "state of a training": ([json.dumps(begun.kept.state).encode()], resumed),
+        "state of a training": ([json.dumps(begun.good.state).encode()], resumed),
         "finished batches of an evaluation": ([finished.read_bytes()], place.gone_on),
         "JPEG and PNG": ([picture("jpeg"), picture("png")], faces),
         **{name: stored(name) for name in inside},

@@ -19,7 +19,7 @@ import vaekit
 from vaekit import cli
 from vaekit.data import Batches
 from vaekit.errors import VAEError
-from vaekit.objectives import Objective, beta_elbo, elbo, iwae
+from vaekit.objectives import OfDraw, beta_elbo, elbo, iwae
 from vaekit.training import Ranks, fit, joined
 from vaekit.training.trainer import Trainer
 
@@ -92,7 +92,7 @@ def train(
 
 
 def without_slicing(ranks: Ranks) -> dict[str, Any]:
-    """The mistake: each rank draws noise for its own rows only, and nobody looks."""
+    """The mistake: each rank draws noise for its own rows only, and nobody checks."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaekit.training.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
         patch.setattr(Ranks, "check_in_step", lambda *_: None)
@@ -102,15 +102,15 @@ def without_slicing(ranks: Ranks) -> dict[str, Any]:
 CASES: dict[str, Callable[[Ranks], dict[str, Any]]] = {
     "elbo": partial(train, preset("vae")),
     "assignment": partial(train, lambda: vaekit.VAE(64)),
-    "iwae": partial(train, preset("vae"), objective=Objective(iwae, samples=3), clip_norm=0.5, ema=0.9),
+    "iwae": partial(train, preset("vae"), objective=OfDraw(iwae, samples=3), clip_norm=0.5, ema=0.9),
     "conditional": partial(train, preset("cvae")),
     "two levels, dreg": partial(
         train,
         preset("vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}),
-        objective=Objective(iwae, {"gradient": "stl"}, samples=4),
+        objective=OfDraw(iwae, {"gradient": "stl"}, samples=4),
     ),
-    "flow": partial(train, preset("iaf-vae"), objective=Objective(elbo, samples=2)),
-    "dropout": partial(train, Noisy, objective=Objective(beta_elbo, {"beta": lambda epoch: epoch / 3}, samples=2)),
+    "flow": partial(train, preset("iaf-vae"), objective=OfDraw(elbo, samples=2)),
+    "dropout": partial(train, Noisy, objective=OfDraw(beta_elbo, {"beta": lambda epoch: epoch / 3}, samples=2)),
     "binarized": partial(train, preset("vae"), binarize="per-epoch"),
     "skipped": partial(train, preset("vae"), bad=5, on_nan="skip"),
     "patience": partial(train, preset("vae"), patience=1),

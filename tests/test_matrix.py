@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vaekit import Objective
+from vaekit import OfDraw
 from vaekit.config import Config, parse, preset_names, read
 from vaekit.config.parts import PARTS
 from vaekit.config.recipe import build, build_objective
@@ -72,7 +72,7 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
     if why_not:
         with pytest.raises(ConfigError, match=why_not):
             model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
-            build_objective(config, dataset_size=100)(model.draw(x, 4, c))
+            build_objective(config, dataset_size=100).of(model.draw(x, 4, c))
         return
     model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
     objective = build_objective(config, dataset_size=100)
@@ -84,10 +84,10 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
     same_after_loading(model, config, x, c, folder)
 
 
-def step(model: Composed, objective: Objective, optimizer: torch.optim.Optimizer, x: Tensor, c: Any) -> Tensor:
+def step(model: Composed, objective: OfDraw, optimizer: torch.optim.Optimizer, x: Tensor, c: Any) -> Tensor:
     """One step; the noise is the same at every step, so that only the weights tell."""
     torch.manual_seed(7)
-    value = objective(model.draw(x, objective.samples, c))
+    value = objective.of(model.draw(x, objective.samples, c))
     assert value.isfinite().all()
     optimizer.zero_grad()
     (-value.mean()).backward()

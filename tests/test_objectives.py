@@ -53,12 +53,12 @@ def test_bounds_equal_the_evidence_with_the_exact_posterior(name: str, k: int) -
 
 @pytest.mark.parametrize("function", [o.elbo, o.iwae, o.miwae, o.piwae, o.ciwae])
 def test_bounds_say_so(function: object) -> None:
-    assert o.Objective(function).is_bound  # type: ignore[arg-type]
+    assert o.OfDraw(function).is_bound  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("function", [o.beta_elbo, o.capacity_elbo, o.free_bits, o.beta_tc, o.mmd])
 def test_others_do_not(function: object) -> None:
-    assert not o.Objective(function).is_bound  # type: ignore[arg-type]
+    assert not o.OfDraw(function).is_bound  # type: ignore[arg-type]
 
 
 def test_bounds_grow_with_k_and_stay_below_the_evidence() -> None:
@@ -308,9 +308,9 @@ def test_a_penalty_has_no_bound() -> None:
 
 def test_an_objective_fills_in_schedules() -> None:
     draw = normal_draw()
-    warm_up = o.Objective(o.beta_elbo, {"beta": lambda epoch: min(epoch / 10, 1.0)})
-    torch.testing.assert_close(warm_up(draw, 5.0), o.beta_elbo(draw, beta=0.5))
-    torch.testing.assert_close(warm_up(draw), o.elbo(draw))
+    warm_up = o.OfDraw(o.beta_elbo, {"beta": lambda epoch: min(epoch / 10, 1.0)})
+    torch.testing.assert_close(warm_up.of(draw, 5.0), o.beta_elbo(draw, beta=0.5))
+    torch.testing.assert_close(warm_up.of(draw), o.elbo(draw))
 
 
 @pytest.mark.parametrize("name", [*BOUNDS, "beta-tc", "mmd", "free bits"])

@@ -289,7 +289,13 @@ def test_grey_and_colour_and_odd_sizes_work_from_model_to_file(tmp_path, shape):
 
 
 def record(epoch, **other):
-    return {"epoch": epoch, "loss": 9.0, "neg_elbo": 100.0 - epoch, "rate": 20.0, "distortion": 80.0 - epoch} | other
+    return {
+        "epoch": epoch,
+        "loss": 100.0 - epoch,
+        "neg_elbo": 100.0 - epoch,
+        "rate": 20.0,
+        "distortion": 80.0 - epoch,
+    } | other
 
 
 def drawn(figure):

@@ -17,12 +17,12 @@ import ranked
 import tiny
 import vaekit
 from vaekit.errors import ConfigError, DeviceError
-from vaekit.objectives import Objective, beta_tc, elbo, free_bits, iwae, mmd
+from vaekit.objectives import OfDraw, beta_tc, elbo, free_bits, iwae, mmd
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import ALONE, Ranks
 from vaekit.training.noise import NoiseOfRows
-from vaekit.training.ranks import Looks, _see_one_gpu
+from vaekit.training.ranks import CheckClock, _see_one_gpu
 
 SCRIPT = Path(ranked.__file__)
 
@@ -147,16 +147,16 @@ def test_a_request_to_stop_reaches_all_ranks(tmp_path: Path) -> None:
 def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
     model = vaekit.VAE(64)
     with pytest.raises(ConfigError, match="compares the rows"):
-        Ranks(0, 2).check(model, Objective(objective))
-    ALONE.check(model, Objective(objective))
-    Ranks(0, 2).check(model, Objective(iwae))
+        Ranks(0, 2).check(model, OfDraw(objective))
+    ALONE.check(model, OfDraw(objective))
+    Ranks(0, 2).check(model, OfDraw(iwae))
 
 
 def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
     model = ranked.preset("vae", encoder={"hidden": [4], "norm": "batch"})()
     with pytest.raises(ConfigError, match="batch normalization over 2 ranks needs CUDA"):
-        Ranks(1, 2).check(model, Objective(elbo))
-    ALONE.check(model, Objective(elbo))
+        Ranks(1, 2).check(model, OfDraw(elbo))
+    ALONE.check(model, OfDraw(elbo))
 
 
 def test_batch_normalization_is_made_to_see_all_ranks() -> None:
@@ -171,13 +171,13 @@ def test_batch_normalization_is_made_to_see_all_ranks() -> None:
 
 def test_a_device_that_ranks_do_not_share_is_refused() -> None:
     with pytest.raises(DeviceError, match="2 ranks need"):
-        Ranks(0, 2).check(vaekit.VAE(64).to("meta"), Objective(elbo))
+        Ranks(0, 2).check(vaekit.VAE(64).to("meta"), OfDraw(elbo))
 
 
 @pytest.mark.parametrize("total", [1, 3, 7, 8])
 def test_shares_are_a_partition(total: int) -> None:
     rows = torch.arange(total)
-    shares = [Ranks(rank, 4).share((rows, rows), 1) for rank in range(4)]
+    shares = [Ranks(rank, 4).shard((rows, rows), 1) for rank in range(4)]
     counting = [share.batch[0] for share in shares if share.counts]
     assert torch.equal(torch.cat(counting), rows)
     sizes = [len(some) for some in counting] + [0] * (4 - len(counting))
@@ -250,13 +250,13 @@ def test_noise_that_rows_cannot_share_is_refused() -> None:
 def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
     monkeypatch.setattr("vaekit.training.ranks.time.perf_counter", lambda: now[0])
-    monkeypatch.setattr(Ranks, "told", lambda self, value: value)
-    looks, at = Looks(Ranks(0, 2), 0.25, []), []
+    monkeypatch.setattr(Ranks, "broadcast", lambda self, value: value)
+    clock, at = CheckClock(Ranks(0, 2), 0.25, []), []
     for step in range(1, 400):
         now[0] += 0.01
-        if looks.due():
+        if clock.due():
             at.append(step)
-            looks.end()
+            clock.end()
     assert at[:5] == [1, 3, 7, 15, 31]
     assert {b - a for a, b in itertools.pairwise(at[6:])} <= {24, 25, 26}
 
@@ -266,7 +266,7 @@ def test_outside_of_torchrun_there_is_one_rank() -> None:
 
     with joined() as ranks:
         assert ranks == ALONE
-    share = ALONE.share((torch.ones(3), torch.ones(3)), 1)
+    share = ALONE.shard((torch.ones(3), torch.ones(3)), 1)
     assert isinstance(share.noise, contextlib.nullcontext)
     assert share.total == 3
 

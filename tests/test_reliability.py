@@ -43,7 +43,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tiny data, a look at every step, and no fsync, which takes most of the time; its calls are tested elsewhere."""
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 

@@ -19,12 +19,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from vaekit import CVAE, VAE, Objective, elbo
+from vaekit import CVAE, VAE, OfDraw, elbo, iwae
+from vaekit.config import Train
 from vaekit.data import Batches
 from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, RunError
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP
+from vaekit.objectives import Player, Terms
 from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
@@ -90,7 +92,7 @@ def test_records_are_means_over_the_epoch() -> None:
 
 def test_loss_is_the_objective_and_validation_is_always_the_elbo() -> None:
     torch.manual_seed(0)
-    half = Objective(lambda draw: 0.5 * elbo(draw))
+    half = OfDraw(lambda draw: 0.5 * elbo(draw))
     (record,) = fit(small(), loader(), Batches(images(), batch_size=60), objective=half, epochs=1)
     assert record["loss"] == pytest.approx(0.5 * record["neg_elbo"])
     assert record["validation_neg_elbo"] > 0.8 * record["neg_elbo"]
@@ -99,7 +101,7 @@ def test_loss_is_the_objective_and_validation_is_always_the_elbo() -> None:
 def test_what_is_no_bound_is_chosen_by_its_own_value() -> None:
     torch.manual_seed(0)
     model, validation = small(), Batches(images(), batch_size=60)
-    plain = Objective(lambda draw: -draw.distortion)  # an autoencoder, whose ELBO gets worse and worse
+    plain = OfDraw(lambda draw: -draw.distortion)  # an autoencoder, whose ELBO gets worse and worse
     records = fit(
         model, loader(), validation, objective=plain, epochs=30, optimizer=torch.optim.Adam(model.parameters(), 0.03)
     )
@@ -157,7 +159,7 @@ class StopAt:
 OPTIONS: dict[str, Any] = {
     "epochs": 3,
     "schedule": OneCycle(),
-    "objective": Objective(lambda draw, beta: elbo(draw) * beta, {"beta": lambda epoch: 0.1 + epoch}),
+    "objective": OfDraw(lambda draw, beta: elbo(draw) * beta, {"beta": lambda epoch: 0.1 + epoch}),
     "ema": 0.9,
     "clip_norm": 1.0,
 }
@@ -184,7 +186,7 @@ def session(
 
 @pytest.mark.parametrize("stop_at", [1, 7, 8, 12, 16, 23, 24])
 def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
     whole = new_run(tmp_path, "whole")
     expected = session(whole)
     run = new_run(tmp_path)
@@ -204,7 +206,7 @@ def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_a
 
 
 def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     for stop_at, resume in ((5, False), (13, True)):
@@ -214,12 +216,12 @@ def test_resume_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_different_position_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
     expected = session(None)
     run = new_run(tmp_path)
     with pytest.raises(Interrupted):
         session(run, 12)
-    monkeypatch.setattr("vaekit.training.trainer.set_random_state", lambda state: None)
+    monkeypatch.setattr("vaekit.training.state.set_random_state", lambda state: None)
     assert not torch.equal(session(run, resume=True), expected)
 
 
@@ -300,8 +302,8 @@ def test_patience_stops_early_and_keeps_the_best() -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights(bad: float, monkeypatch) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
-    monkeypatch.setattr("vaekit.training.checkpointer.KEEP_AFTER", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.checkpointer.SNAPSHOT_AFTER", 0.0)
     torch.manual_seed(0)
     model, seen = small(), []
 
@@ -315,7 +317,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_last_good_weights
 
 
 def test_a_gradient_that_is_not_finite_is_found_too(monkeypatch) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
     model, calls = small(), []
 
     class Spoil(torch.autograd.Function):
@@ -339,7 +341,7 @@ def test_a_gradient_that_is_not_finite_is_found_too(monkeypatch) -> None:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: fit(small(), loader(), epochs=0), ConfigError, "at least 1, got 0"),
+        (lambda: fit(small(), loader(), epochs=0), ConfigError, "train.epochs: .*greater than or equal to 1, got 0"),
         (lambda: fit(small(), [], epochs=1), DataError, "no batch"),
         (lambda: fit(small(3), [images(8)], epochs=1), DataError, "gives no labels"),
         (lambda: find_device("cuda:77"), DeviceError, "cuda:77.*available: cpu"),
@@ -462,7 +464,7 @@ def test_a_gradient_that_is_not_finite_is_skipped_too() -> None:
 
 
 def test_what_is_skipped_all_the_time_stops_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.training.trainer.MOST_SKIPPED", 3)
+    monkeypatch.setattr("vaekit.training.meter.MOST_SKIPPED", 3)
     torch.manual_seed(0)
     model = small()
     start = weights(model)
@@ -490,7 +492,7 @@ class Waits(TorchDispatchMode):
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_no_step_waits_for_the_device(monkeypatch: pytest.MonkeyPatch, on_nan: str, clip_norm: float | None) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 1e9)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 1e9)
     counts = []
     for n in (20, 60):
         batches = [images(8)] * n
@@ -527,7 +529,7 @@ def test_a_rate_that_explodes_stops_although_all_is_finite(mean: float, stops: b
 # -- what is in the run folder after a fault --------------------------------------------------------------------------
 
 
-def failing(at: int) -> Objective:
+def failing(at: int) -> OfDraw:
     """The ELBO, which is NaN at one step."""
     calls: list[int] = []
 
@@ -536,10 +538,10 @@ def failing(at: int) -> Objective:
             calls.append(1)
         return elbo(draw) * (float("nan") if len(calls) == at + 1 else beta)
 
-    return Objective(objective, {"beta": lambda epoch: 0.1 + epoch})
+    return OfDraw(objective, {"beta": lambda epoch: 0.1 + epoch})
 
 
-def faulty(run: Run | None, objective: Objective, resume: bool = False) -> Tensor:
+def faulty(run: Run | None, objective: OfDraw, resume: bool = False) -> Tensor:
     torch.manual_seed(5)
     model = small()
     fit(
@@ -559,8 +561,8 @@ def faulty(run: Run | None, objective: Objective, resume: bool = False) -> Tenso
 def test_the_last_good_state_is_kept_and_gone_on_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int, look_every: float
 ) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", look_every)
-    monkeypatch.setattr("vaekit.training.checkpointer.KEEP_AFTER", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", look_every)
+    monkeypatch.setattr("vaekit.training.checkpointer.SNAPSHOT_AFTER", 0.0)
     expected = faulty(None, failing(-1))
     run = new_run(tmp_path)
     good = at if look_every == 0 else at - at % 8
@@ -579,15 +581,15 @@ def test_a_fault_in_validation_is_no_best(tmp_path: Path) -> None:
 
     def remember(*_: Any, **__: Any) -> dict[str, float]:
         seen.append(weights(model))
-        return {"neg_elbo": next(scores)}
+        return {"loss": next(scores)}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaekit.training.trainer.validate", remember)
         records = fit(model, loader(), [1], epochs=5, run=run)
-    assert math.isnan(records[0]["validation_neg_elbo"])
+    assert math.isnan(records[0]["validation_loss"])
     assert torch.equal(weights(model), seen[3])
-    assert run.metrics()[0]["validation_neg_elbo"] is None
-    assert run.load_checkpoint("best").state == {"epoch": 4, "neg_elbo": 4.0}
+    assert run.metrics()[0]["validation_loss"] is None
+    assert run.load_checkpoint("best").state == {"epoch": 4, "loss": 4.0}
 
 
 def test_stopping_early_writes_the_state_at_the_end(tmp_path: Path) -> None:
@@ -597,7 +599,7 @@ def test_stopping_early_writes_the_state_at_the_end(tmp_path: Path) -> None:
         patch.setattr(
             "vaekit.training.checkpointer.time.perf_counter", lambda: next(clock) * 1e-6
         )  # nothing is due in time
-        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": 1.0})
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": 1.0})
         records = fit(model, loader(), [1], epochs=50, patience=3, run=run)
     assert len(records) == 4
     assert run.load_checkpoint().state["progress"]["epoch"] == 4
@@ -642,7 +644,7 @@ def test_checkpoints_take_a_fiftieth_of_the_time_or_lose_at_most_a_minute_of_wor
 
 
 def test_a_dataloader_goes_on_from_the_epoch_that_was_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
 
     def session(run: Run | None, stop_at: int | None, resume: bool = False) -> Tensor:
         torch.manual_seed(5)
@@ -670,14 +672,14 @@ def trained(root: Path, epochs: int = 3) -> Run:
     model = small()
     with pytest.MonkeyPatch.context() as patch:
         scores = iter([3.0, 2.0, 1.0, 5.0])
-        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": next(scores)})
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": next(scores)})
         patch.setattr("vaekit.training.checkpointer.Checkpointer.after_epoch", eager)
         fit(model, loader(), [1], epochs=epochs, run=run)
     return run
 
 
 def eager(self: Any, record: Any) -> None:
-    self.keep()
+    self.snapshot()
     self.run.append_metrics(record)
     self.save()
 
@@ -686,7 +688,7 @@ def go_on(run: Run, epochs: int = 4, score: float = 9.0) -> Tensor:
     torch.manual_seed(5)
     model = small()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"neg_elbo": score})
+        patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": score})
         fit(model, loader(), [1], epochs=epochs, run=run, resume=run.load_checkpoint())
     return weights(model)
 
@@ -698,7 +700,7 @@ def spoil(path: Path) -> None:
 def test_damaged_best_weights_give_way_to_the_best_before_them(tmp_path: Path) -> None:
     run = trained(tmp_path)
     best = run.load_checkpoint("best").tensors
-    assert run.load_checkpoint("best").state == {"epoch": 3, "neg_elbo": 1.0}
+    assert run.load_checkpoint("best").state == {"epoch": 3, "loss": 1.0}
     control = go_on(run)
     assert torch.equal(control, torch.cat([best[f"model/{n}"].flatten() for n, _ in small().named_parameters()]))
     spoil(run.path / "checkpoints" / "best")
@@ -708,7 +710,7 @@ def test_damaged_best_weights_give_way_to_the_best_before_them(tmp_path: Path) -
     assert run.load_checkpoint().state["progress"]["best"] == 2.0  # of the weights that are there, not 1.0
     with pytest.warns(UserWarning, match="best-previous, is used"):
         go_on(run, 6, score=1.5)
-    assert run.load_checkpoint("best").state == {"epoch": 6, "neg_elbo": 1.5}
+    assert run.load_checkpoint("best").state == {"epoch": 6, "loss": 1.5}
 
 
 def test_without_any_best_weights_they_are_chosen_anew(tmp_path: Path) -> None:
@@ -717,7 +719,7 @@ def test_without_any_best_weights_they_are_chosen_anew(tmp_path: Path) -> None:
         spoil(run.path / "checkpoints" / name)
     with pytest.warns(UserWarning, match="no checkpoint of .* is whole.*the best weights are chosen anew"):
         go_on(run)
-    assert run.load_checkpoint("best").state == {"epoch": 4, "neg_elbo": 9.0}
+    assert run.load_checkpoint("best").state == {"epoch": 4, "loss": 9.0}
 
 
 def test_a_checkpoint_needs_its_run(tmp_path: Path) -> None:
@@ -819,7 +821,7 @@ def test_python_numpy_and_torch_streams_survive_a_resume(tmp_path: Path) -> None
         return weights(model)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vaekit.training.loop.LOOK_EVERY", 0.0)
+        patch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
         expected = session(None, None)
         run = new_run(tmp_path)
         with pytest.raises(Interrupted):
@@ -849,3 +851,161 @@ def test_deterministic_algorithms_hold_within_the_block_only(monkeypatch: pytest
     monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     with deterministic(True, "cuda:0"):
         assert torch.are_deterministic_algorithms_enabled()
+
+
+# -- losses, players, options -----------------------------------------------------------------------------------------
+
+
+class Guess(torch.nn.Module):
+    """The ELBO, and an opponent that guesses the mean of the images, badly at one step."""
+
+    def __init__(self, bad_at: int = -1) -> None:
+        super().__init__()
+        self.guess = torch.nn.Parameter(torch.zeros(()))
+        self.bad_at, self.calls = bad_at, 0
+
+    def forward(self, model: Any, batch: Any, epoch: float) -> Terms:
+        return OfDraw(elbo)(model, batch, epoch)
+
+    def miss(self, model: Any, batch: Any, epoch: float) -> Terms:
+        self.calls += 1
+        factor = math.nan if self.calls == self.bad_at + 1 else 1.0
+        error = (batch.x.flatten(1).mean(1) - self.guess).square()
+        return Terms(factor * error, {"guess": self.guess.detach().expand(len(error))})
+
+    def opponents(self, model: Any) -> list[Player]:
+        return [Player("error", [self.guess], self.miss, torch.optim.SGD([self.guess], 0.1, momentum=0.5))]
+
+
+def test_an_opponent_plays_after_the_model_and_changes_nothing_of_it() -> None:
+    found = []
+    for objective in (elbo, Guess()):
+        torch.manual_seed(0)
+        model = small()
+        records = fit(model, loader(), objective=objective, epochs=2)
+        found.append((weights(model), records))
+    assert torch.equal(found[0][0], found[1][0])
+    names = ("loss", "neg_elbo", "rate", "distortion")
+    assert all(found[0][1][1][name] == found[1][1][1][name] for name in names)
+    first, second = found[1][1]
+    assert second["error"] < first["error"] < 0.3
+    assert 0 < first["guess"] < second["guess"] < 0.6
+
+
+@pytest.mark.parametrize("stop_at", [3, 8, 13])
+def test_an_opponent_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int) -> None:
+    monkeypatch.setattr("vaekit.training.loop.CHECK_EVERY", 0.0)
+
+    def session(run: Run, stop_at: int | None = None, resume: bool = False) -> tuple[Tensor, Any]:
+        torch.manual_seed(5)
+        model, loss = small(), Guess()
+        listener: Any = StopAt(stop_at) if stop_at else None
+        checkpoint = run.load_checkpoint() if resume else None
+        records = fit(model, loader(), objective=loss, epochs=3, run=run, resume=checkpoint, listener=listener)
+        timing = ("seconds", "images_per_second")
+        return weights(loss), [{k: v for k, v in record.items() if k not in timing} for record in records]
+
+    expected, records = session(new_run(tmp_path, "whole"))
+    run = new_run(tmp_path)
+    with pytest.raises(Interrupted):
+        session(run, stop_at)
+    assert "optimizer-error/0.momentum_buffer" in run.load_checkpoint().tensors
+    found, others = session(run, resume=True)
+    assert torch.equal(found, expected)
+    assert others == records
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_bad_opponent_is_a_bad_step(on_nan: str) -> None:
+    torch.manual_seed(0)
+    loss = Guess(bad_at=3)
+    if on_nan == "stop":
+        with pytest.raises(NumericalError, match="step 3"):
+            fit(small(), loader(), objective=loss, epochs=1)
+    else:
+        (record,) = fit(small(), loader(), objective=loss, epochs=1, on_nan="skip")
+        assert record["skipped"] == 1
+    assert loss.guess.isfinite()
+
+
+def test_a_loss_trains_its_own_weights_and_is_selected_by_its_own_value() -> None:
+    class Scaled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.log_scale = torch.nn.Parameter(torch.zeros(()))
+
+        def forward(self, model: Any, batch: Any, epoch: float) -> Terms:
+            scale = self.log_scale.exp()
+            return Terms(OfDraw(elbo)(model, batch, epoch).loss / scale + 16 * self.log_scale)
+
+    torch.manual_seed(0)
+    loss = Scaled()
+    records = fit(small(), loader(), [images()], objective=loss, epochs=3)
+    assert loss.log_scale != 0
+    assert set(records[0]) >= {"loss", "validation_loss"}
+    assert "rate" not in records[0]
+
+
+def test_an_iwae_is_selected_by_its_own_bound() -> None:
+    torch.manual_seed(0)
+    model, validation = small(), Batches(images(), batch_size=60)
+    objective = OfDraw(iwae, samples=20)
+    optimizer = torch.optim.Adam(model.parameters(), 0.03)
+    records = fit(model, loader(), validation, objective=objective, optimizer=optimizer, epochs=8)
+    assert all(record["validation_loss"] < record["validation_neg_elbo"] for record in records)
+    best = min(record["validation_loss"] for record in records)
+    assert validate(model, validation, objective)["loss"] == best
+
+
+class Unsized:
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(images().split(8))
+
+
+def logs(name: str) -> Any:
+    return lambda model, batch, epoch: Terms(batch.x.flatten(1).sum(1), {name: torch.ones(len(batch))})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epoch": 3}, r"unknown key 'train.epoch'; did you mean 'train.epochs'\?"),
+        ({"ema": 1.5}, r"train\.ema: .* less than 1, got 1\.5"),
+        ({"device": "cuda"}, "fit has no device"),
+        ({"patience": 3}, "patience needs a validation loader"),
+        ({"objective": OfDraw}, "got the class OfDraw; call it"),
+        ({"objective": lambda model, batch, epoch: batch.x}, "must return vaekit.objectives.Terms, got Tensor"),
+        ({"objective": lambda model, batch, epoch: Terms(batch.x)}, "loss must have one number for each of 8 rows"),
+        (
+            {"objective": lambda draw: elbo(draw).mean()},
+            r"loss must have one number for each of 8 rows, got shape \(\)",
+        ),
+    ],
+)
+def test_what_fit_cannot_use_is_named(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        fit(small(), loader(), **options)
+
+
+@pytest.mark.parametrize("name", ["images", "epoch", "validation_x", "loss"])
+def test_a_logged_name_that_is_taken_is_refused(name: str) -> None:
+    model = small()
+    loss = logs(name)
+
+    def objective(model: Any, batch: Any, epoch: float) -> Terms:
+        terms = loss(model, batch, epoch)
+        return Terms(OfDraw(elbo)(model, batch, epoch).loss, terms.logged)
+
+    with pytest.raises(ConfigError, match=f"'{name}' of a logged value is taken"):
+        fit(model, loader(), objective=objective, epochs=1)
+
+
+def test_a_schedule_needs_the_length_of_the_loader() -> None:
+    with pytest.raises(ConfigError, match="the schedule OneCycle needs to know how many batches"):
+        fit(small(), Unsized(), schedule=OneCycle(), epochs=1)
+    assert len(fit(small(), Unsized(), epochs=1)) == 1
+
+
+def test_options_are_a_record_that_settings_override() -> None:
+    model = small()
+    assert len(fit(model, loader(), options=Train(epochs=3, precision="fp32"), epochs=2)) == 2

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
-    from .objectives import Objective, elbo, iwae, schedules
+    from .objectives import OfDraw, elbo, iwae, schedules
     from .runs.restore import load
     from .store import Run
     from .training import fit
@@ -27,7 +27,7 @@ __all__ = [
     "Draw",
     "LatentVariableModel",
     "Level",
-    "Objective",
+    "OfDraw",
     "Run",
     "VAEError",
     "build",
@@ -59,7 +59,7 @@ _MODULE_OF = {
     "errors": ("VAEError",),
     "runs.restore": ("load",),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
-    "objectives": ("Objective", "elbo", "iwae", "schedules"),
+    "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
     "store": ("Run",),
     "training": ("fit",),
 }

@@ -24,6 +24,7 @@ from .errors import ConfigError, DataError
 from .model import Context, LatentVariableModel
 from .rng import seeded
 from .store.files import write
+from .store.metrics import CLASSIC, logged
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -198,11 +199,11 @@ def _classes(model: LatentVariableModel) -> int:
 
 
 def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
-    """Loss by epoch: −ELBO, and apart its two terms, the rate and the distortion.
+    """Means by epoch, each in a panel: −ELBO, rate and distortion, then whatever else the loss logged, by its name.
 
     Arguments:
-        metrics: A record for each epoch, with `epoch`, `neg_elbo`, `rate` and `distortion`, in nats per image, and the
-            same with `validation_` before them; what is absent or None is left out.
+        metrics: A record for each epoch, as in metrics.jsonl: `epoch`, means by name, and the same means with
+            `validation_` before their names; what is absent or None is left out.
 
     Raises:
         DataError: there is no record.
@@ -211,12 +212,21 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
 
     if not metrics:
         raise DataError("there are no metrics to plot; train for at least one epoch")
-    figure = Figure(figsize=(11, 3.8), dpi=150)
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+    last = metrics[-1]
     titles = {"neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
-    for axes, (key, title) in zip(figure.subplots(1, 3), titles.items(), strict=True):
+    if "neg_elbo" not in last and "loss" in last:
+        titles = {}
+    titles |= {name: name.replace("_", " ").capitalize() for name in logged(last, beyond=True)}
+    columns = min(3, len(titles))
+    rows = ceil(len(titles) / columns)
+    figure = Figure(figsize=(11, 3.8 * rows), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (key, title) in zip(panels, titles.items(), strict=False):
         _curve(axes, metrics, key)
         axes.set_title(title)
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
     return figure
 
 
@@ -230,7 +240,7 @@ def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str) -> None
             marker = "o" if len(known) <= 30 else None
             axes.plot(*zip(*known, strict=True), label=label, marker=marker, markersize=4)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("nats per image")
+    axes.set_ylabel("mean per image" if key not in CLASSIC else "nats per image")
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)

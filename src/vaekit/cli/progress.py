@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..store.metrics import CLASSIC, is_neg_elbo, logged
 from ..training import Listener, Record
 from ..training import Progress as Reached
 
@@ -36,7 +37,8 @@ class Replicates:
     """
 
     def __init__(self, epochs: int, count: int) -> None:
-        self.epochs, self.count = epochs, count
+        self.epochs = epochs
+        self.count = count
 
     @contextmanager
     def announce(self, i: int, seed: int, run: str) -> Iterator[Listener]:
@@ -51,16 +53,19 @@ class _Lines:
     """One line an epoch."""
 
     def __init__(self, console: Console, epochs: int) -> None:
-        self.console, self.epochs = console, epochs
+        self.console = console
+        self.epochs = epochs
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are printed."""
+        """Do nothing: a line is for a whole epoch."""
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs))
         line = f"epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
         if "validation_neg_elbo" in record:
             line += f"  validation −ELBO {record['validation_neg_elbo']:.2f}"
+        if "validation_loss" in record and not is_neg_elbo(record, "validation_"):
+            line += f"  validation loss {record['validation_loss']:.2f}"
         if record.get("skipped"):
             line += f"  {record['skipped']:.0f} steps skipped"
         self.console.print(f"{line}  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s")
@@ -90,7 +95,11 @@ class _Bar(_Lines):
 
 
 def _means(means: Mapping[str, float]) -> str:
-    return f"−ELBO {means['neg_elbo']:.2f} (rate {means['rate']:.2f}, distortion {means['distortion']:.2f})"
+    words = [f"{name} {value:.2f}" for name, value in logged(means, beyond=True).items()]
+    if all(name in means for name in CLASSIC):
+        terms = f"(rate {means['rate']:.2f}, distortion {means['distortion']:.2f})"
+        words.insert(0, f"−ELBO {means['neg_elbo']:.2f} {terms}")
+    return "  ".join(words)
 
 
 # -- evaluations ------------------------------------------------------------------------------------------------------

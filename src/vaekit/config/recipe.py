@@ -1,7 +1,9 @@
 """From a config to objects: parts by name, wired together."""
 
+import inspect
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import tomli_w
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel
-from ..objectives import Objective, schedules
+from ..objectives import Loss, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, parse, read
 from .assemble import assemble
@@ -71,19 +73,28 @@ def build(
     return assemble(parts, config.model, event_shape=image_shape, context_size=context_size, images=images)
 
 
-def build_objective(config: Config, *, dataset_size: int, trust: bool = False) -> Objective:
-    """Make the objective of a config.
+def build_objective(config: Config, *, dataset_size: int, trust: bool = False, **facts: Any) -> Loss:
+    """Make the loss of a config: of an objective, a function of a draw; or of one's own, a class by import path.
 
     Arguments:
         config: A config.
         dataset_size: Number of training images, for objectives that couple rows.
         trust: Import an objective by path.
+        facts: What else a loss may ask for: `latent_size`, `context_size`, `num_classes`, `event_shape` …
+
+    Raises:
+        ConfigError: an option that does not exist or does not fit, or a loss that asks for something else.
     """
     found = resolve("objective", config.objective, trust=trust)
     options = {name: _scheduled(name, value) for name, value in found.options.items()}
+    if inspect.isclass(found.make):
+        loss: Loss = replace(found, options=options)(
+            dataset_size=dataset_size, samples=config.objective.samples, **facts
+        )
+        return loss
     if "dataset_size" in found.wiring:
         options["dataset_size"] = dataset_size
-    return Objective(found.make, options, config.objective.samples)
+    return OfDraw(found.make, options, config.objective.samples)
 
 
 def _scheduled(option: str, value: Any) -> Any:
@@ -99,9 +110,11 @@ def _scheduled(option: str, value: Any) -> Any:
         raise ConfigError(f"objective.{option}: {error}") from None
 
 
-def build_optimizer(config: Config, model: nn.Module, *, trust: bool = False) -> torch.optim.Optimizer:
-    """Make the optimizer of a config over the parameters of a model."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def build_optimizer(
+    config: Config, trained: nn.Module | Sequence[nn.Parameter], *, trust: bool = False
+) -> torch.optim.Optimizer:
+    """Make the optimizer of a config over the parameters of a model, or over those given."""
+    parameters = [p for p in trained.parameters() if p.requires_grad] if isinstance(trained, nn.Module) else trained
     optimizer: torch.optim.Optimizer = resolve("optimizer", config.optimizer, trust=trust)(
         parameters=parameters, learning_rate=config.train.learning_rate
     )

@@ -1,7 +1,7 @@
-"""Objectives: functions of a `Draw` that return one number a row, in nats, to be maximised."""
+"""Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised."""
 
 from . import schedules
-from .base import Loss, Objective, Player, Terms, bound, couples_rows
+from .base import Loss, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of
 from .disentangled import beta_tc
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
@@ -9,15 +9,17 @@ from .importance import ciwae, iwae, miwae, piwae
 
 __all__ = [
     "Loss",
-    "Objective",
+    "OfDraw",
     "Player",
     "Terms",
+    "as_loss",
     "beta_elbo",
     "beta_tc",
     "bound",
     "capacity_elbo",
     "ciwae",
     "couples_rows",
+    "draw_of",
     "elbo",
     "free_bits",
     "iwae",

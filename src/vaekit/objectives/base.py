@@ -1,11 +1,14 @@
-"""What an objective is: a function of a `Draw` that returns one number a row, in nats, to be maximised.
+"""What a trainer minimises: a loss; and objectives, the functions of a `Draw` that most losses are made of.
 
-A function marked `@bound` is a lower bound on log p(x), in expectation, that the exact posterior attains. Only those
-may be called an ELBO or an NLL. One marked `@couples_rows` compares the rows of a batch with one another. K is
-`len(draw.z)`, B the number of rows. The keyword-only parameters are options of a config; a float among them may follow
-a schedule.
+An objective returns one number a row, in nats, to be maximised. One marked `@bound` is a lower bound on log p(x), in
+expectation, that the exact posterior attains: only those may be called an ELBO or an NLL. One marked `@couples_rows`
+compares the rows of a batch with one another. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are
+options of a config; a float among them may follow a schedule. `OfDraw` turns an objective into a loss.
+
+A loss that needs more than a draw, such as labels, weights of its own or an opponent, is a class: see `Loss`.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
+from ..errors import ConfigError
 from ..model import Draw, LatentVariableModel
 
 F = TypeVar("F", bound=Callable[..., Tensor])
@@ -33,11 +37,57 @@ def couples_rows(function: F) -> F:
 
 
 @dataclass(frozen=True)
-class Objective:
-    """An objective with its options filled in, some of which may be schedules over epochs.
+class Terms:
+    """What a loss says about a batch.
 
     Arguments:
-        function: Objective function, called with a `Draw` and the options.
+        loss: What is minimised, shape (B,).
+        logged: What is written down, by name: tensors of shape (B,) without a gradient, whose means over the epoch go
+            into metrics.jsonl, the progress line and the curves under these names.
+    """
+
+    loss: Tensor
+    logged: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Loss(Protocol):
+    """What a trainer minimises: any callable of this form.
+
+    A loss may be an `nn.Module`: its weights are trained with the model's and are stored in checkpoints. It may have a
+    method `opponents(model)` that returns players, each with weights and an optimizer of its own. An attribute
+    `couples_rows` that is true says that the loss of a row depends on the other rows of the batch.
+    """
+
+    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """The loss of each row of a batch that is on the model's device, at an epoch that need not be whole."""
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who else takes a step on every batch, after the model: a discriminator, for one.
+
+    Arguments:
+        name: The mean of its loss is written down under this name, and its optimizer stored.
+        parameters: What it changes: weights of the loss module, never of the model.
+        loss: What it minimises; what that logs is written down beside the model's.
+        optimizer: Over its parameters. Schedules and clipping are for the model alone.
+    """
+
+    name: str
+    parameters: Sequence[nn.Parameter]
+    loss: Loss
+    optimizer: torch.optim.Optimizer
+
+
+@dataclass(frozen=True)
+class OfDraw:
+    """The loss that an objective gives: minus its value for K samples of each row.
+
+    It logs `neg_elbo`, `rate` and `distortion` in nats, and the draw's penalties by their names. A draw without levels
+    has no rate and no ELBO.
+
+    Arguments:
+        function: The objective, called with a `Draw` and the options.
         options: Keyword arguments; a callable one is a schedule and is given the epoch, a float.
         samples: K, how many samples the function wants for each row.
     """
@@ -46,10 +96,27 @@ class Objective:
     options: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 1
 
-    def __call__(self, draw: Draw, epoch: float = math.inf) -> Tensor:
-        """The objective of each row, shape (B,), nats; after the last step of every schedule by default."""
+    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """The loss of each row of a new draw."""
+        draw = draw_of(model, batch, self.samples)
+        loss = -self.of(draw, epoch)
+        with torch.no_grad():
+            distortion = draw.distortion
+            logged = {"distortion": distortion}
+            if draw.levels:
+                rate = draw.rate()
+                logged = {"neg_elbo": rate + distortion, "rate": rate} | logged
+            return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()})
+
+    def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
+        """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default."""
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         return self.function(draw, **options)
+
+    @property
+    def name(self) -> str:
+        """The name of the function, as a config spells it."""
+        return getattr(self.function, "__name__", "this objective").replace("_", "-")
 
     @property
     def is_scheduled(self) -> bool:
@@ -67,39 +134,29 @@ class Objective:
         return getattr(self.function, "couples_rows", False)
 
 
-@dataclass(frozen=True)
-class Terms:
-    """What a loss says about a batch.
+def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1) -> Draw:
+    """K samples for each row of a batch that is on the model's device.
 
     Arguments:
-        loss: What is minimised, shape (B,).
-        logged: What is written down, by name: tensors of shape (B,) without a gradient, whose means over the epoch go
-            into metrics.jsonl, the progress line and the curves under these names.
+        model: The model.
+        batch: The batch.
+        samples: K.
     """
-
-    loss: Tensor
-    logged: Mapping[str, Tensor] = field(default_factory=dict)
-
-
-class Loss(Protocol):
-    """What a trainer minimises. A loss may be a module with weights of its own, and may bring opponents."""
-
-    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """The loss of each row of a batch that is on the model's device, at an epoch that need not be whole."""
+    if batch.observed is None:
+        return model.draw(batch.x, samples, batch.c)
+    return model.draw(batch.x, samples, batch.c, observed=batch.observed)
 
 
-@dataclass(frozen=True)
-class Player:
-    """Who else takes a step on every batch, after the model: a discriminator, for one.
+def as_loss(objective: Callable[..., Any]) -> Loss:
+    """The loss that is meant: a loss stays what it is, a function of a draw becomes one.
 
-    Arguments:
-        name: Under which its optimizer is stored in a checkpoint.
-        parameters: What it may change; they are the loss module's, not the model's.
-        loss: What it minimises; what that logs is written down beside the model's.
-        optimizer: Over its parameters.
+    Raises:
+        ConfigError: a class instead of one of its instances.
     """
-
-    name: str
-    parameters: Sequence[nn.Parameter]
-    loss: Loss
-    optimizer: torch.optim.Optimizer
+    if inspect.isclass(objective):
+        raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")
+    target = objective.forward if isinstance(objective, nn.Module) else objective
+    parameters = inspect.signature(target).parameters.values()
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
+    return objective if len(required) == len(("model", "batch", "epoch")) else OfDraw(objective)

@@ -19,10 +19,11 @@ from ..data.batches import whole
 from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..model import LatentVariableModel
-from ..rng import seeded
+from ..objectives import Loss
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.precision import find_precision
+from ..training.trainer import trained_parameters, try_once
 from . import tensorboard
 from .pictures import draw_data, draw_pictures, epoch_pictures
 
@@ -41,6 +42,7 @@ class Job:
     model: LatentVariableModel
     trust: bool
     ranks: Ranks
+    loss: Loss
 
     @classmethod
     def prepare(
@@ -77,24 +79,38 @@ class Job:
         model = build(config, image_shape=data.event_shape, num_classes=data.num_classes, images=images, trust=trust)
         precision = find_precision(config.train.precision, model.to(target))
         train = config.train.model_copy(update={"precision": precision})
-        job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks)
+        loss = build_objective(
+            config,
+            dataset_size=len(data.train),
+            trust=trust,
+            latent_size=model.latent_size,
+            latent_shape=model.latent_shape,
+            context_size=model.context_size,
+            num_classes=data.num_classes,
+            event_shape=data.event_shape,
+        )
+        if isinstance(loss, torch.nn.Module):
+            loss.to(target)
+        if train.patience is not None and not len(data.validation):
+            raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
+        job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks, loss)
         job._try_one()
         return job
 
     def trainer(self) -> Trainer:
         """Its steps without its loop, from the weights that the model has."""
-        train = self.config.train
+        self.model.train()
         return Trainer(
-            model=self.model.train(),
-            objective=build_objective(self.config, dataset_size=len(self.data.train), trust=self.trust),
-            optimizer=build_optimizer(self.config, self.model, trust=self.trust),
-            schedule=build_schedule(self.config, trust=self.trust),
-            epochs=train.epochs,
-            clip_norm=train.clip_norm,
-            ema=train.ema,
-            skip=train.on_nan == "skip",
-            precision=train.precision,
+            self.model,
+            self.loss,
+            self.optimizer(),
+            build_schedule(self.config, trust=self.trust),
+            self.config.train,
         )
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer of the model's weights, and of those of the loss."""
+        return build_optimizer(self.config, trained_parameters(self.model, self.loss), trust=self.trust)
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
@@ -110,19 +126,16 @@ class Job:
 
     def _try_one(self) -> None:
         train = self.data.train
-        batch = self.model.to_model(next(iter(self.batches(train.rows(slice(4))))))
-        objective = build_objective(self.config, dataset_size=len(train), trust=self.trust)
-        self.ranks.check(self.model, objective)
-        self.model.eval()
-        with torch.no_grad(), seeded(torch.Generator().manual_seed(0)):
-            draw = self.model.draw(self.model.checked(batch.x), objective.samples, batch.c)
-            objective(draw, 0.0)
+        batch = next(iter(self.batches(train.rows(slice(4)))))
+        self.ranks.check(self.model, self.loss)
+        self.model.checked(batch.x)
+        try_once(self.model, self.loss, batch)
 
 
 def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
-    with job.ranks.agreed():
+    with job.ranks.raise_together():
         same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
-        job.ranks.told((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
+        job.ranks.broadcast((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
     draw_data(job.data, run)
     with ExitStack() as stack:
         listeners = [*epoch_pictures(job.model, job.data, run), *([listener] if listener is not None else [])]
@@ -132,6 +145,7 @@ def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint:
         _fit(job, run, _All(listeners), checkpoint)
     job.ranks.wait()
     test = validate(job.model, job.batches(job.data.test))
+    del test["loss"]  # which is neg_elbo
     run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
     draw_pictures(job.model, job.data, run)
 
@@ -144,17 +158,11 @@ def _fit(
         job.model,
         job.batches(job.data.train, training=True),
         job.batches(job.data.validation) if len(job.data.validation) else None,
-        objective=build_objective(config, dataset_size=len(job.data.train), trust=job.trust),
-        epochs=config.train.epochs,
-        optimizer=build_optimizer(config, job.model, trust=job.trust),
+        objective=job.loss,
+        optimizer=job.optimizer(),
         schedule=build_schedule(config, trust=job.trust),
-        clip_norm=config.train.clip_norm,
-        ema=config.train.ema,
-        patience=config.train.patience,
-        on_nan=config.train.on_nan,
-        precision=config.train.precision,
+        options=config.train,
         run=run,
-        checkpoint_every=config.train.checkpoint_every,
         resume=checkpoint,
         listener=listener,
         ranks=job.ranks,

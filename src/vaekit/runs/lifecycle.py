@@ -113,9 +113,9 @@ def follow(ranks: Ranks, *, trust: bool = False) -> None:
         trust: Import parts by path.
     """
     nothing: Any = None, None
-    config, checksum = ranks.told(nothing)
+    config, checksum = ranks.broadcast(nothing)
     with deterministic(config.train.deterministic, config.train.device):
-        with ranks.agreed():
+        with ranks.raise_together():
             job = Job.prepare(config, trust=trust, ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(

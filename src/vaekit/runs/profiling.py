@@ -51,15 +51,15 @@ def profile_training(config: Config, *, steps: int = STEPS, trust: bool = False)
     trainer = job.trainer()
     batches = _endless(job.batches(job.data.train, training=True))
     _advance(trainer, batches, WARM_UP)
-    trainer.look()
+    trainer.check()
     begun = time.perf_counter()
     _advance(trainer, batches, steps)
-    trainer.look()  # waits for the device
+    trainer.check()  # waits for the device
     seconds = time.perf_counter() - begun
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if device.type == "cuda" else [])]
     with profile(activities=activities) as watched:
         _advance(trainer, batches, steps)
-        trainer.look()
+        trainer.check()
     setting = {"device": str(device), "threads": torch.get_num_threads(), "precision": train.precision}
     setting |= {"batch size": train.batch_size, "steps": steps}
     return Profile(1e3 * seconds / steps, *_summary(watched, steps), setting)

@@ -49,7 +49,7 @@ class _Epochs:
         self.writer = writer
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are logged."""
+        """Do nothing: only whole epochs are logged."""
 
     def epoch(self, record: Record) -> None:
         for name, value in record.items():

@@ -1,18 +1,25 @@
-"""Training: `fit`, for any model, any objective and any loader.
+"""Training: `fit`, for any model, any loss and any loader.
 
-    validation.py    batches as a model wants them; the true −ELBO over a loader
-    trainer.py       a model, its optimizer and where they stand: one step, one look, one state to save
-    keeper.py        when to keep which state, in memory and in the run folder
+    step.py          one step: draw, loss, backward, clip, optimizer, opponents, count
+    meter.py         what is counted on the device
+    progress.py      where a training stands
+    state.py         what is saved and restored
+    trainer.py       a model, its loss and its optimizer, and where their training stands
+    validation.py    the value of a loss over a loader
+    checkpointer.py  when to save which state, in memory and in the run folder
     noise.py         the noise of some rows of a batch
     ranks.py         several processes that train as one
+    precision.py     in which precision networks multiply
+    optimizers.py    optimizers by name
     loop.py          the loop
 
-Not for: reading configs or writing pictures (`experiment`).
+Not for: reading configs or writing pictures (`runs`).
 """
 
 from .loop import Interrupted, Listener, fit, stop_requests
+from .progress import Progress
 from .ranks import ALONE, Ranks, joined
-from .trainer import Progress, Record, Trainer
+from .trainer import Record, Trainer, trained_parameters
 from .validation import find_device, validate
 
 __all__ = [
@@ -27,5 +34,6 @@ __all__ = [
     "fit",
     "joined",
     "stop_requests",
+    "trained_parameters",
     "validate",
 ]

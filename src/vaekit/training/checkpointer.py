@@ -1,4 +1,4 @@
-"""When to keep which state of a training: in memory for when it fails, in its run folder for when it dies."""
+"""When to remember which state of a training: in memory for when it fails, in its run folder for when it dies."""
 
 import time
 import warnings
@@ -12,10 +12,12 @@ from torch import Tensor
 from ..errors import ConfigError, NumericalError, RankError, RunError
 from ..rng import check_generator_state
 from ..store import Checkpoint, Run
+from .progress import Progress
 from .ranks import Ranks
-from .trainer import Progress, Record, Trainer, like, parts
+from .state import like, parts, restore, state_of
+from .trainer import Record, Trainer
 
-KEEP_AFTER = 200.0  # times the seconds that it takes to keep a state in memory
+SNAPSHOT_AFTER = 200.0  # times the seconds that a snapshot takes
 
 
 @runtime_checkable
@@ -30,18 +32,28 @@ class Stateful(Protocol):
 
 
 class Checkpointer:
-    """Keeps the last good state of a training: in memory for when it fails, in its run folder for when it dies.
+    """Remembers the last good state of a training: in memory for when it fails, in its run folder for when it dies.
 
-    A state is good when a look found nothing bad, and can be gone on from when the loader can tell where it stands or
-    an epoch has just ended.
+    A state is good when a check has found nothing bad. Training can continue from it when the loader can tell where it
+    stands or an epoch has just ended.
+
+    Arguments:
+        trainer: What is trained.
+        loader: Its batches.
+        run: Where to write; None to remember in memory only.
+        every: Seconds of work that may be lost.
     """
 
     def __init__(self, trainer: Trainer, loader: Iterable[Any], run: Run | None, every: float) -> None:
-        self.trainer, self.loader, self.run, self.every = trainer, loader, run, every
-        self.saved = self.kept_at = time.perf_counter()
-        self.saving = self.keeping = 0.0  # seconds that the last one took
-        self.saved_at, self.saved_best = (-1, -1), 0  # epoch and step; epoch
-        self.keep()
+        self.trainer = trainer
+        self.loader = loader
+        self.run = run
+        self.every = every
+        self.saved_when = time.perf_counter()
+        self.saving = 0.0  # seconds that the last save took
+        self.saved_at = (-1, -1)  # epoch and step
+        self.saved_best = 0  # epoch
+        self.snapshot()
 
     def resume(self, checkpoint: Checkpoint | None) -> list[Record]:
         """Put everything back to where the checkpoint was taken; the records of the epochs before it."""
@@ -55,17 +67,17 @@ class Checkpointer:
         records = self.run.metrics()
         if progress.epoch:
             self._restore_best(self.run)
-        self.keep()
-        self.saved_at = progress.epoch, progress.step
+        self.snapshot()
+        self.saved_at = (progress.epoch, progress.step)
         return records
 
-    def follow(self, ranks: Ranks, records: list[Record]) -> list[Record]:
+    def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
         """Stand where the first rank stands; its records."""
-        kept, best, records = ranks.told((self.kept, self.trainer.best, records))
+        good, best, records = ranks.broadcast((self.good, self.trainer.best, records))
         if ranks.rank:
-            self._restore(kept)
+            self._restore(good)
             self.trainer.best = best
-            self.keep()
+            self.snapshot()
         return records
 
     def _restore(self, checkpoint: Checkpoint) -> None:
@@ -77,69 +89,73 @@ class Checkpointer:
                 self.loader.load_state_dict({**position, **checkpoint.state["loader"]})
             except (LookupError, TypeError, ValueError) as error:
                 raise RunError(f"the checkpoint does not fit this training: {error}") from error
-        self.trainer.restore(checkpoint)
+        restore(self.trainer, checkpoint)
 
     def _restore_best(self, run: Run) -> None:
         """The best weights: maybe of an epoch that is about to be repeated; older ones, if the newest are damaged."""
-        progress, weights = self.trainer.progress, self.trainer.best
+        progress = self.trainer.progress
+        weights = self.trainer.best
         try:
-            found = run.load_checkpoint("best")
-            part = parts(found.tensors)["model"]
+            stored = run.load_checkpoint("best")
+            part = parts(stored.tensors)["model"]
             self.trainer.best = {name: like(weights[name], part[name], name) for name in weights}
-            self.saved_best = int(found.state["epoch"])
+            self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:
-                older = {"best": found.state["neg_elbo"], "best_epoch": self.saved_best}
+                score = stored.state["loss"] if "loss" in stored.state else stored.state["neg_elbo"]  # the first runs
+                older = {"best": score, "best_epoch": self.saved_best}
                 self.trainer.progress = Progress.read(asdict(progress) | older)
         except (RunError, LookupError, TypeError, ValueError) as error:
             warnings.warn(f"{error}; the best weights are chosen anew from here on", stacklevel=2)
             progress.best = None
 
-    def keep(self) -> None:
-        """Remember where the training stands."""
+    def snapshot(self) -> None:
+        """Remember in memory where the training stands."""
         start = time.perf_counter()
-        tensors, state = self.trainer.state()
+        tensors, state = state_of(self.trainer)
         if isinstance(self.loader, Stateful):
             position = self.loader.state_dict()
             tensors |= {f"loader/{name}": value for name, value in position.items() if isinstance(value, Tensor)}
             state["loader"] = {name: value for name, value in position.items() if not isinstance(value, Tensor)}
-        self.kept = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
-        self.kept_at = time.perf_counter()
-        self.keeping = self.kept_at - start
+        self.good = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
+        self.good_when = time.perf_counter()
+        self.snapshot_seconds = self.good_when - start
 
     def within_epoch(self, *, stop: bool) -> None:
-        """Keep if that costs less than 0.5 % of the time; save if the work since the last save is worth it."""
+        """Remember the state if that costs at most 0.5 % of the time; save it if enough was done since."""
         now = time.perf_counter()
-        due = stop or (self.run is not None and now - self.saved >= self.every)
-        if isinstance(self.loader, Stateful) and (due or now - self.kept_at >= KEEP_AFTER * self.keeping):
-            self.keep()
+        due = stop or (self.run is not None and now - self.saved_when >= self.every)
+        if isinstance(self.loader, Stateful) and (
+            due or now - self.good_when >= SNAPSHOT_AFTER * self.snapshot_seconds
+        ):
+            self.snapshot()
         if due:
             self.save()
 
     def after_epoch(self, record: Record) -> None:
-        """Keep the state and the record; save if that costs less than 2 % of the time."""
-        self.keep()
+        """Remember the state and write the record; save if that costs less than 2 % of the time."""
+        self.snapshot()
         if self.run is None:
             return
         self.run.append_metrics(record)
-        if time.perf_counter() - self.saved >= min(self.every, 50 * self.saving):
+        if time.perf_counter() - self.saved_when >= min(self.every, 50 * self.saving):
             self.save()
 
     def save(self) -> None:
-        """Write what is kept, unless it has been written."""
-        progress = self.kept.state["progress"]
+        """Write the last good state, unless it has been written."""
+        progress = self.good.state["progress"]
         at = progress["epoch"], progress["step"]  # between the last step of an epoch and its end lies the validation
         if self.run is None or at == self.saved_at:
             return
         start = time.perf_counter()
         if progress["best_epoch"] > self.saved_best:  # first: `last` knows it by its epoch
             best = {f"model/{name}": tensor for name, tensor in self.trainer.best.items()}
-            state = {"epoch": progress["best_epoch"], "neg_elbo": progress["best"]}
+            state = {"epoch": progress["best_epoch"], "loss": progress["best"]}
             self.run.save_checkpoint(best, state, kind="best")
             self.saved_best = progress["best_epoch"]
-        self.run.save_checkpoint(self.kept.tensors, self.kept.state)
+        self.run.save_checkpoint(self.good.tensors, self.good.state)
         self.saved_at = at
-        self.saved = time.perf_counter()
-        self.saving = self.saved - start
+        self.saved_when = time.perf_counter()
+        self.saving = self.saved_when - start
 
     @contextmanager
     def rescue(self) -> Iterator[None]:
@@ -147,7 +163,7 @@ class Checkpointer:
         try:
             yield
         except (NumericalError, RankError) as error:
-            self._restore(self.kept)
+            self._restore(self.good)
             with suppress(RunError):  # which would hide what has happened
                 self.save()
             step = self.trainer.progress.step

@@ -3,28 +3,30 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 
+from ..config import Train, parse
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
-from ..objectives import Objective, elbo
+from ..objectives import as_loss, elbo
 from ..objectives.schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
-from .precision import Precision, find_precision
-from .ranks import ALONE, Looks, Ranks
-from .trainer import Progress, Record, Trainer
+from .precision import find_precision
+from .progress import Progress
+from .ranks import ALONE, CheckClock, Ranks
+from .trainer import Record, Trainer, trained_parameters
 
-LOOK_EVERY = 0.25  # seconds between two looks at the loss, each of which waits for the device
+CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
+OF_RUNS = ("batch_size", "seed", "device", "deterministic")  # what a loader and a model have settled before `fit`
 
 
 class Listener(Protocol):
-    """Whoever wants to know how the training goes."""
+    """Who is told about the progress of a training."""
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         """Called a few times a second, with the batches in an epoch, and its means and images until now."""
@@ -42,101 +44,121 @@ def fit(
     train: Iterable[Any],
     validation: Iterable[Any] | None = None,
     *,
-    objective: Callable[..., Tensor] = elbo,
-    epochs: int = 10,
+    objective: Callable[..., Any] = elbo,
     optimizer: torch.optim.Optimizer | None = None,
     schedule: RateSchedule | None = None,
-    clip_norm: float | None = None,
-    ema: float | None = None,
-    patience: int | None = None,
-    on_nan: str = "stop",
-    precision: Precision = "fp32",
+    options: Train | None = None,
     run: Run | None = None,
-    checkpoint_every: float = 60.0,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
+    **settings: Any,
 ) -> list[Record]:
-    """Train a model: maximise the mean of an objective over the rows of every batch.
+    """Train a model: minimise the mean of a loss over the rows of every batch.
 
     Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
         train: Loader of `(images, labels)` or of images; labels are classes, or context rows of shape (B, C).
-        validation: Loader for the −ELBO after every epoch, by which the best weights are chosen; where the objective
-            is no bound they are chosen by its own value there, `validation_loss`.
-        objective: Function of a `Draw` that returns (B,) nats, or an `Objective` with options and K.
-        epochs: How many passes over `train`.
-        optimizer: Adam with learning rate 1e-3 by default.
+        validation: Loader for the loss after every epoch, by which the best weights are chosen.
+        objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
+            other `objectives.Loss`. The ELBO by default.
+        optimizer: Adam by default, with the learning rate of the options.
         schedule: Factor on the optimizer's learning rate.
-        clip_norm: Greatest norm of the whole gradient; None does not clip.
-        ema: Decay of an exponential moving average of the weights, which is then what is validated and kept.
-        patience: Stop after this many epochs without a better validation; None never stops early.
-        on_nan: Whether a step whose loss or gradient is not finite, or whose rate explodes, stops the training or is
-            skipped as if its batch were not there. Neither waits for the device, if the optimizer is fused.
-        precision: Of the matrix products in the networks while training: "fp32", "tf32" or "bf16"; "auto" is the
-            lowest that the hardware has and that is safe for the model. Validation is always exact.
-        run: Run folder for metrics and checkpoints.
-        checkpoint_every: Seconds of work that a kill may cost at most, with `run`.
-        resume: Checkpoint of an interrupted training of the same run to go on from.
+        options: How to train; by default in float32.
+        run: Folder for metrics and checkpoints.
+        resume: Last checkpoint of `run`, to continue from.
         listener: Told about the progress.
-        ranks: All processes that train this model, as `joined` gives them. Each calls `fit` with the same model,
-            loaders and options, but for `run`, `resume` and `listener`, which only the first has.
+        ranks: All processes that train this together, each of which calls this in the same way; `joined()` gives them.
+        settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, ema=0.99)`.
 
     Returns:
-        One record an epoch, means in nats per image: `loss` (the negated objective), `neg_elbo`, `rate`, `distortion`,
-        the same with `validation_` (the loss only of what is no bound), `images`, `seconds`, `images_per_second`,
-        `learning_rate`, and with `on_nan="skip"` the steps `skipped`.
+        One record for each epoch: means over its images by name, the same of the validation, and timings.
 
     Raises:
+        ConfigError: a setting that does not exist or is out of range, or what this training cannot use.
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
         RankError: another rank died; `run` holds the last state that was good.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and, with `run`, a checkpoint written.
     """
-    if epochs < 1:
-        raise ConfigError(f"epochs must be at least 1, got {epochs}")
-    if on_nan not in ("stop", "skip"):
-        raise ConfigError(f"on_nan must be 'stop' or 'skip', got {on_nan!r}")
-    objective = objective if isinstance(objective, Objective) else Objective(objective)
-    optimizer = optimizer or torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    ranks.check(model, objective)
+    options = with_settings(options, settings, model)
+    loss = as_loss(objective)
+    if isinstance(loss, torch.nn.Module):
+        loss.to(model.device)
+    batches = check_fit(options, train, validation, schedule)
+    ranks.check(model, loss)
     ranks.synchronize(model)
-    trainer = Trainer(
-        *(model, objective, optimizer, schedule or Constant(), epochs, clip_norm, ema, on_nan == "skip"),
-        *(find_precision(precision, model), ranks),
-    )
-    keeper = Checkpointer(trainer, train, run, checkpoint_every)
-    records = keeper.follow(ranks, keeper.resume(resume))
-    batches = len(train) if isinstance(train, Sized) else None
-    with stop_requests() as stop, keeper.rescue():
-        looks = Looks(ranks, LOOK_EVERY, stop)
-        while trainer.progress.epoch < epochs and not _out_of_patience(trainer.progress, patience):
-            progress, begun = trainer.progress, time.perf_counter() - trainer.progress.seconds
-            model.train()
+    if optimizer is None:
+        optimizer = torch.optim.Adam(trained_parameters(model, loss), lr=options.learning_rate, fused=True)
+    trainer = Trainer(model, loss, optimizer, schedule, options, ranks)
+    checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
+    records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
+    with stop_requests() as stop, checkpointer.rescue():
+        clock = CheckClock(ranks, CHECK_EVERY, stop)
+        while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
+            progress = trainer.progress
+            begun = time.perf_counter() - progress.seconds
+            trainer.train()
             for batch in train:
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
-                if looks.due():
+                if clock.due():
                     progress.seconds = time.perf_counter() - begun
-                    means = trainer.look()
+                    means = trainer.check()
                     if listener is not None:
                         listener.step(progress, batches, means)
-                    stopping = looks.stopping()
-                    keeper.within_epoch(stop=stopping)
-                    looks.end()
+                    stopping = clock.stopping()
+                    checkpointer.within_epoch(stop=stopping)
+                    clock.end()
                     if stopping:
                         raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
             record = trainer.close_epoch(time.perf_counter() - begun, validation)
             progress.seconds = 0.0
             records.append(record)
-            keeper.after_epoch(record)
+            checkpointer.after_epoch(record)
             if listener is not None:
                 listener.epoch(record)
-        keeper.save()
+        checkpointer.save()
     model.load_state_dict(trainer.best)
     model.eval()
     return records
+
+
+def with_settings(options: Train | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Train:
+    """Options with settings on top, checked, and with the precision that "auto" means for a model.
+
+    Raises:
+        ConfigError: a setting that does not exist (the nearest one is named), is out of range, or is not for `fit`.
+    """
+    for name in OF_RUNS:
+        if name in settings:
+            raise ConfigError(f"fit has no {name}: it trains the model where it is, on the batches of the loader")
+    given = {"precision": "fp32"} if options is None else options.model_dump()
+    train = parse({"train": given | dict(settings)}, "fit").train
+    return train.model_copy(update={"precision": find_precision(train.precision, model)})
+
+
+def check_fit(
+    options: Train, train: Iterable[Any], validation: Iterable[Any] | None, schedule: RateSchedule | None
+) -> int | None:
+    """How many batches an epoch has, or None where the loader does not know.
+
+    Raises:
+        ConfigError: the options or the schedule need what is not there.
+    """
+    if options.patience is not None and validation is None:
+        raise ConfigError("patience needs a validation loader, by which it can tell that training does not get better")
+    try:
+        return len(train)  # type: ignore[arg-type]
+    except TypeError:  # also of a loader over an iterable data set, which has the method
+        pass
+    if schedule is not None and not isinstance(schedule, Constant):
+        raise ConfigError(
+            f"the schedule {type(schedule).__name__} needs to know how many batches an epoch has; give the loader a "
+            "length, or leave the schedule out"
+        )
+    return None
 
 
 def _out_of_patience(progress: Progress, patience: int | None) -> bool:

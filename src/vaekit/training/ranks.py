@@ -1,10 +1,10 @@
-"""Ranks: the processes that torchrun starts for one training, each with its share of the rows of every batch.
+"""Ranks: the processes that torchrun starts for one training, each with a shard of the rows of every batch.
 
-N ranks give the result of one: all hold the same weights, the same order and the same random streams; each takes its
-rows of a batch, with the noise that they get where the whole batch is drawn, and the gradients are added up. One rank
-alone does nothing of this.
+N ranks give the result of one: all hold the same weights, the same order and the same random streams. Each takes its
+rows of a batch, with the noise that these rows get where the whole batch is drawn, and the gradients are added up. A
+single rank does nothing of this.
 
-Not for: when a training is looked at or saved (`loop`, `keeper`).
+Not for: when a training is checked or saved (`loop`, `checkpointer`).
 """
 
 import io
@@ -25,21 +25,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..data import Batch, as_batch
 from ..errors import ConfigError, DeviceError, RankError, VAEError
 from ..model import LatentVariableModel
-from ..objectives import Objective
+from ..objectives import OfDraw
 from .noise import NoiseOfRows
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Share:
+class Shard:
     """The rows of one batch that one rank takes.
 
     Attributes:
         batch: Those rows.
         total: Rows of the whole batch.
         noise: Context in which they are drawn.
-        counts: False for a rank for which no row was left: it computes the first one, for nothing.
+        counts: False for a rank for which no row was left. It computes the first row, and its result is dropped.
     """
 
     batch: Batch
@@ -57,18 +57,18 @@ class Ranks:
     """All processes of a training, seen from one of them.
 
     Attributes:
-        rank: Which one this is; the first, 0, alone writes.
+        rank: Which one this is. Only the first, 0, writes; the others are workers.
         world: How many there are.
     """
 
     rank: int = 0
     world: int = 1
 
-    def check(self, model: LatentVariableModel, objective: Objective) -> None:
+    def check(self, model: LatentVariableModel, loss: object) -> None:
         """Refuse what several ranks would not compute as one does.
 
         Raises:
-            ConfigError: an objective or a network that looks at several rows at once.
+            ConfigError: a loss or a network that looks at several rows at once, or a loss with opponents.
             DeviceError: a device on which ranks cannot reach each other.
         """
         if self.world == 1:
@@ -77,8 +77,10 @@ class Ranks:
             raise DeviceError(
                 f"{self.world} ranks need a CPU or CUDA devices, this is {model.device.type!r}; use 'cpu'"
             )
-        if objective.couples_rows:
-            name = getattr(objective.function, "__name__", "this objective").replace("_", "-")
+        name = loss.name if isinstance(loss, OfDraw) else type(loss).__name__
+        if hasattr(loss, "opponents"):
+            raise ConfigError(f"{name} brings opponents, which several ranks do not train; train with one rank")
+        if getattr(loss, "couples_rows", False):
             raise ConfigError(
                 f"{name} compares the rows of a batch with one another, and {self.world} ranks see only their own; "
                 "train with one rank, or choose another objective"
@@ -94,23 +96,23 @@ class Ranks:
         if self.world > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
-    def share(self, batch: Any, samples: int) -> Share:
-        """The part of a batch that is this rank's, of which K samples are drawn: rows side by side, at most one more.
+    def shard(self, item: Any, samples: int) -> Shard:
+        """This rank's part of a batch, of which K samples are drawn: consecutive rows, as many as others or one more.
 
         Arguments:
-            batch: What the loader gives; all ranks have the same.
+            item: A batch as the loader gives it; all ranks have the same.
             samples: K.
         """
-        batch = as_batch(batch)
+        batch = as_batch(item)
         total = len(batch)
         if self.world == 1:
-            return Share(batch, total, nullcontext())
+            return Shard(batch, total, nullcontext())
         start, stop = total * self.rank // self.world, total * (self.rank + 1) // self.world
         counts = stop > start
         rows = slice(start, stop) if counts else slice(0, 1)
-        return Share(batch.rows(rows), total, NoiseOfRows(samples, rows, total), counts)
+        return Shard(batch.rows(rows), total, NoiseOfRows(samples, rows, total), counts)
 
-    def add(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
+    def all_reduce(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
         """The sums over all ranks, and with them in the same message those of the gradients, in place.
 
         Arguments:
@@ -120,23 +122,23 @@ class Ranks:
         if self.world == 1:
             return sums
         given = [(p, p.grad) for p in parameters if p.grad is not None]
-        flat = torch.cat([*(grad.flatten() for _, grad in given), sums])
-        with self._together():
+        flat = torch.cat([grad.flatten() for _, grad in given] + [sums])
+        with self._reaching_all():
             dist.all_reduce(flat)
-        *grads, total = torch.split(flat, [*(p.numel() for p, _ in given), len(sums)])
+        *grads, total = torch.split(flat, [p.numel() for p, _ in given] + [len(sums)])
         for (p, grad), added in zip(given, grads, strict=True):
             # a view where that has the layout which the optimizer expects: one copy less
             p.grad = added.view_as(p).to(p.dtype) if p.is_contiguous() else grad.copy_(added.view_as(p))
         return total
 
-    def told(self, value: T) -> T:
-        """What the first rank gives here, on all ranks."""
+    def broadcast(self, value: T) -> T:
+        """The value that the first rank gives, on all ranks."""
         if self.world == 1:
             return value
         packed = io.BytesIO()
         torch.save(value, packed)  # pickle alone does not know tensors of every type
         box = [packed.getvalue()]
-        with self._together():
+        with self._reaching_all():
             dist.broadcast_object_list(box)
         return cast("T", torch.load(io.BytesIO(box[0]), weights_only=False)) if self.rank else value
 
@@ -164,8 +166,8 @@ class Ranks:
             )
 
     @contextmanager
-    def agreed(self) -> Iterator[None]:
-        """If the block fails on one rank, it fails on all of them, with what the first of them has to say."""
+    def raise_together(self) -> Iterator[None]:
+        """If the block fails on one rank, it fails on all of them, with the error of the first that failed."""
         mine: list[VAEError | None] = [None]
         try:
             yield
@@ -173,7 +175,7 @@ class Ranks:
             mine = [error]
         errors = mine * self.world
         if self.world > 1:
-            with self._together():
+            with self._reaching_all():
                 dist.all_gather_object(errors, mine[0])
         for rank, found in enumerate(errors):
             if found is not None:
@@ -187,12 +189,12 @@ class Ranks:
 
     def _greatest(self, numbers: Sequence[float]) -> list[float]:
         found = torch.tensor(numbers, dtype=torch.float64)
-        with self._together():
+        with self._reaching_all():
             dist.all_reduce(found, dist.ReduceOp.MAX)
         return found.tolist()
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
+    def _reaching_all(self) -> Iterator[None]:
         try:
             yield
         except RuntimeError as error:
@@ -203,28 +205,33 @@ class Ranks:
 ALONE = Ranks()
 
 
-class Looks:
-    """When to look at a training: every so many seconds, or when it is to stop; on all ranks after the same step.
+class CheckClock:
+    """When to check a training: every so many seconds, or when it is to stop; on all ranks after the same step.
 
     Arguments:
         ranks: All ranks.
-        every: Seconds between two looks.
+        every: Seconds between two checks.
         stop: Not empty when this rank is asked to stop.
     """
 
     def __init__(self, ranks: Ranks, every: float, stop: Sequence[float]) -> None:
-        self.ranks, self.every, self.stop = ranks, every, stop
-        self.looked, self.steps, self.wait = time.perf_counter(), 0, 1
+        self.ranks = ranks
+        self.every = every
+        self.stop = stop
+        self.last = time.perf_counter()
+        self.steps = 0
+        self.wait = 1
 
     def due(self) -> bool:
-        """Whether to look after this step."""
+        """Whether to check after this step."""
         self.steps += 1
         now = time.perf_counter()
-        if not (self.stop or now - self.looked >= self.every if self.ranks.world == 1 else self.steps >= self.wait):
+        if not (self.stop or now - self.last >= self.every if self.ranks.world == 1 else self.steps >= self.wait):
             return False
-        pace = self.steps * self.every / max(now - self.looked, 1e-9)
+        pace = self.steps * self.every / max(now - self.last, 1e-9)
         self.wait = max(1, min(int(pace), 2 * self.steps))
-        self.looked, self.steps = now, 0
+        self.last = now
+        self.steps = 0
         return True
 
     def stopping(self) -> bool:
@@ -232,8 +239,8 @@ class Looks:
         return self.ranks.any(bool(self.stop))
 
     def end(self) -> None:
-        """End a look: the first rank, when it has done what only it does, says after how many steps the next one is."""
-        self.wait = self.ranks.told(self.wait)
+        """End a check: the first rank, after what it alone does, says after how many steps the next one is."""
+        self.wait = self.ranks.broadcast(self.wait)
 
 
 @contextmanager
@@ -243,7 +250,8 @@ def joined() -> Iterator[Ranks]:
     Each rank sees one GPU, that of its number on its machine; none, where there are fewer than ranks.
     """
     started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    rank, world = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE")) if started else (0, 1)
+    rank = int(os.environ["RANK"]) if started else 0
+    world = int(os.environ["WORLD_SIZE"]) if started else 1
     if world == 1:
         yield ALONE
         return
@@ -255,7 +263,8 @@ def joined() -> Iterator[Ranks]:
 def _see_one_gpu() -> bool:
     """Hide all GPUs of this machine but this rank's own, or all where they are too few; CUDA must not have started."""
     devices = torch.cuda.device_count()
-    number, ranks = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    number = int(os.environ.get("LOCAL_RANK", 0))
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = visible if len(visible) == devices and visible[0] else [str(i) for i in range(devices)]
     enough = devices >= ranks

@@ -1,15 +1,17 @@
-"""Batches as a model wants them, on its device, and the true −ELBO over them."""
+"""The value of a loss over a loader."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
-from ..objectives import Objective
+from ..objectives import as_loss, elbo
 from ..rng import seeded
+from .meter import widest
 from .ranks import ALONE, Ranks
 
 
@@ -17,50 +19,54 @@ from .ranks import ALONE, Ranks
 def validate(
     model: LatentVariableModel,
     loader: Iterable[Any],
-    objective: Objective | None = None,
+    objective: Callable[..., Any] = elbo,
     *,
     epoch: float = math.inf,
     seed: int = 0,
     ranks: Ranks = ALONE,
 ) -> dict[str, float]:
-    """The true −ELBO of a model over a loader, with the same noise at every call.
+    """The value of a loss over a loader, with the same noise at every call.
 
     Arguments:
         model: The model.
         loader: Batches.
-        objective: What the model is trained for; where that is no bound, its value is taken too, with its number of
-            samples. Otherwise one sample an image.
+        objective: A loss, or a function of a draw: what the model is trained for, with its own number of samples. By
+            default the true −ELBO, with one sample an image.
         epoch: Where the objective's schedules stand; at their end by default.
         seed: Of the noise.
         ranks: Between whom every batch is divided; all of them call this with the same batches.
 
     Returns:
-        `neg_elbo`, `rate` and `distortion`, means in nats per image; and `loss`, where the objective is no bound.
+        Means over the images by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
+
+    Raises:
+        DataError: the loader gave no batch.
     """
-    was_training = model.training
-    other = objective if objective is not None and not objective.is_bound else None
-    samples = other.samples if other else 1
-    model.eval()
-    sums = torch.zeros(4, dtype=widest(model.device), device=model.device)
+    loss = as_loss(objective)
+    modules = [model, *([loss] if isinstance(loss, nn.Module) else [])]
+    modes = [module.training for module in modules]
+    for module in modules:
+        module.eval()
+    names: tuple[str, ...] = ()
+    sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
+    images = 0
     with seeded(torch.Generator().manual_seed(seed)):
-        for batch in loader:
-            share = ranks.share(batch, samples)
-            rows = model.to_model(share.batch)
-            x, c = rows.x, rows.c
-            with share.noise:
-                draw = model.draw(x, samples, c)
-                rate, distortion = draw.rate().sum(), draw.distortion.sum()
-                loss = -other(draw, epoch).sum() if other else torch.zeros_like(rate)
-            sums += share.counted(torch.stack((rate, distortion, loss, rate.new_full((), len(x)))).to(sums.dtype))
-    model.train(was_training)
-    rate_sum, distortion_sum, loss_sum, images = ranks.add(sums).tolist()
+        for item in loader:
+            shard = ranks.shard(item, getattr(loss, "samples", 1))
+            batch = model.to_model(shard.batch)
+            with shard.noise:
+                terms = loss(model, batch, epoch)
+            found = torch.stack([terms.loss.sum(), *(value.sum() for value in terms.logged.values())])
+            if not names:
+                names = ("loss", *terms.logged)
+                sums = sums.new_zeros(len(names))
+            sums += shard.counted(found.to(sums.dtype))
+            images += shard.total
+    for module, mode in zip(modules, modes, strict=True):
+        module.train(mode)
     if not images:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
-    return {
-        "neg_elbo": (rate_sum + distortion_sum) / images,
-        "rate": rate_sum / images,
-        "distortion": distortion_sum / images,
-    } | ({"loss": loss_sum / images} if other else {})
+    return {name: value / images for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -79,8 +85,3 @@ def find_device(name: str = "auto") -> torch.device:
         here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise DeviceError(f"device {name!r} is not here; available: {', '.join(here)}") from None
     return found
-
-
-def widest(device: torch.device) -> torch.dtype:
-    """The type to add up in: the widest one that the device has."""
-    return torch.float32 if device.type == "mps" else torch.float64

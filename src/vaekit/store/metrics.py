@@ -1,0 +1,31 @@
+"""What the record of an epoch holds: means that were logged, by name, and figures about the epoch itself."""
+
+from collections.abc import Mapping
+from typing import Any
+
+BOOKKEEPING = frozenset({"epoch", "images", "skipped", "seconds", "images_per_second", "learning_rate"})
+CLASSIC = ("neg_elbo", "rate", "distortion")
+
+
+def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, float]:
+    """The means of the training in a record, by the names under which a loss logged them.
+
+    Arguments:
+        record: Of an epoch, or of a part of one.
+        beyond: Only what the classic three do not tell: not the loss where it is the negative ELBO.
+
+    >>> logged({"epoch": 1, "loss": 2.0, "neg_elbo": 2.0, "rate": 1.5, "distortion": 0.5, "other": 7.0}, beyond=True)
+    {'other': 7.0}
+    """
+    names = [name for name in record if name not in BOOKKEEPING and not name.startswith("validation_")]
+    if beyond:
+        names = [name for name in names if name not in CLASSIC]
+        if is_neg_elbo(record):
+            names.remove("loss")
+    return {name: record[name] for name in names}
+
+
+def is_neg_elbo(record: Mapping[str, Any], prefix: str = "") -> bool:
+    """Whether the loss in a record is the negative ELBO, up to rounding."""
+    loss, neg_elbo = record.get(f"{prefix}loss"), record.get(f"{prefix}neg_elbo")
+    return loss is not None and neg_elbo is not None and abs(loss - neg_elbo) <= 1e-5 * abs(neg_elbo)

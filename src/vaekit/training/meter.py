@@ -1,0 +1,106 @@
+"""What is counted on the device, step by step, so that no step waits for it.
+
+Not for: when the counts are read (`loop`).
+"""
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError
+
+CLASSIC = ("loss", "neg_elbo", "rate", "distortion")
+RESERVED = ("epoch", "images", "skipped", "seconds", "images_per_second", "learning_rate")
+EXPLODED = 2.0**24  # nats an image: from here on float32 does not tell one nat from the next
+MOST_SKIPPED = 100  # steps in a row; what fails so often does not mend itself
+
+
+class Meter:
+    """The sums of an epoch by name, and whether and since when steps are bad.
+
+    Arguments:
+        device: Where the training takes place.
+        skip: Whether bad steps are skipped.
+
+    Attributes:
+        allowed: Bad steps in a row that do not stop the training.
+        names: What is summed; known from the first step on.
+        sums: Of the epoch: one sum for each name, then the images and the skipped steps.
+        bad_step: The first step that was bad, or −1.
+        bad_in_a_row: Bad steps in a row until now.
+        steps: Steps until now.
+    """
+
+    def __init__(self, device: torch.device, skip: bool) -> None:
+        self.skip = skip
+        self.allowed = MOST_SKIPPED if skip else 0
+        self.names: tuple[str, ...] = ()
+        self.sums = torch.zeros(len(CLASSIC) + 2, dtype=widest(device), device=device)
+        self.bad_step = torch.full((), -1, device=device)
+        self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
+        self.steps = torch.zeros((), dtype=torch.int64, device=device)
+
+    def begin(self, names: tuple[str, ...]) -> None:
+        """Say what is summed: at the first step, or as a checkpoint has it.
+
+        Raises:
+            ConfigError: a name that is taken, or other names than before.
+        """
+        if names == self.names:
+            return
+        if self.names:
+            raise ConfigError(f"a loss must log the same names at every step, got {names} after {self.names}")
+        for name in names:
+            if name in RESERVED or name.startswith("validation_") or names.count(name) > 1:
+                raise ConfigError(f"the name {name!r} of a logged value is taken; choose another one")
+        self.names = names
+        self.sums = self.sums.new_zeros(len(names) + 2)
+
+    def is_bad(self, loss: Tensor, rate: Tensor | None, images: int, norm: Tensor | None) -> Tensor:
+        """Whether a step is bad, as a boolean on the device.
+
+        Arguments:
+            loss: Sum over the images.
+            rate: Sum over the images, if there is one.
+            images: How many.
+            norm: Norm of the gradient, if it matters.
+        """
+        bad = ~loss.isfinite()
+        if rate is not None:
+            bad = bad | (rate > EXPLODED * images)
+        return bad if norm is None else bad | ~norm.isfinite()
+
+    def add(self, sums: Tensor, images: int, bad: Tensor) -> None:
+        """Count a step.
+
+        Arguments:
+            sums: Over the images, by the order of `names`.
+            images: How many.
+            bad: Whether the step is bad.
+        """
+        if self.skip:
+            sums = torch.where(bad, torch.zeros_like(sums), sums)
+            self.sums[-2].add_(~bad, alpha=images)
+            self.sums[-1].add_(bad)
+        else:
+            self.sums[-2].add_(images)
+        self.sums[:-2].add_(sums)
+        self.bad_in_a_row.copy_(torch.where(bad, self.bad_in_a_row + 1, 0))
+        first = (self.bad_step < 0) & (self.bad_in_a_row > self.allowed)
+        self.bad_step.copy_(torch.where(first, self.steps, self.bad_step))
+        self.steps.add_(1)
+
+    def first_bad(self) -> int | None:
+        """The first bad step, or None: this waits for the device."""
+        bad = int(self.bad_step)
+        return bad if bad >= 0 else None
+
+    def means(self) -> dict[str, float]:
+        """Means of the epoch so far by name, its images and skipped steps: this waits for the device."""
+        *sums, images, skipped = self.sums.tolist()
+        means = {name: value / max(images, 1.0) for name, value in zip(self.names or CLASSIC, sums, strict=True)}
+        return means | {"images": images} | ({"skipped": skipped} if self.skip else {})
+
+
+def widest(device: torch.device) -> torch.dtype:
+    """The type to add up in: the widest one that the device has."""
+    return torch.float32 if device.type == "mps" else torch.float64

@@ -1,0 +1,35 @@
+"""Where a training stands."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Where a training stands between two steps: whole epochs, batches of the one begun, and the best validation."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    learning_rate: float = 0.0
+    best: float | None = None
+    best_epoch: int = 0
+
+    @classmethod
+    def read(cls, table: Mapping[str, Any]) -> "Progress":
+        """From a checkpoint, whose values are checked.
+
+        Raises:
+            TypeError, ValueError: not the progress of a training.
+        """
+        progress = cls(**table)
+        counts = (progress.epoch, progress.batch, progress.step, progress.best_epoch)
+        numbers = (progress.seconds, progress.learning_rate, progress.best or 0.0)
+        if not all(type(n) is int and 0 <= n < 2**63 for n in counts) or progress.best_epoch > progress.epoch:
+            raise ValueError(f"no progress of a training: {table!r:.200}")
+        if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
+            raise ValueError(f"no progress of a training: {table!r:.200}")
+        return progress

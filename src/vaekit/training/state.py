@@ -1,0 +1,158 @@
+"""What is saved of a training, and how it is restored: everything that the next step depends on.
+
+Format 1 has the parts model, ema, optimizer, progress, rng and loader. A loss with weights adds the part loss, each of
+its opponents a part optimizer-<name>, and values that are logged under other names than the classic ones a list of
+these names.
+
+Not for: files (`store`).
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from ..errors import ConfigError, RunError
+from ..objectives import Player
+from ..rng import random_state, set_random_state
+from ..store import Checkpoint
+from .meter import CLASSIC
+from .progress import Progress
+from .step import set_rate
+from .trainer import Trainer
+
+
+def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Everything that the next step depends on, as tensors by name and as JSON."""
+    tensors = {f"model/{name}": tensor for name, tensor in trainer.model.state_dict().items()}
+    if isinstance(trainer.loss, nn.Module):
+        tensors |= {f"loss/{name}": tensor for name, tensor in trainer.loss.state_dict().items()}
+    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.take.averages)}
+    for part, player in optimizers(trainer).items():
+        for i, slots in player.optimizer.state_dict()["state"].items():
+            tensors |= {f"{part}/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
+    tensors["progress/sums"] = trainer.meter.sums
+    tensors |= {f"rng/{name}": tensor for name, tensor in random_state().items()}
+    python = random.getstate()
+    state: dict[str, Any] = {
+        "progress": asdict(trainer.progress),
+        "python": [python[0], list(python[1]), python[2]],
+    }
+    if trainer.meter.names not in ((), CLASSIC):
+        state["logged"] = list(trainer.meter.names)
+    return tensors, state
+
+
+def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
+    """Stand where `state_of` was called; what does not fit this training changes nothing that could do harm.
+
+    Raises:
+        RunError: a state of another training, or none at all.
+    """
+    part = parts(checkpoint.tensors)
+    try:
+        progress = Progress.read(checkpoint.state["progress"])
+        slots = {  # first: the trials touch the weights
+            name: optimizer_state(name, player.optimizer, part.get(name, {}))
+            for name, player in optimizers(trainer).items()
+        }
+        trainer.model.load_state_dict(part["model"])
+        if isinstance(trainer.loss, nn.Module):
+            trainer.loss.load_state_dict(part.get("loss", {}))
+        for i, average in enumerate(trainer.take.averages):
+            average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
+        for name, player in optimizers(trainer).items():
+            player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
+        if progress.step:
+            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", CLASSIC))))
+            sums = trainer.meter.sums
+            sums.copy_(like(sums, part["progress"]["sums"], "progress/sums"))
+        else:
+            trainer.meter.sums.zero_()
+        set_random_state(part["rng"])
+        version, internal, gauss = checkpoint.state["python"]
+        random.setstate((version, tuple(internal), gauss))
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
+    trainer.progress = progress
+    trainer.meter.steps.fill_(progress.step)
+
+
+def optimizers(trainer: Trainer) -> dict[str, Player]:
+    """The players by the part of a checkpoint that has the state of their optimizers.
+
+    Raises:
+        ConfigError: two opponents of one name.
+    """
+    model, *opponents = trainer.players
+    found = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
+    if len(found) <= len(opponents):
+        raise ConfigError(f"opponents need different names, got {', '.join(player.name for player in opponents)}")
+    return found
+
+
+def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """What is stored of an optimizer, if it has the names, shapes and types that this optimizer gives it.
+
+    The fused kernels do not check them, and would write beyond the end of a tensor that is too small.
+
+    Arguments:
+        name: Of the part.
+        optimizer: The optimizer.
+        part: Its tensors by "parameter.slot".
+
+    Raises:
+        LookupError, ValueError: it has not.
+    """
+    state: dict[int, dict[str, Tensor]] = {}
+    if not part:
+        return state
+    expected = _trial_state(optimizer)
+    for key, tensor in part.items():
+        index, slot = key.split(".", 1)
+        state.setdefault(int(index), {})[slot] = like(expected[int(index)][slot], tensor, f"{name}/{key}")
+    for i, slots in state.items():
+        if slots.keys() != expected[i].keys():
+            raise ValueError(f"{name}/{i} has {', '.join(slots)} instead of {', '.join(expected[i])}")
+    return state
+
+
+def _trial_state(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
+    """The state of an optimizer after a step of length zero."""
+    rates = [group["lr"] for group in optimizer.param_groups]
+    rates = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+    for group in optimizer.param_groups:
+        set_rate(group, 0.0)
+        for parameter in group["params"]:
+            parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+        set_rate(group, rate)
+    slots: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {i: {slot: torch.as_tensor(value) for slot, value in found.items()} for i, found in slots.items()}
+
+
+def like(expected: Tensor, found: Tensor, name: str) -> Tensor:
+    """`found`, if it has the shape and the type of `expected`.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        shapes = f"{tuple(found.shape)} {found.dtype} instead of {tuple(expected.shape)} {expected.dtype}"
+        raise ValueError(f"{name} is {shapes}")
+    return found
+
+
+def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint by part and name: "model/encoder.weight" is in "model" as "encoder.weight"."""
+    found: dict[str, dict[str, Tensor]] = {}
+    for name, tensor in tensors.items():
+        part, _, rest = name.partition("/")
+        found.setdefault(part, {})[rest] = tensor
+    return found

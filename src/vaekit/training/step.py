@@ -1,0 +1,158 @@
+"""The training step: draw, loss, backward, clip, optimizer, opponents, count."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..config import Train
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..objectives import Player, Terms
+from .meter import Meter
+from .precision import Lowered
+from .ranks import ALONE, Ranks, Shard
+
+
+class Step:
+    """One step of every player on one batch, without waiting for the device.
+
+    Arguments:
+        model: The model.
+        players: Who takes a step, in this order: the model, then its opponents.
+        modules: Whose buffers a bad step leaves alone, as it does the weights.
+        options: How to train.
+        ranks: Between whom a batch is divided. Several ranks replace `shard` and `all_reduce`, and nothing else.
+    """
+
+    def __init__(
+        self,
+        model: LatentVariableModel,
+        players: Sequence[Player],
+        modules: Sequence[nn.Module],
+        options: Train,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.model = model
+        self.players = players
+        self.modules = modules
+        self.clip_norm = options.clip_norm
+        self.skip = options.on_nan == "skip"
+        self.ema = options.ema
+        self.weights: list[Tensor] = list(players[0].parameters)
+        self.averages = [p.detach().clone() for p in self.weights] if self.ema else []
+        self.meter = Meter(model.device, self.skip)
+        self.lowered = Lowered(model, options.precision)
+        self.samples = getattr(players[0].loss, "samples", 1)
+        self.shard: Callable[[Any, int], Shard] = ranks.shard
+        self.all_reduce = ranks.all_reduce
+
+    def __call__(self, item: Any, epoch: float) -> None:
+        """Take the step.
+
+        Arguments:
+            item: A batch as the loader gives it, the same on all ranks.
+            epoch: Where schedules stand; it need not be whole.
+        """
+        shard = self.shard(item, self.samples)
+        batch = self.model.to_model(shard.batch)
+        before = [buffer.clone() for buffer in self.buffers()] if self.skip else []
+        names: list[str] = []
+        counted: list[Tensor] = []
+        bad: Tensor | None = None
+        for player in self.players:
+            clear_gradients(player.optimizer)
+            with self.lowered:
+                with shard.noise:
+                    terms = checked(player.loss(self.model, batch, epoch), len(batch))
+                loss = shard.counted(terms.loss.sum())
+                (loss / shard.total).backward()
+            with torch.no_grad():
+                logged = [shard.counted(value.sum()) for value in terms.logged.values()]
+                sums = self.all_reduce(torch.stack([loss.detach(), *logged]), player.parameters)
+                rate = sums[1 + list(terms.logged).index("rate")] if "rate" in terms.logged else None
+                norm = self.gradient_norm(player)
+                now_bad = self.meter.is_bad(sums[0], rate, shard.total, norm)
+                bad = now_bad if bad is None else bad | now_bad
+                names += [player.name, *terms.logged]
+                counted.append(sums)
+            take_step(player.optimizer, bad if self.skip else None)
+        assert bad is not None
+        with torch.no_grad():
+            for buffer, old in zip(self.buffers(), before, strict=self.skip):
+                buffer.copy_(torch.where(bad, old, buffer))
+            self.average(bad)
+            self.meter.begin(tuple(names))
+            self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
+
+    def buffers(self) -> list[Tensor]:
+        """What a forward pass may change beside the weights."""
+        return [buffer for module in self.modules for buffer in module.buffers()]
+
+    def gradient_norm(self, player: Player) -> Tensor | None:
+        """Norm of the whole gradient, where it matters; that of the model is clipped."""
+        if self.clip_norm is not None and player is self.players[0]:
+            return nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
+        if self.skip:
+            return nn.utils.get_total_norm([p.grad for p in player.parameters if p.grad is not None])
+        return None
+
+    def average(self, bad: Tensor) -> None:
+        """Move the averages of the weights towards the weights; not after a step that was skipped."""
+        if not self.ema:
+            return
+        if not self.skip:
+            torch._foreach_lerp_(self.averages, self.weights, 1 - self.ema)
+            return
+        towards = torch._foreach_sub(self.weights, self.averages)
+        torch._foreach_mul_(towards, (1 - self.ema) * (~bad).to(self.averages[0].dtype))
+        torch._foreach_add_(self.averages, towards)
+
+
+def clear_gradients(optimizer: torch.optim.Optimizer) -> None:
+    """Forget the gradients, as zero_grad does, which takes a hundredth of a small step."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = None
+
+
+def checked(terms: Terms, rows: int) -> Terms:
+    """Terms, if they have one number for each row.
+
+    Raises:
+        ConfigError: they have not.
+    """
+    if not isinstance(terms, Terms):
+        raise ConfigError(f"a loss must return vaekit.objectives.Terms, got {type(terms).__name__}")
+    for name, value in (("loss", terms.loss), *terms.logged.items()):
+        if value.shape != (rows,):
+            raise ConfigError(f"{name} must have one number for each of {rows} rows, got shape {tuple(value.shape)}")
+    return terms
+
+
+def set_rate(group: dict[str, Any], rate: float) -> None:
+    """Set the learning rate of a group of an optimizer."""
+    if isinstance(group["lr"], Tensor):
+        group["lr"].fill_(rate)
+    else:
+        group["lr"] = rate
+
+
+def take_step(optimizer: torch.optim.Optimizer, bad: Tensor | None) -> None:
+    """A step of the optimizer that changes nothing where it is bad, decided on the device if the optimizer is fused.
+
+    The very first one is decided here: torch's fused SGD leaves its momentum uninitialized when that is skipped.
+
+    Arguments:
+        optimizer: The optimizer.
+        bad: Whether the step is bad; None to take it in any case.
+    """
+    if bad is None:
+        optimizer.step()
+    elif optimizer.state and all(group.get("fused") for group in optimizer.param_groups):
+        optimizer.found_inf = bad.float()  # type: ignore[attr-defined]  # as torch.amp.GradScaler does
+        optimizer.step()
+        del optimizer.found_inf  # type: ignore[attr-defined]
+    elif not bad:
+        optimizer.step()
