@@ -1,7 +1,7 @@
 """A small convolutional classifier, trained on the data set at hand, whose features judge samples of it.
 
-It is trained once for a data set and kept in the user's cache with its accuracy, so that numbers of different models
-are taken with the same eyes. Those of another classifier cannot be compared with them: each says which one it was.
+It is trained once for a data set and kept in the user's cache with its accuracy, so that all models are judged by the
+same classifier. Numbers of different classifiers cannot be compared: each number says which classifier it used.
 """
 
 import hashlib
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -23,8 +21,10 @@ from ..data.registry import cache_folder
 from ..errors import DataError, RunError
 from ..rng import seeded
 from ..store import files
+from ..store.tensors import pack, unpack
 from .record import Listener
 
+SIZE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another one is another classifier
 FEATURES = 128
 EPOCHS = 3
@@ -145,23 +145,21 @@ def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
 
 
 def _write(network: nn.Module, facts: dict[str, Any], path: Path) -> None:
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in network.state_dict().items()}
     text = files.dump_json(facts, path, indent=None).decode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, save(tensors, metadata={"facts": text}))
+        files.write(path, pack(network.state_dict(), {"facts": text}))
     except (OSError, RunError):
         return  # a cache that cannot be written
 
 
 def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:
-    """Put the weights of a file into a network; None, and the network as it was, where there is none or a bad one."""
+    """Put the weights of a file into a network, and return its facts; None if the file is missing or damaged."""
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            facts = files.parse_json(file.metadata()["facts"].encode(), path)
-    except (OSError, SafetensorError, KeyError, TypeError, RunError):
+        tensors, texts = unpack(files.read(path, SIZE_LIMIT), path)
+        facts = files.parse_json(texts.get("facts", "").encode(), path)
+    except RunError:
         return None
     if {name: tensor.shape for name, tensor in tensors.items()} != expected or not isinstance(facts, dict):
         return None

@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run, files, list_runs
+from ..store.tensors import unpack
 from .record import Value
 from .report import Evaluation
 from .table import Cell, Comparison, Difference
@@ -219,8 +218,9 @@ def _per_image(member: Member, name: str) -> Tensor | None:
     if not isinstance(path, str):
         return None
     try:
-        kept = load_tensors(files.read(files.confine(member.run.path, path), _LIMIT))
-    except (RunError, SafetensorError):
+        where = files.confine(member.run.path, path)
+        kept, _ = unpack(files.read(where, _LIMIT), where)
+    except RunError:
         return None
     return sign * kept[key] if key in kept and kept[key].numel() > 1 else None
 

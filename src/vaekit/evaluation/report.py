@@ -1,11 +1,11 @@
-"""Everything at once: what there is to know about one model on one data set.
+"""Everything at once: all numbers about one model on one data set.
 
-Not for: an estimator itself, run folders (`runs`), or a table over several runs (`compare`).
+Not for: an estimator itself, run folders (`stored`), or a table over several runs (`compare`).
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import __version__, plot
 from ..data import Batches, Dataset, Split
 from ..data.pixels import repeatable, to_unit
-from ..errors import ConfigError, RunError, unknown
+from ..errors import ConfigError, RunError, at_least, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training.precision import find_precision
@@ -47,8 +47,8 @@ class Evaluation:
 
     Arguments:
         values: Numbers with their errors.
-        protocol: How they were taken; numbers of different protocols cannot be compared.
-        warnings: Sentences on what to beware of.
+        protocol: How they were measured; numbers of different protocols cannot be compared.
+        warnings: What to beware of, in sentences.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.
         per_image: Numbers of each image, shape (N,), not kept in JSON either.
@@ -61,11 +61,17 @@ class Evaluation:
     pictures: dict[str, Any] = field(default_factory=dict)
     per_image: dict[str, Tensor] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({len(self.values)} values on {self.protocol.get('data')} {self.protocol.get('split')})"
+
     def __getitem__(self, name: str) -> Value:
-        """The value of a name.
+        """The value with this name.
 
         Raises:
-            ConfigError: there is none of this name.
+            ConfigError: There is none.
         """
         for value in self.values:
             if value.name == name:
@@ -87,7 +93,7 @@ class Evaluation:
         """The evaluation that `to_json` was called on, without pictures and per-image numbers.
 
         Raises:
-            RunError: it is none, or one of another format.
+            RunError: The table is not an evaluation, or one of another format.
         """
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise RunError("this evaluation is damaged or of another version; run `vae evaluate` again")
@@ -98,64 +104,97 @@ class Evaluation:
             raise RunError(f"this evaluation is damaged ({error}); run `vae evaluate` again") from None
 
 
+@dataclass(frozen=True)
+class Options:
+    """How to evaluate.
+
+    Arguments:
+        split: "test", "validation" or "train".
+        binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
+        samples: K of the importance-weighted bound; the smaller powers of ten are shown too.
+        images: Evaluate the first images only; all by default.
+        annealing: How to anneal; by default there is no annealed importance sampling.
+        memory: About how many bytes decoding may take.
+        seed: Seed of everything random.
+        precision: In which the bounds multiply matrices, as in `bounds`; everything else is in float32.
+
+    Raises:
+        ConfigError: A number is below 1.
+    """
+
+    split: str = "test"
+    binarize: str = "none"
+    samples: int = 5000
+    images: int | None = None
+    annealing: Annealing | None = None
+    memory: int = GIB
+    seed: int = 0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.images is not None:
+            at_least(1, "images", self.images)
+
+    def but(self, **settings: Any) -> "Options":
+        """The same options, but for these.
+
+        Raises:
+            ConfigError: There is no such option.
+        """
+        known = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in known:
+                raise ConfigError(unknown("option of an evaluation", name, known))
+        return replace(self, **settings)
+
+
 def evaluate(
     model: LatentVariableModel,
     dataset: Dataset,
+    options: Options | None = None,
     *,
-    split: str = "test",
-    binarize: str = "none",
-    samples: int = 5000,
-    images: int | None = None,
-    annealing: Annealing | None = None,
     judge: bool = True,
-    memory: int = GIB,
-    seed: int = 0,
-    precision: str = "fp32",
     keep: Keep | None = None,
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Evaluate a model on a data set: bounds, latents, samples and, if asked for, annealed importance sampling.
 
     Arguments:
         model: Any latent-variable model with densities, on the device to use.
         dataset: The data set that it was trained on.
-        split: "test", "validation" or "train".
-        binarize: How grey pixels become binary ones, as in training; "per-epoch" is evaluated on one fixed draw.
-        samples: K of the importance-weighted bound; the smaller powers of ten are shown too.
-        images: Evaluate the first images only; all by default.
-        annealing: How to anneal; not at all by default.
-        judge: Whether to judge samples, for which a classifier is trained when a data set is met for the first time.
-        memory: Bytes that decoding may take, about.
-        seed: Of everything random.
-        precision: In which the bounds multiply matrices, as in `bounds`; everything else is in float32.
+        options: How to evaluate.
+        judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
         keep: From the facts that numbers depend on to a store that keeps finished batches of them.
-        listener: Told about the progress.
+        listener: Hears about the progress.
+        settings: Fields of `Options`, in place of those in `options`: `evaluate(model, data, samples=100)`.
 
     Raises:
-        ConfigError: no such split, no samples, a model without densities.
-        DataError: images or classes that do not fit the model.
+        ConfigError: There is no such option or split, a number is below 1, or the model has no densities.
+        DataError: The images or the classes do not fit the model.
     """
-    numbers = up_to(samples)
-    chosen = _chosen(dataset, split, images)
-    work = _Work(model, dataset, chosen, binarize, memory, seed, keep, listener)
+    how = (options or Options()).but(**settings)
+    numbers = up_to(how.samples)
+    chosen = dataset.split(how.split).rows(slice(how.images))
+    work = _Work(model, dataset, chosen, how, keep, listener)
     nature = work.nature()
     protocol = {
         "data": dataset.name,
         "checksum": dataset.checksum,
-        "split": split,
+        "split": how.split,
         "images": len(chosen),
-        "binarize": _BINARIZED[binarize],
+        "binarize": _BINARIZED[how.binarize],
         "likelihood": nature.description,
-        "samples": samples,
-        "precision": find_precision(precision, model),
-        "seed": seed,
+        "samples": how.samples,
+        "precision": find_precision(how.precision, model),
+        "seed": how.seed,
         "vaekit": __version__,
     }
     evaluation = Evaluation([], protocol, [*nature.warnings])
     if work.has_density():
         work.add_bounds(evaluation, nature, numbers)
-        if annealing is not None:
-            work.add_annealing(evaluation, nature, annealing)
+        if how.annealing is not None:
+            work.add_annealing(evaluation, nature, how.annealing)
         work.add_latents(evaluation)
     else:
         work.add_terms(evaluation)
@@ -164,15 +203,8 @@ def evaluate(
     return evaluation
 
 
-def _chosen(dataset: Dataset, split: str, images: int | None) -> Split:
-    chosen = dataset.split(split)
-    if images is not None and images < 1:
-        raise ConfigError(f"images must be at least 1, got {images}")
-    return chosen.rows(slice(images))
-
-
 def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[LatentVariableModel, Tensor]:
-    """Images as they are evaluated, of the same type, always binarized in the same way; and the model that takes them.
+    """Images as they are evaluated, always binarized in the same way, and the model that takes them.
 
     The model is another one where values are missing: they are NaN then.
     """
@@ -204,7 +236,7 @@ class _Nature:
 
     @property
     def warnings(self) -> list[str]:
-        """A sentence where the numbers are none."""
+        """A sentence where the numbers are not likelihoods."""
         if self.inside:
             return []
         return [
@@ -240,21 +272,17 @@ class _Work:
         model: LatentVariableModel,
         dataset: Dataset,
         chosen: Split,
-        binarize: str,
-        memory: int,
-        seed: int,
+        how: Options,
         keep: Keep | None,
         listener: Listener | None,
     ) -> None:
         self.dataset = dataset
         self.chosen = chosen
-        self.binarize = binarize
-        self.memory = memory
-        self.seed = seed
+        self.how = how
         self.keep = keep
         self.listener = listener
         self.trained = model
-        taking, values = _prepared(model, chosen, binarize)
+        taking, values = _prepared(model, chosen, how.binarize)
         self.model = taking
         self.x = values
         self.labels = chosen.labels
@@ -262,12 +290,12 @@ class _Work:
 
     @property
     def dimensions(self) -> float:
-        """Observed values of an image, in the mean."""
+        """How many values of an image are observed, on average."""
         mask = self.chosen.observed
         return self.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def context(self, split: Split) -> Tensor | None:
-        """What the model is told about images."""
+        """What a conditional model is conditioned on."""
         if not self.model.context_size:
             return None
         return split.labels if split.context is None else split.context
@@ -283,7 +311,7 @@ class _Work:
             support: Any = p.support
             return _Nature(support.is_discrete, not support.is_discrete or bool(support.check(x).all()))
         except (NotImplementedError, AttributeError):
-            return _Nature(discrete=False, inside=True)  # a distribution that does not say: its word is taken
+            return _Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
 
     def has_density(self) -> bool:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
@@ -292,7 +320,7 @@ class _Work:
             return not self.model.draw(x, 1, c).penalties
 
     def add_terms(self, evaluation: Evaluation) -> None:
-        """Distortion and penalties, of one sample an image: what a model without a density has."""
+        """Distortion and penalties, from one sample for each image: the numbers of a model without a density."""
 
         def compute(index: int) -> dict[str, Tensor]:
             x, c = chunks.batch(self.model, self.x, self.c, index)
@@ -311,7 +339,12 @@ class _Work:
     def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
         """ELBO, rate, distortion, importance-weighted bounds."""
         kept = None if self.keep is None else self.keep(evaluation.protocol)
-        options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
+        options: dict[str, Any] = {
+            "memory": self.how.memory,
+            "seed": self.how.seed,
+            "store": kept,
+            "listener": self.listener,
+        }
         options["precision"] = evaluation.protocol["precision"]
         found = bounds(self.model, self.x, self.c, samples=samples, **options)
         evaluation.values.extend(nature.named(found.values, self.dimensions))
@@ -324,7 +357,7 @@ class _Work:
         how = {**asdict(annealing), "images": n}
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
         kept = None if self.keep is None else self.keep(facts)
-        options: dict[str, Any] = {"memory": self.memory, "seed": self.seed, "store": kept, "listener": self.listener}
+        options: dict[str, Any] = {"memory": self.how.memory, "seed": self.how.seed, "store": kept, "listener": self.listener}
         c = None if self.c is None else self.c[:n]
         given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
         both = bidirectional(self.model, n, c, annealing=annealing, **options)
@@ -337,7 +370,7 @@ class _Work:
 
     def add_latents(self, evaluation: Evaluation) -> None:
         """Active units, information, collapse; and what can be read from the latents where there are classes."""
-        found = latents(self.model, self.x, self.c, memory=self.memory, seed=self.seed, listener=self.listener)
+        found = latents(self.model, self.x, self.c, memory=self.how.memory, seed=self.how.seed, listener=self.listener)
         evaluation.values.extend(found.values)
         evaluation.warnings.extend(found.warnings)
         evaluation.details["kl by dimension"] = None if found.kl is None else found.kl.tolist()
@@ -357,7 +390,7 @@ class _Work:
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
-        model, pixels = _prepared(self.trained, split, self.binarize)
+        model, pixels = _prepared(self.trained, split, self.how.binarize)
         c = self.context(split)
 
         def compute(index: int) -> dict[str, Tensor]:
@@ -373,14 +406,14 @@ class _Work:
         if self.dataset.num_classes < 2 or not are_bytes:
             why = "a classifier needs 8-bit images of at least 2 classes"
         elif self.model.context_size not in (0, self.dataset.num_classes):
-            why = f"a context of width {self.model.context_size} is no class of {self.dataset.name!r}"
+            why = f"a context of width {self.model.context_size} is not the classes of {self.dataset.name!r}"
         elif len(self.chosen) < FEWEST:
             why = f"it takes at least {FEWEST} images"
         if why is not None:
             evaluation.details["samples"] = f"not judged: {why}"
             return
         judge = classifier_for(self.dataset, device=self.model.device, listener=self.listener)
-        found = quality(self.model, self.dataset, judge, split=self.chosen, seed=self.seed, listener=self.listener)
+        found = quality(self.model, self.dataset, judge, split=self.chosen, seed=self.how.seed, listener=self.listener)
         evaluation.values.extend(found.values)
         evaluation.details.update({"samples": found.facts, "classes": found.classes})
         evaluation.pictures["neighbours"] = neighbours_picture(found.neighbours)

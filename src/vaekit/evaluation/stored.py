@@ -1,4 +1,4 @@
-"""Evaluating a run: its own data, what was finished before, and everything found written into its folder."""
+"""Evaluating a run: load its data, use what was finished before, write all results into its folder."""
 
 import hashlib
 import json
@@ -6,10 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from .. import data, plot
@@ -18,12 +14,12 @@ from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..store import Run, files
-from .ais import Annealing
-from .chunks import GIB, Store
+from ..store.tensors import pack, sha256, unpack
+from .chunks import Store
 from .record import Listener
-from .report import Evaluation, evaluate
+from .report import Evaluation, Options, evaluate
 
-ESTIMATORS = 2  # version of the per-image numbers: kept ones of another version are not used
+ESTIMATORS = 2  # version of the per-image numbers; those of another version are not used
 _KEPT_LIMIT = 1 << 30  # bytes
 
 
@@ -37,7 +33,7 @@ class _Keeper:
 
     def __init__(self, run: Run, model: LatentVariableModel) -> None:
         self.run = run
-        self.weights = _sha256(model.state_dict())
+        self.weights = sha256(model.state_dict())
         self.device = model.device.type
 
     def __call__(self, facts: Mapping[str, Any]) -> Store:
@@ -54,87 +50,53 @@ class _Kept:
 
     def load(self, name: str) -> dict[str, Tensor] | None:
         try:
-            data = files.read(files.confine(self.run.path, self._path(name)), _KEPT_LIMIT)
-            tensors: dict[str, Tensor] = load_tensors(data)
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            whole = header["__metadata__"]["sha256"] == _sha256(tensors)
-        except (RunError, SafetensorError, LookupError, TypeError, ValueError):
+            path = files.confine(self.run.path, self._path(name))
+            tensors, facts = unpack(files.read(path, _KEPT_LIMIT), path)
+        except RunError:
             return None  # absent or damaged: computed anew
-        return tensors if whole else None
+        return tensors if facts.get("sha256") == sha256(tensors) else None
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        self.run.write_bytes(self._path(name), save_tensors(tensors, {"sha256": _sha256(tensors)}))
+        self.run.write_bytes(self._path(name), pack(tensors, {"sha256": sha256(tensors)}))
 
     def _path(self, name: str) -> str:
         return f"evaluation/{name}-{self.key}.safetensors"
 
 
-def _sha256(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
-
-
 def evaluate_run(
     run: Run,
     model: LatentVariableModel,
+    options: Options | None = None,
     *,
     data_name: str | None = None,
-    split: str = "test",
-    samples: int = 5000,
-    images: int | None = None,
-    annealing: Annealing | None = None,
-    memory: int = GIB,
-    seed: int = 0,
-    precision: str = "fp32",
     listener: Listener | None = None,
+    **settings: Any,
 ) -> Evaluation:
-    """Evaluate the model of a run, and write `evaluation.json`, numbers per image and pictures into its folder.
+    """Evaluate the model of a run; write `evaluation.json`, numbers per image and pictures into the run folder.
 
-    What an interrupted evaluation of the same weights, images, samples and seed has finished is used.
+    Batches that an interrupted evaluation of the same weights, images, samples and seed has finished are used.
 
     Arguments:
         run: The run.
         model: Its model, as `vaekit.load(run)` gives it.
-        data_name: Another data set than the run's, to see how the model does there; the result goes to
-            `evaluation-<data set>.json`.
-        split: As for `evaluate`.
-        samples: As for `evaluate`.
-        images: As for `evaluate`.
-        annealing: As for `evaluate`.
-        memory: As for `evaluate`.
-        seed: As for `evaluate`.
-        precision: As for `evaluate`.
+        options: How to evaluate; images become binary as in the run.
+        data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
         listener: As for `evaluate`.
+        settings: As for `evaluate`.
 
     Raises:
-        ConfigError, DataError: as `evaluate`.
-        RunError: the folder cannot be written.
+        ConfigError, DataError: As `evaluate`.
+        RunError: The folder cannot be written.
     """
     section = parse(run.config, f"{run.path}/config.toml").data
     own = section.name
     dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
     _check_shape(run, dataset)
     checksum = dataset.checksum
-    dataset, reduced = _in_memory(dataset, memory)
-    evaluation = evaluate(
-        model,
-        dataset,
-        split=split,
-        binarize=section.binarize,
-        samples=samples,
-        images=images,
-        annealing=annealing,
-        judge=dataset.name == own,
-        memory=memory,
-        seed=seed,
-        precision=precision,
-        keep=_Keeper(run, model),
-        listener=listener,
-    )
+    how = (options or Options()).but(**{**settings, "binarize": section.binarize})
+    dataset, reduced = _in_memory(dataset, how.memory)
+    keep = _Keeper(run, model)
+    evaluation = evaluate(model, dataset, how, judge=dataset.name == own, keep=keep, listener=listener)
     evaluation.warnings.extend(reduced)
     suffix = "" if dataset.name == own else f"-{dataset.slug}"
     if suffix:
@@ -142,7 +104,7 @@ def evaluate_run(
     elif checksum != run.recorded("data", "checksum"):
         evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
     per_image = f"evaluation/per-image{suffix}.safetensors"
-    run.write_bytes(per_image, save_tensors({name: t.contiguous() for name, t in evaluation.per_image.items()}))
+    run.write_bytes(per_image, pack(evaluation.per_image))
     evaluation.details["per image"] = per_image
     evaluation.details["pictures"] = [f"samples/evaluation-{name}{suffix}.png" for name in evaluation.pictures]
     for name, picture in evaluation.pictures.items():
@@ -152,7 +114,7 @@ def evaluate_run(
 
 
 def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
-    """What of a data set fits in memory, which is another data set, and a sentence for each split that does not."""
+    """The part of a data set that fits in memory, and a sentence for each split that does not fit whole."""
     splits = dataset.splits
     kept = {name: split.in_memory(memory) for name, split in splits.items()}
     called = {"train": "training"}
