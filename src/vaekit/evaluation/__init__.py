@@ -18,8 +18,8 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 """
 
 from .compare import compare
-from .record import Value
-from .report import Evaluation, evaluate
+from .record import Evaluation, Value
+from .report import Options, evaluate
 from .stored import evaluate_run
 
-__all__ = ["Evaluation", "Value", "compare", "evaluate", "evaluate_run"]
+__all__ = ["Evaluation", "Options", "Value", "compare", "evaluate", "evaluate_run"]

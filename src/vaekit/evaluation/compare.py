@@ -18,8 +18,7 @@ from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run, files, list_runs
 from ..store.tensors import unpack
-from .record import Value
-from .report import Evaluation
+from .record import Evaluation, Value
 from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95

@@ -1,13 +1,15 @@
-"""What an estimator returns: one number, its standard error, and what kind of number it is."""
+"""What estimators return: one number with its error and its kind, and all numbers about one model."""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from ..errors import RunError
+from ..errors import ConfigError, RunError, unknown
+
+FORMAT = 1  # of evaluation.json
 
 Kind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Listener = Callable[[str, int, int], None]  # stage, chunks done, chunks in all
@@ -62,6 +64,69 @@ class Value:
             return found
         except (TypeError, KeyError, ValueError) as error:
             raise RunError(f"not an evaluated value: {table!r:.80} ({error}); run `vae evaluate` again") from None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found about a model.
+
+    Arguments:
+        values: Numbers with their errors.
+        protocol: How they were measured; numbers of different protocols cannot be compared.
+        warnings: What to beware of, in sentences.
+        details: Tables: KL by dimension, classes, the classifier.
+        pictures: Pictures by name, not kept in JSON.
+        per_image: Numbers of each image, shape (N,), not kept in JSON either.
+    """
+
+    values: list[Value]
+    protocol: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
+    per_image: dict[str, Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({len(self.values)} values on {self.protocol.get('data')} {self.protocol.get('split')})"
+
+    def __getitem__(self, name: str) -> Value:
+        """The value with this name.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        for value in self.values:
+            if value.name == name:
+                return value
+        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
+
+    def to_json(self) -> dict[str, Any]:
+        """As a table."""
+        return {
+            "format": FORMAT,
+            "protocol": self.protocol,
+            "values": [value.to_json() for value in self.values],
+            "warnings": self.warnings,
+            "details": self.details,
+        }
+
+    @classmethod
+    def from_json(cls, table: Any) -> "Evaluation":
+        """The evaluation that `to_json` was called on, without pictures and per-image numbers.
+
+        Raises:
+            RunError: The table is not an evaluation, or one of another format.
+        """
+        if not isinstance(table, dict) or table.get("format") != FORMAT:
+            raise RunError("this evaluation is damaged or of another version; run `vae evaluate` again")
+        try:
+            values = [Value.from_json(value) for value in table["values"]]
+            return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"this evaluation is damaged ({error}); run `vae evaluate` again") from None
 
 
 def mean_of(

@@ -5,7 +5,7 @@ Not for: an estimator itself, run folders (`stored`), or a table over several ru
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import __version__, plot
 from ..data import Batches, Dataset, Split
 from ..data.pixels import repeatable, to_unit
-from ..errors import ConfigError, RunError, at_least, unknown
+from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training.precision import find_precision
@@ -26,9 +26,8 @@ from .classifier import classifier_for
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
-from .record import Listener, Value, mean_of
+from .record import Evaluation, Listener, Value, mean_of
 
-FORMAT = 1  # of evaluation.json
 AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
 
 Keep = Callable[[Mapping[str, Any]], Store]
@@ -39,69 +38,6 @@ _BINARIZED = {
     "fixed": "one fixed draw",
     "per-epoch": "one fixed draw (trained on a new draw for every epoch)",
 }
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What was found about a model.
-
-    Arguments:
-        values: Numbers with their errors.
-        protocol: How they were measured; numbers of different protocols cannot be compared.
-        warnings: What to beware of, in sentences.
-        details: Tables: KL by dimension, classes, the classifier.
-        pictures: Pictures by name, not kept in JSON.
-        per_image: Numbers of each image, shape (N,), not kept in JSON either.
-    """
-
-    values: list[Value]
-    protocol: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, Any] = field(default_factory=dict)
-    per_image: dict[str, Tensor] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
-
-    def __repr__(self) -> str:
-        return f"Evaluation({len(self.values)} values on {self.protocol.get('data')} {self.protocol.get('split')})"
-
-    def __getitem__(self, name: str) -> Value:
-        """The value with this name.
-
-        Raises:
-            ConfigError: There is none.
-        """
-        for value in self.values:
-            if value.name == name:
-                return value
-        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
-
-    def to_json(self) -> dict[str, Any]:
-        """As a table."""
-        return {
-            "format": FORMAT,
-            "protocol": self.protocol,
-            "values": [value.to_json() for value in self.values],
-            "warnings": self.warnings,
-            "details": self.details,
-        }
-
-    @classmethod
-    def from_json(cls, table: Any) -> "Evaluation":
-        """The evaluation that `to_json` was called on, without pictures and per-image numbers.
-
-        Raises:
-            RunError: The table is not an evaluation, or one of another format.
-        """
-        if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise RunError("this evaluation is damaged or of another version; run `vae evaluate` again")
-        try:
-            values = [Value.from_json(value) for value in table["values"]]
-            return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"this evaluation is damaged ({error}); run `vae evaluate` again") from None
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from ..model import LatentVariableModel
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
-from .record import Listener
-from .report import Evaluation, Options, evaluate
+from .record import Evaluation, Listener
+from .report import Options, evaluate
 
 ESTIMATORS = 2  # version of the per-image numbers; those of another version are not used
 _KEPT_LIMIT = 1 << 30  # bytes
