@@ -236,6 +236,10 @@ class _Work:
             return None
         return split.labels if split.context is None else split.context
 
+    def estimating(self, store: Store | None) -> dict[str, Any]:
+        """What every estimator is told."""
+        return {"memory": self.how.memory, "seed": self.how.seed, "store": store, "listener": self.listener}
+
     def nature(self) -> _Nature:
         """What the likelihood of these images is."""
         with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
@@ -275,12 +279,7 @@ class _Work:
     def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
         """ELBO, rate, distortion, importance-weighted bounds."""
         kept = None if self.keep is None else self.keep(evaluation.protocol)
-        options: dict[str, Any] = {
-            "memory": self.how.memory,
-            "seed": self.how.seed,
-            "store": kept,
-            "listener": self.listener,
-        }
+        options = self.estimating(kept)
         options["precision"] = evaluation.protocol["precision"]
         found = bounds(self.model, self.x, self.c, samples=samples, **options)
         evaluation.values.extend(nature.named(found.values, self.dimensions))
@@ -293,7 +292,7 @@ class _Work:
         how = {**asdict(annealing), "images": n}
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
         kept = None if self.keep is None else self.keep(facts)
-        options: dict[str, Any] = {"memory": self.how.memory, "seed": self.how.seed, "store": kept, "listener": self.listener}
+        options = self.estimating(kept)
         c = None if self.c is None else self.c[:n]
         given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
         both = bidirectional(self.model, n, c, annealing=annealing, **options)
