@@ -10,7 +10,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,23 @@ def install(extension: str) -> None:
 
 
 def prove(
-    extension: str, *settings: str, folder: Path, command: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    extension: str,
+    *settings: str,
+    folder: Path,
+    command: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    sections: Mapping[str, Any] | None = None,
 ) -> Run:
-    """Train an extension once without a break, and once killed and resumed; the run of the latter."""
+    """Train an extension once without a break, and once killed and resumed; the run of the latter.
+
+    Arguments:
+        extension: The module beside this one that has the extension.
+        settings: Of the command, as `--set` takes them.
+        folder: Where the extension and its runs are put.
+        command: The command line in this process.
+        monkeypatch: What it is patched with.
+        sections: In place of those of `tiny`.
+    """
     from vaekit.runs import job
     from vaekit.training import checkpointer, loop
 
@@ -49,8 +63,8 @@ def prove(
     monkeypatch.setattr(data, "load", tiny.dataset)  # for evaluation, where every class is known
     monkeypatch.setattr(checkpointer, "SNAPSHOT_AFTER", 0.0)
     monkeypatch.setattr(loop, "CHECK_EVERY", 0.0)
-    sections = tiny.SECTIONS | {"objective": {}, "train": tiny.SECTIONS["train"] | TRAIN}
-    (folder / "config.toml").write_text(config.read("vae", settings=settings, sections=sections).to_toml())
+    whole_config = tiny.SECTIONS | {"objective": {}, "train": tiny.SECTIONS["train"] | TRAIN} | dict(sections or {})
+    (folder / "config.toml").write_text(config.read("vae", settings=settings, sections=whole_config).to_toml())
     arguments = ("train", "--trust", "--config", "config.toml")
     whole = command(*arguments, "--name", "whole")
     assert whole.status == 0, whole.err

@@ -12,6 +12,8 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import add
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -19,7 +21,7 @@ from torch import Tensor, nn
 
 from ..data import Batch
 from ..errors import ConfigError
-from ..model import Draw, LatentVariableModel
+from ..model import Draw, LatentVariableModel, no_bound
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
@@ -109,9 +111,18 @@ class OfDraw:
             return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
-        """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default."""
+        """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default.
+
+        The draw's penalties are subtracted from what the function gives.
+
+        Raises:
+            ConfigError: the draw has penalties and the function is a bound on log p(x).
+        """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
-        return self.function(draw, **options)
+        if draw.penalties and self.is_bound:
+            raise ConfigError(no_bound(draw))
+        value = self.function(draw, **options)
+        return value - reduce(add, draw.penalties.values()) if draw.penalties else value
 
     @property
     def name(self) -> str:

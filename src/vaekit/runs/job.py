@@ -19,7 +19,7 @@ from ..data.batches import whole
 from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..model import LatentVariableModel
-from ..objectives import Loss
+from ..objectives import Loss, OfDraw, beta_elbo
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.precision import find_precision
@@ -144,8 +144,10 @@ def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint:
             listeners.append(stack.enter_context(tensorboard.logged(run, done)))
         _fit(job, run, _All(listeners), checkpoint)
     job.ranks.wait()
-    test = validate(job.model, job.batches(job.data.test))
-    del test["loss"]  # which is neg_elbo
+    # With β = 1 it is the ELBO, less the penalties of a model that has some and so no ELBO.
+    measure = OfDraw(beta_elbo, {"beta": 1.0})
+    test = validate(job.model, job.batches(job.data.test), measure)
+    del test["loss"]
     run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
     draw_pictures(job.model, job.data, run)
 
