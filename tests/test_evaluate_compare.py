@@ -13,7 +13,7 @@ from safetensors.torch import save
 from vaekit import config
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import Evaluation, Value, compare
-from vaekit.evaluation.compare import evaluated, protocol_of, student_t
+from vaekit.evaluation.comparison import evaluated, protocol_of, student_t
 from vaekit.store import Run
 
 PROTOCOL = {
@@ -106,7 +106,7 @@ def test_a_consistent_difference_is_beyond_noise(made) -> None:
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
-    from vaekit.evaluation.compare import _interval_of
+    from vaekit.evaluation.comparison import _interval_of
 
     pairs = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
     found = [_interval_of("g", "c", row, "seeds") for row in pairs]

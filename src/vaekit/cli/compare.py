@@ -31,8 +31,8 @@ def compare(
     It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
     one row; differences are to the first row.
     """
-    from ..evaluation.compare import compare as compared
-    from ..evaluation.compare import evaluated
+    from ..evaluation.comparison import compare as compared
+    from ..evaluation.comparison import evaluated
 
     chosen = [open_run(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
     table = compared(chosen, columns=columns)

@@ -13,11 +13,11 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |
-| `compare`, `table` | a table over runs and seeds |
+| `comparison`, `table` | a table over runs and seeds |
 | `record`, `chunks` | a number with its error; how estimators go over images, batch by batch |
 """
 
-from .compare import compare
+from .comparison import compare
 from .record import Evaluation, Value
 from .report import Options, evaluate
 from .stored import evaluate_run

@@ -1,6 +1,6 @@
 """Everything at once: all numbers about one model on one data set.
 
-Not for: an estimator itself, run folders (`stored`), or a table over several runs (`compare`).
+Not for: an estimator itself, run folders (`stored`), or a table over several runs (`comparison`).
 """
 
 import math

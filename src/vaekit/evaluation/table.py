@@ -1,6 +1,6 @@
 """A table over runs, written as Markdown, LaTeX, CSV and JSON.
 
-Not for: computing its numbers (`compare`).
+Not for: computing its numbers (`comparison`).
 """
 
 import csv
