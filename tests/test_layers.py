@@ -24,7 +24,7 @@ LAYERS = [
     ["config"],
     ["training"],
     ["runs"],
-    ["evaluation"],
+    ["evaluation", "teaching"],
     ["cli"],
     ["__main__"],
 ]

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import click
 
 from ..errors import VAEError
+from .check import check
 from .common import say
 from .compare import compare
 from .evaluate import evaluate
@@ -18,6 +19,7 @@ from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
 from .repeat import repeat
 from .runs import info, runs
+from .teach import teach
 from .train import resume, train
 
 VERBS = [
@@ -35,6 +37,8 @@ VERBS = [
     runs,
     data,
     presets,
+    teach,
+    check,
 ]
 
 

@@ -1,0 +1,25 @@
+"""`vae check`: points and diagnoses for a student's file."""
+
+from pathlib import Path
+
+import click
+
+from .common import json_option, print_json
+
+
+@click.command
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Time limit for each part.")
+@json_option
+def check(file: Path, seconds: int, as_json: bool) -> None:
+    """Try `vae check vae.py`: points for a solution of the assignment, and what is wrong.
+
+    The file runs in a process of its own, with limits on time and memory. `vae teach` hands the assignment out.
+    """
+    from ..teaching import check as grade
+
+    report = grade(file, seconds=seconds)
+    if as_json:
+        print_json(report.to_dict())
+    else:
+        click.echo(str(report))

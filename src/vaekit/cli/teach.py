@@ -1,0 +1,29 @@
+"""`vae teach`: copy the assignment out."""
+
+from pathlib import Path
+
+import click
+
+from ..errors import DataError
+from .common import FOLDER, relative, say
+
+
+@click.command
+@click.argument("folder", type=FOLDER)
+@click.option("--student", is_flag=True, help="Leave out the solution and the rubric.")
+@click.option("--overwrite", is_flag=True, help="Replace files that are there, losing what is in them.")
+def teach(folder: Path, student: bool, overwrite: bool) -> None:
+    """Try `vae teach course`: the assignment, as files to hand out and to grade.
+
+    Starter and notebook for students, and in the folder `teacher` the solution and a rubric. A file that is there
+    with other content is never replaced, unless --overwrite is given.
+    """
+    from ..teaching import teach as copy_out
+
+    try:
+        written = copy_out(folder, teacher=not student, overwrite=overwrite)
+    except DataError as error:
+        raise DataError(str(error).replace("pass overwrite=True", "add --overwrite")) from error
+    for path in written:
+        click.echo(relative(path))
+    say(f"next: fill in {relative(folder / 'vae.py')}, then `vae check {relative(folder / 'vae.py')}`")

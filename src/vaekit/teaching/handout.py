@@ -1,0 +1,56 @@
+"""Copy out what a class needs: starter and notebook for students, solution and rubric for the teacher."""
+
+from importlib.resources import files
+from pathlib import Path
+
+from ..errors import DataError
+
+STUDENT = {"vae.py.txt": "vae.py", "assignment.ipynb": "assignment.ipynb"}
+TEACHER = {
+    "solution.ipynb": "teacher/solution.ipynb",
+    "solution.py.txt": "teacher/solution.py",
+    "rubric.md": "teacher/rubric.md",
+}
+
+
+def source(name: str) -> bytes:
+    """The content of one of the files in `teaching/files`.
+
+    The solution is the notebook of the repository's folder `notebooks`; a wheel carries a copy of it here.
+    """
+    packed = files(__package__).joinpath("files", name)
+    if name == "solution.ipynb" and not packed.is_file():
+        return (Path(__file__).parents[3] / "notebooks" / "vae.ipynb").read_bytes()
+    return packed.read_bytes()
+
+
+def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) -> list[Path]:
+    """Copy the assignment into a folder.
+
+    Arguments:
+        folder: Where to; made if it is not there.
+        teacher: Also copy the solved notebook, a solution and the rubric, into its folder `teacher`.
+        overwrite: Replace files that are there with other content.
+
+    Returns:
+        The files that were written; one that was there with the same content is not among them.
+
+    Raises:
+        DataError: a file is there with other content, or the folder cannot be written; nothing is changed.
+    """
+    root = Path(folder)
+    wanted = {root / target: source(name) for name, target in (STUDENT | (TEACHER if teacher else {})).items()}
+    try:
+        new = [path for path, content in wanted.items() if not path.exists() or path.read_bytes() != content]
+        kept = [str(path) for path in new if path.exists()]
+        if kept and not overwrite:
+            raise DataError(
+                f"{', '.join(kept)}: there already, and other than what would be written; nothing was changed. "
+                "Choose another folder, or pass overwrite=True to lose what is there"
+            )
+        for path in new:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(wanted[path])
+    except OSError as error:
+        raise DataError(f"{folder} cannot be written: {error.strerror}") from error
+    return new
