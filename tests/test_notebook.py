@@ -37,7 +37,7 @@ def test_is_stored_as_executed_from_top_to_bottom(stored):
     cells = code_cells(stored)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
     assert not [o for cell in cells for o in cell.outputs if o.output_type == "error" or o.get("name") == "stderr"]
-    assert len(pictures(stored)) == 6
+    assert len(pictures(stored)) == 10
 
 
 def test_is_small_and_tells_nothing_about_the_machine():
@@ -54,13 +54,19 @@ def test_defines_nothing(stored):
 def test_stored_results_are_those_of_the_full_training(stored):
     text = printed(stored)
     losses = [float(loss) for loss in re.findall(r"Train Epoch: \d+ \tLoss: ([\d.]+)", text)]
-    assert len(losses) == 20
+    assert len(losses) == 30
     bounds = dict(re.findall(r"^(C?VAE) +test −ELBO +([\d.]+)", text, re.MULTILINE))
     assert 100 < float(bounds["CVAE"]) < float(bounds["VAE"]) < 120
     assert "mean error 5.639e-05" in text
     assert "loss 8.5079, error 2.130e-06" in text
     assert "1,288,414 parameters" in text
     assert "1,296,414 parameters" in text
+    terms = re.findall(r"β = ([\d.]+) +distortion +([\d.]+) \+ rate +([\d.]+)", text)
+    rates = {float(beta): float(rate) for beta, _, rate in terms}
+    assert sorted(rates, reverse=True) == sorted(rates, key=rates.get)  # a heavier KL is a smaller KL
+    assert rates[784] < 0.1 < 5 < rates[1]
+    collapsed, cured = re.search(r"rate: ([\d.]+) nats when collapsed, ([\d.]+) when cured", text).groups()
+    assert float(collapsed) < 0.1 < 5 < float(cured)
 
 
 def test_runs(tmp_path):
@@ -72,8 +78,8 @@ def test_runs(tmp_path):
     assert done.returncode == 0, done.stderr
     executed = nbformat.read(copy, as_version=4)
     assert "1 epochs on 1,024 images" in printed(executed)
-    assert printed(executed).count("Train Epoch: 0") == 2
-    assert len(pictures(executed)) == 6
+    assert printed(executed).count("Train Epoch: 0") == 3
+    assert len(pictures(executed)) == 10
 
 
 def test_a_failing_cell_stops_with_its_error_and_changes_nothing(tmp_path):

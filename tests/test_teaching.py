@@ -9,8 +9,10 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 
 import solutions
 from vaekit.errors import DataError
@@ -158,7 +160,7 @@ def test_memory_is_limited(write):
 def test_what_a_file_prints_and_what_it_started_does_not_matter(write, command):
     noisy = solutions.RIGHT + (
         "\nimport os, subprocess, sys, threading, time\nprint('{' * 100_000)\nprint('}', file=sys.stderr)\n"
-        "os.write(1, b'\\n{\"event\": \"end\"}\\n')\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n"
+        'os.write(1, b\'\\n{"event": "end"}\\n\')\nthreading.Thread(target=time.sleep, args=(1000,)).start()\n'
         "subprocess.Popen(['sleep', '1000'] if os.name == 'posix' else ['timeout', '1000'])\n"
     )
     result = command("check", write(noisy), "--json")
@@ -227,6 +229,69 @@ def test_teach_into_a_file_says_so(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="cannot be written"):
         teach(tmp_path / "file")
+
+
+# The notebook and the pages ------------------------------------------------------------------------------------------
+
+
+def assignment():
+    return nbformat.reads(handout.source("assignment.ipynb").decode(), as_version=4)
+
+
+def test_the_assignments_notebook_is_clean_and_names_the_points_of_the_sheet():
+    notebook = assignment()
+    nbformat.validate(notebook)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert sum(int(n) for n in re.findall(r"\| \*\*\d\*\* \|.*\| (\d) \|", text)) == sheet.MAXIMUM
+    assert sum(int(n) for n in re.findall(r"^## .*\[(\d) points?\]", text, re.MULTILINE)) == sheet.MAXIMUM
+    assert text.count("**Predict.**") >= 12
+    assert "http" not in text.replace("https://arxiv.org", "")
+
+
+def test_the_assignments_notebook_runs_with_a_solution_filled_in(tmp_path):
+    teach(tmp_path, teacher=False)
+    (tmp_path / "vae.py").write_text(solutions.LECTURE)  # of a style other than ours
+    notebook = assignment()
+    short = {"VAE_NOTEBOOK_EPOCHS": "1", "VAE_NOTEBOOK_IMAGES": "512"}
+    client = NotebookClient(notebook, timeout=None, resources={"metadata": {"path": str(tmp_path)}})
+    client.execute(env=os.environ | short)
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    texts = [o.data["text/plain"] for o in outputs if o.output_type == "execute_result" and "text/plain" in o.data]
+    assert [text for text in texts if text.endswith("12 of 12")] == texts[0:1] + texts[-1:]
+    assert sum(o.output_type == "display_data" for o in outputs) == 10
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_the_install_cell_finds_a_checkout_beside_it_or_the_package_index(tmp_path, monkeypatch, beside):
+    folder = tmp_path / "week 7"
+    folder.mkdir()
+    if beside:
+        (tmp_path / "vaekit" / "src" / "vaekit").mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    cell = next(cell.source for cell in assignment().cells if "%pip" in cell.source)
+    code = re.sub(r"^( *)%pip (.*)$", r"\1calls.append(f'\2')", cell, flags=re.MULTILINE)
+    names = {"calls": []}
+    exec(code, names)
+    source = tmp_path / "vaekit" if beside else "vaekit"
+    assert names["calls"] == [f'install --quiet "{source}"']
+
+
+def test_the_page_shows_what_the_check_prints():
+    page = (Path(__file__).parents[1] / "docs" / "teaching.md").read_text()
+    swapped = solutions.change(
+        (solutions.BCE, 'F.binary_cross_entropy(x, x_hat, reduction="sum")'),
+        (solutions.DRAW, "z = torch.normal(mu, torch.exp(logvar / 2))"),
+    )
+    assert f"```\n{grade(swapped)}\n```" in page
+
+
+def test_the_rubric_has_the_points_of_the_sheet():
+    rubric = handout.source("rubric.md").decode()
+    for section in sheet.SECTIONS:
+        points = sum(part.section == section for part in sheet.PARTS)
+        assert re.search(rf"^\| \d `?{section}`? \| {points} \|", rubric, re.MULTILINE), section
 
 
 # Beside the course's own files --------------------------------------------------------------------------------------
