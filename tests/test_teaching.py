@@ -121,10 +121,8 @@ def write(tmp_path):
         ("import os\nos._exit(3)", r"ended its process \(status 3\)"),
         ("import os\nos.kill(os.getpid(), 9)", "killed by SIGKILL"),
         ("while True: pass", "stopped after 2 s"),
-        ("1 / 0", r"ZeroDivisionError: division by zero \(line 1\)"),
         ("name = input()", r"waits for input\(\)"),
         ("import torch\nx = torch.ones(10**13)", "more memory than it may have"),
-        ("import not_there_at_all", "No module named 'not_there_at_all'"),
         ("", "There is no class VAE"),
     ],
 )
@@ -142,11 +140,11 @@ def test_a_part_that_misbehaves_costs_its_own_points_only(write):
         (solutions.DRAW, "import os\n    os._exit(0)\n    z = mu"),
         (solutions.LOSS, "while True:\n        pass"),
     )
-    report = check(write(hostile), seconds=2)
+    report = check(write(hostile), seconds=4)
     assert lost(report) == {"reparametrize": 2, "loss_function": 2}
     words = {section.name: section.diagnosis for section in report.sections}
     assert words["reparametrize"] == "It ended its process (status 0)."
-    assert words["loss_function"] == "It was stopped after 2 s: is there a loop that does not end?"
+    assert words["loss_function"] == "It was stopped after 4 s: is there a loop that does not end?"
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="other systems have no such limit")

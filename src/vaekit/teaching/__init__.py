@@ -5,6 +5,6 @@ Nothing else in this package needs this folder.
 
 from .grading import check
 from .handout import teach
-from .report import Report, Section
+from .points import Report, Section
 
 __all__ = ["Report", "Section", "check", "teach"]

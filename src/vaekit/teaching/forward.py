@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .draws import no_gradient
 from .networks import CLASSES, LATENTS, build, images, output, part
-from .noise import no_gradient
 from .sheet import Mistake
 
 MANY = 1_000

@@ -1,6 +1,6 @@
 """Check a student's file: run it in a process of its own, within limits, and add up the points.
 
-Not for: what is right and wrong, which is in `networks`, `noise`, `forward` and `loss`.
+Not for: what is right and wrong, which is in `networks`, `draws`, `forward` and `loss`.
 """
 
 import json
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, at_least
-from .report import Report, Section
+from .points import Report, Section
 from .sheet import PARTS, SECTIONS
 
 START = 180.0  # seconds until torch is imported, on a machine that does much else
@@ -129,11 +129,15 @@ def _pupil(
         start_new_session=os.name == "posix",
     )
     events: queue.Queue[dict[str, Any] | None] = queue.Queue()
-    threading.Thread(target=_listen, args=(process, events), daemon=True).start()
+    listener = threading.Thread(target=_listen, args=(process, events), daemon=True)
+    listener.start()
     try:
         yield process, events
     finally:
         _end(process)
+        listener.join(1)
+        if process.stdout is not None and not listener.is_alive():  # else something that got away holds the pipe
+            process.stdout.close()
 
 
 def _listen(process: "subprocess.Popen[bytes]", events: "queue.Queue[dict[str, Any] | None]") -> None:
@@ -152,5 +156,3 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     else:
         process.kill()
     process.wait()
-    if process.stdout is not None:
-        process.stdout.close()

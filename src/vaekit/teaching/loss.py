@@ -9,7 +9,7 @@ from torch.nn.functional import binary_cross_entropy as bce
 from torch.nn.functional import binary_cross_entropy_with_logits as bce_with_logits
 from torch.nn.functional import mse_loss
 
-from .noise import function
+from .draws import function
 from .sheet import Mistake
 
 N, D, Z = 3, 784, 5
@@ -47,6 +47,8 @@ def _notebook(student: ModuleType) -> str:
     x_hat = torch.tensor([[2.0, 5.0], [6.0, 7.0]]).sigmoid().view(1, 1, 2, 2)
     x = torch.tensor([[1.0, 10.0], [9.0, 3.0]]).sigmoid().view(1, 1, 2, 2)
     value = _measure(student, Inputs(x_hat, x, torch.ones(1, 15), torch.zeros(1, 15))).mean()
+    if abs(value - 8.5079) < 1e-4:
+        return "The notebook's check, of a single image, cannot see it."
     return f"The notebook's check gives {value:.4f} instead of 8.5079."
 
 

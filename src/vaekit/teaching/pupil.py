@@ -91,7 +91,6 @@ def _load(file: Path) -> ModuleType:
     sys.dont_write_bytecode = True
     student = importlib.util.module_from_spec(spec)
     sys.modules["vae"] = student
-    sys.modules["__main__"].__file__ = str(file)
     loader.exec_module(student)
     return student
 

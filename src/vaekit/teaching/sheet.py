@@ -23,8 +23,8 @@ class Part(NamedTuple):
 PARTS = (
     Part("VAE encoder", "networks", "vae_encoder"),
     Part("VAE decoder", "networks", "vae_decoder"),
-    Part("reparametrize", "noise", "distribution"),
-    Part("reparametrize", "noise", "gradient"),
+    Part("reparametrize", "draws", "distribution"),
+    Part("reparametrize", "draws", "gradient"),
     Part("VAE forward", "forward", "vae_outputs"),
     Part("VAE forward", "forward", "vae_noise"),
     Part("loss_function", "loss", "reconstruction"),
