@@ -8,8 +8,8 @@ Not for: parameters made by a network (`likelihoods`, `posteriors`, `priors`).
 from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
+from .closed_form import closed_form_kl
 from .counts import NegativeBinomial
-from .divergence import closed_form_kl
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
 from .normal import bounded, diagonal_normal

@@ -32,7 +32,9 @@ class NegativeBinomial(Distribution):
     support = constraints.nonnegative_integer
 
     def __init__(self, rate: Tensor, inverse_dispersion: Tensor) -> None:
-        self.rate, self.inverse_dispersion = broadcast_all(rate, inverse_dispersion)
+        rate, inverse_dispersion = broadcast_all(rate, inverse_dispersion)
+        self.rate = rate
+        self.inverse_dispersion = inverse_dispersion
         super().__init__(self.rate.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -84,7 +84,9 @@ class PlanarTransform(Transform):
         wu, norm = (w * u).sum(-1, keepdim=True), w.square().sum(-1, keepdim=True)
         gain = softplus(wu + math.log(math.expm1(kappa))) - kappa
         self.u = u + (gain - wu) * w / norm.clamp_min(torch.finfo(w.dtype).tiny)
-        self.w, self.b, self.gain = w, b, gain.squeeze(-1)
+        self.w = w
+        self.b = b
+        self.gain = gain.squeeze(-1)
 
     def _call(self, x: Tensor) -> Tensor:
         return x + self.u * torch.tanh(self._height(x)).unsqueeze(-1)

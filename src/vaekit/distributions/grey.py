@@ -58,7 +58,9 @@ class DiscretizedLogistic(Distribution):
     support = levels
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        self.loc, self.scale = broadcast_all(loc, scale)
+        loc, scale = broadcast_all(loc, scale)
+        self.loc = loc
+        self.scale = scale
         super().__init__(self.loc.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -131,7 +133,9 @@ class BetaBinomial(Distribution):
     support = levels
 
     def __init__(self, alpha: Tensor, beta: Tensor) -> None:
-        self.alpha, self.beta = broadcast_all(alpha, beta)
+        alpha, beta = broadcast_all(alpha, beta)
+        self.alpha = alpha
+        self.beta = beta
         super().__init__(self.alpha.shape, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:

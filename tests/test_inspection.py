@@ -1,0 +1,104 @@
+"""`vaekit.check`: what it accepts, and what it says about parts that are not whole."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Independent, Laplace, Normal
+
+import vaekit
+from vaekit import likelihoods, nets, posteriors, priors
+from vaekit.errors import ConfigError
+
+
+class Plain(nn.Module):
+    """A posterior that knows nothing of this package."""
+
+    def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
+        super().__init__()
+        self.net = net
+        self.mu = nn.Linear(features, latent_size)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> object:
+        return Independent(Normal(self.mu(self.net(x, c)), 1.0), 1)
+
+
+class NoEvent(Plain):
+    def forward(self, x: Tensor, c: Tensor | None = None) -> object:
+        return Normal(self.mu(self.net(x, c)), 1.0)
+
+
+class Cut(Plain):
+    def forward(self, x: Tensor, c: Tensor | None = None) -> object:
+        return Independent(Normal(self.mu(self.net(x, c)).detach(), 1.0), 1)
+
+
+class NoDistribution(Plain):
+    def forward(self, x: Tensor, c: Tensor | None = None) -> object:
+        return self.mu(self.net(x, c))
+
+
+class Wide(nn.Module):
+    """A prior that forgets how wide the latents are."""
+
+    def __init__(self, latent_size: int) -> None:
+        super().__init__()
+
+    def forward(self, c: Tensor | None = None) -> object:
+        return Independent(Laplace(torch.zeros(7), 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        Plain,
+        *(posteriors.DiagonalNormal, posteriors.HierarchicalPosterior, posteriors.IAFPosterior),
+        *(priors.StandardNormal, priors.NormalMixture, priors.MAFPrior),
+        *(likelihoods.Bernoulli, likelihoods.Poisson, likelihoods.NegativeBinomial, likelihoods.BetaBinomial),
+        *(nets.ConvEncoder, nets.ResNetEncoder, nets.ConvDecoder, nets.ResNetDecoder),
+        *("vae", "iwae-2l", "vamp"),
+        priors.StandardNormal(4),
+        vaekit.VAE(64, 3),
+    ],
+    ids=lambda part: part if isinstance(part, str) else getattr(part, "__name__", type(part).__name__),
+)
+def test_whole_parts_and_models_pass_and_no_random_number_is_drawn(part: object) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(2)
+    torch.manual_seed(3)
+    vaekit.check(part)
+    assert torch.equal(torch.rand(2), expected)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (NoEvent, r"batch shape of the posterior is \(3, 4\); it must be \(3,\)"),
+        (Cut, "no gradient flows from the posterior's samples"),
+        (NoDistribution, r"posterior\(x, c\) returned Tensor; it must be a torch.distributions.Distribution"),
+        (Wide, r"event shape of the prior is \(7,\); it must be \(4,\)"),
+        (priors.StandardNormal(5), r"event shape of the prior is \(5,\); it must be \(4,\)"),
+        (nn.Linear(2, 2), "Say kind="),
+    ],
+    ids=lambda part: getattr(part, "__name__", None),
+)
+def test_what_is_wrong_is_said(part: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        vaekit.check(part)
+
+
+def test_options_are_those_of_the_constructor() -> None:
+    vaekit.check(priors.NormalMixture, components=3)
+    with pytest.raises(ConfigError, match="did you mean 'components'"):
+        vaekit.check(priors.NormalMixture, component=3)
+
+
+@pytest.mark.parametrize("context_size", [0, 3])
+def test_maps_end_with_the_features(context_size: int) -> None:
+    for make in (nets.ConvEncoder, nets.ResNetEncoder, nets.MLP):
+        net = make((1, 28, 28), context_size=context_size)
+        x, c = torch.rand(2, 4, 1, 28, 28), torch.rand(4, context_size) if context_size else None
+        maps = net.maps(x, c)
+        assert [tuple(h.shape) for h in maps] == [(2, 4, *shape) for shape in net.map_shapes]
+        assert torch.equal(maps[-1], net(x, c))
+    assert nets.ConvEncoder((1, 28, 28)).map_shapes == ((16, 14, 14), (32, 7, 7), (256,))
+    assert nets.ConvDecoder.wanted_shape(5, (1, 28, 28)) == (5, 7, 7)
