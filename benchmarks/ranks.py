@@ -17,7 +17,6 @@ import torch
 
 from common import processor
 from vaekit import config
-from vaekit.config.recipe import build_objective, build_optimizer, build_schedule
 from vaekit.data import Split
 from vaekit.runs.job import Job
 from vaekit.training import fit, joined
@@ -50,9 +49,9 @@ def measure(preset: str, batch: int, images: int) -> None:
         records = fit(
             job.model,
             job.batches(some, training=True),
-            objective=build_objective(job.config, dataset_size=images),
-            optimizer=build_optimizer(job.config, job.model),
-            schedule=build_schedule(job.config),
+            objective=job.recipe.loss(job.model, dataset_size=images),
+            optimizer=job.recipe.optimizer(job.model),
+            schedule=job.recipe.schedule(),
             options=job.config.train,
             listener=(clock := Clock()),
             ranks=ranks,

@@ -199,8 +199,9 @@ def training() -> Checkpointer:
     """A training that has just begun, of the tiny model on the tiny data."""
     given = tiny()
     model = recipe.build(given, image_shape=(1, 8, 8))
-    optimizer = recipe.build_optimizer(given, model)
-    objective = recipe.build_objective(given, dataset_size=64)
+    made = recipe.Recipe.resolve(given)
+    optimizer = made.optimizer(model)
+    objective = made.loss(model, dataset_size=64)
     options = Train(epochs=3, ema=0.9, precision="fp32")
     trainer = Trainer(model, objective, optimizer, options=options)
     return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)

@@ -15,18 +15,18 @@ def test_defaults_are_the_course_recipe() -> None:
 def test_toml_round_trip() -> None:
     import tomllib
 
-    found = recipe.completed(read("vae"))
+    found = recipe.Recipe.resolve(read("vae")).config
     assert parse(tomllib.loads(found.to_toml())) == found
 
 
 def test_a_completed_config_names_every_option() -> None:
-    assert recipe.completed(Config()).encoder.options["hidden"] == [400, 400, 400]
-    assert recipe.completed(Config()).objective.options == {"kl": "auto", "gradient": "plain"}
+    assert recipe.Recipe.resolve(Config()).config.encoder.options["hidden"] == [400, 400, 400]
+    assert recipe.Recipe.resolve(Config()).config.objective.options == {"kl": "auto", "gradient": "plain"}
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_complete_and_documented(name: str) -> None:
-    recipe.completed(read(name))
+    recipe.Recipe.resolve(read(name))
     header = config.preset_header(name)
     assert header["about"].endswith((".", ")")) and "paper" in header
 
@@ -72,8 +72,7 @@ def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
 def test_parts_that_do_not_fit_are_named(settings: list[str], message: str) -> None:
     found = read("vae", settings=settings)
     with pytest.raises(ConfigError, match=message):
-        recipe.completed(found)
-        recipe.build_objective(found, dataset_size=10)
+        recipe.Recipe.resolve(found)
 
 
 def test_unknown_preset_suggests_the_nearest() -> None:

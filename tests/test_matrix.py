@@ -12,7 +12,7 @@ from torch import Tensor
 from vaekit import OfDraw
 from vaekit.config import Config, parse, preset_names, read
 from vaekit.config.parts import PARTS
-from vaekit.config.recipe import build, build_objective
+from vaekit.config.recipe import Recipe, build
 from vaekit.errors import ConfigError, VAEError
 from vaekit.model import Composed
 from vaekit.runs import lifecycle
@@ -72,10 +72,10 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
     if why_not:
         with pytest.raises(ConfigError, match=why_not):
             model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
-            build_objective(config, dataset_size=100).of(model.draw(x, 4, c))
+            Recipe.resolve(config).loss(model, dataset_size=100).of(model.draw(x, 4, c))
         return
     model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
-    objective = build_objective(config, dataset_size=100)
+    objective = Recipe.resolve(config).loss(model, dataset_size=100)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     first, second = (step(model, objective, optimizer, x, c) for _ in range(2))
     assert first.shape == second.shape == (8,)
@@ -162,7 +162,8 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     x = (torch.rand(16, 1, 28, 28, generator=g) > 0.8).float()
     c = torch.arange(16) % 10 if condition == "class" else None
     torch.manual_seed(0)
-    model, objective = build(config, images=x), build_objective(config, dataset_size=16)
+    model = build(config, images=x)
+    objective = Recipe.resolve(config).loss(model, dataset_size=16)
     optimizer = torch.optim.Adam(model.parameters(), 3e-4)
     values = [step(model, objective, optimizer, x, c).mean() for _ in range(6)]
     assert values[-1] > values[0]

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from tiny import dataset, tiny
 from vaekit import VAE, build
+from vaekit.config import of_run
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.nets import MLP, ConvEncoder
-from vaekit.runs import job, lifecycle, restore
+from vaekit.runs import job, lifecycle
 from vaekit.training import fit, precision, validate
 from vaekit.training.precision import find_precision
 
@@ -96,9 +97,9 @@ def test_a_run_keeps_its_precision_on_another_machine(monkeypatch: Any, tmp_path
     run = lifecycle.train(tiny(precision="auto"), name="r", root=tmp_path)
     assert run.config["train"]["precision"] == run.environment["precision"] == "bf16"
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: False)
-    assert restore.config_of(run).train.precision == "bf16"
+    assert of_run(run).train.precision == "bf16"
     text = (tmp_path / "r" / "config.toml").read_text()
     (tmp_path / "r" / "config.toml").write_text(text.replace('precision = "bf16"\n', ""))
     with run.lock():
         run.record(precision="fp32")
-    assert restore.config_of(run).train.precision == "fp32"
+    assert of_run(run).train.precision == "fp32"

@@ -96,7 +96,7 @@ def test_an_interrupted_series_comes_to_the_same_weights_and_trains_nothing_twic
 
 def test_a_series_never_takes_runs_of_another_config(tmp_path: Path) -> None:
     series.train_replicates(tiny.tiny(seed=1), 1, name="s", root=tmp_path)
-    with pytest.raises(RunError, match=r"s-seed1 was begun with another config \(train.epochs \d+ → 5\).*another name"):
+    with pytest.raises(RunError, match=r"s-seed1 has another config \(train.epochs \d+ → 5\).*another name"):
         series.train_replicates(tiny.tiny(epochs=5), 2, name="s", root=tmp_path)
     assert not (tmp_path / "s-seed0").exists()
     with pytest.raises(ConfigError, match="seeds must be at least 1, got 0"):

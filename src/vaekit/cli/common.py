@@ -28,7 +28,6 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-trust_option = click.option("--trust", is_flag=True, help="Allow code of your own: parts given as module:Name.")
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option(
@@ -40,6 +39,25 @@ log_option = click.option(
 run_argument = click.argument("run", required=False)
 
 
+def _allow_own_code(context: click.Context, option: click.Parameter, trust: bool) -> None:
+    """Let this command import parts by path, also from modules beside the caller, as `python -m` does."""
+    if trust and not context.resilient_parsing:
+        from ..config.parts import own_code
+
+        context.with_resource(own_code())
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+
+
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    expose_value=False,
+    callback=_allow_own_code,
+    help="Allow code of your own: parts given as module:Name.",
+)
+
+
 def open_run(run: str | None, root: Path) -> "Run":
     """A run by its name or folder, the newest by default."""
     from ..store import Run
@@ -47,20 +65,13 @@ def open_run(run: str | None, root: Path) -> "Run":
     return Run.open(run, root=root)
 
 
-def allow_parts(trust: bool) -> None:
-    """Find parts of the caller's own, if they are trusted."""
-    if trust and "" not in sys.path:
-        sys.path.insert(0, "")  # modules beside the caller, as `python -m` finds them
-
-
-def load_model(run: "Run", device: str, seed: int, trust: bool) -> "tuple[LatentVariableModel, torch.Generator]":
+def load_model(run: "Run", device: str, seed: int) -> "tuple[LatentVariableModel, torch.Generator]":
     """The model of a run, and the noise of a seed."""
-    allow_parts(trust)
     import torch
 
     from ..runs import restore
 
-    return restore.load(run, device=device, trust=trust), torch.Generator().manual_seed(seed)
+    return restore.load(run, device=device), torch.Generator().manual_seed(seed)
 
 
 def within(value: Any, *steps: str | int) -> Any:
@@ -80,14 +91,14 @@ def finite(value: dict[str, Any]) -> Any:
     return files.finite(value)
 
 
-def follows() -> bool:
+def is_worker() -> bool:
     """Whether torchrun has started this process and it is not the first; only the first one prints."""
     return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
 
 
 def say(message: str) -> None:
     """Print a line on stderr."""
-    if not follows():
+    if not is_worker():
         click.echo(f"vae: {message}", err=True)
 
 

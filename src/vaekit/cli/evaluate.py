@@ -58,7 +58,6 @@ def evaluate(
     memory: str,
     seed: int,
     device: str,
-    trust: bool,
     root: Path,
     as_json: bool,
 ) -> None:
@@ -71,7 +70,7 @@ def evaluate(
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
     found, limit = open_run(run, root), _bytes(memory)
-    model, _ = load_model(found, device, seed, trust)
+    model, _ = load_model(found, device, seed)
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run

@@ -49,9 +49,7 @@ split_option = click.option(
 @device_option
 @trust_option
 @runs_option
-def encode(
-    run: str | None, data_name: str | None, split: str, output: Path | None, device: str, trust: bool, root: Path
-) -> None:
+def encode(run: str | None, data_name: str | None, split: str, output: Path | None, device: str, root: Path) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every image.
 
     RUN is the newest run by default. A .csv has one row for each image; an .npy has the array z, shape (images,
@@ -66,7 +64,7 @@ def encode(
     path = output or found.place(f"latents/{_slug(images)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    model, _ = load_model(found, device, 0, trust)
+    model, _ = load_model(found, device, 0)
     with shown_stages() as listener:
         z = one_by_one.encode(model, images, listener=listener)
     if path.suffix.lower() == ".csv":
@@ -98,7 +96,6 @@ def score(
     output: Path | None,
     seed: int,
     device: str,
-    trust: bool,
     root: Path,
     as_json: bool,
 ) -> None:
@@ -118,7 +115,7 @@ def score(
     path = output or found.place(f"scores/{_slug(images)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    model, _ = load_model(found, device, seed, trust)
+    model, _ = load_model(found, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
         reference = one_by_one.score(model, own.spread(REFERENCE), **options)

@@ -44,13 +44,12 @@ def sample(
     output: Path | None,
     seed: int,
     device: str,
-    trust: bool,
     root: Path,
 ) -> None:
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default."""
     found = open_run(run, root)
     path = _check_suffix(found, output or _picture(found, f"sample-{seed}", label))
-    model, generator = load_model(found, device, seed, trust)
+    model, generator = load_model(found, device, seed)
     c = _class(found, model, label, count)
     _save(model.sample(count, c, generator=generator, noise=noise), path)
 
@@ -75,7 +74,6 @@ def interpolate(
     output: Path | None,
     seed: int,
     device: str,
-    trust: bool,
     root: Path,
 ) -> None:
     """Try `vae interpolate --between 3 18`: draw straight walks between latents of RUN, the newest by default."""
@@ -84,7 +82,7 @@ def interpolate(
     found = open_run(run, root)
     suffix = "-{}-{}".format(*between) if between else f"-{seed}"
     path = _check_suffix(found, output or _picture(found, f"interpolate{suffix}", label))
-    model, generator = load_model(found, device, seed, trust)
+    model, generator = load_model(found, device, seed)
     if between:
         images, labels = _test_images(found, between)
         c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
@@ -102,13 +100,13 @@ def interpolate(
 @device_option
 @trust_option
 @runs_option
-def reconstruct(run: str | None, count: int, output: Path | None, device: str, trust: bool, root: Path) -> None:
+def reconstruct(run: str | None, count: int, output: Path | None, device: str, root: Path) -> None:
     """Try `vae reconstruct -n 8`: show test images beside their reconstructions by RUN, the newest by default."""
     from .. import plot
 
     found = open_run(run, root)
     path = _check_suffix(found, output or _picture(found, "reconstruct", None))
-    model, _ = load_model(found, device, 0, trust)
+    model, _ = load_model(found, device, 0)
     images, labels = _test_images(found, range(count))
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
@@ -143,11 +141,10 @@ def _test_images(run: "Run", indices: Sequence[int]) -> "tuple[torch.Tensor, tor
     """Some test images, and what a conditional model is told about them: a context, or else their classes."""
     import torch
 
-    from .. import data
+    from .. import config, data
     from ..data.batches import whole
-    from ..runs.restore import config_of
 
-    split = data.load(**config_of(run).data.loading).test
+    split = data.load(**config.of_run(run).data.loading).test
     for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")

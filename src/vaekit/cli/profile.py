@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from ..config import Config
 
 
-def print_profile(config: "Config", trust: bool, as_json: bool) -> None:
+def print_profile(config: "Config", as_json: bool) -> None:
     """Train for some steps, and print where their time goes."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
 
     from ..runs.profiling import profile_training
 
-    found = profile_training(config, trust=trust)
+    found = profile_training(config)
     if as_json:
         click.echo(json.dumps(asdict(found), indent=2))
         return

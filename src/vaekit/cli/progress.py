@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @contextmanager
 def shown(epochs: int) -> Iterator[Listener]:
     """A listener that shows the progress on stderr for the length of a block."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _console()
     if not console.is_terminal:
         yield _Lines(console, epochs)
         return
@@ -29,39 +29,49 @@ def shown(epochs: int) -> Iterator[Listener]:
 
 
 class Replicates:
-    """Shows the trainings of a series on stderr, one after another.
+    """Shows the trainings of a series on stderr.
 
     Arguments:
         epochs: Of each.
         count: How many there are.
+        side_by_side: Whether several are trained at the same time; then each epoch is one line that names the seed.
     """
 
-    def __init__(self, epochs: int, count: int) -> None:
+    def __init__(self, epochs: int, count: int, *, side_by_side: bool = False) -> None:
         self.epochs = epochs
         self.count = count
+        self.side_by_side = side_by_side
 
     @contextmanager
     def announce(self, i: int, seed: int, run: str) -> Iterator[Listener]:
         """A listener to the training of replicate `i`, which lasts as long as the block."""
-        console = Console(stderr=True, highlight=False, soft_wrap=True)
+        console = _console()
         console.print(f"replicate {i + 1} of {self.count}: seed {seed}, run {run}")
+        if self.side_by_side:
+            yield _Lines(console, self.epochs, prefix=f"seed {seed}  ")
+            return
         with shown(self.epochs) as listener:
             yield listener
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class _Lines:
     """One line an epoch."""
 
-    def __init__(self, console: Console, epochs: int) -> None:
+    def __init__(self, console: Console, epochs: int, prefix: str = "") -> None:
         self.console = console
         self.epochs = epochs
+        self.prefix = prefix
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
         """Do nothing: a line is for a whole epoch."""
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs))
-        line = f"epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
+        line = f"{self.prefix}epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
         if "validation_neg_elbo" in record:
             line += f"  validation −ELBO {record['validation_neg_elbo']:.2f}"
         if "validation_loss" in record and not is_neg_elbo(record, "validation_"):
@@ -108,7 +118,7 @@ def _means(means: Mapping[str, float]) -> str:
 @contextmanager
 def shown_stages() -> "Iterator[StageListener]":
     """A listener that shows the stages of an evaluation on stderr for the length of a block."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = _console()
     if not console.is_terminal:
         yield _stage_lines(console)
         return

@@ -14,19 +14,19 @@ from .train import open_to_train
 @trust_option
 @runs_option
 @json_option
-def repeat(run: str | None, name: str | None, trust: bool, root: Path, as_json: bool) -> None:
+def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None:
     """Try `vae repeat`: train a finished run again, the newest by default, and compare the weights bit for bit.
 
     The exit status is 1 if they differ.
     """
-    found = open_to_train(run, root, trust)
+    found = open_to_train(run, root)
 
+    from .. import config
     from ..runs.repetition import repeat as repeated
-    from ..runs.restore import config_of
     from .progress import shown
 
-    with shown(config_of(found).train.epochs) as listener:
-        again = repeated(found, name=name, root=root, listener=listener, trust=trust)
+    with shown(config.of_run(found).train.epochs) as listener:
+        again = repeated(found, name=name, root=root, listener=listener)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
         print_json(record | {"differences": again.differences})

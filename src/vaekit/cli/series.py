@@ -1,4 +1,4 @@
-"""`vae train --seeds`: replicates of one config, one after another."""
+"""`vae train --seeds`: replicates of one config, one after another or several at the same time."""
 
 import json
 import shlex
@@ -15,27 +15,26 @@ if TYPE_CHECKING:
 
 
 def train_series(
-    config: "Config", seeds: int, name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool
+    config: "Config", seeds: int, jobs: int, name: str | None, preset: str, log: bool, root: Path, as_json: bool
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import series_name, spread, train_replicates
     from .progress import Replicates
 
     series = name or series_name(preset)
-
-    announce = Replicates(config.train.epochs, seeds).announce
+    announce = Replicates(config.train.epochs, seeds, side_by_side=jobs > 1).announce
+    options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log}
     try:
-        options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log, "trust": trust}
-        found = train_replicates(config, seeds, name=series, **options)
+        trained = train_replicates(config, seeds, name=series, jobs=jobs, **options)
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
-    tests = [run.read_json("test.json") for run in found]
+    tests = [run.read_json("test.json") for run in trained]
     over = {term: spread([test[term] for test in tests]) for term in ("neg_elbo", "rate", "distortion")}
     if as_json:
-        click.echo(json.dumps({"runs": [str(run.path) for run in found], "test": over}))
+        click.echo(json.dumps({"runs": [str(run.path) for run in trained], "test": over}))
         return
-    for run, test in zip(found, tests, strict=True):
+    for run, test in zip(trained, tests, strict=True):
         click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image, {relative(run.path)}")
     mean, sd, n = over["neg_elbo"].values()
     click.echo(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))

@@ -10,8 +10,7 @@ import click
 
 from .common import (
     FILE,
-    allow_parts,
-    follows,
+    is_worker,
     json_option,
     log_option,
     open_run,
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
 @click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
 @click.option("--seeds", type=click.IntRange(1), help="Train this many copies, with seeds SEED, SEED+1, …")
+@click.option("--jobs", type=click.IntRange(1), default=1, help="Train this many of --seeds at the same time.")
 @click.option(
     "--deterministic", is_flag=True, help="Use deterministic algorithms only; then a GPU gives the same bits too."
 )
@@ -64,11 +64,11 @@ def train(
     device: str | None,
     seed: int | None,
     seeds: int | None,
+    jobs: int,
     deterministic: bool,
     resumed: str | None,
     profiled: bool,
     log: bool,
-    trust: bool,
     root: Path,
     as_json: bool,
 ) -> None:
@@ -77,13 +77,16 @@ def train(
     `vae presets` lists the presets. Any part can be replaced: --set prior.name=vamp --set objective.name=iwae
     --set objective.samples=8 --set model.condition=class. On two devices: torchrun --nproc-per-node=2 -m vaekit train.
 
-    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another; the same command continues an
-    interrupted series. Evaluate each, then `vae compare --group PRESET` shows mean ± sd.
+    With --seeds 5 --name NAME: train NAME-seed0 … NAME-seed4, one after another, or with --jobs 2 two at a time, each
+    with half of the threads. The same command continues an interrupted series. Evaluate each, then
+    `vae compare --group PRESET` shows mean ± sd.
     """
     if (profiled or seeds) and "MASTER_ADDR" in os.environ:
         raise click.UsageError("--profile and --seeds are for one process; leave out torchrun")
-    if follows():
-        _follow(trust)
+    if jobs > 1 and not seeds:
+        raise click.UsageError("--jobs goes with --seeds")
+    if is_worker():
+        _work()
         return
 
     from .. import config as configs
@@ -96,19 +99,18 @@ def train(
             raise click.UsageError(
                 "--resume continues a run with its config; leave out PRESET, --config, --name and --seeds"
             )
-        _resume(resumed, options, log, trust, root, as_json)
+        _resume(resumed, options, log, root, as_json)
         return
     config = configs.read(preset, config_file, options)
-    allow_parts(trust)
     _prepare_cuda(config.train.deterministic)
     if profiled:
-        print_profile(config, trust, as_json)
+        print_profile(config, as_json)
         return
     label = preset or (config_file.stem if config_file else "vae")
     if seeds is not None:
-        train_series(config, seeds, name, label, log, trust, root, as_json)
+        train_series(config, seeds, jobs, name, label, log, root, as_json)
         return
-    _train(config, name, label, log, trust, root, as_json)
+    _train(config, name, label, log, root, as_json)
 
 
 @click.command(short_help="Continue an interrupted run.")
@@ -124,61 +126,56 @@ def train(
 @trust_option
 @runs_option
 @json_option
-def resume(run: str | None, settings: tuple[str, ...], log: bool, trust: bool, root: Path, as_json: bool) -> None:
+def resume(run: str | None, settings: tuple[str, ...], log: bool, root: Path, as_json: bool) -> None:
     """Try `vae resume`: continue an interrupted run, the newest by default.
 
     The weights become the very same as without the interruption.
     """
-    _resume(run, settings, log, trust, root, as_json)
+    _resume(run, settings, log, root, as_json)
 
 
-def open_to_train(run: str | None, root: Path, trust: bool) -> "Run":
+def open_to_train(run: str | None, root: Path) -> "Run":
     """Open a run to train it further or again, and prepare this process for it."""
     found = open_run(run, root)
-    allow_parts(trust)
     _prepare_cuda(within(found.config, "train", "deterministic"))
     return found
 
 
-def _train(config: "Config", name: str | None, preset: str, log: bool, trust: bool, root: Path, as_json: bool) -> None:
+def _train(config: "Config", name: str | None, preset: str, log: bool, root: Path, as_json: bool) -> None:
     from ..runs import lifecycle
     from ..training import joined
     from .progress import shown
 
     with shown(config.train.epochs) as listener, joined() as ranks:
-        run = lifecycle.train(
-            config, name=name, preset=preset, root=root, listener=listener, log=log, trust=trust, ranks=ranks
-        )
+        run = lifecycle.train(config, name=name, preset=preset, root=root, listener=listener, log=log, ranks=ranks)
     _report(run, as_json)
 
 
-def _resume(run: str | None, settings: Sequence[str], log: bool, trust: bool, root: Path, as_json: bool) -> None:
-    if follows():
-        _follow(trust)
+def _resume(run: str | None, settings: Sequence[str], log: bool, root: Path, as_json: bool) -> None:
+    if is_worker():
+        _work()
         return
-    found = open_to_train(run, root, trust)
+    found = open_to_train(run, root)
 
     from .. import config
     from ..runs import lifecycle
-    from ..runs.restore import config_of
     from ..training import joined
     from .progress import shown
 
-    epochs = config.changed(config_of(found), settings).train.epochs
+    epochs = config.changed(config.of_run(found), settings).train.epochs
     with shown(epochs) as listener, joined() as ranks:
-        lifecycle.resume(found, settings=settings, listener=listener, log=log, trust=trust, ranks=ranks)
+        lifecycle.resume(found, settings=settings, listener=listener, log=log, ranks=ranks)
     _report(found, as_json)
 
 
-def _follow(trust: bool) -> None:
-    allow_parts(trust)
+def _work() -> None:
     _prepare_cuda(True)
 
     from ..runs import lifecycle
     from ..training import joined
 
     with joined() as ranks:
-        lifecycle.follow(ranks, trust=trust)
+        lifecycle.work(ranks)
 
 
 def _prepare_cuda(deterministic: object) -> None:

@@ -6,7 +6,9 @@ class and one line in a table here, or no line at all and an import path, "my_mo
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -91,7 +93,7 @@ VALUE_SCHEDULES: dict[str, Callable[..., Callable[[float], float]]] = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """A part found: what to call, its options with every default filled in, and the wiring it asks for."""
+    """What a part's name stands for: what to call, all options with their values, and the wiring that it asks for."""
 
     make: Callable[..., Any]
     options: dict[str, Any]
@@ -109,41 +111,62 @@ class Resolved:
         return self.make(**{name: available[name] for name in self.wiring}, **self.options)
 
 
-def find(kind: str, name: str, *, trust: bool = False) -> Callable[..., Any]:
-    """The class or function of a part, by name or by import path.
+_own_code: ContextVar[bool] = ContextVar("own_code", default=False)
+
+
+@contextmanager
+def own_code(trust: bool = True) -> Iterator[None]:
+    """Within the block parts may be imported by path, if `trust` is true; otherwise as outside of it.
+
+    Arguments:
+        trust: Whether whoever wrote the config may run code here.
+    """
+    token = _own_code.set(trust or _own_code.get())
+    try:
+        yield
+    finally:
+        _own_code.reset(token)
+
+
+def is_own_code_allowed() -> bool:
+    """Whether parts may be imported by path."""
+    return _own_code.get()
+
+
+def find(kind: str, name: str) -> Callable[..., Any]:
+    """The class or function of a part, by name or, within `own_code`, by import path.
 
     Raises:
-        ConfigError: no such part, or an import path without `trust`.
+        ConfigError: no such part, or an import path that is not allowed.
     """
     known = PARTS.get(kind, {"composed": ""})
     target = known.get(name)
     if target is None:
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
-        if not trust:
+        if not is_own_code_allowed():
             raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
         target = name
     module, _, attribute = target.partition(":")
     try:
-        found: Callable[..., Any] = getattr(import_module(module), attribute)
+        part: Callable[..., Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {error}") from None
-    return found
+    return part
 
 
-def resolve(kind: str, part: Part, *, trust: bool = False) -> Resolved:
+def resolve(kind: str, part: Part) -> Resolved:
     """Find a part and check its options.
 
     Raises:
         ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
     """
-    make = find(kind, part.name, trust=trust)
+    make = find(kind, part.name)
     parameters = inspect.signature(make).parameters.values()
     hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
     options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     given = part.options
     if kind == "objective":
-        given.pop("samples", None)
         hints = {name: hint | dict[str, Any] if hint is float else hint for name, hint in hints.items()}
     for name in given:
         if name not in options:

@@ -1,13 +1,19 @@
-"""From a preset, a TOML file and settings to a config."""
+"""From a preset, a TOML file and settings, or from a run folder, to a config."""
 
 import tomllib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, unknown
 from .schema import Config, parse
+
+if TYPE_CHECKING:
+    from ..store import Run
+
+GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
 
 _LONGEST = 16 << 10  # bytes: tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 
@@ -41,16 +47,39 @@ def read(
     return parse(tree, str(file) if file is not None else preset or "vae")
 
 
+def of_run(run: "Run") -> Config:
+    """The config that a run goes by: its config.toml, with what was set when it was resumed.
+
+    A warning names an option that this version no longer has and that changed no number; it is passed over.
+
+    Raises:
+        ConfigError, RunError: it is damaged.
+    """
+    tree = run.config
+    train = tree.setdefault("train", {})
+    if isinstance(train, dict):  # the first runs have it in environment.json only
+        train.setdefault("precision", run.environment.get("precision", "fp32"))
+    for key in GONE:
+        section, _, name = key.partition(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            del tree[section][name]
+            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=2)
+    config = parse(tree, f"{run.path}/config.toml")
+    settings = [setting for session in run.sessions for setting in session["settings"]]
+    kept = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
+    return changed(config, kept) if kept else config
+
+
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """A tree of tables as one table.
 
     >>> flat({"train": {"seed": 0}})
     {'train.seed': 0}
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return found
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return values
 
 
 def changed(config: Config, settings: Iterable[str]) -> Config:
@@ -81,7 +110,7 @@ def _parse_toml(text: str) -> dict[str, Any]:
     """Parse TOML that may have been written to do harm.
 
     Raises:
-        ValueError: it is none, or it is longer or nested more deeply than any config.
+        ValueError: it is not TOML, or it is longer or nested more deeply than any config.
     """
     if len(text) > _LONGEST:
         raise ValueError(f"it is longer than the {_LONGEST} bytes that a config may have")

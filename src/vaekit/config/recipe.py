@@ -1,12 +1,10 @@
-"""From a config to objects: parts by name, wired together."""
+"""From a config to objects: every name is resolved and every option checked once, and then parts are made."""
 
 import inspect
-import tomllib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-import tomli_w
 import torch
 from torch import Tensor, nn
 
@@ -14,22 +12,140 @@ from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, schedules
 from ..rng import seeded
-from . import Config, Part, parse, read
+from . import Config, Part, read
 from .assemble import assemble
-from .parts import PARTS, VALUE_SCHEDULES, resolve
+from .parts import PARTS, VALUE_SCHEDULES, Resolved, own_code, resolve
 
 
-def completed(config: Config, *, trust: bool = False) -> Config:
-    """The same config with every option of every part written out, so that it means the same for ever.
+@dataclass(frozen=True)
+class Recipe:
+    """A config whose names are all found and whose options are all checked. It makes what a training needs.
 
-    Raises:
-        ConfigError: a part or an option that does not exist or does not fit.
+    Attributes:
+        config: The config with every option of every part written out, so that it means the same for ever.
+        parts: One of each kind; under "model" a whole model of the caller's own, if the config names one.
     """
-    tree = config.model_dump(exclude_none=True)
-    for kind in PARTS:
-        options = resolve(kind, getattr(config, kind), trust=trust).options
-        tree[kind].update({name: value for name, value in options.items() if value is not None})
-    return parse(tomllib.loads(tomli_w.dumps(tree)))
+
+    config: Config
+    parts: Mapping[str, Resolved]
+
+    @classmethod
+    def resolve(cls, config: Config, trust: bool = False) -> "Recipe":
+        """Find every part of a config and check its options.
+
+        Arguments:
+            config: A whole config.
+            trust: Import parts by path.
+
+        Raises:
+            ConfigError: a part or an option that does not exist or does not fit.
+        """
+        with own_code(trust):
+            parts = {kind: resolve(kind, getattr(config, kind)) for kind in PARTS}
+            if config.model.name != "composed":
+                parts["model"] = resolve("model", Part(name=config.model.name))
+        sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
+        scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
+        parts["objective"] = replace(parts["objective"], options=scheduled)
+        return cls(config.model_copy(update=sections), parts)
+
+    @property
+    def has_own_code(self) -> bool:
+        """Whether a part was imported by path."""
+        return any(":" in name for name in (self.config.model.name, *(getattr(self.config, k).name for k in PARTS)))
+
+    def with_train(self, **settings: Any) -> "Recipe":
+        """The same recipe with other values in the section `train`, which are not checked again."""
+        train = self.config.train.model_copy(update=settings)
+        return replace(self, config=self.config.model_copy(update={"train": train}))
+
+    def model(
+        self, *, event_shape: tuple[int, ...], num_classes: int, images: Tensor | None = None
+    ) -> LatentVariableModel:
+        """Make the model, on the CPU, from torch's global random stream.
+
+        Arguments:
+            event_shape: Event shape of x.
+            num_classes: How many classes a conditional model is told apart by.
+            images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
+
+        Raises:
+            ConfigError: parts that do not fit.
+        """
+        section = self.config.model
+        if "model" in self.parts:
+            facts = {"latent_size": section.latent_size, "num_classes": num_classes}
+            model: LatentVariableModel = self.parts["model"](image_shape=event_shape, event_shape=event_shape, **facts)
+            return model
+        context_size = num_classes if section.condition == "class" else 0
+        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, images=images)
+
+    def loss(
+        self,
+        model: LatentVariableModel,
+        *,
+        dataset_size: int,
+        num_classes: int = 0,
+        event_shape: tuple[int, ...] | None = None,
+    ) -> Loss:
+        """Make the loss: of an objective, a function of a draw; or of the caller's own, a class by import path.
+
+        Arguments:
+            model: The model that it will see.
+            dataset_size: Number of training rows, for objectives that couple rows.
+            num_classes: How many classes the data have.
+            event_shape: Event shape of x.
+
+        Raises:
+            ConfigError: the class asks for something that is not there.
+        """
+        part = self.parts["objective"]
+        samples = self.config.objective.samples
+        if inspect.isclass(part.make):
+            facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.image_shape}
+            facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
+            facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
+            loss: Loss = part(samples=samples, **facts)
+            return loss
+        options = dict(part.options)
+        if "dataset_size" in part.wiring:
+            options["dataset_size"] = dataset_size
+        return OfDraw(part.make, options, samples)
+
+    def optimizer(self, trained: nn.Module | Sequence[nn.Parameter]) -> torch.optim.Optimizer:
+        """Make the optimizer of the parameters of a model, or of those given."""
+        parameters = [p for p in trained.parameters() if p.requires_grad] if isinstance(trained, nn.Module) else trained
+        optimizer: torch.optim.Optimizer = self.parts["optimizer"](
+            parameters=parameters, learning_rate=self.config.train.learning_rate
+        )
+        return optimizer
+
+    def schedule(self) -> schedules.RateSchedule:
+        """Make the learning-rate schedule."""
+        schedule: schedules.RateSchedule = self.parts["schedule"]()
+        return schedule
+
+    def to_toml(self) -> str:
+        """The completed config as TOML."""
+        return self.config.to_toml()
+
+    def shapes(self, *, event_shape: tuple[int, ...], num_classes: int) -> dict[str, torch.Size] | None:
+        """The shapes of the model's weights and buffers by name, found on the meta device, without memory for them.
+
+        None where a part is built by looking at values, as zuko's masked networks are.
+
+        Raises:
+            ConfigError: parts that do not fit, or sizes that no tensor can have.
+        """
+        try:
+            with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
+                model = self.model(event_shape=event_shape, num_classes=num_classes)
+        except NotImplementedError:
+            return None
+        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # of sizes beyond 64 bits
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"the config asks for a model that cannot be: {reason}") from error
+        return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 def build(
@@ -63,85 +179,39 @@ def build(
         config = read(config, sections=sections)
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
-    latent_size = config.model.latent_size
-    if config.model.name != "composed":
-        own = resolve("model", Part(name=config.model.name), trust=trust)
-        model: LatentVariableModel = own(latent_size=latent_size, num_classes=num_classes, image_shape=image_shape)
-        return model
-    parts = {kind: resolve(kind, getattr(config, kind), trust=trust) for kind in PARTS}
-    context_size = num_classes if config.model.condition == "class" else 0
-    return assemble(parts, config.model, event_shape=image_shape, context_size=context_size, images=images)
+    return Recipe.resolve(config, trust).model(event_shape=image_shape, num_classes=num_classes, images=images)
 
 
-def build_objective(config: Config, *, dataset_size: int, trust: bool = False, **facts: Any) -> Loss:
-    """Make the loss of a config: of an objective, a function of a draw; or of one's own, a class by import path.
+def _completed(kind: str, part: Part, options: Mapping[str, Any]) -> Part:
+    """A part of a config with all its options written out."""
+    written = {name: _plain(f"{kind}.{name}", value) for name, value in options.items() if value is not None}
+    return part.model_copy(update=written)
 
-    Arguments:
-        config: A config.
-        dataset_size: Number of training images, for objectives that couple rows.
-        trust: Import an objective by path.
-        facts: What else a loss may ask for: `latent_size`, `context_size`, `num_classes`, `event_shape` …
+
+def _plain(key: str, value: Any) -> Any:
+    """The value of an option as TOML gives it back.
 
     Raises:
-        ConfigError: an option that does not exist or does not fit, or a loss that asks for something else.
+        ConfigError: TOML cannot hold it.
     """
-    found = resolve("objective", config.objective, trust=trust)
-    options = {name: _scheduled(name, value) for name, value in found.options.items()}
-    if inspect.isclass(found.make):
-        loss: Loss = replace(found, options=options)(
-            dataset_size=dataset_size, samples=config.objective.samples, **facts
-        )
-        return loss
-    if "dataset_size" in found.wiring:
-        options["dataset_size"] = dataset_size
-    return OfDraw(found.make, options, config.objective.samples)
+    if isinstance(value, Mapping):
+        return {name: _plain(f"{key}.{name}", inner) for name, inner in value.items() if inner is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(key, inner) for inner in value]
+    if isinstance(value, (str, int, float)):
+        return value
+    raise ConfigError(f"{key} must be a text, a number, a list or a table, as TOML has them, got {value!r:.200}")
 
 
 def _scheduled(option: str, value: Any) -> Any:
+    """The value of an option of the objective, or the schedule that it describes."""
     if not isinstance(value, dict):
         return value
     arguments = dict(value)
-    name = arguments.pop("schedule", "")
+    name = str(arguments.pop("schedule", ""))
     if name not in VALUE_SCHEDULES:
-        raise ConfigError(f"objective.{option}: {unknown('schedule', str(name), VALUE_SCHEDULES)}")
+        raise ConfigError(f"objective.{option}: {unknown('schedule', name, VALUE_SCHEDULES)}")
     try:
         return VALUE_SCHEDULES[name](**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"objective.{option}: {error}") from None
-
-
-def build_optimizer(
-    config: Config, trained: nn.Module | Sequence[nn.Parameter], *, trust: bool = False
-) -> torch.optim.Optimizer:
-    """Make the optimizer of a config over the parameters of a model, or over those given."""
-    parameters = [p for p in trained.parameters() if p.requires_grad] if isinstance(trained, nn.Module) else trained
-    optimizer: torch.optim.Optimizer = resolve("optimizer", config.optimizer, trust=trust)(
-        parameters=parameters, learning_rate=config.train.learning_rate
-    )
-    return optimizer
-
-
-def build_schedule(config: Config, *, trust: bool = False) -> schedules.RateSchedule:
-    """Make the learning-rate schedule of a config."""
-    schedule: schedules.RateSchedule = resolve("schedule", config.schedule, trust=trust)()
-    return schedule
-
-
-def shapes(
-    config: Config, *, image_shape: tuple[int, ...], num_classes: int, trust: bool = False
-) -> dict[str, torch.Size] | None:
-    """The shapes of a model's weights and buffers by name, found without the memory for them, on the meta device.
-
-    None where a part is built by looking at values, as zuko's masked networks are.
-
-    Raises:
-        ConfigError: a part or an option that does not exist, parts that do not fit, or sizes that no tensor can have.
-    """
-    try:
-        with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
-            model = build(config, image_shape=image_shape, num_classes=num_classes, trust=trust)
-    except NotImplementedError:
-        return None
-    except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # of sizes beyond 64 bits
-        raise ConfigError(f"the config asks for a model that cannot be: {str(error).splitlines()[0]}") from error
-    return {name: tensor.shape for name, tensor in model.state_dict().items()}

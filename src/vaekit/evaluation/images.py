@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import data
-from ..config import parse
+from ..config import of_run
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
@@ -85,7 +85,8 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         DataError: no such images, or images or classes that the run does not know.
         ConfigError: no such split.
     """
-    section = parse(run.config, f"{run.path}/config.toml").data
+    config = of_run(run)
+    section = config.data
     shape = tuple(run.recorded("data", "shape", kind=list))
     known = run.recorded("data", "classes", kind=list)
     if name is not None and name not in (section.name, *data.NAMES) and is_path(name):
@@ -104,7 +105,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
             "to that size and number of channels"
         )
     mine = [classes[label] for label in chosen.labels.tolist()]
-    if run.config.get("model", {}).get("condition") == "class":
+    if config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
     return Images(called, chosen, names, mine, repeatable(section.binarize))
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import data, plot
-from ..config import parse
+from ..config import of_run
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
@@ -88,7 +88,7 @@ def evaluate_run(
         ConfigError, DataError: As `evaluate`.
         RunError: The folder cannot be written.
     """
-    section = parse(run.config, f"{run.path}/config.toml").data
+    section = of_run(run).data
     own = section.name
     dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
     _check_shape(run, dataset)
@@ -135,6 +135,6 @@ def _check_shape(run: Run, dataset: Dataset) -> None:
     classes = run.recorded("data", "num_classes", kind=int)
     if dataset.event_shape != shape:
         raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.event_shape}")
-    conditional = run.config.get("model", {}).get("condition") == "class"
+    conditional = of_run(run).model.condition == "class"
     if conditional and dataset.num_classes != classes:
         raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

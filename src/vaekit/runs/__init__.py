@@ -1,10 +1,12 @@
 """Runs: from a config to a run folder, and back.
 
-job.py           a config made real: data, model, training and pictures in one run folder
-lifecycle.py     trained, resumed, and the part that other ranks take
+job.py           a recipe with its data and its model, fitted into a run folder
+lifecycle.py     trained, resumed, and what the other ranks do meanwhile
 repetition.py    trained again, to see whether the weights come out the same
-restore.py       from a run folder to its config and its model
-series.py        one config, one seed after another
+restore.py       from a run folder to its model
+series.py        one config, one seed after another, or several at the same time
+replicate.py     one of them, in a process of its own
+side_by_side.py  the processes of several
 environment.py   what a run was made with
 pictures.py, tensorboard.py, profiling.py
 """

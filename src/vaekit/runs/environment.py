@@ -3,10 +3,12 @@
 Not for: the config, which says what a run is (`config`).
 """
 
+import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from .. import __version__
 from ..config import Config
 from ..data import Dataset
 from ..model import LatentVariableModel
+from ..store import Run
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
@@ -71,6 +74,23 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, 
     """Where two set-ups differ, by key."""
     before = {"ranks": 1, **before}  # the first runs do not say so
     return {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
+
+
+@contextmanager
+def threads_of(run: Run, ranks: int = 1) -> Iterator[None]:
+    """Within the block torch computes with as many threads as a run began with, if the machine has the processors.
+
+    Arguments:
+        run: The run; its last bits depend on the number of threads.
+        ranks: How many processes train it now. The number of threads of several is torchrun's to choose.
+    """
+    before, began = torch.get_num_threads(), run.environment.get("threads")
+    if ranks == 1 and type(began) is int and 1 <= began <= (os.cpu_count() or 1):
+        torch.set_num_threads(began)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _processor() -> str:

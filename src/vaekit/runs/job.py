@@ -1,18 +1,21 @@
-"""A job: a config made real, fitted, and closed with a word on how it ended."""
+"""A job: a recipe with its data and its model, fitted into a run folder.
+
+Not for: when a run folder is made or resumed (`lifecycle`).
+"""
 
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..config import Config
-from ..config.recipe import build, build_objective, build_optimizer, build_schedule, completed, shapes
+from ..config.recipe import Recipe
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..data.batches import whole
@@ -28,89 +31,71 @@ from . import tensorboard
 from .pictures import draw_data, draw_pictures, epoch_pictures
 
 EVALUATION_BATCH = 500
-
-
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
 
 
 @dataclass(frozen=True)
 class Job:
-    """A config made real: what `train` needs before it can begin."""
+    """What a training needs before it can begin.
 
-    config: Config
+    Attributes:
+        recipe: What the config says, with a precision that is not "auto".
+        data: The data set.
+        model: The model, initialized, on its device.
+        loss: What is minimised.
+        ranks: All processes that train this together.
+    """
+
+    recipe: Recipe
     data: Dataset
     model: LatentVariableModel
-    trust: bool
-    ranks: Ranks
     loss: Loss
+    ranks: Ranks
 
     @classmethod
-    def prepare(
-        cls,
-        config: Config,
-        *,
-        trust: bool = False,
-        ranks: Ranks = ALONE,
-    ) -> "Job":
-        """Check a config to the end: load the data, build the model, and try one draw, all before a file is written.
+    def prepare(cls, config: Config | Recipe, *, ranks: Ranks = ALONE) -> "Job":
+        """Load the data, build the model, and try one draw: whatever does not work fails before a file is written.
 
         Arguments:
-            config: A whole config.
-            trust: Import parts by path.
+            config: A whole config, or one that is resolved already.
             ranks: All processes that train this together.
 
         Raises:
             VAEError: anything that would not work.
         """
-        config = completed(config, trust=trust)
-        target = find_device(config.train.device)
+        recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
+        config = recipe.config
+        device = find_device(config.train.device)
         data = load_data(**config.data.loading)
-        if config.model.condition == "class" and data.num_classes < 2:
-            raise DataError(
-                f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
-                "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
-            )
-        if not trust:
-            _check_memory(config, data)
+        _check_data(config, data)
+        if not recipe.has_own_code:
+            _check_memory(recipe, data)
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
-        images = _some(data.train)
-        model = build(config, image_shape=data.event_shape, num_classes=data.num_classes, images=images, trust=trust)
-        precision = find_precision(config.train.precision, model.to(target))
-        train = config.train.model_copy(update={"precision": precision})
-        loss = build_objective(
-            config,
-            dataset_size=len(data.train),
-            trust=trust,
-            latent_size=model.latent_size,
-            latent_shape=model.latent_shape,
-            context_size=model.context_size,
-            num_classes=data.num_classes,
-            event_shape=data.event_shape,
-        )
+        facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
+        model = recipe.model(**facts, images=_some(data.train)).to(device)
+        recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
+        loss = recipe.loss(model, dataset_size=len(data.train), **facts)
         if isinstance(loss, torch.nn.Module):
-            loss.to(target)
-        if train.patience is not None and not len(data.validation):
-            raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
-        job = cls(config.model_copy(update={"train": train}), data, model, trust, ranks, loss)
+            loss.to(device)
+        job = cls(recipe, data, model, loss, ranks)
         job._try_one()
         return job
 
+    @property
+    def config(self) -> Config:
+        """What the recipe says."""
+        return self.recipe.config
+
     def trainer(self) -> Trainer:
-        """Its steps without its loop, from the weights that the model has."""
+        """The training's steps without its loop, from the weights that the model has."""
         self.model.train()
-        return Trainer(
-            self.model,
-            self.loss,
-            self.optimizer(),
-            build_schedule(self.config, trust=self.trust),
-            self.config.train,
-        )
+        return Trainer(self.model, self.loss, self.optimizer(), self.recipe.schedule(), self.config.train)
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
-        return build_optimizer(self.config, trained_parameters(self.model, self.loss), trust=self.trust)
+        return self.recipe.optimizer(trained_parameters(self.model, self.loss))
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
@@ -124,6 +109,57 @@ class Job:
         again = repeatable(binarize)
         return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=again)
 
+    def fit(
+        self, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
+    ) -> None:
+        """Train the model.
+
+        Arguments:
+            run: Run folder for metrics and checkpoints; the first rank's.
+            listener: Told about the progress.
+            checkpoint: Where to continue.
+        """
+        fit(
+            self.model,
+            self.batches(self.data.train, training=True),
+            self.batches(self.data.validation) if len(self.data.validation) else None,
+            objective=self.loss,
+            optimizer=self.optimizer(),
+            schedule=self.recipe.schedule(),
+            options=self.config.train,
+            run=run,
+            resume=checkpoint,
+            listener=listener,
+            ranks=self.ranks,
+        )
+
+    def train(self, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
+        """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
+
+        Arguments:
+            run: The run folder.
+            listener: Told about the progress.
+            log: Write event files for TensorBoard.
+            checkpoint: Where to continue.
+        """
+        with self.ranks.raise_together():
+            same_kind = self.config.train.model_copy(update={"device": self.model.device.type})
+            self.ranks.broadcast((self.config.model_copy(update={"train": same_kind}), self.data.checksum))
+        draw_data(self.data, run)
+        with ExitStack() as stack:
+            listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
+            if log:
+                done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
+                listeners.append(stack.enter_context(tensorboard.logged(run, done)))
+            self.fit(run, _Several(listeners), checkpoint)
+        self.ranks.wait()
+        # With β = 1 it is the ELBO, less the penalties of a model that has some and so no ELBO.
+        measure = OfDraw(beta_elbo, {"beta": 1.0})
+        test = validate(self.model, self.batches(self.data.test), measure)
+        del test["loss"]
+        run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": "nats per image"})
+        draw_pictures(self.model, self.data, run)
+
     def _try_one(self) -> None:
         train = self.data.train
         batch = next(iter(self.batches(train.rows(slice(4)))))
@@ -132,46 +168,30 @@ class Job:
         try_once(self.model, self.loss, batch)
 
 
-def _train(job: Job, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
-    with job.ranks.raise_together():
-        same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
-        job.ranks.broadcast((job.config.model_copy(update={"train": same_kind}), job.data.checksum))
-    draw_data(job.data, run)
-    with ExitStack() as stack:
-        listeners = [*epoch_pictures(job.model, job.data, run), *([listener] if listener is not None else [])]
-        if log:
-            done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
-            listeners.append(stack.enter_context(tensorboard.logged(run, done)))
-        _fit(job, run, _All(listeners), checkpoint)
-    job.ranks.wait()
-    # With β = 1 it is the ELBO, less the penalties of a model that has some and so no ELBO.
-    measure = OfDraw(beta_elbo, {"beta": 1.0})
-    test = validate(job.model, job.batches(job.data.test), measure)
-    del test["loss"]
-    run.write_json("test.json", {**test, "images": len(job.data.test), "samples": 1, "unit": "nats per image"})
-    draw_pictures(job.model, job.data, run)
+@contextmanager
+def closing(run: Run) -> Iterator[None]:
+    """Record how the run ends, and let others write into its folder."""
+    try:
+        yield
+    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
+        _note(run, "interrupted", str(error))
+        raise
+    except RankError as error:
+        _note(run, "interrupted", str(error))
+        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
+    except NumericalError as error:
+        _note(run, "failed", str(error))
+        raise NumericalError(f"{error}; to continue from there, resume {run.name} with other settings") from None
+    except Exception as error:
+        _note(run, "failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        run.set_status("finished")
+    finally:
+        run.release()
 
 
-def _fit(
-    job: Job, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
-) -> None:
-    config = job.config
-    fit(
-        job.model,
-        job.batches(job.data.train, training=True),
-        job.batches(job.data.validation) if len(job.data.validation) else None,
-        objective=job.loss,
-        optimizer=job.optimizer(),
-        schedule=build_schedule(config, trust=job.trust),
-        options=config.train,
-        run=run,
-        resume=checkpoint,
-        listener=listener,
-        ranks=job.ranks,
-    )
-
-
-class _All:
+class _Several:
     """Tells several listeners."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
@@ -184,29 +204,6 @@ class _All:
     def epoch(self, record: Record) -> None:
         for listener in self.listeners:
             listener.epoch(record)
-
-
-@contextmanager
-def _closing(run: Run) -> Iterator[None]:
-    """Record how the run ends."""
-    try:
-        yield
-    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
-        _note(run, "interrupted", str(error))
-        raise
-    except RankError as error:
-        _note(run, "interrupted", str(error))
-        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
-    except NumericalError as error:
-        _note(run, "failed", str(error))
-        raise NumericalError(f"{error}; to go on from there: vae resume {run.name} --set …") from None
-    except Exception as error:
-        _note(run, "failed", f"{type(error).__name__}: {error}")
-        raise
-    else:
-        run.set_status("finished")
-    finally:
-        run.release()
 
 
 def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
@@ -228,13 +225,29 @@ def _some(split: Split) -> Tensor:
     return some.x.where(some.observed, known)
 
 
-def _check_memory(config: Config, data: Dataset) -> None:
+def _check_data(config: Config, data: Dataset) -> None:
+    """Check that the data have what the config needs.
+
+    Raises:
+        DataError: there are no classes where the model is conditional on them.
+        ConfigError: there are no validation images where the training is to stop by them.
+    """
+    if config.model.condition == "class" and data.num_classes < 2:
+        raise DataError(
+            f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
+            "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
+        )
+    if config.train.patience is not None and not len(data.validation):
+        raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
+
+
+def _check_memory(recipe: Recipe, data: Dataset) -> None:
     """Refuse a config whose model no machine of this kind can train, before memory is taken for it.
 
     Raises:
         ConfigError: it asks for more than 2^34 numbers.
     """
-    wanted = shapes(config, image_shape=data.event_shape, num_classes=data.num_classes)
+    wanted = recipe.shapes(event_shape=data.event_shape, num_classes=data.num_classes)
     numbers = sum(shape.numel() for shape in (wanted or {}).values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")

@@ -1,4 +1,4 @@
-"""The life of a run: trained in a new folder, resumed, and the part that other ranks take in it."""
+"""The life of a run: trained in a new folder, resumed, and what the other ranks do meanwhile."""
 
 import warnings
 from collections.abc import Iterable, Sequence
@@ -6,41 +6,39 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, changed
+from ..config import Config, changed, of_run
+from ..config.recipe import Recipe
 from ..errors import ConfigError, DataError, NumericalError, RunError
 from ..rng import deterministic
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from . import environment, tensorboard
-from .job import Job, _closing, _fit, _train
-from .restore import config_of
+from .job import Job, closing
 
-# What may be changed when a run goes on: nothing that says what the stored weights, averages or positions mean.
+# What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
 
 
 def train(
-    config: Config,
+    config: Config | Recipe,
     *,
     name: str | None = None,
     preset: str = "custom",
     root: Path | str = "runs",
     listener: Listener | None = None,
     log: bool = False,
-    trust: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
     """Train what a config says, in a new run folder.
 
     Arguments:
-        config: A whole config.
+        config: A whole config, or one that is resolved already.
         name: Name of the run folder; the preset's name and the time by default.
         preset: What to call the config.
         root: Where run folders are.
         listener: Told about the progress.
         log: Write event files for TensorBoard.
-        trust: Import parts by path.
-        ranks: All processes that train this together, of which this is the first; the others call `follow`.
+        ranks: All processes that train this together, of which this is the first; the others call `work`.
 
     Returns:
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
@@ -52,12 +50,14 @@ def train(
     """
     if log:
         tensorboard.required()
-    with deterministic(config.train.deterministic, config.train.device):
-        job = Job.prepare(config, trust=trust, ranks=ranks)
+    recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
+    settings = recipe.config.train
+    with deterministic(settings.deterministic, settings.device):
+        job = Job.prepare(recipe, ranks=ranks)
         facts = environment.environment(job.config, job.data, job.model, ranks.world)
-        run = Run.create(name, preset=preset, config=job.config.to_toml(), environment=facts, root=root)
-        with _closing(run):
-            _train(job, run, listener, log)
+        run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
+        with closing(run):
+            job.train(run, listener, log)
     return run
 
 
@@ -67,62 +67,61 @@ def resume(
     settings: Sequence[str] = (),
     listener: Listener | None = None,
     log: bool = False,
-    trust: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Go on with an interrupted run, to the very weights that it would have had; or with other settings.
+    """Continue an interrupted run, to the very weights that it would have had; or with other settings.
+
+    It computes with the number of threads that it began with, where the machine has as many processors, since the last
+    bits depend on it.
 
     Arguments:
         run: A run.
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
         listener: Told about the progress.
         log: Write event files for TensorBoard.
-        trust: Import parts by path.
         ranks: As for `train`; their number need not be the one before.
 
     Raises:
-        RunError: the run is finished, another process is at it, or the data are no longer those it began with.
+        RunError: the run is finished, another process trains it, or the data are no longer those it began with.
         ConfigError: a setting that cannot be changed.
     """
     if log:
         tensorboard.required()
     if run.status == "finished" and not settings:
-        raise RunError(f"run {run.name} is finished; to train it longer, --set train.epochs to more than it has")
-    with run.lock():
-        config = _with_settings(config_of(run), settings)
-        with deterministic(config.train.deterministic, config.train.device):
+        raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
+    with run.lock(), environment.threads_of(run, ranks.world):
+        recipe = Recipe.resolve(_with_settings(of_run(run), settings))
+        with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
-            job = Job.prepare(config, trust=trust, ranks=ranks)
+            job = Job.prepare(recipe, ranks=ranks)
             if job.data.checksum != run.recorded("data", "checksum"):
-                raise RunError(
-                    f"the files of {config.data.name!r} are not those that run {run.name} began with; bring them back"
-                )
+                name = recipe.config.data.name
+                raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if checkpoint is None:
                 run.truncate_metrics(0)
-            with _closing(run):
+            with closing(run):
                 _begin_session(run, job, settings)
-                _train(job, run, listener, log, checkpoint)
+                job.train(run, listener, log, checkpoint)
     return run
 
 
-def follow(ranks: Ranks, *, trust: bool = False) -> None:
-    """Train along with the first rank, which calls `train` or `resume`: this one's share of it, writing nothing.
+def work(ranks: Ranks) -> None:
+    """Train along with the first rank, which calls `train` or `resume`: this rank's rows, writing nothing.
 
     Arguments:
         ranks: All processes, of which this is not the first.
-        trust: Import parts by path.
     """
     nothing: Any = None, None
     config, checksum = ranks.broadcast(nothing)
     with deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
-            job = Job.prepare(config, trust=trust, ranks=ranks)
+            job = Job.prepare(config, ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
                 )
         try:
-            _fit(job)
+            job.fit()
         except (Interrupted, NumericalError):
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise

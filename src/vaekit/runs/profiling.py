@@ -1,6 +1,6 @@
 """Where the time of a training step goes: `vae train --profile`.
 
-Not for: comparing speeds, since looking slows the steps down; that is what `benchmarks/` is for.
+Not for: comparing speeds, since profiling slows the steps down; `benchmarks/` compares speeds.
 """
 
 import time
@@ -23,7 +23,7 @@ class Profile:
     """Means over some steps of a training.
 
     Attributes:
-        milliseconds: Wall-clock time of a step when nobody looks.
+        milliseconds: Wall-clock time of a step without the profiler.
         phases: Share of the time of data, forward pass, backward pass and optimizer; they add up to 1.
         operators: Operator → its own time in ms and its calls, both per step; those that take longest.
         setting: Device, threads, precision, batch size.
@@ -35,18 +35,17 @@ class Profile:
     setting: dict[str, Any]
 
 
-def profile_training(config: Config, *, steps: int = STEPS, trust: bool = False) -> Profile:
-    """Train for some steps, first unwatched and then watched, and write nothing.
+def profile_training(config: Config, *, steps: int = STEPS) -> Profile:
+    """Train for some steps, first without and then with the profiler, and write nothing.
 
     Arguments:
         config: A whole config.
-        steps: How many steps to time, and how many to watch.
-        trust: Import parts by path.
+        steps: How many steps to time, and how many to profile.
 
     Raises:
         VAEError: something in the config does not work.
     """
-    job = Job.prepare(config, trust=trust)
+    job = Job.prepare(config)
     train, device = job.config.train, job.model.device
     trainer = job.trainer()
     batches = _endless(job.batches(job.data.train, training=True))

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..config import of_run
 from ..errors import RunError
 from ..store import Run
 from ..training import Listener
 from . import environment
 from .lifecycle import train
-from .restore import begun_with, config_of
 
 
 @dataclass(frozen=True)
@@ -33,31 +33,26 @@ class Repetition:
 
 
 def repeat(
-    run: Run,
-    *,
-    name: str | None = None,
-    root: Path | str = "runs",
-    listener: Listener | None = None,
-    trust: bool = False,
+    run: Run, *, name: str | None = None, root: Path | str = "runs", listener: Listener | None = None
 ) -> Repetition:
-    """Train a finished run again, from its config, in a new run folder.
+    """Train a finished run again, from its config and with as many threads, in a new run folder.
 
     Arguments:
         run: The run to repeat.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Where run folders are.
         listener: Told about the progress.
-        trust: Import parts by path.
 
     Raises:
         RunError: the run is not finished, or its settings were changed on the way.
     """
-    config = config_of(run)
     if run.status != "finished":
         raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
-    if config != begun_with(run):
+    if any(session["settings"] for session in run.sessions):
         raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
-    again = train(config, name=name, preset=run.recorded("preset", kind=str), root=root, listener=listener, trust=trust)
+    preset = run.recorded("preset", kind=str)
+    with environment.threads_of(run):
+        again = train(of_run(run), name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(
         again,

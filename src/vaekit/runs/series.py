@@ -1,25 +1,24 @@
 """A series: the same config trained with one seed after another, so that a number has a spread over trainings.
 
-Not for: one training (`lifecycle`) or the table over the runs of a series (`evaluate.compare`).
+Not for: one training (`lifecycle`) or the table over the runs of a series (`evaluation.compare`).
 """
 
 import os
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, changed, flat, parse
-from ..config.recipe import completed
+import torch
+
+from ..config import Config, changed, flat, of_run
+from ..config.recipe import Recipe
 from ..errors import ConfigError, RunError
 from ..store import Run, files
-from ..training import Listener
-from .lifecycle import resume, train
-
-Announce = Callable[[int, int, str], AbstractContextManager[Listener | None]]
-"""From the number of a replicate, its seed and the name of its run to the listener to its training."""
+from .replicate import Replicate
+from .side_by_side import Announce, train_side_by_side
 
 
 def series_name(preset: str) -> str:
@@ -32,79 +31,79 @@ def series_name(preset: str) -> str:
 
 
 def train_replicates(
-    config: Config,
+    config: Config | Recipe,
     seeds: int,
     *,
     name: str,
+    jobs: int = 1,
     preset: str = "custom",
     root: Path | str = "runs",
     announce: Announce = lambda *_: nullcontext(),
     log: bool = False,
-    trust: bool = False,
 ) -> list[Run]:
     """Train a config with the seeds s, s + 1, …, s being its own, each in the run folder `<name>-seed<seed>`.
 
-    They are trained one after another.
-
-    What is there of the series already is used: finished replicates are not trained again, an interrupted one goes on,
-    so that the same call finishes an interrupted series, or adds seeds to one.
+    What is there of the series already is used: finished replicates are not trained again, an interrupted one is
+    resumed, so that the same call finishes an interrupted series, or adds seeds to one.
 
     Arguments:
-        config: A whole config.
+        config: A whole config, or one that is resolved already.
         seeds: Number of replicates.
         name: Name of the series.
+        jobs: How many replicates are trained at the same time, each in a process of its own with 1/jobs of the threads
+            of this one. With 1 they are trained in this process, one after another.
         preset: What to call the config.
         root: Where run folders are.
         announce: Told which replicate is trained next; its context is open during the training.
         log: Write event files for TensorBoard.
-        trust: Import parts by path.
 
     Returns:
         The runs, finished, by seed.
 
     Raises:
-        ConfigError: fewer than one seed.
+        ConfigError: fewer than one seed or one job.
         RunError: a run of that name is there whose config is another one, or no run can have it; nothing has been
             trained.
-        VAEError, Interrupted: as `train`.
+        VAEError, Interrupted: as `train`; what has been trained is kept.
     """
-    if seeds < 1:
-        raise ConfigError(f"seeds must be at least 1, got {seeds}")
-    wanted = completed(config, trust=trust)
-    series = [changed(wanted, [f"train.seed={wanted.train.seed + i}"]) for i in range(seeds)]
-    names = [f"{name}-seed{one.train.seed}" for one in series]
-    begun = [_begun(one, run, root) for one, run in zip(series, names, strict=True)]
-    left = [i for i, run in enumerate(begun) if run is None or run.status != "finished"]
-    options: dict[str, Any] = {"log": log, "trust": trust}
-
-    for i in left:
-        with announce(i, series[i].train.seed, names[i]) as listener:
-            run = begun[i]
-            if run is None:
-                begun[i] = train(series[i], name=names[i], preset=preset, root=root, listener=listener, **options)
-            else:
-                resume(run, listener=listener, **options)
-    return [run for run in begun if run is not None]
+    for argument, value in {"seeds": seeds, "jobs": jobs}.items():
+        if value < 1:
+            raise ConfigError(f"{argument} must be at least 1, got {value}")
+    recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
+    series = [_member(recipe.config, i, name, preset, Path(root), log) for i in range(seeds)]
+    left = [one for one in series if not _is_finished(one)]
+    if jobs == 1:
+        for one in left:
+            with announce(one.number, one.seed, one.name) as listener:
+                one.train(listener)
+    else:
+        jobs = min(jobs, seeds)
+        train_side_by_side(left, jobs=jobs, threads=max(1, torch.get_num_threads() // jobs), announce=announce)
+    return [Run.open(one.name, root=root) for one in series]
 
 
-def _begun(config: Config, name: str, root: Path | str) -> Run | None:
-    """The run of a replicate, if it was begun.
+def _member(config: Config, number: int, name: str, preset: str, root: Path, log: bool) -> Replicate:
+    seed = config.train.seed + number
+    return Replicate(number, changed(config, [f"train.seed={seed}"]), f"{name}-seed{seed}", preset, root, log)
+
+
+def _is_finished(replicate: Replicate) -> bool:
+    """Whether a replicate has been trained.
 
     Raises:
-        RunError: it was begun with another config, or no run can have this name.
+        RunError: its run has another config, or no run can have its name.
     """
-    if not os.path.lexists(Path(root) / files.component(name)):
-        return None
-    run = Run.open(name, root=root)
-    mine, theirs = (flat(one.model_dump(exclude_none=True)) for one in (config, parse(run.config)))
+    if not os.path.lexists(replicate.root / files.component(replicate.name)):
+        return False
+    run = Run.open(replicate.name, root=replicate.root)
+    mine, theirs = (flat(one.model_dump(exclude_none=True)) for one in (replicate.config, of_run(run)))
     # What "auto" means was settled when the run began.
     differ = [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) not in (theirs.get(key), "auto")]
     if differ:
         changes = ", ".join(f"{key} {theirs.get(key)!r} → {mine.get(key)!r}" for key in differ[:3])
-        raise RunError(
-            f"run {name} was begun with another config ({changes}); give this series another name", mend=("name",)
-        )
-    return run
+        message = f"run {run.name} has another config ({changes}); give this series another name"
+        raise RunError(message, mend=("name",))
+    return run.status == "finished"
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:

@@ -1,0 +1,137 @@
+"""One replicate of a series: trained in this process, or in one of its own, `python -m vaekit.runs.replicate`.
+
+That process reads from stdin a line of JSON that says what to train. It prints on stdout a line of JSON for each epoch
+and each warning, and one that says why it stopped. When its stdin ends, because the parent has closed it or has died,
+it stops at a whole step, as after Ctrl-C.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import Config, parse
+from ..config.parts import is_own_code_allowed, own_code
+from ..errors import VAEError
+from ..store import Run
+from ..training import Listener, Progress, Record
+from .lifecycle import resume, train
+
+PATIENCE = 30.0  # seconds that a process may take to stop after its parent has died
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """A config that is trained with one of the seeds of a series.
+
+    Attributes:
+        number: Which it is in the series, from 0.
+        config: The config, with its seed.
+        name: Name of the run.
+        preset: What to call the config.
+        root: Where run folders are.
+        log: Write event files for TensorBoard.
+    """
+
+    number: int
+    config: Config
+    name: str
+    preset: str
+    root: Path
+    log: bool
+
+    @property
+    def seed(self) -> int:
+        """The seed of the training."""
+        return self.config.train.seed
+
+    def train(self, listener: Listener | None) -> None:
+        """Train it in this process, from the beginning or from where its run folder stands."""
+        if not os.path.lexists(self.root / self.name):
+            options: dict[str, Any] = {"name": self.name, "preset": self.preset, "root": self.root}
+            train(self.config, **options, listener=listener, log=self.log)
+            return
+        run = Run.open(self.name, root=self.root)
+        deadline = time.monotonic() + PATIENCE
+        while run.status == "running" and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if run.status != "finished":
+            resume(run, listener=listener, log=self.log)
+
+    def task(self, threads: int) -> dict[str, Any]:
+        """What a process of its own needs to know, as JSON can hold it."""
+        return {
+            "replicate": {**vars(self), "config": self.config.model_dump(exclude_none=True), "root": str(self.root)},
+            "threads": threads,
+            "command": sys.argv,
+            "path": sys.path if is_own_code_allowed() else None,
+        }
+
+
+def main() -> None:
+    """Train the replicate that stdin describes."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parent = _Parent(os.dup(1))
+    os.dup2(2, 1)  # whatever else is printed goes to stderr
+    try:
+        with open(0, "rb", buffering=0, closefd=False) as stdin:
+            line = stdin.readline()
+        if not line:  # the parent died before it had said anything
+            raise KeyboardInterrupt
+        threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
+        _train(json.loads(line), parent)
+    except KeyboardInterrupt as stop:
+        parent.tell(stopped=str(stop))
+        sys.exit(130)
+    except VAEError as error:
+        parent.tell(error=str(error), kind=type(error).__name__, mend=error.mend)
+        sys.exit(2)
+
+
+def _train(task: dict[str, Any], parent: "_Parent") -> None:
+    torch.set_num_threads(task["threads"])
+    sys.argv = task["command"]
+    sys.path = task["path"] or sys.path
+    given = task["replicate"]
+    replicate = Replicate(**given | {"config": parse(given["config"]), "root": Path(given["root"])})
+    with warnings.catch_warnings(), own_code(task["path"] is not None):
+        warnings.showwarning = lambda message, *_, **__: parent.tell(warning=str(message))
+        replicate.train(parent)
+
+
+class _Parent:
+    """Whoever reads what this process prints."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+
+    def tell(self, **event: Any) -> None:
+        """Print an event; a parent that has died does not hear it."""
+        with suppress(BrokenPipeError):
+            os.write(self.descriptor, json.dumps(event).encode() + b"\n")
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Nothing: only whole epochs are told."""
+
+    def epoch(self, record: Record) -> None:
+        self.tell(epoch=record)
+
+
+def _stop_when_stdin_ends() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    main()
