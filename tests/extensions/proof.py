@@ -42,6 +42,7 @@ def prove(
     command: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
     sections: Mapping[str, Any] | None = None,
+    drawn: str = "drawn.png",
 ) -> Run:
     """Train an extension once without a break, and once killed and resumed; the run of the latter.
 
@@ -52,6 +53,7 @@ def prove(
         command: The command line in this process.
         monkeypatch: What it is patched with.
         sections: In place of those of `tiny`.
+        drawn: File for samples.
     """
     from vaekit.runs import job
     from vaekit.training import checkpointer, loop
@@ -84,7 +86,7 @@ def prove(
     assert resumed.status == 0, resumed.err
     assert tiny.outcome(run) == tiny.outcome(Run.open("whole"))
     label = ("--class", "rows") if Run.open("whole").config["model"]["condition"] == "class" else ()
-    sampled = command("sample", "killed", "--trust", "-n", "4", *label, "-o", "drawn.png")
+    sampled = command("sample", "killed", "--trust", "-n", "4", *label, "-o", drawn)
     assert sampled.status == 0, sampled.err
     return run
 

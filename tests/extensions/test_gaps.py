@@ -1,15 +1,21 @@
 """Vectors with missing values: what a bound is worth where not everything was observed, and a whole run on them."""
 
+import json
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import gaps
+import numpy as np
+import proof
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from oracles import LinearGaussian
-from vaekit import elbo, iwae
+from test_cli import assert_refused
+from vaekit import data, elbo, iwae
 from vaekit.data import Batches, Split
 from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.missing import with_missing
@@ -80,3 +86,38 @@ def quadrature(model: Gaps, batch: Any) -> Draw:
     arms = model.latent_size**0.5 * q.scale_tril.permute(2, 0, 1)
     z = torch.cat((q.mean + arms, q.mean - arms))
     return Draw(batch.x, z, (Level(z, q, p),), model.likelihood(z), observed=batch.observed)
+
+
+SECTIONS: dict[str, dict[str, Any]] = {"data": {"name": "gaps:load"}, "likelihood": {"name": "normal"}}
+
+
+def test_a_run_on_vectors_with_missing_values(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    options: dict[str, Any] = {"folder": tmp_path, "command": command, "monkeypatch": monkeypatch}
+    run = proof.prove("gaps", sections=SECTIONS, drawn="drawn.npy", **options)
+    assert np.load("drawn.npy").shape == (4, gaps.SIZE)
+    assert [path.name for path in (run.path / "samples").iterdir()] == ["curves.png"]  # no picture of vectors
+    records = run.metrics()
+    assert records[-1]["neg_elbo"] < records[0]["neg_elbo"] < 100
+    assert run.environment["data"]["kind"] == "vector"
+    monkeypatch.setattr(data, "load", gaps.dataset)
+    evaluated = command("evaluate", "killed", "--trust", "--samples", 100, "--json")
+    assert evaluated.status == 0, evaluated.err
+    values = {value["name"]: value["value"] for value in json.loads(evaluated.out)["values"]}
+    assert 0 < values["nll"] < values["elbo"] * -1 + 1 < 100
+    assert command("encode", "killed", "--trust", "-o", "z.npy").status == 0
+    assert np.load("z.npy").shape == (16, 2)
+    scored = command("score", "killed", "--trust", "--samples", 5)
+    assert scored.status == 0, scored.err
+    assert command("reconstruct", "killed", "--trust", "-n", 3, "-o", "pairs.npy").status == 0
+    assert np.abs(np.load("pairs.npy")).max() < 100
+    assert np.load("pairs.npy").shape == (3, 2, gaps.SIZE)
+    assert_refused(
+        command("sample", "killed", "--trust", "-o", "drawn.png"), "are no images, and drawn.png is a picture"
+    )
+
+
+def test_a_data_set_by_import_path_needs_trust(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused = command("train", "--set", "data.name=gaps:load")
+    assert_refused(refused, "data set 'gaps:load' is code of your own; allow it")
+    assert not (tmp_path / "runs").exists()

@@ -84,6 +84,11 @@ def within(value: Any, *steps: str | int) -> Any:
     return value
 
 
+def draws_pictures(run: "Run") -> bool:
+    """Whether the run's data are images."""
+    return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
+
+
 def finite(value: dict[str, Any]) -> Any:
     """A value as JSON can hold it."""
     from ..store import files

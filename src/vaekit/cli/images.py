@@ -12,6 +12,7 @@ from ..errors import ConfigError
 from .common import (
     FILE,
     device_option,
+    draws_pictures,
     json_option,
     load_model,
     open_run,
@@ -123,17 +124,21 @@ def score(
     columns["percentile"] = one_by_one.percentiles(columns["nll"], reference["nll"])
     files.write(path, _csv(images, columns))
     order = columns["nll"].argsort(descending=True)
-    picture = found.picture(f"least-likely-{_slug(images)}.png")
-    _draw(model, images.some(order[:PICTURED]), picture)
+    picture = found.picture(f"least-likely-{_slug(images)}.png") if draws_pictures(found) else None
+    if picture is not None:
+        _draw(model, images.some(order[:PICTURED]), picture)
     least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
     if as_json:
-        print_json({"run": str(found.path), "scores": str(path), "picture": str(picture), "least likely": least})
+        print_json(
+            {"run": str(found.path), "scores": str(path), "picture": picture and str(picture), "least likely": least}
+        )
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
     rare = int((columns["percentile"] >= 99).sum())
     click.echo(f"\nimages      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
     click.echo(f"scores      {relative(path)}")
-    click.echo(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+    if picture is not None:
+        click.echo(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
 def _slug(images: "Images") -> str:

@@ -9,6 +9,7 @@ import click
 from ..errors import DataError, unknown
 from .common import (
     device_option,
+    draws_pictures,
     load_model,
     open_run,
     output_option,
@@ -16,7 +17,6 @@ from .common import (
     runs_option,
     seed_option,
     trust_option,
-    within,
 )
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
 
 
 def _picture(run: "Run", name: str, label: str | None) -> Path:
-    suffix = ".png" if _draws_pictures(run) else ".npy"
+    suffix = ".png" if draws_pictures(run) else ".npy"
     return run.picture(f"{name}{f'-class-{label}' if label else ''}{suffix}")
 
 
@@ -142,19 +142,15 @@ def _test_images(run: "Run", indices: Sequence[int]) -> "tuple[torch.Tensor, tor
     import torch
 
     from .. import config, data
+    from ..config.parts import loading
     from ..data.batches import whole
 
-    split = data.load(**config.of_run(run).data.loading).test
+    split = data.load(**loading(config.of_run(run).data)).test
     for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
     batch = whole(split.rows(torch.tensor(list(indices))))
     return batch.x, batch.labels if batch.c is None else batch.c
-
-
-def _draws_pictures(run: "Run") -> bool:
-    """Whether the run's data are images."""
-    return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
 
 
 def _check_suffix(run: "Run", path: Path) -> Path:
@@ -163,7 +159,7 @@ def _check_suffix(run: "Run", path: Path) -> Path:
     Raises:
         DataError: A PNG of what are no images.
     """
-    if path.suffix.lower() == ".png" and not _draws_pictures(run):
+    if path.suffix.lower() == ".png" and not draws_pictures(run):
         raise DataError(f"the data of run {run.name} are no images, and {path.name} is a picture; write .npy or .npz")
     return path
 

@@ -15,9 +15,10 @@ from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationError, create_model
 
+from ..data.own import is_path
 from ..errors import ConfigError, unknown
 from ..objectives import schedules
-from . import Part, explain
+from . import Data, Part, explain
 
 PARTS: dict[str, dict[str, str]] = {
     "encoder": {
@@ -153,6 +154,18 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {error}") from None
     return part
+
+
+def loading(section: Data) -> dict[str, Any]:
+    """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is found.
+
+    Raises:
+        ConfigError: an import path that is not allowed, or that leads nowhere.
+    """
+    arguments = section.loading
+    if ":" in section.name and not is_path(section.name):
+        arguments["name"] = find("data set", section.name)
+    return arguments
 
 
 def resolve(kind: str, part: Part) -> Resolved:

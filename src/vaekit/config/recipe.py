@@ -14,7 +14,7 @@ from ..objectives import Loss, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
 from .assemble import assemble
-from .parts import PARTS, VALUE_SCHEDULES, Resolved, own_code, resolve
+from .parts import PARTS, VALUE_SCHEDULES, Resolved, loading, own_code, resolve
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,12 @@ class Recipe:
     Attributes:
         config: The config with every option of every part written out, so that it means the same for ever.
         parts: One of each kind; under "model" a whole model of the caller's own, if the config names one.
+        loading: Arguments of `vaekit.data.load`.
     """
 
     config: Config
     parts: Mapping[str, Resolved]
+    loading: Mapping[str, Any]
 
     @classmethod
     def resolve(cls, config: Config, trust: bool = False) -> "Recipe":
@@ -44,10 +46,11 @@ class Recipe:
             parts = {kind: resolve(kind, getattr(config, kind)) for kind in PARTS}
             if config.model.name != "composed":
                 parts["model"] = resolve("model", Part(name=config.model.name))
+            arguments = loading(config.data)
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
-        return cls(config.model_copy(update=sections), parts)
+        return cls(config.model_copy(update=sections), parts, arguments)
 
     @property
     def has_own_code(self) -> bool:

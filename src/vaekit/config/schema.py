@@ -42,9 +42,9 @@ class ObjectivePart(Part):
 
 
 class Data(Section):
-    """Which images, by name or by path, how many are held out, and how grey values become binary ones.
+    """Which data, by name, by path, or by the import path of a function; how grey values become binary ones.
 
-    `test`, `size` and `memory` are those of `vaekit.data.load`, for images by path.
+    `validation` is how many are held out; `test`, `size` and `memory` are those of `vaekit.data.load`.
     """
 
     name: str = "mnist"

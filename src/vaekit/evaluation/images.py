@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import data
 from ..config import of_run
+from ..config.parts import loading
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
@@ -94,7 +95,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         chosen, names, classes = everything.split, everything.names, everything.classes
         called = name
     else:
-        dataset = data.load(**section.loading) if name in (None, section.name) else data.load(str(name))
+        dataset = data.load(**loading(section)) if name in (None, section.name) else data.load(str(name))
         chosen = dataset.split(split)
         classes = dataset.classes
         called = f"{dataset.name} {split}"

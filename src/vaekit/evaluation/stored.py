@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .. import data, plot
 from ..config import of_run
+from ..config.parts import loading
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
@@ -90,15 +91,17 @@ def evaluate_run(
     """
     section = of_run(run).data
     own = section.name
-    dataset = data.load(**section.loading) if data_name in (None, own) else data.load(data_name)
+    other = None if data_name == own else data_name
+    is_own = other is None
+    dataset = data.load(**loading(section)) if other is None else data.load(other)
     _check_shape(run, dataset)
     checksum = dataset.checksum
     how = (options or Options()).but(**{**settings, "binarize": section.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
     keep = _Keeper(run, model)
-    evaluation = evaluate(model, dataset, how, judge=dataset.name == own, keep=keep, listener=listener)
+    evaluation = evaluate(model, dataset, how, judge=is_own, keep=keep, listener=listener)
     evaluation.warnings.extend(reduced)
-    suffix = "" if dataset.name == own else f"-{dataset.slug}"
+    suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
     elif checksum != run.recorded("data", "checksum"):

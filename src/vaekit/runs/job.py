@@ -66,7 +66,7 @@ class Job:
         recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
         config = recipe.config
         device = find_device(config.train.device)
-        data = load_data(**config.data.loading)
+        data = load_data(**recipe.loading)
         _check_data(config, data)
         if not recipe.has_own_code:
             _check_memory(recipe, data)
@@ -221,7 +221,7 @@ def _some(split: Split) -> Tensor:
     some = whole(split.rows(slice(None, None, step)))
     if some.observed is None:
         return some.x
-    known = some.x.where(some.observed, 0).sum(0) / some.observed.sum(0).clamp_min(1)
+    known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
     return some.x.where(some.observed, known)
 
 
