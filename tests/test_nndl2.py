@@ -186,10 +186,16 @@ def test_train_vae_is_the_courses_loop(capsys, cond):
     reset_seed(0)
     model = build().eval()
     for epoch in (0, 1):
-        train_vae(epoch, model, batches, cond)
+        train_vae(epoch, model, batches, cond=cond)
     assert model.training
     reset_seed(0)
     assert capsys.readouterr().out == expected_lines(build(), batches, (0, 1), cond)
+
+
+def test_train_vae_does_not_take_an_optimizer_for_the_condition():
+    model = CVAE(784)
+    with pytest.raises(TypeError, match="positional"):
+        train_vae(0, model, [data(3)], torch.optim.Adam(model.parameters()))
 
 
 def test_train_vae_learns(capsys):

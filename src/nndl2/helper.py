@@ -72,7 +72,9 @@ def _tiles(images: "Tensor | np.ndarray") -> Tensor:
     return tiles.squeeze(1)
 
 
-def train_vae(epoch: int, model: nn.Module, train_loader: Iterable[tuple[Tensor, Tensor]], cond: bool = False) -> None:
+def train_vae(
+    epoch: int, model: nn.Module, train_loader: Iterable[tuple[Tensor, Tensor]], *, cond: bool = False
+) -> None:
     """Train for one epoch on the model's own device, and print the loss of the last minibatch.
 
     As in the course the optimizer is Adam(lr = 1e-3), new in each call, so its moments are forgotten between epochs.

@@ -6,7 +6,9 @@ of `LatentVariableModel`, so everything else in this package can use it.
 Not for: options. Any other combination of parts is a `Composed` model.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import isqrt
 from pathlib import Path
 from typing import Any, Self
@@ -73,19 +75,22 @@ class _Assignment(LatentVariableModel):
         image_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
         self.input_size = input_size
         self.latent_size = latent_size
-        self.hidden_dim = 400
         self.context_size = context_size
-        self.image_shape = image_shape
-        hidden = self.hidden_dim
-        flatten = [] if context_size else [nn.Flatten()]
-        self.encoder = nn.Sequential(*flatten, *_layers(input_size + context_size, hidden))
-        self.mu_layer = nn.Linear(hidden, latent_size)
-        self.logvar_layer = nn.Linear(hidden, latent_size)
+        self.image_shape: tuple[int, int, int] = image_shape
+        self._make_layers([400] * 3, [400] * 3)
+
+    def _make_layers(self, encoder: Sequence[int], decoder: Sequence[int]) -> None:
+        """Make the layers, given the widths of the hidden ones."""
+        self.hidden_dim = encoder[-1]
+        flatten = [] if self.context_size else [nn.Flatten()]
+        self.encoder = nn.Sequential(*flatten, *_layers(self.input_size + self.context_size, encoder))
+        self.mu_layer = nn.Linear(encoder[-1], self.latent_size)
+        self.logvar_layer = nn.Linear(encoder[-1], self.latent_size)
         self.decoder = nn.Sequential(
-            *_layers(latent_size + context_size, hidden),
-            nn.Linear(hidden, input_size),
+            *_layers(self.latent_size + self.context_size, decoder),
+            nn.Linear(decoder[-1], self.input_size),
             nn.Sigmoid(),
-            nn.Unflatten(1, image_shape),
+            nn.Unflatten(1, self.image_shape),
         )
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -108,20 +113,29 @@ class _Assignment(LatentVariableModel):
     def from_checkpoint(cls, path: str | Path) -> Self:
         """A model with the weights that `torch.save(model.state_dict(), path)` wrote; the file says the sizes.
 
+        The hidden layers may be of any number and width; between them are ReLUs, as the file cannot say otherwise. It
+        does not matter whether an encoder begins with `nn.Flatten()`, whether a head is wrapped in a `Sequential`, or
+        whether the model was in a `DataParallel` or compiled.
+
         Arguments:
             path: A file written with the course's classes or with these. Nothing in it is executed.
 
         Raises:
             DataError: The file is missing, damaged, holds more than weights, or the weights of another model.
         """
-        state = read_state_dict(path)
+        state = {_plain(name): tensor.float() for name, tensor in read_state_dict(path).items()}
         try:
-            sizes = _sizes(state)
+            encoder, decoder = _linear_layers(state, "encoder"), _linear_layers(state, "decoder")
+            sizes = _sizes(state, encoder, decoder)
             if ("num_classes" in sizes) != issubclass(cls, CVAE):
                 other = "CVAE" if "num_classes" in sizes else "VAE"
                 raise ValueError(f"these are of a {other}; use {other}.from_checkpoint")
-            model = cls(**sizes)
-            model.load_state_dict(state)
+            with torch.device("meta"):  # no memory for what the file does not hold
+                model = cls(**sizes)
+                model._make_layers(_outputs(state, encoder), _outputs(state, decoder[:-1]))
+            numbers = {name: 2 * i for i, name in enumerate(decoder)}
+            numbers |= {name: 2 * i + (not model.context_size) for i, name in enumerate(encoder)}
+            model.load_state_dict({_renumbered(name, numbers): value for name, value in state.items()}, assign=True)
         except (RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise DataError(f"{path} does not hold the weights of a {cls.__name__}: {reason:.300}") from error
@@ -137,32 +151,63 @@ class _Assignment(LatentVariableModel):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
-def _layers(inputs: int, hidden: int) -> list[nn.Module]:
-    """Three linear layers, each with its ReLU."""
+def _layers(inputs: int, widths: Sequence[int]) -> list[nn.Module]:
+    """Linear layers, each with its ReLU."""
     layers: list[nn.Module] = []
-    for width in (inputs, hidden, hidden):
-        layers += [nn.Linear(width, hidden), nn.ReLU()]
+    for a, b in pairwise((inputs, *widths)):
+        layers += [nn.Linear(a, b), nn.ReLU()]
     return layers
 
 
-def _sizes(state: Mapping[str, Tensor]) -> dict[str, int]:
+def _plain(name: str) -> str:
+    """The name of a weight, without what `DataParallel` and `torch.compile` put into it."""
+    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
+
+
+def _linear_layers(state: Mapping[str, Tensor], part: str) -> list[str]:
+    """Names of the linear layers of the encoder or decoder, in their order.
+
+    Raises:
+        ValueError: There are fewer than two, or a layer is not linear.
+    """
+    found = [match for name in state if (match := re.fullmatch(rf"({part}\.(\d{{1,4}}))\.weight", name))]
+    names = [match[1] for match in sorted(found, key=lambda match: int(match[2]))]
+    if len(names) < 2:
+        raise ValueError(f"it has no {part}.0.weight" if not names else f"its {part} has one layer only")
+    for name in names:
+        if state[f"{name}.weight"].ndim != 2:
+            raise ValueError(f"{name}.weight has shape {tuple(state[f'{name}.weight'].shape)}")
+    return names
+
+
+def _outputs(state: Mapping[str, Tensor], layers: Sequence[str]) -> list[int]:
+    return [len(state[f"{name}.weight"]) for name in layers]
+
+
+def _renumbered(name: str, numbers: Mapping[str, int]) -> str:
+    """The name of a weight in the models of this module, given the number of each layer there."""
+    layer, _, kind = name.rpartition(".")
+    return f"{layer.split('.')[0]}.{numbers[layer]}.{kind}" if layer in numbers else name
+
+
+def _sizes(state: Mapping[str, Tensor], encoder: Sequence[str], decoder: Sequence[str]) -> dict[str, int]:
     """The arguments that made a model, from the shapes of its weights.
 
     Raises:
         ValueError: These are not the weights of such a model.
     """
-
-    def width(axis: int, *names: str) -> int:
-        name = next((name for name in names if name in state), None)
-        if name is None:
-            raise ValueError(f"it has no {names[0]}")
-        if state[name].ndim != 2 or state[name].shape[1 - axis] != 400:
-            raise ValueError(f"{name} has shape {tuple(state[name].shape)}")
-        return state[name].shape[axis]
-
-    latent_size = width(0, "mu_layer.weight", "mu_layer.0.weight")
-    sizes = {"input_size": width(0, "decoder.6.weight"), "latent_size": latent_size}
-    num_classes = width(1, "decoder.0.weight") - latent_size
+    head = next((state[name] for name in ("mu_layer.weight", "mu_layer.0.weight") if name in state), None)
+    if head is None:
+        raise ValueError("it has no mu_layer.weight")
+    input_size, latent_size = len(state[f"{decoder[-1]}.weight"]), len(head)
+    num_classes = state[f"{decoder[0]}.weight"].shape[1] - latent_size
+    first = state[f"{encoder[0]}.weight"].shape[1]
+    if num_classes < 0 or first != input_size + num_classes:
+        raise ValueError(
+            f"its encoder takes {first} values and its decoder {latent_size + num_classes}, which do not fit "
+            f"{input_size} pixels and {latent_size} latents"
+        )
+    sizes = {"input_size": input_size, "latent_size": latent_size}
     return sizes | ({"num_classes": num_classes} if num_classes else {})
 
 
