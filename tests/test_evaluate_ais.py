@@ -2,11 +2,24 @@
 
 import pytest
 import torch
-from torch import Tensor
-from torch.distributions import Bernoulli, Independent
+from torch import Tensor, nn
+from torch.distributions import (
+    Bernoulli,
+    Categorical,
+    Dirichlet,
+    Distribution,
+    Exponential,
+    HalfNormal,
+    Independent,
+    LogNormal,
+    MixtureSameFamily,
+    Normal,
+    Uniform,
+)
 
 from oracles import LinearGaussian
-from vaekit import CVAE, build
+from vaekit import CVAE, LatentVariableModel, build
+from vaekit.distributions import Chain
 from vaekit.errors import ConfigError
 from vaekit.evaluation import ais as module
 from vaekit.evaluation.ais import Annealing, ais, bidirectional
@@ -254,3 +267,59 @@ def test_discrete_latents_are_refused(wrong: LinearGaussian) -> None:
         ais(Coins(), wrong.data(3), annealing=QUICK)
     with pytest.raises(ConfigError, match="at least 1, got 0"):
         bidirectional(wrong, 0)
+
+
+OFF_THE_REAL_LINE = {
+    "positive": lambda: Independent(Exponential(torch.ones(2), validate_args=False), 1, validate_args=False),
+    "half": lambda: Independent(HalfNormal(torch.ones(2), validate_args=False), 1, validate_args=False),
+    "interval": lambda: Independent(
+        Uniform(-torch.ones(2), torch.ones(2), validate_args=False), 1, validate_args=False
+    ),
+    "simplex": lambda: Dirichlet(torch.ones(2), validate_args=False),
+    "mixture": lambda: MixtureSameFamily(
+        Categorical(torch.ones(3)),
+        Independent(LogNormal(torch.zeros(3, 2), 1.0, validate_args=False), 1, validate_args=False),
+        validate_args=False,
+    ),
+    "chain": lambda: Chain(
+        Independent(Normal(torch.zeros(1), 1.0), 1),
+        [lambda drawn: Independent(LogNormal(drawn[-1], 1.0, validate_args=False), 1)],
+        sizes=(1, 1),
+    ),
+}
+
+
+NO_GRADIENT = ("mixture", "posterior")
+
+
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [(kind, of) for kind in OFF_THE_REAL_LINE for of in ("prior", "posterior") if (kind, of) != NO_GRADIENT],
+)
+def test_latents_off_the_real_line_are_refused(kind: str, of: str) -> None:
+    """Off its support a density of torch is finite and wrong: AIS of a positive latent was off by millions of nats."""
+
+    class Model(LatentVariableModel):
+        latent_size = 2
+        image_shape = (2,)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.zeros(1))
+
+        def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+            return self.of(of == "posterior").expand((len(x),)) if kind != "chain" else self.of(of == "posterior")
+
+        def prior(self, c: Tensor | None = None) -> Distribution:
+            return self.of(of == "prior")
+
+        def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+            return Independent(Normal(z, 1.0), 1)
+
+        def of(self, asked: bool) -> Distribution:
+            return OFF_THE_REAL_LINE[kind]() if asked else Independent(Normal(torch.zeros(2), 1.0), 1)
+
+    model, x = Model(), torch.randn(1, 2)
+    for act in (lambda: ais(model, x, annealing=QUICK), lambda: bidirectional(model, 1, annealing=QUICK)):
+        with pytest.raises(ConfigError, match=f"can be any real number, but the {of} has values in"):
+            act()

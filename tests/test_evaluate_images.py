@@ -108,6 +108,18 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
         assert min(picture.size) > 100
 
 
+def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder: Path, tmp_path: Path) -> None:
+    """The cross-entropy of grey pixels has no minimum at the pixels themselves: what is unusual gets the best score."""
+    binary = command("score", "plain", "--data", folder, "--samples", 3)
+    assert "beware" not in binary.out
+    assert json.loads(command("score", "plain", "--data", folder, "--samples", 3, "--json").out)["warnings"] == []
+    Image.fromarray(np.full((8, 8), 128, np.uint8)).save(folder / "corner" / "zz-grey.png")  # one, the very last
+    grey = command("score", "plain", "--data", folder, "--samples", 3)
+    assert "beware" in grey.out and "'normal'" in grey.out and "'discretized-logistic'" in grey.out
+    (sentence,) = json.loads(command("score", "plain", "--data", folder, "--samples", 3, "--json").out)["warnings"]
+    assert "not a log-likelihood" in sentence
+
+
 def module_slug(folder: Path) -> str:
     return str(folder).strip("/").replace("/", "-")
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,15 @@ def test_numbers_are_called_what_they_are(likelihood: str, data: str, binarize: 
     assert found.protocol["likelihood"].startswith(
         "not a likelihood" if kind == "not a likelihood" else "probability" if bits else "density"
     )
+
+
+def test_one_grey_image_among_all_makes_the_numbers_a_loss(model: LatentVariableModel) -> None:
+    dataset = tiny.dataset()
+    binary = dataset.test.images.repeat(8, 1, 1, 1)  # 128 images, more than a batch of them
+    for last, kind in ((binary[-1:], "upper bound"), (binary[-1:] // 2, "not a likelihood")):
+        split = Split(torch.cat((binary[:-1], last)), torch.arange(128) % 3)
+        found = evaluate(model, replace(dataset, test=split), judge=False, **QUICK)
+        assert kinds(found)["nll"] == kind
 
 
 @pytest.mark.parametrize("binarize", ["threshold", "fixed"])

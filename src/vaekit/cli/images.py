@@ -105,7 +105,8 @@ def score(
     RUN is the newest run by default. It writes one row for each image: nll, an upper bound on −log p(x) in nats; its
     two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
     images with a smaller nll. Near 100, the image is unlike the training images. Near 0 it may be unlike them too,
-    since plain images are likely.
+    since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
+    probability or density for them: train with --set likelihood.name=normal.
     """
     from ..evaluation import images as one_by_one
     from ..store import files
@@ -119,8 +120,10 @@ def score(
     model, _ = load_model(found, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
-        reference = one_by_one.score(model, own.spread(REFERENCE), **options)
+        usual = own.spread(REFERENCE)
+        reference = one_by_one.score(model, usual, **options)
         columns = one_by_one.score(model, images, **options)
+    warnings = one_by_one.nature(model, images, usual).warnings
     columns["percentile"] = one_by_one.percentiles(columns["nll"], reference["nll"])
     files.write(path, _csv(images, columns))
     order = columns["nll"].argsort(descending=True)
@@ -129,13 +132,14 @@ def score(
         _draw(model, images.some(order[:PICTURED]), picture)
     least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
     if as_json:
-        print_json(
-            {"run": str(found.path), "scores": str(path), "picture": picture and str(picture), "least likely": least}
-        )
+        shown = {"picture": picture and str(picture), "least likely": least, "warnings": warnings}
+        print_json({"run": str(found.path), "scores": str(path), **shown})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
     rare = int((columns["percentile"] >= 99).sum())
     click.echo(f"\nimages      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
+    for sentence in warnings:
+        click.echo(f"beware      {sentence}")
     click.echo(f"scores      {relative(path)}")
     if picture is not None:
         click.echo(f"picture     {relative(picture)}: the least likely, beside their reconstructions")

@@ -21,6 +21,7 @@ from ..rng import seeded
 from . import chunks
 from .chunks import GIB, Store
 from .record import Listener, Value, mean_of
+from .support import refuse_annealing
 
 Start = Literal["prior", "posterior"]
 
@@ -103,7 +104,7 @@ def ais(
     estimate of p(x).
 
     Arguments:
-        model: Any latent-variable model with continuous latents.
+        model: Any latent-variable model with real latents.
         images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
@@ -113,7 +114,7 @@ def ais(
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: The latents are discrete or have no density.
+        ConfigError: The latents are discrete, not any real number can be one, or they have no density.
 
     Reference: Neal 2001, "Annealed importance sampling", Statistics and Computing 11; Wu et al. 2017,
     arXiv:1611.04273, section 3.
@@ -121,7 +122,7 @@ def ais(
     how = annealing or Annealing()
     with chunks.evaluating(model):
         chunks.check(model, images, c, memory)
-        _refuse_discrete(model, images, c)
+        refuse_annealing(model, images, c)
 
         def compute(index: int) -> dict[str, Tensor]:
             x, context = chunks.batch(model, images, c, index, BATCH)
@@ -149,7 +150,7 @@ def bidirectional(
     weights w with E 1/w = 1/p(x), so that −log mean 1/w is an upper bound in expectation.
 
     Arguments:
-        model: Any latent-variable model with continuous latents, whose likelihood can be sampled.
+        model: Any latent-variable model whose latents can be any real number, whose likelihood can be sampled.
         n: Number of images.
         c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
         annealing: As for `ais`.
@@ -174,7 +175,7 @@ def bidirectional(
                 x = model.likelihood(z, context).sample()
                 if not index:
                     chunks.check(model, x, context, memory)
-                    _refuse_discrete(model, x, context)
+                    refuse_annealing(model, x, context)
                 chains = _Chains(model, x, context, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
@@ -185,20 +186,6 @@ def bidirectional(
 def _one_each(p: Distribution, n: int) -> Tensor:
     """One draw for each of n rows, shape (n, Z)."""
     return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))
-
-
-def _refuse_discrete(model: LatentVariableModel, images: Tensor, c: Tensor | None) -> None:
-    x, context = chunks.batch(model, images[:1], None if c is None else c[:1], 0)
-    for name, p in (("posterior", model.posterior(x, context)), ("prior", model.prior(context))):
-        try:
-            discrete = p.support.is_discrete  # type: ignore[union-attr]
-        except (NotImplementedError, AttributeError):
-            discrete = False  # a distribution that does not say is taken at its word by the gradient it gives
-        if discrete:
-            raise ConfigError(
-                f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
-                mend=("ais",),
-            )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from .bounds import bounds
 from .chunks import GIB
 from .missing import with_missing
 from .record import Listener
+from .support import Nature, nature_of
 
 AT_A_TIME = 1000
 
@@ -182,6 +183,24 @@ def score(
         if listener is not None:
             listener(f"scoring {images.name}", len(parts), total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
+
+
+def nature(model: LatentVariableModel, *several: Images) -> Nature:
+    """What the likelihood of images is: only where it is one do their scores say how likely they are.
+
+    Arguments:
+        model: The model.
+        several: All images whose scores are compared.
+    """
+    return nature_of(model, (part for images in several for part in _parts(model, images)))
+
+
+def _parts(model: LatentVariableModel, images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
+    for batch in images.batches(model):
+        _, x = with_missing(model, batch.x, batch.observed)
+        for start in range(0, len(x), chunks.IMAGES):
+            rows = slice(start, start + chunks.IMAGES)
+            yield x[rows], None if batch.c is None else batch.c[rows]
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 Not for: an estimator itself, run folders (`stored`), or a table over several runs (`comparison`).
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -26,7 +25,8 @@ from .classifier import classifier_for
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
-from .record import Evaluation, Listener, Value, mean_of
+from .record import Evaluation, Listener, mean_of
+from .support import Nature, nature_of, refuse_annealing
 
 AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
 
@@ -128,6 +128,8 @@ def evaluate(
     }
     evaluation = Evaluation([], protocol, [*nature.warnings])
     if work.has_density():
+        if how.annealing is not None:
+            work.check_annealing()
         work.add_bounds(evaluation, nature, numbers)
         if how.annealing is not None:
             work.add_annealing(evaluation, nature, how.annealing)
@@ -146,55 +148,6 @@ def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[
     """
     images = Batches(split, batch_size=chunks.IMAGES, binarize=repeatable(binarize)).images[:]
     return with_missing(model, images if split.observed is None else to_unit(images), split.observed)
-
-
-# -- what kind of number a likelihood is -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Nature:
-    """What log p(x | z) is of these images.
-
-    Arguments:
-        discrete: Whether the likelihood is a probability rather than a density.
-        inside: Whether it has a probability, or a density, for these images.
-    """
-
-    discrete: bool
-    inside: bool
-
-    @property
-    def description(self) -> str:
-        """For the protocol."""
-        if not self.inside:
-            return "not a likelihood: the images have values outside of its support"
-        return "probability" if self.discrete else "density, without dequantization"
-
-    @property
-    def warnings(self) -> list[str]:
-        """A sentence where the numbers are not likelihoods."""
-        if self.inside:
-            return []
-        return [
-            "these images have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
-            "and not a log-likelihood; binarize (data.binarize), or choose another likelihood"
-        ]
-
-    def named(self, values: list[Value], dimensions: float) -> list[Value]:
-        """The same values, called what they are, and bits per dimension where these have a meaning."""
-        if not self.inside:
-            plain = ("rate", "effective", "pareto", "AIS acceptance")
-            return [v if v.name.startswith(plain) else replace(v, kind="not a likelihood") for v in values]
-        if not self.discrete:
-            return values
-        found = []
-        for value in values:
-            found.append(value)
-            if value.name == "nll":
-                scale = 1 / (dimensions * math.log(2))
-                error, noise = (None if e is None else e * scale for e in (value.standard_error, value.noise))
-                found.append(Value("bits per dimension", value.value * scale, error, "bits/dim", "upper bound", noise))
-        return found
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
@@ -240,18 +193,10 @@ class _Work:
         """What every estimator is told."""
         return {"memory": self.how.memory, "seed": self.how.seed, "store": store, "listener": self.listener}
 
-    def nature(self) -> _Nature:
+    def nature(self) -> Nature:
         """What the likelihood of these images is."""
-        with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
-            x, c = chunks.batch(self.model, self.x, self.c, 0)
-            p = self.model.likelihood(self.model.posterior(x, c).sample(torch.Size((1,))), c)
-            if self.chosen.observed is not None:
-                x = torch.where(x.isnan(), p.sample()[0], x)  # what is missing is in the support
-        try:
-            support: Any = p.support
-            return _Nature(support.is_discrete, not support.is_discrete or bool(support.check(x).all()))
-        except (NotImplementedError, AttributeError):
-            return _Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
+        count = -(-len(self.x) // chunks.IMAGES)
+        return nature_of(self.model, (chunks.batch(self.model, self.x, self.c, i) for i in range(count)))
 
     def has_density(self) -> bool:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
@@ -276,7 +221,7 @@ class _Work:
             "there are no numbers of its latents"
         )
 
-    def add_bounds(self, evaluation: Evaluation, nature: _Nature, samples: Sequence[int]) -> None:
+    def add_bounds(self, evaluation: Evaluation, nature: Nature, samples: Sequence[int]) -> None:
         """ELBO, rate, distortion, importance-weighted bounds."""
         kept = None if self.keep is None else self.keep(evaluation.protocol)
         options = self.estimating(kept)
@@ -286,7 +231,12 @@ class _Work:
         evaluation.warnings.extend(found.warnings)
         evaluation.per_image.update(found.per_image)
 
-    def add_annealing(self, evaluation: Evaluation, nature: _Nature, annealing: Annealing) -> None:
+    def check_annealing(self) -> None:
+        """Refuse latents that cannot be annealed, before the rest is computed."""
+        with chunks.evaluating(self.model):
+            refuse_annealing(self.model, self.x, self.c)
+
+    def add_annealing(self, evaluation: Evaluation, nature: Nature, annealing: Annealing) -> None:
         """Annealed importance sampling of the first images, and bidirectional Monte Carlo of as many simulated ones."""
         n = min(AIS_IMAGES, len(self.x))
         how = {**asdict(annealing), "images": n}

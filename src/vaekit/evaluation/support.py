@@ -1,0 +1,144 @@
+"""Where distributions have values: what the likelihood of given images is, and which latents can be annealed.
+
+Not for: the numbers themselves (`bounds`, `ais`).
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+from ..distributions import Chain
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from . import chunks
+from .record import Value
+
+FAR = 1e3  # latents are annealed over all real numbers; these are tried
+TRIED = 64
+
+
+@dataclass(frozen=True)
+class Nature:
+    """What log p(x | z) is of some images.
+
+    Arguments:
+        discrete: Whether the likelihood is a probability rather than a density.
+        inside: Whether it has a probability, or a density, for all of these images.
+    """
+
+    discrete: bool
+    inside: bool
+
+    @property
+    def description(self) -> str:
+        """For the protocol."""
+        if not self.inside:
+            return "not a likelihood: the images have values outside of its support"
+        return "probability" if self.discrete else "density, without dequantization"
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence where the numbers are not likelihoods."""
+        if self.inside:
+            return []
+        if not self.discrete:
+            return ["these images have values outside of the likelihood's support, where its nats mean nothing"]
+        return [
+            "these images have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
+            "and not a log-likelihood, and the least of it depends on the image; binarize (data.binarize), or choose "
+            "another likelihood, such as 'normal' or, for 8-bit images, 'discretized-logistic'"
+        ]
+
+    def named(self, values: list[Value], dimensions: float) -> list[Value]:
+        """The same values, called what they are, and bits per dimension where these have a meaning."""
+        if not self.inside:
+            plain = ("rate", "effective", "pareto", "AIS acceptance")
+            return [v if v.name.startswith(plain) else replace(v, kind="not a likelihood") for v in values]
+        if not self.discrete:
+            return values
+        found = []
+        for value in values:
+            found.append(value)
+            if value.name == "nll":
+                scale = 1 / (dimensions * math.log(2))
+                error, noise = (None if e is None else e * scale for e in (value.standard_error, value.noise))
+                found.append(Value("bits per dimension", value.value * scale, error, "bits/dim", "upper bound", noise))
+        return found
+
+
+def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Nature:
+    """What the likelihood of images is: of all of them, since one grey image among binary ones has no probability.
+
+    Arguments:
+        model: The model.
+        batches: All images as the model takes them, missing values being NaN, and their context, batch by batch.
+    """
+    found = Nature(discrete=False, inside=True)
+    with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
+        for x, c in batches:
+            missing = x.isnan()
+            x = x.masked_fill(missing, 0)
+            p = model.likelihood(model.posterior(x, c).sample(torch.Size((1,))), c)
+            support = support_of(p)
+            if support is None:
+                return Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
+            if bool(missing.any()):
+                x = torch.where(missing, p.sample()[0], x)  # what is missing is in the support
+            found = Nature(support.is_discrete, bool(support.check(x).all()))
+            if not found.inside:
+                break
+    return found
+
+
+def support_of(p: Distribution) -> Constraint | None:
+    """Where a distribution has values; None where it does not say."""
+    try:
+        support: Any = p.support
+        return None if support is None or support.is_discrete is NotImplemented else support
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def refuse_annealing(model: LatentVariableModel, images: Tensor, c: Tensor | None) -> None:
+    """Refuse latents that Hamiltonian transitions cannot move: these walk over all real numbers.
+
+    Off its support a distribution of torch may have a finite log-density, which is not to be believed, and the bounds
+    would be wrong by any number of nats.
+
+    Raises:
+        ConfigError: The prior or the posterior is discrete, or does not have all real numbers as its support.
+    """
+    x, context = chunks.batch(model, images[:1], None if c is None else c[:1], 0, 1)
+    with seeded(torch.Generator().manual_seed(0)):
+        for name, p in (("posterior", model.posterior(x, context)), ("prior", model.prior(context))):
+            for factor in _factors(p):
+                _refuse_support(name, factor)
+
+
+def _factors(p: Distribution) -> tuple[Distribution, ...]:
+    return p.factors(p.sample()) if isinstance(p, Chain) else (p,)
+
+
+def _refuse_support(name: str, p: Distribution) -> None:
+    support = support_of(p)
+    if support is None:
+        return  # a distribution that does not say is trusted
+    if support.is_discrete:
+        raise ConfigError(
+            f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
+            mend=("ais",),
+        )
+    z = p.sample()
+    if not bool(support.check(FAR * torch.randn(TRIED, *z.shape).to(z)).all()):
+        raise ConfigError(
+            f"annealed importance sampling needs latents that can be any real number, but the {name} has values in "
+            f"{support} only; leave it out, or let the model take such a z from a real one inside its likelihood",
+            mend=("ais",),
+        )
