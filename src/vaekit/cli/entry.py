@@ -14,6 +14,7 @@ from .check import check
 from .common import say
 from .compare import compare
 from .evaluate import evaluate
+from .explore import explore
 from .images import encode, score
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
@@ -31,6 +32,7 @@ VERBS = [
     reconstruct,
     encode,
     score,
+    explore,
     evaluate,
     compare,
     info,

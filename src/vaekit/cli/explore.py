@@ -1,0 +1,77 @@
+"""`vae explore`: a page on which to touch a run's latent space."""
+
+from pathlib import Path
+
+import click
+
+from ..errors import ConfigError
+from .common import FILE, device_option, load_model, open_run, run_argument, runs_option, say, trust_option
+
+SERVED = 2000  # images on the map of a served page
+
+
+@click.command(short_help="Touch the latent space, in a browser.")
+@run_argument
+@click.option("-o", "--output", type=FILE, help="Write one .html with everything in it, and serve nothing.")
+@click.option("--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED}; 400 with -o]")
+@click.option("--float32", is_flag=True, help="With -o: weights as float32 instead of float16; twice the size.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Where to listen.")
+@click.option("--no-browser", is_flag=True, help="Open no browser; the address is printed.")
+@device_option
+@trust_option
+@runs_option
+def explore(
+    run: str | None,
+    output: Path | None,
+    images: int | None,
+    float32: bool,
+    port: int,
+    no_browser: bool,
+    device: str,
+    trust: bool,
+    root: Path,
+) -> None:
+    """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
+
+    The page is served on this machine only, until Ctrl-C. With -o it is one file that works offline, in any browser,
+    to be sent to anyone; --images 0 leaves out every image.
+    """
+    if float32 and output is None:
+        raise click.UsageError("--float32 goes with -o")
+    found = open_run(run, root)
+    model, _ = load_model(found, device if output is None else "cpu", 0, trust)
+
+    from ..explorer.scene import STATISTICS, scene
+    from ..explorer.show import IMAGES, Page
+    from ..explorer.subject import of_run
+
+    count = images if images is not None else SERVED if output is None else IMAGES
+    subject = of_run(found, model, max(count, STATISTICS))
+    shown = scene(subject, images=count)
+    if output is not None:
+        from ..explorer.page import standalone
+
+        page = Page(*standalone(subject, shown, half=not float32))
+        page.save(output)
+        say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
+        click.echo(str(output))
+        return
+
+    from ..explorer.server import Server
+
+    try:
+        server = Server(subject, shown, port=port)
+    except OSError as error:
+        raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
+    click.echo(server.address)
+    say("this page is for this machine only; Ctrl-C ends it")
+    if not no_browser:
+        import webbrowser
+
+        webbrowser.open(server.address)
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        say("ended")
+    finally:
+        server.close()

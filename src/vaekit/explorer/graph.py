@@ -1,0 +1,283 @@
+"""From a model to lists of operators that a page can run: torch.export, constants folded, weights in one block of bytes.
+
+Not for: running them (`assets/interpreter.mjs`), or models themselves.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.distributions import kl_divergence
+from torch.fx import Node
+
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+
+# What assets/interpreter.mjs runs, by torch's names; a test holds the two lists equal.
+UNARY = "abs ceil cos erf exp expm1 floor log log1p neg reciprocal relu round rsqrt sigmoid sign sin sqrt tanh".split()
+BINARY = "add div eq ge gt le lt maximum minimum mul ne pow sub".split()
+ACTIVATIONS = "clamp elu gelu leaky_relu".split()
+REDUCTIONS = "amax amin mean prod sum _softmax _log_softmax".split()
+SHAPES = "alias cat clone copy expand permute select slice split_with_sizes squeeze unsqueeze view where".split()
+LAYERS = (
+    "addmm bmm convolution mm native_group_norm native_layer_norm _native_batch_norm_legit_no_training "
+    "upsample_nearest2d"
+).split()
+KNOWN = frozenset((*UNARY, *BINARY, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *LAYERS))
+
+_SAME = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
+_NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
+_SMALL = 64  # numbers; a constant with as few keeps float32, as the coefficients of a series have to
+_GREATEST = 6e4  # that float16 holds
+
+
+class Decoding(nn.Module):
+    """(z, c) → the mean of p(x | z, c).
+
+    Arguments:
+        model: Any latent-variable model.
+    """
+
+    def __init__(self, model: LatentVariableModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map z, shape (B, Z), to x, shape (B, *event)."""
+        mean: Tensor = self.model.likelihood(z, c).mean
+        return mean
+
+
+class Encoding(nn.Module):
+    """(x, c) → the posterior mean of z and, of this z, the rate and the distortion, in nats.
+
+    The rate is the KL in closed form where there is one, and log q − log p at z elsewhere.
+
+    Arguments:
+        model: Any latent-variable model.
+        scored: Whether to give rate and distortion too.
+    """
+
+    def __init__(self, model: LatentVariableModel, *, scored: bool = True) -> None:
+        super().__init__()
+        self.model = model
+        self.scored = scored
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Map x, shape (B, *event), to z, shape (B, Z), rate and distortion, each of shape (B,)."""
+        q, p = self.model.posterior(x, c), self.model.prior(c)
+        z = q.mean
+        if not self.scored:
+            return (z,)
+        try:
+            rate = kl_divergence(q, p)
+        except NotImplementedError:
+            rate = q.log_prob(z) - p.log_prob(z)
+        distortion = -self.model.likelihood(z, c).log_prob(x)
+        return z, rate.expand(len(x)), distortion
+
+
+@dataclass
+class Weights:
+    """Constants of all programs, each stored once.
+
+    Arguments:
+        half: Whether large ones are stored as float16.
+    """
+
+    half: bool = True
+    table: list[dict[str, Any]] = field(default_factory=list)
+    data: bytearray = field(default_factory=bytearray)
+    known: dict[tuple[tuple[int, ...], bytes], int] = field(default_factory=dict)
+
+    def add(self, tensor: Tensor) -> int:
+        """Its number in the table."""
+        values = tensor.detach().cpu().contiguous().float().numpy()
+        key = (values.shape, values.tobytes())
+        if key not in self.known:
+            half = self.half and values.size > _SMALL and float(np.abs(values).max()) < _GREATEST
+            content = values.astype("<f2" if half else "<f4").tobytes()
+            self.data.extend(b"\0" * (-len(self.data) % 4))
+            kind = "f2" if half else "f4"
+            self.table.append({"shape": list(values.shape), "kind": kind, "at": len(self.data), "size": values.size})
+            self.data.extend(content)
+            self.known[key] = len(self.table) - 1
+        return self.known[key]
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers there are."""
+        return sum(entry["size"] for entry in self.table)
+
+
+Program = dict[str, Any]  # inputs, steps and outputs, as JSON
+
+
+def decoding(model: LatentVariableModel, weights: Weights) -> Program:
+    """The program of `Decoding`, for one latent at a time.
+
+    Raises:
+        ConfigError: the model does something that the page cannot.
+    """
+    z = torch.zeros(1, model.latent_size)
+    return lowered(Decoding(model), _with_context(model, z), weights)
+
+
+def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence[int]) -> Program:
+    """The program of `Encoding`, for one image at a time; without the score where that cannot be exported.
+
+    Raises:
+        ConfigError: the model does something that the page cannot.
+    """
+    inputs = _with_context(model, torch.full((1, *event_shape), 0.5))
+    try:
+        return lowered(Encoding(model), inputs, weights)
+    except ConfigError:
+        return lowered(Encoding(model, scored=False), inputs, weights)
+
+
+def _with_context(model: LatentVariableModel, first: Tensor) -> tuple[Tensor, ...]:
+    return (first, torch.eye(model.context_size)[:1]) if model.context_size else (first,)
+
+
+def lowered(module: nn.Module, inputs: tuple[Tensor, ...], weights: Weights) -> Program:
+    """A module as a list of operators.
+
+    Arguments:
+        module: Tensors → a tensor or a tuple of tensors, in evaluation mode and float32.
+        inputs: Examples, of the very shapes that the program will take.
+        weights: Where the constants go.
+
+    Raises:
+        ConfigError: torch cannot export the module, or it has an operator that the page does not know.
+    """
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            exported = torch.export.export(module.eval(), inputs, strict=False).run_decompositions()
+        except Exception as error:
+            reason = str(error).strip().splitlines() or [type(error).__name__]
+            raise ConfigError(f"torch cannot export this model: {reason[0]:.200}") from error
+        return _Lowering(exported, weights).program()
+
+
+class _Lowering:
+    """One exported program, node by node."""
+
+    def __init__(self, exported: Any, weights: Weights) -> None:
+        self.exported = exported
+        self.weights = weights
+        self.constants: dict[Node, Any] = {}  # nodes that depend on no input, and their values
+        self.numbers: dict[Node, int] = {}  # other nodes, and their numbers
+        self.steps: list[dict[str, Any]] = []
+
+    def program(self) -> Program:
+        """The whole."""
+        inputs, outputs = self._given(), []
+        for node in self.exported.graph.nodes:
+            if node.op == "call_function":
+                self._call(node)
+            elif node.op == "output":
+                outputs = [self._reference(value) for value in node.args[0]]
+        steps = _needed(self.steps, outputs)
+        for step in steps:  # only now, so that what is not needed takes no room
+            step["args"] = {name: self._stored(value) for name, value in step["args"].items()}
+        return {"inputs": inputs, "steps": steps, "outputs": [self._stored(value) for value in outputs]}
+
+    def _given(self) -> list[dict[str, Any]]:
+        """Number the inputs and look the parameters up."""
+        signature, inputs = self.exported.graph_signature, []
+        stored = {**self.exported.state_dict, **self.exported.constants}
+        names = {
+            **signature.inputs_to_parameters,
+            **signature.inputs_to_buffers,
+            **signature.inputs_to_lifted_tensor_constants,
+        }
+        for node in self.exported.graph.nodes:
+            if node.op != "placeholder":
+                continue
+            if node.name in names:
+                self.constants[node] = stored[names[node.name]]
+            elif node.name in signature.user_inputs:
+                inputs.append({"id": self._number(node), "shape": list(node.meta["val"].shape)})
+        return inputs
+
+    def _number(self, node: Node) -> int:
+        return self.numbers.setdefault(node, len(self.numbers))
+
+    def _call(self, node: Node) -> None:
+        if not hasattr(node.target, "_schema"):  # operator.getitem
+            self._item(node)
+            return
+        name = node.target._schema.name.removeprefix("aten::")
+        if name in _NOTHING:
+            return
+        folded = all(source in self.constants for source in node.all_input_nodes)
+        if folded or name in ("full_like", "zeros_like", "ones_like"):
+            self.constants[node] = self._value(node)
+            return
+        name = _SAME.get(name, name)
+        if name not in KNOWN:
+            raise ConfigError(f"the page does not know torch's operator {name}")
+        schema = node.target._schema.arguments
+        given = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
+        args = {key: self._reference(value) for key, value in given.items() if not isinstance(value, torch.dtype)}
+        self.steps.append({"op": name, "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
+
+    def _item(self, node: Node) -> None:
+        source, index = node.args
+        if source in self.constants:
+            self.constants[node] = self.constants[source][index]
+            return
+        args = {"self": self._reference(source), "index": index}
+        self.steps.append({"op": "item", "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
+
+    def _value(self, node: Node) -> Any:
+        """What a node that depends on shapes only gives."""
+        like = {source: torch.empty(source.meta["val"].shape) for source in node.all_input_nodes}
+        known = like | self.constants
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: known[source])
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+
+    def _reference(self, value: Any) -> Any:
+        if isinstance(value, Node):
+            return {"t": value} if value in self.constants else {"v": self._number(value)}
+        if isinstance(value, list | tuple):
+            return [self._reference(part) for part in value]
+        if isinstance(value, float) and not math.isfinite(value):
+            return {"n": "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"}
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        return None  # a device, a layout
+
+    def _stored(self, value: Any) -> Any:
+        if isinstance(value, dict) and "t" in value:
+            return {"t": self.weights.add(self.constants[value["t"]])}
+        return [self._stored(part) for part in value] if isinstance(value, list) else value
+
+
+def _shapes(value: Any) -> list[Any]:
+    """The shape of a tensor, or of each of several."""
+    return list(value.shape) if isinstance(value, Tensor) else [list(part.shape) for part in value]
+
+
+def _needed(steps: list[dict[str, Any]], outputs: list[Any]) -> list[dict[str, Any]]:
+    """The steps that outputs depend on."""
+    wanted, kept = _values(outputs), []
+    for step in reversed(steps):
+        if step["out"] in wanted:
+            kept.append(step)
+            wanted |= _values(step["args"])
+    return kept[::-1]
+
+
+def _values(nested: Any) -> set[int]:
+    """The numbers of values within references."""
+    if isinstance(nested, dict):
+        return {nested["v"]} if "v" in nested else set().union(*map(_values, nested.values()))
+    return set().union(*map(_values, nested)) if isinstance(nested, list) else set()

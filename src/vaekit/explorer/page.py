@@ -1,0 +1,109 @@
+"""One page from its parts: style, script, scene and weights in one HTML file that needs no other and may load no other.
+
+Not for: what the page shows (`scene`, `assets`), or serving it (`server`).
+"""
+
+import base64
+import hashlib
+import html
+import json
+import re
+import zlib
+from importlib.resources import files as resources
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..errors import ConfigError
+from .graph import Weights, decoding, encoding
+from .scene import Scene
+from .subject import Subject
+
+MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app".split()
+_IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
+_EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
+
+
+def asset(name: str) -> str:
+    """The text of a file in assets/."""
+    return resources("vaekit.explorer").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def script() -> str:
+    """All modules as one: what they import from each other stands above them."""
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", asset(f"{name}.mjs"))) for name in MODULES)
+
+
+def inline_json(value: Any) -> str:
+    """JSON that can stand in a script element: nothing in it ends the element or begins a comment."""
+    text = json.dumps(value, ensure_ascii=True, separators=(",", ":"), allow_nan=False)  # ASCII: no U+2028 either
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: Weights | None = None) -> str:
+    """The page as HTML.
+
+    Arguments:
+        scene: What it shows.
+        programs: What it decodes and encodes with; None for a page that asks the server that it came from.
+        weights: The constants of the programs.
+    """
+    style, code = asset("style.css"), script()
+    ask = "'self'" if programs is None else "'none'"
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{_hash(code)}'; style-src 'sha256-{_hash(style)}'; "
+        f"img-src data: blob:; connect-src {ask}; base-uri 'none'; form-action 'none'"
+    )
+    parts = {
+        "TITLE": html.escape(f"{scene['name']} · vae explore"),
+        "POLICY": html.escape(policy, quote=True),
+        "STYLE": style,
+        "SCRIPT": code,
+        "SCENE": inline_json({**scene, "programs": programs, "table": weights.table if weights else []}),
+        "WEIGHTS": packed(bytes(weights.data)) if weights else "",
+    }
+    template = asset("page.html")
+    return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def packed(data: bytes) -> str:
+    """Bytes in base64, the even ones before the odd ones and then deflated: high bytes of float16 are much alike."""
+    pairs = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=np.uint8).reshape(-1, 2)
+    return base64.b64encode(zlib.compress(pairs.T.tobytes(), 9)).decode()
+
+
+def standalone(subject: Subject, scene: Scene, *, half: bool = True) -> tuple[str, list[str]]:
+    """A page that needs no server, and sentences on what it embeds.
+
+    Arguments:
+        subject: The model.
+        scene: What to show.
+        half: Whether weights are stored as float16.
+    """
+    weights, programs, embeds = Weights(half=half), {}, []
+    kind = "float16" if half else "float32"
+    why = None
+    try:
+        programs["decode"] = decoding(subject.model, weights)
+        embeds.append(f"the decoder ({weights.numbers:,} numbers, {kind})")
+        before = weights.numbers
+        try:
+            programs["encode"] = encoding(subject.model, weights, scene["shape"])
+            embeds.append(f"the encoder ({weights.numbers - before:,} numbers, {kind})")
+        except ConfigError as error:
+            scene = {**scene, "no_encoder": f"{error}; your own images need `vae explore`"}
+    except ConfigError as error:
+        why = f"this page cannot decode: {error}; run `vae explore` for a page that can"
+        weights, programs = Weights(half=half), {}
+    count, source = scene["points"]["count"], scene["source"]
+    embeds.append(
+        f"{count:,} images of {source}, with their classes and latents" if count else "no image and no latent of one"
+    )
+    embeds.append("statistics of the latents and draws from the prior")
+    scene = {**scene, "embeds": embeds, "no_decoder": why}
+    return assembled(scene, programs=programs, weights=weights), embeds

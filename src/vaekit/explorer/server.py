@@ -1,0 +1,221 @@
+"""The page's server: this machine only, a path that nobody guesses, and answers for its own page only.
+
+Another site's page, which a browser would let send requests here, is refused by its Host, its Origin and its ignorance of
+the path. No request names a file. Not for: what the page shows (`scene`).
+"""
+
+import hmac
+import json
+import secrets
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError, VAEError
+from .graph import Encoding
+from .page import assembled
+from .scene import Scene, drawer
+from .subject import Subject
+
+HOST = "127.0.0.1"
+LIMIT = 64 << 20  # bytes of a request
+MOST = 4096  # rows of a request
+
+Request = dict[str, Any]
+
+
+class Answers:
+    """What the page may ask: each a method of one request → a tensor, of which one runs at a time.
+
+    Arguments:
+        subject: The model and its data.
+        event_shape: Shape of one x.
+    """
+
+    def __init__(self, subject: Subject, event_shape: list[int]) -> None:
+        self.subject = subject
+        self.event_shape = event_shape
+        self.draw = drawer(subject)
+        self.lock = threading.Lock()
+        self.by_name: dict[str, Callable[[Request], Tensor]] = {
+            "decode": self.decode,
+            "encode": self.encode,
+            "sample": self.sample,
+        }
+
+    @torch.no_grad()
+    def __call__(self, name: str, request: Request) -> bytes:
+        """Answer as little-endian float32.
+
+        Raises:
+            VAEError: the request does not fit the model.
+        """
+        with self.lock:
+            found = self.by_name[name](request)
+        content: bytes = found.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()
+        return content
+
+    def decode(self, request: Request) -> Tensor:
+        """Latents (N, Z) → images (N, *event)."""
+        z = self._rows(request, "z", [self.subject.model.latent_size])
+        return self.subject.model.decode(z, self._context(request))
+
+    def encode(self, request: Request) -> Tensor:
+        """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""
+        model = self.subject.model
+        x = model.checked(self._rows(request, "x", self.event_shape))
+        c = model.context(self._context(request), len(x))
+        try:
+            parts = Encoding(model)(x, c)
+        except NotImplementedError:
+            nothing = torch.full((len(x),), float("nan"))
+            parts = (*Encoding(model, scored=False)(x, c), nothing, nothing)
+        return torch.cat([part.reshape(len(x), -1).cpu() for part in parts], 1)
+
+    def sample(self, request: Request) -> Tensor:
+        """A draw from the prior, (Z,)."""
+        return self.draw(1, self._context(request) or 0)
+
+    def _context(self, request: Request) -> int | None:
+        label, size = request.get("c"), self.subject.model.context_size
+        if not size:
+            return None
+        if type(label) is not int or not 0 <= label < size:
+            raise DataError(f"c must be a class from 0 to {size - 1}, got {label!r:.50}")
+        return label
+
+    def _rows(self, request: Request, name: str, shape: list[int]) -> Tensor:
+        try:
+            rows = torch.tensor(request.get(name), dtype=torch.float32).reshape(-1, *shape)
+        except (TypeError, ValueError, RuntimeError):
+            raise DataError(f"{name} must be rows of shape {shape}") from None
+        if not 1 <= len(rows) <= MOST or not bool(rows.isfinite().all()):
+            raise DataError(f"{name} must have 1 to {MOST} finite rows")
+        return rows
+
+
+class Server:
+    """A server of one page, running from construction to `close`.
+
+    Arguments:
+        subject: The model and its data.
+        scene: What the page shows.
+        port: Where to listen; 0 for any free port.
+
+    Attributes:
+        address: The page's address.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    def __init__(self, subject: Subject, scene: Scene, *, port: int = 0) -> None:
+        self.path = f"/{secrets.token_urlsafe(16)}/"
+        self.page = assembled(scene).encode()
+        self.answers = Answers(subject, scene["shape"])
+        self.http = _HTTP((HOST, port), _handler(self))
+        self.address = f"http://{HOST}:{self.http.server_port}{self.path}"
+        self.origins = {f"http://{name}:{self.http.server_port}" for name in (HOST, "localhost")}
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self.thread.start()
+
+    def wait(self) -> None:
+        """Serve until Ctrl-C."""
+        while self.thread.is_alive():
+            self.thread.join(0.5)
+
+    def close(self) -> None:
+        """Stop."""
+        self.http.shutdown()
+        self.http.server_close()
+
+
+class _HTTP(ThreadingHTTPServer):
+    daemon_threads = True
+    allow_reuse_address = False  # two servers on one port would share its requests
+
+
+def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        server_version, sys_version = "vae", ""
+        timeout = 600
+
+        def do_GET(self) -> None:
+            if self._welcome() and self._name() == "":
+                self._send(HTTPStatus.OK, server.page, "text/html; charset=utf-8")
+
+        def do_POST(self) -> None:
+            if not self._welcome(post=True):
+                return
+            name = self._name()
+            if name not in server.answers.by_name:
+                self._refuse(HTTPStatus.NOT_FOUND)
+                return
+            length = self.headers.get("Content-Length", "")
+            if not length.isdecimal() or int(length) > LIMIT:
+                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+                return
+            try:
+                request = json.loads(self.rfile.read(int(length)))
+                if not isinstance(request, dict):
+                    raise DataError("a request must be a table")
+                content = server.answers(name, request)
+            except (ValueError, RecursionError, VAEError) as error:
+                self._send(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"), "text/plain; charset=utf-8")
+                return
+            self._send(HTTPStatus.OK, content, "application/octet-stream")
+
+        def _welcome(self, *, post: bool = False) -> bool:
+            """Whether the request is our own page's; else it is refused."""
+            host = f"http://{self.headers.get('Host', '')}"
+            origin = self.headers.get("Origin")
+            strange = host not in server.origins or (origin != host if post else origin not in (None, host))
+            if strange or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+                self._refuse(HTTPStatus.FORBIDDEN)
+                return False
+            if post and self.headers.get("Content-Type") != "application/json":
+                self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+                return False
+            if not hmac.compare_digest(self.path[: len(server.path)].encode(), server.path.encode()):
+                self._refuse(HTTPStatus.NOT_FOUND)
+                return False
+            return True
+
+        def _name(self) -> str | None:
+            """What is asked for: "" for the page."""
+            name = self.path.removeprefix(server.path)
+            if name in ("", *server.answers.by_name):
+                return name
+            if self.command == "GET":
+                self._refuse(HTTPStatus.NOT_FOUND)
+            return None
+
+        def _refuse(self, status: HTTPStatus) -> None:
+            self.close_connection = True  # what is left of its body is not read
+            self._send(status, status.phrase.encode(), "text/plain; charset=utf-8")
+
+        def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Cache-Control", "no-store")
+            self.send_header("X-Content-Type-Options", "nosniff")
+            self.send_header("X-Frame-Options", "DENY")
+            self.send_header("Referrer-Policy", "no-referrer")
+            self.send_header("Cross-Origin-Resource-Policy", "same-origin")
+            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
+            if self.close_connection:
+                self.send_header("Connection", "close")
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing: a person reads the terminal."""
+
+    return Handler

@@ -1,0 +1,100 @@
+"""`explore`: the page of a model or a run as an object that a notebook shows and that saves itself."""
+
+import html
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from ..data import Dataset, Split
+from ..errors import DataError
+from ..model import LatentVariableModel
+from ..runs import restore
+from ..store import Run, files
+from .page import standalone
+from .scene import STATISTICS, scene
+from .subject import Subject, of_model, of_run
+
+IMAGES = 400  # of a page that stands alone; a served one has more
+
+
+@dataclass(frozen=True, repr=False)
+class Page:
+    """A page that needs no server: in a notebook it shows itself, and `save` writes it.
+
+    Arguments:
+        html: All of it.
+        embeds: Sentences on what is in it, for whom it may concern: images and weights may be private.
+        height: Pixels in a notebook.
+    """
+
+    html: str
+    embeds: list[str] = field(default_factory=list)
+    height: int = 900
+
+    def __repr__(self) -> str:
+        return f"Page({len(self.html) / 1e6:.1f} MB: {'; '.join(self.embeds)})"
+
+    def _repr_html_(self) -> str:
+        """The page in a frame of its own, which an export of the notebook to HTML keeps."""
+        return (
+            f'<iframe srcdoc="{html.escape(self.html, quote=True)}" title="vae explore" width="100%" '
+            f'height="{self.height}" sandbox="allow-scripts allow-downloads" style="border:0"></iframe>'
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write it: all of the file, or nothing.
+
+        Raises:
+            DataError: the name does not end in .html.
+            RunError: it cannot be written.
+        """
+        path = Path(path)
+        if path.suffix.lower() not in (".html", ".htm"):
+            raise DataError(f"a page is written as .html, got {path.name!r}; change the suffix")
+        files.write(path, self.html.encode())
+        return path
+
+
+def explore(
+    what: LatentVariableModel | Run | str | Path,
+    data: Dataset | Split | Tensor | None = None,
+    *,
+    images: int = IMAGES,
+    half: bool = True,
+    trust: bool = False,
+) -> Page:
+    """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
+
+    Arguments:
+        what: A model, with its data; or a run, its folder or name.
+        data: What to encode for the map, for a model: a data set, whose test images are taken, a split, or images.
+        images: How many of them to embed; 0 for none, and for no latent of one.
+        half: Store weights as float16, which makes the page half as large.
+        trust: Import a run's parts by path.
+
+    Raises:
+        DataError: no data for a model, or data that do not fit it.
+        RunError: no such run.
+    """
+    if images < 0:
+        raise DataError(f"images must be at least 0, got {images}")
+    subject = subject_of(what, data, most=max(images, STATISTICS), trust=trust)
+    text, embeds = standalone(subject, scene(subject, images=images), half=half)
+    return Page(text, embeds)
+
+
+def subject_of(
+    what: LatentVariableModel | Run | str | Path,
+    data: Dataset | Split | Tensor | None = None,
+    *,
+    most: int = STATISTICS,
+    trust: bool = False,
+) -> Subject:
+    """A model and its data, from whatever names them."""
+    if isinstance(what, LatentVariableModel):
+        if data is None:
+            raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
+        return of_model(what, data, most)
+    run = what if isinstance(what, Run) else Run.open(what)
+    return of_run(run, restore.load(run, trust=trust), most)

@@ -1,0 +1,108 @@
+"""What is explored: a model, its name, and the data to show with it, from a run or from what a caller has at hand.
+
+Not for: what the page is told of them (`scene`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import data as datasets
+from ..data import Batches, Dataset, Split
+from ..errors import DataError
+from ..model import LatentVariableModel
+from ..runs.restore import config_of
+from ..store import Run
+
+AT_A_TIME = 250
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model and data, as the model takes them.
+
+    Arguments:
+        model: The model, in evaluation mode.
+        name: What the page is called.
+        facts: Short sentences under the name.
+        x: Values, shape (N, *event); N may be 0.
+        labels: Classes, shape (N,), −1 where unknown.
+        numbers: Where each stands in its split, shape (N,).
+        classes: Names of the classes.
+        kind: "image", or "row" for anything that is no picture.
+        source: What the data are called.
+    """
+
+    model: LatentVariableModel
+    name: str
+    facts: Sequence[str]
+    x: Tensor
+    labels: Tensor
+    numbers: Tensor
+    classes: Sequence[str]
+    kind: str
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def context(self, rows: slice | Tensor) -> Tensor | None:
+        """The context of some of the data, shape (B, C), or None for an unconditional model."""
+        if not self.model.context_size:
+            return None
+        return self.model.context(self.labels[rows], len(self.labels[rows]))
+
+
+def of_run(run: Run, model: LatentVariableModel, most: int) -> Subject:
+    """A run's model with at most so many of its test images, evenly spread.
+
+    Raises:
+        DataError: the run's data are not there.
+    """
+    config = config_of(run)
+    dataset = datasets.load(**config.data.loading)
+    binarize = "fixed" if config.data.binarize == "per-epoch" else config.data.binarize
+    facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
+    if (epochs := len(run.metrics())) > 0:
+        facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
+    return _subject(model, run.name, facts, dataset.test, dataset.classes, f"{dataset.name} test", most, binarize)
+
+
+def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: int) -> Subject:
+    """A model with at most so many of a data set's test images, of a split, or of images (N, C, H, W).
+
+    Raises:
+        DataError: a conditional model gets images without labels.
+    """
+    if isinstance(data, Dataset):
+        return _subject(model, type(model).__name__, [], data.test, data.classes, f"{data.name} test", most, "none")
+    if isinstance(data, Tensor):
+        if model.context_size:
+            raise DataError("this model is conditional; pass a Split, which has labels, or a Dataset")
+        data = Split(data, torch.full((len(data),), -1))
+    names = [str(i) for i in range(max(model.context_size, int(data.labels.max()) + 1 if len(data) else 0))]
+    return _subject(model, type(model).__name__, [], data, names, "images", most, "none")
+
+
+def _subject(
+    model: LatentVariableModel,
+    name: str,
+    facts: Sequence[str],
+    split: Split,
+    classes: Sequence[str],
+    source: str,
+    most: int,
+    binarize: str,
+) -> Subject:
+    rows = torch.linspace(0, len(split) - 1, min(most, len(split))).round().long() if len(split) else torch.zeros(0).long()
+    labels = split.labels[rows]
+    chosen = Split(split.images[rows], labels)
+    batches: Any = Batches(chosen, batch_size=AT_A_TIME, binarize=binarize) if len(rows) else []
+    x = torch.cat([batch[0] for batch in map(tuple, batches)] or [torch.zeros(0, *split.images.shape[1:])])
+    kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
+    return Subject(model.eval(), name, everything, x, labels, rows, classes, kind, source)
