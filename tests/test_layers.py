@@ -14,8 +14,7 @@ SOURCE = Path(vaekit.__file__).parent
 LAYERS = [
     ["errors"],
     ["rng", "store"],
-    ["data"],
-    ["distributions"],
+    ["data", "distributions"],
     ["nets"],
     ["likelihoods", "posteriors"],
     ["priors"],
@@ -25,6 +24,7 @@ LAYERS = [
     ["training"],
     ["runs"],
     ["evaluation", "teaching"],
+    ["explorer"],
     ["cli"],
     ["__main__"],
 ]
