@@ -1,4 +1,4 @@
-"""From a model to lists of operators that a page can run: torch.export, constants folded, weights in one block of bytes.
+"""From a model to lists of operators that a page can run: torch.export, constants folded, weights in one block.
 
 Not for: running them (`assets/interpreter.mjs`), or models themselves.
 """
@@ -19,16 +19,15 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 
 # What assets/interpreter.mjs runs, by torch's names; a test holds the two lists equal.
-UNARY = "abs ceil cos erf exp expm1 floor log log1p neg reciprocal relu round rsqrt sigmoid sign sin sqrt tanh".split()
-BINARY = "add div eq ge gt le lt maximum minimum mul ne pow sub".split()
-ACTIVATIONS = "clamp elu gelu leaky_relu".split()
-REDUCTIONS = "amax amin mean prod sum _softmax _log_softmax".split()
-SHAPES = "alias cat clone copy expand permute select slice split_with_sizes squeeze unsqueeze view where".split()
-LAYERS = (
-    "addmm bmm convolution mm native_group_norm native_layer_norm _native_batch_norm_legit_no_training "
-    "upsample_nearest2d"
-).split()
-KNOWN = frozenset((*UNARY, *BINARY, *ACTIVATIONS, *REDUCTIONS, *SHAPES, *LAYERS))
+OPERATORS = """
+abs ceil cos erf exp expm1 floor log log1p neg reciprocal relu round rsqrt sigmoid sign sin sqrt tanh
+add div eq ge gt le lt maximum minimum mul ne pow sub clamp elu gelu leaky_relu where
+amax amin mean prod sum _softmax _log_softmax
+alias cat clone copy expand permute select slice split_with_sizes squeeze unsqueeze view
+addmm bmm mm convolution upsample_nearest2d
+native_group_norm native_layer_norm _native_batch_norm_legit_no_training
+"""
+KNOWN = frozenset(OPERATORS.split())
 
 _SAME = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
 _NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
@@ -48,8 +47,9 @@ class Decoding(nn.Module):
         self.model = model
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map z, shape (B, Z), to x, shape (B, *event)."""
-        mean: Tensor = self.model.likelihood(z, c).mean
+        """Map z, shape (B, Z), all values in a row, to x, shape (B, *event)."""
+        shape = self.model.latent_shape
+        mean: Tensor = self.model.likelihood(z if len(shape) == 1 else z.unflatten(1, shape), c).mean
         return mean
 
 
@@ -72,14 +72,15 @@ class Encoding(nn.Module):
         """Map x, shape (B, *event), to z, shape (B, Z), rate and distortion, each of shape (B,)."""
         q, p = self.model.posterior(x, c), self.model.prior(c)
         z = q.mean
+        flat = z.flatten(1)
         if not self.scored:
-            return (z,)
+            return (flat,)
         try:
             rate = kl_divergence(q, p)
         except NotImplementedError:
             rate = q.log_prob(z) - p.log_prob(z)
         distortion = -self.model.likelihood(z, c).log_prob(x)
-        return z, rate.expand(len(x)), distortion
+        return flat, rate.expand(len(x)), distortion
 
 
 @dataclass
@@ -230,7 +231,8 @@ class _Lowering:
         self.steps.append({"op": name, "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
 
     def _item(self, node: Node) -> None:
-        source, index = node.args
+        source: Any = node.args[0]
+        index = node.args[1]
         if source in self.constants:
             self.constants[node] = self.constants[source][index]
             return

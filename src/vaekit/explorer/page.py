@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import __version__
 from ..errors import ConfigError
 from .graph import Weights, decoding, encoding
 from .scene import Scene
 from .subject import Subject
 
-MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app".split()
+# In the order in which they stand in the page: each after those that it imports.
+MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app"
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _EXPORT = re.compile(r"^export (?=(?:async )?(?:function|const|let|class)\b)", re.MULTILINE)
 
@@ -32,7 +32,7 @@ def asset(name: str) -> str:
 
 def script() -> str:
     """All modules as one: what they import from each other stands above them."""
-    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", asset(f"{name}.mjs"))) for name in MODULES)
+    return "\n".join(_EXPORT.sub("", _IMPORT.sub("", asset(f"{name}.mjs"))) for name in MODULES.split())
 
 
 def inline_json(value: Any) -> str:

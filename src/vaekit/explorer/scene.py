@@ -15,8 +15,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..errors import VAEError
-from ..evaluation.latents import latents
-from ..evaluation.latents import CARRIES
+from ..evaluation.latents import CARRIES, latents
 from ..rng import seeded
 from .graph import Encoding
 from .subject import AT_A_TIME, Subject

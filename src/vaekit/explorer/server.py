@@ -1,7 +1,7 @@
 """The page's server: this machine only, a path that nobody guesses, and answers for its own page only.
 
-Another site's page, which a browser would let send requests here, is refused by its Host, its Origin and its ignorance of
-the path. No request names a file. Not for: what the page shows (`scene`).
+Another site's page, which a browser would let send requests here, is refused by its Host, its Origin and its ignorance
+of the path. No request names a file. Not for: what the page shows (`scene`).
 """
 
 import hmac
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, VAEError
-from .graph import Encoding
+from .graph import Decoding, Encoding
 from .page import assembled
 from .scene import Scene, drawer
 from .subject import Subject
@@ -62,8 +62,9 @@ class Answers:
 
     def decode(self, request: Request) -> Tensor:
         """Latents (N, Z) → images (N, *event)."""
-        z = self._rows(request, "z", [self.subject.model.latent_size])
-        return self.subject.model.decode(z, self._context(request))
+        model = self.subject.model
+        z = self._rows(request, "z", [model.latent_size]).to(model.device)
+        return Decoding(model)(z, model.context(self._context(request), len(z)))  # type: ignore[no-any-return]
 
     def encode(self, request: Request) -> Tensor:
         """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""
@@ -147,8 +148,12 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         timeout = 600
 
         def do_GET(self) -> None:
-            if self._welcome() and self._name() == "":
-                self._send(HTTPStatus.OK, server.page, "text/html; charset=utf-8")
+            if not self._welcome():
+                return
+            if self._name():
+                self._refuse(HTTPStatus.NOT_FOUND)
+                return
+            self._send(HTTPStatus.OK, server.page, "text/html; charset=utf-8")
 
         def do_POST(self) -> None:
             if not self._welcome(post=True):
@@ -187,14 +192,9 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
                 return False
             return True
 
-        def _name(self) -> str | None:
+        def _name(self) -> str:
             """What is asked for: "" for the page."""
-            name = self.path.removeprefix(server.path)
-            if name in ("", *server.answers.by_name):
-                return name
-            if self.command == "GET":
-                self._refuse(HTTPStatus.NOT_FOUND)
-            return None
+            return self.path.removeprefix(server.path)
 
         def _refuse(self, status: HTTPStatus) -> None:
             self.close_connection = True  # what is left of its body is not read

@@ -5,13 +5,12 @@ Not for: what the page is told of them (`scene`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import data as datasets
-from ..data import Batches, Dataset, Split
+from ..data import Batch, Batches, Dataset, Split
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import config_of
@@ -77,14 +76,15 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     Raises:
         DataError: a conditional model gets images without labels.
     """
+    name = type(model).__name__
     if isinstance(data, Dataset):
-        return _subject(model, type(model).__name__, [], data.test, data.classes, f"{data.name} test", most, "none")
+        return _subject(model, name, [], data.test, data.classes, f"{data.name} test", most, "none")
     if isinstance(data, Tensor):
-        if model.context_size:
-            raise DataError("this model is conditional; pass a Split, which has labels, or a Dataset")
         data = Split(data, torch.full((len(data),), -1))
+    if model.context_size and len(data) and int(data.labels.min()) < 0:
+        raise DataError("this model is conditional; pass a Split, which has labels, or a Dataset")
     names = [str(i) for i in range(max(model.context_size, int(data.labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, type(model).__name__, [], data, names, "images", most, "none")
+    return _subject(model, name, [], data, names, "images", most, "none")
 
 
 def _subject(
@@ -97,12 +97,19 @@ def _subject(
     most: int,
     binarize: str,
 ) -> Subject:
-    rows = torch.linspace(0, len(split) - 1, min(most, len(split))).round().long() if len(split) else torch.zeros(0).long()
-    labels = split.labels[rows]
-    chosen = Split(split.images[rows], labels)
-    batches: Any = Batches(chosen, batch_size=AT_A_TIME, binarize=binarize) if len(rows) else []
-    x = torch.cat([batch[0] for batch in map(tuple, batches)] or [torch.zeros(0, *split.images.shape[1:])])
+    if split.context is not None or (model.context_size and len(classes) != model.context_size):
+        raise DataError("a page has a choice of classes, and this model is conditional on something else")
+    rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
+    x, labels = torch.zeros(0, *split.event_shape), split.labels[rows]
+    if len(rows):
+        served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize))
+        x = torch.cat([_known(batch) for batch in served])
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
     return Subject(model.eval(), name, everything, x, labels, rows, classes, kind, source)
+
+
+def _known(batch: Batch) -> Tensor:
+    """Values, with 0 for those that are not observed, as models take them."""
+    return batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)
