@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
+    from .explorer import explore
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
     from .runs.restore import load
@@ -36,6 +37,7 @@ __all__ = [
     "distributions",
     "elbo",
     "errors",
+    "explore",
     "fit",
     "hello_vae",
     "iwae",
@@ -57,6 +59,7 @@ _MODULE_OF = {
     "config.recipe": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),
+    "explorer": ("explore",),
     "runs.restore": ("load",),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),

@@ -257,9 +257,10 @@ export class LatentMap {
     this.drawAxes(to, colours);
     this.drawPoints(to, colours);
     this.drawMarks(to, colours);
+    this.drawNames(to, colours);
   }
 
-  drawAxes(to, { line, quiet }) {
+  drawAxes(to, { line }) {
     const [x, y] = this.toScreen([0, 0]);
     to.strokeStyle = line;
     to.lineWidth = 1;
@@ -269,17 +270,6 @@ export class LatentMap {
     to.moveTo(0, Math.round(y) + 0.5);
     to.lineTo(this.width, Math.round(y) + 0.5);
     to.stroke();
-    to.fillStyle = quiet;
-    to.font = "12px system-ui, sans-serif";
-    to.textAlign = "right";
-    to.fillText(`${this.plane.names[0]} →`, this.width - 8, this.height - 8);
-    if (this.plane.names[1]) {
-      to.save();
-      to.translate(16, 8);
-      to.rotate(-Math.PI / 2);
-      to.fillText(`${this.plane.names[1]} →`, 0, 0);
-      to.restore();
-    }
   }
 
   drawPoints(to) {
@@ -296,10 +286,7 @@ export class LatentMap {
       const colour = classColour(points[i].label, count);
       to.globalAlpha = shown ? on : 0.12;
       if (size && shown) {
-        const high = (size * this.painter.height) / this.painter.width;
-        to.fillStyle = colour;
-        to.fillRect(x - size / 2 - 1.5, y - high / 2 - 1.5, size + 3, high + 3);
-        points[i].sprite(to, x - size / 2, y - high / 2, size, high);
+        this.drawSprite(to, i, size, colour, 1.5);
       } else {
         to.fillStyle = colour;
         to.beginPath();
@@ -310,8 +297,17 @@ export class LatentMap {
     to.globalAlpha = 1;
   }
 
+  drawSprite(to, i, size, colour, border) {
+    const [x, y] = this.toScreen(this.places[i]);
+    const high = (size * this.painter.height) / this.painter.width;
+    to.fillStyle = colour;
+    to.fillRect(x - size / 2 - border, y - high / 2 - border, size + 2 * border, high + 2 * border);
+    this.points[i].sprite(to, x - size / 2, y - high / 2, size, high);
+  }
+
   drawMarks(to, { text, panel, accent }) {
-    const { z, slots, picked } = this.store.state;
+    const { z, slots, picked, moved } = this.store.state;
+    const size = this.spriteSize();
     const ring = (place, radius, colour, width) => {
       const [x, y] = this.toScreen(place);
       for (const [stroke, line] of [[panel, width + 2.5], [colour, width]]) {
@@ -322,8 +318,11 @@ export class LatentMap {
         to.stroke();
       }
     };
-    if (this.hovered !== null) ring(this.places[this.hovered], 9, text, 2);
-    if (picked !== null) ring(this.places[picked], 9, text, 2);
+    for (const [i, colour] of [[this.hovered, text], [picked, accent]]) {
+      if (i === null) continue;
+      if (size) this.drawSprite(to, i, 1.3 * size, colour, 3);
+      else ring(this.places[i], 9, colour, 2);
+    }
     to.font = "bold 13px system-ui, sans-serif";
     to.textAlign = "center";
     for (const [name, slot] of Object.entries(slots)) {
@@ -336,6 +335,7 @@ export class LatentMap {
       to.fillStyle = panel;
       to.fillText(name, x, y + 4.5);
     }
+    if (size && picked !== null && !moved) return; // its sprite says it
     const here = toPlane(this.plane, z);
     const [x, y] = this.toScreen(here);
     for (const [colour, width] of [[panel, 5], [accent, 2.5]]) {
@@ -353,6 +353,27 @@ export class LatentMap {
       to.stroke();
     }
     ring(here, 11, accent, 2.5);
+  }
+
+  drawNames(to, { quiet, panel }) {
+    to.font = "12px system-ui, sans-serif";
+    to.textAlign = "right";
+    const write = (name, x, y) => {
+      const wide = to.measureText(name).width;
+      to.globalAlpha = 0.85;
+      to.fillStyle = panel;
+      to.fillRect(x - wide - 5, y - 13, wide + 10, 18);
+      to.globalAlpha = 1;
+      to.fillStyle = quiet;
+      to.fillText(name, x, y);
+    };
+    write(`${this.plane.names[0]} →`, this.width - 8, this.height - 8);
+    if (!this.plane.names[1]) return;
+    to.save();
+    to.translate(16, 8);
+    to.rotate(-Math.PI / 2);
+    write(`${this.plane.names[1]} →`, 0, 0);
+    to.restore();
   }
 
   // -- the decoded plane ---------------------------------------------------------------------------------------------
