@@ -1,7 +1,7 @@
 """How fast the page decodes, and how large it is: `python benchmarks/explorer.py RUN [RUN ...]`.
 
-Each run's page is opened in Chromium without a screen, once from its file and once from its server; for three seconds the
-map is dragged, a step a frame, and the images that were drawn are counted. Needs Chromium, its driver and selenium.
+Each page is opened in Chromium without a screen, once from its file and once from its server; for three seconds the map
+is dragged, a step a frame, and the images that were drawn are counted. Needs Chromium, its driver and selenium.
 """
 
 import json
@@ -34,7 +34,11 @@ send("pointerdown", box.width / 2, box.height / 2);
 let frames = 0;
 (function step() {
   const t = (performance.now() - begin) / 1000;
-  if (t > arguments_seconds) { send("pointerup", 0, 0); done([(Number(decoded.dataset.count) - from) / t, frames / t]); return; }
+  if (t > arguments_seconds) {
+    send("pointerup", 0, 0);
+    done([(Number(decoded.dataset.count) - from) / t, frames / t]);
+    return;
+  }
   frames++;
   send("pointermove", box.width * (0.5 + 0.4 * Math.sin(3 * t)), box.height * (0.5 + 0.4 * Math.cos(2 * t)));
   requestAnimationFrame(step);
