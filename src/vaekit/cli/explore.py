@@ -28,7 +28,6 @@ def explore(
     port: int,
     no_browser: bool,
     device: str,
-    trust: bool,
     root: Path,
 ) -> None:
     """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
@@ -39,7 +38,7 @@ def explore(
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
     found = open_run(run, root)
-    model, _ = load_model(found, device if output is None else "cpu", 0, trust)
+    model, _ = load_model(found, device if output is None else "cpu", 0)
 
     from ..explorer.scene import STATISTICS, scene
     from ..explorer.show import IMAGES, Page

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ..config.parts import own_code
 from ..data import Dataset, Split
 from ..errors import DataError
 from ..model import LatentVariableModel
@@ -97,4 +98,5 @@ def subject_of(
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
         return of_model(what, data, most)
     run = what if isinstance(what, Run) else Run.open(what)
-    return of_run(run, restore.load(run, trust=trust), most)
+    with own_code(trust):
+        return of_run(run, restore.load(run), most)

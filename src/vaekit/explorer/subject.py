@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from .. import data as datasets
+from ..config import of_run as config_of
 from ..data import Batch, Batches, Dataset, Split
+from ..data.pixels import repeatable
 from ..errors import DataError
 from ..model import LatentVariableModel
-from ..runs.restore import config_of
 from ..store import Run
 
 AT_A_TIME = 250
@@ -63,7 +64,7 @@ def of_run(run: Run, model: LatentVariableModel, most: int) -> Subject:
     """
     config = config_of(run)
     dataset = datasets.load(**config.data.loading)
-    binarize = "fixed" if config.data.binarize == "per-epoch" else config.data.binarize
+    binarize = repeatable(config.data.binarize)
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
