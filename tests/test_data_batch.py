@@ -41,10 +41,58 @@ def test_what_loaders_give_becomes_a_batch() -> None:
     assert as_batch({"x": X, "observed": MASK}).observed is MASK
 
 
-@pytest.mark.parametrize("item", [(), (X, X, X), "text", (None, X), {"images": X}, {"x": X, "y": X}, 3, (X, "a")])
+def test_arrays_and_the_names_that_others_use_become_a_batch() -> None:
+    for name in ("image", "images", "pixel_values", "x"):
+        assert as_batch({name: X, "label": LABELS}).x is X
+        assert as_batch({name: X, "y": LABELS}).labels is LABELS
+    for array in (X.numpy(), X.numpy().astype(">f8"), X.numpy()[::-1][::-1]):
+        assert torch.equal(as_batch((array, LABELS.numpy())).x.float(), X)
+    assert as_batch((X, [2, 0, -1, 1])).labels.tolist() == [2, 0, -1, 1]
+
+
+BAD_ITEMS: list[object] = [(), (X, X, X), "text", (None, X), {"pictures": X}, {"x": X, "y": LABELS, "label": LABELS}]
+BAD_ITEMS += [{"x": X, "weight": X}, {"labels": LABELS}, 3, (X, "a"), (X, ["a"] * 4), torch.tensor(1.0)]
+
+
+@pytest.mark.parametrize("item", BAD_ITEMS)
 def test_what_is_no_batch_is_refused(item: object) -> None:
     with pytest.raises(DataError, match="a batch must be a tensor"):
         as_batch(item)
+
+
+def test_rows_must_be_as_many_everywhere() -> None:
+    with pytest.raises(DataError, match=r"labels must have 4 rows, as x has, got \(3,\)"):
+        as_batch((X, LABELS[1:]))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.bool, torch.int64, torch.float64, torch.float16])
+def test_a_model_takes_numbers_of_any_type(dtype: torch.dtype) -> None:
+    bits = torch.rand(4, 1, 2, 2) > 0.5
+    x = bits.to(dtype) * (255 if dtype == torch.uint8 else 1)
+    found = build("vae", image_shape=(1, 2, 2)).to_model(Batch(x.to(dtype))).x
+    assert torch.equal(found, bits.float())
+
+
+def test_bytes_are_counts_where_the_likelihood_takes_counts() -> None:
+    x = torch.arange(4, dtype=torch.uint8).view(2, 2)
+    assert torch.equal(build("vae", image_shape=(2,), likelihood="poisson").to_model(Batch(x)).x, x.float())
+
+
+def test_rows_and_classes_of_another_kind_are_refused() -> None:
+    model = build("cvae", image_shape=(1, 2, 2), num_classes=3)
+    x = torch.rand(4, 1, 2, 2)
+    for batch, message in (
+        (
+            Batch(x[0], labels=LABELS),
+            r"x must have shape \(B, 1, 2, 2\), got .1, 2, 2.; these are the values of one row",
+        ),
+        (Batch(x.flatten(1), labels=LABELS), r"x must have shape \(B, 1, 2, 2\), got \(4, 4\)"),
+        (Batch(x, labels=LABELS + 1), "labels must be from 0 to 2, or −1 if unknown, got 0 to 3"),
+        (Batch(x, labels=LABELS / 2), "labels must be whole numbers"),
+        (Batch(x, c=x.flatten(1)), r"the context must have shape \(4, 3\), got \(4, 4\)"),
+    ):
+        with pytest.raises(DataError, match=message):
+            model.to_model(batch)
 
 
 def test_a_model_gets_the_context_that_it_needs() -> None:

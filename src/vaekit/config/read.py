@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, unknown
-from .schema import Config, parse
+from .schema import Config, Model, parse
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -25,7 +25,7 @@ def read(
     preset: str | None = None,
     file: Path | None = None,
     settings: Iterable[str] = (),
-    sections: Mapping[str, Mapping[str, Any]] | None = None,
+    sections: Mapping[str, Any] | None = None,
 ) -> Config:
     """A config from a preset or a TOML file, with settings on top.
 
@@ -33,7 +33,8 @@ def read(
         preset: Name of a preset; "vae" when neither is given.
         file: TOML file instead of a preset.
         settings: Strings "section.key=value", as on the command line.
-        sections: Tables that override, as in `{"train": {"epochs": 3}}`.
+        sections: Tables that override, as in `{"train": {"epochs": 3}}`; the name of a part will do for its table, and
+            a key of [model] is one here, too: `{"prior": "vamp", "latent_size": 2}`.
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
@@ -42,7 +43,7 @@ def read(
     for setting in settings:
         _merge(overrides, _parse_setting(setting))
     for section, values in (sections or {}).items():
-        _merge(overrides, {section: dict(values)})
+        _merge(overrides, _section(section, values))
     _merge(tree, overrides)
     return parse(tree, str(file) if file is not None else preset or "vae")
 
@@ -68,6 +69,22 @@ def of_run(run: "Run") -> Config:
     settings = [setting for session in run.sessions for setting in session["settings"]]
     kept = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
     return changed(config, kept) if kept else config
+
+
+def _section(name: str, value: Any) -> dict[str, Any]:
+    """A table that overrides a section.
+
+    Raises:
+        ConfigError: the value is no table, nor what may stand for one.
+    """
+    if isinstance(value, Mapping):
+        return {name: dict(value)}
+    if name in Config.model_fields and isinstance(value, str):
+        return {name: {"name": value}}
+    if name in Model.model_fields and name not in Config.model_fields:
+        return {"model": {name: value}}
+    known = ", ".join(Config.model_fields)
+    raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

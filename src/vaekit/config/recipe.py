@@ -154,22 +154,22 @@ class Recipe:
 def build(
     config: Config | str = "vae",
     *,
-    image_shape: tuple[int, ...] = (1, 28, 28),
+    image_shape: tuple[int, ...] | int = (1, 28, 28),
     num_classes: int = 10,
     images: Tensor | None = None,
     trust: bool = False,
-    **sections: Mapping[str, Any],
+    **sections: Any,
 ) -> LatentVariableModel:
     """Make a model from a config or a preset's name.
 
     Arguments:
         config: A config, or the name of a preset.
-        image_shape: Event shape of x.
+        image_shape: Event shape of x; a number is that of a vector.
         num_classes: How many classes a conditional model is told apart by.
         images: Training images in the range of x, shape (N, *image_shape), for parts that start from the data: the
             output bias at their mean, pseudo-inputs. Without them such a part starts at random.
         trust: Import parts by path.
-        sections: Overrides, as in `build("vae", prior={"name": "vamp"})`.
+        sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
     Returns:
         The model, on the CPU, initialized from torch's global random stream: encoder, posterior, decoder, likelihood,
@@ -178,6 +178,7 @@ def build(
     Raises:
         ConfigError: a part or an option that does not exist, or parts that do not fit.
     """
+    image_shape = (image_shape,) if isinstance(image_shape, int) else tuple(image_shape)
     if isinstance(config, str):
         config = read(config, sections=sections)
     elif sections:

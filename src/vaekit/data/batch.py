@@ -4,10 +4,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import DataError
+
+# What people and packages call the parts of a batch, the names of `Batch` first.
+NAMES = {
+    "x": ("x", "image", "images", "img", "pixel_values", "input", "inputs", "data"),
+    "labels": ("labels", "label", "y", "target", "targets"),
+    "c": ("c", "context"),
+    "observed": ("observed",),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,23 +59,79 @@ class Batch:
 
 
 def as_batch(item: object) -> Batch:
-    """The batch that any loader gives: a `Batch`, a tensor, `(x,)`, `(x, labels)`, or a mapping with Batch's names.
+    """The batch that any loader gives: a `Batch`, a tensor, `(x,)`, `(x, labels)`, or a mapping.
 
-    Labels of shape (B, C) are a context.
+    NumPy arrays will do as well as tensors. In a mapping, `NAMES` are known. Labels of shape (B, C) are a context.
 
     Raises:
         DataError: it is none of these.
     """
     if isinstance(item, Batch):
         return item
-    if isinstance(item, Tensor):
-        return Batch(item)
-    if isinstance(item, Sequence) and 1 <= len(item) <= 2 and isinstance(item[0], Tensor):
-        x, labels = item[0], item[1] if len(item) == 2 else None
-        if labels is None or isinstance(labels, Tensor):
-            return Batch(x, labels=labels) if labels is None or labels.ndim == 1 else Batch(x, c=labels)
-    if isinstance(item, Mapping) and "x" in item and item.keys() <= {field.name for field in fields(Batch)}:
-        return Batch(**item)
+    if is_array(item):
+        return _batch(x=item)
+    if isinstance(item, Mapping):
+        return _batch(**named(item))
+    if isinstance(item, Sequence) and 1 <= len(item) <= 2 and is_array(item[0]):
+        return _batch(x=item[0], labels=item[1] if len(item) == 2 else None)
     raise DataError(
         f"a batch must be a tensor, (x,), (x, labels), a dict with x, or a Batch, got {type(item).__name__}"
+        + (f" of {len(item)}" if isinstance(item, (list, tuple)) else "")
     )
+
+
+def named(item: Mapping[Any, Any]) -> dict[str, Any]:
+    """A mapping with the names of `Batch`.
+
+    Raises:
+        DataError: it has no values, two things of one meaning, or a key that means nothing here.
+    """
+    meaning = {name: field for field, names in NAMES.items() for name in names}
+    found: dict[str, Any] = {}
+    for key, value in item.items():
+        field = meaning.get(key)
+        if field is None or field in found:
+            raise DataError(
+                f"a batch must be a tensor, (x, labels) or a dict with x and maybe labels, c and observed; "
+                f"the key {key!r:.100} is {'one too many' if field else 'unknown'}: leave it out"
+            )
+        found[field] = value
+    if "x" not in found:
+        raise DataError(f"a batch must be a tensor, (x, labels) or a dict with x, got the keys {list(item)!r:.200}")
+    return found
+
+
+def is_array(value: object) -> bool:
+    """Whether a value is a tensor, or can be read as one by NumPy, and has at least one dimension."""
+    return (isinstance(value, Tensor) or hasattr(value, "__array__")) and len(getattr(value, "shape", ())) > 0
+
+
+def as_tensor(value: object, what: str) -> Tensor:
+    """A tensor of numbers.
+
+    Raises:
+        DataError: there is none.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        array = np.asarray(value)
+        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
+    except (TypeError, ValueError, RuntimeError):
+        raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {value!r:.80}") from None
+
+
+def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> Batch:
+    given = {"x": x, "labels": labels, "c": c, "observed": observed}
+    tensors = {
+        name: as_tensor(value, f"a batch must be a tensor or (x, labels): {name}")
+        for name, value in given.items()
+        if value is not None
+    }
+    rows = {name: tensor.shape[:1] for name, tensor in tensors.items()}
+    for name, count in rows.items():
+        if count != rows["x"]:
+            raise DataError(f"a batch: {name} must have {len(tensors['x'])} rows, as x has, got {tuple(count)}")
+    if labels is not None and c is None and tensors["labels"].ndim > 1:
+        tensors["c"] = tensors.pop("labels")
+    return Batch(**tensors)

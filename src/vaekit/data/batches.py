@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
-from .batch import Batch
+from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, bernoulli, binarized, to_unit
@@ -33,7 +33,7 @@ class Batches:
     iterator, and the generator must be used by nothing else.
 
     Arguments:
-        data: a `Split`, or images (N, …), uint8 or floating-point.
+        data: a `Split`, or images (N, …), uint8 or floating-point, as a tensor or an array.
         labels: (N,), when `data` is no split; zeros if absent.
         batch_size: rows of a batch; the last one may have fewer.
         shuffle: serve each epoch in a new random order.
@@ -53,8 +53,8 @@ class Batches:
 
     def __init__(
         self,
-        data: Split | Tensor | Stored,
-        labels: Tensor | None = None,
+        data: Any,
+        labels: Any = None,
         *,
         batch_size: int,
         shuffle: bool = False,
@@ -169,11 +169,13 @@ def whole(data: Split, *, binarize: str = "none") -> Batch:
     return next(iter(Batches(data, batch_size=max(1, len(data)), binarize=binarize)))
 
 
-def _split(data: Tensor | Stored, labels: Tensor | None) -> Split:
+def _split(data: Any, labels: Any) -> Split:
+    data = data if isinstance(data, Stored) else as_tensor(data, "images")
     if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
         raise DataError(f"images must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
     if labels is None:
         labels = torch.zeros(len(data), dtype=torch.int64, device=data.device)
+    labels = as_tensor(labels, "labels")
     if len(labels) != len(data):
         raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
     return Split(data, labels)

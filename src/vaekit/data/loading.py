@@ -58,6 +58,11 @@ def load(
     """
     if callable(name):
         return _from_function(name, validation=validation, test=test, size=size, memory=memory, root=root)
+    if not isinstance(name, (str, os.PathLike)):
+        raise DataError(
+            f"load takes the name or the path of a data set, got {type(name).__name__}; arrays and tensors go "
+            "to fit as they are, or into Split(x, labels)"
+        )
     name = os.fspath(name)
     if name not in SOURCES and is_path(name):
         return load_own(name, validation=validation, test=test, size=size, memory=memory)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from ..errors import DataError
+from ..data.values import check_values
 
 
 class Likelihood(nn.Module, ABC):
@@ -86,15 +86,8 @@ class Likelihood(nn.Module, ABC):
         Raises:
             DataError: a value is outside `value_range`.
         """
-        if cls.value_range is None:
-            return
-        low, high = cls.value_range
-        least, greatest = x.min().item(), x.max().item()
-        if not (low <= least and greatest <= high):
-            raise DataError(
-                f"{cls.__name__} takes values in [{low:g}, {high:g}], got [{least:g}, {greatest:g}]; "
-                "scale the data or choose the likelihood 'normal'"
-            )
+        if cls.value_range is not None:
+            check_values(x, cls.value_range, who=cls.__name__)
 
 
 def soft_bound(x: Tensor, limit: float) -> Tensor:

@@ -8,7 +8,8 @@ from torch.distributions import Distribution
 from torch.distributions import Poisson as PoissonDistribution
 
 from .. import distributions
-from ..errors import ConfigError, DataError
+from ..data.values import check_values
+from ..errors import ConfigError
 from .base import Likelihood, soft_bound, soft_bound_inverse
 
 
@@ -68,12 +69,7 @@ class Counts(Likelihood):
         Raises:
             DataError: a value is negative, not finite or not a whole number.
         """
-        wrong = x[~((x >= 0) & (x == x.round()) & x.isfinite())]
-        if len(wrong):
-            raise DataError(
-                f"{cls.__name__} takes counts, whole numbers ≥ 0, got {wrong[0].item():g}; "
-                "pass raw counts, or choose 'normal' or, for 8-bit images, 'discretized-logistic'"
-            )
+        check_values(x, cls.value_range, whole=True, who=cls.__name__)
 
 
 class Poisson(Counts):

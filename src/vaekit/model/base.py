@@ -7,13 +7,15 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
-from typing import NoReturn
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..data import Batch
+from ..data.batch import as_tensor
+from ..data.pixels import to_unit
+from ..data.values import Values, check_values, values_of
 from ..errors import DataError
 from ..rng import seeded
 from .draw import Draw, levels_of
@@ -166,25 +168,64 @@ class LatentVariableModel(nn.Module, ABC):
         return c.to(next(self.parameters()).dtype)
 
     def to_model(self, batch: Batch) -> Batch:
-        """A batch as the model takes it: on its device, with one-hot rows of the labels as context if it needs one.
+        """A batch as the model takes it: on its device, in its type, with one-hot rows of the labels as context.
 
         Nothing here waits for the device. The row of an unknown class, −1, is NaN, so that only a loss which knows what
         to do with it can train on it.
 
         Raises:
-            DataError: The model is conditional, and the batch has neither a context nor labels.
+            DataError: The shape of x is wrong; or the model is conditional, and the batch has neither a context nor
+                labels of its classes.
         """
-        batch = batch.to(self.device)
         size = self.context_size
+        labels = self.class_labels(batch.labels) if size and batch.c is None else batch.labels
+        batch = replace(batch, labels=labels).to(self.device)
+        batch = replace(batch, x=self.floats(batch.x))
+        self.check_shape(batch.x)
         if not size:
             return replace(batch, c=None)
         if batch.c is not None:
-            return batch
-        if batch.labels is None:
-            raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
+            if batch.c.shape != (len(batch), size):
+                raise DataError(f"the context must have shape ({len(batch)}, {size}), got {tuple(batch.c.shape)}")
+            return replace(batch, c=batch.c.to(batch.x.dtype))
+        assert batch.labels is not None
         rows = torch.cat((torch.eye(size, device=self.device), torch.full((1, size), math.nan, device=self.device)))
-        labels = batch.labels.long()
-        return replace(batch, c=rows.index_select(0, labels.where(labels != -1, size)))
+        return replace(batch, c=rows.index_select(0, batch.labels.where(batch.labels != -1, size)))
+
+    def class_labels(self, labels: Tensor | None) -> Tensor:
+        """Labels, int64, that tell a class each, or −1; where they lie on a device their range is not looked at.
+
+        Raises:
+            DataError: there are none, or one is no class.
+        """
+        size = self.context_size
+        if labels is None:
+            raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
+        if labels.is_floating_point() and bool((labels != labels.round()).any()):
+            raise DataError(f"labels must be whole numbers, got {labels.dtype}; a context must have shape (B, {size})")
+        if labels.device.type == "cpu" and labels.numel():
+            low, high = int(labels.min()), int(labels.max())
+            if low < -1 or high >= size:
+                raise DataError(f"labels must be from 0 to {size - 1}, or −1 if unknown, got {low} to {high}")
+        return labels.long()
+
+    @property
+    def values(self) -> Values:
+        """What the numbers in x mean: pixels, counts or real numbers."""
+        return values_of(self.value_range)
+
+    def floats(self, x: Tensor) -> Tensor:
+        """X in the type of the weights; bytes become pixel / 255, unless x are counts."""
+        x = x if self.values == "counts" else to_unit(x)
+        return x.to(next(self.parameters()).dtype)
+
+    def check_values(self, x: Tensor) -> None:
+        """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
+
+        Raises:
+            DataError: x has values outside `value_range`, or that are not finite.
+        """
+        check_values(x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
         """X on the model's device, after a look at its shape and range.
@@ -192,16 +233,20 @@ class LatentVariableModel(nn.Module, ABC):
         Raises:
             DataError: x has the wrong shape or values outside `value_range`.
         """
-        if self.image_shape is not None and tuple(x.shape[1:]) != self.image_shape:
-            shape = ", ".join(map(str, self.image_shape))
-            raise DataError(f"images must have shape (N, {shape}), got {tuple(x.shape)}")
-        if self.value_range is not None and x.numel():
-            low, high = x.min().item(), x.max().item()
-            if not (self.value_range[0] <= low and high <= self.value_range[1]):
-                _refuse_range(low, high, self.value_range)
-        return x.to(self.device, next(self.parameters()).dtype)
+        x = as_tensor(x, "x")
+        self.check_shape(x)
+        x = self.floats(x.to(self.device))
+        self.check_values(x)
+        return x
 
+    def check_shape(self, x: Tensor) -> None:
+        """Refuse rows of another shape.
 
-def _refuse_range(low: float, high: float, allowed: tuple[float, float]) -> NoReturn:
-    hint = "; divide 8-bit images by 255" if high > 1 and high <= 255 and low >= 0 else ""
-    raise DataError(f"pixel values must lie in [{allowed[0]:g}, {allowed[1]:g}], got [{low:g}, {high:g}]{hint}")
+        Raises:
+            DataError: x is not (B, *image_shape).
+        """
+        shape = self.image_shape
+        if shape is None or tuple(x.shape[1:]) == shape:
+            return
+        single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
+        raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{single}")

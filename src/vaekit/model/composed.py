@@ -6,8 +6,10 @@ from math import prod
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..data.batch import as_tensor
 from ..errors import ConfigError
-from .base import LatentVariableModel
+from .base import Context, LatentVariableModel
+from .draw import Draw
 
 
 class Composed(LatentVariableModel):
@@ -42,13 +44,22 @@ class Composed(LatentVariableModel):
         self.image_shape = image_shape
         self.value_range = getattr(likelihood, "value_range", None)
 
-    def checked(self, x: Tensor) -> Tensor:
-        """X on the model's device, after a look at its shape and at whether the likelihood has a density for it."""
-        x = super().checked(x)
+    def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
+        """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
+        x = self.floats(as_tensor(x, "x").to(self.device))
+        self.check_shape(x)
+        return self.draw(x, k, c)
+
+    def check_values(self, x: Tensor) -> None:
+        """Refuse numbers that the likelihood has no density for.
+
+        Raises:
+            DataError: x has such values.
+        """
         check = getattr(self.parts["likelihood"], "check", None)
         if check is not None and x.numel():
             check(x)
-        return x
+        super().check_values(x)
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c)."""

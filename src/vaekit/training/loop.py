@@ -10,19 +10,22 @@ from typing import Any, Protocol
 import torch
 
 from ..config import Train, parse
+from ..data import Batches
+from ..data.feeding import Feeding
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
 from ..objectives import as_loss, elbo
 from ..objectives.schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
+from .looking import check_rows, first_checked
 from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, CheckClock, Ranks
 from .trainer import Record, Trainer, trained_parameters
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
-OF_RUNS = ("batch_size", "seed", "device", "deterministic")  # what a loader and a model have settled before `fit`
+OF_RUNS = ("seed", "device", "deterministic")  # what a loader and a model have settled before `fit`
 
 
 class Listener(Protocol):
@@ -41,8 +44,8 @@ class Interrupted(KeyboardInterrupt):
 
 def fit(
     model: LatentVariableModel,
-    train: Iterable[Any],
-    validation: Iterable[Any] | None = None,
+    train: Any,
+    validation: Any = None,
     *,
     objective: Callable[..., Any] = elbo,
     optimizer: torch.optim.Optimizer | None = None,
@@ -60,8 +63,10 @@ def fit(
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: Loader of `(images, labels)` or of images; labels are classes, or context rows of shape (B, C).
-        validation: Loader for the loss after every epoch, by which the best weights are chosen.
+        train: What to learn from: a tensor or array (N, *event); `(x, labels)`, labels being classes (N,) or context
+            rows (N, C); a `Split`; a `Dataset`, whose own validation split is used too, or its name; a data set of
+            torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
+        validation: The same, for the loss after every epoch, by which the best weights are chosen.
         objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
             other `objectives.Loss`. The ELBO by default.
         optimizer: Adam by default, with the learning rate of the options.
@@ -71,23 +76,25 @@ def fit(
         resume: Last checkpoint of `run`, to continue from.
         listener: Told about the progress.
         ranks: All processes that train this together, each of which calls this in the same way; `joined()` gives them.
-        settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, ema=0.99)`.
+        settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
 
     Returns:
         One record for each epoch: means over its images by name, the same of the validation, and timings.
 
     Raises:
         ConfigError: a setting that does not exist or is out of range, or what this training cannot use.
+        DataError: data of another shape than the model's, or that the likelihood has no density for.
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
         RankError: another rank died; `run` holds the last state that was good.
         Interrupted: Ctrl-C or SIGTERM; the step was finished and, with `run`, a checkpoint written.
     """
     options = with_settings(options, settings, model)
+    train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
     loss = as_loss(objective)
     if isinstance(loss, torch.nn.Module):
         loss.to(model.device)
-    batches = check_fit(options, train, validation, schedule)
+    batches = check_fit(options, train, validation, schedule, listener)
     ranks.check(model, loss)
     ranks.synchronize(model)
     if optimizer is None:
@@ -101,7 +108,7 @@ def fit(
             progress = trainer.progress
             begun = time.perf_counter() - progress.seconds
             trainer.train()
-            for batch in train:
+            for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
                 if clock.due():
                     progress.seconds = time.perf_counter() - begun
@@ -139,14 +146,45 @@ def with_settings(options: Train | None, settings: Mapping[str, Any], model: Lat
     return train.model_copy(update={"precision": find_precision(train.precision, model)})
 
 
+def loaders(
+    model: LatentVariableModel, train: Any, validation: Any, options: Train, *, own_size: bool
+) -> tuple[Iterable[Any], Iterable[Any] | None]:
+    """Loaders of what is given; rows that are in memory are all looked at.
+
+    Raises:
+        ConfigError: a size of batches is given for a loader, which makes its own.
+        DataError: data that do not fit the model, or that make no loader.
+    """
+    feeding = Feeding(
+        model.image_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
+    )
+    made, validating = feeding.loaders(train, validation)
+    if own_size and made is train:
+        raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
+    for loader in (made, validating):
+        if isinstance(loader, Batches):
+            check_rows(model, loader)
+    return made, validating
+
+
 def check_fit(
-    options: Train, train: Iterable[Any], validation: Iterable[Any] | None, schedule: RateSchedule | None
+    options: Train,
+    train: Iterable[Any],
+    validation: Iterable[Any] | None,
+    schedule: RateSchedule | None,
+    listener: object = None,
 ) -> int | None:
     """How many batches an epoch has, or None where the loader does not know.
 
     Raises:
         ConfigError: the options or the schedule need what is not there.
     """
+    for name in ("step", "epoch") if listener is not None else ():
+        if not callable(getattr(listener, name, None)):
+            raise ConfigError(
+                f"a listener must have the methods step and epoch, as vaekit.training.Listener says; "
+                f"{type(listener).__name__} has no {name}"
+            )
     if options.patience is not None and validation is None:
         raise ConfigError("patience needs a validation loader, by which it can tell that training does not get better")
     try:

@@ -11,6 +11,7 @@ from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
 from ..objectives import as_loss, elbo
 from ..rng import seeded
+from .looking import first_checked
 from .meter import widest
 from .ranks import ALONE, Ranks
 
@@ -51,7 +52,7 @@ def validate(
     sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
     images = 0
     with seeded(torch.Generator().manual_seed(seed)):
-        for item in loader:
+        for item in first_checked(model, loader):
             shard = ranks.shard(item, getattr(loss, "samples", 1))
             batch = model.to_model(shard.batch)
             with shard.noise:

@@ -1,0 +1,156 @@
+"""From whatever one has to a loader of batches: what `fit` takes.
+
+Not for: what a batch is (`batch`), or how batches are served (`batches`).
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import data as torch_data
+
+from ..errors import DataError
+from .batch import as_tensor, is_array, named
+from .batches import Batches
+from .dataset import Dataset, Split
+from .loading import load
+from .values import Values
+
+_MEANT = "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name or path of one, or a loader of batches"
+
+
+@dataclass(frozen=True)
+class Feeding:
+    """How rows become batches.
+
+    Arguments:
+        event_shape: Shape of the values of one row; None where any will do.
+        values: What the numbers mean.
+        batch_size: Rows of a batch.
+        device: Where batches are to be.
+        conditional: Whether labels, or a context, are needed.
+    """
+
+    event_shape: tuple[int, ...] | None
+    values: Values
+    batch_size: int
+    device: torch.device
+    conditional: bool = False
+
+    def loaders(self, train: Any, validation: Any = None) -> tuple[Iterable[Any], Iterable[Any] | None]:
+        """Loaders to train and to validate on; a data set's own validation split is used unless there is another.
+
+        Raises:
+            DataError: there is no way to make batches of these.
+        """
+        if isinstance(train, (str, os.PathLike)):
+            train = load(train)
+        if isinstance(train, Dataset):
+            if validation is None and len(train.validation):
+                validation = train.validation
+            train = train.train
+        if isinstance(validation, Dataset):
+            validation = validation.split("validation")
+        found = self.loader(train, shuffle=True)
+        return found, None if validation is None else self.loader(validation, shuffle=False)
+
+    def loader(self, rows: Any, *, shuffle: bool) -> Iterable[Any]:
+        """A loader of batches: the very same, if it is one.
+
+        Raises:
+            DataError: there is no way to make batches of this.
+        """
+        if isinstance(rows, Split):
+            return self._batches(rows, shuffle)
+        if isinstance(rows, torch_data.TensorDataset) and len(rows.tensors) <= 2:
+            rows = rows.tensors if len(rows.tensors) == 2 else rows.tensors[0]
+        if is_array(rows):
+            x = as_tensor(rows, "the data")
+            return list(x) if self._are_batches(x) else self._batches(self._split(x, None), shuffle)
+        if self._is_labelled(rows):
+            return self._batches(self._split(as_tensor(rows[0], "the data"), rows[1]), shuffle)
+        if isinstance(rows, torch_data.IterableDataset):
+            return torch_data.DataLoader(rows, batch_size=self.batch_size)
+        if hasattr(rows, "__getitem__") and hasattr(rows, "__len__") and self._is_of_rows(rows):
+            return torch_data.DataLoader(rows, batch_size=self.batch_size, shuffle=shuffle)
+        if not isinstance(rows, Iterable) or isinstance(rows, (str, bytes, Mapping)):
+            raise DataError(f"the data must be {_MEANT}, got {type(rows).__name__}")
+        return rows
+
+    def _batches(self, split: Split, shuffle: bool) -> Batches:
+        if self.values == "counts" and isinstance(split.images, Tensor) and not split.images.is_floating_point():
+            split = replace(split, images=split.images.float())
+        return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device)
+
+    def _split(self, x: Tensor, labels: object) -> Split:
+        event = self.event_shape
+        if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
+            x = x.unsqueeze(1)  # grey images without their channel
+        if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
+            wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
+            raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {tuple(x.shape)}")
+        if not x.is_floating_point() and x.dtype != torch.uint8:
+            x = x.float()
+        if labels is None and self.conditional:
+            raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
+        y = torch.zeros(len(x), dtype=torch.int64) if labels is None else as_tensor(labels, "labels")
+        if y.ndim == 2 and y.is_floating_point():
+            return Split(x, torch.zeros(len(x), dtype=torch.int64), context=y)
+        if y.is_floating_point():
+            raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
+        return Split(x, y.long())
+
+    def _are_batches(self, x: Tensor) -> bool:
+        """Whether this is a tensor of batches."""
+        return self.event_shape is not None and tuple(x.shape[2:]) == self.event_shape
+
+    def _is_labelled(self, rows: Any) -> bool:
+        """Whether this is (x, labels), of all rows; two batches are both images."""
+        if not isinstance(rows, tuple) or len(rows) != 2 or not is_array(rows[0]) or len(rows[0]) == 0:
+            return False
+        x, y = rows[0], rows[1]
+        labels = is_array(y) or (isinstance(y, Sequence) and not isinstance(y, str))
+        return labels and len(x) == len(y) and len(getattr(y, "shape", (0,))) < len(x.shape)
+
+    def _is_of_rows(self, rows: Any) -> bool:
+        """Whether the items of a sequence are single rows, such as those of a data set of torch.
+
+        Raises:
+            DataError: they are, but no tensors of the right shape.
+        """
+        if not len(rows):
+            return False
+        try:
+            first = rows[0]
+        except (KeyError, TypeError):
+            return False
+        x, label = _parts(first)
+        is_dataset = isinstance(rows, torch_data.Dataset)
+        if not is_array(x) or type(x).__module__.startswith("PIL"):
+            if is_dataset:
+                hint = (
+                    "; pass it transform=torchvision.transforms.ToTensor()"
+                    if type(x).__module__.startswith("PIL")
+                    else ""
+                )
+                raise DataError(f"the data set gives {type(x).__name__}, but x must be a tensor or an array{hint}")
+            return False
+        shape = tuple(x.shape)
+        if self.event_shape is None:
+            return is_dataset or isinstance(label, int)
+        if is_dataset and shape != self.event_shape and shape[1:] != self.event_shape:
+            raise DataError(f"the data set gives x of shape {shape}, but a row of this model is {self.event_shape}")
+        return shape == self.event_shape
+
+
+def _parts(item: Any) -> tuple[Any, Any]:
+    """Values and label of one row, or of a batch."""
+    if isinstance(item, Mapping):
+        found = named(item)
+        return found["x"], found.get("labels")
+    if isinstance(item, (tuple, list)) and item:
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None

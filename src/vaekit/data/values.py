@@ -1,0 +1,77 @@
+"""What numbers mean, and whether they are what a likelihood takes: the one place that says so.
+
+    "pixels"  in [0, 1]; bytes are divided by 255
+    "counts"  whole numbers ≥ 0, of any type, as they are
+    "real"    any finite numbers; bytes are divided by 255
+
+Not for: from bytes to floats (`pixels`), or the support of a distribution (`likelihoods`).
+"""
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+
+Values = Literal["pixels", "counts", "real"]
+Range = tuple[float, float] | None
+
+
+def values_of(value_range: Range) -> Values:
+    """What the numbers of somebody mean who takes values of this range.
+
+    >>> values_of((0.0, 1.0)), values_of((0.0, float("inf"))), values_of(None)
+    ('pixels', 'counts', 'real')
+    """
+    if value_range is None:
+        return "real"
+    return "counts" if value_range == (0.0, float("inf")) else "pixels"
+
+
+def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:
+    """Refuse numbers outside of a range, and whatever is not finite. This waits for the device.
+
+    Arguments:
+        x: Numbers, of any shape.
+        value_range: The least and the greatest; None where any finite number is accepted.
+        whole: Whether only whole numbers are accepted.
+        who: Who takes them, for the message.
+
+    Raises:
+        DataError: one is outside.
+    """
+    if not x.numel() or x.dtype == torch.bool:
+        return
+    low, high = (value.item() for value in x.aminmax())
+    least, greatest = value_range or (-math.inf, math.inf)
+    if not (least <= low and high <= greatest and math.isfinite(low) and math.isfinite(high)):
+        meant = _meant(value_range, whole)
+        if whole:
+            raise DataError(f"{who} takes {meant}, got {_first(x, ~((x >= 0) & x.isfinite()))}{_OF_COUNTS}")
+        raise DataError(f"{who} takes {meant}, got [{low:g}, {high:g}]{_hint(low, high, (least, greatest))}")
+    if whole and x.is_floating_point() and bool((broken := x != x.round()).any()):
+        raise DataError(f"{who} takes {_meant(value_range, whole)}, got {_first(x, broken)}{_OF_COUNTS}")
+
+
+_OF_COUNTS = "; pass raw counts, or choose 'normal' or, for 8-bit images, 'discretized-logistic'"
+
+
+def _first(x: Tensor, wrong: Tensor) -> str:
+    return f"{x[wrong][0].item():g}"
+
+
+def _meant(value_range: Range, whole: bool) -> str:
+    if whole:
+        return "counts, whole numbers ≥ 0"
+    return "finite numbers" if value_range is None else f"values in [{value_range[0]:g}, {value_range[1]:g}]"
+
+
+def _hint(low: float, high: float, allowed: tuple[float, float]) -> str:
+    if not math.isfinite(low + high):
+        return "; remove or mask what is not finite"
+    if allowed == (0.0, 1.0) and low >= 0 and high <= 255:
+        return "; divide 8-bit images by 255"
+    normalized = " of images normalized to [-1, 1] take (x + 1) / 2," if allowed == (0.0, 1.0) and low >= -1 else ""
+    return f"; scale the data,{normalized} or choose the likelihood 'normal'"

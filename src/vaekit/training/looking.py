@@ -1,0 +1,64 @@
+"""A look at the data before and while they are trained on: have they a density under the model's likelihood?
+
+Not for: what is looked for (`LatentVariableModel.check_values`).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import Batch, Batches, Stored, as_batch
+from ..model import LatentVariableModel
+
+_ROWS = 1000  # at a time
+
+
+def check_rows(model: LatentVariableModel, batches: Batches) -> None:
+    """Look at all rows that are in memory; those on disk are looked at when they are read.
+
+    Raises:
+        DataError: the model has no density for some.
+    """
+    images = batches.images
+    if isinstance(images, Stored):
+        return
+    if model.context_size and batches.context is None:
+        model.class_labels(batches.labels.cpu())
+    first = (images, batches.context, batches.observed, batches.labels)
+    model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
+    if images.dtype == torch.uint8:
+        model.check_values(levels(images))
+        return
+    for x, observed in zip(images.split(_ROWS), _split(batches.observed, len(images)), strict=True):
+        model.check_values(model.floats(x if observed is None else x.masked_fill(~observed, 0)))
+
+
+def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:
+    """The batches of an epoch, the first of which is looked at.
+
+    Arguments:
+        model: The model.
+        loader: Batches.
+        lenient: Leave what is not finite to the training step, which skips it.
+
+    Raises:
+        DataError: the model has no density for it.
+    """
+    for number, item in enumerate(loader):
+        if number == 0:
+            batch = model.to_model(as_batch(item))
+            x = batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)
+            model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
+        yield item
+
+
+def levels(images: Tensor) -> Tensor:
+    """The different values of bytes, as pixels."""
+    counts = sum(part.flatten().bincount(minlength=256) for part in images.split(_ROWS))
+    return torch.as_tensor(counts).nonzero().flatten() / 255
+
+
+def _split(observed: Tensor | None, n: int) -> Iterable[Tensor | None]:
+    return [None] * -(-n // _ROWS) if observed is None else observed.split(_ROWS)

@@ -1,0 +1,255 @@
+"""What `fit` takes: the most natural calls work as they are meant, and data that a likelihood cannot have are refused."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
+
+import tiny
+from vaekit import build
+from vaekit.data import Batches, Split
+from vaekit.data import Dataset as Data
+from vaekit.errors import ConfigError, DataError
+from vaekit.model import LatentVariableModel
+from vaekit.training import fit, validate
+
+SHAPE = (3, 4, 4)
+X = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(20) % 2
+SMALL: dict[str, Any] = {"encoder": {"hidden": [6]}, "decoder": {"hidden": [6]}, "latent_size": 2}
+
+
+def small(preset: str = "vae", shape: tuple[int, ...] = SHAPE, **sections: Any) -> LatentVariableModel:
+    torch.manual_seed(0)
+    return build(preset, image_shape=shape, num_classes=2, **SMALL, **sections)
+
+
+class Mapped(Dataset[Any]):
+    def __init__(self, item: Callable[[int], Any]) -> None:
+        self.item = item
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, i: int) -> Any:
+        if i >= 20:
+            raise IndexError
+        return self.item(i)
+
+
+class Streamed(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(X)
+
+
+def three(x: Any = X) -> Data:
+    """A data set of 12, 4 and 4 rows."""
+    parts = [Split(x[a:b], Y[a:b]) for a, b in ((0, 12), (12, 16), (16, 20))]
+    return Data("own", *parts, classes=("a", "b"), checksum="")
+
+
+WHOLE: dict[str, Any] = {
+    "a tensor": X,
+    "an array": X.numpy(),
+    "float64": X.double(),
+    "bytes": (X * 255).byte(),
+    "x and labels": (X, Y),
+    "arrays": (X.numpy(), Y.numpy()),
+    "a list of labels": (X, Y.tolist()),
+    "a split": Split(X, Y),
+    "rows": [(x, 0) for x in X],
+    "bare rows": list(X),
+    "TensorDataset of x": TensorDataset(X),
+    "TensorDataset": TensorDataset(X, Y),
+    "a data set": Mapped(lambda i: (X[i], int(Y[i]))),
+    "dicts": Mapped(lambda i: {"pixel_values": X[i], "label": int(Y[i])}),
+    "arrays of a data set": Mapped(lambda i: (X[i].numpy(), int(Y[i]))),
+    "a stream": Streamed(),
+}
+LOADERS: dict[str, Any] = {
+    "Batches": Batches(X, batch_size=8),
+    "Batches of arrays": Batches(X.numpy(), Y.tolist(), batch_size=8),
+    "DataLoader": DataLoader(TensorDataset(X), batch_size=8),
+    "DataLoader of a stream": DataLoader(Streamed(), batch_size=8),
+    "a list": list(X.split(8)),
+    "two batches": (X[:10], X[10:]),
+    "a tensor of batches": X.view(2, 10, *SHAPE),
+    "dicts": [{"image": X, "label": Y}],
+    "arrays": [X.numpy()],
+    "float64": [X.double()],
+    "bytes": [(X * 255).byte()],
+}
+
+
+@pytest.mark.parametrize("kind", WHOLE)
+def test_rows_of_any_kind_become_batches(kind: str) -> None:
+    seen: list[int] = []
+
+    def objective(draw: Any) -> Tensor:
+        seen.append(len(draw.x))
+        assert draw.x.dtype == torch.float32
+        return draw.log_likelihood.mean(0) - draw.rate()
+
+    (record,) = fit(small(), WHOLE[kind], WHOLE[kind], objective=objective, epochs=1, batch_size=8)
+    assert record["images"] == 20
+    assert seen[:3] == [8, 8, 4]
+    assert record["validation_neg_elbo"] > 0
+
+
+@pytest.mark.parametrize("kind", LOADERS)
+def test_loaders_are_taken_as_they_are(kind: str) -> None:
+    (record,) = fit(small(), LOADERS[kind], LOADERS[kind], epochs=1)
+    assert record["images"] == 20
+    with pytest.raises(ConfigError, match="is a loader and makes its own batches"):
+        fit(small(), Batches(X, batch_size=8), batch_size=3, epochs=1)
+
+
+@pytest.mark.parametrize("kind", ["x and labels", "arrays", "a split", "TensorDataset", "dicts", "a data set"])
+def test_labels_arrive_too(kind: str) -> None:
+    (record,) = fit(small("cvae"), WHOLE[kind], epochs=1)
+    assert record["images"] == 20
+
+
+def test_a_data_set_brings_its_validation() -> None:
+    (record,) = fit(small(), three(), epochs=1)
+    assert record["images"] == 12
+    assert record["validation_neg_elbo"] == pytest.approx(validate(small(), [X[12:16]])["neg_elbo"], rel=0.2)
+    (record,) = fit(small(), three(), [X], epochs=1)
+    assert "validation_loss" in record
+
+
+def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vaekit.data.feeding.load", tiny.dataset)
+    (record,) = fit(small(shape=(1, 8, 8)), "mnist", epochs=1)
+    assert record["images"] == 64
+
+
+def test_grey_images_need_no_channel_and_vectors_no_images() -> None:
+    (record,) = fit(small(shape=(1, 4, 4)), X[:, 0], epochs=1)
+    assert record["images"] == 20
+    (record,) = fit(small("sigma-vae", shape=(10,)), torch.randn(200, 10), epochs=1)
+    assert record["images"] == 200
+
+
+def test_the_order_follows_the_seed() -> None:
+    found = []
+    for data in (X, X.numpy()):
+        model = small()
+        torch.manual_seed(3)
+        found.append(fit(model, data, epochs=2, batch_size=8)[-1]["loss"])
+    assert found[0] == found[1]
+
+
+NORMALIZED = X * 2 - 1
+BAD: dict[str, tuple[Any, str]] = {
+    "another shape": (torch.rand(20, 10), r"must have shape \(N, 3, 4, 4\), one row for each of N, got \(20, 10\)"),
+    "channels last": (torch.rand(20, 4, 4, 3), r"must have shape \(N, 3, 4, 4\)"),
+    "one row": (X[0], r"must have shape \(N, 3, 4, 4\)"),
+    "rows without batches": (
+        iter(X),
+        r"x must have shape \(B, 3, 4, 4\), got .3, 4, 4.; these are the values of one row",
+    ),
+    "a loader of rows": (DataLoader(TensorDataset(X), batch_size=None), "these are the values of one row"),
+    "other rows": (Mapped(lambda i: (X[i, :2], 0)), r"x of shape \(2, 4, 4\), but a row of this model is \(3, 4, 4\)"),
+    "text": (Mapped(lambda i: ("text", 0)), "the data set gives str, but x must be a tensor"),
+    "no data": (3, "the data must be a tensor or array .* got int"),
+    "a dict": ({"x": X}, "the data must be .* got dict"),
+    "nothing": (None, "the data must be .* got NoneType"),
+    "words": (np.array(["a", "b"]), "must be numbers"),
+    "float labels": ((X, Y / 2), "labels must be integers"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_makes_no_batches_is_refused_in_one_line(kind: str) -> None:
+    data, message = BAD[kind]
+    with pytest.raises(DataError, match=message) as error:
+        fit(small(), data, epochs=1)
+    assert "\n" not in str(error.value)
+
+
+def test_pictures_without_a_transform_are_named() -> None:
+    image = pytest.importorskip("PIL.Image").new("RGB", (4, 4))
+    with pytest.raises(DataError, match=r"gives Image, but x must be a tensor.*ToTensor"):
+        fit(small(), Mapped(lambda i: (image, 0)), epochs=1)
+
+
+@pytest.mark.parametrize("data", [X, list(X.split(8)), [(X, Y.float() / 2)]])
+def test_a_conditional_model_needs_labels(data: Any) -> None:
+    with pytest.raises(DataError, match=r"no labels|labels must be whole"):
+        fit(small("cvae"), data, epochs=1)
+
+
+@pytest.mark.parametrize("data", [(X, Y + 7), Batches(X, Y + 7, batch_size=8), [(X, Y + 7)]])
+def test_a_conditional_model_needs_labels_of_its_classes(data: Any) -> None:
+    with pytest.raises(DataError, match="labels must be from 0 to 1, or −1 if unknown, got 7 to 8"):
+        fit(small("cvae"), data, epochs=1)
+
+
+OUTSIDE: dict[str, Any] = {
+    "a tensor": NORMALIZED,
+    "a loader": [NORMALIZED],
+    "batches": Batches(NORMALIZED, batch_size=4),
+    "the last row": torch.cat((X, 2 * X[:1] + 1)),
+    "bytes as floats": X * 255,
+    "a data set": three(torch.cat((NORMALIZED[:12], X[12:]))),
+    "its validation": three(torch.cat((X[:12], NORMALIZED[12:]))),
+    "not a number": X.masked_fill(X > 0.9, torch.nan),
+}
+
+
+@pytest.mark.parametrize("kind", OUTSIDE)
+def test_values_without_a_density_are_refused_before_a_step(kind: str) -> None:
+    model = small()
+    before = [p.clone() for p in model.parameters()]
+    with pytest.raises(DataError, match=r"Bernoulli takes values in \[0, 1\], got "):
+        fit(model, OUTSIDE[kind], epochs=1)
+    assert all(torch.equal(p, old) for p, old in zip(model.parameters(), before, strict=True))
+
+
+def test_the_message_says_what_to_do() -> None:
+    for data, hint in ((NORMALIZED, r"\(x \+ 1\) / 2"), (X * 255, "divide 8-bit images by 255"), (X * 999, "'normal'")):
+        with pytest.raises(DataError, match=hint):
+            fit(small(), data, epochs=1)
+
+
+@pytest.mark.parametrize("loader", [[NORMALIZED], [X, NORMALIZED]])
+def test_validation_is_looked_at_as_well(loader: list[Tensor]) -> None:
+    with pytest.raises(DataError, match="takes values in"):
+        fit(small(), X, loader if loader[0] is NORMALIZED else Batches(torch.cat(loader), batch_size=20), epochs=1)
+
+
+def test_what_is_not_finite_is_refused_by_every_likelihood() -> None:
+    bad = X.clone()
+    bad[7, 0, 0, 0] = float("inf")
+    for data in (bad, [bad]):
+        with pytest.raises(DataError, match="takes finite numbers, got"):
+            fit(small("sigma-vae"), data, epochs=1)
+
+
+def test_what_is_missing_may_be_anything() -> None:
+    observed = X < 0.9
+    (record,) = fit(small(), Split(X.masked_fill(~observed, torch.nan), Y, observed=observed), epochs=1)
+    assert record["images"] == 20
+
+
+def test_a_listener_that_is_none_is_named() -> None:
+    with pytest.raises(ConfigError, match="a listener must have the methods step and epoch"):
+        fit(small(), X, epochs=1, listener=print)  # type: ignore[arg-type]
+
+
+def test_a_model_is_made_and_called_in_the_natural_way() -> None:
+    model = build("vae", likelihood="normal", latent_size=2, image_shape=10)
+    x = torch.randn(5, 10)
+    assert type(model.parts["likelihood"]).__name__ == "Normal"  # type: ignore[index,union-attr]
+    assert model.encode(x.numpy()).shape == (5, 2)  # type: ignore[arg-type]
+    assert model(x).log_w.shape == (1, 5)
+    assert small("cvae")(X, Y).log_likelihood.shape == (1, 20)
+    with pytest.raises(ConfigError, match="give a table"):
+        build("vae", train=3)
+    with pytest.raises(ConfigError, match="give a table"):
+        build("vae", latent_sise=3)
