@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
-from ..nets import Decoder, FirstLevel, initialize
-from ..priors.base import OverGrid
+from ..nets import Decoder, FirstLevel, initialize, principal_start
+from ..priors.base import OverGrid, Prior
 from . import Model
 from .parts import Resolved
 
 Shape = tuple[int, ...]
+SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
 
 
 def assemble(
@@ -28,6 +29,7 @@ def assemble(
     event_shape: Shape,
     context_size: int,
     images: Tensor | None,
+    c: Tensor | None = None,
 ) -> LatentVariableModel:
     """Make a model of parts, from torch's global random stream: encoder, posterior, decoder, likelihood, prior.
 
@@ -37,6 +39,7 @@ def assemble(
         event_shape: Event shape of x.
         context_size: C; 0 for an unconditional model.
         images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
+        c: Their context, shape (N, C), of a conditional model.
 
     Raises:
         ConfigError: parts that do not fit.
@@ -64,6 +67,11 @@ def assemble(
     initialize(model, section.init)
     mean = images.mean(0) if images is not None and section.output_bias == "data" else None
     _start_output(decoder, likelihood, mean, section.output_scale)
+    if images is not None:
+        if section.init == "pca":
+            _principal_start(encoder, posterior, decoder, likelihood, images)
+        if isinstance(prior, Prior):
+            prior.start(posterior, images, c)
     return model
 
 
@@ -116,6 +124,29 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
     for_vectors = "latent_size" in part.wiring and not {"latent_shape", "posterior"} & set(part.wiring)
     return OverGrid(prior, latent_shape) if for_vectors and len(latent_shape) != 1 else prior
+
+
+def _principal_start(
+    encoder: nn.Module, posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, images: Tensor
+) -> None:
+    """Let the model start as a principal component analysis of the training data.
+
+    Raises:
+        ConfigError: a posterior without a mean and a log-variance of its own, or several outputs for each value.
+    """
+    mu = getattr(posterior, "mu", None)
+    log_var = getattr(posterior, "log_var", None)
+    parameters_at: Any = getattr(likelihood, "parameters_at", None)
+    mean = images.mean(0)
+    unit = getattr(likelihood, "value_range", None) == (0.0, 1.0)
+    middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
+    rise = None if parameters_at is None else parameters_at(middle + SLOPE_STEP) - parameters_at(middle - SLOPE_STEP)
+    if not isinstance(mu, nn.Linear) or not isinstance(log_var, nn.Linear) or rise is None or rise.shape != mean.shape:
+        raise ConfigError(
+            "model.init = 'pca' needs a normal posterior and a likelihood with one output for each value; choose "
+            "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"
+        )
+    principal_start(encoder, mu, log_var, decoder, images, rise / (2 * SLOPE_STEP))
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:

@@ -40,6 +40,7 @@ PARTS: dict[str, dict[str, str]] = {
         "planar": "vaekit.posteriors.flows:PlanarPosterior",
     },
     "prior": {
+        "full-covariance-mixture": "vaekit.priors:FullCovarianceNormalMixture",
         "hierarchical": "vaekit.priors.hierarchical:HierarchicalPrior",
         "maf": "vaekit.priors.flows:MAFPrior",
         "mixture": "vaekit.priors.mixture:NormalMixture",
@@ -75,6 +76,7 @@ PARTS: dict[str, dict[str, str]] = {
     "optimizer": {
         "adam": "vaekit.training.optimizers:adam",
         "adamw": "vaekit.training.optimizers:adamw",
+        "schedule-free-adamw": "vaekit.training.schedule_free:ScheduleFreeAdamW",
         "sgd": "vaekit.training.optimizers:sgd",
     },
     "schedule": {

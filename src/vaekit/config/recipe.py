@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError, unknown
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
@@ -63,7 +63,12 @@ class Recipe:
         return replace(self, config=self.config.model_copy(update={"train": train}))
 
     def model(
-        self, *, event_shape: tuple[int, ...], num_classes: int, images: Tensor | None = None
+        self,
+        *,
+        event_shape: tuple[int, ...],
+        num_classes: int,
+        images: Tensor | None = None,
+        labels: Tensor | None = None,
     ) -> LatentVariableModel:
         """Make the model, on the CPU, from torch's global random stream.
 
@@ -71,6 +76,7 @@ class Recipe:
             event_shape: Event shape of x.
             num_classes: How many classes a conditional model is told apart by.
             images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
+            labels: Their classes, shape (N,), for parts of a conditional model that do.
 
         Raises:
             ConfigError: parts that do not fit.
@@ -81,7 +87,8 @@ class Recipe:
             model: LatentVariableModel = self.parts["model"](image_shape=event_shape, event_shape=event_shape, **facts)
             return model
         context_size = num_classes if section.condition == "class" else 0
-        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, images=images)
+        c = None if labels is None or not context_size else one_hot(labels, context_size)
+        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, images=images, c=c)
 
     def loss(
         self,
@@ -113,10 +120,10 @@ class Recipe:
         options = dict(part.options)
         if "dataset_size" in part.wiring:
             options["dataset_size"] = dataset_size
-        return OfDraw(part.make, options, samples)
+        return OfDraw(part.make, options, samples, self.config.objective.antithetic)
 
-    def optimizer(self, trained: nn.Module | Sequence[nn.Parameter]) -> torch.optim.Optimizer:
-        """Make the optimizer of the parameters of a model, or of those given."""
+    def optimizer(self, trained: nn.Module | Sequence[Any]) -> torch.optim.Optimizer:
+        """Make the optimizer of the parameters of a model, or of the parameters or groups of them that are given."""
         parameters = [p for p in trained.parameters() if p.requires_grad] if isinstance(trained, nn.Module) else trained
         optimizer: torch.optim.Optimizer = self.parts["optimizer"](
             parameters=parameters, learning_rate=self.config.train.learning_rate
@@ -157,6 +164,7 @@ def build(
     image_shape: tuple[int, ...] | int = (1, 28, 28),
     num_classes: int = 10,
     images: Tensor | None = None,
+    labels: Tensor | None = None,
     trust: bool = False,
     **sections: Any,
 ) -> LatentVariableModel:
@@ -168,6 +176,7 @@ def build(
         num_classes: How many classes a conditional model is told apart by.
         images: Training images in the range of x, shape (N, *image_shape), for parts that start from the data: the
             output bias at their mean, pseudo-inputs. Without them such a part starts at random.
+        labels: Their classes, shape (N,), for a conditional model.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
@@ -183,7 +192,8 @@ def build(
         config = read(config, sections=sections)
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
-    return Recipe.resolve(config, trust).model(event_shape=image_shape, num_classes=num_classes, images=images)
+    recipe = Recipe.resolve(config, trust)
+    return recipe.model(event_shape=image_shape, num_classes=num_classes, images=images, labels=labels)
 
 
 def _completed(kind: str, part: Part, options: Mapping[str, Any]) -> Part:

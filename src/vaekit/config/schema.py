@@ -36,9 +36,10 @@ class Part(BaseModel):
 
 
 class ObjectivePart(Part):
-    """An objective and K, the number of importance samples that it is given for each image."""
+    """An objective, K, the number of importance samples of each image, and whether they are drawn in pairs μ ± σε."""
 
     samples: Annotated[int, Field(ge=1, le=1 << 20)] = 1
+    antithetic: bool = False
 
 
 class Data(Section):
@@ -66,7 +67,7 @@ class Model(Section):
     name: str = "composed"
     latent_size: Positive = 15
     condition: Literal["none", "class"] = "none"
-    init: Literal["default", "he", "glorot"] = "default"
+    init: Literal["default", "he", "glorot", "pca"] = "default"
     output_bias: Literal["default", "data"] = "default"
     output_scale: Annotated[float, Field(gt=0)] = 1.0
 

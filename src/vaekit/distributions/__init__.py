@@ -12,6 +12,7 @@ from .closed_form import closed_form_kl
 from .counts import NegativeBinomial
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
+from .mixture import FullCovarianceMixture
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
 
@@ -22,6 +23,7 @@ __all__ = [
     "CholeskyNormal",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
+    "FullCovarianceMixture",
     "IndependentBernoulli",
     "LevelCategorical",
     "NegativeBinomial",

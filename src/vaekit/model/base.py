@@ -18,7 +18,7 @@ from ..data.pixels import to_unit
 from ..data.values import Values, check_values, values_of
 from ..errors import DataError
 from ..rng import seeded
-from .draw import Draw, levels_of
+from .draw import Draw, antithetic_pairs, levels_of
 
 Context = Tensor | int | None
 
@@ -67,7 +67,15 @@ class LatentVariableModel(nn.Module, ABC):
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | z, c) for z of shape (..., B, *latent_shape): batch shape (..., B), event shape of x."""
 
-    def draw(self, x: Tensor, k: int = 1, c: Context = None, *, observed: Tensor | None = None) -> Draw:
+    def draw(
+        self,
+        x: Tensor,
+        k: int = 1,
+        c: Context = None,
+        *,
+        observed: Tensor | None = None,
+        antithetic: bool = False,
+    ) -> Draw:
         """Draw k latents for each row of x, with every density that an objective needs.
 
         Arguments:
@@ -76,13 +84,14 @@ class LatentVariableModel(nn.Module, ABC):
             c: Context, shape (B, C), or classes, shape (B,).
             observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior and
                 not at all for the likelihood. None where all are.
+            antithetic: Draw pairs μ ± σε, whose errors cancel in part; k is even, and the posterior a normal one.
         """
         c = self.context(c, len(x))
         if observed is not None:
             x = x.masked_fill(~observed, 0)
         q = self.posterior(x, c)
         p = self.prior(c)
-        z = q.rsample(torch.Size((k,)))
+        z = antithetic_pairs(q, k) if antithetic else q.rsample(torch.Size((k,)))
         penalties = getattr(q, "penalties", {})
         return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed)
 

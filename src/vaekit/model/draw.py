@@ -9,8 +9,9 @@ from functools import cached_property, reduce
 from operator import add
 from typing import Literal
 
+import torch
 from torch import Tensor
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from ..distributions import Chain, closed_form_kl, log_prob_observed
 from ..errors import ConfigError
@@ -163,6 +164,23 @@ class Draw:
     def rate(self, kl: KL = "auto") -> Tensor:
         """KL(q ‖ p) summed over the levels, shape (B,), nats."""
         return _sum(level.kl(kl) for level in self.levels)
+
+
+def antithetic_pairs(q: Distribution, k: int) -> Tensor:
+    """Half of k samples of q and their mirror images at its mean, shape (k, B, Z).
+
+    Raises:
+        ConfigError: k is odd, or q is not a normal distribution, which is the same on both sides.
+    """
+    if not isinstance(q, MultivariateNormal) and not (isinstance(q, Independent) and isinstance(q.base_dist, Normal)):
+        raise ConfigError(
+            "objective.antithetic needs a normal posterior, which is the same on both sides of its mean; set "
+            "objective.antithetic = false, or posterior.name = 'diagonal-normal'"
+        )
+    if k % 2:
+        raise ConfigError(f"objective.antithetic draws pairs and needs an even objective.samples, got {k}; or set it to false")
+    half = q.rsample(torch.Size((k // 2,)))
+    return torch.cat((half, 2 * q.mean - half))
 
 
 def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:

@@ -10,6 +10,7 @@ from .base import Activation, Decoder, Encoder, FirstLevel, Network, with_contex
 from .conv import ConvDecoder, ConvEncoder
 from .init import Scheme, initialize
 from .mlp import MLP
+from .principal import principal_start
 from .resnet import ResNetDecoder, ResNetEncoder
 
 __all__ = [
@@ -25,5 +26,6 @@ __all__ = [
     "ResNetEncoder",
     "Scheme",
     "initialize",
+    "principal_start",
     "with_context",
 ]

@@ -8,7 +8,7 @@ from torch import nn
 
 from .base import chosen
 
-Scheme = Literal["default", "he", "glorot"]
+Scheme = Literal["default", "he", "glorot", "pca"]
 
 Convolution = nn.Conv1d | nn.Conv2d | nn.Conv3d
 Transposed = nn.ConvTranspose1d | nn.ConvTranspose2d | nn.ConvTranspose3d
@@ -21,7 +21,8 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
 
     "he" draws W ~ N(0, 2 / fan_in), which keeps the mean square of a signal that passes rectified linear units;
     "glorot" draws W ~ U(±√(6 / (fan_in + fan_out))), between what keeps the signal and what keeps the gradient where
-    units are linear around zero, as tanh; "default" leaves every layer as torch made it.
+    units are linear around zero, as tanh; "default" leaves every layer as torch made it;
+    "pca" is "he", on which `principal_start` then builds.
 
     Fans count connections: fan_in is how many inputs an output sees, fan_out how many outputs an input reaches. Away
     from the borders a stride divides fan_out, and fan_in where the convolution is transposed. `torch.nn.init` counts
@@ -36,7 +37,7 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
 
     Reference: He et al. 2015, arXiv:1502.01852, eq. 10; Glorot and Bengio 2010, eq. 16.
     """
-    draw = chosen("initialization", scheme, {"default": None, "he": _he, "glorot": _glorot})
+    draw = chosen("initialization", scheme, {"default": None, "he": _he, "glorot": _glorot, "pca": _he})
     if draw is None:
         return
     for layer in module.modules():

@@ -5,6 +5,7 @@ from itertools import pairwise
 from math import prod
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from .base import Activation, Decoder, Encoder, chosen, nonlinearity, widths, with_context
@@ -36,26 +37,32 @@ class MLP(Encoder, Decoder):
         in_shape: Event shape of the input; it is flattened.
         out_shape: Event shape of the output; without it the last hidden layer, after its activation, is the output.
         context_size: Width of c; 0 for none.
+        images: Training data, for their mean.
         hidden: Widths of the hidden layers; without any the network is linear.
         activation: Nonlinearity of the hidden layers.
         gated: Make the hidden layers gated linear ones; the gate takes the place of the activation.
         norm: Normalization between a hidden layer and its activation; batch statistics are taken over all leading
             dimensions.
+        centred: Subtract the mean of the training data from the input, which is then easier to learn from.
 
     Raises:
         ConfigError: an option has a value that does not exist.
     """
+
+    centre: Tensor | None
 
     def __init__(
         self,
         in_shape: Sequence[int],
         out_shape: Sequence[int] | None = None,
         context_size: int = 0,
+        images: Tensor | None = None,
         *,
         hidden: Sequence[int] = (400, 400, 400),
         activation: Activation = "relu",
         gated: bool = False,
         norm: Literal["batch", "layer"] | None = None,
+        centred: bool = False,
     ) -> None:
         sizes = (prod(in_shape) + context_size, *widths("hidden", hidden))
         super().__init__(in_shape, sizes[-1:] if out_shape is None else out_shape, context_size)
@@ -69,9 +76,15 @@ class MLP(Encoder, Decoder):
         if out_shape is not None:
             layers.append(nn.Linear(sizes[-1], prod(out_shape)))
         self.layers = nn.Sequential(*layers)
+        mean = None
+        if centred:
+            mean = torch.zeros(*in_shape) if images is None else images.mean(0).to("cpu", torch.float32)
+        self.register_buffer("centre", mean)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, *in_shape) to (N, out)."""
+        if self.centre is not None:
+            x = x - self.centre
         h: Tensor = self.layers(with_context(x.flatten(1), c))
         return h
 

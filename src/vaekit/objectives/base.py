@@ -92,15 +92,17 @@ class OfDraw:
         function: The objective, called with a `Draw` and the options.
         options: Keyword arguments; a callable one is a schedule and is given the epoch, a float.
         samples: K, how many samples the function wants for each row.
+        antithetic: Draw them in pairs μ ± σε.
     """
 
     function: Callable[..., Tensor]
     options: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 1
+    antithetic: bool = False
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row of a new draw."""
-        draw = draw_of(model, batch, self.samples)
+        draw = draw_of(model, batch, self.samples, self.antithetic)
         loss = -self.of(draw, epoch)
         with torch.no_grad():
             distortion = draw.distortion
@@ -145,17 +147,19 @@ class OfDraw:
         return getattr(self.function, "couples_rows", False)
 
 
-def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1) -> Draw:
+def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithetic: bool = False) -> Draw:
     """K samples for each row of a batch that is on the model's device.
 
     Arguments:
         model: The model.
         batch: The batch.
         samples: K.
+        antithetic: Draw them in pairs.
     """
-    if batch.observed is None:
-        return model.draw(batch.x, samples, batch.c)
-    return model.draw(batch.x, samples, batch.c, observed=batch.observed)
+    options: dict[str, Any] = {"antithetic": True} if antithetic else {}
+    if batch.observed is not None:
+        options["observed"] = batch.observed
+    return model.draw(batch.x, samples, batch.c, **options)
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:

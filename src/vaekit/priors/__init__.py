@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Prior
+from .full_mixture import FullCovarianceNormalMixture
 from .hierarchical import HierarchicalPrior
 from .mixture import NormalMixture
 from .normal import LearnedNormal, StandardNormal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from .flows import MAFPrior, NSFPrior
 
 __all__ = [
+    "FullCovarianceNormalMixture",
     "HierarchicalPrior",
     "LearnedNormal",
     "MAFPrior",

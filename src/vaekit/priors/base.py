@@ -15,11 +15,27 @@ class Prior(nn.Module, ABC):
     posterior's latents. Where q and p have a KL in closed form it is used; elsewhere samples estimate it.
 
     A plain module will do as well.
+
+    Attributes:
+        learning_rate_factor: On the learning rate of its own parameters.
+        decays: Whether weight decay is applied to them.
     """
+
+    learning_rate_factor: float = 1.0
+    decays: bool = True
 
     @abstractmethod
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape () or (B,), for c of shape (B, C) or None."""
+
+    def start(self, posterior: nn.Module, images: Tensor, c: Tensor | None = None) -> None:
+        """Begin where the data are, once all weights are initialized; not when weights are loaded.
+
+        Arguments:
+            posterior: The model's posterior, (x, c) → q(z | x, c).
+            images: Training data, shape (N, *event).
+            c: Their context, shape (N, C), of a conditional model.
+        """
 
 
 class OverGrid(Prior):

@@ -25,6 +25,7 @@ from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training.optimizers import by_part
 from ..training.precision import find_precision
 from ..training.trainer import trained_parameters, try_once
 from . import tensorboard
@@ -74,7 +75,8 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        model = recipe.model(**facts, images=_some(data.train)).to(device)
+        images, labels = _some(data.train)
+        model = recipe.model(**facts, images=images, labels=labels).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         loss = recipe.loss(model, dataset_size=len(data.train), **facts)
         if isinstance(loss, torch.nn.Module):
@@ -95,7 +97,8 @@ class Job:
 
     def optimizer(self) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
-        return self.recipe.optimizer(trained_parameters(self.model, self.loss))
+        parameters = trained_parameters(self.model, self.loss)
+        return self.recipe.optimizer(by_part(self.model, parameters, self.config.train.learning_rate))
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
@@ -211,8 +214,8 @@ def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> No
         run.set_status(state, message)
 
 
-def _some(split: Split) -> Tensor:
-    """About 10,000 images, evenly spread, as the model sees them; fewer, if they would take more than 512 MiB.
+def _some(split: Split) -> tuple[Tensor, Tensor | None]:
+    """About 10,000 images, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
     What is not observed is the mean of what is.
     """
@@ -220,9 +223,9 @@ def _some(split: Split) -> Tensor:
     step = max(1, len(split) // max(1, most))
     some = whole(split.rows(slice(None, None, step)))
     if some.observed is None:
-        return some.x
+        return some.x, some.labels
     known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
-    return some.x.where(some.observed, known)
+    return some.x.where(some.observed, known), some.labels
 
 
 def _check_data(config: Config, data: Dataset) -> None:

@@ -42,6 +42,9 @@ class Step:
         self.ema = options.ema
         self.weights: list[Tensor] = list(players[0].parameters)
         self.averages = [p.detach().clone() for p in self.weights] if self.ema else []
+        self.averaging: Any = getattr(players[0].optimizer, "averages", None)
+        if self.ema and self.averaging is not None:
+            raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
         self.samples = getattr(players[0].loss, "samples", 1)
@@ -85,6 +88,13 @@ class Step:
             self.average(bad)
             self.meter.begin(tuple(names))
             self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
+
+    def averaged(self) -> list[Tensor]:
+        """The weights to validate and keep, of the optimizer or of `train.ema`; none where those are the weights."""
+        if self.averaging is not None:
+            found: list[Tensor] = self.averaging(self.weights)
+            return found
+        return self.averages
 
     def buffers(self) -> list[Tensor]:
         """What a forward pass may change beside the weights."""

@@ -148,7 +148,7 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the block the model has the averaged weights, where there are any."""
-        averages = self.take.averages
+        averages = self.take.averaged()
         raw = [p.detach().clone() for p in self.take.weights] if averages else []
         self._put(averages)
         try:

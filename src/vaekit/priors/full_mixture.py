@@ -1,0 +1,93 @@
+"""A mixture of normals with full covariances as a prior."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import Chain, FullCovarianceMixture
+from ..errors import ConfigError, at_least
+from .base import Prior
+
+
+class FullCovarianceNormalMixture(Prior):
+    """p(z | c) = Σ_k π_k(c) N(z; μ_k, Σ_k), Σ_k⁻¹ = T_kᵀ T_k: what many small normals with axes of their own cover.
+
+    With a context of C classes, K // C components, at least one, belong to each class, and π(c) weighs the classes by
+    c; classes share nothing.
+
+    With training data the means start at the encoder's means of K images (of its own class, each), and variances at
+    `variance`; without, the means start at draws of N(0, I).
+
+    Arguments:
+        latent_size: Z.
+        context_size: C; 0 for an unconditional model.
+        components: K.
+        variance: Of every component along every axis at the start.
+
+    Attributes:
+        learning_rate_factor: On the learning rate of all its parameters, which are read by few rows each.
+        decays: Whether weight decay is applied to them.
+
+    Raises:
+        ConfigError: there are no components, or a variance that is not positive.
+    """
+
+    learning_rate_factor = 3.0
+    decays = False
+
+    def __init__(
+        self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
+    ) -> None:
+        super().__init__()
+        at_least(1, "prior.components", components)
+        if context_size:
+            components = max(1, components // context_size) * context_size
+        if not variance > 0:
+            raise ConfigError(f"prior.variance must be > 0, got {variance}")
+        self.context_size = context_size
+        self.loc = nn.Parameter(torch.randn(components, latent_size))
+        start = torch.zeros(components, latent_size, latent_size)
+        start.diagonal(dim1=1, dim2=2).fill_(-0.5 * math.log(variance))
+        self.tril = nn.Parameter(start)  # below the diagonal T, on it the logarithms of T's
+        self.logits = nn.Parameter(torch.zeros(components))
+
+    def forward(self, c: Tensor | None = None) -> Distribution:
+        """The prior, batch shape (), or (B,) for c of shape (B, C)."""
+        diagonal = self.tril.diagonal(dim1=1, dim2=2).exp().diag_embed()
+        return FullCovarianceMixture(self.loc, self.tril.tril(-1) + diagonal, self._log_weights(c))
+
+    def _log_weights(self, c: Tensor | None) -> Tensor:
+        if c is None or not self.context_size:
+            return self.logits.log_softmax(0)
+        by_class = self.logits.unflatten(0, (-1, self.context_size)).log_softmax(0)
+        weights: Tensor = (by_class + (c / c.sum(-1, keepdim=True)).log().unsqueeze(-2)).flatten(-2)
+        return weights
+
+    @torch.no_grad()
+    def start(self, posterior: nn.Module, images: Tensor, c: Tensor | None = None) -> None:
+        """Put the means at the posterior's means of training images, component k's of class k mod C.
+
+        Arguments:
+            posterior: The model's posterior, (x, c) → q(z | x, c).
+            images: Training images, shape (N, *event).
+            c: Their context, shape (N, C), of a conditional model.
+        """
+        order = torch.randperm(len(images))
+        if c is not None and self.context_size:
+            labels = c.argmax(1)[order]
+            of_class = [order[labels == k] for k in range(self.context_size)]
+            if not all(map(len, of_class)):
+                return  # a class without images: the means stay where they are
+            pairs = (divmod(k, self.context_size) for k in range(len(self.loc)))
+            chosen = torch.stack([of_class[k][turn % len(of_class[k])] for turn, k in pairs])
+        else:
+            chosen = order[torch.arange(len(self.loc)) % len(order)]
+        q = posterior(images[chosen], None if c is None else c[chosen])
+        if isinstance(q, Chain):
+            raise ConfigError(
+                "prior.name = 'full-covariance-mixture' is for one latent level, this posterior has several; choose "
+                "posterior.name = 'diagonal-normal'"
+            )
+        self.loc.copy_(q.mean)
