@@ -96,24 +96,24 @@ def without_slicing(ranks: Ranks) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("vaekit.training.ranks.NoiseOfRows", lambda *_: contextlib.nullcontext())
         patch.setattr(Ranks, "check_in_step", lambda *_: None)
-        return train(preset("vae"), ranks)
+        return train(preset("standard-vae"), ranks)
 
 
 CASES: dict[str, Callable[[Ranks], dict[str, Any]]] = {
-    "elbo": partial(train, preset("vae")),
+    "elbo": partial(train, preset("standard-vae")),
     "assignment": partial(train, lambda: vaekit.VAE(64)),
-    "iwae": partial(train, preset("vae"), objective=OfDraw(iwae, samples=3), clip_norm=0.5, ema=0.9),
-    "conditional": partial(train, preset("cvae")),
+    "iwae": partial(train, preset("standard-vae"), objective=OfDraw(iwae, samples=3), clip_norm=0.5, ema=0.9),
+    "conditional": partial(train, preset("standard-cvae")),
     "two levels, dreg": partial(
         train,
-        preset("vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}),
+        preset("standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}),
         objective=OfDraw(iwae, {"gradient": "stl"}, samples=4),
     ),
     "flow": partial(train, preset("iaf-vae"), objective=OfDraw(elbo, samples=2)),
     "dropout": partial(train, Noisy, objective=OfDraw(beta_elbo, {"beta": lambda epoch: epoch / 3}, samples=2)),
-    "binarized": partial(train, preset("vae"), binarize="per-epoch"),
-    "skipped": partial(train, preset("vae"), bad=5, on_nan="skip"),
-    "patience": partial(train, preset("vae"), patience=1),
+    "binarized": partial(train, preset("standard-vae"), binarize="per-epoch"),
+    "skipped": partial(train, preset("standard-vae"), bad=5, on_nan="skip"),
+    "patience": partial(train, preset("standard-vae"), patience=1),
     "without slicing": without_slicing,
 }
 

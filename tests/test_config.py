@@ -15,7 +15,7 @@ def test_defaults_are_the_course_recipe() -> None:
 def test_toml_round_trip() -> None:
     import tomllib
 
-    found = recipe.Recipe.resolve(read("vae")).config
+    found = recipe.Recipe.resolve(read("standard-vae")).config
     assert parse(tomllib.loads(found.to_toml())) == found
 
 
@@ -52,7 +52,7 @@ def test_every_preset_is_complete_and_documented(name: str) -> None:
 )
 def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        read("vae", settings=settings)
+        read("standard-vae", settings=settings)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_what_does_not_fit_is_named(settings: list[str], message: str) -> None:
     ],
 )
 def test_parts_that_do_not_fit_are_named(settings: list[str], message: str) -> None:
-    found = read("vae", settings=settings)
+    found = read("standard-vae", settings=settings)
     with pytest.raises(ConfigError, match=message):
         recipe.Recipe.resolve(found)
 
@@ -85,7 +85,7 @@ def test_preset_and_file_exclude_each_other(tmp_path) -> None:
     file.write_text("[train]\nepochs = 3\n")
     assert read(file=file).train.epochs == 3
     with pytest.raises(ConfigError, match="exclude each other"):
-        read("vae", file)
+        read("standard-vae", file)
 
 
 @pytest.mark.parametrize("content", [b"\xff", b"[train", b"a = [" + b"[" * 3000])
@@ -99,11 +99,11 @@ def test_a_damaged_file_is_named(tmp_path, content: bytes) -> None:
 
 
 def test_another_part_loses_the_options_of_the_old_one() -> None:
-    found = read("vae", settings=["schedule.name=one-cycle", "schedule.warm_up=0.5", "schedule.name=constant"])
+    found = read("standard-vae", settings=["schedule.name=one-cycle", "schedule.warm_up=0.5", "schedule.name=constant"])
     assert found.schedule.name == "constant"
-    changed = read("vae", settings=["schedule.name=decay"])
+    changed = read("standard-vae", settings=["schedule.name=decay"])
     assert changed.schedule.options == {}
-    kept = read("vae", settings=["schedule.warm_up=0.5"])
+    kept = read("standard-vae", settings=["schedule.warm_up=0.5"])
     assert (kept.schedule.name, kept.schedule.options["warm_up"]) == ("one-cycle", 0.5)
 
 
@@ -143,17 +143,17 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
         "        self.width = width\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    found = read("vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
+    found = read("standard-vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
     with pytest.raises(ConfigError, match="trust=True"):
         recipe.build(found)
     assert recipe.build(found, trust=True).parts["prior"].width == 2.0
     with pytest.raises(ConfigError, match="cannot be imported"):
-        recipe.build(read("vae", settings=["prior.name=own_prior:Other"]), trust=True)
+        recipe.build(read("standard-vae", settings=["prior.name=own_prior:Other"]), trust=True)
 
 
 def test_output_bias_is_the_data_mean() -> None:
     images = torch.rand(50, 1, 28, 28)
-    model = recipe.build("vae", images=images)
+    model = recipe.build("standard-vae", images=images)
     with torch.no_grad():
         for p in list(model.parts["likelihood"].net.parameters())[:-1]:
             p.zero_()

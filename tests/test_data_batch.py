@@ -97,7 +97,7 @@ def test_rows_and_classes_of_another_kind_are_refused() -> None:
 
 def test_a_model_gets_the_context_that_it_needs() -> None:
     shape = {"image_shape": (1, 2, 2), "num_classes": 3}
-    plain, told = build("vae", **shape), build("cvae", **shape)
+    plain, told = build("standard-vae", **shape), build("standard-cvae", **shape)
     x = torch.rand(4, 1, 2, 2)
     assert plain.to_model(Batch(x, c=X, labels=LABELS)).c is None
     given = told.to_model(Batch(x, c=X, labels=LABELS))

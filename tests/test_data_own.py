@@ -324,7 +324,7 @@ print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.st
 
 def tiny(path: Path, **data: object) -> config.Config:
     sections = SECTIONS | {"data": {"name": str(path), "binarize": "per-epoch", "validation": 8, **data}}
-    return config.read("vae", sections=sections | {"model": {"latent_size": 2, "output_bias": "data"}})
+    return config.read("standard-vae", sections=sections | {"model": {"latent_size": 2, "output_bias": "data"}})
 
 
 class Stop:

@@ -195,7 +195,9 @@ def test_conditional_and_hierarchical_models_in_single_precision(start: module.S
     how = Annealing(5, 3, 2, start)
     digits = CVAE(16, num_classes=3, latent_size=4)
     labels = torch.arange(6) % 3
-    two = build("vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4))
+    two = build(
+        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4)
+    )
     for model, c in ((digits, labels), (two, None)):
         found = ais(model, torch.rand(6, 1, 4, 4).round(), c, annealing=how)
         both = bidirectional(model, 6, c, annealing=how)

@@ -298,7 +298,9 @@ def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was() -> None:
 
 
 def hierarchical() -> LatentVariableModel:
-    return build("vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4))
+    return build(
+        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4)
+    )
 
 
 def conditional() -> LatentVariableModel:

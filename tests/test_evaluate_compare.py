@@ -47,7 +47,7 @@ def made(tmp_path: Path):
         more: tuple[Value, ...] = (),
         per_image: torch.Tensor | None = None,
     ) -> Run:
-        text = config.read("vae", settings=[f"train.seed={seed}", *settings]).to_toml()
+        text = config.read("standard-vae", settings=[f"train.seed={seed}", *settings]).to_toml()
         run = Run.create(name, preset=preset, config=text, environment={}, root=tmp_path)
         run.release()
         values = [Value("elbo", -nll - 2, 0.3, "nats", "lower bound"), Value("nll", nll, 0.3, "nats", kind), *more]

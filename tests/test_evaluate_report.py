@@ -43,7 +43,7 @@ def made(likelihood: str = "bernoulli", condition: str = "none") -> LatentVariab
     torch.manual_seed(0)
     sections = {"model": {"latent_size": 3, "condition": condition}, "likelihood": {"name": likelihood}}
     sections |= {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
-    return build("vae", image_shape=(1, 8, 8), num_classes=3, **sections)
+    return build("standard-vae", image_shape=(1, 8, 8), num_classes=3, **sections)
 
 
 def grey(n: int = 40) -> Dataset:

@@ -131,7 +131,6 @@ def test_means_start_at_the_posterior_s_means_of_images_of_the_class() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((2, 3, {"components": 5}), "multiple of the 3 classes, got 5"),
         ((2, 0, {"components": 0}), "at least 1"),
         ((2, 0, {"variance": 0.0}), "must be > 0"),
     ],
@@ -143,6 +142,11 @@ def test_what_cannot_be_is_refused(arguments: tuple, message: str) -> None:
 
 
 def test_several_levels_are_refused_with_a_word() -> None:
-    config = read("vae", settings=["posterior.name=hierarchical", "prior.name=full-covariance-mixture"])
+    config = read("standard-vae", settings=["posterior.name=hierarchical", "prior.name=full-covariance-mixture"])
     with pytest.raises(ConfigError, match="one latent level"):
         build(config, image_shape=(1, 4, 4), images=torch.rand(30, 1, 4, 4))
+
+
+def test_every_class_has_at_least_one_component() -> None:
+    assert FullCovarianceNormalMixture(2, 3, components=5).loc.shape == (3, 2)
+    assert FullCovarianceNormalMixture(2, 47, components=10)(torch.eye(47)).sample().shape == (47, 2)

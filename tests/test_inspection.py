@@ -55,7 +55,7 @@ class Wide(nn.Module):
         *(priors.StandardNormal, priors.NormalMixture, priors.MAFPrior),
         *(likelihoods.Bernoulli, likelihoods.Poisson, likelihoods.NegativeBinomial, likelihoods.BetaBinomial),
         *(nets.ConvEncoder, nets.ResNetEncoder, nets.ConvDecoder, nets.ResNetDecoder),
-        *("vae", "iwae-2l", "vamp"),
+        *("standard-vae", "iwae-2l", "vamp"),
         priors.StandardNormal(4),
         vaekit.VAE(64, 3),
     ],

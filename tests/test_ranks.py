@@ -111,7 +111,7 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
 def config_file(folder: Path) -> Path:
     sections = {**tiny.SECTIONS, "encoder": {"hidden": [4]}, "train": tiny.SECTIONS["train"] | {"precision": "fp32"}}
     path = folder / "tiny.toml"
-    path.write_text(vaekit.config.read("vae", sections=sections).to_toml())
+    path.write_text(vaekit.config.read("standard-vae", sections=sections).to_toml())
     return path
 
 
@@ -153,7 +153,7 @@ def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
 
 
 def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
-    model = ranked.preset("vae", encoder={"hidden": [4], "norm": "batch"})()
+    model = ranked.preset("standard-vae", encoder={"hidden": [4], "norm": "batch"})()
     with pytest.raises(ConfigError, match="batch normalization over 2 ranks needs CUDA"):
         Ranks(1, 2).check(model, OfDraw(elbo))
     ALONE.check(model, OfDraw(elbo))
@@ -161,7 +161,7 @@ def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
 
 def test_batch_normalization_is_made_to_see_all_ranks() -> None:
     """On CUDA; here only that the weights and their names stay, as the optimizer and the checkpoints need."""
-    model = ranked.preset("vae", encoder={"hidden": [4], "norm": "batch"})()
+    model = ranked.preset("standard-vae", encoder={"hidden": [4], "norm": "batch"})()
     weights, names = [*model.parameters()], [*model.state_dict()]
     Ranks(0, 2).synchronize(model)
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in model.modules())

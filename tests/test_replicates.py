@@ -159,5 +159,5 @@ def test_resuming_one_run_takes_no_seeds(command) -> None:
 
 
 def test_flat_names_every_key() -> None:
-    tree = config.read("vae").model_dump()
+    tree = config.read("standard-vae").model_dump()
     assert config.flat(tree)["train.seed"] == tree["train"]["seed"]

@@ -47,7 +47,7 @@ def small(folder: Path, **train: object) -> Config:
     data = {"name": str(folder / "stripes.npz"), "validation": 16, "test": 16, "binarize": "per-epoch"}
     settings = {"epochs": 60, "checkpoint_every": 0.02, "patience": None, **train}
     sections = tiny.SECTIONS | {"data": data, "train": tiny.SECTIONS["train"] | settings}
-    return config.read("vae", sections=sections)
+    return config.read("standard-vae", sections=sections)
 
 
 def begin(place: Path, root: Path, *more: str, jobs: int = 2) -> "subprocess.Popen[str]":

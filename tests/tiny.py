@@ -48,7 +48,7 @@ def dataset(name: str = "mnist", **_: object) -> Dataset:
 
 def tiny(**train: object) -> Config:
     """The config, with other settings of the training."""
-    return config.read("vae", sections=SECTIONS | {"train": SECTIONS["train"] | train})
+    return config.read("standard-vae", sections=SECTIONS | {"train": SECTIONS["train"] | train})
 
 
 def install() -> None:

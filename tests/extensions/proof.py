@@ -66,7 +66,7 @@ def prove(
     monkeypatch.setattr(checkpointer, "SNAPSHOT_AFTER", 0.0)
     monkeypatch.setattr(loop, "CHECK_EVERY", 0.0)
     whole_config = tiny.SECTIONS | {"objective": {}, "train": tiny.SECTIONS["train"] | TRAIN} | dict(sections or {})
-    (folder / "config.toml").write_text(config.read("vae", settings=settings, sections=whole_config).to_toml())
+    (folder / "config.toml").write_text(config.read("standard-vae", settings=settings, sections=whole_config).to_toml())
     arguments = ("train", "--trust", "--config", "config.toml")
     whole = command(*arguments, "--name", "whole")
     assert whole.status == 0, whole.err

@@ -52,7 +52,7 @@ def test_vq_vae(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -
 def small() -> vaekit.LatentVariableModel:
     torch.manual_seed(0)
     return vaekit.build(
-        "vae",
+        "standard-vae",
         trust=True,
         model={"latent_size": 3},
         encoder={"name": "conv", "channels": [4, 4]},

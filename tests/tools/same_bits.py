@@ -22,10 +22,11 @@ import numpy as np
 
 ROOT = Path(__file__).parents[2]
 PRESETS = (
-    *("course-vae", "course-cvae", "vae", "cvae", "iwae-1l", "iwae-2l", "vamp", "iaf-vae", "nsf-vae", "conv-vae"),
+    *("course-vae", "course-cvae", "standard-vae", "standard-cvae", "iwae-1l", "iwae-2l", "vamp", "iaf-vae"),
+    *("nsf-vae", "conv-vae"),
     *("beta-tcvae", "wae-mmd", "sigma-vae", "bits-back", "conv-cvae", "dreg"),
 )
-EVALUATED = ("course-vae", "cvae")
+EVALUATED = ("course-vae", "standard-cvae")
 SETTINGS = ("train.epochs=1", "train.precision=fp32", "train.device=cpu", "train.batch_size=100", "data.validation=200")
 IMAGES = 2000
 FILES = ("images-idx3", "labels-idx1")

@@ -4,6 +4,7 @@ The contracts are the classes `Encoder`, `Decoder`, `Posterior`, `Prior` and `Li
 that knows nothing of them: what it does not say has a default, and all defaults are here.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +70,10 @@ def assemble(
     _start_output(decoder, likelihood, mean, section.output_scale)
     if images is not None:
         if section.init == "pca":
-            _principal_start(encoder, posterior, decoder, likelihood, images)
+            try:
+                _principal_start(encoder, posterior, decoder, likelihood, images)
+            except ConfigError as error:  # of parts that were exchanged in a preset
+                warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
         if isinstance(prior, Prior):
             prior.start(posterior, images, c)
     return model

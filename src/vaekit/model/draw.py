@@ -178,7 +178,9 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
             "objective.antithetic = false, or posterior.name = 'diagonal-normal'"
         )
     if k % 2:
-        raise ConfigError(f"objective.antithetic draws pairs and needs an even objective.samples, got {k}; or set it to false")
+        raise ConfigError(
+            f"objective.antithetic draws pairs and needs an even objective.samples, got {k}; or set it to false"
+        )
     half = q.rsample(torch.Size((k // 2,)))
     return torch.cat((half, 2 * q.mean - half))
 
