@@ -308,7 +308,7 @@ def loaded(_: int) -> dict[str, Any]:
     """`import torch`, the data as bytes, the model with its gradient and Adam's two moments: what must be there."""
     from vaekit import build, data
 
-    kept = data.load("mnist"), [torch.zeros(4, p.numel()) + 1 for p in build("vae").parameters()]
+    kept = data.load("mnist"), [torch.zeros(4, p.numel()) + 1 for p in build("standard-vae").parameters()]
     return {"kept": len(kept)}
 
 

@@ -11,7 +11,7 @@ from common import train
 from vaekit.runs.series import spread
 
 RESULTS = Path(__file__).parent / "recipes.json"
-PRESETS = ("vae", "cvae", "course-vae", "course-cvae")
+PRESETS = ("vae", "cvae", "standard-vae", "standard-cvae", "course-vae", "course-cvae")
 SEEDS = (0, 1, 2)
 
 

@@ -46,7 +46,7 @@ def timed(calls: list[tuple[str, float]], real: Callable[..., None]) -> Callable
 
 def cost(root: Path) -> dict[str, Any]:
     """What the checkpoints of a training of the preset `vae` take, with every fsync and every copy in memory."""
-    given = config.read("vae", settings=[f"train.epochs={EPOCHS}", 'train.device="cpu"'])
+    given = config.read("standard-vae", settings=[f"train.epochs={EPOCHS}", 'train.device="cpu"'])
     written: list[tuple[str, float]] = []
     kept: list[tuple[str, float]] = []
     fits: list[tuple[str, float]] = []
@@ -58,7 +58,7 @@ def cost(root: Path) -> dict[str, Any]:
     size = sum(file.stat().st_size for file in (run.path / "checkpoints" / "last").iterdir())
     [(_, training)] = fits
     return {
-        "command": f"vae train vae --epochs {EPOCHS} --device cpu",
+        "command": f"vae train standard-vae --epochs {EPOCHS} --device cpu",
         "checkpoint_every": given.train.checkpoint_every,
         "checkpoints": len(last),
         "megabytes": size / 1e6,

@@ -85,7 +85,7 @@ def startup(full: bool) -> dict[str, Any]:
     rounds = 15 if full else 7
     with tempfile.TemporaryDirectory() as folder:
         shown = ["--runs", folder, "--device", "cpu"]
-        subprocess.run([*VAE, "train", "vae", "--epochs", "1", "--name", "r", *shown], check=True, capture_output=True)
+        subprocess.run([*VAE, "train", "standard-vae", "--epochs", "1", "--name", "r", *shown], check=True, capture_output=True)
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "import torch": [sys.executable, "-c", "import torch"],
@@ -105,7 +105,7 @@ def memory(full: bool) -> dict[str, Any]:
     """Greatest resident memory, MiB."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--runs", folder, "--device", "cpu"]
-        train = [*VAE, "train", "vae", "--epochs", "1", "--name"]
+        train = [*VAE, "train", "standard-vae", "--epochs", "1", "--name"]
         found = {
             "torch, the data and the model": [peak([sys.executable, str(HERE / "contenders.py"), "loaded"])],
             "vae train vae": [peak([*train, f"r{i}", *options]) for i in range(3)],
@@ -124,7 +124,7 @@ def quality(full: bool) -> dict[str, Any]:
     for goal, epochs in (("109.1", 2), ("100.0", 6)):
         for seed in SEEDS:
             with tempfile.TemporaryDirectory() as folder:
-                command = ["train", "vae", "--epochs", str(epochs), "--seed", str(seed), "--name", "r"]
+                command = ["train", "standard-vae", "--epochs", str(epochs), "--seed", str(seed), "--name", "r"]
                 seconds = timed([*VAE, *command, "--runs", folder, "--device", "cpu"])
                 score = json.loads((Path(folder) / "r" / "test.json").read_text())["neg_elbo"]
             run = {"seed": seed, "command": "vae " + " ".join(command[:-2]), "seconds": seconds, "test_neg_elbo": score}

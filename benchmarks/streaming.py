@@ -93,13 +93,13 @@ def growth(folder: Path) -> dict[str, Any]:
         files[count] = vaekit.data.load(folder / f"{count}.npy", validation=0, test=1, memory=0)
     rounds: dict[int, list[dict[str, float]]] = {count: [] for count in COUNTS}
     for _, count in itertools.product(range(3), COUNTS):
-        rounds[count].append(epochs(files[count], "vae", max(1, 100_000 // count), **small))
+        rounds[count].append(epochs(files[count], "standard-vae", max(1, 100_000 // count), **small))
     return {
         "microseconds_per_image_by_images": {
             count: {clock: statistics.median(one[clock] for one in found) for clock in ("wall", "processor")}
             for count, found in rounds.items()
         },
-        "microseconds_per_image_by_epoch": epochs(files[COUNTS[0]], "vae", 300, **small),
+        "microseconds_per_image_by_epoch": epochs(files[COUNTS[0]], "standard-vae", 300, **small),
     }
 
 

@@ -160,7 +160,7 @@ def test_a_run_resumes_bit_for_bit_and_keeps_the_average(tmp_path, monkeypatch) 
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     config = read(
-        "vae",
+        "standard-vae",
         sections=tiny.SECTIONS
         | {"optimizer": {"name": "schedule-free-adamw"}, "train": {"epochs": 4, "batch_size": 8, "device": "cpu"}}
         | {

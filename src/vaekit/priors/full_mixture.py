@@ -74,12 +74,14 @@ class FullCovarianceNormalMixture(Prior):
             images: Training images, shape (N, *event).
             c: Their context, shape (N, C), of a conditional model.
         """
+        if self.context_size and c is None:
+            return  # nobody says which images are of which class: the means stay where they are
         order = torch.randperm(len(images))
-        if c is not None and self.context_size:
+        if c is not None:
             labels = c.argmax(1)[order]
             of_class = [order[labels == k] for k in range(self.context_size)]
             if not all(map(len, of_class)):
-                return  # a class without images: the means stay where they are
+                return  # nor here, where a class has no images
             pairs = (divmod(k, self.context_size) for k in range(len(self.loc)))
             chosen = torch.stack([of_class[k][turn % len(of_class[k])] for turn, k in pairs])
         else:
