@@ -85,7 +85,9 @@ def startup(full: bool) -> dict[str, Any]:
     rounds = 15 if full else 7
     with tempfile.TemporaryDirectory() as folder:
         shown = ["--runs", folder, "--device", "cpu"]
-        subprocess.run([*VAE, "train", "standard-vae", "--epochs", "1", "--name", "r", *shown], check=True, capture_output=True)
+        subprocess.run(
+            [*VAE, "train", "standard-vae", "--epochs", "1", "--name", "r", *shown], check=True, capture_output=True
+        )
         commands = {
             "python -c pass": [sys.executable, "-c", "pass"],
             "import torch": [sys.executable, "-c", "import torch"],

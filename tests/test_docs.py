@@ -78,7 +78,7 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
     ]
     options = [option for setting in settings for option in ("--set", setting)]
     for name, more in (("parts", options), ("model", ["--set", "model.name=my_model:Linear"])):
-        arguments = ["vae", "train", "--name", name, "--epochs", "1", "--trust", *more]
+        arguments = ["vae", "train", "standard-vae", "--name", name, "--epochs", "1", "--trust", *more]
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as stop:
             cli.main()
