@@ -16,11 +16,11 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import vaekit
 from browser import browser, until
+from vaekit.evaluation.subject import of_run
 from vaekit.explorer import Page
 from vaekit.explorer.page import standalone
 from vaekit.explorer.scene import scene
 from vaekit.explorer.server import Server
-from vaekit.explorer.subject import of_run
 
 RESULTS = Path(__file__).parent / "explorer.json"
 SECONDS = 3

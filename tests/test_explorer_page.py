@@ -16,11 +16,11 @@ from PIL import Image
 import vaekit
 from browser import browser, errors, resize, until
 from tiny import dataset
+from vaekit.evaluation.subject import of_model
 from vaekit.explorer import explore
 from vaekit.explorer.page import inline_json
 from vaekit.explorer.scene import scene
 from vaekit.explorer.server import Server
-from vaekit.explorer.subject import of_model
 from vaekit.model import LatentVariableModel
 
 AXE = Path(__file__).parents[1] / "node_modules" / "axe-core" / "axe.min.js"  # npm install --no-save axe-core

@@ -14,6 +14,7 @@ import vaekit
 from vaekit.errors import ConfigError
 from vaekit.explorer import graph, page
 from vaekit.model import LatentVariableModel
+from vaekit.model.paths import Encoding
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node to run the page's JavaScript: apt-get install nodejs")
@@ -122,7 +123,7 @@ def test_the_page_encodes_and_scores_as_torch_does(preset: str) -> None:
     x = torch.rand(10, *IMAGE)
     c = given(model, 10)[1]
     found = run(graph.encoding(model, weights, IMAGE), weights, x, c)
-    wanted = graph.Encoding(model)(x, c)
+    wanted = Encoding(model)(x, c)
     assert len(found) == len(wanted) == 3
     for some, other in zip(found, wanted, strict=True):
         assert torch.allclose(some, other.reshape(some.shape), rtol=1e-4, atol=1e-4)

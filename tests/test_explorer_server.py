@@ -20,9 +20,9 @@ import torch
 
 import vaekit
 from tiny import dataset
+from vaekit.evaluation.subject import of_model
 from vaekit.explorer.scene import scene
 from vaekit.explorer.server import HOST, Server
-from vaekit.explorer.subject import of_model
 from vaekit.model import LatentVariableModel
 
 SIZES = {"model": {"latent_size": 3, "condition": "class"}, "encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}

@@ -24,7 +24,7 @@ LAYERS = [
     ["training"],
     ["runs"],
     ["evaluation", "teaching"],
-    ["explorer"],
+    ["explorer", "hub"],
     ["cli"],
     ["__main__"],
 ]

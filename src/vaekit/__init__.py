@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
     from .explorer import explore
+    from .hub import export, load
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
-    from .runs.restore import load
     from .store import Run
     from .training import fit
 
@@ -38,6 +38,7 @@ __all__ = [
     "elbo",
     "errors",
     "explore",
+    "export",
     "fit",
     "hello_vae",
     "iwae",
@@ -60,7 +61,7 @@ _MODULE_OF = {
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),
     "explorer": ("explore",),
-    "runs.restore": ("load",),
+    "hub": ("export", "load"),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
     "store": ("Run",),

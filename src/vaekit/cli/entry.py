@@ -15,6 +15,7 @@ from .common import say
 from .compare import compare
 from .evaluate import evaluate
 from .explore import explore
+from .export import export
 from .images import encode, score
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
@@ -35,6 +36,7 @@ VERBS = [
     explore,
     evaluate,
     compare,
+    export,
     info,
     runs,
     data,

@@ -40,9 +40,10 @@ def explore(
     found = open_run(run, root)
     model, _ = load_model(found, device if output is None else "cpu", 0)
 
-    from ..explorer.scene import STATISTICS, scene
+    from ..evaluation.aggregate import STATISTICS
+    from ..evaluation.subject import of_run
+    from ..explorer.scene import scene
     from ..explorer.show import IMAGES, Page
-    from ..explorer.subject import of_run
 
     count = images if images is not None else SERVED if output is None else IMAGES
     subject = of_run(found, model, max(count, STATISTICS))

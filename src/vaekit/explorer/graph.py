@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.distributions import kl_divergence
 from torch.fx import Node
 
 from ..errors import ConfigError
 from ..model import LatentVariableModel
+from ..model.paths import Decoding, Encoding
 
 # What assets/interpreter.mjs runs, by torch's names; a test holds the two lists equal.
 OPERATORS = """
@@ -33,54 +33,6 @@ _SAME = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach
 _NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
 _SMALL = 64  # numbers; a constant with as few keeps float32, as the coefficients of a series have to
 _GREATEST = 6e4  # that float16 holds
-
-
-class Decoding(nn.Module):
-    """(z, c) → the mean of p(x | z, c).
-
-    Arguments:
-        model: Any latent-variable model.
-    """
-
-    def __init__(self, model: LatentVariableModel) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map z, shape (B, Z), all values in a row, to x, shape (B, *event)."""
-        shape = self.model.latent_shape
-        mean: Tensor = self.model.likelihood(z if len(shape) == 1 else z.unflatten(1, shape), c).mean
-        return mean
-
-
-class Encoding(nn.Module):
-    """(x, c) → the posterior mean of z and, of this z, the rate and the distortion, in nats.
-
-    The rate is the KL in closed form where there is one, and log q − log p at z elsewhere.
-
-    Arguments:
-        model: Any latent-variable model.
-        scored: Whether to give rate and distortion too.
-    """
-
-    def __init__(self, model: LatentVariableModel, *, scored: bool = True) -> None:
-        super().__init__()
-        self.model = model
-        self.scored = scored
-
-    def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Map x, shape (B, *event), to z, shape (B, Z), rate and distortion, each of shape (B,)."""
-        q, p = self.model.posterior(x, c), self.model.prior(c)
-        z = q.mean
-        flat = z.flatten(1)
-        if not self.scored:
-            return (flat,)
-        try:
-            rate = kl_divergence(q, p)
-        except NotImplementedError:
-            rate = q.log_prob(z) - p.log_prob(z)
-        distortion = -self.model.likelihood(z, c).log_prob(x)
-        return flat, rate.expand(len(x)), distortion
 
 
 @dataclass

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
+from ..evaluation.subject import Subject
 from .graph import Weights, decoding, encoding
 from .scene import Scene
-from .subject import Subject
 
 # In the order in which they stand in the page: each after those that it imports.
 MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app"

@@ -6,7 +6,6 @@ Not for: how the page looks (`assets`), or how it is put together (`page`).
 import base64
 import io
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,13 +13,10 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..errors import VAEError
-from ..evaluation.latents import CARRIES, latents
+from ..evaluation.aggregate import encoded, statistics
+from ..evaluation.subject import Subject
 from ..rng import seeded
-from .graph import Encoding
-from .subject import AT_A_TIME, Subject
 
-STATISTICS = 1000  # data that statistics of the latents are taken over
 DRAWS = 200  # of the prior, for a page that cannot draw
 DRAWS_OF_A_CLASS = 24
 
@@ -36,8 +32,8 @@ def scene(subject: Subject, *, images: int) -> Scene:
         images: How many of the data become points of the map; 0 leaves out every image and every latent of one.
     """
     model = subject.model
-    encoded = _encoded(subject)
-    latent = _statistics(subject, encoded)
+    rows = encoded(subject)
+    latent = statistics(subject, rows)
     chosen = torch.linspace(0, len(subject) - 1, min(images, len(subject))).round().long()
     if not len(subject) or not images:
         chosen = torch.zeros(0, dtype=torch.long)
@@ -54,63 +50,11 @@ def scene(subject: Subject, *, images: int) -> Scene:
         "conditional": bool(model.context_size),
         "contexts": model.context_size,
         "latent": latent,
-        "plane": _plane(encoded["z"], latent),
-        "points": _points(subject, encoded, chosen),
+        "plane": _plane(rows["z"], latent),
+        "points": _points(subject, rows, chosen),
         "prior": _prior(subject),
-        "scores": _scores(encoded),
+        "scores": _scores(rows),
     }
-
-
-def _encoded(subject: Subject) -> dict[str, Tensor]:
-    """Posterior means, one sample each, and rate and distortion where there are densities."""
-    model, parts = subject.model, []
-    for start in range(0, len(subject), AT_A_TIME):
-        rows = slice(start, start + AT_A_TIME)
-        x, c = subject.x[rows].to(model.device), subject.context(rows)
-        with seeded(torch.Generator().manual_seed(start)):
-            part = {"sample": model.posterior(x, c).sample().flatten(1)}
-        try:
-            z, rate, distortion = Encoding(model)(x, c)
-            part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
-        except (VAEError, NotImplementedError):
-            part |= {"z": model.posterior(x, c).mean.flatten(1)}
-        parts.append({name: value.float().cpu() for name, value in part.items()})
-    if not parts:
-        return {name: torch.zeros(0, model.latent_size) for name in ("sample", "z")}
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
-
-
-def _statistics(subject: Subject, encoded: dict[str, Tensor]) -> dict[str, Any]:
-    """Mean and standard deviation of the aggregate posterior, KL by dimension, and the order of the sliders."""
-    size, sample = subject.model.latent_size, encoded["sample"]
-    mean = sample.mean(0) if len(sample) else torch.zeros(size)
-    sd = sample.std(0).clamp_min(1e-6) if len(sample) > 1 else torch.ones(size)
-    kl, variances = _kl(subject), encoded["z"].var(0) if len(sample) > 1 else torch.ones(size)
-    weight = variances if kl is None else kl
-    order = weight.argsort(descending=True, stable=True).tolist()
-    silent = [] if kl is None else (kl < CARRIES).nonzero().flatten().tolist()
-    return {
-        "size": size,
-        "mean": _rounded(mean),
-        "sd": _rounded(sd),
-        "kl": None if kl is None else _rounded(kl),
-        "order": order,
-        "silent": silent,
-        "over": len(sample),
-    }
-
-
-def _kl(subject: Subject) -> Tensor | None:
-    if not len(subject):
-        return None
-    c = subject.labels if subject.model.context_size else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            found = latents(subject.model, subject.x[:STATISTICS], None if c is None else c[:STATISTICS], pairs=1)
-        except (VAEError, NotImplementedError):
-            return None
-    return None if found.kl is None else found.kl.flatten().float()
 
 
 def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
@@ -129,12 +73,12 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
     return {"axes": axes.tolist(), "centre": z.mean(0).tolist(), "names": names}
 
 
-def _points(subject: Subject, encoded: dict[str, Tensor], chosen: Tensor) -> dict[str, Any]:
+def _points(subject: Subject, rows: dict[str, Tensor], chosen: Tensor) -> dict[str, Any]:
     found: dict[str, Any] = {
         "count": len(chosen),
         "labels": subject.labels[chosen].tolist(),
         "numbers": subject.numbers[chosen].tolist(),
-        "z": floats(encoded["z"][chosen]),
+        "z": floats(rows["z"][chosen]),
     }
     if not len(chosen):
         return found
@@ -185,11 +129,11 @@ def drawer(subject: Subject) -> Callable[[int, int], Tensor]:
     return draw
 
 
-def _scores(encoded: dict[str, Tensor]) -> list[float] | None:
+def _scores(rows: dict[str, Tensor]) -> list[float] | None:
     """Rate plus distortion of the data, ascending, at most a hundred of them evenly spread."""
-    if "rate" not in encoded:
+    if "rate" not in rows:
         return None
-    total = (encoded["rate"] + encoded["distortion"]).double().sort().values
+    total = (rows["rate"] + rows["distortion"]).double().sort().values
     total = total[total.isfinite()]
     if not len(total):
         return None
@@ -215,7 +159,3 @@ def _background(x: Tensor) -> float:
 def floats(values: Tensor) -> str:
     """Numbers as little-endian float32 in base64."""
     return base64.b64encode(values.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()).decode()
-
-
-def _rounded(values: Tensor) -> list[float]:
-    return [float(f"{value:.6g}") for value in values.tolist()]

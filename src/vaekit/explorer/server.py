@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, VAEError
-from .graph import Decoding, Encoding
+from ..evaluation.subject import Subject
+from ..model.paths import Decoding, Encoding
 from .page import assembled
 from .scene import Scene, drawer
-from .subject import Subject
 
 HOST = "127.0.0.1"
 LIMIT = 64 << 20  # bytes of a request

@@ -9,12 +9,13 @@ from torch import Tensor
 from ..config.parts import own_code
 from ..data import Dataset, Split
 from ..errors import DataError
+from ..evaluation.aggregate import STATISTICS
+from ..evaluation.subject import Subject, of_model, of_run
 from ..model import LatentVariableModel
 from ..runs import restore
 from ..store import Run, files
 from .page import standalone
-from .scene import STATISTICS, scene
-from .subject import Subject, of_model, of_run
+from .scene import scene
 
 IMAGES = 400  # of a page that stands alone; a served one has more
 

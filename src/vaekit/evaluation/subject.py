@@ -1,6 +1,6 @@
-"""What is explored: a model, its name, and the data to show with it, from a run or from what a caller has at hand.
+"""What is shown or handed on: a model, its name, and data to go with it, from a run or from what a caller has at hand.
 
-Not for: what the page is told of them (`scene`).
+Not for: numbers about them (`aggregate`, `report`).
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import data as datasets
 from ..config import of_run as config_of
+from ..config.parts import loading
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import DataError
@@ -63,7 +64,7 @@ def of_run(run: Run, model: LatentVariableModel, most: int) -> Subject:
         DataError: the run's data are not there.
     """
     config = config_of(run)
-    dataset = datasets.load(**config.data.loading)
+    dataset = datasets.load(**loading(config.data))
     binarize = repeatable(config.data.binarize)
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:

@@ -1,0 +1,85 @@
+"""The aggregate posterior of a model over its data: every posterior mean, one sample each, and what they say together.
+
+Not for: the information in the latents and its errors (`latents`).
+"""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import VAEError
+from ..model.paths import Encoding
+from ..rng import seeded
+from .latents import CARRIES, latents
+from .subject import AT_A_TIME, Subject
+
+STATISTICS = 1000  # data that statistics are taken over
+
+
+@torch.no_grad()
+def encoded(subject: Subject) -> dict[str, Tensor]:
+    """Posterior means, one sample each, and rate and distortion where there are densities."""
+    model, parts = subject.model, []
+    for start in range(0, len(subject), AT_A_TIME):
+        rows = slice(start, start + AT_A_TIME)
+        x, c = subject.x[rows].to(model.device), subject.context(rows)
+        with seeded(torch.Generator().manual_seed(start)):
+            part = {"sample": model.posterior(x, c).sample().flatten(1)}
+        try:
+            z, rate, distortion = Encoding(model)(x, c)
+            part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
+        except (VAEError, NotImplementedError):
+            part |= {"z": model.posterior(x, c).mean.flatten(1)}
+        parts.append({name: value.float().cpu() for name, value in part.items()})
+    if not parts:
+        return {name: torch.zeros(0, model.latent_size) for name in ("sample", "z")}
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+
+def statistics(subject: Subject, rows: dict[str, Tensor] | None = None) -> dict[str, Any]:
+    """The aggregate posterior in numbers, as JSON.
+
+    Arguments:
+        subject: A model and its data.
+        rows: What `encoded` gave, if it was called before.
+
+    Returns:
+        Its `size`, `mean` and `sd` by latent; `kl` by latent, nats, or None; the latents in `order`, the fullest
+        first; which are `silent`; and `over` how many data.
+    """
+    rows = encoded(subject) if rows is None else rows
+    size, sample = subject.model.latent_size, rows["sample"]
+    mean = sample.mean(0) if len(sample) else torch.zeros(size)
+    sd = sample.std(0).clamp_min(1e-6) if len(sample) > 1 else torch.ones(size)
+    kl, variances = _kl(subject), rows["z"].var(0) if len(sample) > 1 else torch.ones(size)
+    weight = variances if kl is None else kl
+    order = weight.argsort(descending=True, stable=True).tolist()
+    silent = [] if kl is None else (kl < CARRIES).nonzero().flatten().tolist()
+    return {
+        "size": size,
+        "mean": _rounded(mean),
+        "sd": _rounded(sd),
+        "kl": None if kl is None else _rounded(kl),
+        "order": order,
+        "silent": silent,
+        "over": len(sample),
+    }
+
+
+def _kl(subject: Subject) -> Tensor | None:
+    if not len(subject):
+        return None
+    c = subject.labels if subject.model.context_size else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            found = latents(subject.model, subject.x[:STATISTICS], None if c is None else c[:STATISTICS], pairs=1)
+        except (VAEError, NotImplementedError):
+            return None
+    return None if found.kl is None else found.kl.flatten().float()
+
+
+def _rounded(values: Tensor) -> list[float]:
+    return [float(f"{value:.6g}") for value in values.tolist()]

@@ -1,0 +1,12 @@
+"""Handing a model on: a folder with everything that its next user needs, and reading it back.
+
+    vaekit.export("runs/mnist", "mnist-vae")
+    model = vaekit.load("mnist-vae")
+
+Nothing in the folder is executed. Not for: runs (`runs.restore`), or pages to look at (`explorer`).
+"""
+
+from .loading import load
+from .writing import export
+
+__all__ = ["export", "load"]

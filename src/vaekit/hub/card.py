@@ -1,0 +1,190 @@
+"""README.md of an exported folder: a model card with nothing left to fill in but what nobody but its author can know.
+
+Not for: what programs read (`facts`).
+"""
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..config import Config
+from ..evaluation.record import Evaluation
+from ..store import Run
+from .interchange import Parity
+
+
+def card(
+    run: Run,
+    config: Config,
+    facts: Mapping[str, Any],
+    evaluation: Evaluation | None,
+    test: Mapping[str, Any] | None,
+    parity: Mapping[str, Parity],
+    *,
+    pictures: Sequence[str] = (),
+) -> str:
+    """The text.
+
+    Arguments:
+        run: The run.
+        config: Its config with every default written out.
+        facts: What config.json says.
+        evaluation: What `vae evaluate` found, if it ran.
+        test: What training found on the test split at its end, if it ended.
+        parity: What was ported, and how near it comes.
+        pictures: Names of pictures in the folder.
+    """
+    parts = [
+        _header(run, facts),
+        f"# {_plain(run.name)}",
+        _what(config, facts),
+        *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
+        _how_to_load(facts),
+        _figures(evaluation, test),
+        _latents(facts),
+        _training(run, config),
+        _limits(facts, evaluation),
+        _folder(facts, parity, pictures),
+    ]
+    return "\n\n".join(part.rstrip("\n") for part in parts if part) + "\n"
+
+
+def _header(run: Run, facts: Mapping[str, Any]) -> str:
+    """Metadata for model hubs, in YAML: JSON strings are YAML too, so that no name can break out."""
+    lines = ["---", "library_name: vaekit"]
+    if facts["kind"] == "image":
+        lines.append("pipeline_tag: unconditional-image-generation")
+    lines += ["tags:", "- vae", "- variational-autoencoder", "- generative"]
+    lines += ["datasets:", f"- {json.dumps(str(run.recorded('data', 'name')))}"]
+    return "\n".join([*lines, "---"])
+
+
+def _what(config: Config, facts: Mapping[str, Any]) -> str:
+    conditional = f", conditional on {facts['context_size']} classes" if facts["context_size"] else ""
+    return (
+        f"A variational autoencoder of {_shape(facts['event_shape'])} {facts['kind']}s{conditional}: "
+        f"{config.encoder.name} encoder, {config.posterior.name} posterior over {_shape(facts['latent_shape'])} "
+        "latents, "
+        f"{config.prior.name} prior, {config.decoder.name} decoder, {config.likelihood.name} likelihood; trained by "
+        f"{config.objective.name}. {facts['parameters']:,} parameters."
+    )
+
+
+def _how_to_load(facts: Mapping[str, Any]) -> str:
+    c = ", 3" if facts["context_size"] > 3 else ", 0" if facts["context_size"] else ""
+    said = "  # 16 of one class" if c else ""
+    return f"""## Use it
+
+```python
+import vaekit
+model = vaekit.load("this/folder")
+images = model.sample(16{c}){said}
+```
+
+`model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors as preprocessing.json makes them. Without
+vaekit: the weights are plain safetensors; `example.safetensors` has eight inputs with their latents and
+reconstructions, to verify a port."""
+
+
+def _figures(evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
+    lines = ["## Figures", ""]
+    if evaluation is not None:
+        how = evaluation.protocol
+        lines += ["| | value | unit | kind |", "|---|---|---|---|"]
+        lines += [f"| {_cell(v.name)} | {v} | {v.unit} | {v.kind} |" for v in evaluation.values]
+        where = f"{how.get('images')} images of {_plain(str(how.get('data')))} {how.get('split')}"
+        noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
+        lines += ["", f"On {where}; ± is the standard error over images; {noise}."]
+    elif test:
+        known = [(name, value) for name, value in test.items() if isinstance(value, float)]
+        lines += ["| | nats |", "|---|---|", *[f"| {_cell(name)} | {value:.2f} |" for name, value in known]]
+        where = f"{test.get('images')} test images at the end of training, one latent each"
+        lines += ["", f"On {where}, without errors: the run was not evaluated."]
+    else:
+        lines += ["None: the run was not evaluated."]
+    return "\n".join(lines)
+
+
+def _latents(facts: Mapping[str, Any]) -> str:
+    latent = facts["aggregate_posterior"]
+    if not latent["over"]:
+        return ""
+    kl, silent = latent["kl"], latent["silent"]
+    over = f"{latent['over']} test {facts['kind']}s"
+    text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
+    if kl is None:
+        return f"## Latents\n\n{text}"
+    rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
+    quiet = f" {len(silent)} of {len(kl)} are silent, below 0.01 nats." if silent else ""
+    return f"## Latents\n\nKL by latent, nats, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
+
+
+def _training(run: Run, config: Config) -> str:
+    environment = run.environment
+    metrics = run.metrics()
+    seconds = sum(record.get("seconds") or 0 for record in metrics)
+    command = environment.get("command")
+    data = environment.get("data", {})
+    split = ", ".join(f"{count:,} {name}" for name, count in data.get("images", {}).items())
+    hardware = f"{environment.get('device_name')} ({environment.get('device')})"
+    versions = {name: environment.get(name.lower()) for name in ("vaekit", "torch", "Python")}
+    rows = {
+        "data": f"{data.get('name')}: {split}; sha256 {data.get('checksum', '?')}",
+        "grey values": {"none": "as they are"}.get(config.data.binarize, f"binarized: {config.data.binarize}"),
+        "preset": environment.get("preset"),
+        "seed": environment.get("seed"),
+        "command": f"`{shlex.join(map(str, command))}`" if isinstance(command, list) else None,
+        "epochs": f"{len(metrics)}, {seconds:.0f} s",
+        "hardware": hardware,
+        "threads": environment.get("threads"),
+        "software": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        "precision": environment.get("precision"),
+        "trained": run.created.date().isoformat(),
+    }
+    lines = [f"| {name} | {_cell(str(value))} |" for name, value in rows.items() if value is not None]
+    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
+
+
+def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
+    found = [_plain(sentence) for sentence in (evaluation.warnings if evaluation else [])]
+    data_range = facts["value_range"]
+    if data_range:
+        low, high = ("no limit" if value is None else f"{value:g}" for value in data_range)
+        found.append(f"values of x go from {low} to {high}; others are refused")
+    if facts["kind"] == "image":
+        found.append(f"other sizes than {_shape(facts['event_shape'])} have to be resized first")
+    found.append("likelihood is not familiarity: what is simpler than the training data can be likelier than these")
+    found.append(
+        "weights, examples and pictures can give away training or test data: whether to share them is for you to say"
+    )
+    return "\n".join(["## Limits", "", *[f"- {sentence}" for sentence in found]])
+
+
+def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Sequence[str]) -> str:
+    rows = {
+        "model.safetensors": "the weights; its header has the checksum of config.json",
+        "config.json": "parts and options, event shape, value range, classes, statistics of the latents",
+        "preprocessing.json": "from a stored image to x",
+        "example.safetensors": "eight inputs `x`, their latents `z`, reconstructions `x_hat`, and any context `c`",
+    }
+    lines = ["## The folder", "", *[f"- `{name}`: {text}" for name, text in rows.items()]]
+    for name, found in parity.items():
+        worst = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
+        lines.append(f"- `{name}`: any batch size; greatest deviation from PyTorch {worst}")
+    return "\n".join(lines)
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return " × ".join(map(str, shape))
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown takes as text and hubs as no HTML."""
+    for sign in "\\`*_{}[]<>#|":
+        text = text.replace(sign, f"\\{sign}")
+    return " ".join(text.replace("\\<", "&lt;").replace("\\>", "&gt;").split())
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").split())

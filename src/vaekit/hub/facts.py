@@ -1,0 +1,83 @@
+"""What the next user of a model has to know and ports always miss, as JSON: config.json and preprocessing.json.
+
+Not for: what people read (`card`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from .. import __version__
+from ..config import Config
+from ..evaluation.aggregate import statistics
+from ..evaluation.subject import Subject
+from ..model import LatentVariableModel
+from ..store import Run
+
+FORMAT = 1
+EXAMPLES = 8
+
+
+def config_of(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
+    """The content of config.json.
+
+    Arguments:
+        run: The run.
+        config: Its config with every default written out.
+        subject: Its model and test data, for the statistics of the latents.
+    """
+    model = subject.model
+    data = run.recorded("data", kind=dict)
+    return {
+        "format": FORMAT,
+        "library_name": "vaekit",
+        "vaekit_version": __version__,
+        "model_type": "vae",
+        "architectures": [type(model).__name__],
+        "config": config.model_dump(mode="json", exclude_none=True),
+        "event_shape": data["shape"],
+        "kind": subject.kind,
+        "value_range": value_range(model),
+        "num_classes": data["num_classes"],
+        "class_names": data["classes"],
+        "context_size": model.context_size,
+        "latent_shape": list(model.latent_shape),
+        "aggregate_posterior": statistics(subject),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+
+
+def value_range(model: LatentVariableModel) -> list[float | None] | None:
+    """Least and greatest value of x, None where there is no limit."""
+    if model.value_range is None:
+        return None
+    return [value if abs(value) < float("inf") else None for value in model.value_range]
+
+
+def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
+    """The content of preprocessing.json: from a stored image to x."""
+    shape = run.recorded("data", "shape", kind=list)
+    steps: list[dict[str, Any]] = []
+    if len(shape) == 3:
+        if config.data.size is not None:
+            steps.append({"do": "crop", "to": "the central square"})
+            steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
+        steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
+        steps.append({"do": "divide", "by": 255})
+    if config.data.binarize == "threshold":
+        steps.append({"do": "binarize", "how": "1 where x > 0.5, else 0"})
+    elif config.data.binarize != "none":
+        steps.append({"do": "binarize", "how": "1 with probability x, else 0", "when": config.data.binarize})
+    layout = "NCHW" if len(shape) == 3 else "N" + "D" * len(shape)
+    return {"layout": layout, "shape": shape, "dtype": "float32", "steps": steps}
+
+
+def as_json(table: Mapping[str, Any]) -> bytes:
+    """JSON that people can read too, always the same for the same table."""
+    return (json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def checksum(content: bytes) -> str:
+    """SHA-256, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()

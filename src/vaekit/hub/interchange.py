@@ -1,0 +1,159 @@
+"""The model for programs that are not PyTorch's: ONNX and torch's own exported programs, and how near they come to it.
+
+Not for: weights and config (`writing`).
+"""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..model.paths import Decoding, Posterior
+
+ROWS = 64  # that a port is compared on
+LIMIT = 1e-5
+
+Parity = dict[str, float]  # greatest deviation from PyTorch by output, relative where it is above 1
+
+
+def modules(
+    model: LatentVariableModel, x: Tensor, c: Tensor | None
+) -> dict[str, tuple[nn.Module, tuple[Tensor, ...], list[str]]]:
+    """Encoder and decoder: module, inputs, and names of the outputs.
+
+    Arguments:
+        model: The model.
+        x: Data, shape (B, *event).
+        c: Context, shape (B, C) or None.
+    """
+    z = torch.randn(len(x), model.latent_size, generator=torch.Generator().manual_seed(0))
+    context = () if c is None else (c,)
+    try:
+        Posterior(model)(x, c)
+        encoder, outputs = Posterior(model), ["mean", "scale"]
+    except (NotImplementedError, AttributeError):
+        encoder, outputs = Posterior(model, scaled=False), ["mean"]
+    return {"encoder": (encoder, (x, *context), outputs), "decoder": (Decoding(model), (z, *context), ["x"])}
+
+
+@torch.no_grad()
+def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Path) -> dict[str, Parity]:
+    """Write encoder.onnx and decoder.onnx, for any batch size, and compare them with PyTorch.
+
+    Returns:
+        The deviation of each output of each of them.
+
+    Raises:
+        ConfigError: the extra is not installed, a part cannot be exported, or the port deviates.
+    """
+    try:
+        import onnxruntime
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise ConfigError(f"ONNX needs {error.name}; pip install 'vaekit[onnx]'") from None
+    found = {}
+    for name, (module, inputs, outputs) in modules(model, x, c).items():
+        path = folder / f"{name}.onnx"
+        names = [{"encoder": "x", "decoder": "z"}[name], "c"][: len(inputs)]
+        with _quietly(), _explained(name):
+            torch.onnx.export(
+                module.eval(),
+                inputs,
+                path,
+                input_names=names,
+                output_names=outputs,
+                dynamic_shapes=_any_batch(inputs),
+                dynamo=True,
+                external_data=False,
+            )
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        worst: Parity = {}
+        for rows in (1, len(inputs[0])):
+            given = [value[:rows] for value in inputs]
+            port = session.run(None, {key: value.numpy() for key, value in zip(names, given, strict=True)})
+            _compare(worst, outputs, [torch.from_numpy(value) for value in port], module(*given))
+        found[f"{name}.onnx"] = _near(f"{name}.onnx", worst)
+    return found
+
+
+@torch.no_grad()
+def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Path) -> dict[str, Parity]:
+    """Write encoder.pt2 and decoder.pt2, for any batch size, and compare what is read back with PyTorch.
+
+    Returns:
+        The deviation of each output of each of them.
+
+    Raises:
+        ConfigError: a part cannot be exported, or what is read back deviates.
+    """
+    found = {}
+    for name, (module, inputs, outputs) in modules(model, x, c).items():
+        path = folder / f"{name}.pt2"
+        with _quietly(), _explained(name):
+            exported = torch.export.export(module.eval(), inputs, dynamic_shapes=_any_batch(inputs), strict=False)
+            torch.export.save(exported, path)
+            port = torch.export.load(path).module()
+        worst: Parity = {}
+        for rows in (1, len(inputs[0])):
+            given = [value[:rows] for value in inputs]
+            _compare(worst, outputs, port(*given), module(*given))
+        found[f"{name}.pt2"] = _near(f"{name}.pt2", worst)
+    return found
+
+
+def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
+    """Dynamic shapes: the first dimension of each input, which is the same for all."""
+    batch = torch.export.Dim("batch", min=1)
+    first: dict[int, Any] = {0: batch}
+    # `forward` has an optional context: it is left out where the model has none.
+    return tuple(first for _ in inputs)
+
+
+def _compare(worst: Parity, names: list[str], port: Any, own: Any) -> None:
+    port, own = ([value] if isinstance(value, Tensor) else list(value) for value in (port, own))
+    for name, a, b in zip(names, port, own, strict=True):
+        deviation = ((a - b).abs() / b.abs().clamp(min=1)).max().item()
+        worst[name] = max(worst.get(name, 0.0), deviation)
+
+
+def _near(file: str, found: Parity) -> Parity:
+    far = {name: value for name, value in found.items() if not value <= LIMIT}
+    if far:
+        raise ConfigError(f"{file} deviates from PyTorch by {max(far.values()):.1e}, more than {LIMIT:g}")
+    return found
+
+
+@contextlib.contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError:
+        raise
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"torch cannot export the {name} of this model: {reason:.200}") from error
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Exporters print and warn of their own affairs."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,103 @@
+"""`load`: a model from whatever holds one: a run, an exported folder, or a file of the assignment's weights."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config import parse
+from ..config.recipe import Recipe
+from ..course import CVAE, VAE
+from ..errors import DataError, RunError
+from ..model import LatentVariableModel
+from ..rng import seeded
+from ..runs import restore
+from ..store import Run, files, tensors
+from ..training import find_device
+from .facts import FORMAT, checksum
+
+WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
+LIMIT = 1 << 36  # bytes of weights
+
+
+def load(
+    what: Run | str | Path | None = None,
+    *,
+    weights: str = "best",
+    device: str = "cpu",
+    root: Path | str = "runs",
+    trust: bool = False,
+) -> LatentVariableModel:
+    """A trained model, in evaluation mode.
+
+    Arguments:
+        what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; or a file of
+            weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their usual layouts.
+        weights: Of a run: "best" by validation, for which the last stand in until an epoch has ended; or "last".
+        device: Where to put it.
+        root: Where run folders are.
+        trust: Import parts by path. Without it nothing that is read is executed.
+
+    Raises:
+        RunError: no such run, no weights yet, or a folder that is damaged or was changed.
+        DataError: a file that holds no weights of the assignment's.
+        ConfigError: parts by path that are not trusted.
+    """
+    path = Path(what) if isinstance(what, str | Path) else None
+    if path is not None and path.suffix.lower() in WEIGHTS and path.is_file():
+        return _of_the_course(path).to(find_device(device)).eval()
+    if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
+        return _exported(path, trust).to(find_device(device)).eval()
+    return restore.load(what, weights=weights, device=device, root=root, trust=trust)
+
+
+def _of_the_course(path: Path) -> LatentVariableModel:
+    try:
+        return VAE.from_checkpoint(path)
+    except DataError as error:
+        if "CVAE.from_checkpoint" not in str(error):
+            raise
+    return CVAE.from_checkpoint(path)
+
+
+def _exported(folder: Path, trust: bool) -> LatentVariableModel:
+    """The model of an exported folder; its weights say which config.json they belong to."""
+    where = files.confine(folder, "config.json")
+    content = files.read(where, files.JSON_LIMIT)
+    table = files.parse_json(content, where)
+    place = files.confine(folder, "model.safetensors")
+    state, facts = tensors.unpack(files.read(place, LIMIT), place)
+    if facts.get("vaekit.config_sha256") != checksum(content):
+        raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
+    recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
+    given: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
+    wanted = None if recipe.has_own_code else recipe.shapes(**given)
+    if wanted is not None and wanted != {name: tensor.shape for name, tensor in state.items()}:
+        raise RunError(f"the weights of {folder} do not fit its config.json; export the run again")
+    with seeded(torch.Generator().manual_seed(0)):
+        model = recipe.model(**given)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()
+        raise RunError(f"the weights of {folder} do not fit its config.json: {reason}") from None
+    return model
+
+
+def _known(table: Any, where: Path) -> dict[str, Any]:
+    """The config of a config.json that is one of ours.
+
+    Raises:
+        RunError: it is not, or of a newer format.
+    """
+    if not isinstance(table, dict) or table.get("library_name") != "vaekit":
+        raise RunError(f"{where} is not of a folder that `vae export` wrote")
+    if table.get("format") != FORMAT:
+        raise RunError(f"{where} has format {table.get('format')!r:.20}, this version reads {FORMAT}; update vaekit")
+    shape, classes = table.get("event_shape"), table.get("num_classes")
+    whole = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
+    if not whole or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):
+        raise RunError(f"{where} is damaged: {json.dumps(shape)[:80]} and {classes!r:.20} are no shape and classes")
+    config: dict[str, Any] = table["config"]
+    return config

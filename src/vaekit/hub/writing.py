@@ -1,0 +1,171 @@
+"""`export`: the folder of a model that is handed on, all of it or nothing."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from .. import __version__, plot
+from ..config import of_run as read_config
+from ..config.parts import own_code
+from ..config.recipe import Recipe
+from ..errors import RunError
+from ..evaluation.aggregate import STATISTICS
+from ..evaluation.record import Evaluation
+from ..evaluation.subject import Subject, of_run
+from ..model import LatentVariableModel
+from ..runs import restore
+from ..store import Run, files, tensors
+from . import facts, interchange
+from .card import card
+
+
+def export(
+    run: Run | str | Path,
+    folder: str | Path | None = None,
+    *,
+    onnx: bool = False,
+    torch_export: bool = False,
+    root: str | Path = "runs",
+    trust: bool = False,
+) -> Path:
+    """Write the model of a run into a folder for its next user: weights, config, card, preprocessing, examples.
+
+    Arguments:
+        run: A run, its folder or name.
+        folder: Where to write; "export" in the run folder by default. What was exported there before is replaced.
+        onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
+        torch_export: Also write encoder.pt2 and decoder.pt2.
+        root: Where run folders are.
+        trust: Import parts by path.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: no such run, or the folder has something else in it or cannot be written.
+        ConfigError: the model cannot be exported to ONNX or as a program.
+    """
+    run = run if isinstance(run, Run) else Run.open(run, root=root)
+    target = run.path / "export" if folder is None else Path(folder)
+    _check_replaceable(target)
+    with own_code(trust):
+        subject = of_run(run, restore.load(run), STATISTICS)
+        config = Recipe.resolve(read_config(run)).config
+    new = files.temporary(target)
+    with files.explained("write", target):
+        new.mkdir(parents=True)
+        try:
+            _fill(new, run, config, subject, onnx=onnx, torch_export=torch_export)
+            _put(new, target)
+        finally:
+            files.remove(new)
+    return target
+
+
+def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, torch_export: bool) -> None:
+    table = facts.config_of(run, config, subject)
+    content = facts.as_json(table)
+    files.write_new(new / "config.json", content)
+    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config)))
+    files.write_new(new / "model.safetensors", _weights(subject.model, run, config, facts.checksum(content)))
+    _examples(new, subject)
+    pictures = _pictures(new, subject)
+    parity: dict[str, interchange.Parity] = {}
+    rows = slice(0, interchange.ROWS)
+    if len(subject) and (onnx or torch_export):
+        x, c = subject.x[rows], subject.context(rows)
+        if onnx:
+            parity |= interchange.to_onnx(subject.model, x, c, new)
+        if torch_export:
+            parity |= interchange.to_exported_program(subject.model, x, c, new)
+    text = card(run, config, table, evaluation_of(run), _test_of(run), parity, pictures=pictures)
+    files.write_new(new / "README.md", text.encode())
+
+
+def _weights(model: LatentVariableModel, run: Run, config: Any, config_sha256: str) -> bytes:
+    """The weights with the keys of the modelspec, which are strings: https://github.com/Stability-AI/ModelSpec."""
+    state = model.state_dict()
+    parts = "/".join(getattr(config, kind).name for kind in ("encoder", "posterior", "prior", "decoder", "likelihood"))
+    return tensors.pack(
+        state,
+        {
+            "format": "pt",
+            "modelspec.sai_model_spec": "1.0.0",
+            "modelspec.architecture": f"vae/{parts}",
+            "modelspec.implementation": "vaekit",
+            "modelspec.title": run.name,
+            "modelspec.description": f"{run.environment.get('preset')}, trained on {run.recorded('data', 'name')}",
+            "modelspec.date": run.created.isoformat(),
+            "modelspec.hash_sha256": f"0x{tensors.sha256(state)}",
+            "vaekit.version": __version__,
+            "vaekit.config_sha256": config_sha256,
+            "vaekit.exported": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+@torch.no_grad()
+def _examples(new: Path, subject: Subject) -> None:
+    rows = slice(0, facts.EXAMPLES)
+    x, c, model = subject.x[rows], subject.context(rows), subject.model
+    if not len(x):
+        return
+    z = model.encode(x, c)
+    found = {"x": x, "z": z, "x_hat": model.decode(z, c)}
+    files.write_new(new / "example.safetensors", tensors.pack(found if c is None else found | {"c": c}))
+
+
+def _pictures(new: Path, subject: Subject) -> list[str]:
+    """Samples and reconstructions, for images."""
+    if subject.kind != "image" or not len(subject):
+        return []
+    model = subject.model
+    c = torch.arange(32) % model.context_size if model.context_size else None
+    samples = model.sample(32, c, generator=torch.Generator().manual_seed(0))
+    plot.save(plot.grid(samples, columns=8, scale=2), new / "samples.png")
+    pairs = plot.reconstructions(model, subject.x[:8], subject.labels[:8])
+    plot.save(plot.grid(pairs, columns=8, scale=2), new / "reconstructions.png")
+    return ["samples.png", "reconstructions.png"]
+
+
+def evaluation_of(run: Run) -> Evaluation | None:
+    """What `vae evaluate` found about a run, or None."""
+    if not (run.path / "evaluation.json").is_file():
+        return None
+    return Evaluation.from_json(run.read_json("evaluation.json"))
+
+
+def _test_of(run: Run) -> dict[str, Any] | None:
+    if not (run.path / "test.json").is_file():
+        return None
+    found = run.read_json("test.json")
+    return found if isinstance(found, dict) else None
+
+
+def _check_replaceable(target: Path) -> None:
+    """Refuse a folder that has anything but an earlier export in it.
+
+    Raises:
+        RunError: it has.
+    """
+    if not os.path.lexists(target):
+        return
+    if target.is_dir() and not target.is_symlink():
+        names = set(os.listdir(target))
+        if not names or {"config.json", "model.safetensors", "preprocessing.json"} <= names:
+            return
+    raise RunError(f"{target} exists and is no earlier export; name another folder")
+
+
+def _put(new: Path, target: Path) -> None:
+    if target.exists():
+        old = files.temporary(target)
+        os.rename(target, old)
+        os.rename(new, target)
+        files.remove(old)
+    else:
+        os.rename(new, target)
+    files.sync(target.parent)

@@ -1,0 +1,263 @@
+"""An exported folder has what its next user needs, reads back to the same model, and executes nothing."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+import vaekit
+from vaekit.errors import ConfigError, DataError, RunError
+from vaekit.hub import facts, interchange
+from vaekit.model.paths import Decoding, Posterior
+from vaekit.store import Run
+
+SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for preset, more in (("cvae", []), ("vae", ["--set", "model.latent_size=3"])):
+        command = [sys.executable, "-m", "vaekit", "train", preset, "--epochs", "1", *SMALL, *more, "--name", preset]
+        subprocess.run([*command, "--runs", str(folder)], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return vaekit.export(root / "cvae", tmp_path_factory.mktemp("export") / "my-vae")
+
+
+def test_it_reads_back_to_the_same_model(root: Path, folder: Path) -> None:
+    own, back = vaekit.load(root / "cvae"), vaekit.load(folder)
+    z = torch.randn(5, 15)
+    assert torch.equal(own.decode(z, 3), back.decode(z, 3)) and not back.training
+    assert all(torch.equal(a, b) for a, b in zip(own.state_dict().values(), back.state_dict().values(), strict=True))
+
+
+def test_the_examples_verify_a_port(folder: Path) -> None:
+    model, given = vaekit.load(folder), load_file(folder / "example.safetensors")
+    assert {name: len(value) for name, value in given.items()} == {"x": 8, "z": 8, "x_hat": 8, "c": 8}
+    assert torch.allclose(model.encode(given["x"], given["c"]), given["z"], atol=1e-6)
+    assert torch.allclose(model.decode(given["z"], given["c"]), given["x_hat"], atol=1e-6)
+
+
+def test_config_says_what_ports_miss(folder: Path) -> None:
+    table = json.loads((folder / "config.json").read_text())
+    assert table["event_shape"] == [1, 28, 28] and table["value_range"] == [0.0, 1.0]
+    assert table["class_names"] == [str(i) for i in range(10)] and table["context_size"] == 10
+    latent = table["aggregate_posterior"]
+    assert len(latent["mean"]) == len(latent["sd"]) == len(latent["kl"]) == 15 and latent["over"] == 1000
+    assert table["config"]["decoder"]["hidden"] == [8] and "name" in table["config"]["likelihood"]
+    steps = json.loads((folder / "preprocessing.json").read_text())
+    assert steps["layout"] == "NCHW" and {"do": "divide", "by": 255} in steps["steps"]
+
+
+def test_the_weights_are_for_anyone(folder: Path) -> None:
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        metadata = file.metadata()
+    assert metadata["format"] == "pt" and metadata["modelspec.sai_model_spec"] == "1.0.0"
+    assert {"modelspec.architecture", "modelspec.implementation", "modelspec.title"} <= metadata.keys()
+    assert all(isinstance(value, str) for value in metadata.values())
+    assert metadata["vaekit.config_sha256"] == facts.checksum((folder / "config.json").read_bytes())
+
+
+def test_the_card_leaves_nothing_to_fill_in(folder: Path) -> None:
+    text = (folder / "README.md").read_text()
+    assert text.startswith("---\nlibrary_name: vaekit\n") and 'datasets:\n- "mnist"\n---' in text
+    assert (
+        "More Information Needed" not in text and "None" not in text.replace("None: the run", "") and "nan" not in text
+    )
+    for said in (
+        "## Use it",
+        "## Figures",
+        "## Latents",
+        "## Training",
+        "## Limits",
+        "neg_elbo",
+        "seed",
+        "vae train cvae",
+    ):
+        assert said in text
+    assert "![samples](samples.png)" in text and (folder / "samples.png").read_bytes().startswith(b"\x89PNG")
+    for name in re.findall(r"^- `([\w.]+)`", text, re.MULTILINE):
+        assert (folder / name).is_file()
+
+
+def test_the_three_lines_of_the_card_run(folder: Path) -> None:
+    code = re.search(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)[1]
+    names: dict[str, Any] = {}
+    exec(code.replace("this/folder", str(folder)), names)
+    assert names["images"].shape == (16, 1, 28, 28) and len(code.strip().splitlines()) == 3
+
+
+def test_evaluated_figures_have_their_errors(root: Path, tmp_path: Path, command) -> None:
+    shutil.copytree(root / "vae", tmp_path / "runs" / "vae")
+    run = Run.open(tmp_path / "runs" / "vae")
+    values = [
+        {"name": "elbo", "value": -100.25, "standard_error": 0.5, "unit": "nats", "kind": "lower bound", "noise": None}
+    ]
+    protocol = {"data": "mnist", "split": "test", "images": 10000, "samples": 100, "seed": 0}
+    found = {
+        "format": 1,
+        "protocol": protocol,
+        "values": values,
+        "warnings": ["<b>beware</b> | of [this]"],
+        "details": {},
+    }
+    (run.path / "evaluation.json").write_text(json.dumps(found))
+    result = command("export", "vae", "--runs", tmp_path / "runs")
+    assert result.status == 0, result.err
+    text = (run.path / "export" / "README.md").read_text()
+    assert "| elbo | -100.25 ± 0.50 | nats | lower bound |" in text and "10000 images of mnist test" in text
+    assert "&lt;b" in text and "<b>" not in text
+
+
+def test_another_export_is_replaced_and_nothing_else(root: Path, tmp_path: Path) -> None:
+    there = vaekit.export(root / "vae", tmp_path / "out")
+    (there / "stale").write_text("")
+    assert vaekit.export(root / "vae", there) == there and not (there / "stale").exists()
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("")
+    with pytest.raises(RunError, match="no earlier export"):
+        vaekit.export(root / "vae", tmp_path / "mine")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+
+
+# -- what is read is not believed ---------------------------------------------------------------------------------------
+
+
+def forged(folder: Path, tmp_path: Path, **changes: Any) -> Path:
+    """The folder with a changed config.json, whose checksum is made to fit."""
+    copy = shutil.copytree(folder, tmp_path / "forged")
+    table = {**json.loads((copy / "config.json").read_text()), **changes}
+    (copy / "config.json").write_text(json.dumps(table))
+    state = load_file(copy / "model.safetensors")
+    save_file(
+        state, copy / "model.safetensors", {"vaekit.config_sha256": facts.checksum((copy / "config.json").read_bytes())}
+    )
+    return copy
+
+
+def test_a_changed_config_is_noticed(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "config.json").write_text(
+        (copy / "config.json").read_text().replace('"num_classes": 10', '"num_classes": 11')
+    )
+    with pytest.raises(RunError, match="not the one that its weights were exported with"):
+        vaekit.load(copy)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"library_name": "other"}, "not of a folder that `vae export` wrote"),
+        ({"format": 99}, "update vaekit"),
+        ({"event_shape": [1 << 40]}, "damaged"),
+        ({"event_shape": [True]}, "damaged"),
+        ({"event_shape": [1, 32, 32]}, "do not fit"),
+        ({"config": [1]}, "damaged"),
+    ],
+)
+def test_a_forged_config_is_refused(folder: Path, tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(RunError, match=says):
+        vaekit.load(forged(folder, tmp_path, **changes))
+
+
+def test_nothing_in_it_is_executed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "hostile.py").write_text("raise SystemExit('executed')\nclass Net: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = json.loads((folder / "config.json").read_text())["config"]
+    with pytest.raises(ConfigError, match="trust"):
+        vaekit.load(forged(folder, tmp_path, config={**config, "encoder": {"name": "hostile:Net"}}))
+
+
+def test_a_link_out_of_the_folder_is_not_followed(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "model.safetensors").unlink()
+    (copy / "model.safetensors").symlink_to(folder / "model.safetensors")
+    with pytest.raises(RunError, match="symbolic link"):
+        vaekit.load(copy)
+
+
+# -- other programs -----------------------------------------------------------------------------------------------------
+
+
+def test_onnx_takes_any_batch_and_comes_near(root: Path, tmp_path: Path, command) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime", reason="needs the extra onnx")
+    pytest.importorskip("onnxscript", reason="needs the extra onnx")
+    result = command("export", "cvae", "--onnx", "-o", tmp_path / "out", "--runs", root)
+    assert result.status == 0, result.err
+    assert re.search(
+        r"`decoder.onnx`: any batch size; greatest deviation from PyTorch x \d",
+        (tmp_path / "out/README.md").read_text(),
+    )
+    model = vaekit.load(tmp_path / "out")
+    session = onnxruntime.InferenceSession(str(tmp_path / "out" / "decoder.onnx"))
+    for rows in (1, 3, 100):
+        z, c = torch.randn(rows, 15), torch.eye(10)[torch.arange(rows) % 10]
+        (x,) = session.run(None, {"z": z.numpy(), "c": c.numpy()})
+        assert (torch.from_numpy(x) - model.decode(z, c)).abs().max() <= 1e-5
+    encoder = onnxruntime.InferenceSession(str(tmp_path / "out" / "encoder.onnx"))
+    assert [output.name for output in encoder.get_outputs()] == ["mean", "scale"]
+
+
+@pytest.mark.parametrize("preset", ["vae", "conv-cvae", "iwae-2l", "iaf-vae"])
+def test_torch_exports_take_any_batch(preset: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = vaekit.build(preset, image_shape=(1, 28, 28), num_classes=4).eval()
+    x, c = torch.rand(5, 1, 28, 28), torch.eye(4)[torch.arange(5) % 4] if model.context_size else None
+    found = interchange.to_exported_program(model, x, c, tmp_path)
+    assert (
+        set(found) == {"encoder.pt2", "decoder.pt2"} and max(v for one in found.values() for v in one.values()) <= 1e-5
+    )
+    z = torch.randn(9, model.latent_size)
+    given = (z,) if c is None else (z, torch.eye(4)[torch.arange(9) % 4])
+    port = torch.export.load(tmp_path / "decoder.pt2").module()
+    with torch.no_grad():
+        assert torch.allclose(port(*given), model.decode(*given), atol=1e-5)
+
+
+def test_a_port_that_deviates_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"deviates from PyTorch by 1\.0e-02"):
+        interchange._near("decoder.onnx", {"x": 0.01})
+    with pytest.raises(ConfigError, match="deviates"):
+        interchange._near("decoder.onnx", {"x": float("nan")})
+
+
+def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    model = vaekit.build("vae", image_shape=(1, 8, 8))
+    with pytest.raises(ConfigError, match=r"pip install 'vaekit\[onnx\]'"):
+        interchange.to_onnx(model, torch.rand(2, 1, 8, 8), None, tmp_path)
+
+
+def test_the_unchecked_paths_are_the_checked_ones_without_the_checks() -> None:
+    torch.manual_seed(0)
+    model = vaekit.build("vae", image_shape=(1, 8, 8)).eval()
+    x, z = torch.rand(3, 1, 8, 8), torch.randn(3, 15)
+    with torch.no_grad():
+        assert torch.equal(Decoding(model)(z), model.decode(z))
+        mean, scale = Posterior(model)(x)
+        assert torch.equal(mean, model.encode(x)) and torch.equal(scale, model.posterior(x).stddev)
+
+
+@pytest.mark.parametrize("kind", ["VAE", "CVAE"])
+def test_the_assignments_weights_load(kind: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = getattr(vaekit, kind)(784)
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    back = vaekit.load(tmp_path / "weights.pt")
+    assert type(back) is getattr(vaekit, kind) and not back.training
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), back.state_dict().values(), strict=True))
+    torch.save({"other": torch.zeros(3)}, tmp_path / "other.pt")
+    with pytest.raises(DataError, match="does not hold the weights"):
+        vaekit.load(tmp_path / "other.pt")
