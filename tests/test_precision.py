@@ -1,5 +1,6 @@
 """Fewer bits while training, and nowhere else."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vaekit import VAE, build
+from vaekit import CVAE, VAE, build
 from vaekit.config import of_run
+from vaekit.config.parts import PARTS
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
+from vaekit.model import Draw, Level
 from vaekit.nets import MLP, ConvEncoder
 from vaekit.runs import job, lifecycle
 from vaekit.training import fit, precision, validate
@@ -75,6 +78,86 @@ def test_auto_is_the_lowest_that_is_there_and_safe(
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: hardware)
     assert find_precision("auto", model(**sections)) == expected
     assert find_precision("fp32", model(**sections)) == "fp32"
+
+
+@pytest.mark.parametrize("network", ["conv", "resnet"])
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((1, 64, 1), "fp32"), ((3, 2, 2), "fp32"), ((1, 8, 2), "fp32"), ((1, 2, 16), "bf16"), ((1, 28, 28), "bf16")],
+)
+def test_auto_keeps_convolutions_of_narrow_images_in_float32(
+    monkeypatch: Any, network: str, shape: tuple[int, int, int], expected: str
+) -> None:
+    monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
+    parts = {"encoder": {"name": network, "dense": 8}, "decoder": {"name": network, "dense": 8}}
+    narrow = build("course-vae", image_shape=shape, **parts)
+    assert find_precision("auto", narrow) == expected
+    assert find_precision("auto", build("course-vae", image_shape=shape)) == "bf16"  # no convolution
+    x = torch.rand(8, *shape)
+    assert math.isfinite(fit(narrow, [x], epochs=1, precision="auto")[-1]["neg_elbo"])
+    if expected == "fp32":
+        with pytest.warns(UserWarning, match="one or two columns; use 'fp32'"):
+            find_precision("bf16", narrow)
+
+
+LIKELIHOODS = sorted(PARTS["likelihood"])
+
+
+@pytest.mark.parametrize("likelihood", LIKELIHOODS)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_users_autocast_reaches_no_density(likelihood: str, dtype: torch.dtype) -> None:
+    """Parameters of a beta-binomial rounded to 8 bits cost 240 nats an image."""
+    x = (
+        images(8)
+        if "binomial" in likelihood or likelihood == "poisson"
+        else torch.rand(8, 1, 8, 8).mul(255).round() / 255
+    )
+    torch.manual_seed(0)
+    it = build("course-vae", image_shape=(1, 8, 8), images=x, likelihood={"name": likelihood}, model={"latent_size": 4})
+    for parameter in it.parameters():
+        parameter.data.mul_(2)  # as far from zero as after a training
+    z = torch.randn(3, 8, 4)
+    exact = it.likelihood(z).log_prob(x)
+    with torch.autocast("cpu", dtype):
+        p = it.likelihood(z)
+        found = Draw(x, z, (), p).log_likelihood
+        draw = it.draw(x, 3)
+        values = (draw.z, draw.log_w, draw.rate(), draw.levels[0].log_q, draw.levels[0].log_p)
+    assert all(value.dtype == torch.float32 for value in (found, *values))
+    if likelihood == "bernoulli":  # which tolerates rounded logits
+        torch.testing.assert_close(found, exact, rtol=0.01, atol=0.1)
+    else:
+        assert torch.equal(found, exact)
+
+
+@pytest.mark.parametrize("posterior", sorted(PARTS["posterior"]))
+def test_a_users_autocast_reaches_no_density_of_latents(posterior: str) -> None:
+    torch.manual_seed(0)
+    it = model(posterior={"name": posterior}, prior={"name": "hierarchical" if posterior == "hierarchical" else "maf"})
+    x = images(4)
+    with torch.autocast("cpu", torch.bfloat16):
+        draw = it.draw(x, 2)
+        inside = (draw.log_w, draw.rate("sampled"))
+    levels = tuple(Level(level.z, level.q, level.p) for level in draw.levels)  # which have computed nothing yet
+    outside = Draw(x, draw.z, levels, draw.likelihood, {}, draw.q, draw.p)
+    torch.testing.assert_close(inside[0], outside.log_w, rtol=1e-4, atol=1e-3)
+    assert all(value.dtype == torch.float32 for value in inside)
+
+
+@pytest.mark.parametrize("of", [VAE, CVAE])
+def test_a_users_autocast_reaches_no_density_of_the_assignments_models(of: Any) -> None:
+    torch.manual_seed(0)
+    it = of(64)
+    x, c = images(8), torch.arange(8) if of is CVAE else None
+    torch.manual_seed(1)
+    exact = it.draw(x, 1, c)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        draw = it.draw(x, 1, c)
+        elbo, rate = draw.log_w.mean(), draw.rate()
+    assert elbo.dtype == rate.dtype == torch.float32
+    assert elbo.item() == pytest.approx(exact.log_w.mean().item(), abs=0.1)
+    assert not torch.equal(rate, rate.bfloat16().float())
 
 
 def test_precisions_that_cannot_be(monkeypatch: Any) -> None:

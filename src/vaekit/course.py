@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
+from .distributions import widened
 from .errors import DataError
 from .likelihoods import bernoulli
 from .model import LatentVariableModel
@@ -96,7 +97,7 @@ class _Assignment(LatentVariableModel):
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c) = N(μ, diag σ²), batch shape (B,)."""
         h = self.encoder(with_context(x.flatten(1), c))
-        mu, logvar = self.mu_layer(h), self.logvar_layer(h)
+        mu, logvar = widened(self.mu_layer(h)), widened(self.logvar_layer(h))
         return Independent(Normal(mu, (0.5 * logvar).exp(), validate_args=False), 1)
 
     def prior(self, c: Tensor | None = None) -> Distribution:

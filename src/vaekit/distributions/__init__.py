@@ -10,6 +10,7 @@ from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
 from .counts import NegativeBinomial
+from .full_precision import full_precision, widened
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
 from .mixture import FullCovarianceMixture
@@ -32,9 +33,11 @@ __all__ = [
     "bounded",
     "closed_form_kl",
     "diagonal_normal",
+    "full_precision",
     "levels",
     "log_gamma_rest",
     "log_prob_observed",
     "log_prob_of_values",
     "nearest_level",
+    "widened",
 ]

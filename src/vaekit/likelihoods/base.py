@@ -5,6 +5,7 @@ Not for: a density itself (`vaekit.distributions` and torch).
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from ..data.values import check_values
+from ..distributions import full_precision, widened
 
 
 class Likelihood(nn.Module, ABC):
@@ -32,7 +34,8 @@ class Likelihood(nn.Module, ABC):
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
         discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
             holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
-        tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does.
+        tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does. Where it costs
+            more, torch.autocast does not reach the network.
         independent: What makes one distribution of the values of x.
     """
 
@@ -55,7 +58,9 @@ class Likelihood(nn.Module, ABC):
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """The network's output, its P groups of channels first: shape (P, ..., B, *image)."""
         channels = z.ndim - self.latent_dims
-        grouped: Tensor = self.net(z, c).unflatten(channels, (self.groups, -1))
+        with nullcontext() if self.tolerates_bf16 else full_precision(z):
+            found = widened(self.net(z, c))
+        grouped: Tensor = found.unflatten(channels, (self.groups, -1))
         return grouped.movedim(channels, 0)
 
     @abstractmethod

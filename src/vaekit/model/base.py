@@ -16,6 +16,7 @@ from ..data import Batch
 from ..data.batch import as_tensor
 from ..data.pixels import to_unit
 from ..data.values import Values, check_values, values_of
+from ..distributions import full_precision
 from ..errors import DataError
 from ..rng import seeded
 from .draw import Draw, antithetic_pairs, levels_of
@@ -91,7 +92,8 @@ class LatentVariableModel(nn.Module, ABC):
             x = x.masked_fill(~observed, 0)
         q = self.posterior(x, c)
         p = self.prior(c)
-        z = antithetic_pairs(q, k) if antithetic else q.rsample(torch.Size((k,)))
+        with full_precision(x):
+            z = antithetic_pairs(q, k) if antithetic else q.rsample(torch.Size((k,)))
         penalties = getattr(q, "penalties", {})
         return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed)
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..data.batch import as_tensor
+from ..distributions import full_precision
 from ..errors import ConfigError
 from .base import Context, LatentVariableModel
 from .draw import Draw
@@ -68,8 +69,9 @@ class Composed(LatentVariableModel):
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         """p(z | c)."""
-        p: Distribution = self.parts["prior"](c)
-        return p
+        with full_precision(self.device):
+            p: Distribution = self.parts["prior"](c)
+            return p
 
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | z, c)."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from ..distributions import Chain, closed_form_kl, log_prob_observed
+from ..distributions import Chain, closed_form_kl, full_precision, log_prob_observed
 from ..errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]
@@ -38,12 +38,14 @@ class Level:
     @cached_property
     def log_q(self) -> Tensor:
         """Log q(z), shape (K, B), nats."""
-        return self.q.log_prob(self.z)
+        with full_precision(self.z):
+            return self.q.log_prob(self.z)
 
     @cached_property
     def log_p(self) -> Tensor:
         """Log p(z), shape (K, B), nats."""
-        return self.p.log_prob(self.z).expand(self.z.shape[:2])
+        with full_precision(self.z):
+            return self.p.log_prob(self.z).expand(self.z.shape[:2])
 
     @cached_property
     def analytic_kl(self) -> Tensor | None:
@@ -53,7 +55,8 @@ class Level:
         """
         if not self.closed_form:
             return None
-        kl = closed_form_kl(self.q, self.p)
+        with full_precision(self.z):
+            kl = closed_form_kl(self.q, self.p)
         if kl is None:
             return None
         return kl.mean(0) if kl.ndim > 1 else kl.expand(self.z.shape[1:2])
@@ -104,9 +107,10 @@ class Draw:
         Raises:
             ConfigError: values are missing, and the likelihood does not factorize over them.
         """
-        if self.observed is None:
-            return self.likelihood.log_prob(self.x)
-        return log_prob_observed(self.likelihood, self.x, self.observed)
+        with full_precision(self.x):
+            if self.observed is None:
+                return self.likelihood.log_prob(self.x)
+            return log_prob_observed(self.likelihood, self.x, self.observed)
 
     @cached_property
     def log_w(self) -> Tensor:
@@ -124,13 +128,15 @@ class Draw:
         Reference: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194, eq. 8.
         """
         # A view, because a distribution that remembers the density of z itself does not compute it from z.
-        log_q = self._posterior.log_prob(self.z.view_as(self.z))
+        with full_precision(self.z):
+            log_q = self._posterior.log_prob(self.z.view_as(self.z))
         return self._log_joint() - (log_q - self.score)
 
     @cached_property
     def score(self) -> Tensor:
         """Zeros, shape (K, B), whose gradient is that of log q with z held fixed: the score, zero in expectation."""
-        log_q = self._posterior.log_prob(self.z.detach())
+        with full_precision(self.z):
+            log_q = self._posterior.log_prob(self.z.detach())
         return log_q - log_q.detach()
 
     @property

@@ -90,13 +90,13 @@ class ConvDecoder(StagedDecoder):
         context: Literal["film", "planes"] = "film",
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
-        sizes = ladder(out_shape, channels)
+        self.sizes = ladder(out_shape, channels)
         self.planes, film = injected(context, context_size)
-        self.dense = self.way_in(channels[-1], sizes[-1], dense, activation, self.planes)
+        self.dense = self.way_in(channels[-1], self.sizes[-1], dense, activation, self.planes)
         self.activations = nn.ModuleList(
             Activate(a, normalization(norm, a), film, activation) for a in reversed(channels)
         )
-        steps = zip(pairwise((*reversed(channels), out_shape[0])), sizes[-2::-1], strict=True)
+        steps = zip(pairwise((*reversed(channels), out_shape[0])), self.sizes[-2::-1], strict=True)
         self.convs = nn.ModuleList(up(a, b, size) for (a, b), size in steps)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:

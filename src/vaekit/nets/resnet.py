@@ -120,11 +120,11 @@ class ResNetDecoder(StagedDecoder):
         group_norm: bool = True,
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
-        sizes = ladder(out_shape, channels)
+        self.sizes = ladder(out_shape, channels)
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
-        self.dense = self.way_in(channels[-1], sizes[-1], dense, activation, 0)
+        self.dense = self.way_in(channels[-1], self.sizes[-1], dense, activation, 0)
         self.blocks = nn.ModuleList()
-        for (a, b), size in zip(pairwise((*reversed(channels), channels[0])), sizes[-2::-1], strict=True):
+        for (a, b), size in zip(pairwise((*reversed(channels), channels[0])), self.sizes[-2::-1], strict=True):
             self.blocks.extend(_keep(a, activate) for _ in range(widths("blocks", (blocks,))[0] - 1))
             grow = nn.Sequential(nn.Conv2d(a, b, 1), nn.Upsample(size))
             self.blocks.append(ResidualBlock(activate(a), _conv3(a, a), activate(a), up(a, b, size), grow))

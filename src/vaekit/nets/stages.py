@@ -68,7 +68,12 @@ class StagedDecoder(Decoder):
 
     Vectors go through two dense layers to the coarsest grid. Latents that are a grid of that size already, shape
     (channels, h, w), keep their places: one convolution of a single pixel gives them the channels of the first stage.
+
+    Attributes:
+        sizes: Sizes of the image, from its own to that of the coarsest grid.
     """
+
+    sizes: list[Size]
 
     @classmethod
     def wanted_shape(

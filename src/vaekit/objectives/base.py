@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
+from ..distributions import full_precision
 from ..errors import ConfigError
 from ..model import Draw, LatentVariableModel, no_bound
 
@@ -123,7 +124,8 @@ class OfDraw:
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         if draw.penalties and self.is_bound:
             raise ConfigError(no_bound(draw))
-        value = self.function(draw, **options)
+        with full_precision(draw.x):
+            value = self.function(draw, **options)
         return value - reduce(add, draw.penalties.values()) if draw.penalties else value
 
     @property

@@ -7,6 +7,8 @@ from math import prod
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions import full_precision, widened
+
 
 class Posterior(nn.Module, ABC):
     """q(z | x, c).
@@ -58,7 +60,9 @@ class Amortized(Posterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The posterior of each row of x."""
-        return self.given(self.net(x, c))
+        h = self.net(x, c)
+        with full_precision(h):
+            return self.given(widened(h))
 
     @abstractmethod
     def given(self, h: Tensor) -> Distribution:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Literal
 
 import torch
+from torch import nn
 
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel
@@ -22,7 +23,8 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
 
     That is "bf16" where the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
     likelihood takes the rounding of a network's output to 8 bits, as a Bernoulli's logits do but a mean in units of a
-    learned σ does not; else "tf32" on such a GPU; else "fp32".
+    learned σ does not; else "tf32" on such a GPU; else "fp32". On a CPU it is never "bf16" where a convolution meets an
+    image of one or two columns: that of oneDNN then reads memory that nobody wrote, and the first step is NaN.
 
     Raises:
         ConfigError: a precision that does not exist, or that the device or the model has no use for.
@@ -34,7 +36,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
     networks = _networks(model)
     if name == "auto":
         tolerant = bool(networks) and any(getattr(module, "tolerates_bf16", False) for module in model.modules())
-        if tolerant and (ampere or (device == "cpu" and _multiplies_bf16())):
+        if tolerant and (ampere or (device == "cpu" and _multiplies_bf16() and not _convolves_columns(networks))):
             return "bf16"
         return "tf32" if ampere else "fp32"
     if name == "tf32" and device != "cuda":
@@ -45,7 +47,9 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
                 f"precision = 'bf16' is for models made of vaekit.nets.Network, of which {type(model).__name__} "
                 "has none; use 'fp32'"
             )
-        if device == "cpu" and not _multiplies_bf16():
+        if device == "cpu" and _convolves_columns(networks):
+            warnings.warn("'bf16' is wrong on a CPU for images of one or two columns; use 'fp32'", stacklevel=2)
+        elif device == "cpu" and not _multiplies_bf16():
             warnings.warn("this processor has no bfloat16 products; 'bf16' will be slower than 'fp32'", stacklevel=2)
     return name
 
@@ -80,6 +84,17 @@ class Lowered:
 
 def _networks(model: LatentVariableModel) -> list[Network]:
     return [module for module in model.modules() if isinstance(module, Network)]
+
+
+def _convolves_columns(networks: list[Network]) -> bool:
+    """Whether a convolution of a network may meet an image that is at most two pixels wide."""
+    for network in networks:
+        if any(isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)) for module in network.modules()):
+            widths = [shape[-1] for shape in (network.in_shape, network.out_shape) if len(shape) == 3]
+            widths += [size[1] for size in getattr(network, "sizes", ())]
+            if min(widths, default=3) <= 2:
+                return True
+    return False
 
 
 def _multiplies_bf16() -> bool:

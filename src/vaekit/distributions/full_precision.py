@@ -1,0 +1,28 @@
+"""Densities in float32 where somebody has switched torch.autocast on for everything.
+
+Not for: the precision that a training asks for, which only ever reaches networks (`training.precision`).
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def full_precision(where: Tensor | torch.device) -> AbstractContextManager[Any]:
+    """Within the block nothing is computed in less than float32 on this device, whatever surrounds it.
+
+    A log-mass of 8-bit images, summed over pixels, is wrong by hundreds of nats in bfloat16, which has 8 bits itself.
+    """
+    device = (where.device if isinstance(where, Tensor) else where).type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def widened(x: Tensor) -> Tensor:
+    """The same in float32 where it has less precision; else x itself.
+
+    >>> widened(torch.zeros(1, dtype=torch.bfloat16)).dtype, widened(torch.zeros(1, dtype=torch.float64)).dtype
+    (torch.float32, torch.float64)
+    """
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
