@@ -17,6 +17,7 @@ from vaekit.distributions import (
     IndependentBernoulli,
     LevelCategorical,
     NegativeBinomial,
+    Poisson,
     levels,
     log_gamma_rest,
     nearest_level,
@@ -230,6 +231,33 @@ def test_beta_binomial_in_float32() -> None:
     assert error.mean().abs() < 1e-6
     plain = lgamma_beta_binomial(alpha, beta, nearest_level(x)).double() - exact
     assert plain.abs().max() > 5e-3  # what it would be without care
+
+
+@pytest.mark.parametrize("rate", [1e-6, 0.1, 10.0, 1e3, 1e5, 8e5, 8e6])
+def test_counts_in_float32_at_any_rate(rate: float) -> None:
+    """torch's Poisson is wrong by 0.7 nats a value at a rate of 8e5."""
+    torch.manual_seed(0)
+    mu = torch.full((2000,), rate)
+    ends = torch.tensor([0.0, 1.0, 5.0, 100.0, round(rate / 2), 2.0 * round(rate)])
+
+    def exact(x: Tensor, theta: float | None) -> Tensor:
+        x, m = x.double(), torch.tensor(rate).double()
+        if theta is None:
+            return x * m.log() - m - torch.lgamma(x + 1)
+        t = torch.tensor(theta).double()
+        choose = torch.lgamma(x + t) - torch.lgamma(t) - torch.lgamma(x + 1)
+        return choose + t * (t / (t + m)).log() + x * (m / (t + m)).log()
+
+    for theta in (None, 0.1, 1.0, 100.0, 8000.0):
+        leaf = torch.cat((mu, mu[:6])).requires_grad_()
+        p = Poisson(leaf) if theta is None else NegativeBinomial(leaf, torch.tensor(theta))
+        x = torch.cat((p.sample()[:2000], ends))
+        found, truth = p.log_prob(x), exact(x, theta)
+        assert (found[:2000] - truth[:2000]).abs().max() < (1e-3 if rate > 1e5 else 2e-4)
+        assert ((found - truth).abs() / (1 + truth.abs())).max() < 1e-4
+        (gradient,) = torch.autograd.grad(found.sum(), leaf)
+        slope = x / rate - 1 if theta is None else (x / rate - 1) * theta / (theta + rate)
+        torch.testing.assert_close(gradient, slope.detach(), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("log_theta", [-3.0, 0.0, 4.0, 9.0])

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from vaekit import likelihoods
+from vaekit import build, likelihoods
 from vaekit.distributions import nearest_level
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import (
@@ -28,6 +28,7 @@ from vaekit.likelihoods import (
     Poisson,
 )
 from vaekit.likelihoods.base import soft_bound, soft_bound_inverse
+from vaekit.training import fit
 
 CASES: list[tuple[type[Likelihood], dict[str, Any]]] = [
     (Bernoulli, {}),
@@ -385,6 +386,24 @@ def test_size_factor_multiplies_the_mean(part: type[Likelihood]) -> None:
     torch.testing.assert_close(with_factor(z, c).mean, without(z, c).mean * c[:, -1:].exp())
     image = part(Linear(4, (2, 3, 2), 3), **wiring | ({"image_shape": (2, 3, 2)} if wiring else {}), context_size=3)
     assert image(z, c).mean.shape == (3, 5, 2, 3, 2)
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative-binomial"])
+def test_a_size_factor_is_a_column_of_its_own_and_never_that_of_a_class(name: str) -> None:
+    sections = {"model": {"condition": "class", "latent_size": 2}, "likelihood": {"name": name, "size_factor": True}}
+    model = build("vae", image_shape=(6,), num_classes=3, **sections)
+    x, labels = torch.poisson(torch.full((4, 6), 3.0)), torch.tensor([0, 1, 2, 2])
+    for act in (
+        lambda: fit(model, [(x, labels)], epochs=1),
+        lambda: model.sample(4, 2),
+        lambda: model.encode(x, labels),
+    ):
+        with pytest.raises(DataError, match=r"size factor, log s, and no class: pass a context of shape \(N, 3\)"):
+            act()
+    rows = torch.cat((torch.eye(2)[labels % 2], x.sum(1, keepdim=True).log()), 1)
+    (record,) = fit(model, [(x, rows)], epochs=1)
+    assert math.isfinite(record["loss"])
+    assert model.encode(x, rows).shape == (4, 2)
 
 
 def test_size_factor_without_a_context_is_refused() -> None:

@@ -9,7 +9,7 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
-from .counts import NegativeBinomial
+from .counts import NegativeBinomial, Poisson
 from .full_precision import full_precision, widened
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
@@ -28,6 +28,7 @@ __all__ = [
     "IndependentBernoulli",
     "LevelCategorical",
     "NegativeBinomial",
+    "Poisson",
     "Recalling",
     "Step",
     "bounded",

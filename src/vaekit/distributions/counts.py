@@ -6,17 +6,44 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints
+from torch.distributions import Poisson as TorchPoisson
 from torch.distributions.constraints import Constraint
 from torch.distributions.utils import broadcast_all
 
 from .gamma import SHIFT, log_gamma_rest, log_gamma_sample
 
 
+class Poisson(TorchPoisson):
+    """Counts with mean and variance μ.
+
+    torch's own subtracts numbers of the size of μ·log μ: in float32 its log p is wrong by 1 nat at μ = 8e5 and by 8 at
+    8e6; this one by 3e-4 and 8e-4.
+
+    Arguments:
+        rate: μ > 0.
+    """
+
+    def __init__(self, rate: Tensor) -> None:
+        super().__init__(rate, validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-mass of the count x, nats."""
+        mu, top = self.rate, value + 1 + SHIFT
+        # log x! written as (x + 1)·log(x + 1 + h) − (x + 1) + rest(x + 1).
+        result = value * _log(mu / top, (mu - top) / top) + (value + 1 - mu)
+        return result - top.log() - log_gamma_rest(value + 1)
+
+
+def _log(ratio: Tensor, excess: Tensor) -> Tensor:
+    """Log of a ratio, given too what it exceeds 1 by, which says more where that is small."""
+    return torch.where(excess.abs() < 0.5, torch.log1p(excess.clamp(-0.5, 0.5)), ratio.log())
+
+
 class NegativeBinomial(Distribution):
     """Counts with mean μ and variance μ + μ²/θ; Poisson(μ) as θ → ∞.
 
     torch's own class is given by (θ, logit) and subtracts log-gamma functions of the size of θ·log θ: in float32 its
-    log p is wrong by 4e-3 at θ = 8000 and by 0.06 at θ = 160 000, for any μ; this one by a few 1e-7·max(x, 1).
+    log p is wrong by 4e-3 at θ = 8000 and by 0.06 at θ = 160 000, for any μ, and by 0.1 at counts of 1e6.
 
     Arguments:
         rate: μ > 0.
@@ -41,7 +68,8 @@ class NegativeBinomial(Distribution):
         """Log-mass of the count x, nats."""
         mu, theta, h = self.rate, self.inverse_dispersion, SHIFT
         # Every log Γ(z) written as z·log(z + h) − z + rest(z), as above.
-        result = value * (mu / (value + 1 + h) * ((value + theta + h) / (theta + mu))).log()
+        excess = (theta * (mu - value - 1 - h) - mu) / (value + 1 + h) / (theta + mu)
+        result = value * _log(mu / (value + 1 + h) * ((value + theta + h) / (theta + mu)), excess)
         result = result - theta * torch.log1p((mu - value + h * mu / theta) / (value + theta + h))
         result = result + 1 - (value + 1 + h).log()
         return result + log_gamma_rest(value + theta) - log_gamma_rest(theta) - log_gamma_rest(value + 1)

@@ -5,7 +5,6 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
-from torch.distributions import Poisson as PoissonDistribution
 
 from .. import distributions
 from ..data.values import check_values
@@ -18,7 +17,8 @@ class Counts(Likelihood):
 
     A size factor tells how deeply a row was sampled, as the total count of a cell does, and is known beforehand: it is
     a covariate and not part of x. With `size_factor` the last column of the context c is log s, best centred to mean 0;
-    the model is conditional on it as on any other column, and one chooses it to sample.
+    the model is conditional on it as on any other column, and one chooses it to sample. Such a model takes contexts, as
+    rows of numbers, and no classes, whose one-hot rows have no such column.
 
     Arguments:
         net: Network (..., Z), (B, C) → log μ before s (..., *image), bounded softly by ±16.
@@ -77,7 +77,7 @@ class Poisson(Counts):
 
     def family(self, rate: Tensor) -> Distribution:
         """Poisson counts."""
-        return PoissonDistribution(rate, validate_args=False)
+        return distributions.Poisson(rate)
 
 
 class NegativeBinomial(Counts):

@@ -42,12 +42,14 @@ class LatentVariableModel(nn.Module, ABC):
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
+        takes_classes: Whether a class may stand for its one-hot row: not where a column of c means something else.
         image_shape: Event shape of x, or None where any will do.
         value_range: Least and greatest value of x, or None where any will do.
     """
 
     latent_size: int
     context_size: int = 0
+    takes_classes: bool = True
     image_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
 
@@ -171,6 +173,7 @@ class LatentVariableModel(nn.Module, ABC):
         if c.ndim == 0:
             c = c.expand(n)
         if c.ndim == 1 and not c.is_floating_point():
+            self._check_classes()
             if c.numel() and not 0 <= int(c.min()) <= int(c.max()) < size:
                 raise DataError(f"classes go from 0 to {size - 1}, got {int(c.min())} to {int(c.max())}")
             c = one_hot(c, size)
@@ -210,6 +213,7 @@ class LatentVariableModel(nn.Module, ABC):
             DataError: there are none, or one is no class.
         """
         size = self.context_size
+        self._check_classes()
         if labels is None:
             raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
         if labels.is_floating_point() and bool((labels != labels.round()).any()):
@@ -237,6 +241,13 @@ class LatentVariableModel(nn.Module, ABC):
             DataError: x has values outside `value_range`, or that are not finite.
         """
         check_values(x, self.value_range)
+
+    def _check_classes(self) -> None:
+        if not self.takes_classes:
+            raise DataError(
+                "the last column of this model's context is a size factor, log s, and no class: pass a context of "
+                f"shape (N, {self.context_size}), or set likelihood.size_factor to false"
+            )
 
     def checked(self, x: Tensor) -> Tensor:
         """X on the model's device, after a look at its shape and range.

@@ -44,6 +44,7 @@ class Composed(LatentVariableModel):
         self.context_size = context_size
         self.image_shape = image_shape
         self.value_range = getattr(likelihood, "value_range", None)
+        self.takes_classes = not getattr(likelihood, "size_factor", False)
 
     def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
         """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
