@@ -148,6 +148,48 @@ def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:
     assert found["elbo"].verdict == "unknown (one seed)"
 
 
+def test_groups_of_other_seeds_are_compared_by_welch(made) -> None:
+    a, b = [90.0, 91.0, 92.5, 90.5, 91.5], [88.0, 88.2, 87.7, 88.1, 88.4]
+    runs = [made(f"a{i}", nll, seed=i) for i, nll in enumerate(a)]
+    runs += [made(f"b{i}", nll, seed=5 + i, settings=("prior.name=vamp",)) for i, nll in enumerate(b)]
+    found = next(d for d in compare(runs).differences if d.column == "nll")
+    assert found.mean == pytest.approx(-3.02)
+    # As scipy.stats.ttest_ind(b, a, equal_var=False) has it, with its 4.58 degrees of freedom rounded down to 4.
+    error = math.sqrt(0.925 / 5 + 0.067 / 5)
+    assert (found.low, found.high) == (
+        pytest.approx(-3.02 - 2.776445 * error, abs=1e-4),
+        pytest.approx(-3.02 + 2.776445 * error, abs=1e-4),
+    )
+    assert (found.n, found.over, found.verdict) == (10, "seeds, unpaired", "beyond noise, over seeds, unpaired")
+    partly = compare([*runs[:5], *runs[5:], made("c", 88.3, seed=4, settings=("prior.name=vamp",))])
+    assert next(d for d in partly.differences if d.column == "nll").over == "seeds, unpaired"
+    same = [made(f"s{i}", 90.0, seed=i, settings=("prior.name=nsf",)) for i in (7, 8)]
+    same += [made(f"t{i}", 90.0, seed=i, settings=("prior.name=maf",)) for i in (9, 10)]
+    assert next(d for d in compare(same).differences if d.column == "nll").low == 0.0
+
+
+def test_a_welch_interval_covers_the_truth_as_often_as_it_says() -> None:
+    from vaekit.evaluation.comparison import _welch
+
+    g = torch.Generator().manual_seed(0)
+    pairs = [(torch.randn(5, generator=g) + 0.7, 3 * torch.randn(4, generator=g)) for _ in range(2000)]
+    found = [_welch("g", "c", a.tolist(), b.tolist()) for a, b in pairs]
+    share = sum(d.low <= 0.7 <= d.high for d in found) / 2000
+    assert 0.94 < share < 0.98  # rounded degrees of freedom make it a little wide
+
+
+def test_a_repeated_run_counts_once_and_is_named(made) -> None:
+    runs = [made("a", 90, seed=0), made("a-again", 90, seed=0), made("b", 91, seed=1)]
+    table = compare(runs)
+    cell = table.cells["vae"]["nll"]
+    assert (cell.n, cell.sd) == (2, pytest.approx(0.7071, abs=1e-3))
+    assert table.groups == {"vae": ["a", "b"]}
+    assert table.repeats == table.to_json()["repeats"] == {"a-again": "a"}
+    assert "a-again repeats a" in table.to_markdown()
+    with pytest.raises(ConfigError, match="a-again only repeat a: the same config and the same seed"):
+        compare(runs[:2])
+
+
 def test_seeds_without_a_partner_give_no_interval(made) -> None:
     runs = [made("a", 90, seed=0), made("b", 91, seed=1), made("c", 80, seed=2, settings=("prior.name=vamp",))]
     found = next(d for d in compare(runs).differences if d.column == "nll")

@@ -1,8 +1,10 @@
 """One table over runs: mean ± sd over training seeds, and which differences are more than noise.
 
-Runs that differ only in their seed are one group, and a group is one row. Differences are to the first group. They are
-paired over seeds where both groups have two or more seeds in common. Else they are over the images of one run each,
-which says nothing about how another training would have come out; the table says which of the two it was.
+Runs that differ only in their seed are one group, and a group is one row; of several runs of the same seed, which
+repeat one another, the first counts. Differences are to the first group. Where both groups have the same seeds, two or
+more, they are paired over these; where they have other seeds, they are Welch's, over the runs of each. Else they are
+over the images of one run each, which says nothing about how another training would have come out. The table says which
+it was.
 """
 
 import math
@@ -50,13 +52,14 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         columns: Names of values; by default those of `SHOWN` that all runs have.
 
     Raises:
-        ConfigError: There are fewer than two runs, no such value, or numbers of different protocols in one column.
+        ConfigError: There are fewer than two runs that do not repeat one another, no such value, or numbers of
+            different protocols in one column.
         RunError: A run has not been evaluated yet.
     """
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
-    groups = _grouped([_member(run) for run in unique])
+    groups, repeats = _once(_grouped([_member(run) for run in unique]))
     members = [member for group in groups.values() for member in group]
     names = _columns(members, tuple(columns))
     for name in names:
@@ -74,6 +77,7 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         cells,
         differences,
         protocol_of("nll" if "nll" in names else "", first.protocol),
+        repeats,
     )
 
 
@@ -114,6 +118,28 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
         ): group
         for preset, group in zip(presets, groups, strict=True)
     }
+
+
+def _once(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
+    """One run of each seed in every group, the first, and for each of the others the run that it repeats.
+
+    Raises:
+        ConfigError: There is one run only.
+    """
+    kept: dict[str, list[Member]] = {}
+    repeats: dict[str, str] = {}
+    for group, members in groups.items():
+        first: dict[int, Member] = {}
+        for member in members:
+            if first.setdefault(member.seed, member) is not member:
+                repeats[member.run.name] = first[member.seed].run.name
+        kept[group] = list(first.values())
+    if sum(map(len, kept.values())) < 2:
+        raise ConfigError(
+            f"a comparison needs at least 2 runs, but {', '.join(repeats)} only repeat {next(iter(repeats.values()))}: "
+            "the same config and the same seed"
+        )
+    return kept, repeats
 
 
 def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
@@ -191,17 +217,34 @@ def _cell(values: Sequence[float]) -> Cell:
 
 
 def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Member]) -> Difference:
-    mine, theirs = ({member.seed: member for member in members} for members in (some, base))
-    seeds = sorted(mine.keys() & theirs.keys())
-    if len(seeds) >= 2:
-        pairs = [mine[seed].evaluation[name].value - theirs[seed].evaluation[name].value for seed in seeds]
+    mine, theirs = ({member.seed: member.evaluation[name].value for member in members} for members in (some, base))
+    if len(mine) >= 2 and mine.keys() == theirs.keys():
+        pairs = [mine[seed] - theirs[seed] for seed in sorted(mine)]
         return _interval_of(group, name, torch.tensor(pairs, dtype=torch.float64), "seeds")
-    if len(some) == len(base) == 1:
-        images = [_per_image(member, name) for member in (some[0], base[0])]
+    if len(mine) >= 2 and len(theirs) >= 2:
+        return _welch(group, name, list(mine.values()), list(theirs.values()))
+    if len(mine) == len(theirs) == 1:
+        images = [_per_image(members[0], name) for members in (some, base)]
         if images[0] is not None and images[1] is not None and images[0].shape == images[1].shape:
             return _interval_of(group, name, images[0].double() - images[1].double(), "images")
-    means = [_cell([member.evaluation[name].value for member in members]).mean for members in (some, base)]
-    return Difference(group, name, means[0] - means[1], None, None, min(len(some), len(base)), "seeds")
+    means = [_cell(list(values.values())).mean for values in (mine, theirs)]
+    return Difference(group, name, means[0] - means[1], None, None, min(len(mine), len(theirs)), "seeds")
+
+
+def _welch(group: str, name: str, mine: Sequence[float], theirs: Sequence[float]) -> Difference:
+    """The difference of two means over other seeds, whose spreads need not be alike.
+
+    Reference: Welch 1947, "The generalization of 'Student's' problem when several different population variances are
+    involved", Biometrika 34; the degrees of freedom are rounded down.
+    """
+    sets = [torch.tensor(values, dtype=torch.float64) for values in (mine, theirs)]
+    mean = (sets[0].mean() - sets[1].mean()).item()
+    errors = [values.var().item() / len(values) for values in sets]
+    total = sum(errors)
+    rest = sum(error**2 / (len(values) - 1) for error, values in zip(errors, sets, strict=True))
+    freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
+    reach = student_t(freedom) * math.sqrt(total)
+    return Difference(group, name, mean, mean - reach, mean + reach, len(mine) + len(theirs), "seeds, unpaired")
 
 
 def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:

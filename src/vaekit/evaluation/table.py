@@ -7,7 +7,7 @@ import csv
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -33,11 +33,11 @@ class Difference:
     Arguments:
         group: Name of the group.
         column: Name of the column.
-        mean: Mean of the paired differences.
+        mean: Mean of the paired differences, or difference of the means.
         low: Lower end of the 95 % confidence interval; None where there is none.
         high: Upper end of the interval.
-        n: Number of pairs.
-        over: "seeds", or "images" of one run each.
+        n: Number of pairs, or of all runs where they are not paired.
+        over: "seeds", "seeds, unpaired", or "images" of one run each.
     """
 
     group: str
@@ -66,6 +66,7 @@ class Comparison:
         cells: By group, then by column.
         differences: To the first group.
         protocol: What all runs have in common.
+        repeats: Runs that are left out, and for each the run of the same config and seed that counts.
     """
 
     columns: dict[str, tuple[str, str]]
@@ -73,6 +74,7 @@ class Comparison:
     cells: dict[str, dict[str, Cell]]
     differences: list[Difference]
     protocol: dict[str, Any]
+    repeats: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return self.to_markdown()
@@ -87,6 +89,7 @@ class Comparison:
                 for name, runs in self.groups.items()
             },
             "differences": [{**asdict(found), "verdict": found.verdict} for found in self.differences],
+            "repeats": self.repeats,
         }
 
     def to_csv(self) -> str:
@@ -121,6 +124,9 @@ class Comparison:
                 for d in self.differences
             ]
             parts.append("\n".join(_line(row) for row in rows))
+        if self.repeats:
+            said = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
+            parts.append(f"left out, being of the same config and seed as another: {said}")
         parts.append("; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum"))
         return "\n\n".join(parts) + "\n"
 
