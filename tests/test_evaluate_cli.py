@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ QUICK = ("--samples", 12, "--device", "cpu")
 
 
 def test_evaluate_prints_a_table_and_writes_it(command, root: Path) -> None:
-    found = command("evaluate", "plain-0", *QUICK)
+    found = command("evaluate", "--all", "plain-0", *QUICK)
     assert found.status == 0, found.err
     lines = found.out.splitlines()
     assert lines[0].split() == ["value", "unit", "kind"]
@@ -85,8 +86,16 @@ def test_evaluate_in_bfloat16_says_so_and_keeps_its_own_numbers(command, root: P
     assert "--precision" in command("evaluate", "plain-0", "--precision", "bf61").err
 
 
+def test_evaluate_says_what_matters_in_three_blocks_of_80_columns(command, root: Path) -> None:
+    lines = command("evaluate", "plain-0", "--runs", root, "--samples", 3).out.splitlines()
+    titles = [line.partition(":")[0] for line in lines if re.match(r"[A-Z]\w+: [A-Z].*\.$", line)]
+    assert titles[:2] == ["Likelihood", "Latents"]
+    assert max(map(len, lines)) <= 80 + len(str(root))
+    assert any(line.startswith("  −log p(x), at most") and "nats" in line for line in lines)
+
+
 def test_evaluate_shows_each_class(command) -> None:
-    found = command("evaluate", "asked", *QUICK)
+    found = command("evaluate", "--all", "asked", *QUICK)
     lines = found.out.splitlines()
     heading = next(i for i, line in enumerate(lines) if line.startswith("class  "))
     assert lines[heading].split("  ")[-1].strip() == "recognised (%)"
@@ -166,4 +175,4 @@ def test_help_opens_with_a_line_to_copy(command, verb: str, monkeypatch, capsys)
     monkeypatch.setattr(sys, "argv", ["vae", verb, "--help"])
     with pytest.raises(SystemExit):
         cli.main()
-    assert f"Try `vae {verb} " in capsys.readouterr().out.splitlines()[2]
+    assert f"Try `vae {verb}" in capsys.readouterr().out.splitlines()[2]

@@ -26,7 +26,7 @@ LAYERS = [
     ["evaluation", "teaching"],
     ["explorer", "hub"],
     ["cli"],
-    ["__main__"],
+    ["verbs", "__main__"],
 ]
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .objectives import OfDraw, elbo, iwae, schedules
     from .store import Run
     from .training import fit
+    from .verbs import evaluate, list_runs, presets, train
 
 __version__ = "0.1.0"
 
@@ -37,12 +38,14 @@ __all__ = [
     "distributions",
     "elbo",
     "errors",
+    "evaluate",
     "explore",
     "export",
     "fit",
     "hello_vae",
     "iwae",
     "likelihoods",
+    "list_runs",
     "load",
     "loss_function",
     "nets",
@@ -50,9 +53,11 @@ __all__ = [
     "one_hot",
     "plot",
     "posteriors",
+    "presets",
     "priors",
     "reparametrize",
     "schedules",
+    "train",
 ]
 
 _MODULE_OF = {
@@ -66,6 +71,7 @@ _MODULE_OF = {
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
     "store": ("Run",),
     "training": ("fit",),
+    "verbs": ("evaluate", "list_runs", "presets", "train"),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 

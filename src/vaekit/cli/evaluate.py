@@ -1,7 +1,8 @@
 """`vae evaluate`: measure a run, and give every number its error."""
 
 from pathlib import Path
-from typing import Any
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,11 +23,15 @@ from .common import (
     trust_option,
 )
 
+if TYPE_CHECKING:
+    from ..evaluation import Evaluation
+
 
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
 @run_argument
 @click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
-@click.option("--samples", type=int, default=5000, show_default=True, help="Importance samples for each image.")
+@click.option("--samples", type=int, default=100, show_default=True, help="Importance samples; papers take 5000.")
+@click.option("--all", "everything", is_flag=True, help="Print every number, with its kind.")
 @click.option("--images", type=int, help="Evaluate only the first images, for a quick look.  [default: all]")
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 images: tighter, but slow.")
 @click.option("--temperatures", type=int, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
@@ -50,6 +55,7 @@ def evaluate(
     run: str | None,
     split: str,
     samples: int,
+    everything: bool,
     images: int | None,
     ais: bool,
     temperatures: int | None,
@@ -61,11 +67,11 @@ def evaluate(
     root: Path,
     as_json: bool,
 ) -> None:
-    """Try `vae evaluate --samples 100`: measure RUN, the newest by default, and write evaluation.json into its folder.
+    """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
-    Every number has its standard error over images, and says whether it is a bound or an estimate. An interrupted
-    evaluation continues where it stopped. With 5000 samples, which papers report, 10,000 images take a while on a CPU.
-    Where the processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
+    Every number has its standard error over images; --all prints them all and says which are bounds. An interrupted
+    evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU; where the
+    processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
@@ -75,6 +81,7 @@ def evaluate(
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
     from .progress import shown_stages
+    from .summary import print_blocks
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
@@ -88,17 +95,24 @@ def evaluate(
     if as_json:
         print_json({"run": str(found.path), **finite(result.to_json())})
         return
+    if everything:
+        _print_all(result)
+    else:
+        print_blocks(result)
+    for sentence in result.warnings:
+        click.echo(fill(sentence, 80, initial_indent="beware      ", subsequent_indent=" " * 12))
+    click.echo(f"run         {relative(found.path)}")
+    for picture in result.details["pictures"]:
+        click.echo(f"picture     {relative(found.path / picture)}")
+
+
+def _print_all(result: "Evaluation") -> None:
     print_table([{"": v.name, "value": str(v), "unit": v.unit, "kind": v.kind} for v in result.values])
     if result.details.get("classes"):
         click.echo()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
-    for sentence in result.warnings:
-        click.echo(f"beware      {sentence}")
-    click.echo(f"run         {relative(found.path)}")
-    if result.details["pictures"]:
-        click.echo(f"pictures    {', '.join(result.details['pictures'])}")
 
 
 def _bytes(text: str) -> int:

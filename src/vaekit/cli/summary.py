@@ -1,0 +1,62 @@
+"""What `vae evaluate` prints: three short blocks, each with a sentence for people who are not specialists."""
+
+from collections.abc import Iterator
+
+import click
+
+from ..evaluation import Evaluation, Value
+
+Row = tuple[str, str, str]  # of a value: how its name begins, what to call it, what it means
+
+BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
+    "Likelihood": (
+        "How well the model predicts images that it has not seen. Fewer nats are better.",
+        (
+            ("nll", "−log p(x), at most", "from importance samples"),
+            ("AIS", "log p(x), at least", "by annealing"),
+            ("bits per dimension", "the same per pixel", ""),
+            ("elbo", "ELBO", "what training maximises"),
+            ("rate", "rate", "what the latents cost"),
+            ("distortion", "distortion", "what they leave unexplained"),
+        ),
+    ),
+    "Latents": (
+        "What the code of an image says about it.",
+        (
+            ("active units", "latents in use", ""),
+            ("10-nearest", "class of the neighbours", "guessed from the nearest codes"),
+            ("linear probe", "class by a straight cut", "guessed from the code"),
+        ),
+    ),
+    "Samples": (
+        "How images that the model makes up compare with real ones.",
+        (
+            ("recognised", "show the class asked for", ""),
+            ("precision", "precision", "samples that look like an image"),
+            ("recall", "recall", "images that look like a sample"),
+            ("coverage", "coverage", "images with a sample nearby"),
+            ("Fréchet distance (", "Fréchet distance", "less is closer"),
+            ("Fréchet distance of", "… of training images", "as near as one can come"),
+        ),
+    ),
+}
+
+
+def print_blocks(evaluation: Evaluation) -> None:
+    """Print the numbers that most people want, at most 80 columns wide."""
+    for title, (sentence, rows) in BLOCKS.items():
+        lines = list(_lines(evaluation.values, rows))
+        if lines:
+            click.echo(f"{title}: {sentence}")
+            for line in lines:
+                click.echo(line)
+            click.echo()
+
+
+def _lines(values: list[Value], rows: tuple[Row, ...]) -> Iterator[str]:
+    for start, label, meaning in rows:
+        for value in values:
+            if value.name.startswith(start) and value.name not in ("AIS acceptance",):
+                number = f"{value} {value.unit}".strip()
+                yield f"  {label:<25}{number:<24}{meaning}".rstrip()
+                break

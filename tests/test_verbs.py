@@ -1,0 +1,65 @@
+"""What the command does, as functions: the most natural calls work."""
+
+from pathlib import Path
+
+import pytest
+
+import tiny
+import vaekit
+from vaekit.errors import ConfigError
+from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation import stored
+from vaekit.runs import job
+
+SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    monkeypatch.setattr(stored.data, "load", lambda name, **_: tiny.dataset(name))
+
+
+def test_a_training_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    run = vaekit.train("standard-vae", epochs=2, latent_size=2, seed=3, batch_size=16, **SMALL)
+    assert run.status == "finished"
+    assert run.path.parent.name == "runs"
+    assert len(run.metrics()) == 2
+    assert run.config["train"]["seed"] == 3
+    assert capsys.readouterr().err == ""  # no terminal
+    model = vaekit.load(run)
+    assert model.latent_size == 2
+    assert [one.name for one in vaekit.list_runs()] == [run.name]
+
+
+def test_progress_is_shown_when_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    vaekit.train("standard-vae", epochs=1, name="r", progress=True, **SMALL)
+    assert "epoch 1/1" in capsys.readouterr().err
+
+
+def test_a_wrong_name_is_answered_with_the_right_one() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'cvae'"):
+        vaekit.train("cave")
+    with pytest.raises(ConfigError, match="give a table"):
+        vaekit.train("vae", epoch=3)
+    assert not Path("runs").exists()
+
+
+def test_a_run_and_a_model_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eyes, "FEWEST", 10**9, raising=False)
+    run = vaekit.train("standard-vae", epochs=1, name="r", **SMALL)
+    by_name = vaekit.evaluate("r", samples=2, images=4)
+    assert by_name["elbo"].unit == "nats"
+    assert by_name.protocol["samples"] == 2
+    model = vaekit.load(run)
+    assert vaekit.evaluate(model, tiny.dataset(), samples=2, images=4)["elbo"].value == by_name["elbo"].value
+    with pytest.raises(ConfigError, match=r"evaluate\(model, vaekit.data.load"):
+        vaekit.evaluate(model)
+
+
+def test_presets_say_what_they_are() -> None:
+    known = vaekit.presets()
+    assert {"vae", "cvae", "course-vae", "standard-vae"} <= known.keys()
+    assert all(known.values())
