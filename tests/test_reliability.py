@@ -29,7 +29,8 @@ import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
 from vaekit import cli
 from vaekit.cli.runs import summaries
-from vaekit.errors import RunError
+from vaekit.config import of_run, read
+from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
 from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.training import Interrupted, validate
@@ -337,6 +338,25 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
         return int(stop.value.code or 0), capfd.readouterr().err
 
     return run
+
+
+def test_an_option_that_has_gone_since_is_passed_over_with_a_warning(tmp_path: Path) -> None:
+    shutil.copytree(STORED / f"format-{FORMAT}", tmp_path / "r")
+    text = (tmp_path / "r/config.toml").read_text()
+    (tmp_path / "r/config.toml").write_text(text + "cuda_graph = false\n")
+    run = Run.open("r", root=tmp_path)
+    with pytest.warns(UserWarning, match="run r: train.cuda_graph no longer exists; it is passed over"):
+        assert of_run(run) == of_run(Run.open(STORED / f"format-{FORMAT}"))
+    with run.lock():
+        session = {"began": "", "epoch": 0, "settings": ["train.cuda_graph=true", "train.epochs=7"], "epochs": 7}
+        run.record(sessions=[session])
+    with pytest.warns(UserWarning, match="cuda_graph"):
+        assert of_run(run).train.epochs == 7
+    (tmp_path / "r/config.toml").write_text(text + "epoch = 3\n")
+    with pytest.raises(ConfigError, match=r"did you mean .train\.epochs."):
+        of_run(run)
+    with pytest.raises(ConfigError, match=r"unknown key .train\.cuda_graph."):
+        read(settings=["train.cuda_graph=false"])
 
 
 VERBS = (("info",), ("sample", "-o", "x.png"), ("evaluate", "--samples", "2"), ("resume",), ("repeat",), ("runs",))
