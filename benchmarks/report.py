@@ -185,7 +185,7 @@ def _work(run: dict[str, Any]) -> str:
 
 
 TABLES = {
-    "README.md": {"recipes": recipes, "quality": quality},
+    "README.md": {"recipes": recipes},
     "docs/choosing.md": {"presets": presets},
     "docs/speed.md": {
         "speed": speed,
