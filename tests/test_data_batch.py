@@ -11,12 +11,14 @@ X, LABELS = torch.arange(12.0).view(4, 3), torch.tensor([2, 0, -1, 1])
 MASK = X > 4
 
 
-def test_a_batch_unpacks_and_is_indexed_as_that_of_a_pytorch_loader() -> None:
+def test_a_batch_unpacks_as_that_of_a_pytorch_loader() -> None:
     batch = Batch(X, labels=LABELS)
     x, labels = batch
-    assert x is X is batch[0]
-    assert labels is LABELS is batch[1]
+    assert x is X
+    assert labels is LABELS
     assert len(batch) == 4
+    with pytest.raises(TypeError, match="not subscriptable"):
+        batch[0]  # the values, or the first row?
 
 
 def test_rows_are_those_of_every_part() -> None:

@@ -10,6 +10,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch.utils.data import DataLoader, TensorDataset
 
+from vaekit import CVAE
 from vaekit.data import Batches, Split, batches
 from vaekit.errors import ConfigError, DataError
 
@@ -29,7 +30,7 @@ def generator(seed=0):
 def epoch(loader):
     """All images and labels of an epoch."""
     x, y = zip(*loader, strict=True)
-    return torch.cat(x), torch.cat(y)
+    return torch.cat(x), None if y[0] is None else torch.cat(y)
 
 
 def same(ours, theirs):
@@ -56,6 +57,16 @@ def test_types_and_counts(images):
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
 
 
+def test_no_labels_are_invented(images):
+    for data in (images, Split(images)):
+        for batch in Batches(data, batch_size=5):
+            assert batch.labels is None
+            with pytest.raises(DataError, match="conditional on 10 classes, but the loader gives no labels"):
+                CVAE(20, 10).to_model(batch)
+    with pytest.raises(DataError, match="no labels"):
+        Split(images).rows(slice(3)).known_labels()
+
+
 def test_ends_of_the_pixel_range_are_exact():
     x, _ = next(iter(Batches(torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1), batch_size=2)))
     assert x.flatten().tolist() == [0.0, 1.0]
@@ -67,7 +78,7 @@ def test_floating_point_images_are_served_unchanged(dtype):
     x, y = next(iter(Batches(counts, batch_size=2)))
     assert x.dtype == dtype
     assert torch.equal(x, counts)
-    assert y.tolist() == [0, 0]
+    assert y is None
 
 
 def test_nothing_is_copied_and_nothing_served_is_shared(images):
@@ -105,7 +116,7 @@ def test_on_a_cuda_device(images, of):
 
     loader, other = build(0), build(1)
     assert loader.images.is_cuda
-    assert next(iter(loader))[0].is_cuda
+    assert next(iter(loader)).x.is_cuda
     other.load_state_dict(loader.state_dict())
     assert same(list(other), list(loader)[1:]) is False  # a new epoch began
     loader = build(0)
@@ -135,7 +146,7 @@ def test_each_epoch_is_a_new_permutation_and_labels_stay_with_their_images(image
 
 def test_an_epoch_left_early_is_followed_by_a_new_one(images):
     loader = Batches(images, LABELS, batch_size=5, shuffle=True, generator=generator())
-    first = next(iter(loader))[1]
+    first = next(iter(loader)).labels
     second = epoch(loader)[1]
     assert len(second) == COUNT
     assert not torch.equal(first, second[:5])
@@ -378,6 +389,8 @@ def test_tensors_that_do_not_fit(images):
         Batches(images.long(), batch_size=5)
     with pytest.raises(DataError, match="22 labels for 23 images"):
         Batches(images, LABELS[1:], batch_size=5)
+    with pytest.raises(DataError, match=r"a Split brings its own labels; .* pass Split\(images, labels\)"):
+        Batches(Split(images), LABELS, batch_size=5)
     with pytest.raises(DataError, match=r"labels must be \(23,\)"):
         Split(images, LABELS[1:])
     with pytest.raises(DataError, match=r"values must be \(N, …\), such as images \(N, C, H, W\) or vectors"):

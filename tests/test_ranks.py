@@ -178,11 +178,11 @@ def test_a_device_that_ranks_do_not_share_is_refused() -> None:
 def test_shares_are_a_partition(total: int) -> None:
     rows = torch.arange(total)
     shares = [Ranks(rank, 4).shard((rows, rows), 1) for rank in range(4)]
-    counting = [share.batch[0] for share in shares if share.counts]
+    counting = [share.batch.x for share in shares if share.counts]
     assert torch.equal(torch.cat(counting), rows)
     sizes = [len(some) for some in counting] + [0] * (4 - len(counting))
     assert max(sizes) - min(sizes) <= 1
-    assert all(len(share.batch[1]) >= 1 and share.total == total for share in shares)
+    assert all(len(share.batch.labels) >= 1 and share.total == total for share in shares)
 
 
 DRAWS = {

@@ -21,7 +21,10 @@ NAMES = {
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B rows of data. It unpacks as `x, labels`, as the batch of a PyTorch loader does.
+    """B rows of data.
+
+    It unpacks as `x, labels`, as the batch of a PyTorch loader does: iterating gives these two, and `len(batch)` is B.
+    It has no indices: `batch.x` and `batch.labels` are its parts, `batch.rows(index)` are some of its rows.
 
     Arguments:
         x: Values, shape (B, *event).
@@ -40,10 +43,6 @@ class Batch:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.labels))
-
-    def __getitem__(self, index: int) -> Any:
-        """The values, 0, or the labels, 1: `batch[0]` is what it is of a PyTorch loader. Rows are `rows(index)`."""
-        return (self.x, self.labels)[index]
 
     def rows(self, index: slice | Tensor) -> "Batch":
         """Some of the rows."""

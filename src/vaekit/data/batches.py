@@ -24,8 +24,8 @@ class Batches:
     Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever an image is served;
     "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary images
     from the same tensor. Salakhutdinov & Murray (2008) fixed one such draw; Burda et al. (2015, arXiv:1509.00519) draw
-    anew. Images on disk have a draw each, by their number in the file or folder, which is not the one that they have in
-    memory.
+    anew. The draw of an image on disk is seeded with its number in the file or folder, so it is another one than that
+    of the same image in memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`: after `load_state_dict(state)` the next `iter()`
     serves the batches that were left when `state_dict()` was called (none, if it was called after the last one and
@@ -34,7 +34,7 @@ class Batches:
 
     Arguments:
         data: a `Split`, or images (N, …), uint8 or floating-point, as a tensor or an array.
-        labels: (N,), when `data` is no split; zeros if absent.
+        labels: (N,), with images; None where there are none. A `Split` brings its own.
         batch_size: rows of a batch; the last one may have fewer.
         shuffle: serve each epoch in a new random order.
         generator: source of order and noise, on any device; by default a new one, seeded from torch's global one.
@@ -43,8 +43,9 @@ class Batches:
         binarize: "none", "threshold", "per-epoch" or "fixed".
 
     Raises:
-        ConfigError: `batch_size` or `binarize` that cannot be.
-        DataError: images of another type, labels that do not match them, or values outside [0, 1] to binarize.
+        ConfigError: `batch_size` is below 1, or `binarize` is unknown.
+        DataError: images of another type, labels that do not match them or come beside a `Split`, or values outside
+            [0, 1] to binarize.
 
     >>> images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
     >>> [labels.tolist() for _, labels in Batches(images, torch.arange(6), batch_size=4)]
@@ -62,7 +63,7 @@ class Batches:
         device: torch.device | str | None = None,
         binarize: str = "none",
     ) -> None:
-        split = data if isinstance(data, Split) else _split(data, labels)
+        split = _split(data, labels)
         if batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
         if binarize not in BINARIZATIONS:
@@ -72,7 +73,7 @@ class Batches:
         images = binarized(split.images, binarize)
         self.device = images.device if device is None else torch.device(device)
         self.images = images.to(self.device) if isinstance(images, Tensor) and _fits(images, self.device) else images
-        self.labels = split.labels.to(self.images.device)
+        self.labels = None if split.labels is None else split.labels.to(self.images.device)
         self.observed = None if split.observed is None else split.observed.to(self.images.device)
         self.context = None if split.context is None else split.context.to(self.images.device)
         self.batch_size = batch_size
@@ -170,14 +171,17 @@ def whole(data: Split, *, binarize: str = "none") -> Batch:
 
 
 def _split(data: Any, labels: Any) -> Split:
+    if isinstance(data, Split):
+        if labels is not None:
+            raise DataError("a Split brings its own labels; leave labels= out, or pass Split(images, labels)")
+        return data
     data = data if isinstance(data, Stored) else as_tensor(data, "images")
     if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
         raise DataError(f"images must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
-    if labels is None:
-        labels = torch.zeros(len(data), dtype=torch.int64, device=data.device)
-    labels = as_tensor(labels, "labels")
-    if len(labels) != len(data):
-        raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
+    if labels is not None:
+        labels = as_tensor(labels, "labels")
+        if len(labels) != len(data):
+            raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
     return Split(data, labels)
 
 

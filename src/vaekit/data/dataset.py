@@ -22,13 +22,13 @@ class Split:
         images: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others; uint8, which models see as
             pixel / 255, or floating-point; `Stored` where they stay on disk, which is indexed by rows like a tensor:
             `images[:100]`.
-        labels: Classes, shape (N,), int64; −1 where unknown.
+        labels: Classes, shape (N,), int64; −1 where unknown; None where there are none.
         observed: Which values are known, booleans of the shape of `images`; None where all are.
         context: What a conditional model is told besides, shape (N, C), floating-point; None for one-hot labels.
     """
 
     images: Tensor | Stored
-    labels: Tensor
+    labels: Tensor | None = None
     observed: Tensor | None = None
     context: Tensor | None = None
 
@@ -36,7 +36,7 @@ class Split:
         shape = tuple(self.images.shape)
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
-        if self.labels.shape != shape[:1]:
+        if self.labels is not None and self.labels.shape != shape[:1]:
             raise DataError(f"labels must be ({len(self.images)},), one per image, got {tuple(self.labels.shape)}")
         mask, context = self.observed, self.context
         if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
@@ -56,13 +56,21 @@ class Split:
 
     def rows(self, index: slice | Tensor) -> "Split":
         """Some of the rows, in memory."""
-        mask, context = self.observed, self.context
-        return Split(
-            self.images[index],
-            self.labels[index],
-            None if mask is None else mask[index],
-            None if context is None else context[index],
-        )
+
+        def some(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[index]
+
+        return Split(self.images[index], some(self.labels), some(self.observed), some(self.context))
+
+    def known_labels(self) -> Tensor:
+        """The labels.
+
+        Raises:
+            DataError: There are none.
+        """
+        if self.labels is None:
+            raise DataError("these rows have no labels; pass Split(images, labels)")
+        return self.labels
 
     def spread(self, n: int) -> "Split":
         """At most n rows from all over the split, which may be sorted by class, in memory."""

@@ -82,7 +82,7 @@ def load(
     content = _READERS.get(name, _read_idx_files)(source, place)
     _check(source, content.train, source.train)
     _check(source, content.test, source.test)
-    images, labels, kept = content.train.images, content.train.labels, source.train - held_out
+    images, labels, kept = content.train.images, content.train.known_labels(), source.train - held_out
     return Dataset(
         name=name,
         train=Split(images[:kept], labels[:kept]),
@@ -110,7 +110,8 @@ def _check(source: Source, split: Split, count: int) -> None:
     expected, images = (count, *source.shape), split.images
     if images.shape != expected or images.dtype != torch.uint8:
         raise DataError(f"{source.name}: images are {tuple(images.shape)} {images.dtype} instead of {expected} uint8")
-    low, high = int(split.labels.min()), int(split.labels.max())
+    labels = split.known_labels()
+    low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(source.classes):
         raise DataError(f"{source.name}: labels are from {low} to {high} instead of 0 to {len(source.classes) - 1}")
 

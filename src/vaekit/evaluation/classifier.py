@@ -110,7 +110,7 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None:
     images = torch.cat((data.train.images[:], data.validation.images[:]))
-    labels = torch.cat((data.train.labels, data.validation.labels))
+    labels = torch.cat((data.train.known_labels(), data.validation.known_labels()))
     device = next(network.parameters()).device
     batches = -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
@@ -137,7 +137,7 @@ def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
         "version": VERSION,
         "data": data.name,
         "checksum": data.checksum,
-        "accuracy": round(100 * (logits.argmax(1) == data.test.labels).double().mean().item(), 3),
+        "accuracy": round(100 * (logits.argmax(1) == data.test.known_labels()).double().mean().item(), 3),
         "features": FEATURES,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "vaekit": __version__,

@@ -106,7 +106,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
             f"{name}: images of shape {chosen.event_shape}, but run {run.name} takes {shape}; bring them "
             "to that size and number of channels"
         )
-    mine = [classes[label] for label in chosen.labels.tolist()]
+    mine = [classes[label] for label in chosen.known_labels().tolist()]
     if config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
     return Images(called, chosen, names, mine, repeatable(section.binarize))

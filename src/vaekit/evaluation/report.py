@@ -187,7 +187,7 @@ class _Work:
         """What a conditional model is conditioned on."""
         if not self.model.context_size:
             return None
-        return split.labels if split.context is None else split.context
+        return split.known_labels() if split.context is None else split.context
 
     def estimating(self, store: Store | None) -> dict[str, Any]:
         """What every estimator is told."""
@@ -260,9 +260,9 @@ class _Work:
         evaluation.warnings.extend(found.warnings)
         evaluation.details["kl by dimension"] = None if found.kl is None else found.kl.tolist()
         evaluation.details["variance of posterior means"] = found.variances.tolist()
-        if len(self.labels.unique()) < 2:
+        if self.labels is None or len(self.labels.unique()) < 2:
             return
-        train = (self._means(self.dataset.train).float(), self.dataset.train.labels)
+        train = (self._means(self.dataset.train).float(), self.dataset.train.known_labels())
         for classifier in (linear_probe, nearest_neighbours):
             evaluation.values.append(classifier(*train, found.means.float(), self.labels))
         if self.model.context_size:

@@ -82,10 +82,11 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     if isinstance(data, Dataset):
         return _subject(model, name, [], data.test, data.classes, f"{data.name} test", most, "none")
     if isinstance(data, Tensor):
-        data = Split(data, torch.full((len(data),), -1))
-    if model.context_size and len(data) and int(data.labels.min()) < 0:
-        raise DataError("this model is conditional; pass a Split, which has labels, or a Dataset")
-    names = [str(i) for i in range(max(model.context_size, int(data.labels.max()) + 1 if len(data) else 0))]
+        data = Split(data)
+    labels = _labels(data)
+    if model.context_size and len(data) and int(labels.min()) < 0:
+        raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
+    names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
     return _subject(model, name, [], data, names, "images", most, "none")
 
 
@@ -102,7 +103,7 @@ def _subject(
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page has a choice of classes, and this model is conditional on something else")
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
-    x, labels = torch.zeros(0, *split.event_shape), split.labels[rows]
+    x, labels = torch.zeros(0, *split.event_shape), _labels(split)[rows]
     if len(rows):
         served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize))
         x = torch.cat([_known(batch) for batch in served])
@@ -110,6 +111,11 @@ def _subject(
     parameters = sum(parameter.numel() for parameter in model.parameters())
     everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
     return Subject(model.eval(), name, everything, x, labels, rows, classes, kind, source)
+
+
+def _labels(split: Split) -> Tensor:
+    """The class of each row, −1 where there are no labels."""
+    return torch.full((len(split),), -1) if split.labels is None else split.labels
 
 
 def _known(batch: Batch) -> Tensor:
