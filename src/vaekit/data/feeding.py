@@ -96,9 +96,11 @@ class Feeding:
             x = x.float()
         if labels is None and self.conditional:
             raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
-        y = torch.zeros(len(x), dtype=torch.int64) if labels is None else as_tensor(labels, "labels")
+        if labels is None:
+            return Split(x)
+        y = as_tensor(labels, "labels")
         if y.ndim == 2 and y.is_floating_point():
-            return Split(x, torch.zeros(len(x), dtype=torch.int64), context=y)
+            return Split(x, context=y)
         if y.is_floating_point():
             raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
         return Split(x, y.long())

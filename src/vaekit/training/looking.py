@@ -25,7 +25,7 @@ def check_rows(model: LatentVariableModel, batches: Batches) -> None:
     if isinstance(images, Stored):
         return
     if model.context_size and batches.context is None:
-        model.class_labels(batches.labels.cpu())
+        model.class_labels(None if batches.labels is None else batches.labels.cpu())
     first = (images, batches.context, batches.observed, batches.labels)
     model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
     if images.dtype == torch.uint8:
