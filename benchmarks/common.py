@@ -26,7 +26,10 @@ def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
     shutil.rmtree(ROOT / name, ignore_errors=True)
     command = ["vae", "train", preset, *options, "--seed", str(seed)]
     began = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "vaekit", *command[1:], "--name", name, "--runs", str(ROOT), "--device", "cpu"], check=True)
+    subprocess.run(
+        [sys.executable, "-m", "vaekit", *command[1:], "--name", name, "--runs", str(ROOT), "--device", "cpu"],
+        check=True,
+    )
     wall_clock = time.perf_counter() - began
     run = Run.open(name, root=ROOT)
     metrics, test = run.metrics(), run.read_json("test.json")

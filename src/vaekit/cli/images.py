@@ -113,18 +113,17 @@ def score(
     from .progress import shown_stages
 
     found = open_run(run, root)
-    images, own = one_by_one.images_of(found, data_name, split=split), one_by_one.images_of(found)
+    images = one_by_one.images_of(found, data_name, split=split)
     path = output or found.place(f"scores/{_slug(images)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
     model, _ = load_model(found, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
-        usual = own.spread(REFERENCE)
-        reference = one_by_one.score(model, usual, **options)
+        usual, nature = one_by_one.reference(found, model, most=REFERENCE, **options)
         columns = one_by_one.score(model, images, **options)
-    warnings = one_by_one.nature(model, images, usual).warnings
-    columns["percentile"] = one_by_one.percentiles(columns["nll"], reference["nll"])
+    warnings = (one_by_one.nature(model, images) if nature.inside else nature).warnings
+    columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)
     files.write(path, _csv(images, columns))
     order = columns["nll"].argsort(descending=True)
     picture = found.picture(f"least-likely-{_slug(images)}.png") if draws_pictures(found) else None

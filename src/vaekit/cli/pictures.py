@@ -141,11 +141,10 @@ def _test_images(run: "Run", indices: Sequence[int]) -> "tuple[torch.Tensor, tor
     """Some test images, and what a conditional model is told about them: a context, or else their classes."""
     import torch
 
-    from .. import config, data
-    from ..config.parts import loading
     from ..data.batches import whole
+    from ..runs.restore import data_of
 
-    split = data.load(**loading(config.of_run(run).data)).test
+    split = data_of(run).test
     for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")

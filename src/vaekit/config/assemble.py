@@ -5,7 +5,7 @@ that knows nothing of them: what it does not say has a default, and all defaults
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
-from ..nets import Decoder, FirstLevel, initialize, principal_start
+from ..nets import Decoder, Encoder, FirstLevel, initialize, principal_start
 from ..priors.base import OverGrid, Prior
 from . import Model
 from .parts import Resolved
 
 Shape = tuple[int, ...]
+Transform = Callable[[Tensor], Tensor]
 SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
 
 
@@ -46,7 +47,10 @@ def assemble(
         ConfigError: parts that do not fit.
     """
     facts = {"context_size": context_size, "event_shape": event_shape, "image_shape": event_shape, "images": images}
-    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts)
+    transform = _transform(parts["likelihood"])
+    seen = images if images is None or transform is None else transform(images)
+    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"images": seen})
+    _let_see(encoder, transform)
     out_shape = output_shape(parts["likelihood"], event_shape)
     posterior = parts["posterior"](
         net=encoder,
@@ -77,6 +81,21 @@ def assemble(
         if isinstance(prior, Prior):
             prior.start(posterior, images, c)
     return model
+
+
+def _transform(likelihood: Resolved) -> Transform | None:
+    """What the encoder is to see of x: the likelihood's `seen_by_encoder`, or x itself, None."""
+    own: Any = getattr(likelihood.make, "seen_by_encoder", Likelihood.seen_by_encoder)
+    transform: Transform | None = own(**likelihood.options)
+    return transform
+
+
+def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
+    """Let an encoder of any kind see the transformed x."""
+    if isinstance(encoder, Encoder):
+        encoder.transform = transform
+    elif transform is not None:
+        encoder.register_forward_pre_hook(lambda _, arguments: (transform(arguments[0]), *arguments[1:]))
 
 
 def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
@@ -150,7 +169,12 @@ def _principal_start(
             "model.init = 'pca' needs a normal posterior and a likelihood with one output for each value; choose "
             "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"
         )
-    principal_start(encoder, mu, log_var, decoder, images, rise / (2 * SLOPE_STEP))
+    slope = rise / (2 * SLOPE_STEP)
+    transform: Transform | None = getattr(encoder, "transform", None)
+    if transform is not None:  # the components are those of what the encoder sees
+        step = transform(mean + SLOPE_STEP) - transform(mean - SLOPE_STEP)
+        slope, images = rise / step, transform(images)
+    principal_start(encoder, mu, log_var, decoder, images, slope)
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:

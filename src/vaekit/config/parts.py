@@ -16,6 +16,8 @@ from typing import Any, get_type_hints
 from pydantic import ConfigDict, ValidationError, create_model
 
 from ..data.own import is_path
+from ..data.registry import NAMES
+from ..data.values import Values
 from ..errors import ConfigError, unknown
 from ..objectives import schedules
 from . import Data, Part, explain
@@ -158,8 +160,12 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     return part
 
 
-def loading(section: Data) -> dict[str, Any]:
+def loading(section: Data, values: Values = "pixels") -> dict[str, Any]:
     """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is found.
+
+    Arguments:
+        section: The section `data`.
+        values: What the numbers in an array by path mean.
 
     Raises:
         ConfigError: an import path that is not allowed, or that leads nowhere.
@@ -167,6 +173,8 @@ def loading(section: Data) -> dict[str, Any]:
     arguments = section.loading
     if ":" in section.name and not is_path(section.name):
         arguments["name"] = find("data set", section.name)
+    elif section.name not in NAMES and is_path(section.name):
+        arguments["values"] = values
     return arguments
 
 

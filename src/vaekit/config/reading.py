@@ -60,6 +60,9 @@ def of_run(run: "Run") -> Config:
     train = tree.setdefault("train", {})
     if isinstance(train, dict):  # the first runs have it in environment.json only
         train.setdefault("precision", run.environment.get("precision", "fp32"))
+    likelihood = tree.get("likelihood")
+    if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
+        likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw
     for key in GONE:
         section, _, name = key.partition(".")
         if isinstance(tree.get(section), dict) and name in tree[section]:

@@ -1,6 +1,7 @@
 """From a config to objects: every name is resolved and every option checked once, and then parts are made."""
 
 import inspect
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,6 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.own import is_path
+from ..data.registry import NAMES
+from ..data.values import values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfDraw, schedules
@@ -43,10 +47,12 @@ class Recipe:
             ConfigError: a part or an option that does not exist or does not fit.
         """
         with own_code(trust):
+            config = _located(config)
             parts = {kind: resolve(kind, getattr(config, kind)) for kind in PARTS}
             if config.model.name != "composed":
                 parts["model"] = resolve("model", Part(name=config.model.name))
-            arguments = loading(config.data)
+            likelihood = parts.get("model", parts["likelihood"]).make
+            arguments = loading(config.data, values_of(getattr(likelihood, "value_range", None)))
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
@@ -194,6 +200,16 @@ def build(
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
     return recipe.model(event_shape=image_shape, num_classes=num_classes, images=images, labels=labels)
+
+
+def _located(config: Config) -> Config:
+    """The same config with the whole path of data by path, which is the same from every folder."""
+    name = config.data.name
+    if name in NAMES or not is_path(name):
+        return config
+    return config.model_copy(
+        update={"data": config.data.model_copy(update={"name": os.path.abspath(os.path.expanduser(name))})}
+    )
 
 
 def _completed(kind: str, part: Part, options: Mapping[str, Any]) -> Part:

@@ -47,7 +47,7 @@ class Feeding:
             DataError: there is no way to make batches of these.
         """
         if isinstance(train, (str, os.PathLike)):
-            train = load(train)
+            train = load(train, values=self.values)
         if isinstance(train, Dataset):
             if validation is None and len(train.validation):
                 validation = train.validation

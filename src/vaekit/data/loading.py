@@ -3,19 +3,20 @@
 import hashlib
 import inspect
 import os
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import torch
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, RunError, unknown
+from ..store import files
 from .dataset import Dataset, Split
 from .own import is_path, load_own
 from .registry import SOURCES, Source, resolve_root
 from .sources import vision
 from .sources.idx import as_array, md5_of, unpack
+from .values import Values
 
 
 def load(
@@ -26,6 +27,7 @@ def load(
     size: int | None = None,
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
+    values: Values = "pixels",
 ) -> Dataset:
     """A data set by its name, unpacked or downloaded on first use; images of one's own by their path; or by a function.
 
@@ -34,10 +36,12 @@ def load(
     of the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute
     "Smiling", the most balanced one (48 %), since its identities are not shared between training and test images.
 
-    By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], with labels in
+    By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), or a table (N, D), with labels in
     `NAME-labels.npy` if there are any; `NAME.npz` with `images` or `x`, and maybe `labels` or `y`; or a folder of
-    images, whose subfolders are classes. Without labels all images are of one class, "all". What is held out is drawn
-    at random, always the same of as many images. More than `memory` stays on disk and is read when it is needed.
+    images, whose subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in
+    [0, 1]; with other `values` they are counts or real numbers. Classes are the labels that occur; without labels all
+    images are of one class, "all". What is held out is drawn at random, always the same of as many images. More than
+    `memory` stays on disk and is read when it is needed.
 
     By a function: what it returns, a `Dataset`; it is given those options that are not None. In a config it is named by
     its import path, `data.name = "my_module:my_function"`.
@@ -51,6 +55,8 @@ def load(
         memory: GiB up to which one's own images are read into memory; 1 by default, 0 always reads them from disk.
         root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for what is there already, nor exist for MNIST.
+        values: what the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its
+            likelihood takes them.
 
     Raises:
         DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
@@ -65,7 +71,7 @@ def load(
         )
     name = os.fspath(name)
     if name not in SOURCES and is_path(name):
-        return load_own(name, validation=validation, test=test, size=size, memory=memory)
+        return load_own(name, validation=validation, test=test, size=size, memory=memory, values=values)
     if name not in SOURCES:
         raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
     if test is not None or size is not None:
@@ -167,13 +173,6 @@ def _intact_copy(source: Source, file: str, root: Path | None) -> tuple[bytearra
 
 def _keep(content: bytearray, path: Path) -> None:
     """Put content at a path in one step; a folder that cannot be written only costs time on the next run."""
-    with suppress(OSError):
+    with suppress(OSError, RunError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        files.write(path, bytes(content))

@@ -20,6 +20,8 @@ from .dataset import Dataset, Split
 from .ondisk import Remainder, Rows, Stored
 from .sources.arrays import Found, open_npy, open_npz
 from .sources.image_folder import FolderReader, open_folder
+from .sources.opening import open_file
+from .values import Values
 
 SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
 IN_MEMORY = 1.0  # GiB
@@ -39,6 +41,7 @@ def load_own(
     test: int | None = None,
     size: int | None = None,
     memory: float | None = None,
+    values: Values = "pixels",
 ) -> Dataset:
     """Images by path; see `vaekit.data.load`.
 
@@ -48,7 +51,7 @@ def load_own(
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
-    found = _open(Path(os.path.expanduser(name)), size)
+    found = _open(Path(os.path.expanduser(name)), size, values)
     count = found.count
     if count < 2:
         raise DataError(f"{name}: one image to train on and one to test on are the least, got {count}")
@@ -85,25 +88,26 @@ class Collection:
     classes: tuple[str, ...]
 
 
-def open_all(name: str, *, size: int | None = None, colour: bool = False) -> Collection:
+def open_all(name: str, *, size: int | None = None, colour: bool = False, values: Values = "pixels") -> Collection:
     """Every image of a path, in the order of its files or rows.
 
     Arguments:
         name: a folder of images, a `.npy` or a `.npz`.
         size: crop the images of a folder to their central square and resize that to size × size pixels.
         colour: turn the grey images of a folder into images in colour.
+        values: what the numbers of an array mean.
 
     Raises:
         DataError: no such path, or images that are damaged or not of one kind.
     """
     path = Path(os.path.expanduser(name))
-    found = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None)
+    found = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
     rows = np.arange(found.count)
     names = found.reader.names if isinstance(found.reader, FolderReader) else [str(row) for row in rows]
     return Collection(_split(found, rows, in_memory=False), names, found.classes)
 
 
-def _open(path: Path, size: int | None) -> Found:
+def _open(path: Path, size: int | None, values: Values) -> Found:
     try:
         is_folder = path.is_dir()
         os.stat(path)
@@ -116,10 +120,10 @@ def _open(path: Path, size: int | None) -> Found:
         raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
     if size is not None:
         raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
-    return _OPENERS[path.suffix.lower()](path)
+    return _OPENERS[path.suffix.lower()](path, values)
 
 
-_OPENERS: Mapping[str, Callable[[Path], Found]] = {".npy": open_npy, ".npz": open_npz}
+_OPENERS: Mapping[str, Callable[[Path, Values], Found]] = {".npy": open_npy, ".npz": open_npz}
 
 
 def _drawn(count: int, n: int) -> NDArray[np.int64]:
@@ -163,7 +167,7 @@ def _block(found: Found, ends: NDArray[np.int64], start: int) -> Iterator[bytes]
         name, size = found.files[i]
         path = found.folder / name
         try:
-            with open(path, "rb") as file:
+            with open_file(path) as file:
                 file.seek(max(0, start - (int(ends[i]) - size)))
                 part = file.read(left)
         except OSError as error:

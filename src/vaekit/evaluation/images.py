@@ -11,18 +11,19 @@ from torch import Tensor
 
 from .. import data
 from ..config import of_run
-from ..config.parts import loading
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
+from ..runs.restore import data_of, values_of_run
 from ..store import Run
 from . import chunks
 from .bounds import bounds
 from .chunks import GIB
 from .missing import with_missing
 from .record import Listener
+from .stored import Keeper
 from .support import Nature, nature_of
 
 AT_A_TIME = 1000
@@ -74,7 +75,7 @@ class Images:
 
 
 def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Images:
-    """Images of a split of the run's own data or of another data set, or all images of a path.
+    """Images of a split of the run's own data or of another data set; or all images of a path, however it is spelled.
 
     A folder is read as the run's own was: resized by its `data.size`, in colour if those are.
 
@@ -91,12 +92,12 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
     section = config.data
     shape = tuple(run.recorded("data", "shape", kind=list))
     known = run.recorded("data", "classes", kind=list)
-    if name is not None and name not in (section.name, *data.NAMES) and is_path(name):
-        everything = open_all(name, size=section.size, colour=shape[0] == 3)
+    if name is not None and name not in data.NAMES and is_path(name):
+        everything = open_all(name, size=section.size, colour=shape[0] == 3, values=values_of_run(run))
         chosen, names, classes = everything.split, everything.names, everything.classes
         called = name
     else:
-        dataset = data.load(**loading(section)) if name in (None, section.name) else data.load(str(name))
+        dataset = data_of(run) if name in (None, section.name) else data.load(str(name))
         chosen = dataset.split(split)
         classes = dataset.classes
         called = f"{dataset.name} {split}"
@@ -201,6 +202,39 @@ def _parts(model: LatentVariableModel, images: Images) -> Iterator[tuple[Tensor,
         for start in range(0, len(x), chunks.IMAGES):
             rows = slice(start, start + chunks.IMAGES)
             yield x[rows], None if batch.c is None else batch.c[rows]
+
+
+def reference(
+    run: Run,
+    model: LatentVariableModel,
+    *,
+    most: int,
+    samples: int = 100,
+    seed: int = 0,
+    listener: Listener | None = None,
+) -> tuple[Tensor, Nature]:
+    """Scores of test images of a run, to compare others with, and what their likelihood is; kept in the run's folder.
+
+    So the data of the run are needed for the first time only, and for as many samples and the seed of that time.
+
+    Arguments:
+        run: The run.
+        model: Its model.
+        most: At most so many test images, evenly spread.
+        samples: K.
+        seed: Of the samples.
+        listener: Told about the progress.
+    """
+    store = Keeper(run, model)({"reference": most, "samples": samples, "seed": seed})
+    kept = store.load("reference")
+    if kept is None:
+        usual = images_of(run).spread(most)
+        found = nature(model, usual)
+        nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
+        kept = {"nll": nll, "nature": torch.tensor([found.discrete, found.inside])}
+        store.save("reference", kept)
+    discrete, inside = kept["nature"].tolist()
+    return kept["nll"], Nature(discrete=discrete, inside=inside)
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:

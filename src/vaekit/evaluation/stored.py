@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,10 +11,11 @@ from torch import Tensor
 
 from .. import data, plot
 from ..config import of_run
-from ..config.parts import loading
 from ..data import Dataset
+from ..data.own import is_path
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
+from ..runs.restore import data_of, values_of_run
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
@@ -24,7 +26,7 @@ ESTIMATORS = 2  # version of the per-image numbers; those of another version are
 _KEPT_LIMIT = 1 << 30  # bytes
 
 
-class _Keeper:
+class Keeper:
     """Finished batches in a run folder, under a name that stands for everything that they depend on.
 
     Arguments:
@@ -91,14 +93,14 @@ def evaluate_run(
     """
     section = of_run(run).data
     own = section.name
-    other = None if data_name == own else data_name
+    other = None if data_name is None or _same(data_name, own) else data_name
     is_own = other is None
-    dataset = data.load(**loading(section)) if other is None else data.load(other)
+    dataset = data_of(run) if other is None else data.load(other, values=values_of_run(run))
     _check_shape(run, dataset)
     checksum = dataset.checksum
     how = (options or Options()).but(**{**settings, "binarize": section.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
-    keep = _Keeper(run, model)
+    keep = Keeper(run, model)
     evaluation = evaluate(model, dataset, how, judge=is_own, keep=keep, listener=listener)
     evaluation.warnings.extend(reduced)
     suffix = "" if is_own else f"-{dataset.slug}"
@@ -131,6 +133,13 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     )
     smaller = replace(dataset, train=kept["train"], validation=kept["validation"], test=kept["test"], checksum=checksum)
     return smaller, reduced
+
+
+def _same(name: str, own: str) -> bool:
+    """Whether two names are of the same data; a path may be spelled in several ways."""
+    if name == own or name in data.NAMES or not is_path(name):
+        return name == own
+    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 
 
 def _check_shape(run: Run, dataset: Dataset) -> None:

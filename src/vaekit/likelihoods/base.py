@@ -79,6 +79,11 @@ class Likelihood(nn.Module, ABC):
         """P, how many outputs of the network each value of x takes, given the constructor's options."""
         return 1
 
+    @staticmethod
+    def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
+        """What an encoder is to see of x, given the constructor's options; None for x itself."""
+        return None
+
     @classmethod
     def out_shape(cls, image_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
         """Shape that the network has to produce: P·C channels for an image (C, H, W), P·D values for a row (D,)."""

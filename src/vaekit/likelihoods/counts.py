@@ -1,6 +1,8 @@
 """Likelihoods of counts: x = 0, 1, 2 …, as they are."""
 
 from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +26,7 @@ class Counts(Likelihood):
         net: Network (..., Z), (B, C) → log μ before s (..., *image), bounded softly by ±16.
         context_size: C.
         size_factor: Whether the last column of c is log s.
+        log1p: Whether an encoder that a config makes sees log(1 + x), without which large counts diverge.
 
     Raises:
         ConfigError: a size factor is asked for and there is no context.
@@ -33,14 +36,20 @@ class Counts(Likelihood):
     discrete = True
     limit = 16.0  # μ ≤ 8.9e6
 
-    def __init__(self, net: nn.Module, context_size: int = 0, *, size_factor: bool = False) -> None:
+    def __init__(self, net: nn.Module, context_size: int = 0, *, size_factor: bool = False, log1p: bool = True) -> None:
         super().__init__(net)
+        self.log1p = log1p
         if size_factor and not context_size:
             raise ConfigError(
                 "likelihood.size_factor is true, but the model has no context whose last column could be log s; "
                 "give it one or set it to false"
             )
         self.size_factor = size_factor
+
+    @staticmethod
+    def seen_by_encoder(*, log1p: bool = True, **options: Any) -> Callable[[Tensor], Tensor] | None:
+        """Log(1 + x), unless that is turned off."""
+        return torch.log1p if log1p else None
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Log μ, shape (1, ..., B, *image)."""
@@ -88,14 +97,21 @@ class NegativeBinomial(Counts):
         image_shape: Event shape of x.
         context_size: C.
         size_factor: Whether the last column of c is the log of a size factor of μ.
+        log1p: Whether an encoder that a config makes sees log(1 + x).
 
     Reference: Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (scVI). Their s is inferred, or the total.
     """
 
     def __init__(
-        self, net: nn.Module, image_shape: tuple[int, ...], context_size: int = 0, *, size_factor: bool = False
+        self,
+        net: nn.Module,
+        image_shape: tuple[int, ...],
+        context_size: int = 0,
+        *,
+        size_factor: bool = False,
+        log1p: bool = True,
     ) -> None:
-        super().__init__(net, context_size, size_factor=size_factor)
+        super().__init__(net, context_size, size_factor=size_factor, log1p=log1p)
         self.log_theta = nn.Parameter(torch.zeros(image_shape))
 
     def family(self, rate: Tensor) -> Distribution:

@@ -1,7 +1,7 @@
 """What all networks share: leading dimensions, the context, nonlinearities by name, the output bias."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeVar
 
@@ -81,7 +81,16 @@ class Encoder(Network):
 
     One that has feature maps to hand out, besides the features, gives `row_maps` and `map_shapes` too; a posterior
     takes those that it reads from `maps`.
+
+    Attributes:
+        transform: What the network sees of x, such as its logarithm; None for x itself.
     """
+
+    transform: Callable[[Tensor], Tensor] | None = None
+
+    def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
+        leading, x, c = super()._flat(x, c)
+        return leading, x if self.transform is None else self.transform(x), c
 
     @property
     def map_shapes(self) -> tuple[tuple[int, ...], ...]:

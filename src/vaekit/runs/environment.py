@@ -37,6 +37,7 @@ def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks
             "name": data.name,
             "checksum": data.checksum,
             "kind": data.kind,
+            "values": model.values,
             "shape": list(data.event_shape),
             "num_classes": data.num_classes,
             "classes": list(data.classes),
@@ -73,7 +74,17 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where two set-ups differ, by key."""
     before = {"ranks": 1, **before}  # the first runs do not say so
-    return {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
+    found = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
+    checksums = [str(_checksum(one)) for one in (before, now)]
+    if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
+        found["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
+    return found
+
+
+def _checksum(facts: Mapping[str, Any]) -> Any:
+    """Of the data, where an environment says it; a set-up alone does not."""
+    data = facts.get("data")
+    return data.get("checksum") if isinstance(data, Mapping) else None
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training.looking import check_rows
 from ..training.optimizers import by_part
 from ..training.precision import find_precision
 from ..training.trainer import trained_parameters, try_once
@@ -168,6 +169,9 @@ class Job:
         batch = next(iter(self.batches(train.rows(slice(4)))))
         self.ranks.check(self.model, self.loss)
         self.model.checked(batch.x)
+        if self.config.data.binarize == "none":
+            for split in self.data.splits.values():
+                check_rows(self.model, self.batches(split))
         try_once(self.model, self.loss, batch)
 
 

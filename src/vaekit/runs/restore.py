@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
+from .. import data
 from ..config import of_run
+from ..config.parts import loading
 from ..config.recipe import Recipe
-from ..errors import ConfigError, RunError
+from ..data import Dataset
+from ..data.own import is_path
+from ..data.values import Values
+from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..store import Checkpoint, Run
@@ -54,6 +59,38 @@ def load(
             f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from None
     return model.to(find_device(device)).eval()
+
+
+def data_of(run: Run) -> Dataset:
+    """The data set that a run was trained on, in the splits that it was trained with.
+
+    Raises:
+        DataError: the files are not there, or are others than those the run was trained on: what is held out would be
+            drawn anew, with rows that the run has learned from.
+    """
+    section = of_run(run).data
+    by_path = section.name not in data.NAMES and is_path(section.name)
+    try:
+        found = data.load(**loading(section, values_of_run(run)))
+    except DataError as error:
+        raise DataError(f"{error} (run {run.name} was trained on it)" if by_path else str(error)) from error
+    if by_path and found.checksum != run.recorded("data", "checksum"):
+        before = run.environment.get("data", {}).get("images", {})
+        counts = f", {sum(before.values())} rows," if isinstance(before, dict) and before else ""
+        now = sum(map(len, found.splits.values()))
+        raise DataError(
+            f"the files of {section.name} ({now} rows) are not those{counts} that run {run.name} was trained on, and "
+            "what it was not trained on cannot be told any more; bring them back, or name data to take all of them",
+            mend=("data",),
+        )
+    return found
+
+
+def values_of_run(run: Run) -> Values:
+    """What the numbers in the data of a run mean; the first runs do not say so, and are of pixels."""
+    facts = run.environment.get("data")
+    values: Any = facts.get("values") if isinstance(facts, Mapping) else None
+    return values if values in get_args(Values) else "pixels"
 
 
 def check_shapes(run: Run, recipe: Recipe, weights: Mapping[str, Tensor], **data_facts: Any) -> None:

@@ -22,7 +22,7 @@ def check_rows(model: LatentVariableModel, batches: Batches) -> None:
         DataError: the model has no density for some.
     """
     images = batches.images
-    if isinstance(images, Stored):
+    if isinstance(images, Stored) or not len(images):
         return
     if model.context_size and batches.context is None:
         model.class_labels(None if batches.labels is None else batches.labels.cpu())

@@ -1,11 +1,15 @@
-"""Images in NumPy's files, `.npy` memory-mapped, and `.npz`: nothing is unpickled, and sizes are checked first."""
+"""Rows in NumPy's files, `.npy` read from disk, and `.npz`: nothing is unpickled, and sizes are checked first."""
 
+import io
 import math
-import mmap
+import os
+import struct
+import warnings
+import weakref
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, Literal, Protocol, final
 
 import numpy as np
 import torch
@@ -14,10 +18,14 @@ from torch import Tensor
 
 from ...errors import DataError
 from ..ondisk import Reader
+from ..values import Values, check_values
+from .opening import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
+_HEADER_LIMIT = 10_000  # bytes, NumPy's own limit, which it looks at after the header is in memory
 _READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end
 _MOST_CLASSES = 1 << 16
+_LOOKED_AT = 256  # rows, evenly spread, that are looked at for masks of 0 and 1
 _CHANNELS = (1, 3)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -43,13 +51,116 @@ class Found:
     folder: Path
 
 
+class Rows(Protocol):
+    """An array in memory or in a file, of which rows can be taken."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the whole array."""
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
+
+    def __getitem__(self, rows: NDArray[np.int64], /) -> NDArray[Any]: ...
+
+
 @final
-class ArrayReader:
-    """Images of an array, maybe memory-mapped: uint8 as they are, floats as float32 after a look at their range.
+class FileRows:
+    """Rows of a `.npy`, read when they are asked for; by several threads at once, if need be.
+
+    They are not mapped into memory: a file that gets shorter while it is mapped ends the process (SIGBUS).
 
     Arguments:
-        array: (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3.
+        path: The file.
+
+    Raises:
+        DataError: no such array.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with open_file(path) as file:
+            self.shape, self.fortran, self.dtype = read_header(file, f"{path}", "npy")
+            self.offset = file.tell()
+            size = os.fstat(file.fileno()).st_size
+            self.descriptor = os.dup(file.fileno())
+        weakref.finalize(self, os.close, self.descriptor)
+        self.row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        if not self.shape or self.offset + self.shape[0] * self.row > size:
+            raise DataError(f"{path}: cannot be read as .npy (mmap length is greater than file size)")
+        if size > _READ_AT_RANDOM and hasattr(os, "posix_fadvise"):
+            # else 128 KiB are read wherever a row is: 17 times as slow
+            os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)
+
+    def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        if self.fortran or not hasattr(os, "pread"):
+            return self._mapped()[rows]
+        content: NDArray[Any] = np.empty((len(rows), self.row), np.uint8)
+        memory = memoryview(content)  # type: ignore[arg-type]
+        starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs of consecutive rows begin
+        for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
+            self._read(memory[a:b].cast("B"), self.offset + int(rows[a]) * self.row)
+        return content.view(self.dtype).reshape(len(rows), *self.shape[1:])
+
+    def _read(self, into: memoryview, offset: int) -> None:
+        while into:
+            count = os.preadv(self.descriptor, [into], offset) if hasattr(os, "preadv") else self._copy(into, offset)
+            if not count:
+                raise DataError(f"{self.path}: is shorter than it was when it was opened; bring the whole file back")
+            into, offset = into[count:], offset + count
+
+    def _copy(self, into: memoryview, offset: int) -> int:
+        content = os.pread(self.descriptor, len(into), offset)
+        into[: len(content)] = content
+        return len(content)
+
+    def _mapped(self) -> NDArray[Any]:
+        if os.fstat(self.descriptor).st_size < self.offset + self.shape[0] * self.row:
+            raise DataError(f"{self.path}: is shorter than it was when it was opened; bring the whole file back")
+        order: Literal["F", "C"] = "F" if self.fortran else "C"
+        mapped: NDArray[Any] = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        return np.asarray(mapped)
+
+
+def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, order and type of an array, of whose header no more is read than NumPy allows.
+
+    Raises:
+        DataError: there is no such header.
+    """
+    try:
+        magic = stream.read(8)
+        version = np.lib.format.read_magic(io.BytesIO(magic))
+        if version not in _HEADERS:
+            raise ValueError(f"its version is {version[0]}.{version[1]}")
+        size = stream.read(2 if version == (1, 0) else 4)
+        (length,) = struct.unpack("<H" if version == (1, 0) else "<I", size)
+        if length > _HEADER_LIMIT:
+            raise ValueError(f"its header of {length} bytes is longer than {_HEADER_LIMIT}")
+        shape, fortran, dtype = _HEADERS[version](io.BytesIO(size + stream.read(length)))
+        if dtype.hasobject:
+            raise ValueError("Object arrays cannot be loaded: Python objects in dtype")
+        if any(n < 0 for n in shape):
+            raise ValueError(f"its shape is {shape}")
+    except DataError:
+        raise
+    except Exception as error:  # of a header that is Python's syntax
+        raise DataError(f"{name}: cannot be read as .{kind} ({_said(error)})") from error
+    return tuple(shape), fortran, dtype
+
+
+@final
+class ArrayReader:
+    """Rows of an array. What its numbers mean is said by `values`; see `vaekit.data.values`.
+
+    Bytes stay bytes, but for counts. Of pixels, booleans and whole numbers 0 and 1 are black and white, and 16 bits are
+    divided by 65535.
+
+    Arguments:
+        array: images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D).
         name: what messages call it.
+        values: what the numbers mean.
 
     Raises:
         DataError: no such array.
@@ -57,68 +168,130 @@ class ArrayReader:
 
     threads = 4  # which wait for the disk, not for a processor
 
-    def __init__(self, array: NDArray[Any], name: str) -> None:
-        if array.dtype != np.uint8 and array.dtype.kind != "f":
-            raise DataError(f"{name}: images must be uint8, or floats in [0, 1], got {array.dtype}; use astype")
-        array = array[:, None] if array.ndim == 3 else array
-        axes = [axis for axis in (1, 3) if array.ndim == 4 and array.shape[axis] in _CHANNELS]
-        if not axes or 0 in array.shape:
-            raise DataError(
-                f"{name}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, got {array.shape}"
-            )
+    def __init__(self, array: Rows, name: str, values: Values = "pixels") -> None:
         self.array = array
         self.name = name
-        self.channels = axes[0]
-        self.shape = tuple(np.moveaxis(array, self.channels, 1).shape[1:])
-        self.dtype = torch.uint8 if array.dtype == np.uint8 else torch.float32
+        self.values = values
+        self.as_bytes = array.dtype == np.uint8 and values != "counts"
+        self.dtype = torch.uint8 if self.as_bytes else torch.float32
+        kinds = "fiub" if values != "counts" else "fiu"
+        if array.dtype.kind not in kinds or (values == "pixels" and self._is_wide()):
+            raise DataError(f"{name}: {_TAKEN[values]}, got {array.dtype}; use astype")
+        shape, self.channels = tuple(array.shape), None
+        if 0 in shape or len(shape) not in (2, 3, 4) or (len(shape) == 4 and not {*_CHANNELS} & {shape[1], shape[3]}):
+            raise DataError(
+                f"{name}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, and tables (N, D), "
+                f"got {shape}"
+            )
+        if len(shape) == 3:
+            shape = (shape[0], 1, *shape[1:])
+        elif len(shape) == 4 and shape[1] not in _CHANNELS:
+            self.channels = 3
+            shape = (shape[0], shape[3], *shape[1:3])
+        self.shape: tuple[int, ...] = shape[1:]
+        if self.as_bytes or array.dtype == np.uint16:
+            self._look_for_masks()
+
+    def _is_wide(self) -> bool:
+        """Whether these are integers of many levels: not bytes, 16 bits, nor only 0 and 1 as far as one can see."""
+        if self.array.dtype.kind not in "iu" or self.array.dtype in (np.uint8, np.uint16):
+            return False
+        some = self._some()
+        return bool(((some != 0) & (some != 1)).any())
+
+    def _some(self) -> NDArray[Any]:
+        count = self.array.shape[0]
+        return self.array[np.arange(0, count, max(1, count // _LOOKED_AT))] if count else np.zeros(0, np.uint8)
+
+    def _look_for_masks(self) -> None:
+        greatest = int(self._some().max(initial=0))
+        most = 255 if self.as_bytes else 65535
+        if self.values == "pixels" and (greatest == 1 or (most > 255 and 0 < greatest <= 255)):
+            warnings.warn(
+                f"{self.name}: the greatest value is {greatest} of {most}, almost black; save masks of 0 and 1 as "
+                "bool, and values up to 255 as uint8",
+                stacklevel=2,
+            )
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The images of these numbers, (n, C, H, W)."""
-        part = np.moveaxis(self.array[rows], self.channels, 1)
-        images = torch.from_numpy(np.ascontiguousarray(part, np.uint8 if self.dtype == torch.uint8 else np.float32))
-        if images.is_floating_point() and len(images):
-            low, high = images.flatten(1).aminmax(dim=1)
-            good = (low >= 0) & (high <= 1)  # neither holds of NaN
-            if not bool(good.all()):
-                i = int(good.long().argmin())
-                raise DataError(
-                    f"{self.name}: floats must be in [0, 1], but image {rows[i]} goes from {low[i]:.4g} to "
-                    f"{high[i]:.4g}; scale the images, or save 0 … 255 as uint8"
-                )
+        """The rows of these numbers, (n, C, H, W) or (n, D)."""
+        part = self.array[rows]
+        part = part if self.channels is None else np.moveaxis(part, self.channels, 1)
+        images = torch.from_numpy(np.array(part, np.uint8 if self.as_bytes else np.float32, order="C"))
+        images = images.reshape(len(rows), *self.shape)
+        if self.values == "pixels" and part.dtype == np.uint16:
+            images.div_(65535)
+        if not self.as_bytes:
+            self._check(images, rows)
         return images
 
+    def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
+        """Refuse what is not of the values asked for, and name the row."""
+        allowed = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None}[self.values]
+        try:
+            check_values(images, allowed, whole=self.values == "counts", who=self.name)
+        except DataError as error:
+            low, high = images.flatten(1).aminmax(dim=1)
+            if self.values != "pixels":
+                raise
+            good = (low >= 0) & (high <= 1)  # neither holds of NaN
+            i = int(good.long().argmin())
+            raise DataError(
+                f"{self.name}: floats must be in [0, 1], but image {rows[i]} goes from {low[i]:.4g} to "
+                f"{high[i]:.4g}; scale the images, or save 0 … 255 as uint8; or choose a likelihood of real numbers, "
+                "'normal', or of counts, 'poisson'"
+            ) from error
 
-def open_npy(path: Path) -> Found:
-    """Images of a `.npy`, memory-mapped; their labels are in `NAME-labels.npy` beside it, if there is one.
+
+_TAKEN = {
+    "pixels": "images must be uint8, or floats in [0, 1]",
+    "real": "values must be numbers",
+    "counts": "counts must be whole numbers",
+}
+
+
+def open_npy(path: Path, values: Values = "pixels") -> Found:
+    """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if there is one.
 
     Raises:
         DataError: damaged, or no images.
     """
-    reader = ArrayReader(_mapped(path), str(path))
+    reader = ArrayReader(FileRows(path), str(path), values)
     beside = path.with_name(f"{path.stem}-labels.npy")
-    count = len(reader.array)
-    labels = _labels(_mapped(beside), count, str(beside)) if beside.exists() else None
-    files = [path] if labels is None else [path, beside]
-    return Found(reader, count, labels, _numbers(labels), [(f.name, f.stat().st_size) for f in files], path.parent)
+    count = reader.array.shape[0]
+    named = None
+    if beside.exists():
+        stored = FileRows(beside)
+        named = _labels(stored[np.arange(stored.shape[0])], count, str(beside))
+    files = [path] if named is None else [path, beside]
+    return _found(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
-def open_npz(path: Path) -> Found:
-    """Images of a `.npz`, under `images` or `x`; labels under `labels` or `y`, if there are any. Read into memory.
+def open_npz(path: Path, values: Values = "pixels") -> Found:
+    """Rows of a `.npz`, under `images` or `x`; labels under `labels` or `y`, if there are any. Read into memory.
 
     Raises:
         DataError: damaged, too large, or no images.
     """
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
             images, labels = _keys(archive, path)
-            reader = ArrayReader(_member(archive, images, path), f"{path}: {images}")
-            count = len(reader.array)
-            values = None if labels is None else _labels(_member(archive, labels, path), count, f"{path}: {labels}")
-        return Found(reader, count, values, _numbers(values), [(path.name, path.stat().st_size)], path.parent)
+            reader = ArrayReader(_member(archive, images, path), f"{path}: {images}", values)
+            count = reader.array.shape[0]
+            named = None if labels is None else _labels(_member(archive, labels, path), count, f"{path}: {labels}")
+        return _found(reader, count, named, [(path.name, path.stat().st_size)], path.parent)
     except DataError:
         raise
     except Exception as error:  # zipfile and its decompressors have many
         raise DataError(f"{path}: cannot be read as .npz ({_said(error)})") from error
+
+
+Named = tuple[NDArray[np.int64], tuple[str, ...]]
+
+
+def _found(reader: ArrayReader, count: int, named: Named | None, files: list[tuple[str, int]], folder: Path) -> Found:
+    labels, classes = named if named is not None else (None, ("all",))
+    return Found(reader, count, labels, classes, files, folder)
 
 
 def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
@@ -130,17 +303,6 @@ def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
     return images, labels
 
 
-def _mapped(path: Path) -> NDArray[Any]:
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")  # which compares the sizes of header and file
-    except Exception as error:  # of a header that is Python's syntax
-        raise DataError(f"{path}: cannot be read as .npy ({_said(error)})") from error
-    if array.nbytes > _READ_AT_RANDOM and hasattr(mmap, "MADV_RANDOM"):
-        content: Any = array.base  # a mmap
-        content.madvise(mmap.MADV_RANDOM)  # else 128 KiB are read wherever an image is: 17 times as slow
-    return np.asarray(array)
-
-
 def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
     member = archive.getinfo(f"{key}.npy")
     if member.file_size > _NPZ_LIMIT:
@@ -149,7 +311,7 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
             "save the images as .npy, which need not be"
         )
     with archive.open(member) as stream:
-        shape, _, dtype = _HEADERS[np.lib.format.read_magic(stream)](stream)
+        shape, _, dtype = read_header(stream, f"{path}: {key}", "npz")
         promised = stream.tell() + math.prod(shape) * dtype.itemsize
     if promised > member.file_size:  # or memory would be taken for it
         raise DataError(f"{path}: {key} is truncated, {member.file_size} bytes instead of {promised}")
@@ -158,17 +320,15 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
     return array
 
 
-def _labels(values: NDArray[Any], count: int, name: str) -> NDArray[np.int64]:
+def _labels(values: NDArray[Any], count: int, name: str) -> Named:
+    """Labels as numbers 0, 1, …, and what each is called: the classes are the labels that occur."""
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be {count} integers, one per image, got {values.dtype} {values.shape}")
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high >= _MOST_CLASSES:
         raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
-    return values.astype(np.int64)
-
-
-def _numbers(labels: NDArray[np.int64] | None) -> tuple[str, ...]:
-    return ("all",) if labels is None else tuple(map(str, range(int(labels.max(initial=0)) + 1)))
+    found, numbers = np.unique(values, return_inverse=True)
+    return numbers.reshape(count).astype(np.int64), tuple(map(str, found.tolist()))
 
 
 def _said(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """Images in a folder: PNG, JPEG and what else Pillow reads; subfolders are classes."""
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,16 +10,28 @@ from typing import final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import DataError
 from .arrays import Found
+from .opening import open_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+_FORMATS = (
+    "PNG",
+    "JPEG",
+    "BMP",
+    "GIF",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # nothing else is started, whatever a file is called
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # of EXIF
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
-_SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+_TRAIN_AND_TEST = {"train", "training", "test", "testing"}
+_SPLITS = _TRAIN_AND_TEST | {"val", "valid", "validation"}
 _LOOKED_AT = 256  # files, evenly spread, by which it is decided whether the images are grey
 
 
@@ -26,7 +39,8 @@ _LOOKED_AT = 256  # files, evenly spread, by which it is decided whether the ima
 class FolderReader:
     """Images of files, all of one size, grey or in colour as a sample of them is.
 
-    A grey image among those in colour is turned into one in colour; transparency is dropped, as torchvision does.
+    A grey image among those in colour is turned into one in colour. What is transparent is white, as on paper. Photos
+    are turned upright, as their EXIF orientation says.
 
     Arguments:
         folder: where the files lie.
@@ -47,7 +61,13 @@ class FolderReader:
         self.size = size
         some = names[:: max(1, len(names) // _LOOKED_AT)]
         self.mode = "RGB" if colour or True in [self._has_colour(name) for name in some] else "L"
-        height, width, channels = self._decode(0, None).shape
+        first = self._decode(0, None)
+        height, width, channels = first.shape
+        if int(first.max(initial=0)) == 1:
+            warnings.warn(
+                f"{folder}/{names[0]}: the greatest value is 1 of 255, almost black; save masks as 0 and 255",
+                stacklevel=2,
+            )
         self.shape: tuple[int, ...] = (channels, height, width)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
@@ -66,7 +86,8 @@ class FolderReader:
     def _decode(self, row: int, expected: tuple[int, int] | None) -> NDArray[np.uint8]:
         """(H, W, C) of one file."""
         path = f"{self.folder}/{self.names[row]}"
-        with _opened(path) as image:
+        with _opened(path) as opened:
+            image = _upright(opened, self.size)
             if _is_colour(image, path) and self.mode == "L":
                 raise DataError(f"{path}: in colour, but {_LOOKED_AT} others that were looked at are grey; convert it")
             if self.size is None and expected is not None and image.size != expected:
@@ -103,9 +124,10 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Foun
             f"{folder}: {names[tops.index(None)]} lies beside the subfolder {classes[0]!r}, but subfolders "
             "are classes; move it into one of them"
         )
-    if len(classes) > 1 and _SPLITS.issuperset(map(str.lower, classes)):
+    lower = {name.lower() for name in classes}
+    if lower & _TRAIN_AND_TEST or (len(lower) > 1 and lower <= _SPLITS):
         raise DataError(
-            f"{folder}: the subfolders {', '.join(classes)} look like splits, not classes; pass one of them, and "
+            f"{folder}: the subfolders {', '.join(classes):.200} look like splits, not classes; pass one of them, and "
             "images to validate and to test on are drawn from it"
         )
     number = {top: i for i, top in enumerate(classes)}
@@ -129,13 +151,24 @@ def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
 def _opened(path: str) -> Iterator[Image.Image]:
     """An image file; whatever is wrong with it is named."""
     try:
-        with Image.open(path) as image:
+        with open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
             yield image
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        raise DataError(f"{path}: cannot be read as an image (it is no {', '.join(_FORMATS)}); move it away") from error
     except Exception as error:  # Pillow has many
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: cannot be read as an image ({reason:.200}); mend it or move it away") from error
+
+
+def _upright(image: Image.Image, size: int | None) -> Image.Image:
+    """Turned as its EXIF orientation says; of a JPEG no more is decoded than a size needs."""
+    if size is not None:
+        image.draft(None, (size, size))
+    if image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT:
+        return image
+    return ImageOps.exif_transpose(image)
 
 
 def _is_colour(image: Image.Image, path: str) -> bool:
@@ -145,15 +178,23 @@ def _is_colour(image: Image.Image, path: str) -> bool:
 
 
 def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
-    """In another mode, and if there is a size, the central square resized; of a JPEG no more is decoded than needed."""
+    """In another mode, and if there is a size, the central square resized."""
     if size is None:
-        return image if image.mode == mode else image.convert(mode)
-    image.draft(None, (size, size))
+        return image if image.mode == mode else _in_mode(image, mode)
     width, height = image.size
     side = min(width, height)
     left, top = (width - side) // 2, (height - side) // 2
     box = (left, top, left + side, top + side)
-    return image.convert(mode).resize((size, size), Image.Resampling.BILINEAR, box=box)
+    return _in_mode(image, mode).resize((size, size), Image.Resampling.BILINEAR, box=box)
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """In another mode, what is transparent being white."""
+    if not image.has_transparency_data:
+        return image.convert(mode)
+    opaque = Image.new("RGBA", image.size, "white")
+    opaque.alpha_composite(image.convert("RGBA"))
+    return opaque.convert(mode)
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -1,0 +1,25 @@
+"""Opening data files: regular files only, and without waiting, whatever a name leads to."""
+
+import os
+import stat
+from pathlib import Path
+from typing import IO
+
+from ...errors import DataError
+
+
+def open_file(path: Path | str) -> IO[bytes]:
+    """Open a file to read it; unlike a run's own files, it may be a symbolic link.
+
+    Raises:
+        DataError: it is no regular file (a pipe would be waited for without end), or cannot be opened.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(f"{path}: cannot be read ({reason.lower()})") from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DataError(f"{path}: is not a regular file but a pipe, a device or a folder; move it away")
+    return open(descriptor, "rb")
