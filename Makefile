@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all lint notebook benchmark clean
+.PHONY: train test test-all lint notebook docs benchmark clean
 .DELETE_ON_ERROR:
 
 train: .venv/installed  ## train the default model on MNIST and write its pictures
@@ -22,6 +22,9 @@ lint: .venv/installed-dev  ## style and types
 notebook: .venv/installed-dev  ## run the notebook and store its outputs in place
 	$(BIN)/python notebooks/execute.py
 
+docs: .venv/installed-docs  ## the documentation as a site, in build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python docs/site.py
+
 benchmark: .venv-benchmark/installed  ## speed beside the rivals and the floor; minutes
 	.venv-benchmark/bin/python benchmarks/speed.py
 
@@ -35,6 +38,10 @@ clean:
 
 .venv/installed-dev: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+.venv/installed-docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	@touch $@
 
 .venv-benchmark/installed: pyproject.toml benchmarks/requirements.txt

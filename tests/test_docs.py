@@ -1,6 +1,8 @@
 """The documents: their examples run, their commands exist, and the notebook's and README's figures are recorded ones."""
 
+import importlib
 import re
+import runpy
 import shlex
 import subprocess
 import sys
@@ -123,3 +125,37 @@ def test_no_machine_s_paths_are_in_the_documents() -> None:
     tracked = subprocess.run(["git", "ls-files", "*.md", "*.ipynb", "*.json"], cwd=ROOT, capture_output=True, text=True)
     for name in tracked.stdout.split():
         assert "/root/" not in (ROOT / name).read_text(), name
+
+
+def links() -> list[tuple[str, str]]:
+    found = []
+    for page in [*PAGES, ROOT / "docs" / "log.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]:
+        text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+        found += [(str(page.relative_to(ROOT)), link) for link in re.findall(r"\]\(([^)\s]+)\)", text)]
+    return found
+
+
+@pytest.mark.parametrize(("page", "link"), links())
+def test_a_link_leads_somewhere(page: str, link: str) -> None:
+    assert not link.startswith("http") or "://" in link
+    target, _, anchor = link.partition("#")
+    if "://" in target:
+        return
+    path = (ROOT / page).parent / target if target else ROOT / page
+    assert path.exists(), f"{page} links to {target}, which is not there"
+    if anchor:
+        headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+        slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{page} links to #{anchor} of {target}, which has no such heading"
+
+
+def test_the_site_s_reference_names_what_is_public() -> None:
+    site = runpy.run_path(str(ROOT / "docs" / "site.py"))
+    named = {member for _, members in site["REFERENCE"].values() for member in members}
+    for member in named:
+        place = site["PLACES"].get(member, member)
+        module, _, name = place.rpartition(".")
+        try:
+            importlib.import_module(place)
+        except ModuleNotFoundError:
+            assert hasattr(importlib.import_module(module), name), place
