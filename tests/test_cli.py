@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -64,11 +65,13 @@ def test_a_run_folder_has_what_it_promises(root: Path) -> None:
     assert environment["data"]["images"] == {"train": 2000, "validation": 58000, "test": 10000}
     pictures = {path.name for path in (run / "samples").glob("*.png")}
     expected = {"training", "reconstructions", "samples", "interpolation", "curves", "epoch-001"}
+    expected |= {"map", "traversals", "kl", "latents"}
     assert pictures == {f"{name}.png" for name in expected}
+    assert {path.name for path in (run / "samples").glob("*.gif")} == {"walk.gif", "epochs.gif"}
     conditional = {path.name for path in (root / "digits" / "samples").glob("*.png")}
     assert conditional == pictures | {"classes.png", "one-of-each.png"}
     with Image.open(run / "samples" / "interpolation.png") as picture:
-        assert picture.width == picture.height > 300
+        assert picture.width > 300 and picture.height > 300
 
 
 WEIGHTS = Path("checkpoints/last/model.safetensors")
@@ -115,6 +118,35 @@ def test_pictures_go_into_the_run_folder_by_default(root: Path, command) -> None
         with Image.open(result.out.strip()) as picture:
             assert picture.size > (100, 100)
         assert Path(result.out.strip()).parent == root / "plain" / "samples"
+
+
+def test_samples_of_a_conditional_model_cycle_through_its_classes(root: Path, tmp_path: Path, command) -> None:
+    assert command("sample", "digits", "-n", 12, "-o", tmp_path / "all.npy", "--runs", root).status == 0
+    torch.manual_seed(0)
+    labels = torch.arange(12) % 10
+    expected = vaekit.load(root / "digits").sample(12, labels, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(np.load(tmp_path / "all.npy"), expected.numpy(), atol=1e-6)
+    command("sample", "digits", "--by-class", "-n", 3, "-o", tmp_path / "styles.npy", "--runs", root)
+    assert np.load(tmp_path / "styles.npy").shape == (30, 1, 28, 28)
+
+
+def test_pictures_of_latents_and_films_by_a_verb(root: Path, tmp_path: Path, command) -> None:
+    for arguments in (
+        ("map", "plain", "--side", 3, "--latents", 2, 1, "-o", tmp_path / "map.png"),
+        ("map", "digits", "--side", 3, "--class", 4, "--cmap", "magma", "-o", tmp_path / "class.jpg"),
+        ("traverse", "plain", "--latents", 2, "--steps", 3, "--image", 9999, "--invert", "-o", tmp_path / "t.svg"),
+        ("latents", "digits", "-o", tmp_path / "latents.svg"),
+        ("latents", "plain", "--kl", "-o", tmp_path / "kl.png"),
+        ("interpolate", "digits", "--rows", 4, "--steps", 3, "-o", tmp_path / "walk.gif"),
+        ("interpolate", "plain", "--between", 3, 18, "-o", tmp_path / "two.gif"),
+    ):
+        result = command(*arguments, "--runs", root)
+        assert result.status == 0, result.err
+        assert result.out == f"{arguments[-1]}\n"
+    with Image.open(tmp_path / "walk.gif") as film, Image.open(tmp_path / "class.jpg") as picture:
+        assert film.is_animated and (picture.format, picture.mode) == ("JPEG", "RGB")
+    assert (tmp_path / "t.svg").read_text().count("<text") == 2 + 3 + 1  # rows, columns, a title
+    assert Path(command("map", root / "plain", "--side", 2).out.strip()) == root / "plain" / "samples" / "map.png"
 
 
 def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, tmp_path: Path, command) -> None:
@@ -167,10 +199,17 @@ def test_presets_and_data(command) -> None:
         (("sample", "nowhere"), "nowhere"),
         (("sample", "plian"), "did you mean 'plain'"),
         (("sample", "plain", "--class", "3"), "unconditional; leave out --class 3"),
-        (("sample", "digits"), r"conditional; choose one with --class \(0, 1, 2"),
         (("sample", "digits", "--class", "11"), "unknown class '11'"),
         (("sample", "plain", "-n", "0"), "0"),
-        (("sample", "plain", "-o", "x.gif"), r"\.gif|x\.gif"),
+        (("sample", "plain", "-o", "x.tiff"), r"x\.tiff.* \.gif"),
+        (("sample", "plain", "--by-class"), "unconditional"),
+        (("sample", "digits", "--by-class", "--class", "3"), "leave out --class"),
+        (("sample", "plain", "--cmap", "magna"), "try 'magma'"),
+        (("map", "plain", "--latents", "1", "16"), "from 1 to 15, got 1 16"),
+        (("map", "plain", "--image", "10000"), "0 to 9999, got 10000"),
+        (("map", "digits", "--class", "11"), "unknown class '11'"),
+        (("traverse", "plain", "--class", "1"), "unconditional"),
+        (("latents", "plain", "-o", "x.npy"), r"a figure is written as \.png"),
         (("sample", "plain", "-o", "/nowhere/x.png"), "/nowhere"),
         (("interpolate", "plain", "--between", "1", "10000"), "0 to 9999, got 10000"),
         (("interpolate", "plain", "--steps", "1"), "1"),

@@ -240,7 +240,7 @@ def test_a_memorised_image_is_shown_beside_its_original() -> None:
     torch.testing.assert_close(found[:, 0], samples)
     torch.testing.assert_close(found[0, 1], train[2100] / 255)
     torch.testing.assert_close(found[1, 1], train[7] / 255)
-    assert neighbours_picture(found.flatten(0, 1), k=2).shape[0] == 1
+    assert neighbours_picture(found.flatten(0, 1), k=2).columns == 3
 
 
 # -- the classifier and its cache ---------------------------------------------------------------------------------------

@@ -44,6 +44,12 @@ def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
+def pixels(picture):
+    """What a picture shows, shape (C, H, W)."""
+    shown = torch.from_numpy(picture.pixels.copy())
+    return shown[None] if shown.ndim == 2 else shown.movedim(-1, 0)
+
+
 def images_like(model, n, seed=0):
     return torch.rand(n, *model.image_shape, generator=generator(seed), dtype=torch.float64)
 
@@ -56,19 +62,19 @@ def images_like(model, n, seed=0):
 def test_every_tile_lands_in_its_cell_and_the_rest_is_separator(channels, columns, padding, scale):
     n, height, width = 4, 5, 3
     values = torch.arange(1, n * channels + 1).view(n, channels, 1, 1) / 100
-    picture = plot.grid(values.expand(-1, -1, height, width), columns=columns, padding=padding, scale=scale)
+    picture = pixels(plot.grid(values.expand(-1, -1, height, width), columns=columns, padding=padding, scale=scale))
     rows, h, w = -(-n // columns), height * scale, width * scale
     expected = torch.full((channels, rows * (h + padding) + padding, columns * (w + padding) + padding), 0.5)
     for k in range(n):
         top, left = padding + k // columns * (h + padding), padding + k % columns * (w + padding)
         expected[:, top : top + h, left : left + w] = values[k]
-    torch.testing.assert_close(picture, expected, rtol=0, atol=0)
+    assert torch.equal(picture, (255 * expected).round().byte())
 
 
 def test_enlarging_repeats_pixels_and_does_not_smooth():
     images = torch.rand(2, 1, 2, 3, generator=generator())
-    small = plot.grid(images, columns=2, padding=0, scale=1)
-    large = plot.grid(images, columns=2, padding=0, scale=4)
+    small = pixels(plot.grid(images, columns=2, padding=0, scale=1))
+    large = pixels(plot.grid(images, columns=2, padding=0, scale=4))
     torch.testing.assert_close(large, small.repeat_interleave(4, 1).repeat_interleave(4, 2), rtol=0, atol=0)
 
 
@@ -86,29 +92,29 @@ def test_enlarging_repeats_pixels_and_does_not_smooth():
 )
 def test_a_picture_is_nearly_square_with_few_empty_cells(n, shape, cells):
     picture = plot.grid(torch.zeros(n, 1, *shape), padding=0, scale=1)
-    assert picture.shape == (1, cells[0] * shape[0], cells[1] * shape[1])
+    assert picture.pixels.shape == (cells[0] * shape[0], cells[1] * shape[1])
 
 
 @pytest.mark.parametrize("n", [4, 20, 64, 100, 144, 400])
 def test_digits_are_enlarged_to_a_comfortable_size(n):
-    assert 600 <= min(plot.grid(torch.zeros(n, 1, 28, 28)).shape[1:]) <= 1200
+    assert 600 <= min(plot.grid(torch.zeros(n, 1, 28, 28)).pixels.shape) <= 1200
 
 
 def test_a_strip_does_not_leave_the_screen_and_photographs_are_not_shrunk():
-    assert max(plot.grid(torch.zeros(10, 1, 28, 28), columns=10).shape) <= 1800
-    assert plot.grid(torch.zeros(4, 3, 900, 900), padding=0).shape == (3, 1800, 1800)
+    assert max(plot.grid(torch.zeros(10, 1, 28, 28), columns=10).pixels.shape) <= 1800
+    assert plot.grid(torch.zeros(4, 3, 900, 900), padding=0).pixels.shape == (1800, 1800, 3)
 
 
 def test_values_outside_the_range_are_clipped_and_bytes_are_scaled():
     images = torch.tensor([-0.1, 0.25, 1.1, 1.0]).view(4, 1, 1, 1)
-    assert plot.grid(images, columns=4, padding=0, scale=1).flatten().tolist() == [0, 0.25, 1, 1]
+    assert pixels(plot.grid(images, columns=4, padding=0, scale=1)).flatten().tolist() == [0, 64, 255, 255]
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(3, 1, 1, 1)
-    torch.testing.assert_close(plot.grid(images, columns=3, padding=0, scale=1), torch.tensor([[[0, 0.2, 1]]]))
+    assert pixels(plot.grid(images, columns=3, padding=0, scale=1)).flatten().tolist() == [0, 51, 255]
 
 
 def test_grid_leaves_its_input_as_it_is():
     images = torch.tensor([-1.0, 2.0]).view(2, 1, 1, 1)
-    plot.grid(images)
+    assert plot.grid(images).pixels is not None
     assert images.flatten().tolist() == [-1, 2]
 
 
@@ -125,7 +131,7 @@ def test_grid_refuses_what_is_no_batch_and_options_out_of_range():
 
 
 def test_interpolation_is_even_and_differs_by_row():
-    images = plot.interpolation(Linear(), rows=3, steps=5, generator=generator())
+    images = plot.interpolation(Linear(), rows=3, steps=5, generator=generator()).images
     rows = images.unflatten(0, (3, 5))
     steps = rows.diff(dim=1)
     torch.testing.assert_close(steps, steps[:, :1].expand_as(steps))  # a linear decoder: even in z is even in x
@@ -136,7 +142,7 @@ def test_interpolation_is_even_and_differs_by_row():
 def test_an_end_is_the_decoding_of_a_draw_from_the_prior():
     model = Linear(latent_size=2)
     rows = 2000
-    ends = plot.interpolation(model, rows=rows, steps=2, generator=generator())
+    ends = plot.interpolation(model, rows=rows, steps=2, generator=generator()).images
     z = ends.flatten(1) @ torch.linalg.pinv(model.up.detach())
     torch.testing.assert_close(model.decode(z), ends)
     n = z.numel()
@@ -151,7 +157,7 @@ def test_between_two_images_the_ends_are_their_reconstructions(make):
     torch.manual_seed(0)
     model = make()
     a, b = images_like(model, 2).to(next(model.parameters()).dtype)
-    images = plot.interpolation(model, steps=7, between=(a, b))
+    images = plot.interpolation(model, steps=7, between=(a, b)).images
     assert images.shape == (7, *model.image_shape)
     torch.testing.assert_close(images[[0, -1]], model.reconstruct(torch.stack((a, b))))
     middle = model.encode(torch.stack((a, b))).mean(0, keepdim=True)
@@ -162,7 +168,7 @@ def test_between_images_of_two_classes_the_class_is_walked_too():
     model = Linear(context_size=4)
     x = images_like(model, 2)
     labels = torch.tensor([1, 3])
-    images = plot.interpolation(model, steps=3, between=(x[0], x[1]), c=labels)
+    images = plot.interpolation(model, steps=3, between=(x[0], x[1]), c=labels).images
     torch.testing.assert_close(images[[0, -1]], model.reconstruct(x, labels))
     torch.testing.assert_close(images[1], images[[0, -1]].mean(0))
 
@@ -171,14 +177,14 @@ def test_between_images_of_two_classes_the_class_is_walked_too():
 def test_a_row_keeps_its_class(prior_by_class):
     model = Linear(context_size=4, prior_by_class=prior_by_class)
     labels = torch.tensor([2, 0, 2])
-    images = plot.interpolation(model, rows=3, steps=4, c=labels, generator=generator())
+    images = plot.interpolation(model, rows=3, steps=4, c=labels, generator=generator()).images
     code = images.flatten(1) @ torch.linalg.pinv(model.up.detach())
     one_hot = nn.functional.one_hot(labels, 4).double().repeat_interleave(4, 0)
     torch.testing.assert_close(code[:, 3:], one_hot)
     if prior_by_class:
         z = code[:, :3].unflatten(0, (3, 4)).mean((1, 2))
         assert (z - 10 * labels).abs().max() < 3
-    one_class = plot.interpolation(model, rows=3, steps=4, c=2, generator=generator())
+    one_class = plot.interpolation(model, rows=3, steps=4, c=2, generator=generator()).images
     torch.testing.assert_close(one_class[:4], images[:4])
     assert not torch.allclose(one_class[4:8], images[4:8])
 
@@ -202,22 +208,44 @@ def test_interpolation_refuses_what_does_not_fit():
 def test_a_reconstruction_stands_below_its_original():
     model = Linear()
     x = images_like(model, 3)
-    pairs = plot.reconstructions(model, x, torch.tensor([0, 1, 2]))  # labels are not needed and do no harm
-    torch.testing.assert_close(pairs[:, :, :5], x, rtol=0, atol=0)
-    torch.testing.assert_close(pairs[:, :, 5:], model.reconstruct(x), rtol=0, atol=0)
+    picture = plot.reconstructions(model, x, torch.tensor([0, 1, 2]))  # labels are not needed and do no harm
+    torch.testing.assert_close(picture.images[:, 0], x, rtol=0, atol=0)
+    torch.testing.assert_close(picture.images[:, 1], model.reconstruct(x), rtol=0, atol=0)
+    assert picture.rows == ("original", "reconstruction", "error")
+    original, reconstruction, error = picture.tiles.unflatten(0, (3, 3))
+    torch.testing.assert_close(original, x.expand(-1, 3, -1, -1))
+    torch.testing.assert_close(reconstruction, model.reconstruct(x).clamp(0, 1).expand(-1, 3, -1, -1))
+    difference = (model.reconstruct(x) - x).squeeze(1)
+    red, blue = error[:, 0] - error[:, 2], error[:, 2] - error[:, 0]
+    assert (red[difference > 0.01] > 0).all() and (blue[difference < -0.01] > 0).all()
+    assert error.flatten(2).amax(1)[difference.flatten(1).abs() < 1e-4].ge(0.98).all()
+
+
+def test_an_exact_reconstruction_has_a_white_error_and_bands_are_whole():
+    class Exact(Linear):
+        def reconstruct(self, x, c=None):
+            return x
+
+    picture = plot.reconstructions(Exact(), images_like(Exact(), 20))
+    assert picture.columns == 10 and len(picture.tiles) == 2 * 3 * 10 and picture.band == 3
+    assert (picture.tiles.unflatten(0, (2, 3, 10))[:, 2] == 1).all()
+    odd = plot.reconstructions(Exact(), images_like(Exact(), 19))
+    assert odd.columns == 10 and (odd.tiles[3 * 10 + 9] == 0.5).all()  # a cell without an image is grey
 
 
 def test_a_conditional_model_reconstructs_with_the_labels():
     model, labels = Linear(context_size=4), torch.tensor([3, 0])
     x = images_like(model, 2)
-    torch.testing.assert_close(plot.reconstructions(model, x, labels)[:, :, 5:], model.reconstruct(x, labels))
+    torch.testing.assert_close(plot.reconstructions(model, x, labels).images[:, 1], model.reconstruct(x, labels))
     with pytest.raises(DataError, match="pass a class"):
         plot.reconstructions(model, x)
 
 
 def test_a_column_is_one_latent_in_every_class():
     model = Linear(context_size=4)
-    code = plot.per_class(model, per_row=6, generator=generator()).flatten(1) @ torch.linalg.pinv(model.up.detach())
+    code = plot.per_class(model, per_row=6, generator=generator()).images.flatten(1) @ torch.linalg.pinv(
+        model.up.detach()
+    )
     z, c = code.unflatten(0, (4, 6)).split((3, 4), dim=-1)
     torch.testing.assert_close(z, z[:1].expand_as(z))
     assert (z[0, :-1] - z[0, 1:]).abs().amax(-1).min() > 0.01  # and columns differ
@@ -226,14 +254,16 @@ def test_a_column_is_one_latent_in_every_class():
 
 def test_a_column_corresponds_where_the_prior_depends_on_the_class():
     model = Linear(context_size=4, prior_by_class=True)
-    code = plot.per_class(model, per_row=6, generator=generator()).flatten(1) @ torch.linalg.pinv(model.up.detach())
+    code = plot.per_class(model, per_row=6, generator=generator()).images.flatten(1) @ torch.linalg.pinv(
+        model.up.detach()
+    )
     z = code.unflatten(0, (4, 6))[..., :3]
     torch.testing.assert_close(z.diff(dim=0), torch.full_like(z[1:], 10.0))
 
 
 def test_one_each_has_every_class_once_from_its_own_latent():
     model = Linear(context_size=4)
-    code = plot.one_each(model, generator=generator()).flatten(1) @ torch.linalg.pinv(model.up.detach())
+    code = plot.one_each(model, generator=generator()).images.flatten(1) @ torch.linalg.pinv(model.up.detach())
     torch.testing.assert_close(code[:, 3:], torch.eye(4, dtype=code.dtype))
     assert torch.pdist(code[:, :3]).min() > 0.01
 
@@ -255,16 +285,16 @@ def test_an_unconditional_model_has_no_classes_to_show():
 def test_a_generator_decides_everything_and_the_global_stream_is_left_alone(context_size, picture):
     model = Linear(context_size=context_size)
     state = torch.get_rng_state()
-    first = picture(model, generator=generator(1))
-    again, other = picture(model, generator=generator(1)), picture(model, generator=generator(2))
+    first = picture(model, generator=generator(1)).images
+    again, other = (picture(model, generator=generator(seed)).images for seed in (1, 2))
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
     torch.manual_seed(3)
-    unseeded = picture(model)
-    assert not torch.allclose(unseeded, picture(model))
+    unseeded = picture(model).images
+    assert not torch.allclose(unseeded, picture(model).images)
     torch.manual_seed(3)
-    assert torch.equal(unseeded, picture(model))
+    assert torch.equal(unseeded, picture(model).images)
     assert not first.requires_grad
 
 
@@ -281,8 +311,8 @@ def test_grey_and_colour_and_odd_sizes_work_from_model_to_file(tmp_path, shape):
     ):
         plot.save(images, tmp_path / f"{n}.png")
         with Image.open(tmp_path / f"{n}.png") as image:
-            assert image.mode == {1: "L", 3: "RGB"}[shape[0]]
-            assert image.size == tuple(reversed(plot.grid(images).shape[1:]))
+            assert image.mode == ("L" if shape[0] == 1 and n != 1 else "RGB")  # errors are in colour
+            assert image.size == tuple(reversed(images.pixels.shape[:2]))
 
 
 # Curves and latents
@@ -396,9 +426,7 @@ def test_a_png_holds_the_picture_to_the_bit(tmp_path, channels):
     picture = plot.grid(torch.rand(5, channels, 7, 4, generator=generator()))
     plot.save(picture, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
-        pixels = torch.from_numpy(np.array(image))
-    pixels = pixels[None] if channels == 1 else pixels.permute(2, 0, 1)
-    assert torch.equal(pixels, (255 * picture).round().byte())
+        assert np.array_equal(np.array(image), picture.pixels)
 
 
 def test_bytes_survive_the_way_through_a_png(tmp_path):
@@ -421,19 +449,20 @@ def test_a_batch_becomes_a_grid_as_png_and_stays_a_batch_as_array(tmp_path):
         assert np.array_equal(arrays["images"], images.numpy())
 
 
-def test_a_figure_is_written_as_png_only(tmp_path):
+def test_a_figure_is_no_array_and_does_not_move(tmp_path):
     figure = plot.curves([record(1)])
     assert isinstance(figure, Figure)
     plot.save(figure, tmp_path / "a.png")
     with Image.open(tmp_path / "a.png") as image:
         assert image.size == tuple(figure.bbox.size.astype(int))
-    with pytest.raises(DataError, match=r"a figure is written as \.png"):
-        plot.save(figure, tmp_path / "a.npy")
+    for name in ("a.npy", "a.gif"):
+        with pytest.raises(DataError, match=r"a figure is written as \.png, \.jpg, \.jpeg, \.svg"):
+            plot.save(figure, tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["a", "a.jpg", "a.png.gz"])
+@pytest.mark.parametrize("name", ["a", "a.tiff", "a.png.gz"])
 def test_an_unknown_suffix_is_refused_with_the_known_ones(tmp_path, name):
-    with pytest.raises(DataError, match=r"\.png, \.npy, \.npz"):
+    with pytest.raises(DataError, match=r"\.png, \.jpg, \.jpeg, \.svg, \.gif, \.npy, \.npz"):
         plot.save(torch.zeros(1, 4, 4), tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -31,7 +31,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option(
-    "-o", "--output", type=FILE, help="File to write: .png, .npy or .npz.  [default: in the run folder]"
+    "-o",
+    "--output",
+    type=FILE,
+    help="File: .png, .jpg, .svg, .gif, .npy or .npz.  [default: in the run folder]",
 )
 log_option = click.option(
     "--tensorboard", "log", is_flag=True, help="Also write logs for TensorBoard into the run folder."

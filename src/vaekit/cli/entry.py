@@ -17,6 +17,7 @@ from .evaluate import evaluate
 from .explore import explore
 from .export import export
 from .images import encode, score
+from .latents import latent_map, latents, traverse
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
 from .repeat import repeat
@@ -31,6 +32,9 @@ VERBS = [
     sample,
     interpolate,
     reconstruct,
+    latent_map,
+    traverse,
+    latents,
     encode,
     score,
     explore,

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import DataError, unknown
+from .colours import class_names, colour_options, from_default
 from .common import (
     device_option,
     draws_pictures,
@@ -23,14 +24,19 @@ if TYPE_CHECKING:
     import torch
 
     from ..model import LatentVariableModel
+    from ..plot import Picture
     from ..store import Run
 
 
 @click.command(short_help="Draw new images.")
 @run_argument
-@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True, help="How many images.")
-@click.option("--class", "label", help="Class of the images, by number or name; for a conditional model.")
+@click.option(
+    "-n", "count", type=click.IntRange(1), default=64, show_default="64, or whole rows of all classes", help="How many."
+)
+@click.option("--class", "label", help="Class, by number or name; for a conditional model.  [default: each in turn]")
+@click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
+@colour_options
 @output_option
 @seed_option
 @device_option
@@ -40,26 +46,44 @@ def sample(
     run: str | None,
     count: int,
     label: str | None,
+    by_class: bool,
     noise: bool,
+    invert: bool,
+    cmap: str | None,
     output: Path | None,
     seed: int,
     device: str,
     root: Path,
 ) -> None:
-    """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default."""
+    """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default.
+
+    With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class.
+    """
+    from .. import plot
+
     found = open_run(run, root)
-    path = _check_suffix(found, output or _picture(found, f"sample-{seed}", label))
+    path = _check_suffix(found, output or _picture(found, f"{'classes' if by_class else 'sample'}-{seed}", label))
     model, generator = load_model(found, device, seed)
-    c = _class(found, model, label, count)
-    _save(model.sample(count, c, generator=generator, noise=noise), path)
+    names = class_names(found)
+    if by_class:
+        if label is not None or noise:
+            raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
+        columns = 10 if from_default("count") else count
+        picture = plot.per_class(model, per_row=columns, names=names, generator=generator)
+    else:
+        c = None if label is None else _class(found, model, label, count)
+        n = None if from_default("count") else count
+        picture = plot.samples(model, n, c=c, names=names, noise=noise, generator=generator)
+    _save(picture, path, invert, cmap)
 
 
 @click.command(short_help="Draw walks between latents.")
 @run_argument
 @click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="How many walks; each is one row.")
-@click.option("--steps", type=click.IntRange(2), default=12, show_default=True, help="Images in a walk.")
+@click.option("--steps", type=click.IntRange(2), help="Images in a walk.  [default: 12; of a film 24]")
 @click.option("--between", type=int, nargs=2, metavar="I J", help="Draw one walk, between test images number I and J.")
 @click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
+@colour_options
 @output_option
 @seed_option
 @device_option
@@ -68,32 +92,47 @@ def sample(
 def interpolate(
     run: str | None,
     rows: int,
-    steps: int,
+    steps: int | None,
     between: tuple[int, int] | None,
     label: str | None,
+    invert: bool,
+    cmap: str | None,
     output: Path | None,
     seed: int,
     device: str,
     root: Path,
 ) -> None:
-    """Try `vae interpolate --between 3 18`: draw straight walks between latents of RUN, the newest by default."""
+    """Try `vae interpolate -o walk.gif`: draw straight walks between latents of RUN, the newest by default.
+
+    A .gif is a film, in which all images walk at once, there and back. Any other picture has a row for each walk:
+    try `vae interpolate --between 3 18`.
+    """
     from .. import plot
 
     found = open_run(run, root)
     suffix = "-{}-{}".format(*between) if between else f"-{seed}"
     path = _check_suffix(found, output or _picture(found, f"interpolate{suffix}", label))
+    moves = path.suffix.lower() == ".gif"
     model, generator = load_model(found, device, seed)
+    options: dict[str, Any] = {"steps": steps or (24 if moves else 12)}
     if between:
         images, labels = _test_images(found, between)
         c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
-        pictures = plot.interpolation(model, steps=steps, between=(images[0], images[1]), c=c)
+        options |= {"between": (images[0], images[1]), "c": c}
+        names = [f"image {number}" for number in between]
     else:
-        c = _class(found, model, label, rows, cycle=True)
-        pictures = plot.interpolation(model, rows=rows, steps=steps, c=c, generator=generator)
-    _save(pictures, path, columns=steps)
+        c = _class(found, model, label, rows)
+        options |= {"rows": rows, "c": c, "generator": generator}
+        classes = class_names(found)
+        names = [] if c is None else [classes[i] if i < len(classes) else str(i) for i in c.tolist()]
+    if moves:
+        plot.save(plot.walk(model, invert=invert, cmap=cmap, **options), path)
+        click.echo(str(path))
+        return
+    _save(plot.interpolation(model, names=names, **options), path, invert, cmap)
 
 
-@click.command(short_help="Show test images beside their reconstructions.")
+@click.command(short_help="Show test images, their reconstructions and the errors.")
 @run_argument
 @click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True, help="How many test images.")
 @output_option
@@ -101,7 +140,10 @@ def interpolate(
 @trust_option
 @runs_option
 def reconstruct(run: str | None, count: int, output: Path | None, device: str, root: Path) -> None:
-    """Try `vae reconstruct -n 8`: show test images beside their reconstructions by RUN, the newest by default."""
+    """Try `vae reconstruct -n 8`: show test images, their reconstructions by RUN, and the errors.
+
+    RUN is the newest by default. An array, -o x.npy, has shape (images, 2, …): original and reconstruction.
+    """
     from .. import plot
 
     found = open_run(run, root)
@@ -116,17 +158,12 @@ def _picture(run: "Run", name: str, label: str | None) -> Path:
     return run.picture(f"{name}{f'-class-{label}' if label else ''}{suffix}")
 
 
-def _class(
-    run: "Run", model: "LatentVariableModel", label: str | None, n: int, *, cycle: bool = False
-) -> "torch.Tensor | None":
-    """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … where they may cycle."""
+def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int) -> "torch.Tensor | None":
+    """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … and again."""
     import torch
 
-    if label is None and (cycle or not model.context_size):
-        return torch.arange(n) % model.context_size if model.context_size else None
     if label is None:
-        known = ", ".join(map(str, run.recorded("data", "classes", kind=list)))
-        raise DataError(f"run {run.name} is conditional; choose one with --class ({known})")
+        return torch.arange(n) % model.context_size if model.context_size else None
     if not model.context_size:
         raise DataError(f"run {run.name} is unconditional; leave out --class {label}")
     names = [str(name) for name in run.recorded("data", "classes", kind=list)][: model.context_size]
@@ -156,15 +193,15 @@ def _check_suffix(run: "Run", path: Path) -> Path:
     """A path that the run's data can be written to.
 
     Raises:
-        DataError: A PNG of what are no images.
+        DataError: A picture of what are no images.
     """
-    if path.suffix.lower() == ".png" and not draws_pictures(run):
+    if path.suffix.lower() not in (".npy", ".npz") and not draws_pictures(run):
         raise DataError(f"the data of run {run.name} are no images, and {path.name} is a picture; write .npy or .npz")
     return path
 
 
-def _save(images: "torch.Tensor", path: Path, columns: int | None = None) -> None:
+def _save(picture: "Picture", path: Path, invert: bool = False, cmap: str | None = None) -> None:
     from .. import plot
 
-    plot.save(images, path, columns=columns)
+    plot.save(picture.styled(invert=invert, cmap=cmap) if invert or cmap else picture, path)
     click.echo(str(path))

@@ -8,12 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
 from torch.nn.functional import cross_entropy, one_hot
 
-from ..distributions import closed_form_kl
 from ..errors import DataError
-from ..model import LatentVariableModel, levels_of
+from ..model import LatentVariableModel, kl_by_dimension
 from ..rng import seeded
 from . import chunks
 from .chunks import GIB
@@ -150,24 +148,8 @@ def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[s
     q, p = model.posterior(x, c), model.prior(c)
     z = q.rsample(torch.Size((1,)))
     found = {"means": q.mean, "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
-    kl = _kl_by_dimension(z, q, p)
+    kl = kl_by_dimension(z, q, p)
     return found if kl is None else found | {"kl": kl}
-
-
-def _kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
-    """KL of each latent dimension, shape (B, Z): in closed form, or log q − log p at z where there is none."""
-    found = []
-    for level in levels_of(z, q, p):
-        if not (isinstance(level.q, Independent) and isinstance(level.p, Independent)):
-            return None
-        a, b = level.q.base_dist, level.p.base_dist
-        difference = (a.log_prob(level.z) - b.log_prob(level.z)).mean(0)
-        if level.closed_form:
-            closed = closed_form_kl(a, b)
-            if closed is not None:
-                difference = closed.mean(0) if closed.ndim > difference.ndim else closed
-        found.append(difference)
-    return torch.cat(found, -1)
 
 
 def _aggregate(

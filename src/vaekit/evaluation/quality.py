@@ -241,6 +241,7 @@ def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
     return rows.flatten(0, 1)
 
 
-def neighbours_picture(images: Tensor, k: int = 5) -> Tensor:
-    """The images of `neighbours` as a picture, a sample and its neighbours in a row: shape (C, H, W)."""
-    return plot.grid(images, columns=1 + k)
+def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
+    """The images of `neighbours` as a picture: a sample and its neighbours in a row."""
+    title = "Samples, each followed by the training images nearest to it in pixels"
+    return plot.grid(images, columns=1 + k, title=title)

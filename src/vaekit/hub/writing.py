@@ -123,11 +123,8 @@ def _pictures(new: Path, subject: Subject) -> list[str]:
     if subject.kind != "image" or not len(subject):
         return []
     model = subject.model
-    c = torch.arange(32) % model.context_size if model.context_size else None
-    samples = model.sample(32, c, generator=torch.Generator().manual_seed(0))
-    plot.save(plot.grid(samples, columns=8, scale=2), new / "samples.png")
-    pairs = plot.reconstructions(model, subject.x[:8], subject.labels[:8])
-    plot.save(plot.grid(pairs, columns=8, scale=2), new / "reconstructions.png")
+    plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
+    plot.save(plot.reconstructions(model, subject.x[:8], subject.labels[:8]), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
 
 

@@ -2,6 +2,18 @@
 
 from .base import Context, LatentVariableModel, one_hot
 from .composed import Composed
+from .dimensions import kl_by_dimension
 from .draw import KL, Draw, Level, levels_of, no_bound
 
-__all__ = ["KL", "Composed", "Context", "Draw", "LatentVariableModel", "Level", "levels_of", "no_bound", "one_hot"]
+__all__ = [
+    "KL",
+    "Composed",
+    "Context",
+    "Draw",
+    "LatentVariableModel",
+    "Level",
+    "kl_by_dimension",
+    "levels_of",
+    "no_bound",
+    "one_hot",
+]

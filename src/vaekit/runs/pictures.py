@@ -5,8 +5,10 @@ Pictures of images are drawn where the data are images, `Dataset.kind`; of other
 Not for: how a picture is made (`plot`).
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ import torch
 from torch import Tensor
 
 from .. import plot
-from ..data import Dataset
+from ..data import Batch, Dataset
 from ..data.batches import whole
+from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Run
 from ..training import Listener, Progress, Record
+
+ENCODED = 1000  # test images whose latents are drawn
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,21 @@ class Scene:
         """The random stream of one panel."""
         return torch.Generator().manual_seed(self.seed)
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the classes."""
+        return self.data.classes
+
+    @cached_property
+    def test(self) -> Batch:
+        """Some test images, as the model takes them."""
+        return self.model.to_model(whole(self.data.test.spread(ENCODED)))
+
+    @cached_property
+    def carried(self) -> plot.Carried:
+        """What each latent carries."""
+        return plot.carried(self.model, self.test.x, self.test.c)
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -49,46 +69,82 @@ class Panel:
     Arguments:
         name: Of its file.
         draw: Makes it.
+        suffix: Of its file.
         of_images: Whether it shows images.
         of_classes: Whether it shows the classes that a conditional model is told.
+        of_latents: Whether it shows single latents, which must have densities.
     """
 
     name: str
     draw: Callable[[Scene], Any]
+    suffix: str = ".png"
     of_images: bool = True
     of_classes: bool = False
+    of_latents: bool = False
 
     def fits(self, scene: Scene) -> bool:
         """Whether there is such a picture of this model and these data."""
         has_images = scene.data.kind == "image"
-        return (has_images or not self.of_images) and (bool(scene.model.context_size) or not self.of_classes)
+        has_latents = len(scene.model.latent_shape) == 1 and len(scene.data.test) > 1
+        return (
+            (has_images or not self.of_images)
+            and (bool(scene.model.context_size) or not self.of_classes)
+            and (has_latents or not self.of_latents)
+        )
 
 
-def _reconstructions(scene: Scene) -> Tensor:
-    first = scene.data.test.rows(slice(32))
-    batch = scene.model.to_model(whole(first))
+def _reconstructions(scene: Scene) -> Any:
+    batch = scene.model.to_model(whole(scene.data.test.rows(slice(32))))
     return plot.reconstructions(scene.model, batch.x, batch.c)
 
 
-def _classes(scene: Scene) -> Tensor:
-    return plot.grid(plot.per_class(scene.model, generator=scene.generator()), columns=10)
+def _classes(scene: Scene) -> Any:
+    title = "A row for each class, a column for each style"
+    return plot.per_class(scene.model, names=scene.names, generator=scene.generator(), title=title)
 
 
-def _one_of_each(scene: Scene) -> Tensor:
-    return plot.grid(plot.one_each(scene.model, generator=scene.generator()), columns=scene.model.context_size)
+def _one_of_each(scene: Scene) -> Any:
+    return plot.one_each(scene.model, names=scene.names, generator=scene.generator())
 
 
-def _samples(scene: Scene) -> Tensor:
-    return plot.grid(scene.model.sample(64, _cycled(scene.model, 64), generator=scene.generator()))
+def _samples(scene: Scene) -> Any:
+    return plot.samples(scene.model, names=scene.names, generator=scene.generator())
 
 
-def _interpolation(scene: Scene) -> Tensor:
-    walks = plot.interpolation(scene.model, c=_cycled(scene.model, 12), generator=scene.generator())
-    return plot.grid(walks, columns=12)
+def _interpolation(scene: Scene) -> Any:
+    c = _cycled(scene.model, 12)
+    names = [] if c is None else [scene.names[i] if i < len(scene.names) else str(i) for i in c.tolist()]
+    title = "Straight lines between two latents of the prior"
+    return plot.interpolation(scene.model, c=c, names=names, generator=scene.generator(), title=title)
+
+
+def _walk(scene: Scene) -> Any:
+    return plot.walk(scene.model, c=_cycled(scene.model, 16), generator=scene.generator())
+
+
+def _map(scene: Scene) -> Any:
+    return plot.manifold(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+
+
+def _traversals(scene: Scene) -> Any:
+    return plot.traversals(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+
+
+def _kl(scene: Scene) -> Any:
+    return plot.kl_per_latent(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+
+
+def _latents(scene: Scene) -> Any:
+    labels = scene.test.labels if scene.data.num_classes > 1 else None
+    return plot.latents(scene.model, scene.test.x, labels, c=scene.test.c, names=scene.names)
 
 
 def _curves(scene: Scene) -> Any:
     return plot.curves(scene.run.metrics())
+
+
+def _epochs(scene: Scene) -> Any:
+    return plot.epochs(scene.run)
 
 
 PANELS = (
@@ -97,34 +153,54 @@ PANELS = (
     Panel("one-of-each", _one_of_each, of_classes=True),
     Panel("samples", _samples),
     Panel("interpolation", _interpolation),
+    Panel("walk", _walk, suffix=".gif"),
+    Panel("map", _map, of_latents=True),
+    Panel("traversals", _traversals, of_latents=True),
+    Panel("kl", _kl, of_latents=True),
+    Panel("latents", _latents, of_latents=True),
+    Panel("epochs", _epochs, suffix=".gif"),
     Panel("curves", _curves, of_images=False),
 )
 
 
 def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, *, seed: int = 0) -> list[Path]:
-    """Write the pictures of a trained model into its run folder."""
-    scene = Scene(model, data, run, seed)
-    return [_save(run, panel.name, panel.draw(scene)) for panel in PANELS if panel.fits(scene)]
+    """Write the pictures of a trained model into its run folder.
+
+    A picture that cannot be drawn is left out with a warning: it is no reason to lose a training that has succeeded.
+    """
+    scene = Scene(model.eval(), data, run, seed)
+    written = []
+    for panel in PANELS:
+        if not panel.fits(scene):
+            continue
+        try:
+            written.append(_save(run, f"{panel.name}{panel.suffix}", panel.draw(scene)))
+        except RunError:  # a disk that is full
+            raise
+        except Exception as error:
+            warnings.warn(f"the picture {panel.name!r} cannot be drawn of this model: {error}", stacklevel=2)
+    return written
 
 
 def draw_data(data: Dataset, run: Run) -> Path | None:
     """Write a picture of training images into a run folder, if the data are images."""
     if data.kind != "image":
         return None
-    return _save(run, "training", plot.grid(whole(data.train.spread(64)).x))
+    return _save(run, "training.png", plot.grid(whole(data.train.spread(64)).x))
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run) -> list[Listener]:
     """Who draws a picture after every epoch: nobody, if the data are no images."""
-    return [EpochPictures(model, run)] if data.kind == "image" else []
+    return [EpochPictures(model, run, data.classes)] if data.kind == "image" else []
 
 
 class EpochPictures:
     """Writes a picture of the same latents after every epoch."""
 
-    def __init__(self, model: LatentVariableModel, run: Run) -> None:
+    def __init__(self, model: LatentVariableModel, run: Run, names: tuple[str, ...] = ()) -> None:
         self.model = model
         self.run = run
+        self.names = names
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         """Nothing: only whole epochs are drawn."""
@@ -132,8 +208,11 @@ class EpochPictures:
     def epoch(self, record: Record) -> None:
         """Write one."""
         model = self.model.eval()
-        images = model.sample(64, _cycled(model, 64), generator=torch.Generator().manual_seed(0))
-        _save(self.run, f"epoch-{record['epoch']:03d}", plot.grid(images))
+        number = record["epoch"]
+        generator = torch.Generator().manual_seed(0)
+        title = f"Epoch {number}"
+        picture = plot.samples(model, names=self.names, generator=generator, title=title)
+        _save(self.run, f"epoch-{number:03d}.png", picture)
 
 
 def _cycled(model: LatentVariableModel, n: int) -> Tensor | None:
@@ -142,6 +221,6 @@ def _cycled(model: LatentVariableModel, n: int) -> Tensor | None:
 
 
 def _save(run: Run, name: str, picture: Any) -> Path:
-    path = run.picture(f"{name}.png")
+    path = run.picture(name)
     plot.save(picture, path)
     return path

@@ -1,0 +1,42 @@
+"""Pictures: what a model draws, laid out with titles and labels, and figures of its latents and its training.
+
+Every function returns its picture and writes nothing. A picture shows itself in a notebook, and `save` writes it:
+
+    picture = plot.interpolation(model)
+    picture                                     # shown, as the last line of a notebook's cell
+    plot.save(picture, "interpolation.png")     # also .jpg, .svg and .gif
+    plot.save(picture, "interpolation.npy")     # the 144 images
+    plot.save(picture.styled(cmap="magma"), "interpolation.svg")
+
+Figures are matplotlib's, drawn with its own defaults, whatever the settings of the user's are.
+
+Not for: numbers that judge a model, nor where in a run folder a picture goes.
+"""
+
+from .figures import curves, kl_per_latent, latents
+from .film import Film, epochs, walk
+from .images import interpolation, one_each, per_class, reconstructions, samples
+from .picture import Picture, grid
+from .saving import save
+from .space import Carried, carried, manifold, traversals
+
+__all__ = [
+    "Carried",
+    "Film",
+    "Picture",
+    "carried",
+    "curves",
+    "epochs",
+    "grid",
+    "interpolation",
+    "kl_per_latent",
+    "latents",
+    "manifold",
+    "one_each",
+    "per_class",
+    "reconstructions",
+    "samples",
+    "save",
+    "traversals",
+    "walk",
+]

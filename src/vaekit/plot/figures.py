@@ -1,0 +1,215 @@
+"""Figures: the means of a training by epoch, the latents of images in the plane, the KL of each latent.
+
+matplotlib is imported when the first figure is drawn.
+
+Not for: pictures made of images (`picture`).
+"""
+
+from collections.abc import Mapping, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from ..model import Context, LatentVariableModel
+from ..store.metrics import CLASSIC, logged
+from .space import Carried, carried
+from .text import latent_name, number
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from .canvas import Figure
+
+IDLE = 0.01  # nats: a latent with less carries nothing
+NAMED = 40  # latents whose bars have names
+
+
+def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
+    """Means by epoch, each in a panel: −ELBO, rate and distortion, then whatever else the loss logged, by its name.
+
+    Arguments:
+        metrics: A record for each epoch, as in metrics.jsonl: `epoch`, means by name, and the same means with
+            `validation_` before their names; what is absent or None is left out.
+
+    Raises:
+        DataError: there is no record.
+    """
+    if not metrics:
+        raise DataError("there are no metrics to plot; train for at least one epoch")
+
+    from .canvas import defaults
+
+    with defaults():
+        return _curves(metrics)
+
+
+def _curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
+    from .canvas import Figure
+
+    last = metrics[-1]
+    titles = {"neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
+    if "neg_elbo" not in last and "loss" in last:
+        titles = {}
+    titles |= {name: name.replace("_", " ").capitalize() for name in logged(last, beyond=True)}
+    columns = min(3, len(titles))
+    rows = ceil(len(titles) / columns)
+    figure = Figure(figsize=(11, 3.8 * rows), dpi=150)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+    panels = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axes, (key, title) in zip(panels, titles.items(), strict=False):
+        _curve(axes, metrics, key)
+        axes.set_title(title)
+    for axes in panels[len(titles) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    epochs = [record["epoch"] for record in metrics]
+    for label, name in (("training", key), ("validation", f"validation_{key}")):
+        known = [(record["epoch"], record[name]) for record in metrics if record.get(name) is not None]
+        if known:
+            marker = "o" if len(known) <= 30 else None
+            axes.plot(*zip(*known, strict=True), label=label, marker=marker, markersize=4)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("mean per image" if key not in CLASSIC else "nats per image")
+    axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    if axes.lines:
+        axes.legend(frameon=False)
+
+
+def latents(
+    model: LatentVariableModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    c: Context = None,
+    names: Sequence[str] = (),
+) -> "Figure":
+    """Posterior means, coloured by class, on their first two principal components if they have more than two axes.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, C, H, W).
+        labels: Classes, shape (N,), −1 where unknown; without them all points have one colour.
+        c: What a conditional model is told; the labels by default.
+        names: Names of the classes; their numbers by default.
+
+    Raises:
+        DataError: there is not one label for each image.
+    """
+    if labels is not None and labels.shape != images.shape[:1]:
+        raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")
+    context = (labels if c is None else c) if model.context_size else None
+    z = model.encode(images, context).flatten(1).double().cpu()
+
+    from .canvas import defaults
+
+    with defaults():
+        return _scatter(z, None if labels is None else labels.cpu(), names)
+
+
+def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str]) -> "Figure":
+    from .canvas import Figure, colormaps
+
+    kinds = torch.zeros(len(z), dtype=torch.long) if labels is None else labels
+    points, axis_names = _plane(z, kinds)
+    classes = sorted(set(kinds.tolist()))
+    n = len(classes)
+    colours = colormaps["tab10"](np.arange(n)) if n <= 10 else colormaps["turbo"](np.linspace(0.02, 0.98, n))
+    figure = Figure(figsize=(8.4, 7), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for label, colour in zip(classes, colours, strict=True):
+        x, y = points[kinds == label].T.numpy()
+        name = "unknown" if label < 0 else str(names[label]) if label < len(names) else str(label)
+        axes.scatter(x, y, s=10, alpha=0.65, linewidths=0, color=colour, label=name)
+    axes.set(xlabel=axis_names[0], ylabel=axis_names[1])
+    axes.set_title(f"Where {len(z):,} images lie: their posterior means", loc="left")
+    axes.grid(alpha=0.25)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    if z.shape[1] > 1:
+        axes.set_aspect("equal", adjustable="datalim")  # distances are distances
+    if labels is not None:
+        columns = ceil(n / 20)
+        legend = figure.legend(title="class", loc="outside right center", frameon=False, markerscale=2.5, ncols=columns)
+        for handle in filter(None, legend.legend_handles):
+            handle.set_alpha(1)  # a legend of faint dots is hard to tell apart
+    return figure
+
+
+def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
+    """Points (N, 2) that show z, shape (N, Z), and what their axes are."""
+    if z.shape[1] == 1:
+        return torch.stack((z[:, 0], labels.to(z)), 1), ("z", "class")
+    if z.shape[1] == 2:
+        return z, (latent_name(0), latent_name(1))
+    centred = z - z.mean(0)
+    variances, components = torch.linalg.eigh(centred.T @ centred)
+    components = components[:, [-1, -2]]
+    # An eigenvector's sign is arbitrary: make its largest entry positive, so that the same z gives the same picture.
+    components = components * components.gather(0, components.abs().argmax(0, keepdim=True)).sign()
+    share = 100 * variances[[-1, -2]] / variances.sum().clamp_min(1e-300)
+    first, second = (
+        f"{name} principal component ({s:.0f} % of the variance)"
+        for name, s in zip(("first", "second"), share.tolist(), strict=True)
+    )
+    return centred @ components, (first, second)
+
+
+def kl_per_latent(
+    model: LatentVariableModel, images: Tensor, labels: Tensor | None = None, *, found: Carried | None = None
+) -> "Figure":
+    """A bar for each latent, the one that carries most first: its KL, averaged over the images.
+
+    Where the prior has no KL for one latent, it is the mutual information I(x; zⱼ) of the latent and these images.
+    Where there is none either, it is the variance of the posterior mean.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, *image).
+        labels: Classes or context, for a conditional model.
+        found: What each latent carries, if it is known already.
+    """
+    found = found or carried(model, images, labels)
+
+    from .canvas import defaults
+
+    with defaults():
+        return _bars(found)
+
+
+def _bars(found: Carried) -> "Figure":
+    from .canvas import Figure
+
+    order = found.order
+    values = found.values[order].tolist()
+    n = len(values)
+    figure = Figure(figsize=(min(12, max(6, 2 + 0.45 * n)), 4.2), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    idle = [value < IDLE for value in values]
+    axes.bar(range(n), values, width=0.8 if n <= NAMED else 1, color=["0.7" if off else "tab:blue" for off in idle])
+    if n <= NAMED:
+        axes.set_xticks(range(n), [latent_name(index) for index in order])
+    if n <= 20:
+        for x, value in enumerate(values):
+            axes.annotate(number(value), (x, value), (0, 2), textcoords="offset points", ha="center", fontsize=8)
+    axes.set(xlabel="latent" if n <= NAMED else f"the {n} latents", ylabel=f"{found.what}, {found.unit}".rstrip(", "))
+    total = f"{sum(values):.1f} nats in all, " if found.what == "KL" else ""
+    axes.set_title(
+        f"{found.what} of each latent\n{total}{n - sum(idle)} of {n} above {IDLE:g}", loc="left", fontsize=11
+    )
+    beside = max(0.7, 3 - n / 2)
+    axes.set_xlim(-beside, n - 1 + beside)
+    axes.margins(y=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure

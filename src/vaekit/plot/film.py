@@ -1,0 +1,136 @@
+"""Pictures that move: a walk between latents, and what the same latents show after each epoch.
+
+Not for: single pictures (`picture`).
+"""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from ..model import Context, LatentVariableModel
+from .images import interpolation
+from .picture import Pixels, encoded, grid
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from ..store import Run
+
+MOST_FRAMES = 60  # of the epochs
+LARGEST = 560  # pixels: a film this wide is seen well and downloads fast
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """Frames one after another, for ever. It plays in a notebook.
+
+    Arguments:
+        frames: At least one, each of shape (H, W) or (H, W, 3), all of one shape.
+        milliseconds: How long each is seen.
+        rest: How long the last one is seen.
+    """
+
+    frames: Sequence[Pixels]
+    milliseconds: int = 80
+    rest: int = 80
+
+    def __repr__(self) -> str:
+        height, width = self.frames[0].shape[:2]
+        return f"Film of {len(self.frames)} frames, {width}×{height} pixels"
+
+    def _repr_html_(self) -> str:
+        return f'<img alt="{self!r}" src="data:image/gif;base64,{base64.b64encode(self.gif()).decode()}">'
+
+    def _repr_png_(self) -> bytes:
+        return encoded(self.frames[-1], "png")
+
+    def gif(self) -> bytes:
+        """The film as a GIF file."""
+        from PIL.Image import fromarray
+
+        images = [_with_palette(fromarray(_coarse(frame))) for frame in self.frames]
+        times = [self.milliseconds] * (len(images) - 1) + [self.rest]
+        file = io.BytesIO()
+        options = {"save_all": True, "append_images": images[1:], "loop": 0, "optimize": False}
+        images[0].save(file, format="gif", duration=times, **options)
+        return file.getvalue()
+
+
+def _coarse(frame: Pixels) -> Pixels:
+    """A frame in 52 grey levels, white and black among them, which the eye hardly sees and which halve the file."""
+    return frame if frame.ndim == 3 else frame // 5 * 5
+
+
+def _with_palette(image: "Image") -> "Image":
+    """256 colours, of which a grey image has them all."""
+    return image if image.mode == "L" else image.quantize(256)
+
+
+def walk(
+    model: LatentVariableModel,
+    *,
+    rows: int = 16,
+    steps: int = 24,
+    between: tuple[Tensor, Tensor] | None = None,
+    c: Context = None,
+    generator: torch.Generator | None = None,
+    invert: bool = False,
+    cmap: str | None = None,
+) -> Film:
+    """The lines of `interpolation`, all at once: each image walks from its first latent to its second and back.
+
+    Arguments:
+        model: The model.
+        rows: How many images walk.
+        steps: Images on a line.
+        between: As for `interpolation`.
+        c: As for `interpolation`.
+        generator: Source of randomness; torch's global one by default.
+        invert: Show black as white and white as black.
+        cmap: One of matplotlib's colour maps, for grey images.
+
+    Raises:
+        ConfigError, DataError: As `interpolation`.
+    """
+    picture = interpolation(model, rows=rows, steps=steps, between=between, c=c, generator=generator)
+    lines = picture.images.unflatten(0, (-1, steps))
+    if lines.ndim != 5:
+        raise DataError(f"a film needs images of shape (C, H, W), got {tuple(lines.shape[2:])}")
+    # About half as large as a still picture: enough to see, and a file that is quick to send.
+    width, n = lines.shape[-1], len(lines)
+    scale = max(1, LARGEST // (width * ceil(n**0.5))) if n > 1 else max(1, LARGEST // 2 // width)
+    there = [grid(lines[:, step], scale=scale).styled(invert=invert, cmap=cmap).pixels for step in range(steps)]
+    return Film([*there, *there[-1:], *there[-2:0:-1], there[0]])
+
+
+def epochs(run: "Run") -> Film:
+    """The pictures that a run drew of the same latents after each epoch, at most 60 of them.
+
+    Arguments:
+        run: A run whose data are images.
+
+    Raises:
+        ConfigError: there are none.
+    """
+    from PIL import Image as Images
+
+    paths = sorted((run.path / "samples").glob("epoch-*.png"))
+    if not paths:
+        raise ConfigError(f"run {run.name} has drawn no pictures of its epochs, samples/epoch-*.png")
+    chosen = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))
+    frames: list[Pixels] = []
+    for index in chosen:
+        with Images.open(paths[index]) as image:
+            size = LARGEST, round(image.height * LARGEST / image.width)
+            smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > LARGEST else image
+            frames.append(np.asarray(smaller))
+    same = [frame for frame in frames if frame.shape == frames[-1].shape]
+    return Film(same, milliseconds=max(100, min(400, 6000 // len(same))), rest=2000)

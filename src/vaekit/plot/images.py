@@ -1,0 +1,242 @@
+"""Images that a model draws: samples, walks, reconstructions, a row for each class.
+
+Not for: what single latents do (`space`).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import ConfigError, DataError
+from ..model import Context, LatentVariableModel
+from ..rng import seeded
+from .picture import Picture
+
+DECODED = 250  # images decoded at a time, so that a map of 900 takes little memory
+SHOWN = 64  # samples
+WIDEST = 12  # classes that are still columns of samples
+
+
+@torch.no_grad()
+def samples(
+    model: LatentVariableModel,
+    n: int | None = None,
+    *,
+    c: Context = None,
+    names: Sequence[str] = (),
+    noise: bool = False,
+    generator: torch.Generator | None = None,
+    title: str = "",
+) -> Picture:
+    """New images from the prior; of a conditional model one class after another, each in its column.
+
+    Arguments:
+        model: The model.
+        n: How many; by default 64, or as near to that as whole rows of all classes come.
+        c: One class for all, or a context for each; by default all classes in turn.
+        names: Names of the classes; their numbers by default.
+        noise: Sample the values instead of showing their means.
+        generator: Source of randomness; torch's global one by default.
+        title: A sentence above.
+    """
+    size = model.context_size
+    cycles = size > 0 and c is None
+    if n is None:
+        n = SHOWN // size * size if cycles and size <= SHOWN else SHOWN
+    if cycles:
+        c = torch.arange(n) % size
+    images = model.sample(n, c, generator=generator, noise=noise)
+    if not (cycles and 1 < size <= WIDEST and n >= size):
+        return Picture(images, title=title)
+    return Picture(images, columns=size, title=title, heads=_named(names, size))
+
+
+@torch.no_grad()
+def interpolation(
+    model: LatentVariableModel,
+    *,
+    rows: int = 12,
+    steps: int = 12,
+    between: tuple[Tensor, Tensor] | None = None,
+    c: Context = None,
+    names: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    title: str = "",
+) -> Picture:
+    """Walk in even steps along straight lines between latents, and decode: z = (1 − t)·z₀ + t·z₁.
+
+    Arguments:
+        model: The model.
+        rows: Lines, each between two latents drawn from the prior; of no account with `between`.
+        steps: Images on a line, both ends included.
+        between: Two images, each of shape (C, H, W): the one line then joins their posterior means.
+        c: One class for all; or one for each row, shape (rows,) or one-hot (rows, C). With `between`, one for each of
+            the two images, and the context walks from the first to the second as z does.
+        names: Names of the rows; with `between`, of the two images.
+        generator: Source of randomness; torch's global one by default.
+        title: A sentence above.
+
+    Returns:
+        The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
+
+    Raises:
+        ConfigError: rows is below 1 or steps below 2.
+        DataError: the context or the images do not fit the model.
+    """
+    if rows < 1 or steps < 2:
+        raise ConfigError(f"an interpolation needs at least 1 row and 2 steps, got {rows} and {steps}")
+    if between is not None:
+        context = model.context(c, 2)
+        z = _encode_two(model, between, context)[:, None]
+        contexts = None if context is None else context[:, None]
+    else:
+        context = model.context(c, rows)
+        with seeded(generator):
+            prior = model.prior(context)
+            z = prior.sample(torch.Size((2,) if prior.batch_shape else (2, rows)))
+        contexts = None if context is None else context.expand(2, -1, -1)
+    images = decoded(model, _walk(z, steps), None if contexts is None else _walk(contexts, steps))
+    labels: dict[str, Any] = {"rows": names}
+    if between is not None:
+        first, second = names if len(names) == 2 else ("", "")
+        labels = {"heads": (first, *[""] * (steps - 2), second)}
+    return Picture(images, columns=steps, title=title, **labels)
+
+
+def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Tensor | None) -> Tensor:
+    first, second = images
+    if first.shape != second.shape:
+        raise DataError(f"both images must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
+    return model.encode(torch.stack((first, second)), c)
+
+
+def _walk(ends: Tensor, steps: int) -> Tensor:
+    """Even steps from ends[0] to ends[1], each (R, *event): shape (R·steps, *event)."""
+    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device).reshape(-1, *[1] * (ends.ndim - 2))
+    return torch.lerp(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
+
+
+def decoded(model: LatentVariableModel, z: Tensor, c: Tensor | None = None) -> Tensor:
+    """The images of many latents, a part at a time."""
+    contexts = [None] * len(z) if c is None else c.split(DECODED)
+    return torch.cat([model.decode(*part) for part in zip(z.split(DECODED), contexts, strict=False)])
+
+
+@torch.no_grad()
+def reconstructions(
+    model: LatentVariableModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    columns: int = 16,
+    title: str | None = None,
+) -> Picture:
+    """Originals, their reconstructions from the posterior mean, and where the two differ.
+
+    The error is red where the reconstruction is too bright and blue where it is too dark; of colour images it is the
+    mean over the channels. Its strength is the square root of the difference, so that small errors are seen.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, C, H, W), or vectors (N, D) and other rows.
+        labels: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
+        columns: The most images in a row.
+        title: A sentence above; by default it says what the colours mean.
+
+    Returns:
+        The images and reconstructions, shape (N, 2, *image); the picture also shows the errors.
+    """
+    x_hat = model.reconstruct(images, labels if model.context_size else None)
+    x = images.to(x_hat)
+    pairs = torch.stack((x, x_hat), 1)
+    if images.ndim != 4 or images.shape[1] not in (1, 3):
+        return Picture(pairs)
+    columns = _even(len(x), columns)
+    blank = -len(x) % columns
+    kinds = [kind.expand(-1, 3, -1, -1) for kind in (x.clamp(0, 1), x_hat.clamp(0, 1), _signed(x_hat - x))]
+    # Band after band: a row of originals, one of reconstructions, one of errors. Empty cells are grey.
+    full = torch.stack([torch.cat((kind, kind.new_full((blank, *kind.shape[1:]), 0.5))) for kind in kinds])
+    tiles = full.unflatten(1, (-1, columns)).transpose(0, 1).flatten(0, 2)
+    bands = len(tiles) // (3 * columns)
+    rows = ("original", "reconstruction", "error") * bands
+    said = "Errors: red where the reconstruction is too bright, blue where it is too dark" if title is None else title
+    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=said)
+
+
+def _even(n: int, most: int) -> int:
+    """Columns that leave few empty cells: 32 images in rows of 16, 20 in rows of 10."""
+    return -(-n // -(-n // most))
+
+
+def _signed(difference: Tensor) -> Tensor:
+    """Colours of differences from −1 to 1, (N, C, H, W): blue, white, red, shape (N, 3, H, W)."""
+    mean = difference.mean(1, keepdim=True).clamp(-1, 1)
+    ends = torch.tensor([[0.02, 0.19, 0.38], [0.55, 0.0, 0.05]]).to(mean)  # of a dark blue and a dark red
+    strength = mean.abs().sqrt()
+    colour = torch.where(mean < 0, ends[0].view(1, 3, 1, 1), ends[1].view(1, 3, 1, 1))
+    return 1 - strength * (1 - colour)
+
+
+def per_class(
+    model: LatentVariableModel,
+    *,
+    per_row: int = 10,
+    names: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    title: str = "",
+) -> Picture:
+    """Samples, a row for each class; a column is the same draw of the prior in every class, so that it shows a style.
+
+    Arguments:
+        model: A conditional model.
+        per_row: Samples of each class.
+        names: Names of the classes; their numbers by default.
+        generator: Source of randomness; torch's global one by default.
+        title: A sentence above.
+
+    Returns:
+        The images, shape (classes·per_row, *image), row after row.
+
+    Raises:
+        DataError: the model is unconditional, or per_row is below 1.
+    """
+    classes = _classes(model)
+    device = None if generator is None else generator.device
+    seed = int(torch.randint(2**63 - 1, (), generator=generator, device=device))
+    # The same seed rather than the same z: a prior p(z | c) then gives corresponding latents, not the same one.
+    images = torch.cat(
+        [model.sample(per_row, label, generator=torch.Generator().manual_seed(seed)) for label in range(classes)]
+    )
+    return Picture(images, columns=per_row, rows=_named(names, classes), title=title)
+
+
+def one_each(
+    model: LatentVariableModel,
+    *,
+    names: Sequence[str] = (),
+    generator: torch.Generator | None = None,
+    title: str = "",
+) -> Picture:
+    """One sample of each class, each from its own draw of the prior: images of shape (classes, *image).
+
+    Raises:
+        DataError: the model is unconditional.
+    """
+    classes = _classes(model)
+    images = model.sample(classes, torch.arange(classes), generator=generator)
+    if classes > 2 * WIDEST:
+        return Picture(images, title=title)
+    return Picture(images, columns=classes, heads=_named(names, classes), title=title)
+
+
+def _classes(model: LatentVariableModel) -> int:
+    if not model.context_size:
+        raise DataError("this model is unconditional and has no classes; draw with plot.samples, or train a CVAE")
+    return model.context_size
+
+
+def _named(names: Sequence[str], classes: int) -> tuple[str, ...]:
+    """The names of the classes, or their numbers where there are not as many names."""
+    return tuple(map(str, names if len(names) == classes else range(classes)))

@@ -1,0 +1,227 @@
+"""What the latents do: how much each one carries, a map of two of them, and each one changed alone.
+
+Not for: measuring latents (`vaekit.evaluation`).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal
+
+from ..errors import ConfigError, DataError
+from ..model import Context, LatentVariableModel, kl_by_dimension
+from ..rng import seeded
+from .images import decoded
+from .picture import LONG_SIDE, Picture
+from .text import latent_name, number
+
+TALLEST = 2400  # pixels of a picture of traversals
+TICKS = 6  # values named along an axis of a map
+REACH = 2.5  # standard deviations to either side
+NUMBERS = 1 << 22  # densities that are compared, which takes a tenth of a second
+
+
+@dataclass(frozen=True)
+class Carried:
+    """How much each latent carries, on average over some images.
+
+    Arguments:
+        values: One number for each latent, shape (Z,).
+        what: Name of the measure.
+        unit: Its unit.
+    """
+
+    values: Tensor
+    what: str
+    unit: str = "nats"
+
+    @property
+    def order(self) -> list[int]:
+        """The latents, the one that carries most first."""
+        found: list[int] = self.values.argsort(descending=True, stable=True).tolist()
+        return found
+
+    def label(self, index: int) -> str:
+        """Name and value of a latent."""
+        return f"{latent_name(index)}  {number(self.values[index].item())} {self.unit}".rstrip()
+
+
+@torch.no_grad()
+def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = None) -> Carried:
+    """How much each latent carries: its KL, or where the prior has none for one latent, what it tells of the image.
+
+    The latter is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. Where the
+    posterior does not factorize either, it is the variance of the posterior mean.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, *image).
+        labels: Classes or context, for a conditional model.
+    """
+    q, p = _both(model, images, labels)
+    with seeded(torch.Generator().manual_seed(0)):
+        z = q.rsample(torch.Size((1,)))
+    kl = None if getattr(q, "penalties", None) else kl_by_dimension(z, q, p)
+    if kl is not None:
+        return Carried(kl.flatten(1).mean(0).double().cpu(), "KL")
+    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+        information = _information(z[0].flatten(1), q.base_dist.loc.flatten(1), q.base_dist.scale.flatten(1))
+        return Carried(information.double().cpu(), "information I(x; z)")
+    return Carried(q.mean.flatten(1).double().var(0).cpu(), "variance of the posterior mean", "")
+
+
+def _both(model: LatentVariableModel, images: Tensor, labels: Tensor | None) -> tuple[Distribution, Distribution]:
+    c = model.context(labels if model.context_size else None, len(images))
+    return model.posterior(model.checked(images), c), model.prior(c)
+
+
+def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+    """I(x; zⱼ) of each latent, shape (Z,), from one z of each image."""
+    n, size = z.shape
+    own = Normal(mean, scale).log_prob(z)
+    some = torch.linspace(0, n - 1, max(1, min(n, NUMBERS // (n * size)))).round().long()
+    every = Normal(mean, scale).log_prob(z[some, None]).logsumexp(1) - math.log(n)
+    information: Tensor = own[some] - every
+    return information.mean(0).clamp_min(0)
+
+
+@torch.no_grad()
+def traversals(
+    model: LatentVariableModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    image: int = 0,
+    c: Context = None,
+    found: Carried | None = None,
+    steps: int = 11,
+    latents: int | None = None,
+    title: str | None = None,
+) -> Picture:
+    """Change one latent a row and leave the others; the rows are ordered by how much their latents carry.
+
+    A row goes from 2.5 standard deviations below the mean of its latent to 2.5 above, both over the posterior means of
+    the images.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, C, H, W), at least 2: what the latents' ranges and their KL are taken from.
+        labels: Classes or context, for a conditional model.
+        image: Number of the image whose posterior mean the other latents keep.
+        c: Class that a conditional model draws; that of the image by default.
+        found: What each latent carries, if it is known already.
+        steps: Images in a row.
+        latents: How many rows; as many as the picture is tall enough for, by default.
+        title: A sentence above; by default it says what is shown.
+
+    Raises:
+        ConfigError: steps is below 2, or latents below 1.
+        DataError: there are too few images, or none with this number.
+    """
+    if steps < 2 or (latents is not None and latents < 1):
+        raise ConfigError(f"traversals need at least 2 steps and 1 latent, got {steps} and {latents}")
+    base, means, context = _base(model, images, labels, image)
+    context = context if c is None else model.context(c, 1)
+    found = found or carried(model, images, labels)
+    rows = found.order[: latents or max(4, min(16, TALLEST // images.shape[-2]))]
+    t = torch.linspace(-REACH, REACH, steps).to(base)
+    z = base.repeat(len(rows), steps, 1)
+    for row, index in enumerate(rows):
+        z[row, :, index] = means[:, index].mean() + t * means[:, index].std()
+    tiles = _decode(model, z.flatten(0, 1), context)
+    more = f", {len(rows)} of {len(found.values)}" if len(rows) < len(found.values) else ""
+    if title is None:
+        title = f"One latent changed in each row{more}, the others as in one image; ordered by {found.what}"
+    heads = [f"{'+' if value > 0 else ''}{number(value)}" + " σ" for value in t.tolist()]
+    return Picture(tiles, columns=steps, title=title, rows=[found.label(index) for index in rows], heads=heads)
+
+
+@torch.no_grad()
+def manifold(
+    model: LatentVariableModel,
+    images: Tensor,
+    labels: Tensor | None = None,
+    *,
+    latents: Sequence[int] | None = None,
+    image: int = 0,
+    c: Context = None,
+    found: Carried | None = None,
+    side: int | None = None,
+    title: str | None = None,
+) -> Picture:
+    """A map of two latents: an image for each pair of their values, evenly spaced over where the images lie.
+
+    It reaches over the middle 98 % of the images in each latent, so that it shows the same region as `plot.latents`.
+
+    Arguments:
+        model: The model.
+        images: Shape (N, C, H, W), at least 2: what the region and the KL are taken from.
+        labels: Classes or context, for a conditional model.
+        latents: Numbers of two latents, from 0; by default the two that carry most. The first is drawn from left to
+            right, the second from below to above.
+        image: Number of the image whose posterior mean the other latents keep.
+        c: Class that a conditional model draws; that of the image by default.
+        found: What each latent carries, if it is known already.
+        side: Images in a row and in a column; by default 30 of a model with two latents, else 15, or fewer if they are
+            large.
+        title: A sentence above; by default it says what is shown.
+
+    Raises:
+        ConfigError: the latents are not two of the model's, or side is below 2.
+        DataError: there are too few images, or none with this number.
+
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4, which spaces the values by quantiles of the prior.
+    """
+    base, means, context = _base(model, images, labels, image)
+    context = context if c is None else model.context(c, 1)
+    size = base.shape[1]
+    if side is None:
+        side = max(8, min(30 if size <= 2 else 15, LONG_SIDE // max(images.shape[-2:])))
+    if latents is not None and not (len(set(latents)) == 2 and set(latents) <= set(range(size))):
+        raise ConfigError(f"a map needs two different latents of 0 to {size - 1}, got {latents}")
+    if side < 2:
+        raise ConfigError(f"a map needs a side of at least 2 images, got {side}")
+    if latents is None and size > 2:
+        found = found or carried(model, images, labels)
+        latents = sorted(found.order[:2])
+    chosen = list(latents or range(size))
+    low, high = means[:, chosen].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
+    axes = [torch.linspace(a, b, side).to(base) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    grid = torch.cartesian_prod(axes[1].flip(0), axes[0]) if len(axes) == 2 else axes[0][:, None]
+    z = base.repeat(len(grid), 1)
+    z[:, chosen] = grid.flip(1) if len(axes) == 2 else grid
+    names = [latent_name(index) for index in chosen]
+    if title is None:
+        kept = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
+        title = f"A map of {' and '.join(names)}"
+        title += f", {' and '.join(kept)} as in one image" if kept else ""
+    heads = _ticks(axes[0], names[0])
+    rows = _ticks(axes[1].flip(0), names[1]) if len(axes) == 2 else []
+    return Picture(_decode(model, z, context), columns=side, padding=0, title=title, heads=heads, rows=rows)
+
+
+def _ticks(values: Tensor, name: str) -> list[str]:
+    """Names of rows or columns: some values, the first with the name of the latent."""
+    shown = set(torch.linspace(0, len(values) - 1, min(TICKS, len(values))).round().long().tolist())
+    texts = [number(value) if i in shown else "" for i, value in enumerate(values.tolist())]
+    return [f"{name} = {texts[0]}", *texts[1:]]
+
+
+def _base(
+    model: LatentVariableModel, images: Tensor, labels: Tensor | None, image: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """The latents of one image, shape (1, Z), those of all, (N, Z), and the context of the one, (1, C)."""
+    if images.ndim != 4 or len(images) < 2:
+        raise DataError(f"a picture of latents needs at least 2 images (N, C, H, W), got {tuple(images.shape)}")
+    if not 0 <= image < len(images):
+        raise DataError(f"there is no image number {image}; they are numbered 0 to {len(images) - 1}")
+    c = model.context(labels if model.context_size else None, len(images))
+    means = model.encode(images, c).flatten(1)
+    return means[image : image + 1], means, None if c is None else c[image : image + 1]
+
+
+def _decode(model: LatentVariableModel, z: Tensor, c: Tensor | None) -> Tensor:
+    return decoded(model, z.unflatten(1, model.latent_shape), None if c is None else c.expand(len(z), -1))
