@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import finite, json_option, open_run, print_json, runs_option
+from .common import FILE, finite, json_option, open_run, print_json, runs_option
 
 
 @click.command(short_help="One table over evaluated runs and seeds.")
@@ -21,10 +21,17 @@ from .common import finite, json_option, open_run, print_json, runs_option
     show_default=True,
     help="Format of the table.",
 )
+@click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
 def compare(
-    run: tuple[str, ...], presets: tuple[str, ...], columns: tuple[str, ...], style: str, root: Path, as_json: bool
+    run: tuple[str, ...],
+    presets: tuple[str, ...],
+    columns: tuple[str, ...],
+    style: str,
+    output: Path | None,
+    root: Path,
+    as_json: bool,
 ) -> None:
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
@@ -36,6 +43,10 @@ def compare(
 
     chosen = [open_run(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
     table = compared(chosen, columns=columns)
+    if output is not None:
+        from ..explorer.report import write
+
+        write(chosen, output)
     if as_json or style == "json":
         print_json(finite(table.to_json()))
         return

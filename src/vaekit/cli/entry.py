@@ -21,6 +21,7 @@ from .latents import latent_map, latents, traverse
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
 from .repeat import repeat
+from .report import report
 from .runs import info, runs
 from .teach import teach
 from .train import resume, train
@@ -40,6 +41,7 @@ VERBS = [
     explore,
     evaluate,
     compare,
+    report,
     export,
     info,
     runs,

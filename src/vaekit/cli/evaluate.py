@@ -80,6 +80,7 @@ def evaluate(
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
+    from ..explorer.report import write
     from .progress import shown_stages
     from .summary import print_blocks
 
@@ -92,6 +93,7 @@ def evaluate(
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {found.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
+    page = write([found], found.place("report.html"))
     if as_json:
         print_json({"run": str(found.path), **finite(result.to_json())})
         return
@@ -104,6 +106,7 @@ def evaluate(
     click.echo(f"run         {relative(found.path)}")
     for picture in result.details["pictures"]:
         click.echo(f"picture     {relative(found.path / picture)}")
+    click.echo(f"report      {relative(page)}")
 
 
 def _print_all(result: "Evaluation") -> None:

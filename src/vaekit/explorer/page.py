@@ -52,7 +52,7 @@ def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: 
     style, code = asset("style.css"), script()
     ask = "'self'" if programs is None else "'none'"
     policy = (
-        f"default-src 'none'; script-src 'sha256-{_hash(code)}'; style-src 'sha256-{_hash(style)}'; "
+        f"default-src 'none'; script-src 'sha256-{digest(code)}'; style-src 'sha256-{digest(style)}'; "
         f"img-src data: blob:; connect-src {ask}; base-uri 'none'; form-action 'none'"
     )
     parts = {
@@ -67,7 +67,8 @@ def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: 
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
 
 
-def _hash(text: str) -> str:
+def digest(text: str) -> str:
+    """SHA-256 as a content-security policy wants it."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 

@@ -1,0 +1,25 @@
+"""`vae report`: one page about a run, or about several side by side."""
+
+from pathlib import Path
+
+import click
+
+from .common import FILE, open_run, relative, run_argument, runs_option
+
+
+@click.command(short_help="One page to read, print and send.")
+@run_argument
+@click.option("-o", "--output", type=FILE, help="Where to; `report.html` in the run folder by default.")
+@click.option("--compare", "others", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
+@runs_option
+def report(run: str | None, output: Path | None, others: tuple[str, ...], root: Path) -> None:
+    """Try `vae report -o report.html`: what RUN, the newest by default, is, and all that is known of it, on one page.
+
+    Curves, pictures, the evaluation with its errors and warnings, configuration, environment, and how to repeat it.
+    """
+    found = [open_run(name, root) for name in (run, *others)]
+
+    from ..explorer.report import write
+
+    path = write(found, output or found[0].place("report.html"))
+    click.echo(relative(path))

@@ -1,0 +1,328 @@
+"""`vae report`: all there is to know of a run on one page, or of several side by side, to read, print and send.
+
+It is HTML without script. Everything that comes from a run is escaped; pictures are inlined. Not for: touching a model
+(`show`), or finding the numbers (`evaluation`).
+"""
+
+import base64
+import html
+import math
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from .. import __version__
+from ..config import flat, of_run
+from ..errors import DataError, VAEError
+from ..evaluation.record import Evaluation
+from ..store import Run, files
+from . import charts
+from .page import asset, digest
+
+PICTURES = {
+    "samples": "New images, drawn from the prior",
+    "classes": "A row for each class; a column is the same draw of the prior",
+    "reconstructions": "Test images above, their reconstructions below",
+    "interpolation": "Straight ways between latents of the prior",
+    "training": "Training images",
+    "evaluation-latents": "Posterior means of test images",
+    "evaluation-neighbours": "Samples, and the training images nearest to them",
+}
+TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
+NOT_DRAWN = {"epoch", "images", "seconds", "images_per_second", "learning_rate", "skipped"}
+LIMIT = 16 << 20  # bytes of a picture
+PNG = b"\x89PNG\r\n\x1a\n"
+
+escape = html.escape
+
+
+def report(runs: Sequence[Run]) -> str:
+    """The page of one run, or of several side by side.
+
+    Arguments:
+        runs: The runs, at least one.
+
+    Raises:
+        RunError: a run is damaged.
+        DataError: there is none.
+    """
+    if not runs:
+        raise DataError("a report needs at least one run")
+    single = len(runs) == 1
+    title = runs[0].name if single else " · ".join(run.name for run in runs)
+    below = _summary(runs[0]) if single else f"{len(runs)} runs side by side"
+    parts = [
+        f"<header><h1>{escape(title)}</h1><p>{escape(below)}</p></header>",
+        _section("In short", _side_by_side(runs, _headline)),
+        _section("Beware", _side_by_side(runs, _warnings)),
+        "" if single else _section("Compared", _compared(runs)),
+        _section("Training", _curves(runs)),
+        _section("Pictures", _gallery(runs)),
+        _section("Latents", _side_by_side(runs, _latents)),
+        _section("Evaluation", _evaluation(runs[0])) if single else "",
+        "" if single else _section("What differs in the configuration", _differences(runs)),
+        _section("Configuration", _side_by_side(runs, partial(_configuration, single))),
+        _section("Environment", _side_by_side(runs, _environment)),
+        _section("Again", _side_by_side(runs, _again)),
+        f"<footer>vaekit {escape(__version__)}</footer>",
+    ]
+    style = asset("report.css")
+    policy = (
+        f"default-src 'none'; style-src 'sha256-{digest(style)}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{escape(policy, quote=True)}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta name="color-scheme" content="light dark">\n<title>{escape(title)} · vae report</title>\n'
+        f"<style>{style}</style>\n</head>\n<body>\n<main>\n{''.join(parts)}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def write(runs: Sequence[Run], path: Path) -> Path:
+    """Write the page: all of the file, or nothing.
+
+    Raises:
+        DataError: the name does not end in .html.
+        RunError: a run is damaged, or the file cannot be written.
+    """
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"a report is written as .html, got {path.name!r}; change the suffix")
+    files.write(path, report(runs).encode())
+    return path
+
+
+# -- how it is laid out ------------------------------------------------------------------------------------------------
+
+
+def _section(title: str, content: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{content}</section>" if content else ""
+
+
+def _side_by_side(runs: Sequence[Run], draw: Callable[[Run], str]) -> str:
+    """What is drawn of each run, in a column of its own with its name where there are several."""
+    drawn = [draw(run) for run in runs]
+    if not any(drawn):
+        return ""
+    if len(runs) == 1:
+        return drawn[0]
+    columns = (
+        f"<div><h3>{escape(run.name)}</h3>{part or '<p class=quiet>none</p>'}</div>"
+        for run, part in zip(runs, drawn, strict=True)
+    )
+    return f"<div class=columns>{''.join(columns)}</div>"
+
+
+def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
+    """A table whose first column names its rows."""
+    cells = (f"<th scope=col>{escape(cell)}</th>" if cell else "<td></td>" for cell in head)
+    top = f"<thead><tr>{''.join(cells)}</tr></thead>" if head else ""
+    lines = "".join(
+        f"<tr><th scope=row>{escape(row[0])}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in row[1:])}</tr>"
+        for row in rows
+    )
+    return f"<div class=wide><table>{top}<tbody>{lines}</tbody></table></div>" if rows else ""
+
+
+# -- what there is to know of a run ------------------------------------------------------------------------------------
+
+
+def _summary(run: Run) -> str:
+    config = of_run(run)
+    parts = (f"{config.encoder.name} encoder", f"{config.posterior.name} posterior", f"{config.prior.name} prior")
+    more = (
+        f"{config.decoder.name} decoder",
+        f"{config.likelihood.name} likelihood",
+        f"{config.objective.name} objective",
+    )
+    data = run.environment.get("data", {})
+    return f"{run.environment.get('preset')} on {data.get('name')}: {', '.join((*parts, *more))}; {run.status}"
+
+
+def _headline(run: Run) -> str:
+    """The few figures that one looks at first."""
+    found: list[tuple[str, str, str]] = []  # name, number, what kind of number
+    evaluation = evaluation_of(run)
+    if evaluation is not None:
+        wanted = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
+        found = [
+            (value.name, f"{value} {value.unit}", value.kind) for value in evaluation.values if value.name in wanted
+        ]
+    elif test := _json(run, "test.json"):
+        unit = str(test.get("unit", "nats")).split()[0]
+        numbers = {name: value for name, value in test.items() if isinstance(value, float)}
+        found = [(f"test {TITLES.get(name, name)}", f"{value:.2f} {unit}", "") for name, value in numbers.items()]
+    metrics = run.metrics()
+    seconds = sum(record.get("seconds") or 0 for record in metrics)
+    found += [("epochs", str(len(metrics)), ""), ("training", f"{seconds:.0f} s", "")]
+    found.append(("parameters", f"{run.environment.get('parameters', 0):,}", ""))
+    cards = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f'<small>{escape(kind)}</small>' if kind else ''}</dd></div>"
+        for name, value, kind in found
+    )
+    return f"<dl class=cards>{cards}</dl>"
+
+
+def _warnings(run: Run) -> str:
+    evaluation = evaluation_of(run)
+    if evaluation is None or not evaluation.warnings:
+        return ""
+    return f"<ul>{''.join(f'<li>{escape(str(sentence))}</li>' for sentence in evaluation.warnings)}</ul>"
+
+
+def _curves(runs: Sequence[Run]) -> str:
+    """A chart for each number that was logged; training drawn through, validation dashed."""
+    metrics = {run.name: run.metrics() for run in runs}
+    names = list(dict.fromkeys(key for records in metrics.values() for record in records for key in record))
+    names = [name for name in names if name not in NOT_DRAWN and not name.startswith("validation_")]
+    if "neg_elbo" in names and all(_same(records, "loss", "neg_elbo") for records in metrics.values()):
+        names.remove("loss")
+    drawn = []
+    for name in names:
+        every = []
+        for i, (run, records) in enumerate(metrics.items()):
+            for label, key, dashed in (("training", name, False), ("validation", f"validation_{name}", True)):
+                points = [
+                    (float(r["epoch"]), float(r[key]))
+                    for r in records
+                    if _number(r.get(key)) and _number(r.get("epoch"))
+                ]
+                every.append(charts.Line(label if len(runs) == 1 else f"{run}, {label}", points, i, dashed))
+        drawn.append(charts.lines(TITLES.get(name, name), every))
+    return f"<div class=charts>{''.join(drawn)}</div>" if any(drawn) else ""
+
+
+def _same(records: Sequence[Mapping[str, Any]], a: str, b: str) -> bool:
+    pairs = [(record.get(a), record.get(b)) for record in records]
+    return all(_number(x) and _number(y) and abs(x - y) <= 1e-4 * abs(y) for x, y in pairs)
+
+
+def _number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _gallery(runs: Sequence[Run]) -> str:
+    """Every kind of picture that a run has: of one run side by side, of several a row for each kind."""
+    if len(runs) > 1:
+        rows = [(words, _side_by_side(runs, partial(_picture, name))) for name, words in PICTURES.items()]
+        return "".join(f"<h3>{escape(words)}</h3>{drawn}" for words, drawn in rows if drawn)
+    drawn = {words: _picture(name, runs[0]) for name, words in PICTURES.items()}
+    figures = (f"<figure><figcaption>{escape(words)}</figcaption>{img}</figure>" for words, img in drawn.items() if img)
+    return f"<div class=gallery>{''.join(figures)}</div>" if any(drawn.values()) else ""
+
+
+def _picture(name: str, run: Run) -> str:
+    """A picture of samples/, inlined; nothing where there is none."""
+    try:
+        path = files.confine(run.path, f"samples/{name}.png")
+        content = files.read(path, LIMIT) if path.is_file() else b""
+    except VAEError:
+        return ""
+    if not content.startswith(PNG):
+        return ""
+    text = escape(f"{PICTURES[name]}, of {run.name}", quote=True)
+    return f'<img src="data:image/png;base64,{base64.b64encode(content).decode()}" alt="{text}">'
+
+
+def _latents(run: Run) -> str:
+    """KL by latent."""
+    evaluation = evaluation_of(run)
+    kl = evaluation.details.get("kl by dimension") if evaluation else None
+    if not isinstance(kl, list) or not kl or not all(_number(value) for value in kl):
+        return ""
+    order = sorted(range(len(kl)), key=lambda i: -kl[i])
+    return f"<div class=charts>{charts.bars('KL by latent', [(f'z{i + 1}', kl[i]) for i in order[:60]], 'nats')}</div>"
+
+
+def _evaluation(run: Run) -> str:
+    evaluation = evaluation_of(run)
+    if evaluation is None:
+        return f"<p class=quiet>Not evaluated: <code>vae evaluate {escape(shlex.quote(run.name))}</code></p>"
+    values = _table([[v.name, str(v), v.unit, v.kind] for v in evaluation.values], ("", "value", "unit", "kind"))
+    classes = evaluation.details.get("classes")
+    by_class = ""
+    if isinstance(classes, dict) and classes and all(isinstance(row, dict) for row in classes.values()):
+        head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
+        by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
+    protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
+    said = "<p class=quiet>± is the standard error over images. Numbers of different protocols cannot be compared.</p>"
+    return f"{values}{said}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
+
+
+def _rounded(value: Any) -> str:
+    return f"{value:.1f}" if _number(value) else "—"
+
+
+def _configuration(is_open: bool, run: Run) -> str:
+    text = escape(of_run(run).to_toml())
+    return f"<details{' open' if is_open else ''}><summary>config.toml</summary><pre tabindex=0>{text}</pre></details>"
+
+
+def _environment(run: Run) -> str:
+    known = {key: value for key, value in flat(run.environment).items() if not isinstance(value, dict)}
+    rows = [
+        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in known.items()
+    ]
+    return f"<details><summary>{len(rows)} facts</summary>{_table(rows)}</details>"
+
+
+def _again(run: Run) -> str:
+    name = shlex.quote(run.name)
+    command = run.environment.get("command")
+    lines = [f"vae repeat {name}", f"vae train --config {shlex.quote(f'{run.name}/config.toml')}"]
+    if isinstance(command, list):
+        lines.insert(0, shlex.join(map(str, command)))
+    return f"<pre tabindex=0>{escape(chr(10).join(lines))}</pre>"
+
+
+# -- several runs ------------------------------------------------------------------------------------------------------
+
+
+def _compared(runs: Sequence[Run]) -> str:
+    """Evaluated numbers, a column for each run; without an evaluation, those of the end of training."""
+    evaluations = [evaluation_of(run) for run in runs]
+    tables: list[dict[str, str]]
+    if any(evaluations):
+        tables = [{v.name: f"{v} {v.unit}".strip() for v in found.values} if found else {} for found in evaluations]
+        beware = _protocols([found for found in evaluations if found])
+    else:
+        found = [_json(run, "test.json") or {} for run in runs]
+        tables = [
+            {f"test {TITLES.get(k, k)}": f"{v:.2f}" for k, v in test.items() if isinstance(v, float)} for test in found
+        ]
+        beware = ""
+    names = list(dict.fromkeys(name for table in tables for name in table))
+    rows = [[name, *(table.get(name, "—") for table in tables)] for name in names]
+    return beware + _table(rows, ("", *(run.name for run in runs)))
+
+
+def _protocols(evaluations: Sequence[Evaluation]) -> str:
+    """A sentence where numbers are not measured alike."""
+    keys = list(dict.fromkeys(key for found in evaluations for key in found.protocol))
+    differ = [key for key in keys if len({str(found.protocol.get(key)) for found in evaluations}) > 1]
+    if not differ:
+        return ""
+    return f"<p>Not to be compared as they are: the protocols differ in {escape(', '.join(differ))}.</p>"
+
+
+def _differences(runs: Sequence[Run]) -> str:
+    tables = [flat(of_run(run).model_dump(mode="json")) for run in runs]
+    names = list(dict.fromkeys(name for table in tables for name in table))
+    rows = [[name, *(str(table.get(name, "—")) for table in tables)] for name in names]
+    rows = [row for row in rows if len(set(row[1:])) > 1]
+    return _table(rows, ("", *(run.name for run in runs))) or "<p>Nothing.</p>"
+
+
+def evaluation_of(run: Run) -> Evaluation | None:
+    """What `vae evaluate` found about a run, or None."""
+    found = _json(run, "evaluation.json")
+    return None if found is None else Evaluation.from_json(found)
+
+
+def _json(run: Run, name: str) -> dict[str, Any] | None:
+    if not (run.path / name).is_file():
+        return None
+    found = run.read_json(name)
+    return found if isinstance(found, dict) else None
