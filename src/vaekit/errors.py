@@ -67,12 +67,20 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
 
 
-def at_least(minimum: int, option: str, value: int) -> int:
+def at_least(minimum: int, option: str, value: int, most: int | None = None) -> int:
     """Check the value of an option, and return it.
 
+    Arguments:
+        minimum: The least value.
+        option: What it is called.
+        value: The value.
+        most: The greatest value: what memory and time can bear.
+
     Raises:
-        ConfigError: The value is below the minimum.
+        ConfigError: The value is below the minimum, or above the greatest.
     """
     if value < minimum:
         raise ConfigError(f"{option} must be at least {minimum}, got {value}")
+    if most is not None and value > most:
+        raise ConfigError(f"{option} must be at most {most}, got {value}")
     return value

@@ -81,7 +81,11 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
 @data_option
 @split_option
 @click.option(
-    "--samples", type=click.IntRange(1), default=100, show_default=True, help="Importance samples for each image."
+    "--samples",
+    type=click.IntRange(1, 1 << 20),
+    default=100,
+    show_default=True,
+    help="Importance samples for each image.",
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @seed_option

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]")
 @click.option("--seed", type=int, help="Seed of everything random.  [default: 0]")
-@click.option("--seeds", type=click.IntRange(1), help="Train this many copies, with seeds SEED, SEED+1, …")
+@click.option("--seeds", type=click.IntRange(1, 10_000), help="Train this many copies, with seeds SEED, SEED+1, …")
 @click.option("--jobs", type=click.IntRange(1), default=1, help="Train this many of --seeds at the same time.")
 @click.option(
     "--deterministic", is_flag=True, help="Use deterministic algorithms only; then a GPU gives the same bits too."

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..errors import ConfigError
+from ..errors import ConfigError, at_least
 from ..model import LatentVariableModel, Level
 from ..rng import seeded
 from ..training.precision import Lowered, find_precision
@@ -21,6 +21,7 @@ from .chunks import GIB, SAMPLES, Store
 from .record import Listener, Value, mean_of
 from .weights import Mean, NestedBounds, Tail
 
+MOST_SAMPLES = 1 << 20  # of an image; papers have 5000
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
 ROUNDED = 100  # samples that one exact density corrects
 COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root mean square
@@ -90,13 +91,14 @@ def up_to(samples: int) -> tuple[int, ...]:
     """1, 10, 100 … and `samples` itself.
 
     Raises:
-        ConfigError: less than 1.
+        ConfigError: less than 1, or more than 2^20.
 
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)
     """
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}; papers report 5000")
+    at_least(1, "samples", samples, MOST_SAMPLES)
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
 
 
@@ -138,7 +140,7 @@ def bounds(
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: A K is below 1, the precision is unknown, or the posterior has no density.
+        ConfigError: A K is below 1 or above 2^20, the precision is unknown, or the posterior has no density.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
@@ -146,6 +148,7 @@ def bounds(
     numbers = tuple(sorted(set(samples)))
     if not numbers or numbers[0] < 1:
         raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
+    at_least(1, "samples", numbers[-1], MOST_SAMPLES)
     with chunks.evaluating(model):
         chunks.check(model, images, c, memory)
         lowered = find_precision(precision, model)

@@ -7,6 +7,8 @@ from math import prod
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, ReshapeTransform, TransformedDistribution
 
+MOST_COMPONENTS = 1 << 16  # of a mixture; papers have 500
+
 
 class Prior(nn.Module, ABC):
     """p(z | c).

@@ -8,7 +8,7 @@ from torch.distributions import Distribution
 
 from ..distributions import Chain, FullCovarianceMixture
 from ..errors import ConfigError, at_least
-from .base import Prior
+from .base import MOST_COMPONENTS, Prior
 
 
 class FullCovarianceNormalMixture(Prior):
@@ -41,7 +41,7 @@ class FullCovarianceNormalMixture(Prior):
         self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
     ) -> None:
         super().__init__()
-        at_least(1, "prior.components", components)
+        at_least(1, "prior.components", components, MOST_COMPONENTS)
         if context_size:
             components = max(1, components // context_size) * context_size
         if not variance > 0:

@@ -7,7 +7,7 @@ from torch.nn.functional import linear
 
 from ..distributions import diagonal_normal
 from ..errors import at_least
-from .base import Prior
+from .base import MOST_COMPONENTS, Prior
 
 
 class NormalMixture(Prior):
@@ -26,7 +26,7 @@ class NormalMixture(Prior):
 
     def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
         super().__init__()
-        at_least(1, "prior.components", components)
+        at_least(1, "prior.components", components, MOST_COMPONENTS)
         self.mu = nn.Parameter(torch.randn(components, latent_size))
         self.log_var = nn.Parameter(torch.zeros(components, latent_size))
         self.bias = nn.Parameter(torch.zeros(components))

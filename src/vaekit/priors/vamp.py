@@ -9,7 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import at_least
-from .base import Prior
+from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
 
 
@@ -47,7 +47,7 @@ class VampPrior(Prior):
         init: Literal["data", "random"] = "data",
     ) -> None:
         super().__init__()
-        at_least(1, "prior.components", components)
+        at_least(1, "prior.components", components, MOST_COMPONENTS)
         # A tuple hides the module from registration, yet deepcopy keeps the two together.
         self._posterior = (posterior,)
         low, high = (0.0, 1.0) if images is None else (images.min().item(), images.max().item())

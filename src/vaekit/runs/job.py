@@ -4,7 +4,9 @@ Not for: when a run folder is made or resumed (`lifecycle`).
 """
 
 import math
+import os
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -30,10 +32,12 @@ from ..training.optimizers import by_part
 from ..training.precision import find_precision
 from ..training.trainer import trained_parameters, try_once
 from . import tensorboard
-from .pictures import draw_data, draw_pictures, epoch_pictures
+from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 
 EVALUATION_BATCH = 500
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
+COPIES = 4  # of the weights that a training needs at least: themselves, gradients, and two moments
+LARGE = 10_000_000  # weights, below which nobody needs a word
 
 
 @dataclass(frozen=True)
@@ -150,6 +154,8 @@ class Job:
             same_kind = self.config.train.model_copy(update={"device": self.model.device.type})
             self.ranks.broadcast((self.config.model_copy(update={"train": same_kind}), self.data.checksum))
         draw_data(self.data, run)
+        if checkpoint is not None:
+            draw_missing(self.model, self.data, run, checkpoint)
         with ExitStack() as stack:
             listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
             if log:
@@ -252,9 +258,33 @@ def _check_memory(recipe: Recipe, data: Dataset) -> None:
     """Refuse a config whose model no machine of this kind can train, before memory is taken for it.
 
     Raises:
-        ConfigError: it asks for more than 2^34 numbers.
+        ConfigError: it asks for more than 2^34 numbers, or for more than there is memory for.
     """
     wanted = recipe.shapes(event_shape=data.event_shape, num_classes=data.num_classes)
     numbers = sum(shape.numel() for shape in (wanted or {}).values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")
+    memory = _physical_memory()
+    if memory is not None and COPIES * 4 * numbers > memory:
+        raise ConfigError(
+            f"the config asks for a model of {numbers:,} numbers, which takes {COPIES * 4 * numbers / 2**30:.0f} GiB "
+            f"to train, but this machine has {memory / 2**30:.0f}; {_smaller(data)}"
+        )
+    if numbers > max(LARGE, len(data.train) * math.prod(data.event_shape)):
+        warnings.warn(
+            f"rows of shape {data.event_shape} make a model of {numbers / 1e6:.0f} million weights, more than the "
+            f"{len(data.train)} training rows have values; {_smaller(data)}",
+            stacklevel=2,
+        )
+
+
+def _smaller(data: Dataset) -> str:
+    return "try data.size = 64, or more encoder.channels" if data.kind == "image" else "try smaller layers"
+
+
+def _physical_memory() -> int | None:
+    """Bytes of memory of this machine, where the system tells."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None

@@ -20,7 +20,7 @@ from ..data import Batch, Dataset
 from ..data.batches import whole
 from ..errors import RunError
 from ..model import LatentVariableModel
-from ..store import Run
+from ..store import Checkpoint, Run
 from ..training import Listener, Progress, Record
 
 ENCODED = 1000  # test images whose latents are drawn
@@ -194,6 +194,28 @@ def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run) -> list[
     return [EpochPictures(model, run, data.classes)] if data.kind == "image" else []
 
 
+def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint: Checkpoint) -> Path | None:
+    """Draw the picture of the epoch that a checkpoint was taken after, if a kill fell between the two.
+
+    Arguments:
+        model: The model, which gets the weights of the checkpoint.
+        data: What it is trained on.
+        run: Its run.
+        checkpoint: Where the training is resumed.
+    """
+    epoch, batch = (checkpoint.state.get("progress", {}).get(key) for key in ("epoch", "batch"))
+    if data.kind != "image" or batch != 0 or type(epoch) is not int or epoch < 1:
+        return None
+    if run.picture(_epoch_name(epoch)).exists():
+        return None
+    tensors = checkpoint.tensors.items()
+    try:
+        model.load_state_dict({name.removeprefix("model/"): t for name, t in tensors if name.startswith("model/")})
+    except RuntimeError:  # damaged: the resume says so
+        return None
+    return _draw_epoch(model, run, data.classes, epoch)
+
+
 class EpochPictures:
     """Writes a picture of the same latents after every epoch."""
 
@@ -207,12 +229,17 @@ class EpochPictures:
 
     def epoch(self, record: Record) -> None:
         """Write one."""
-        model = self.model.eval()
-        number = record["epoch"]
-        generator = torch.Generator().manual_seed(0)
-        title = f"Epoch {number}"
-        picture = plot.samples(model, names=self.names, generator=generator, title=title)
-        _save(self.run, f"epoch-{number:03d}.png", picture)
+        _draw_epoch(self.model, self.run, self.names, record["epoch"])
+
+
+def _draw_epoch(model: LatentVariableModel, run: Run, names: tuple[str, ...], number: int) -> Path:
+    generator = torch.Generator().manual_seed(0)
+    picture = plot.samples(model.eval(), names=names, generator=generator, title=f"Epoch {number}")
+    return _save(run, _epoch_name(number), picture)
+
+
+def _epoch_name(number: int) -> str:
+    return f"epoch-{number:03d}.png"
 
 
 def _cycled(model: LatentVariableModel, n: int) -> Tensor | None:

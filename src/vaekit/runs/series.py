@@ -15,10 +15,12 @@ import torch
 
 from ..config import Config, changed, flat, of_run
 from ..config.recipe import Recipe
-from ..errors import ConfigError, RunError
+from ..errors import RunError, at_least
 from ..store import Run, files
 from .replicate import Replicate
 from .side_by_side import Announce, train_side_by_side
+
+MOST_SEEDS = 10_000
 
 
 def series_name(preset: str) -> str:
@@ -61,14 +63,13 @@ def train_replicates(
         The runs, finished, by seed.
 
     Raises:
-        ConfigError: fewer than one seed or one job.
+        ConfigError: fewer than one seed or one job, or more than 10,000.
         RunError: a run of that name is there whose config is another one, or no run can have it; nothing has been
             trained.
         VAEError, Interrupted: as `train`; what has been trained is kept.
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
-        if value < 1:
-            raise ConfigError(f"{argument} must be at least 1, got {value}")
+        at_least(1, argument, value, MOST_SEEDS)
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     series = [_member(recipe.config, i, name, preset, Path(root), log) for i in range(seeds)]
     left = [one for one in series if not _is_finished(one)]

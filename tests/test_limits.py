@@ -1,0 +1,109 @@
+"""Numbers and sizes from outside are bounded before memory or time is taken; what is large is said."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import tiny
+from test_data_kinds import TINY, photos
+from vaekit import build, config
+from vaekit.cli.entry import app
+from vaekit.config.recipe import Recipe
+from vaekit.data import load
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import evaluate
+from vaekit.evaluation.bounds import bounds, up_to
+from vaekit.runs import job, lifecycle
+from vaekit.runs.series import train_replicates
+from vaekit.store import Run
+
+
+@pytest.mark.parametrize("prior", ["vamp", "mixture", "full-covariance-mixture"])
+def test_components_are_bounded(prior: str) -> None:
+    with pytest.raises(ConfigError, match=r"prior.components must be at most 65536, got 1000000"):
+        build("vae", image_shape=(1, 8, 8), prior={"name": prior, "components": 1_000_000})
+
+
+def test_seeds_are_bounded(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seeds must be at most 10000, got 2000000"):
+        train_replicates(config.read("vae"), 2_000_000, name="s", root=tmp_path)
+    found = CliRunner().invoke(app, ["train", "--seeds", "2000000"])
+    assert found.exit_code == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_samples_are_bounded() -> None:
+    model = build("standard-vae", image_shape=(1, 8, 8))
+    for use in (
+        lambda: up_to(10**30),
+        lambda: bounds(model, torch.rand(3, 1, 8, 8), samples=(10**30,)),
+        lambda: evaluate(model, tiny.dataset(), samples=10**30),
+    ):
+        with pytest.raises(ConfigError, match="samples must be at most 1048576, got 10000000000000"):
+            use()
+    for verb in ("evaluate", "score"):
+        assert CliRunner().invoke(app, [verb, "nothing", "--samples", "1" + 30 * "0"]).exit_code in (1, 2)
+
+
+def test_one_great_label_makes_one_class(tmp_path: Path) -> None:
+    labels = np.zeros(200, int)
+    labels[0] = 65535
+    np.savez(tmp_path / "y.npz", images=np.zeros((200, 8, 8), np.uint8), labels=labels)
+    assert load(tmp_path / "y.npz").classes == ("0", "65535")
+
+
+def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "_physical_memory", lambda: 1 << 20)
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}
+    settings = config.read("standard-vae", sections=wide)
+    with pytest.raises(
+        ConfigError, match=r"numbers, which takes 0 GiB to train, but this machine has 0; try data.size"
+    ):
+        job.Job.prepare(settings)
+
+
+def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job, "LARGE", 1000)
+    photos(tmp_path / "p", 6)
+    settings = config.read("standard-vae", sections=TINY | {"data": {"name": str(tmp_path / "p")}})
+    with pytest.warns(
+        UserWarning, match=r"rows of shape \(3, 8, 8\) make a model of .* million weights, more than the"
+    ):
+        job.Job.prepare(settings)
+
+
+class Killed(BaseException):
+    pass
+
+
+def test_a_picture_that_a_kill_prevented_is_drawn_at_the_resume(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    draw = "vaekit.runs.pictures._draw_epoch"
+    settings = tiny.tiny(epochs=3, checkpoint_every=1e-9)
+    lifecycle.train(settings, name="whole", root=tmp_path)
+
+    def die(*_: Any) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(draw, die)
+        lifecycle.train(settings, name="part", root=tmp_path)
+    run = Run.open("part", root=tmp_path)
+    assert not (run.path / "samples" / "epoch-001.png").exists()
+    lifecycle.resume(run)
+    for number in (1, 2, 3):
+        name = f"samples/epoch-{number:03d}.png"
+        assert (run.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_a_recipe_is_bounded_before_anything_is_made() -> None:
+    with pytest.raises((ConfigError, DataError)):
+        Recipe.resolve(config.read("vae", sections={"objective": {"samples": 10**30}}))
