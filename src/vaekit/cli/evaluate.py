@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
 @run_argument
 @click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
-@click.option("--samples", type=int, default=100, show_default=True, help="Importance samples; papers take 5000.")
+@click.option(
+    "--samples",
+    type=click.IntRange(max=1 << 20),
+    default=100,
+    show_default=True,
+    help="Importance samples; papers take 5000.",
+)
 @click.option("--all", "everything", is_flag=True, help="Print every number, with its kind.")
 @click.option("--images", type=int, help="Evaluate only the first images, for a quick look.  [default: all]")
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 images: tighter, but slow.")

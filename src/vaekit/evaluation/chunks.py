@@ -184,6 +184,8 @@ def check(model: LatentVariableModel, images: Tensor, c: Tensor | None, memory: 
         raise DataError("there are 0 images to evaluate; choose a split that has some")
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
+    for rows in images.split(1000):
+        model.checked(to_unit(rows))  # all of them, or the last would be refused after hours
     x, context = batch(model, images[:1], None if c is None else c[:1], 0)
     with seeded(torch.Generator().manual_seed(0)):
         model.draw(x, 1, context).log_w  # noqa: B018  (raises where there is no density)
