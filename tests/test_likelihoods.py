@@ -201,8 +201,20 @@ def test_scale_starts_at_the_spread_of_the_data(part: Any) -> None:
     assert plain.scale_of(torch.zeros(1)).item() == pytest.approx(math.exp(part.start), rel=0.1)
     per_pixel = part(nn.Identity(), images, scale="per-pixel")
     bias = per_pixel.parameters_at(images.mean(0))
-    torch.testing.assert_close(bias[2:], torch.full((2,), math.log(spread)))
+    torch.testing.assert_close(soft_bound(bias[2:], part.limit), torch.full((2,), math.log(spread)))
     assert part(nn.Identity(), images[:1].expand(2, 2)).scale_of(torch.zeros(1)) > 0
+
+
+@pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])
+@pytest.mark.parametrize("deviation", [0.005, 0.05, 0.3, 100.0])
+def test_scale_starts_there_even_where_that_is_small_or_large(part: Any, deviation: float) -> None:
+    """The soft bound made 0.063 of 0.05."""
+    images = deviation * torch.randn(20000, 1, generator=torch.Generator().manual_seed(0))
+    for scale in ("shared", "per-pixel", *(["optimal"] if part is Normal else [])):
+        it = part(nn.Identity(), images, scale=scale)
+        output = torch.full((2, 1), it.start)
+        assert it.scale_of(output).max().item() == pytest.approx(deviation, rel=0.02)
+    assert part(nn.Identity(), torch.zeros(5, 1)).scale_of(torch.zeros(1)) > 0
 
 
 # As a density

@@ -33,6 +33,7 @@ from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, set_random_state
 from vaekit.store import Checkpoint, Run
 from vaekit.training import Interrupted, find_device, fit, validate
+from vaekit.training.state import good_steps
 
 
 def images(n: int = 60) -> Tensor:
@@ -248,10 +249,35 @@ def test_ema_is_the_average_of_the_weights() -> None:
 
     fit(model, loader(), epochs=1, ema=0.7, optimizer=Optimizer(model.parameters(), lr=0.1))
     average = seen[0]
-    for raw in seen[1:]:
-        average = 0.7 * average + 0.3 * raw
+    for t, raw in enumerate(seen[1:], 1):
+        decay = min(0.7, (1 + t) / (10 + t))
+        average = decay * average + (1 - decay) * raw
     torch.testing.assert_close(weights(model), average, rtol=1e-5, atol=1e-6)
     assert not torch.equal(weights(model), seen[-1])
+
+
+@pytest.mark.parametrize("on_nan", ["stop", "skip"])
+def test_a_long_average_of_a_short_training_is_not_stuck_at_its_start(on_nan: str) -> None:
+    """With the weights of the start in it, ema = .999 kept weights that were 57 nats worse after 100 steps."""
+    found = {}
+    for ema in (None, 0.999):
+        torch.manual_seed(0)
+        model = small()
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+        found[ema] = fit(model, loader(), loader(), epochs=10, ema=ema, optimizer=optimizer, on_nan=on_nan)
+    start, plain, averaged = (r["validation_loss"] for r in (found[None][0], found[None][-1], found[0.999][-1]))
+    assert averaged < start - 0.6 * (start - plain)
+
+
+def test_averages_continue_bit_for_bit_and_those_of_old_checkpoints_as_before(tmp_path: Path) -> None:
+    run = new_run(tmp_path)
+    fit(small(), loader(), epochs=2, ema=0.9, run=run)
+    found = run.load_checkpoint()
+    assert found.tensors["ema/good_steps"] == found.state["progress"]["step"]
+    assert good_steps({}) == math.inf
+    for wrong in (torch.tensor(-1.0), torch.tensor(math.nan), torch.ones(1)):
+        with pytest.raises(ValueError, match="good_steps"):
+            good_steps({"good_steps": wrong})
 
 
 def test_clipping_clips() -> None:

@@ -11,7 +11,7 @@ from torch.distributions import Laplace as LaplaceDistribution
 from torch.distributions import Normal as NormalDistribution
 
 from ..errors import ConfigError
-from .base import Likelihood, soft_bound
+from .base import Likelihood, soft_bound, soft_bound_inverse
 
 Scale = float | Literal["shared", "per-pixel"]
 
@@ -45,7 +45,8 @@ class LocationScale(Likelihood):
         self.scale = scale
         if images is not None:
             spread = (images - images.mean(0)).square().mean().sqrt().log()
-            self.start = spread.clamp(-self.limit, self.limit).item()
+            reach = 0.98 * self.limit  # the bound itself is never reached
+            self.start = soft_bound_inverse(spread.clamp(-reach, reach), self.limit).item()
         if scale == "shared":
             self.log_scale = nn.Parameter(torch.tensor(self.start))
 
@@ -108,7 +109,7 @@ class Normal(LocationScale):
     ) -> None:
         super().__init__(net, images, scale=scale)
         if scale == "optimal":
-            self.register_buffer("mean_square", torch.tensor(math.exp(2 * self.start)))
+            self.register_buffer("mean_square", torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit)))
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Normal values."""

@@ -7,6 +7,7 @@ these names.
 Not for: files (`store`).
 """
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -32,6 +33,8 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if isinstance(trainer.loss, nn.Module):
         tensors |= {f"loss/{name}": tensor for name, tensor in trainer.loss.state_dict().items()}
     tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.take.averages)}
+    if trainer.take.averages:
+        tensors["ema/good_steps"] = trainer.take.good_steps
     for part, player in optimizers(trainer).items():
         for i, slots in player.optimizer.state_dict()["state"].items():
             tensors |= {f"{part}/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
@@ -65,6 +68,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             trainer.loss.load_state_dict(part.get("loss", {}))
         for i, average in enumerate(trainer.take.averages):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
+        if trainer.take.averages:
+            trainer.take.good_steps.copy_(good_steps(part["ema"]))
         for name, player in optimizers(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
         if progress.step:
@@ -80,6 +85,18 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
     trainer.progress = progress
     trainer.meter.steps.fill_(progress.step)
+
+
+def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
+    """How many steps averages are of; infinitely many where a checkpoint does not say: it goes on as it began.
+
+    Raises:
+        ValueError: that is no such number.
+    """
+    found = ema.get("good_steps", torch.tensor(math.inf))
+    if found.shape or not bool(found >= 0):
+        raise ValueError(f"ema/good_steps is {found}")
+    return found
 
 
 def optimizers(trainer: Trainer) -> dict[str, Player]:

@@ -42,6 +42,7 @@ class Step:
         self.ema = options.ema
         self.weights: list[Tensor] = list(players[0].parameters)
         self.averages = [p.detach().clone() for p in self.weights] if self.ema else []
+        self.good_steps = torch.zeros((), device=model.device if self.skip else "cpu")  # that the averages are of
         self.averaging: Any = getattr(players[0].optimizer, "averages", None)
         if self.ema and self.averaging is not None:
             raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
@@ -109,14 +110,21 @@ class Step:
         return None
 
     def average(self, bad: Tensor) -> None:
-        """Move the averages of the weights towards the weights; not after a step that was skipped."""
+        """Move the averages of the weights towards the weights; not after a step that was skipped.
+
+        At first they move faster, by 9/(10 + t) at step t, so that they are of the last tenth of a short training. By
+        1 − ema alone the weights of the start would still be half of the average after 700 steps of ema = 0.999.
+        """
         if not self.ema:
             return
         if not self.skip:
-            torch._foreach_lerp_(self.averages, self.weights, 1 - self.ema)
+            self.good_steps += 1
+            torch._foreach_lerp_(self.averages, self.weights, max(1 - self.ema, 9 / (10 + float(self.good_steps))))
             return
+        self.good_steps += ~bad
+        rate = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema)
         towards = torch._foreach_sub(self.weights, self.averages)
-        torch._foreach_mul_(towards, (1 - self.ema) * (~bad).to(self.averages[0].dtype))
+        torch._foreach_mul_(towards, (rate * ~bad).to(self.averages[0].dtype))
         torch._foreach_add_(self.averages, towards)
 
 
