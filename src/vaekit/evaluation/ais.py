@@ -22,6 +22,7 @@ from . import chunks
 from .chunks import GIB, Store
 from .record import Listener, Value, mean_of
 from .support import refuse_annealing
+from .weights import jackknife
 
 Start = Literal["prior", "posterior"]
 
@@ -321,10 +322,9 @@ def _forward(chains: _Chains) -> dict[str, Tensor]:
             state, probability = chains.transition(state, betas[t], chains.steps[t])
             accepted.append(probability.mean(0))
     count = len(log_w)
-    share = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp() / count
-    noise = (1 / share - 1) / count if count > 1 else torch.full_like(share, math.inf)
-    acceptance = torch.stack(accepted).mean(0) if accepted else torch.ones_like(share)
-    return {"ais": log_w.logsumexp(0) - math.log(count), "noise ais": noise.clamp_min(0), "acceptance": acceptance}
+    noise = jackknife(log_w, [1] * count) if count > 1 else torch.full_like(log_w[0], math.inf)
+    acceptance = torch.stack(accepted).mean(0) if accepted else torch.ones_like(noise)
+    return {"ais": log_w.logsumexp(0) - math.log(count), "noise ais": noise, "acceptance": acceptance}
 
 
 def _backward(chains: _Chains, z: Tensor) -> Tensor:

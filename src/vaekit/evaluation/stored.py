@@ -22,7 +22,7 @@ from .chunks import Store
 from .record import Evaluation, Listener
 from .report import Options, evaluate
 
-ESTIMATORS = 2  # version of the per-image numbers; those of another version are not used
+ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
 _KEPT_LIMIT = 1 << 30  # bytes
 
 
