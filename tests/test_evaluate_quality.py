@@ -109,6 +109,15 @@ def test_the_same_distribution_has_everything() -> None:
     assert same["precision"] == same["recall"] == same["coverage"] == 100
 
 
+def test_the_errors_of_precision_recall_density_and_coverage_are_those_of_new_sets() -> None:
+    values = [manifold(randn(300, 4, seed=2 * i), 0.3 + 0.9 * randn(300, 4, seed=2 * i + 1)) for i in range(60)]
+    for column in zip(*values, strict=True):
+        spread = torch.tensor([value.value for value in column]).std().item()
+        claimed = torch.tensor([value.standard_error for value in column]).square().mean().sqrt().item()
+        assert 0.9 * spread < claimed < 1.6 * spread, column[0].name
+    assert all(value.standard_error is None for value in manifold(randn(19, 2), randn(19, 2, seed=1)))
+
+
 def test_dropped_modes_cost_recall_and_invented_modes_cost_precision() -> None:
     some, all_modes = mixture(800, 2, 0), mixture(800, 4, 1)
     dropped, invented = named(manifold(all_modes, some)), named(manifold(some, all_modes))
