@@ -163,3 +163,18 @@ def test_output_bias_is_the_data_mean() -> None:
             p.zero_()
     mean = model.likelihood(torch.zeros(1, 15)).mean[0]
     torch.testing.assert_close(mean, images.mean(0).clamp(1e-3, 1 - 1e-3))
+
+
+def test_an_optimizer_by_its_path_is_taken_as_torch_writes_it() -> None:
+    given = read("course-vae", sections={"optimizer": {"name": "torch.optim:RMSprop", "alpha": 0.9, "momentum": 0.5}})
+    found = recipe.Recipe.resolve(given, trust=True)
+    parameter = torch.nn.Parameter(torch.zeros(2))
+    optimizer = found.optimizer([parameter])
+    assert isinstance(optimizer, torch.optim.RMSprop)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], group["alpha"], group["momentum"]) == (given.train.learning_rate, 0.9, 0.5)
+    assert 'name = "torch.optim:RMSprop"' in found.to_toml()
+    for wrong, message in (({"alhpa": 0.9}, "did you mean 'alpha'"), ({"alpha": "fast"}, r"optimizer\.alpha")):
+        sections = {"optimizer": {"name": "torch.optim:RMSprop", **wrong}}
+        with pytest.raises(ConfigError, match=message):
+            recipe.Recipe.resolve(read("course-vae", sections=sections), trust=True)

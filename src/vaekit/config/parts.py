@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
 
+import torch
 from pydantic import ConfigDict, ValidationError, create_model
 
 from ..data.own import is_path
@@ -178,6 +179,28 @@ def loading(section: Data, values: Values = "pixels") -> dict[str, Any]:
     return arguments
 
 
+def by_torch_convention(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+    """An optimizer (params, lr, options …), as torch and most packages write it, as a part of a config."""
+    given = [
+        p for p in inspect.signature(optimizer).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in given if p.name not in ("params", "lr")]
+
+    def make(parameters: Any, learning_rate: float, **settings: Any) -> torch.optim.Optimizer:
+        return optimizer(parameters, lr=learning_rate, **settings)  # type: ignore[call-arg]
+
+    wiring = [
+        inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("parameters", "learning_rate")
+    ]
+    made: Any = make
+    made.__signature__ = inspect.Signature([*wiring, *options])
+    made.__name__ = optimizer.__name__
+    kinds: dict[type, Any] = {bool: bool, int: int | float, float: float, str: str}  # a default of 0 may mean 0.0
+    made.hints = {p.name: kinds.get(type(p.default), Any) for p in options}
+    found: Callable[..., torch.optim.Optimizer] = made
+    return found
+
+
 def resolve(kind: str, part: Part) -> Resolved:
     """Find a part and check its options.
 
@@ -185,8 +208,10 @@ def resolve(kind: str, part: Part) -> Resolved:
         ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
     """
     make = find(kind, part.name)
+    if kind == "optimizer" and inspect.isclass(make) and issubclass(make, torch.optim.Optimizer):
+        make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()
-    hints = get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    hints = getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
     options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     given = part.options
     if kind == "objective":
