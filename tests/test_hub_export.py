@@ -219,6 +219,10 @@ def test_torch_exports_take_any_batch(preset: str, tmp_path: Path) -> None:
     assert (
         set(found) == {"encoder.pt2", "decoder.pt2"} and max(v for one in found.values() for v in one.values()) <= 1e-5
     )
+    whole = sum(4 * parameter.numel() for parameter in model.parameters())
+    assert (tmp_path / "decoder.pt2").stat().st_size < 0.8 * whole  # it does not carry the encoder
+    args, _ = torch.export.load(tmp_path / "encoder.pt2").example_inputs
+    assert not any(value.any() for value in args)  # nor images
     z = torch.randn(9, model.latent_size)
     given = (z,) if c is None else (z, torch.eye(4)[torch.arange(9) % 4])
     port = torch.export.load(tmp_path / "decoder.pt2").module()

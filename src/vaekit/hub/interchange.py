@@ -4,6 +4,7 @@ Not for: weights and config (`writing`).
 """
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -98,8 +99,11 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
     for name, (module, inputs, outputs) in modules(model, x, c).items():
         path = folder / f"{name}.pt2"
         with _quietly(), _explained(name):
-            exported = torch.export.export(module.eval(), inputs, dynamic_shapes=_any_batch(inputs), strict=False)
-            torch.export.save(exported, path)
+            shapes = _any_batch(inputs)
+            empty = tuple(torch.zeros_like(value[:2]) for value in inputs)  # the file keeps them, and x may be private
+            exported = torch.export.export(module.eval(), empty, dynamic_shapes=shapes, strict=False)
+            needed = _without_others(module, exported)
+            torch.export.save(torch.export.export(needed, empty, dynamic_shapes=shapes, strict=False), path)
             port = torch.export.load(path).module()
         worst: Parity = {}
         for rows in (1, len(inputs[0])):
@@ -107,6 +111,19 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
             _compare(worst, outputs, port(*given), module(*given))
         found[f"{name}.pt2"] = _near(f"{name}.pt2", worst)
     return found
+
+
+def _without_others(module: nn.Module, exported: Any) -> nn.Module:
+    """A copy of a module without the parameters that its exported program does not use: a decoder alone."""
+    signature = exported.graph_signature
+    targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+    used = {targets[node.name] for node in exported.graph.nodes if node.name in targets and node.users}
+    kept = copy.deepcopy(module)
+    for name in [*dict(kept.named_parameters()), *dict(kept.named_buffers())]:
+        if name not in used:
+            path, _, leaf = name.rpartition(".")
+            setattr(kept.get_submodule(path), leaf, None)
+    return kept
 
 
 def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:

@@ -130,10 +130,10 @@ function picture(scene, map) {
   const around = 24;
   const { accent, panel, text, quiet } = theme();
   const ratio = map.canvas.width / map.width;
-  const side = 260;
+  const side = Math.max(120, Math.min(420, Math.floor(map.height / 2 - 40)));
   const strip = 70;
   const width = map.width + side + 3 * around;
-  const height = Math.max(map.height, 2 * side + 60) + strip + 4 * around + 30;
+  const height = Math.max(map.height, 2 * (side + 30)) + strip + 3 * around + 20;
   const canvas = Object.assign(document.createElement("canvas"), { width: width * ratio, height: height * ratio });
   const to = canvas.getContext("2d");
   to.scale(ratio, ratio);
