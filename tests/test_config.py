@@ -178,3 +178,9 @@ def test_an_optimizer_by_its_path_is_taken_as_torch_writes_it() -> None:
         sections = {"optimizer": {"name": "torch.optim:RMSprop", **wrong}}
         with pytest.raises(ConfigError, match=message):
             recipe.Recipe.resolve(read("course-vae", sections=sections), trust=True)
+
+
+def test_the_optimizer_of_every_preset_can_be_made() -> None:
+    for name in preset_names():
+        made = recipe.Recipe.resolve(read(name)).optimizer([torch.nn.Parameter(torch.zeros(2))])
+        assert isinstance(made, torch.optim.Optimizer)

@@ -208,7 +208,7 @@ def resolve(kind: str, part: Part) -> Resolved:
         ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
     """
     make = find(kind, part.name)
-    if kind == "optimizer" and inspect.isclass(make) and issubclass(make, torch.optim.Optimizer):
+    if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()
     hints = getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
