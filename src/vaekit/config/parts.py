@@ -179,7 +179,7 @@ def loading(section: Data, values: Values = "pixels") -> dict[str, Any]:
     return arguments
 
 
-def by_torch_convention(optimizer: type[torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
+def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
     """An optimizer (params, lr, options …), as torch and most packages write it, as a part of a config."""
     given = [
         p for p in inspect.signature(optimizer).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
@@ -187,7 +187,7 @@ def by_torch_convention(optimizer: type[torch.optim.Optimizer]) -> Callable[...,
     options = [p.replace(kind=p.KEYWORD_ONLY) for p in given if p.name not in ("params", "lr")]
 
     def make(parameters: Any, learning_rate: float, **settings: Any) -> torch.optim.Optimizer:
-        return optimizer(parameters, lr=learning_rate, **settings)  # type: ignore[call-arg]
+        return optimizer(parameters, lr=learning_rate, **settings)
 
     wiring = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("parameters", "learning_rate")
