@@ -17,6 +17,7 @@ import torch
 
 from common import processor
 from vaekit import config
+from vaekit.config.recipe import Recipe
 from vaekit.data import Split
 from vaekit.runs.job import Job
 from vaekit.training import fit, joined
@@ -44,7 +45,7 @@ def measure(preset: str, batch: int, images: int) -> None:
     torch.set_num_threads(1)
     settings = [f"train.batch_size={batch}", "train.epochs=2", "train.device=cpu"]
     with joined() as ranks:
-        job = Job.prepare(config.read(preset, settings=settings), ranks=ranks)
+        job = Job.prepare(Recipe.resolve(config.read(preset, settings=settings)), ranks=ranks)
         some = Split(job.data.train.images[:images], job.data.train.labels[:images])
         records = fit(
             job.model,

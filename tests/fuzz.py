@@ -38,7 +38,7 @@ from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
 from vaekit.evaluation.chunks import over_batches
-from vaekit.evaluation.stored import _Kept
+from vaekit.evaluation.stored import _RunStore
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
@@ -182,7 +182,7 @@ class Place:
 
     def gone_on(self, data: bytes) -> None:
         """An evaluation that goes on with other content in the file of its finished batches."""
-        store = _Kept(self.run, "key")
+        store = _RunStore(self.run, "key")
         self.written(data, store._path("stage"))
         found = over_batches("stage", torch.zeros(16, 1), lambda index: {"L": torch.ones(4)}, size=4, store=store)
         assert found["L"].sum() in (16, 8)  # none or all of what was finished, never something else
@@ -218,7 +218,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     settings = [b"train.epochs=3", b"encoder.hidden=[3, 4]", b"objective.beta={schedule='linear', epochs=3}"]
     tensors = pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
 
-    kept = _Kept(place.run, "key")
+    kept = _RunStore(place.run, "key")
     with place.run.lock():
         kept.save("stage", {"L": torch.zeros(8)})
     finished = place.run.path / kept._path("stage")

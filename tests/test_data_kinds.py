@@ -259,7 +259,7 @@ def test_a_path_always_means_all_its_images_by_name(tmp_path: Path, monkeypatch:
         assert len(found) == 30
         assert found.names[0] == "p00.png"
     assert len(one_by_one.images_of(run)) == 3
-    assert config.of_run(run).data.name == str(tmp_path / "photos")
+    assert restore.config_of(run).data.name == str(tmp_path / "photos")
     monkeypatch.chdir("/")
     assert len(one_by_one.images_of(run)) == 3
 

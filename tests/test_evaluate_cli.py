@@ -14,7 +14,7 @@ from test_cli import assert_refused
 from vaekit import cli, config
 from vaekit.evaluation import classifier as eyes
 from vaekit.evaluation import stored as runs
-from vaekit.runs import job, lifecycle
+from vaekit.runs import job, lifecycle, restore
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def command(command, root: Path, tmp_path_factory, monkeypatch):
     cache = tmp_path_factory.getbasetemp() / "cache" / "data"
     monkeypatch.setattr(eyes, "cache_folder", lambda: cache)
     monkeypatch.setattr(eyes, "EPOCHS", 8)
-    monkeypatch.setattr(runs.data, "load", lambda name, **_: tiny.dataset(name))
+    monkeypatch.setattr(restore.data, "load", lambda name, **_: tiny.dataset(name))
     return lambda *arguments: command(*arguments, "--runs", root)
 
 

@@ -157,9 +157,7 @@ def test_what_does_not_fit_is_refused(command, root: Path, folder: Path, tmp_pat
     assert_refused(command("encode", "asked", "--data", folder), "unknown class 'corners'; did you mean 'corner'")
     assert command("encode", "plain", "--data", folder).status == 0
     np.save(tmp_path / "wide.npy", np.zeros((2, 8, 9), np.uint8))
-    assert_refused(
-        command("score", "plain", "--data", tmp_path / "wide.npy"), r"shape \(1, 8, 9\), but run plain takes"
-    )
+    assert_refused(command("score", "plain", "--data", tmp_path / "wide.npy"), r"run plain takes .* has \(1, 8, 9\)")
     np.save(tmp_path / "bare.npy", np.zeros((2, 8, 8), np.uint8))
     assert_refused(command("score", "asked", "--data", tmp_path / "bare.npy"), "unknown class 'all'.*is conditional")
     assert_refused(command("score", "plain", "--data", tmp_path / "no" / "where"), "no such file")

@@ -15,7 +15,6 @@ from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import Evaluation, evaluate, evaluate_run, report
 from vaekit.evaluation import classifier as eyes
-from vaekit.evaluation import stored as runs
 from vaekit.evaluation.ais import Annealing
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
@@ -31,7 +30,7 @@ def small_world(tmp_path_factory, monkeypatch) -> None:
     cache = tmp_path_factory.getbasetemp() / "cache" / "data"
     monkeypatch.setattr(eyes, "cache_folder", lambda: cache)
     monkeypatch.setattr(eyes, "EPOCHS", 8)
-    monkeypatch.setattr(runs.data, "load", lambda name, **_: tiny.dataset(name))
+    monkeypatch.setattr(restore.data, "load", lambda name, **_: tiny.dataset(name))
 
 
 @pytest.fixture
@@ -299,7 +298,7 @@ def test_data_that_changed_under_a_run_are_noticed(run: Run, monkeypatch) -> Non
         whole = tiny.dataset(name)
         return Dataset(name, whole.train, whole.validation, whole.test, whole.classes, "f" * 64)
 
-    monkeypatch.setattr(runs.data, "load", changed)
+    monkeypatch.setattr(restore.data, "load", changed)
     found = evaluate_run(run, restore.load(run), **QUICK)
     assert found.warnings[0] == "the files of 'mnist' are not those that the run was trained on"
 
@@ -309,7 +308,7 @@ def test_data_of_another_shape_are_refused(run: Run, monkeypatch) -> None:
         split = Split(torch.zeros(20, 3, 8, 8, dtype=torch.uint8), torch.zeros(20, dtype=torch.long))
         return Dataset(name, split, split, split, ("a", "b"), "e" * 64)
 
-    monkeypatch.setattr(runs.data, "load", wide)
+    monkeypatch.setattr(restore.data, "load", wide)
     with pytest.raises(DataError, match=r"takes images of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
         evaluate_run(run, restore.load(run), data_name="svhn")
 

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from tiny import dataset, tiny
 from vaekit import CVAE, VAE, build
-from vaekit.config import of_run
 from vaekit.config.parts import PARTS
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.model import Draw, Level
 from vaekit.nets import MLP, ConvEncoder
 from vaekit.runs import job, lifecycle
+from vaekit.runs.restore import config_of
 from vaekit.training import fit, precision, validate
 from vaekit.training.precision import find_precision
 
@@ -180,9 +180,9 @@ def test_a_run_keeps_its_precision_on_another_machine(monkeypatch: Any, tmp_path
     run = lifecycle.train(tiny(precision="auto"), name="r", root=tmp_path)
     assert run.config["train"]["precision"] == run.environment["precision"] == "bf16"
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: False)
-    assert of_run(run).train.precision == "bf16"
+    assert config_of(run).train.precision == "bf16"
     text = (tmp_path / "r" / "config.toml").read_text()
     (tmp_path / "r" / "config.toml").write_text(text.replace('precision = "bf16"\n', ""))
     with run.lock():
         run.record(precision="fp32")
-    assert of_run(run).train.precision == "fp32"
+    assert config_of(run).train.precision == "fp32"

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from tiny import dataset, tiny
+from vaekit.config.recipe import Recipe
 from vaekit.runs import job
 from vaekit.runs.profiling import profile_training
 
@@ -12,7 +13,7 @@ from vaekit.runs.profiling import profile_training
 @pytest.mark.parametrize("ema", [None, 0.9])
 def test_a_profile_accounts_for_the_whole_step(monkeypatch: Any, ema: float | None) -> None:
     monkeypatch.setattr(job, "load_data", dataset)
-    found = profile_training(tiny(precision="fp32", ema=ema), steps=4)
+    found = profile_training(Recipe.resolve(tiny(precision="fp32", ema=ema)), steps=4)
     assert found.milliseconds > 0
     assert sum(found.phases.values()) == pytest.approx(1)
     assert all(share > 0 for share in found.phases.values())

@@ -29,9 +29,10 @@ import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
 from vaekit import cli
 from vaekit.cli.runs import summaries
-from vaekit.config import of_run, read
+from vaekit.config import read
 from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
+from vaekit.runs.restore import config_of
 from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.training import Interrupted, validate
 
@@ -346,15 +347,15 @@ def test_an_option_that_has_gone_since_is_passed_over_with_a_warning(tmp_path: P
     (tmp_path / "r/config.toml").write_text(text + "cuda_graph = false\n")
     run = Run.open("r", root=tmp_path)
     with pytest.warns(UserWarning, match="run r: train.cuda_graph no longer exists; it is passed over"):
-        assert of_run(run) == of_run(Run.open(STORED / f"format-{FORMAT}"))
+        assert config_of(run) == config_of(Run.open(STORED / f"format-{FORMAT}"))
     with run.lock():
         session = {"began": "", "epoch": 0, "settings": ["train.cuda_graph=true", "train.epochs=7"], "epochs": 7}
         run.record(sessions=[session])
     with pytest.warns(UserWarning, match="cuda_graph"):
-        assert of_run(run).train.epochs == 7
+        assert config_of(run).train.epochs == 7
     (tmp_path / "r/config.toml").write_text(text + "epoch = 3\n")
     with pytest.raises(ConfigError, match=r"did you mean .train\.epochs."):
-        of_run(run)
+        config_of(run)
     with pytest.raises(ConfigError, match=r"unknown key .train\.cuda_graph."):
         read(settings=["train.cuda_graph=false"])
 

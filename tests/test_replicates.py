@@ -9,10 +9,10 @@ import pytest
 import tiny
 from conftest import Result
 from test_cli import assert_refused
-from vaekit import config
+from vaekit import config, data
+from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import classifier as eyes
-from vaekit.evaluation import stored as evaluation
 from vaekit.runs import job, lifecycle, series
 from vaekit.store import Run
 from vaekit.training import Interrupted
@@ -24,7 +24,7 @@ WEIGHTS = "checkpoints/last/model.safetensors"
 def small(monkeypatch) -> None:
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr(evaluation.data, "load", lambda name, **_: tiny.dataset(name))
+    monkeypatch.setattr(data, "load", lambda name, **_: tiny.dataset(name))
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:
         told.append(facts)
         return series.nullcontext()
 
-    found = series.train_replicates(tiny.tiny(seed=3), 2, name="s", root=tmp_path, announce=announce)
+    found = series.train_replicates(Recipe.resolve(tiny.tiny(seed=3)), 2, name="s", root=tmp_path, announce=announce)
     assert told == [(0, 3, "s-seed3"), (1, 4, "s-seed4")]
     assert [run.name for run in found] == ["s-seed3", "s-seed4"]
     alone = lifecycle.train(tiny.tiny(seed=4), name="alone", root=tmp_path)
@@ -74,11 +74,11 @@ def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_series_comes_to_the_same_weights_and_trains_nothing_twice(tmp_path: Path, monkeypatch) -> None:
-    whole = series.train_replicates(tiny.tiny(), 3, name="whole", root=tmp_path)
+    whole = series.train_replicates(Recipe.resolve(tiny.tiny()), 3, name="whole", root=tmp_path)
     with monkeypatch.context() as patch:
         interrupting(patch, after=1)
         with pytest.raises(Interrupted):
-            series.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path)
+            series.train_replicates(Recipe.resolve(tiny.tiny()), 3, name="s", root=tmp_path)
     assert Run.open("s-seed1", root=tmp_path).status == "interrupted"
     assert not (tmp_path / "s-seed2").exists()
     told = []
@@ -87,20 +87,20 @@ def test_an_interrupted_series_comes_to_the_same_weights_and_trains_nothing_twic
         told.append(i)
         return series.nullcontext()
 
-    again = series.train_replicates(tiny.tiny(), 3, name="s", root=tmp_path, announce=announce)
+    again = series.train_replicates(Recipe.resolve(tiny.tiny()), 3, name="s", root=tmp_path, announce=announce)
     assert told == [1, 2]
     assert [tiny.outcome(run) for run in again] == [tiny.outcome(run) for run in whole]
-    more = series.train_replicates(tiny.tiny(), 4, name="s", root=tmp_path, announce=announce)
+    more = series.train_replicates(Recipe.resolve(tiny.tiny()), 4, name="s", root=tmp_path, announce=announce)
     assert (told, len(more)) == ([1, 2, 3], 4)
 
 
 def test_a_series_never_takes_runs_of_another_config(tmp_path: Path) -> None:
-    series.train_replicates(tiny.tiny(seed=1), 1, name="s", root=tmp_path)
+    series.train_replicates(Recipe.resolve(tiny.tiny(seed=1)), 1, name="s", root=tmp_path)
     with pytest.raises(RunError, match=r"s-seed1 has another config \(train.epochs \d+ → 5\).*another name"):
-        series.train_replicates(tiny.tiny(epochs=5), 2, name="s", root=tmp_path)
+        series.train_replicates(Recipe.resolve(tiny.tiny(epochs=5)), 2, name="s", root=tmp_path)
     assert not (tmp_path / "s-seed0").exists()
     with pytest.raises(ConfigError, match="seeds must be at least 1, got 0"):
-        series.train_replicates(tiny.tiny(), 0, name="s", root=tmp_path)
+        series.train_replicates(Recipe.resolve(tiny.tiny()), 0, name="s", root=tmp_path)
 
 
 def test_the_command_prints_each_and_the_spread(command, tmp_path: Path, monkeypatch) -> None:
@@ -153,9 +153,9 @@ def test_mistakes_are_one_line(command, arguments: tuple[object, ...], message: 
     assert_refused(command("train", *arguments), message)
 
 
-def test_resuming_one_run_takes_no_seeds(command) -> None:
-    found = command("train", "--resume", "x", "--seeds", 2)
-    assert_refused(found, "leave out PRESET, --config, --name and --seeds")
+def test_what_is_a_command_of_its_own_says_so(command) -> None:
+    assert_refused(command("train", "--resume", "x"), "--resume is a command of its own: `vae resume RUN`")
+    assert_refused(command("train", "vae", "--profile"), "--profile is a command of its own: `vae profile PRESET`")
 
 
 def test_flat_names_every_key() -> None:

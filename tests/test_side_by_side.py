@@ -19,6 +19,7 @@ import torch
 import tiny
 from vaekit import config
 from vaekit.config import Config
+from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, NumericalError, RunError
 from vaekit.runs import environment, lifecycle, replicate, series
 from vaekit.store import Run, list_runs
@@ -162,10 +163,10 @@ def test_an_error_of_one_is_the_error_of_the_series(place: Path, tmp_path: Path)
 
     explosive = small(place, learning_rate=1e30, epochs=3)
     with pytest.raises(NumericalError, match=r"s-seed\d: "):
-        series.train_replicates(explosive, 4, name="s", root=tmp_path, jobs=2, announce=announce)
+        series.train_replicates(Recipe.resolve(explosive), 4, name="s", root=tmp_path, jobs=2, announce=announce)
     assert told == [0, 1]
     with pytest.raises(ConfigError, match="jobs must be at least 1, got 0"):
-        series.train_replicates(explosive, 2, name="t", root=tmp_path, jobs=0)
+        series.train_replicates(Recipe.resolve(explosive), 2, name="t", root=tmp_path, jobs=0)
 
 
 def test_own_parts_reach_the_processes_if_they_are_trusted(place: Path, tmp_path: Path) -> None:
@@ -205,4 +206,4 @@ def test_a_run_that_another_process_trains_is_waited_for_and_then_refused(
     run = lifecycle.train(given, name="s-seed0", root=tmp_path)
     monkeypatch.setattr(replicate, "PATIENCE", 0.1)
     with run.lock(), pytest.raises(RunError, match="in use by"):
-        replicate.Replicate(0, given, "s-seed0", "custom", tmp_path, False).train(None)
+        replicate.Replicate(0, Recipe.resolve(given), "s-seed0", "custom", tmp_path, False).train(None)

@@ -5,6 +5,7 @@ length of a block. So every draw in the block is a function of the generator, an
 """
 
 import os
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -64,6 +65,17 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
         torch.cuda.set_rng_state_all([state[f"cuda{i}"] for i in devices if f"cuda{i}" in state])
     if torch.backends.mps.is_available() and "mps" in state:
         torch.mps.set_rng_state(state["mps"])
+
+
+@contextmanager
+def streams_kept() -> Iterator[None]:
+    """After the block the global random streams, that of Python's `random` too, stand where they stood before it."""
+    state, python = random_state(), random.getstate()
+    try:
+        yield
+    finally:
+        set_random_state(state)
+        random.setstate(python)
 
 
 def check_generator_state(state: Tensor) -> None:

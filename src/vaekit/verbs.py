@@ -19,7 +19,7 @@ from .evaluation import evaluate as evaluate_model
 from .evaluation.stored import evaluate_run
 from .model import LatentVariableModel
 from .runs import lifecycle
-from .runs.restore import load
+from .runs.restore import model_of, recipe_of
 from .store import Run
 from .store import list_runs as stored_runs
 
@@ -94,7 +94,8 @@ def evaluate(
     run = subject if isinstance(subject, Run) else Run.open(subject, root=root)
     if isinstance(data, Dataset):
         data = data.name
-    return evaluate_run(run, load(run, trust=trust), data_name=data, samples=samples, **settings)
+    recipe = recipe_of(run, trust)
+    return evaluate_run(run, model_of(run, recipe), recipe=recipe, data_name=data, samples=samples, **settings)
 
 
 def presets() -> dict[str, str]:

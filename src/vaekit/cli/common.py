@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     import torch
 
+    from ..config import Config
+    from ..config.recipe import Recipe
     from ..model import LatentVariableModel
     from ..store import Run
 
@@ -43,13 +45,10 @@ run_argument = click.argument("run", required=False)
 
 
 def _allow_own_code(context: click.Context, option: click.Parameter, trust: bool) -> None:
-    """Let this command import parts by path, also from modules beside the caller, as `python -m` does."""
-    if trust and not context.resilient_parsing:
-        from ..config.parts import own_code
-
-        context.with_resource(own_code())
-        if "" not in sys.path:
-            sys.path.insert(0, "")
+    """Note that this command may import parts by path, also from modules beside the caller, as `python -m` does."""
+    context.meta[__name__] = trust
+    if trust and not context.resilient_parsing and "" not in sys.path:
+        sys.path.insert(0, "")
 
 
 trust_option = click.option(
@@ -68,13 +67,27 @@ def open_run(run: str | None, root: Path) -> "Run":
     return Run.open(run, root=root)
 
 
-def load_model(run: "Run", device: str, seed: int) -> "tuple[LatentVariableModel, torch.Generator]":
+def resolved(config: "Config") -> "Recipe":
+    """What a config means, with code of the caller's own if the option says so: where commands decide on that."""
+    from ..config.recipe import Recipe
+
+    return Recipe.resolve(config, click.get_current_context().meta.get(__name__, False))
+
+
+def recipe_of(run: "Run") -> "Recipe":
+    """What the config of a run means."""
+    from ..runs.restore import config_of
+
+    return resolved(config_of(run))
+
+
+def load_model(run: "Run", recipe: "Recipe", device: str, seed: int) -> "tuple[LatentVariableModel, torch.Generator]":
     """The model of a run, and the noise of a seed."""
     import torch
 
     from ..runs import restore
 
-    return restore.load(run, device=device), torch.Generator().manual_seed(seed)
+    return restore.model_of(run, recipe, device=device), torch.Generator().manual_seed(seed)
 
 
 def within(value: Any, *steps: str | int) -> Any:
@@ -92,11 +105,15 @@ def draws_pictures(run: "Run") -> bool:
     return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
 
 
-def finite(value: dict[str, Any]) -> Any:
-    """A value as JSON can hold it."""
-    from ..store import files
+def terms_of(test: dict[str, Any]) -> list[str]:
+    """Names of what was measured on the test images, the most telling one first."""
+    return [name for name in test if name not in ("images", "samples", "unit")]
 
-    return files.finite(value)
+
+def headline(test: dict[str, Any]) -> str:
+    """The most telling number of test.json."""
+    name, *_ = terms_of(test)
+    return f"test {'−ELBO' if name == 'neg_elbo' else name} {test[name]:.2f} nats per image"
 
 
 def is_worker() -> bool:
@@ -122,8 +139,10 @@ def relative(path: Path) -> str:
 
 
 def print_json(value: Any) -> None:
-    """Print JSON on one line."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    """Print a value as JSON on one line; numbers that are not finite become null."""
+    from ..store.files import finite
+
+    click.echo(json.dumps(finite(value), ensure_ascii=False))
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

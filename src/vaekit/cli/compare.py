@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, finite, json_option, open_run, print_json, runs_option
+from .common import FILE, json_option, open_run, print_json, runs_option
 
 
 @click.command(short_help="One table over evaluated runs and seeds.")
@@ -41,14 +41,14 @@ def compare(
     from ..evaluation.comparison import compare as compared
     from ..evaluation.comparison import evaluated
 
-    chosen = [open_run(name, root) for name in run] + [found for preset in presets for found in evaluated(preset, root)]
+    chosen = [open_run(name, root) for name in run] + [one for preset in presets for one in evaluated(preset, root)]
     table = compared(chosen, columns=columns)
     if output is not None:
         from ..explorer.report import write
 
         write(chosen, output)
     if as_json or style == "json":
-        print_json(finite(table.to_json()))
+        print_json(table.to_json())
         return
     writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
     click.echo(writers[style](), nl=False)

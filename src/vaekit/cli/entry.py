@@ -20,6 +20,7 @@ from .images import encode, score
 from .latents import latent_map, latents, traverse
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
+from .profile import profile
 from .repeat import repeat
 from .report import report
 from .runs import info, runs
@@ -30,6 +31,7 @@ VERBS = [
     train,
     resume,
     repeat,
+    profile,
     sample,
     interpolate,
     reconstruct,

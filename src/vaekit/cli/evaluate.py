@@ -9,12 +9,12 @@ import click
 from ..errors import ConfigError
 from .common import (
     device_option,
-    finite,
     json_option,
     load_model,
     open_run,
     print_json,
     print_table,
+    recipe_of,
     relative,
     run_argument,
     runs_option,
@@ -82,7 +82,8 @@ def evaluate(
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
     found, limit = open_run(run, root), _bytes(memory)
-    model, _ = load_model(found, device, seed)
+    recipe = recipe_of(found)
+    model, _ = load_model(found, recipe, device, seed)
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
@@ -95,13 +96,13 @@ def evaluate(
     options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
     try:
         with shown_stages() as listener:
-            result = evaluate_run(found, model, **options, listener=listener)
+            result = evaluate_run(found, model, recipe=recipe, **options, listener=listener)
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {found.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
     page = write([found], found.place("report.html"))
     if as_json:
-        print_json({"run": str(found.path), **finite(result.to_json())})
+        print_json({"run": str(found.path), **result.to_json()})
         return
     if everything:
         _print_all(result)

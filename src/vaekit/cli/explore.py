@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from ..errors import ConfigError
-from .common import FILE, device_option, load_model, open_run, run_argument, runs_option, say, trust_option
+from .common import FILE, device_option, load_model, open_run, recipe_of, run_argument, runs_option, say, trust_option
 
 SERVED = 2000  # images on the map of a served page
 
@@ -37,8 +37,9 @@ def explore(
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
-    found = open_run(run, root)
-    model, _ = load_model(found, device if output is None else "cpu", 0)
+    opened = open_run(run, root)
+    recipe = recipe_of(opened)
+    model, _ = load_model(opened, recipe, device if output is None else "cpu", 0)
 
     from ..evaluation.aggregate import STATISTICS
     from ..evaluation.subject import of_run
@@ -46,7 +47,7 @@ def explore(
     from ..explorer.show import IMAGES, Page
 
     count = images if images is not None else SERVED if output is None else IMAGES
-    subject = of_run(found, model, max(count, STATISTICS))
+    subject = of_run(opened, model, max(count, STATISTICS), recipe)
     shown = scene(subject, images=count)
     if output is not None:
         from ..explorer.page import standalone

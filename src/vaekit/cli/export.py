@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FOLDER, open_run, relative, run_argument, runs_option, trust_option
+from .common import FOLDER, open_run, recipe_of, relative, run_argument, runs_option, trust_option
 
 
 @click.command(short_help="Write the model into a folder to hand on.")
@@ -19,9 +19,10 @@ def export(run: str | None, output: Path | None, onnx: bool, torch_export: bool,
 
     `vaekit.load("my-vae")` reads it back; nothing in it is executed. It is a valid folder for model hubs.
     """
-    found = open_run(run, root)
+    opened = open_run(run, root)
+    recipe = recipe_of(opened)
 
     from ..hub import export as exported
 
-    folder = exported(found, output, onnx=onnx, torch_export=torch_export)
+    folder = exported(opened, output, recipe=recipe, onnx=onnx, torch_export=torch_export)
     click.echo(relative(folder))

@@ -18,6 +18,7 @@ from .common import (
     open_run,
     print_json,
     print_table,
+    recipe_of,
     relative,
     run_argument,
     runs_option,
@@ -61,11 +62,12 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     from .progress import shown_stages
 
     found = open_run(run, root)
-    images = one_by_one.images_of(found, data_name, split=split)
+    recipe = recipe_of(found)
+    images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
     path = output or found.place(f"latents/{_slug(images)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    model, _ = load_model(found, device, 0)
+    model, _ = load_model(found, recipe, device, 0)
     with shown_stages() as listener:
         z = one_by_one.encode(model, images, listener=listener)
     if path.suffix.lower() == ".csv":
@@ -117,14 +119,15 @@ def score(
     from .progress import shown_stages
 
     found = open_run(run, root)
-    images = one_by_one.images_of(found, data_name, split=split)
+    recipe = recipe_of(found)
+    images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
     path = output or found.place(f"scores/{_slug(images)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    model, _ = load_model(found, device, seed)
+    model, _ = load_model(found, recipe, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
-        usual, nature = one_by_one.reference(found, model, most=REFERENCE, **options)
+        usual, nature = one_by_one.reference(found, model, most=REFERENCE, recipe=recipe, **options)
         columns = one_by_one.score(model, images, **options)
     warnings = (one_by_one.nature(model, images) if nature.inside else nature).warnings
     columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)

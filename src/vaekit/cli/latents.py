@@ -13,6 +13,7 @@ from .common import (
     load_model,
     open_run,
     output_option,
+    recipe_of,
     run_argument,
     runs_option,
     trust_option,
@@ -20,6 +21,7 @@ from .common import (
 from .pictures import _class, _save
 
 if TYPE_CHECKING:
+    from ..config.recipe import Recipe
     from ..data import Batch
     from ..model import LatentVariableModel
     from ..store import Run
@@ -70,8 +72,9 @@ def latent_map(
 
     found = _with_images(run, root)
     path = output or found.picture("map.png")
-    model, _ = load_model(found, device, 0)
-    batch = _batch(found, model, MAPPED, image)
+    recipe = recipe_of(found)
+    model, _ = load_model(found, recipe, device, 0)
+    batch = _batch(found, recipe, model, MAPPED, image)
     c = None if label is None else _class(found, model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
     _save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path, invert, cmap)
@@ -108,8 +111,9 @@ def traverse(
 
     found = _with_images(run, root)
     path = output or found.picture("traversals.png")
-    model, _ = load_model(found, device, 0)
-    batch = _batch(found, model, MAPPED, image)
+    recipe = recipe_of(found)
+    model, _ = load_model(found, recipe, device, 0)
+    batch = _batch(found, recipe, model, MAPPED, image)
     c = None if label is None else _class(found, model, label, 1)
     _save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=latents), path, invert, cmap)
 
@@ -130,8 +134,9 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
 
     found = open_run(run, root)
     path = output or found.picture("kl.png" if kl else "latents.png")
-    model, _ = load_model(found, device, 0)
-    batch = _batch(found, model, SCATTERED)
+    recipe = recipe_of(found)
+    model, _ = load_model(found, recipe, device, 0)
+    batch = _batch(found, recipe, model, SCATTERED)
     names = class_names(found)
     if kl:
         figure = plot.kl_per_latent(model, batch.x, batch.c)
@@ -148,15 +153,14 @@ def _with_images(run: str | None, root: Path) -> "Run":
     return found
 
 
-def _batch(run: "Run", model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
+def _batch(run: "Run", recipe: "Recipe", model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
     """About n test images as the model takes them, with one of them first."""
     import torch
 
-    from .. import config, data
-    from ..config.parts import loading
     from ..data.batches import whole
+    from ..runs.restore import dataset_of
 
-    split = data.load(**loading(config.of_run(run).data)).test
+    split = dataset_of(run, recipe=recipe).test
     if image is not None and image >= len(split):
         raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {image}")
     rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]

@@ -14,6 +14,7 @@ from .common import (
     load_model,
     open_run,
     output_option,
+    recipe_of,
     run_argument,
     runs_option,
     seed_option,
@@ -23,6 +24,7 @@ from .common import (
 if TYPE_CHECKING:
     import torch
 
+    from ..config.recipe import Recipe
     from ..model import LatentVariableModel
     from ..plot import Picture
     from ..store import Run
@@ -62,8 +64,9 @@ def sample(
     from .. import plot
 
     found = open_run(run, root)
+    recipe = recipe_of(found)
     path = _check_suffix(found, output or _picture(found, f"{'classes' if by_class else 'sample'}-{seed}", label))
-    model, generator = load_model(found, device, seed)
+    model, generator = load_model(found, recipe, device, seed)
     names = class_names(found)
     if by_class:
         if label is not None or noise:
@@ -110,13 +113,14 @@ def interpolate(
     from .. import plot
 
     found = open_run(run, root)
+    recipe = recipe_of(found)
     suffix = "-{}-{}".format(*between) if between else f"-{seed}"
     path = _check_suffix(found, output or _picture(found, f"interpolate{suffix}", label))
     moves = path.suffix.lower() == ".gif"
-    model, generator = load_model(found, device, seed)
+    model, generator = load_model(found, recipe, device, seed)
     options: dict[str, Any] = {"steps": steps or (24 if moves else 12)}
     if between:
-        images, labels = _test_images(found, between)
+        images, labels = _test_images(found, recipe, between)
         c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
         options |= {"between": (images[0], images[1]), "c": c}
         names = [f"image {number}" for number in between]
@@ -147,9 +151,10 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
     from .. import plot
 
     found = open_run(run, root)
+    recipe = recipe_of(found)
     path = _check_suffix(found, output or _picture(found, "reconstruct", None))
-    model, _ = load_model(found, device, 0)
-    images, labels = _test_images(found, range(count))
+    model, _ = load_model(found, recipe, device, 0)
+    images, labels = _test_images(found, recipe, range(count))
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 
@@ -174,14 +179,14 @@ def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int) 
     raise DataError(unknown("class", label, names))
 
 
-def _test_images(run: "Run", indices: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
+def _test_images(run: "Run", recipe: "Recipe", indices: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
     """Some test images, and what a conditional model is told about them: a context, or else their classes."""
     import torch
 
     from ..data.batches import whole
-    from ..runs.restore import data_of
+    from ..runs.restore import dataset_of
 
-    split = data_of(run).test
+    split = dataset_of(run, recipe=recipe).test
     for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")

@@ -1,34 +1,38 @@
-"""`vae train --profile`: where the time of a training step goes."""
+"""`vae profile`: where the time of a training step goes."""
 
-import json
 import os
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 import click
 
-from .common import print_table
-
-if TYPE_CHECKING:
-    from ..config import Config
+from .asked import Asked, config_options
+from .common import json_option, print_json, print_table, resolved, trust_option
 
 
-def print_profile(config: "Config", as_json: bool) -> None:
-    """Train for some steps, and print where their time goes."""
+@click.command(short_help="Show where the time of a training step goes.")
+@config_options
+@trust_option
+@json_option
+def profile(asked: Asked, as_json: bool) -> None:
+    """Try `vae profile cvae`: train PRESET, "vae" by default, for some steps, and print where their time goes.
+
+    Nothing is written. For comparing speeds, measure without it: profiling slows the steps down.
+    """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
+    recipe = resolved(asked.config())
 
     from ..runs.profiling import profile_training
 
-    found = profile_training(config)
+    result = profile_training(recipe)
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=2))
+        print_json(asdict(result))
         return
-    click.echo(f"{found.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in found.setting.items())})\n")
-    print_table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in found.phases.items()])
+    click.echo(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})\n")
+    print_table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
     click.echo()
     print_table(
         [
             {"operator": name, "ms a step": f"{milliseconds:8.3f}", "calls a step": f"{calls:g}"}
-            for name, (milliseconds, calls) in found.operators.items()
+            for name, (milliseconds, calls) in result.operators.items()
         ]
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, print_json, relative, run_argument, runs_option, trust_option
+from .common import json_option, print_json, recipe_of, relative, run_argument, runs_option, trust_option
 from .train import open_to_train
 
 
@@ -19,14 +19,14 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
 
     The exit status is 1 if they differ.
     """
-    found = open_to_train(run, root)
+    opened = open_to_train(run, root)
+    recipe = recipe_of(opened)
 
-    from .. import config
     from ..runs.repetition import repeat as repeated
     from .progress import shown
 
-    with shown(config.of_run(found).train.epochs) as listener:
-        again = repeated(found, name=name, root=root, listener=listener)
+    with shown(recipe.config.train.epochs) as listener:
+        again = repeated(opened, recipe=recipe, name=name, root=root, listener=listener)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
         print_json(record | {"differences": again.differences})

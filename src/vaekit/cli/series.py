@@ -1,6 +1,5 @@
 """`vae train --seeds`: replicates of one config, one after another or several at the same time."""
 
-import json
 import shlex
 import sys
 from pathlib import Path
@@ -8,33 +7,33 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import relative, stopped
+from .common import headline, print_json, relative, stopped, terms_of
 
 if TYPE_CHECKING:
-    from ..config import Config
+    from ..config.recipe import Recipe
 
 
 def train_series(
-    config: "Config", seeds: int, jobs: int, name: str | None, preset: str, log: bool, root: Path, as_json: bool
+    recipe: "Recipe", seeds: int, jobs: int, name: str | None, preset: str, log: bool, root: Path, as_json: bool
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import series_name, spread, train_replicates
     from .progress import Replicates
 
     series = name or series_name(preset)
-    announce = Replicates(config.train.epochs, seeds, side_by_side=jobs > 1).announce
+    announce = Replicates(recipe.config.train.epochs, seeds, side_by_side=jobs > 1).announce
     options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log}
     try:
-        trained = train_replicates(config, seeds, name=series, jobs=jobs, **options)
+        trained = train_replicates(recipe, seeds, name=series, jobs=jobs, **options)
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
     tests = [run.read_json("test.json") for run in trained]
-    over = {term: spread([test[term] for test in tests]) for term in ("neg_elbo", "rate", "distortion")}
+    over = {term: spread([test[term] for test in tests]) for term in terms_of(tests[0])}
     if as_json:
-        click.echo(json.dumps({"runs": [str(run.path) for run in trained], "test": over}))
+        print_json({"runs": [str(run.path) for run in trained], "test": over})
         return
     for run, test in zip(trained, tests, strict=True):
-        click.echo(f"test −ELBO {test['neg_elbo']:.2f} nats per image, {relative(run.path)}")
-    mean, sd, n = over["neg_elbo"].values()
+        click.echo(f"{headline(test)}, {relative(run.path)}")
+    mean, sd, n = next(iter(over.values())).values()
     click.echo(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))

@@ -1,7 +1,7 @@
 """Configs: what a run is made of, as data, and how it becomes objects.
 
     schema.py    the records: sections and parts
-    reading.py   from a preset, a TOML file and settings, or from a run folder, to a config
+    reading.py   from a preset or a TOML file, with settings on top, to a config
     parts.py     the table of parts, and how a name becomes a constructor with checked options
     recipe.py    a config resolved once, and the model, loss, optimizer and schedule that are made from it
     assemble.py  from parts to a model: what each is given and asked
@@ -11,7 +11,7 @@
 Importing this package imports no torch, so that the command line answers at once.
 """
 
-from .reading import changed, flat, of_run, preset_header, preset_names, preset_text, read
+from .reading import changed, flat, preset_header, preset_names, preset_text, read
 from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, parse
 
 __all__ = [
@@ -25,7 +25,6 @@ __all__ = [
     "changed",
     "explain",
     "flat",
-    "of_run",
     "parse",
     "preset_header",
     "preset_names",

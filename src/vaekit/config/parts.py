@@ -6,9 +6,7 @@ class and one line in a table here, or no line at all and an import path, "my_mo
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_type_hints
@@ -117,30 +115,13 @@ class Resolved:
         return self.make(**{name: available[name] for name in self.wiring}, **self.options)
 
 
-_own_code: ContextVar[bool] = ContextVar("own_code", default=False)
-
-
-@contextmanager
-def own_code(trust: bool = True) -> Iterator[None]:
-    """Within the block parts may be imported by path, if `trust` is true; otherwise as outside of it.
+def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
+    """The class or function of a part, by name or by import path.
 
     Arguments:
-        trust: Whether whoever wrote the config may run code here.
-    """
-    token = _own_code.set(trust or _own_code.get())
-    try:
-        yield
-    finally:
-        _own_code.reset(token)
-
-
-def is_own_code_allowed() -> bool:
-    """Whether parts may be imported by path."""
-    return _own_code.get()
-
-
-def find(kind: str, name: str) -> Callable[..., Any]:
-    """The class or function of a part, by name or, within `own_code`, by import path.
+        kind: A key of `PARTS`, or what else is named by import path.
+        name: Name in the table, or "module:Name".
+        own_code: Whether an import path is allowed.
 
     Raises:
         ConfigError: no such part, or an import path that is not allowed.
@@ -150,7 +131,7 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     if target is None:
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
-        if not is_own_code_allowed():
+        if not own_code:
             raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
         target = name
     module, _, attribute = target.partition(":")
@@ -161,19 +142,20 @@ def find(kind: str, name: str) -> Callable[..., Any]:
     return part
 
 
-def loading(section: Data, values: Values = "pixels") -> dict[str, Any]:
+def resolve_data(section: Data, values: Values = "pixels", own_code: bool = False) -> dict[str, Any]:
     """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is found.
 
     Arguments:
         section: The section `data`.
         values: What the numbers in an array by path mean.
+        own_code: Whether an import path is allowed.
 
     Raises:
         ConfigError: an import path that is not allowed, or that leads nowhere.
     """
-    arguments = section.loading
+    arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
-        arguments["name"] = find("data set", section.name)
+        arguments["name"] = find("data set", section.name, own_code)
     elif section.name not in NAMES and is_path(section.name):
         arguments["values"] = values
     return arguments
@@ -201,13 +183,18 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
     return found
 
 
-def resolve(kind: str, part: Part) -> Resolved:
+def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:
     """Find a part and check its options.
+
+    Arguments:
+        kind: A key of `PARTS`, or "model".
+        part: Its section of a config.
+        own_code: Whether the part may be named by import path.
 
     Raises:
         ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
     """
-    make = find(kind, part.name)
+    make = find(kind, part.name, own_code)
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()

@@ -1,24 +1,13 @@
-"""From a preset, a TOML file and settings, or from a run folder, to a config."""
+"""From a preset or a TOML file, with settings on top, to a config."""
 
-import tomllib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError, unknown
+from ..store.files import TOML_DEPTH, TOML_LIMIT, toml_table
 from .schema import Config, Model, parse
-
-if TYPE_CHECKING:
-    from ..store import Run
-
-GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
-
-_LONGEST = 16 << 10  # bytes: tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
-
-
-_DEEPEST = 16  # levels of nesting
 
 
 def read(
@@ -38,7 +27,7 @@ def read(
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
-    tree = _read_file(file) if file is not None else tomllib.loads(preset_text(preset or "vae"))
+    tree = _read_file(file) if file is not None else toml_table(preset_text(preset or "vae"))
     overrides: dict[str, Any] = {}
     for setting in settings:
         _merge(overrides, _parse_setting(setting))
@@ -46,32 +35,6 @@ def read(
         _merge(overrides, _section(section, values))
     _merge(tree, overrides)
     return parse(tree, str(file) if file is not None else preset or "vae")
-
-
-def of_run(run: "Run") -> Config:
-    """The config that a run goes by: its config.toml, with what was set when it was resumed.
-
-    A warning names an option that this version no longer has and that changed no number; it is passed over.
-
-    Raises:
-        ConfigError, RunError: it is damaged.
-    """
-    tree = run.config
-    train = tree.setdefault("train", {})
-    if isinstance(train, dict):  # the first runs have it in environment.json only
-        train.setdefault("precision", run.environment.get("precision", "fp32"))
-    likelihood = tree.get("likelihood")
-    if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
-        likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw
-    for key in GONE:
-        section, _, name = key.partition(".")
-        if isinstance(tree.get(section), dict) and name in tree[section]:
-            del tree[section][name]
-            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=2)
-    config = parse(tree, f"{run.path}/config.toml")
-    settings = [setting for session in run.sessions for setting in session["settings"]]
-    kept = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
-    return changed(config, kept) if kept else config
 
 
 def _section(name: str, value: Any) -> dict[str, Any]:
@@ -118,46 +81,21 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
 def _read_file(file: Path) -> dict[str, Any]:
     try:
         with open(file, "rb") as stream:
-            content = stream.read(_LONGEST + 1)
-        return _parse_toml(content.decode("utf-8"))
+            content = stream.read(TOML_LIMIT + 1)
+        return toml_table(content.decode("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"config file {file} does not exist") from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"config file {file} cannot be read: {error}") from None
 
 
-def _parse_toml(text: str) -> dict[str, Any]:
-    """Parse TOML that may have been written to do harm.
-
-    Raises:
-        ValueError: it is not TOML, or it is longer or nested more deeply than any config.
-    """
-    if len(text) > _LONGEST:
-        raise ValueError(f"it is longer than the {_LONGEST} bytes that a config may have")
-    try:
-        tree = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(f"it is nested more than {_DEEPEST} deep") from None
-    level: list[Any] = [tree]
-    for _ in range(_DEEPEST):
-        level = [
-            item
-            for value in level
-            if isinstance(value, (dict, list))
-            for item in (value.values() if isinstance(value, dict) else value)
-        ]
-    if level:
-        raise ValueError(f"it is nested more than {_DEEPEST} deep")
-    return tree
-
-
 def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, value = setting.partition("=")
     steps = key.strip().split(".")
-    if not equals or not key.strip() or len(steps) > _DEEPEST:
+    if not equals or not key.strip() or len(steps) > TOML_DEPTH:
         raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
     try:
-        parsed = _parse_toml(f"value = {value.strip()}")["value"]
+        parsed = toml_table(f"value = {value.strip()}")["value"]
     except ValueError:
         parsed = value.strip()
     for step in reversed(steps):

@@ -18,7 +18,7 @@ from ..objectives import Loss, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
 from .assemble import assemble
-from .parts import PARTS, VALUE_SCHEDULES, Resolved, loading, own_code, resolve
+from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 
 @dataclass(frozen=True)
@@ -28,12 +28,12 @@ class Recipe:
     Attributes:
         config: The config with every option of every part written out, so that it means the same for ever.
         parts: One of each kind; under "model" a whole model of the caller's own, if the config names one.
-        loading: Arguments of `vaekit.data.load`.
+        data_arguments: Arguments of `vaekit.data.load`, with the function itself where the config names one.
     """
 
     config: Config
     parts: Mapping[str, Resolved]
-    loading: Mapping[str, Any]
+    data_arguments: Mapping[str, Any]
 
     @classmethod
     def resolve(cls, config: Config, trust: bool = False) -> "Recipe":
@@ -46,22 +46,23 @@ class Recipe:
         Raises:
             ConfigError: a part or an option that does not exist or does not fit.
         """
-        with own_code(trust):
-            config = _located(config)
-            parts = {kind: resolve(kind, getattr(config, kind)) for kind in PARTS}
-            if config.model.name != "composed":
-                parts["model"] = resolve("model", Part(name=config.model.name))
-            likelihood = parts.get("model", parts["likelihood"]).make
-            arguments = loading(config.data, values_of(getattr(likelihood, "value_range", None)))
+        config = _located(config)
+        parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PARTS}
+        if config.model.name != "composed":
+            parts["model"] = resolve("model", Part(name=config.model.name), trust)
+        likelihood = parts.get("model", parts["likelihood"]).make
+        values = values_of(getattr(likelihood, "value_range", None))
+        data_arguments = resolve_data(config.data, values, trust)
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
-        return cls(config.model_copy(update=sections), parts, arguments)
+        return cls(config.model_copy(update=sections), parts, data_arguments)
 
     @property
     def has_own_code(self) -> bool:
-        """Whether a part was imported by path."""
-        return any(":" in name for name in (self.config.model.name, *(getattr(self.config, k).name for k in PARTS)))
+        """Whether a part or the data set was imported by path, which somebody has allowed."""
+        names = [self.config.model.name, *(getattr(self.config, kind).name for kind in PARTS)]
+        return callable(self.data_arguments["name"]) or any(":" in name for name in names)
 
     def with_train(self, **settings: Any) -> "Recipe":
         """The same recipe with other values in the section `train`, which are not checked again."""

@@ -55,11 +55,6 @@ class Data(Section):
     memory: Annotated[float, Field(ge=0)] | None = None
     binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
 
-    @property
-    def loading(self) -> dict[str, Any]:
-        """The arguments of `vaekit.data.load`."""
-        return self.model_dump(exclude={"binarize"})
-
 
 class Model(Section):
     """What belongs to no single part; or a whole model of one's own by import path, "my_module:MyModel"."""

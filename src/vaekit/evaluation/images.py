@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 from .. import data
-from ..config import of_run
+from ..config.recipe import Recipe
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
-from ..runs.restore import data_of, values_of_run
+from ..runs.restore import check_event_shape, dataset_of, recipe_of, values_of_run
 from ..store import Run
 from . import chunks
 from .bounds import bounds
 from .chunks import GIB
 from .missing import with_missing
 from .record import Listener
-from .stored import Keeper
+from .stored import RunStores
 from .support import Nature, nature_of
 
 AT_A_TIME = 1000
@@ -74,7 +74,7 @@ class Images:
             yield model.to_model(batch)
 
 
-def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Images:
+def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe: Recipe | None = None) -> Images:
     """Images of a split of the run's own data or of another data set; or all images of a path, however it is spelled.
 
     A folder is read as the run's own was: resized by its `data.size`, in colour if those are.
@@ -83,32 +83,29 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test") -> Imag
         run: The run.
         name: A data set or a path; the run's own data by default.
         split: "test", "validation" or "train", where there are splits.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
         DataError: no such images, or images or classes that the run does not know.
         ConfigError: no such split.
     """
-    config = of_run(run)
-    section = config.data
-    shape = tuple(run.recorded("data", "shape", kind=list))
+    recipe = recipe or recipe_of(run)
+    section = recipe.config.data
     known = run.recorded("data", "classes", kind=list)
     if name is not None and name not in data.NAMES and is_path(name):
-        everything = open_all(name, size=section.size, colour=shape[0] == 3, values=values_of_run(run))
+        colour = run.recorded("data", "shape", kind=list)[0] == 3
+        everything = open_all(name, size=section.size, colour=colour, values=values_of_run(run))
+        check_event_shape(run, name, everything.split.event_shape)
         chosen, names, classes = everything.split, everything.names, everything.classes
         called = name
     else:
-        dataset = data_of(run) if name in (None, section.name) else data.load(str(name))
+        dataset = dataset_of(run, name, recipe=recipe)
         chosen = dataset.split(split)
         classes = dataset.classes
         called = f"{dataset.name} {split}"
         names = [str(i) for i in range(len(chosen))]
-    if chosen.event_shape != shape:
-        raise DataError(
-            f"{name}: images of shape {chosen.event_shape}, but run {run.name} takes {shape}; bring them "
-            "to that size and number of channels"
-        )
     mine = [classes[label] for label in chosen.known_labels().tolist()]
-    if config.model.condition == "class":
+    if recipe.config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
     return Images(called, chosen, names, mine, repeatable(section.binarize))
 
@@ -212,6 +209,7 @@ def reference(
     samples: int = 100,
     seed: int = 0,
     listener: Listener | None = None,
+    recipe: Recipe | None = None,
 ) -> tuple[Tensor, Nature]:
     """Scores of test images of a run, to compare others with, and what their likelihood is; kept in the run's folder.
 
@@ -224,14 +222,15 @@ def reference(
         samples: K.
         seed: Of the samples.
         listener: Told about the progress.
+        recipe: As for `images_of`.
     """
-    store = Keeper(run, model)({"reference": most, "samples": samples, "seed": seed})
+    store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
     kept = store.load("reference")
     if kept is None:
-        usual = images_of(run).spread(most)
-        found = nature(model, usual)
+        usual = images_of(run, recipe=recipe).spread(most)
+        likelihood = nature(model, usual)
         nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
-        kept = {"nll": nll, "nature": torch.tensor([found.discrete, found.inside])}
+        kept = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
         store.save("reference", kept)
     discrete, inside = kept["nature"].tolist()
     return kept["nll"], Nature(discrete=discrete, inside=inside)

@@ -30,7 +30,7 @@ from .support import Nature, nature_of, refuse_annealing
 
 AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
 
-Keep = Callable[[Mapping[str, Any]], Store]
+StoreOf = Callable[[Mapping[str, Any]], Store]
 
 _BINARIZED = {
     "none": "none",
@@ -90,7 +90,7 @@ def evaluate(
     options: Options | None = None,
     *,
     judge: bool = True,
-    keep: Keep | None = None,
+    store_of: StoreOf | None = None,
     listener: Listener | None = None,
     **settings: Any,
 ) -> Evaluation:
@@ -101,7 +101,7 @@ def evaluate(
         dataset: The data set that it was trained on.
         options: How to evaluate.
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
-        keep: From the facts that numbers depend on to a store that keeps finished batches of them.
+        store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `evaluate(model, data, samples=100)`.
 
@@ -112,7 +112,7 @@ def evaluate(
     how = (options or Options()).but(**settings)
     numbers = up_to(how.samples)
     chosen = dataset.split(how.split).rows(slice(how.images))
-    work = _Work(model, dataset, chosen, how, keep, listener)
+    work = _Work(model, dataset, chosen, how, store_of, listener)
     nature = work.nature()
     protocol = {
         "data": dataset.name,
@@ -162,13 +162,13 @@ class _Work:
         dataset: Dataset,
         chosen: Split,
         how: Options,
-        keep: Keep | None,
+        store_of: StoreOf | None,
         listener: Listener | None,
     ) -> None:
         self.dataset = dataset
         self.chosen = chosen
         self.how = how
-        self.keep = keep
+        self.store_of = store_of
         self.listener = listener
         self.trained = model
         taking, values = _prepared(model, chosen, how.binarize)
@@ -223,8 +223,8 @@ class _Work:
 
     def add_bounds(self, evaluation: Evaluation, nature: Nature, samples: Sequence[int]) -> None:
         """ELBO, rate, distortion, importance-weighted bounds."""
-        kept = None if self.keep is None else self.keep(evaluation.protocol)
-        options = self.estimating(kept)
+        store = None if self.store_of is None else self.store_of(evaluation.protocol)
+        options = self.estimating(store)
         options["precision"] = evaluation.protocol["precision"]
         found = bounds(self.model, self.x, self.c, samples=samples, **options)
         evaluation.values.extend(nature.named(found.values, self.dimensions))
@@ -241,8 +241,8 @@ class _Work:
         n = min(AIS_IMAGES, len(self.x))
         how = {**asdict(annealing), "images": n}
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
-        kept = None if self.keep is None else self.keep(facts)
-        options = self.estimating(kept)
+        store = None if self.store_of is None else self.store_of(facts)
+        options = self.estimating(store)
         c = None if self.c is None else self.c[:n]
         given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
         both = bidirectional(self.model, n, c, annealing=annealing, **options)

@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
 
-from .. import data, plot
-from ..config import of_run
+from .. import plot
+from ..config.recipe import Recipe
 from ..data import Dataset
-from ..data.own import is_path
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
-from ..runs.restore import data_of, values_of_run
+from ..runs.restore import dataset_of, is_same_data, recipe_of
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
@@ -23,10 +21,10 @@ from .record import Evaluation, Listener
 from .report import Options, evaluate
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
-_KEPT_LIMIT = 1 << 30  # bytes
+_STORE_LIMIT = 1 << 30  # bytes
 
 
-class Keeper:
+class RunStores:
     """Finished batches in a run folder, under a name that stands for everything that they depend on.
 
     Arguments:
@@ -43,18 +41,25 @@ class Keeper:
         """The store for one way to evaluate."""
         everything = {**facts, "weights": self.weights, "device": self.device, "estimators": ESTIMATORS}
         key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
-        return _Kept(self.run, key)
+        return _RunStore(self.run, key)
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _RunStore:
+    """Where the batches of one way to evaluate are.
+
+    Arguments:
+        run: The run.
+        key: Stands for the way to evaluate.
+    """
+
     run: Run
     key: str
 
     def load(self, name: str) -> dict[str, Tensor] | None:
         try:
             path = files.confine(self.run.path, self._path(name))
-            tensors, facts = unpack(files.read(path, _KEPT_LIMIT), path)
+            tensors, facts = unpack(files.read(path, _STORE_LIMIT), path)
         except RunError:
             return None  # absent or damaged: computed anew
         return tensors if facts.get("sha256") == sha256(tensors) else None
@@ -71,6 +76,7 @@ def evaluate_run(
     model: LatentVariableModel,
     options: Options | None = None,
     *,
+    recipe: Recipe | None = None,
     data_name: str | None = None,
     listener: Listener | None = None,
     **settings: Any,
@@ -83,6 +89,7 @@ def evaluate_run(
         run: The run.
         model: Its model, as `vaekit.load(run)` gives it.
         options: How to evaluate; images become binary as in the run.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
         listener: As for `evaluate`.
         settings: As for `evaluate`.
@@ -91,17 +98,17 @@ def evaluate_run(
         ConfigError, DataError: As `evaluate`.
         RunError: The folder cannot be written.
     """
-    section = of_run(run).data
-    own = section.name
-    other = None if data_name is None or _same(data_name, own) else data_name
-    is_own = other is None
-    dataset = data_of(run) if other is None else data.load(other, values=values_of_run(run))
-    _check_shape(run, dataset)
+    recipe = recipe or recipe_of(run)
+    config = recipe.config
+    own = config.data.name
+    is_own = data_name is None or is_same_data(data_name, own)
+    dataset = dataset_of(run, data_name, recipe=recipe)
+    if config.model.condition == "class":
+        _check_classes(run, dataset)
     checksum = dataset.checksum
-    how = (options or Options()).but(**{**settings, "binarize": section.binarize})
+    how = (options or Options()).but(**{**settings, "binarize": config.data.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
-    keep = Keeper(run, model)
-    evaluation = evaluate(model, dataset, how, judge=is_own, keep=keep, listener=listener)
+    evaluation = evaluate(model, dataset, how, judge=is_own, store_of=RunStores(run, model), listener=listener)
     evaluation.warnings.extend(reduced)
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:
@@ -135,18 +142,7 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     return smaller, reduced
 
 
-def _same(name: str, own: str) -> bool:
-    """Whether two names are of the same data; a path may be spelled in several ways."""
-    if name == own or name in data.NAMES or not is_path(name):
-        return name == own
-    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
-
-
-def _check_shape(run: Run, dataset: Dataset) -> None:
-    shape = tuple(run.recorded("data", "shape", kind=list))
+def _check_classes(run: Run, dataset: Dataset) -> None:
     classes = run.recorded("data", "num_classes", kind=int)
-    if dataset.event_shape != shape:
-        raise DataError(f"the run takes images of shape {shape}, {dataset.name!r} has {dataset.event_shape}")
-    conditional = of_run(run).model.condition == "class"
-    if conditional and dataset.num_classes != classes:
+    if dataset.num_classes != classes:
         raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

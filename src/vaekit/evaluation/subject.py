@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .. import data as datasets
-from ..config import of_run as config_of
-from ..config.parts import loading
+from ..config.recipe import Recipe
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import DataError
 from ..model import LatentVariableModel
+from ..runs.restore import dataset_of, recipe_of
 from ..store import Run
 
 AT_A_TIME = 250
@@ -57,15 +56,15 @@ class Subject:
         return self.model.context(self.labels[rows], len(self.labels[rows]))
 
 
-def of_run(run: Run, model: LatentVariableModel, most: int) -> Subject:
+def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | None = None) -> Subject:
     """A run's model with at most so many of its test images, evenly spread.
 
     Raises:
         DataError: the run's data are not there.
     """
-    config = config_of(run)
-    dataset = datasets.load(**loading(config.data))
-    binarize = repeatable(config.data.binarize)
+    recipe = recipe or recipe_of(run)
+    dataset = dataset_of(run, recipe=recipe)
+    binarize = repeatable(recipe.config.data.binarize)
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from .. import __version__
-from ..config import flat, of_run
+from ..config import flat
 from ..errors import DataError, VAEError
 from ..evaluation.record import Evaluation
+from ..runs.restore import config_of
 from ..store import Run, files
 from . import charts
 from .page import asset, digest
@@ -130,7 +131,7 @@ def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
 
 
 def _summary(run: Run) -> str:
-    config = of_run(run)
+    config = config_of(run)
     parts = (f"{config.encoder.name} encoder", f"{config.posterior.name} posterior", f"{config.prior.name} prior")
     more = (
         f"{config.decoder.name} decoder",
@@ -256,7 +257,7 @@ def _rounded(value: Any) -> str:
 
 
 def _configuration(is_open: bool, run: Run) -> str:
-    text = escape(of_run(run).to_toml())
+    text = escape(config_of(run).to_toml())
     return f"<details{' open' if is_open else ''}><summary>config.toml</summary><pre tabindex=0>{text}</pre></details>"
 
 
@@ -308,7 +309,7 @@ def _protocols(evaluations: Sequence[Evaluation]) -> str:
 
 
 def _differences(runs: Sequence[Run]) -> str:
-    tables = [flat(of_run(run).model_dump(mode="json")) for run in runs]
+    tables = [flat(config_of(run).model_dump(mode="json")) for run in runs]
     names = list(dict.fromkeys(name for table in tables for name in table))
     rows = [[name, *(str(table.get(name, "—")) for table in tables)] for name in names]
     rows = [row for row in rows if len(set(row[1:])) > 1]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..config.parts import own_code
+from ..config.recipe import Recipe
 from ..data import Dataset, Split
 from ..errors import DataError
 from ..evaluation.aggregate import STATISTICS
@@ -64,7 +64,7 @@ def explore(
     *,
     images: int = IMAGES,
     half: bool = True,
-    trust: bool = False,
+    recipe: Recipe | None = None,
 ) -> Page:
     """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
 
@@ -73,7 +73,7 @@ def explore(
         data: What to encode for the map, for a model: a data set, whose test images are taken, a split, or images.
         images: How many of them to embed; 0 for none, and for no latent of one.
         half: Store weights as float16, which makes the page half as large.
-        trust: Import a run's parts by path.
+        recipe: Of a run, what `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
         DataError: no data for a model, or data that do not fit it.
@@ -81,7 +81,7 @@ def explore(
     """
     if images < 0:
         raise DataError(f"images must be at least 0, got {images}")
-    subject = subject_of(what, data, most=max(images, STATISTICS), trust=trust)
+    subject = subject_of(what, data, most=max(images, STATISTICS), recipe=recipe)
     text, embeds = standalone(subject, scene(subject, images=images), half=half)
     return Page(text, embeds)
 
@@ -91,7 +91,7 @@ def subject_of(
     data: Dataset | Split | Tensor | None = None,
     *,
     most: int = STATISTICS,
-    trust: bool = False,
+    recipe: Recipe | None = None,
 ) -> Subject:
     """A model and its data, from whatever names them."""
     if isinstance(what, LatentVariableModel):
@@ -99,5 +99,5 @@ def subject_of(
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
         return of_model(what, data, most)
     run = what if isinstance(what, Run) else Run.open(what)
-    with own_code(trust):
-        return of_run(run, restore.load(run), most)
+    recipe = recipe or restore.recipe_of(run)
+    return of_run(run, restore.model_of(run, recipe), most, recipe)

@@ -8,8 +8,6 @@ from typing import Any
 import torch
 
 from .. import __version__, plot
-from ..config import of_run as read_config
-from ..config.parts import own_code
 from ..config.recipe import Recipe
 from ..errors import RunError
 from ..evaluation.aggregate import STATISTICS
@@ -29,7 +27,7 @@ def export(
     onnx: bool = False,
     torch_export: bool = False,
     root: str | Path = "runs",
-    trust: bool = False,
+    recipe: Recipe | None = None,
 ) -> Path:
     """Write the model of a run into a folder for its next user: weights, config, card, preprocessing, examples.
 
@@ -39,7 +37,7 @@ def export(
         onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
         torch_export: Also write encoder.pt2 and decoder.pt2.
         root: Where run folders are.
-        trust: Import parts by path.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Returns:
         The folder.
@@ -51,9 +49,9 @@ def export(
     run = run if isinstance(run, Run) else Run.open(run, root=root)
     target = run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    with own_code(trust):
-        subject = of_run(run, restore.load(run), STATISTICS)
-        config = Recipe.resolve(read_config(run)).config
+    recipe = recipe or restore.recipe_of(run)
+    config = recipe.config
+    subject = of_run(run, restore.model_of(run, recipe), STATISTICS, recipe)
     new = files.temporary(target)
     with files.explained("write", target):
         new.mkdir(parents=True)

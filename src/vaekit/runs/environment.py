@@ -28,7 +28,7 @@ SETUP = (
 )
 
 
-def environment(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
+def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
     """What a run is made with, for `environment.json`."""
     return {
         **setup(config, model.device, ranks),

@@ -7,10 +7,10 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..data.batches import whole
 from ..data.pixels import repeatable
-from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
+from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo
 from ..store import Checkpoint, Run
@@ -59,20 +59,21 @@ class Job:
     ranks: Ranks
 
     @classmethod
-    def prepare(cls, config: Config | Recipe, *, ranks: Ranks = ALONE) -> "Job":
+    def prepare(cls, recipe: Recipe, *, ranks: Ranks = ALONE) -> "Job":
         """Load the data, build the model, and try one draw: whatever does not work fails before a file is written.
 
+        It seeds the global random streams with `train.seed`.
+
         Arguments:
-            config: A whole config, or one that is resolved already.
+            recipe: The config, resolved.
             ranks: All processes that train this together.
 
         Raises:
             VAEError: anything that would not work.
         """
-        recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
         config = recipe.config
         device = find_device(config.train.device)
-        data = load_data(**recipe.loading)
+        data = load_data(**recipe.data_arguments)
         _check_data(config, data)
         if not recipe.has_own_code:
             _check_memory(recipe, data)
@@ -120,7 +121,7 @@ class Job:
     def fit(
         self, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
-        """Train the model.
+        """Train the model, and wait for the other ranks to have done so.
 
         Arguments:
             run: Run folder for metrics and checkpoints; the first rank's.
@@ -140,6 +141,7 @@ class Job:
             listener=listener,
             ranks=self.ranks,
         )
+        self.ranks.wait()
 
     def train(self, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
         """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
@@ -150,9 +152,6 @@ class Job:
             log: Write event files for TensorBoard.
             checkpoint: Where to continue.
         """
-        with self.ranks.raise_together():
-            same_kind = self.config.train.model_copy(update={"device": self.model.device.type})
-            self.ranks.broadcast((self.config.model_copy(update={"train": same_kind}), self.data.checksum))
         draw_data(self.data, run)
         if checkpoint is not None:
             draw_missing(self.model, self.data, run, checkpoint)
@@ -162,7 +161,6 @@ class Job:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(tensorboard.logged(run, done)))
             self.fit(run, _Several(listeners), checkpoint)
-        self.ranks.wait()
         # With β = 1 it is the ELBO, less the penalties of a model that has some and so no ELBO.
         measure = OfDraw(beta_elbo, {"beta": 1.0})
         test = validate(self.model, self.batches(self.data.test), measure)
@@ -181,29 +179,6 @@ class Job:
         try_once(self.model, self.loss, batch)
 
 
-@contextmanager
-def closing(run: Run) -> Iterator[None]:
-    """Record how the run ends, and let others write into its folder."""
-    try:
-        yield
-    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
-        _note(run, "interrupted", str(error))
-        raise
-    except RankError as error:
-        _note(run, "interrupted", str(error))
-        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
-    except NumericalError as error:
-        _note(run, "failed", str(error))
-        raise NumericalError(f"{error}; to continue from there, resume {run.name} with other settings") from None
-    except Exception as error:
-        _note(run, "failed", f"{type(error).__name__}: {error}")
-        raise
-    else:
-        run.set_status("finished")
-    finally:
-        run.release()
-
-
 class _Several:
     """Tells several listeners."""
 
@@ -217,11 +192,6 @@ class _Several:
     def epoch(self, record: Record) -> None:
         for listener in self.listeners:
             listener.epoch(record)
-
-
-def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
-    with suppress(RunError):  # which would hide what has happened; without a note the run counts as interrupted
-        run.set_status(state, message)
 
 
 def _some(split: Split) -> tuple[Tensor, Tensor | None]:

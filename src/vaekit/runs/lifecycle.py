@@ -1,19 +1,22 @@
 """The life of a run: trained in a new folder, resumed, and what the other ranks do meanwhile."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ..config import Config, changed, of_run
+from ..config import Config, changed
 from ..config.recipe import Recipe
-from ..errors import ConfigError, DataError, NumericalError, RunError
-from ..rng import deterministic
+from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
+from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from . import environment, tensorboard
-from .job import Job, closing
+from .job import Job
+from .restore import recipe_of
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
@@ -32,7 +35,8 @@ def train(
     """Train what a config says, in a new run folder.
 
     Arguments:
-        config: A whole config, or one that is resolved already.
+        config: A whole config; or one that is resolved already, as `Recipe.resolve(config, trust=True)` gives it where
+            the config names code of the caller's own.
         name: Name of the run folder; the preset's name and the time by default.
         preset: What to call the config.
         root: Where run folders are.
@@ -52,11 +56,12 @@ def train(
         tensorboard.required()
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     settings = recipe.config.train
-    with deterministic(settings.deterministic, settings.device):
+    with streams_kept(), deterministic(settings.deterministic, settings.device):
         job = Job.prepare(recipe, ranks=ranks)
-        facts = environment.environment(job.config, job.data, job.model, ranks.world)
+        facts = environment.made_with(job.config, job.data, job.model, ranks.world)
         run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
-        with closing(run):
+        with _closing(run):
+            _lead(job)
             job.train(run, listener, log)
     return run
 
@@ -64,6 +69,7 @@ def train(
 def resume(
     run: Run,
     *,
+    recipe: Recipe | None = None,
     settings: Sequence[str] = (),
     listener: Listener | None = None,
     log: bool = False,
@@ -76,6 +82,7 @@ def resume(
 
     Arguments:
         run: A run.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
         listener: Told about the progress.
         log: Write event files for TensorBoard.
@@ -89,8 +96,9 @@ def resume(
         tensorboard.required()
     if run.status == "finished" and not settings:
         raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
-    with run.lock(), environment.threads_of(run, ranks.world):
-        recipe = Recipe.resolve(_with_settings(of_run(run), settings))
+    with streams_kept(), run.lock(), environment.threads_of(run, ranks.world):
+        recipe = recipe or recipe_of(run)
+        recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
             job = Job.prepare(recipe, ranks=ranks)
@@ -99,10 +107,23 @@ def resume(
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if checkpoint is None:
                 run.truncate_metrics(0)
-            with closing(run):
+            with _closing(run):
                 _begin_session(run, job, settings)
+                _lead(job)
                 job.train(run, listener, log, checkpoint)
     return run
+
+
+def _lead(job: Job) -> None:
+    """Tell the other ranks, which are in `work`, what to train; the first rank's side.
+
+    Raises:
+        VAEError: one of them cannot.
+    """
+    with job.ranks.raise_together():
+        same_kind = job.config.train.model_copy(update={"device": job.model.device.type})
+        config = job.config.model_copy(update={"train": same_kind})
+        job.ranks.broadcast((config, job.recipe.has_own_code, job.data.checksum))
 
 
 def work(ranks: Ranks) -> None:
@@ -111,11 +132,11 @@ def work(ranks: Ranks) -> None:
     Arguments:
         ranks: All processes, of which this is not the first.
     """
-    nothing: Any = None, None
-    config, checksum = ranks.broadcast(nothing)
-    with deterministic(config.train.deterministic, config.train.device):
+    nothing: Any = None, None, None
+    config, own_code, checksum = ranks.broadcast(nothing)
+    with streams_kept(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
-            job = Job.prepare(config, ranks=ranks)
+            job = Job.prepare(Recipe.resolve(config, own_code), ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
@@ -125,7 +146,34 @@ def work(ranks: Ranks) -> None:
         except (Interrupted, NumericalError):
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise
-        ranks.wait()
+
+
+@contextmanager
+def _closing(run: Run) -> Iterator[None]:
+    """Record how the run ends, and let others write into its folder."""
+    try:
+        yield
+    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
+        _note(run, "interrupted", str(error))
+        raise
+    except RankError as error:
+        _note(run, "interrupted", str(error))
+        raise RankError(f"{error}; to go on from there, with any number of ranks: vae resume {run.name}") from None
+    except NumericalError as error:
+        _note(run, "failed", str(error))
+        raise NumericalError(f"{error}; to continue from there, resume {run.name} with other settings") from None
+    except Exception as error:
+        _note(run, "failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        run.set_status("finished")
+    finally:
+        run.release()
+
+
+def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
+    with suppress(RunError):  # which would hide what has happened; without a note the run counts as interrupted
+        run.set_status(state, message)
 
 
 def _with_settings(config: Config, settings: Iterable[str]) -> Config:

@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: `vae train --profile`.
+"""Where the time of a training step goes: `vae profile`.
 
 Not for: comparing speeds, since profiling slows the steps down; `benchmarks/` compares speeds.
 """
@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from ..config import Config
+from ..config.recipe import Recipe
+from ..rng import streams_kept
 from ..training.trainer import Trainer
 from .job import Job
 
@@ -35,17 +36,21 @@ class Profile:
     setting: dict[str, Any]
 
 
-def profile_training(config: Config, *, steps: int = STEPS) -> Profile:
+def profile_training(recipe: Recipe, *, steps: int = STEPS) -> Profile:
     """Train for some steps, first without and then with the profiler, and write nothing.
 
     Arguments:
-        config: A whole config.
+        recipe: A config, resolved.
         steps: How many steps to time, and how many to profile.
 
     Raises:
         VAEError: something in the config does not work.
     """
-    job = Job.prepare(config)
+    with streams_kept():
+        return _profile(Job.prepare(recipe), steps)
+
+
+def _profile(job: Job, steps: int) -> Profile:
     train, device = job.config.train, job.model.device
     trainer = job.trainer()
     batches = _endless(job.batches(job.data.train, training=True))

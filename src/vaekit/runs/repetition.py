@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config import of_run
+from ..config.recipe import Recipe
 from ..errors import RunError
 from ..store import Run
 from ..training import Listener
 from . import environment
 from .lifecycle import train
+from .restore import recipe_of
 
 
 @dataclass(frozen=True)
@@ -33,12 +34,18 @@ class Repetition:
 
 
 def repeat(
-    run: Run, *, name: str | None = None, root: Path | str = "runs", listener: Listener | None = None
+    run: Run,
+    *,
+    recipe: Recipe | None = None,
+    name: str | None = None,
+    root: Path | str = "runs",
+    listener: Listener | None = None,
 ) -> Repetition:
     """Train a finished run again, from its config and with as many threads, in a new run folder.
 
     Arguments:
         run: The run to repeat.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Where run folders are.
         listener: Told about the progress.
@@ -52,7 +59,7 @@ def repeat(
         raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
     preset = run.recorded("preset", kind=str)
     with environment.threads_of(run):
-        again = train(of_run(run), name=name, preset=preset, root=root, listener=listener)
+        again = train(recipe or recipe_of(run), name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(
         again,

@@ -20,12 +20,13 @@ from typing import Any
 
 import torch
 
-from ..config import Config, parse
-from ..config.parts import is_own_code_allowed, own_code
+from ..config import parse
+from ..config.recipe import Recipe
 from ..errors import VAEError
 from ..store import Run
 from ..training import Listener, Progress, Record
 from .lifecycle import resume, train
+from .restore import config_of
 
 PATIENCE = 30.0  # seconds that a process may take to stop after its parent has died
 
@@ -36,7 +37,7 @@ class Replicate:
 
     Attributes:
         number: Which it is in the series, from 0.
-        config: The config, with its seed.
+        recipe: The config, with its seed, resolved.
         name: Name of the run.
         preset: What to call the config.
         root: Where run folders are.
@@ -44,7 +45,7 @@ class Replicate:
     """
 
     number: int
-    config: Config
+    recipe: Recipe
     name: str
     preset: str
     root: Path
@@ -53,28 +54,32 @@ class Replicate:
     @property
     def seed(self) -> int:
         """The seed of the training."""
-        return self.config.train.seed
+        return self.recipe.config.train.seed
 
     def train(self, listener: Listener | None) -> None:
         """Train it in this process, from the beginning or from where its run folder stands."""
         if not os.path.lexists(self.root / self.name):
             options: dict[str, Any] = {"name": self.name, "preset": self.preset, "root": self.root}
-            train(self.config, **options, listener=listener, log=self.log)
+            train(self.recipe, **options, listener=listener, log=self.log)
             return
         run = Run.open(self.name, root=self.root)
         deadline = time.monotonic() + PATIENCE
         while run.status == "running" and time.monotonic() < deadline:
             time.sleep(0.05)
         if run.status != "finished":
-            resume(run, listener=listener, log=self.log)
+            recipe = Recipe.resolve(config_of(run), self.recipe.has_own_code)
+            resume(run, recipe=recipe, listener=listener, log=self.log)
 
     def task(self, threads: int) -> dict[str, Any]:
         """What a process of its own needs to know, as JSON can hold it."""
+        names = ("number", "name", "preset", "log")
         return {
-            "replicate": {**vars(self), "config": self.config.model_dump(exclude_none=True), "root": str(self.root)},
+            "replicate": {"root": str(self.root), **{name: getattr(self, name) for name in names}},
+            "config": self.recipe.config.model_dump(exclude_none=True),
+            "own_code": self.recipe.has_own_code,
             "threads": threads,
             "command": sys.argv,
-            "path": sys.path if is_own_code_allowed() else None,
+            "path": sys.path,
         }
 
 
@@ -101,10 +106,11 @@ def main() -> None:
 def _train(task: dict[str, Any], parent: "_Parent") -> None:
     torch.set_num_threads(task["threads"])
     sys.argv = task["command"]
-    sys.path = task["path"] or sys.path
-    given = task["replicate"]
-    replicate = Replicate(**given | {"config": parse(given["config"]), "root": Path(given["root"])})
-    with warnings.catch_warnings(), own_code(task["path"] is not None):
+    if task["own_code"]:
+        sys.path = task["path"]
+    recipe = Recipe.resolve(parse(task["config"]), task["own_code"])  # as the parent has settled
+    replicate = Replicate(**task["replicate"] | {"recipe": recipe, "root": Path(task["replicate"]["root"])})
+    with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: parent.tell(warning=str(message))
         replicate.train(parent)
 

@@ -1,6 +1,8 @@
-"""From a run folder back to the run's model."""
+"""From a run folder back to the run's config, model and data."""
 
-from collections.abc import Mapping
+import os
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,8 +10,7 @@ import torch
 from torch import Tensor
 
 from .. import data
-from ..config import of_run
-from ..config.parts import loading
+from ..config import Config, changed, parse
 from ..config.recipe import Recipe
 from ..data import Dataset
 from ..data.own import is_path
@@ -20,6 +21,47 @@ from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import find_device
 
+GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
+
+
+def config_of(run: Run) -> Config:
+    """The config that a run goes by: its config.toml, with what was set when it was resumed.
+
+    A warning names an option that this version no longer has and that changed no number; it is passed over.
+
+    Raises:
+        ConfigError, RunError: it is damaged.
+    """
+    tree = run.config
+    train = tree.setdefault("train", {})
+    if isinstance(train, dict):  # the first runs have it in environment.json only
+        train.setdefault("precision", run.environment.get("precision", "fp32"))
+    likelihood = tree.get("likelihood")
+    if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
+        likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw
+    for key in GONE:
+        section, _, name = key.partition(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            del tree[section][name]
+            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=2)
+    config = parse(tree, f"{run.path}/config.toml")
+    settings = [setting for session in run.sessions for setting in session["settings"]]
+    kept = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
+    return changed(config, kept) if kept else config
+
+
+def recipe_of(run: Run, own_code: bool = False) -> Recipe:
+    """The config of a run, resolved. What is done with the run from there on takes this.
+
+    Arguments:
+        run: A run.
+        own_code: Whether it may name code of the caller's own, which is imported.
+
+    Raises:
+        ConfigError: it names code of the caller's own, which is not allowed, or what this version does not have.
+    """
+    return Recipe.resolve(config_of(run), own_code)
+
 
 def load(
     run: Run | str | Path | None = None,
@@ -27,7 +69,7 @@ def load(
     weights: str = "best",
     device: str = "cpu",
     root: Path | str = "runs",
-    trust: bool = False,
+    own_code: bool = False,
 ) -> LatentVariableModel:
     """The model of a run, in evaluation mode.
 
@@ -36,18 +78,22 @@ def load(
         weights: "best" by validation, for which the last stand in until an epoch has ended; or "last".
         device: Where to put it.
         root: Where run folders are.
-        trust: Import parts by path.
+        own_code: As for `recipe_of`.
 
     Raises:
         RunError: no such run, no weights yet, or weights that do not fit the config.
     """
     run = run if isinstance(run, Run) else Run.open(run, root=root)
+    return model_of(run, recipe_of(run, own_code), weights=weights, device=device)
+
+
+def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
+    """The model of a run whose config is resolved; otherwise as `load`."""
     if weights not in ("best", "last"):
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
     kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
     facts = _data_facts(run)
     tensors = _weights(run.load_checkpoint(kind))
-    recipe = Recipe.resolve(of_run(run), trust)
     if not recipe.has_own_code:
         check_shapes(run, recipe, tensors, **facts)
     with seeded(torch.Generator().manual_seed(0)):
@@ -61,29 +107,69 @@ def load(
     return model.to(find_device(device)).eval()
 
 
-def data_of(run: Run) -> Dataset:
+def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = None) -> Dataset:
+    """The data set of a run, as `data_of` gives it, or another one that its model takes.
+
+    Arguments:
+        run: A run.
+        name: Another data set, by name or path.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+
+    Raises:
+        DataError: no such data set, or one of another shape; or as `data_of`.
+    """
+    recipe = recipe or recipe_of(run)
+    is_own = name is None or is_same_data(name, recipe.config.data.name)
+    dataset = data_of(run, recipe) if is_own else data.load(str(name), values=values_of_run(run))
+    check_event_shape(run, dataset.name, dataset.event_shape)
+    return dataset
+
+
+def is_same_data(name: str, own: str) -> bool:
+    """Whether two names are of the same data; a path may be spelled in several ways."""
+    if name == own or name in data.NAMES or not is_path(name):
+        return name == own
+    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
+
+
+def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
+    """Check that the model of a run takes data.
+
+    Raises:
+        DataError: it takes another shape.
+    """
+    wanted = tuple(run.recorded("data", "shape", kind=list))
+    if tuple(event_shape) != wanted:
+        raise DataError(
+            f"run {run.name} takes images of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to that "
+            "size and number of channels"
+        )
+
+
+def data_of(run: Run, recipe: Recipe) -> Dataset:
     """The data set that a run was trained on, in the splits that it was trained with.
 
     Raises:
         DataError: the files are not there, or are others than those the run was trained on: what is held out would be
             drawn anew, with rows that the run has learned from.
     """
-    section = of_run(run).data
+    section = recipe.config.data
     by_path = section.name not in data.NAMES and is_path(section.name)
     try:
-        found = data.load(**loading(section, values_of_run(run)))
+        meaning = {"values": values_of_run(run)} if "values" in recipe.data_arguments else {}
+        dataset = data.load(**{**recipe.data_arguments, **meaning})
     except DataError as error:
         raise DataError(f"{error} (run {run.name} was trained on it)" if by_path else str(error)) from error
-    if by_path and found.checksum != run.recorded("data", "checksum"):
+    if by_path and dataset.checksum != run.recorded("data", "checksum"):
         before = run.environment.get("data", {}).get("images", {})
         counts = f", {sum(before.values())} rows," if isinstance(before, dict) and before else ""
-        now = sum(map(len, found.splits.values()))
+        now = sum(map(len, dataset.splits.values()))
         raise DataError(
             f"the files of {section.name} ({now} rows) are not those{counts} that run {run.name} was trained on, and "
             "what it was not trained on cannot be told any more; bring them back, or name data to take all of them",
             mend=("data",),
         )
-    return found
+    return dataset
 
 
 def values_of_run(run: Run) -> Values:

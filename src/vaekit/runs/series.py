@@ -8,16 +8,18 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..config import Config, changed, flat, of_run
+from ..config import changed, flat
 from ..config.recipe import Recipe
 from ..errors import RunError, at_least
 from ..store import Run, files
 from .replicate import Replicate
+from .restore import config_of
 from .side_by_side import Announce, train_side_by_side
 
 MOST_SEEDS = 10_000
@@ -33,7 +35,7 @@ def series_name(preset: str) -> str:
 
 
 def train_replicates(
-    config: Config | Recipe,
+    recipe: Recipe,
     seeds: int,
     *,
     name: str,
@@ -43,13 +45,13 @@ def train_replicates(
     announce: Announce = lambda *_: nullcontext(),
     log: bool = False,
 ) -> list[Run]:
-    """Train a config with the seeds s, s + 1, …, s being its own, each in the run folder `<name>-seed<seed>`.
+    """Train what a config says with the seeds s, s + 1, …, s being its own, each in the run folder `<name>-seed<seed>`.
 
     What is there of the series already is used: finished replicates are not trained again, an interrupted one is
     resumed, so that the same call finishes an interrupted series, or adds seeds to one.
 
     Arguments:
-        config: A whole config, or one that is resolved already.
+        recipe: The config, resolved.
         seeds: Number of replicates.
         name: Name of the series.
         jobs: How many replicates are trained at the same time, each in a process of its own with 1/jobs of the threads
@@ -70,8 +72,7 @@ def train_replicates(
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         at_least(1, argument, value, MOST_SEEDS)
-    recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
-    series = [_member(recipe.config, i, name, preset, Path(root), log) for i in range(seeds)]
+    series = [_member(recipe, i, name, preset, Path(root), log) for i in range(seeds)]
     left = [one for one in series if not _is_finished(one)]
     if jobs == 1:
         for one in left:
@@ -83,9 +84,10 @@ def train_replicates(
     return [Run.open(one.name, root=root) for one in series]
 
 
-def _member(config: Config, number: int, name: str, preset: str, root: Path, log: bool) -> Replicate:
-    seed = config.train.seed + number
-    return Replicate(number, changed(config, [f"train.seed={seed}"]), f"{name}-seed{seed}", preset, root, log)
+def _member(recipe: Recipe, number: int, name: str, preset: str, root: Path, log: bool) -> Replicate:
+    seed = recipe.config.train.seed + number
+    seeded = replace(recipe, config=changed(recipe.config, [f"train.seed={seed}"]))
+    return Replicate(number, seeded, f"{name}-seed{seed}", preset, root, log)
 
 
 def _is_finished(replicate: Replicate) -> bool:
@@ -97,7 +99,7 @@ def _is_finished(replicate: Replicate) -> bool:
     if not os.path.lexists(replicate.root / files.component(replicate.name)):
         return False
     run = Run.open(replicate.name, root=replicate.root)
-    mine, theirs = (flat(one.model_dump(exclude_none=True)) for one in (replicate.config, of_run(run)))
+    mine, theirs = (flat(one.model_dump(exclude_none=True)) for one in (replicate.recipe.config, config_of(run)))
     # What "auto" means was settled when the run began.
     differ = [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) not in (theirs.get(key), "auto")]
     if differ:

@@ -23,6 +23,7 @@ from typing import IO, Any
 from ..errors import RunError
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
+TOML_DEPTH = 16  # levels of nesting
 TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
@@ -221,12 +222,34 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
     Raises:
         RunError: If it exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
     """
-    if len(data) > TOML_LIMIT:
-        raise RunError(f"{path} is longer than the {TOML_LIMIT} bytes that a config may have; shorten it")
     try:
-        return tomllib.loads(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        return toml_table(data.decode("utf-8"))
+    except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
+
+
+def toml_table(text: str) -> dict[str, Any]:
+    """Table of a TOML text that may have been written to do harm.
+
+    Raises:
+        ValueError: If it exceeds `TOML_LIMIT`, is not TOML or is nested deeper than `TOML_DEPTH`.
+    """
+    if len(text) > TOML_LIMIT:
+        raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")
+    too_deep = f"it is nested more than {TOML_DEPTH} deep"
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(too_deep) from None
+    level: list[Any] = [table]
+    for _ in range(TOML_DEPTH):
+        inner = [
+            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
+        ]
+        level = [item for items in inner for item in items]
+    if level:
+        raise ValueError(too_deep)
+    return table
 
 
 def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> bytes:

@@ -1,0 +1,95 @@
+"""The options that make a config: a preset or a file, with settings on top."""
+
+import functools
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .common import FILE
+
+if TYPE_CHECKING:
+    from ..config import Config
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The config that the command line asks for.
+
+    Arguments:
+        preset: Name of a preset.
+        config_file: TOML file instead of one.
+        settings: Strings "section.key=value".
+        data, epochs, device, seed, deterministic: Keys that have options of their own.
+    """
+
+    preset: str | None
+    config_file: Path | None
+    settings: tuple[str, ...]
+    data: str | None
+    epochs: int | None
+    device: str | None
+    seed: int | None
+    deterministic: bool
+
+    @property
+    def label(self) -> str:
+        """What to call it."""
+        return self.preset or (self.config_file.stem if self.config_file else "vae")
+
+    def config(self) -> "Config":
+        """The config.
+
+        Raises:
+            ConfigError: It is damaged, or a setting is unknown or out of range.
+        """
+        from .. import config
+
+        given = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
+        given |= {"train.seed": self.seed, "train.deterministic": self.deterministic or None}
+        own = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+        return config.read(self.preset, self.config_file, [*self.settings, *own])
+
+
+_OPTIONS = [
+    click.argument("preset", required=False),
+    click.option(
+        "--config", "config_file", type=FILE, help="TOML file to use instead of a preset, such as a run's config.toml."
+    ),
+    click.option("--data", help="Data set, which `vae data` lists; or a path: images.npy, images.npz or a folder."),
+    click.option("--epochs", type=int, help="How often to go through the training images."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."
+    ),
+    click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]"),
+    click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
+    click.option(
+        "--deterministic", is_flag=True, help="Use deterministic algorithms only; then a GPU gives the same bits too."
+    ),
+]
+
+
+def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the options of a config; it gets what was asked for as `asked`."""
+
+    @functools.wraps(command)
+    def with_asked(**given: Any) -> Any:
+        asked = Asked(**{field.name: given.pop(field.name) for field in fields(Asked)})
+        return command(asked=asked, **given)
+
+    for option in reversed(_OPTIONS):
+        with_asked = option(with_asked)
+    return with_asked
+
+
+def moved(option: str, verb: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that is a verb now: it says so."""
+
+    def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value and not context.resilient_parsing:
+            raise click.UsageError(f"{option} is a command of its own: `{verb}`")
+
+    return click.option(option, hidden=True, expose_value=False, callback=refuse, **how)
