@@ -8,7 +8,6 @@ import tiny
 import vaekit
 from vaekit.errors import ConfigError
 from vaekit.evaluation import classifier as eyes
-from vaekit.evaluation import stored
 from vaekit.runs import job
 
 SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
@@ -19,7 +18,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
-    monkeypatch.setattr(stored.data, "load", lambda name, **_: tiny.dataset(name))
+    monkeypatch.setattr(restore.data, "load", lambda name, **_: tiny.dataset(name))
 
 
 def test_a_training_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
