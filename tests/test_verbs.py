@@ -8,7 +8,7 @@ import tiny
 import vaekit
 from vaekit.errors import ConfigError
 from vaekit.evaluation import classifier as eyes
-from vaekit.runs import job
+from vaekit.runs import job, restore
 
 SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
 
