@@ -194,7 +194,7 @@ def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:
     Raises:
         ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
     """
-    make = find(kind, part.name, own_code)
+    make: Any = find(kind, part.name, own_code)
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()
