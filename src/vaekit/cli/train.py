@@ -136,7 +136,7 @@ def _prepare_cuda(deterministic: object) -> None:
 
 def _report(run: "Run", as_json: bool) -> None:
     test = run.read_json("test.json")
-    pictures = sorted((run.path / "samples").glob("*.png"))
+    pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
     shown = [path for path in pictures if not path.name.startswith("epoch-")]
     if as_json:
         print_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]})
