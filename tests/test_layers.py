@@ -18,7 +18,7 @@ LAYERS = [
     ["nets"],
     ["likelihoods", "posteriors"],
     ["priors"],
-    ["model"],
+    ["model", "course_weights"],
     ["objectives", "course", "plot"],
     ["config"],
     ["training"],

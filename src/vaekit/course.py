@@ -3,11 +3,10 @@
 Also the shortest example of how to write a model: beside the `forward` of the lecture each class has the three methods
 of `LatentVariableModel`, so everything else in this package can use it.
 
-Not for: options. Any other combination of parts is a `Composed` model.
+Not for: options (any other combination of parts is a `Composed` model), nor how weights are stored (`course_weights`).
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from math import isqrt
 from pathlib import Path
@@ -18,8 +17,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
+from .course_weights import CourseWeights, refusing, unwrap_heads
 from .distributions import widened
-from .errors import DataError
 from .likelihoods import bernoulli
 from .model import LatentVariableModel
 from .nets import with_context
@@ -124,31 +123,20 @@ class _Assignment(LatentVariableModel):
         Raises:
             DataError: The file is missing, damaged, holds more than weights, or the weights of another model.
         """
-        state = {_plain(name): tensor.float() for name, tensor in read_state_dict(path).items()}
-        try:
-            encoder, decoder = _linear_layers(state, "encoder"), _linear_layers(state, "decoder")
-            sizes = _sizes(state, encoder, decoder)
-            if ("num_classes" in sizes) != issubclass(cls, CVAE):
-                other = "CVAE" if "num_classes" in sizes else "VAE"
+        state = read_state_dict(path)
+        with refusing(path, cls.__name__):
+            weights = CourseWeights.of(state)
+            if weights.is_conditional != issubclass(cls, CVAE):
+                other = "CVAE" if weights.is_conditional else "VAE"
                 raise ValueError(f"these are of a {other}; use {other}.from_checkpoint")
             with torch.device("meta"):  # no memory for what the file does not hold
-                model = cls(**sizes)
-                model._make_layers(_outputs(state, encoder), _outputs(state, decoder[:-1]))
-            numbers = {name: 2 * i for i, name in enumerate(decoder)}
-            numbers |= {name: 2 * i + (not model.context_size) for i, name in enumerate(encoder)}
-            model.load_state_dict({_renumbered(name, numbers): value for name, value in state.items()}, assign=True)
-        except (RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())
-            raise DataError(f"{path} does not hold the weights of a {cls.__name__}: {reason:.300}") from error
+                model = cls(**weights.sizes)
+                model._make_layers(weights.encoder, weights.decoder)
+            model.load_state_dict(weights.state, assign=True)
         return model
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
-        # Some solutions wrap each head in a Sequential, which names its weights mu_layer.0.weight.
-        for head in ("mu_layer", "logvar_layer"):
-            for name in ("weight", "bias"):
-                wrapped = f"{prefix}{head}.0.{name}"
-                if wrapped in state_dict:
-                    state_dict[f"{prefix}{head}.{name}"] = state_dict.pop(wrapped)
+        unwrap_heads(state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -158,58 +146,6 @@ def _layers(inputs: int, widths: Sequence[int]) -> list[nn.Module]:
     for a, b in pairwise((inputs, *widths)):
         layers += [nn.Linear(a, b), nn.ReLU()]
     return layers
-
-
-def _plain(name: str) -> str:
-    """The name of a weight, without what `DataParallel` and `torch.compile` put into it."""
-    return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
-
-
-def _linear_layers(state: Mapping[str, Tensor], part: str) -> list[str]:
-    """Names of the linear layers of the encoder or decoder, in their order.
-
-    Raises:
-        ValueError: There are fewer than two, or a layer is not linear.
-    """
-    found = [match for name in state if (match := re.fullmatch(rf"({part}\.(\d{{1,4}}))\.weight", name))]
-    names = [match[1] for match in sorted(found, key=lambda match: int(match[2]))]
-    if len(names) < 2:
-        raise ValueError(f"it has no {part}.0.weight" if not names else f"its {part} has one layer only")
-    for name in names:
-        if state[f"{name}.weight"].ndim != 2:
-            raise ValueError(f"{name}.weight has shape {tuple(state[f'{name}.weight'].shape)}")
-    return names
-
-
-def _outputs(state: Mapping[str, Tensor], layers: Sequence[str]) -> list[int]:
-    return [len(state[f"{name}.weight"]) for name in layers]
-
-
-def _renumbered(name: str, numbers: Mapping[str, int]) -> str:
-    """The name of a weight in the models of this module, given the number of each layer there."""
-    layer, _, kind = name.rpartition(".")
-    return f"{layer.split('.')[0]}.{numbers[layer]}.{kind}" if layer in numbers else name
-
-
-def _sizes(state: Mapping[str, Tensor], encoder: Sequence[str], decoder: Sequence[str]) -> dict[str, int]:
-    """The arguments that made a model, from the shapes of its weights.
-
-    Raises:
-        ValueError: These are not the weights of such a model.
-    """
-    head = next((state[name] for name in ("mu_layer.weight", "mu_layer.0.weight") if name in state), None)
-    if head is None:
-        raise ValueError("it has no mu_layer.weight")
-    input_size, latent_size = len(state[f"{decoder[-1]}.weight"]), len(head)
-    num_classes = state[f"{decoder[0]}.weight"].shape[1] - latent_size
-    first = state[f"{encoder[0]}.weight"].shape[1]
-    if num_classes < 0 or first != input_size + num_classes:
-        raise ValueError(
-            f"its encoder takes {first} values and its decoder {latent_size + num_classes}, which do not fit "
-            f"{input_size} pixels and {latent_size} latents"
-        )
-    sizes = {"input_size": input_size, "latent_size": latent_size}
-    return sizes | ({"num_classes": num_classes} if num_classes else {})
 
 
 class VAE(_Assignment):
