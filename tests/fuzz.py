@@ -189,7 +189,10 @@ class Place:
 
 
 def evaluated() -> Evaluation:
-    values = [Value("nll", 90.0, 0.3, "nats", "upper bound"), Value("class accuracy", 90.0, 0.1, "%", noise=0.1)]
+    values = [
+        Value("nll", 90.0, 0.3, "nats", "upper bound", depends_on=("samples",), likelihood=True),
+        Value("class entropy", 2.1, 0.1, "nats", noise=0.1, depends_on=("classifier",), maximum=2.3),
+    ]
     protocol = {"data": "mnist", "checksum": "0", "split": "test", "images": 16, "samples": 10, "annealing": None}
     details = {"samples": {"classifier": {"sha256": "a" * 64}}, "classes": {"0": {"precision": 1.0}}}
     return Evaluation(values, protocol, ["beware"], details)

@@ -50,7 +50,11 @@ def made(tmp_path: Path):
         text = config.read("standard-vae", settings=[f"train.seed={seed}", *settings]).to_toml()
         run = Run.create(name, preset=preset, config=text, environment={}, root=tmp_path)
         run.release()
-        values = [Value("elbo", -nll - 2, 0.3, "nats", "lower bound"), Value("nll", nll, 0.3, "nats", kind), *more]
+        values = [
+            Value("elbo", -nll - 2, 0.3, "nats", "lower bound", likelihood=True),
+            Value("nll", nll, 0.3, "nats", kind, depends_on=("samples",), likelihood=True),
+            *more,
+        ]
         details = dict(details or JUDGED)
         if per_image is not None:
             run.write_bytes("evaluation/per-image.safetensors", save({"L_50": -per_image}))
@@ -243,13 +247,55 @@ def test_protocols_do_not_mix(made, change: dict, key: str) -> None:
 def test_what_does_not_depend_on_k_may_differ_in_it(made) -> None:
     runs = [made("one"), made("two", seed=1, protocol={"samples": 5000, "seed": 3, "vaekit": "9"})]
     assert list(compare(runs, columns=["elbo"]).columns) == ["elbo"]
-    assert "samples" in protocol_of("nll", PROTOCOL)
-    assert "samples" not in protocol_of("elbo", PROTOCOL)
-    assert "annealing" in protocol_of("AIS", PROTOCOL)
+    assert "samples" in protocol_of(PROTOCOL, ("samples",))
+    assert "samples" not in protocol_of(PROTOCOL)
+    assert "annealing" in protocol_of(PROTOCOL, ("annealing",))
+
+
+def test_values_written_before_they_said_what_they_depend_on_are_read_and_compared(made) -> None:
+    """The first form of evaluation.json has neither `depends_on` nor `likelihood` nor `maximum`."""
+    rows = (
+        ("nll", "nats", "upper bound", ("samples",), True),
+        ("elbo", "nats", "lower bound", (), True),
+        ("L_10", "nats", "lower bound", (), True),
+        ("rate", "nats", "estimate", (), False),
+        ("effective sample size", "samples", "estimate", ("samples",), False),
+        ("AIS", "nats", "lower bound", ("annealing",), True),
+        ("AIS acceptance", "%", "estimate", ("annealing",), False),
+        ("AIS over the importance-weighted bound", "nats", "estimate", ("samples", "annealing"), False),
+        ("BDMC gap, simulated data", "nats", "estimate", ("annealing",), False),
+        ("Fréchet distance (classifier features)", "squared", "estimate", ("classifier",), False),
+        ("active units", "of 15", "estimate", (), False),
+    )
+    for name, unit, kind, depends_on, likelihood in rows:
+        table = {"name": name, "value": 1.0, "standard_error": 0.1, "unit": unit, "kind": kind, "noise": None}
+        expected = Value(name, 1.0, 0.1, unit, kind, None, depends_on, likelihood)
+        assert Value.from_json(table) == expected == Value.from_json(json.loads(json.dumps(expected.to_json())))
+    entropy = {"name": "class entropy (at most 2.303)", "value": 2.0, "standard_error": 0.1, "unit": "nats"}
+    assert Value.from_json(entropy) == Value(
+        "class entropy", 2.0, 0.1, "nats", depends_on=("classifier",), maximum=2.303
+    )
+    assert Value.from_json(entropy).scale == "nats, at most 2.303"
+    runs = [made("one"), made("two", seed=1, protocol={"samples": 5000})]
+    for run in runs:
+        tree = run.read_json("evaluation.json")
+        for value in tree["values"]:
+            for added in ("depends_on", "likelihood", "maximum"):
+                del value[added]
+        run.write_json("evaluation.json", tree)
+    with pytest.raises(ConfigError, match="'nll' was measured by different protocols: samples is 50"):
+        compare(runs)
+    assert compare(runs, columns=["elbo"]).columns
+
+
+@pytest.mark.parametrize("damage", [{"depends_on": 3}, {"depends_on": ["seed"]}, {"depends_on": [[]]}, {"name": 3}])
+def test_a_value_that_depends_on_nothing_known_is_damaged(damage: dict) -> None:
+    with pytest.raises(RunError, match="run `vae evaluate` again"):
+        Value.from_json(Value("nll", 90.0, 0.3, "nats").to_json() | damage)
 
 
 def test_other_eyes_do_not_mix(made) -> None:
-    score = (Value("precision", 80.0, 1.0, "%"),)
+    score = (Value("precision", 80.0, 1.0, "%", depends_on=("classifier",)),)
     other = {"samples": {"classifier": {"sha256": "b" * 64}}}
     runs = [made("one", more=score), made("two", seed=1, more=score, details=other)]
     with pytest.raises(ConfigError, match="'precision' was measured by different protocols: classifier"):

@@ -117,7 +117,7 @@ def evaluate(
 
 
 def _print_all(result: "Evaluation") -> None:
-    print_table([{"": v.name, "value": str(v), "unit": v.unit, "kind": v.kind} for v in result.values])
+    print_table([{"": v.name, "value": str(v), "unit": v.scale, "kind": v.kind} for v in result.values])
     if result.details.get("classes"):
         click.echo()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])

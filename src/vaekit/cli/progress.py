@@ -13,7 +13,7 @@ from ..training import Listener, Record
 from ..training import Progress as Reached
 
 if TYPE_CHECKING:
-    from ..evaluation.record import Listener as StageListener
+    from ..evaluation.record import StageListener
 
 
 @contextmanager

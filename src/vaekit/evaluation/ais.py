@@ -8,7 +8,7 @@ upper bound. The gap between the two bounds says how much there is left to gain.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -20,7 +20,7 @@ from ..model import LatentVariableModel
 from ..rng import seeded
 from . import chunks
 from .chunks import GIB, Store
-from .record import Listener, Value, mean_of
+from .record import Setting, StageListener, Value, mean_of
 from .support import refuse_annealing
 from .weights import jackknife
 
@@ -75,16 +75,18 @@ class Annealed:
     def values(self) -> list[Value]:
         """Every number with its standard error over images."""
         some = self.per_image
+        how: tuple[Setting, ...] = ("annealing",)
         if self.images == "given":
             return [
-                mean_of("AIS", some["ais"], "nats", "lower bound", some["noise ais"]),
-                mean_of("AIS acceptance", 100 * some["acceptance"], "%"),
+                mean_of("AIS", some["ais"], "nats", "lower bound", some["noise ais"], depends_on=how, likelihood=True),
+                mean_of("AIS acceptance", 100 * some["acceptance"], "%", depends_on=how),
             ]
-        return [
+        values = [
             mean_of("BDMC lower, simulated data", some["ais"], "nats", "lower bound", some["noise ais"]),
             mean_of("BDMC upper, simulated data", some["upper"], "nats", "upper bound"),
             mean_of("BDMC gap, simulated data", some["upper"] - some["ais"], "nats"),
         ]
+        return [replace(value, depends_on=how) for value in values]
 
 
 def ais(
@@ -96,7 +98,7 @@ def ais(
     memory: int = GIB,
     seed: int = 0,
     store: Store | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> Annealed:
     """A lower bound on log p(x | c) of each image by annealed importance sampling.
 
@@ -143,7 +145,7 @@ def bidirectional(
     memory: int = GIB,
     seed: int = 0,
     store: Store | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> Annealed:
     """Lower and upper bounds on log p(x | c) of n images that the model makes: z ~ p(z | c), x ~ p(x | z, c).
 

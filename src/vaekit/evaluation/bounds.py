@@ -12,13 +12,14 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..distributions import closed_form_kl
 from ..errors import ConfigError, at_least
-from ..model import LatentVariableModel, Level
+from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training.precision import Lowered, find_precision
 from . import chunks
 from .chunks import GIB, SAMPLES, Store
-from .record import Listener, Value, mean_of
+from .record import Kind, Setting, StageListener, Value, mean_of
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of an image; papers have 5000
@@ -51,20 +52,23 @@ class Bounds:
     def values(self) -> list[Value]:
         """Every number with its standard error over images."""
         some = self.per_image
-        kinds = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
+        kinds: dict[str, Kind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {f"L_{k}": "lower bound" for k in self.samples}
-        found = [
-            mean_of(name, some[name], "nats", kind, some.get(f"noise {name}"))  # type: ignore[arg-type]
+        values = [
+            mean_of(name, some[name], "nats", kind, some.get(f"noise {name}"), likelihood=name != "rate")
             for name, kind in kinds.items()
         ]
         last = f"L_{self.samples[-1]}"
-        found.append(mean_of("nll", -some[last], "nats", "upper bound", some[f"noise {last}"]))
-        found.append(mean_of("effective sample size", some["ess"], "samples"))
+        of_k: tuple[Setting, ...] = ("samples",)
+        nll = mean_of(
+            "nll", -some[last], "nats", "upper bound", some[f"noise {last}"], depends_on=of_k, likelihood=True
+        )
+        values += [nll, mean_of("effective sample size", some["ess"], "samples", depends_on=of_k)]
         tails = some["pareto_k"]
         if bool(tails.isfinite().any()):
-            found.append(Value("pareto k, median", tails.median().item(), None, ""))
-            found.append(Value("pareto k, largest", tails.max().item(), None, ""))
-        return found
+            values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=of_k))
+            values.append(Value("pareto k, largest", tails.max().item(), None, "", depends_on=of_k))
+        return values
 
     @property
     def warnings(self) -> list[str]:
@@ -112,7 +116,7 @@ def bounds(
     seed: int = 0,
     precision: str = "fp32",
     store: Store | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> Bounds:
     """Importance-weighted bounds L_K = E log (1/K) Σ_k p(x, z_k | c) / q(z_k | x, c), z_k ~ q, for several K at once.
 
@@ -254,5 +258,5 @@ class _Decoder:
 
 def _closed_form(q: Distribution, p: Distribution, n: int) -> Tensor | None:
     """KL(q ‖ p) of each of n rows; None where there is no closed form, as for a hierarchy."""
-    level = Level(torch.empty(1, n, 0), q, p)
-    return level.analytic_kl
+    kl = closed_form_kl(q, p)
+    return None if kl is None else kl.expand(n)

@@ -21,7 +21,7 @@ from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..rng import seeded
-from .record import Listener
+from .record import StageListener
 
 IMAGES = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
 SAMPLES = 20
@@ -101,7 +101,7 @@ def over_batches(
     *,
     size: int = IMAGES,
     store: Store | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
     """The results of all batches, one after another; those that a store has are not computed again.
 

@@ -22,7 +22,7 @@ from ..errors import DataError, RunError
 from ..rng import seeded
 from ..store import files
 from ..store.tensors import pack, unpack
-from .record import Listener
+from .record import StageListener
 
 SIZE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another one is another classifier
@@ -59,7 +59,11 @@ class Classifier:
 
 
 def classifier_for(
-    data: Dataset, *, device: torch.device | str = "cpu", folder: Path | None = None, listener: Listener | None = None
+    data: Dataset,
+    *,
+    device: torch.device | str = "cpu",
+    folder: Path | None = None,
+    listener: StageListener | None = None,
 ) -> Classifier:
     """The classifier of a data set, from the cache or trained now and put there.
 
@@ -108,7 +112,7 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-def _train(network: nn.Module, data: Dataset, listener: Listener | None) -> None:
+def _train(network: nn.Module, data: Dataset, listener: StageListener | None) -> None:
     images = torch.cat((data.train.images[:], data.validation.images[:]))
     labels = torch.cat((data.train.known_labels(), data.validation.known_labels()))
     device = next(network.parameters()).device

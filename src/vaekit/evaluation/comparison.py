@@ -20,7 +20,7 @@ from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run, files, list_runs
 from ..store.tensors import unpack
-from .record import Evaluation, Value
+from .record import Evaluation
 from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
@@ -76,7 +76,7 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         {group: [member.run.name for member in some] for group, some in groups.items()},
         cells,
         differences,
-        protocol_of("nll" if "nll" in names else "", first.protocol),
+        protocol_of(first.protocol, first["nll"].depends_on if "nll" in names else ()),
         repeats,
     )
 
@@ -170,42 +170,43 @@ def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
 # -- protocols --------------------------------------------------------------------------------------------------------
 
 
-def protocol_of(name: str, protocol: Mapping[str, Any]) -> dict[str, Any]:
+_ALWAYS = ("data", "checksum", "split", "images", "binarize", "likelihood")
+
+
+def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> dict[str, Any]:
     """The part of a protocol that changes the expectation of a value.
 
     Arguments:
-        name: Name of the value; "" for what all values depend on.
         protocol: Protocol of the evaluation.
+        depends_on: What the value depends on beside the rows, as `Value.depends_on` says.
     """
-    keys = ["data", "checksum", "split", "images", "binarize", "likelihood"]
-    if name in ("nll", "bits per dimension") or name.startswith("effective"):
-        keys.append("samples")
-    if name.startswith(("AIS", "BDMC")):
-        keys += ["annealing", *(["samples"] if "over" in name else [])]
-    return {key: protocol.get(key) for key in keys}
+    return {key: protocol.get(key) for key in (*_ALWAYS, *depends_on)}
 
 
 def _check_protocol(name: str, members: Sequence[Member]) -> None:
     first, *rest = members
-    mine, value = protocol_of(name, first.evaluation.protocol), first.evaluation[name]
+    protocol = _measured(name, first.evaluation)
     for other in rest:
-        theirs, their = protocol_of(name, other.evaluation.protocol), other.evaluation[name]
-        pairs = {key: (mine[key], theirs[key]) for key in mine} | {"kind": (value.kind, their.kind)}
-        judges = [m.evaluation.details.get("samples") for m in (first, other)]
-        if _judged(value) and isinstance(judges[0], dict) and isinstance(judges[1], dict):
-            pairs |= {"classifier": tuple(judge["classifier"]["sha256"][:12] for judge in judges)}  # type: ignore[index]
-        for key, (a, b) in pairs.items():
-            if a != b:
+        for key, value in _measured(name, other.evaluation).items():
+            if protocol.get(key) != value:
                 raise ConfigError(
-                    f"{name!r} was measured by different protocols: {key} is {a!r} for {first.run.name} and {b!r} for "
-                    f"{other.run.name}; evaluate them in the same way, or leave one out"
+                    f"{name!r} was measured by different protocols: {key} is {protocol.get(key)!r} for "
+                    f"{first.run.name} and {value!r} for {other.run.name}; evaluate them in the same way, or leave one "
+                    "out"
                 )
 
 
-def _judged(value: Value) -> bool:
-    return value.name.startswith(
-        ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
-    )
+def _measured(name: str, evaluation: Evaluation) -> dict[str, Any]:
+    """How a value was measured, and of what kind it is."""
+    value = evaluation[name]
+    protocol = {**evaluation.protocol, "classifier": _classifier(evaluation.details.get("samples"))}
+    return {**protocol_of(protocol, value.depends_on), "kind": value.kind}
+
+
+def _classifier(samples: Any) -> str | None:
+    """What tells classifiers apart, out of what an evaluation says about samples; None where it says nothing."""
+    classifier = samples.get("classifier") if isinstance(samples, dict) else None
+    return str(classifier.get("sha256"))[:12] if isinstance(classifier, dict) else None
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

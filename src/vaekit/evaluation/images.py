@@ -22,7 +22,7 @@ from . import chunks
 from .bounds import bounds
 from .chunks import GIB
 from .missing import with_missing
-from .record import Listener
+from .record import StageListener
 from .stored import RunStores
 from .support import Nature, nature_of
 
@@ -124,7 +124,7 @@ def _number(name: str, known: Sequence[str], run: Run) -> int:
     return known.index(name)
 
 
-def encode(model: LatentVariableModel, images: Images, *, listener: Listener | None = None) -> Tensor:
+def encode(model: LatentVariableModel, images: Images, *, listener: StageListener | None = None) -> Tensor:
     """Posterior means, shape (N, Z), on the CPU.
 
     Arguments:
@@ -150,7 +150,7 @@ def score(
     samples: int = 100,
     memory: int = GIB,
     seed: int = 0,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
     """How unlikely images are: the greater `nll`, the less likely.
 
@@ -208,7 +208,7 @@ def reference(
     most: int,
     samples: int = 100,
     seed: int = 0,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
     recipe: Recipe | None = None,
 ) -> tuple[Tensor, Nature]:
     """Scores of test images of a run, to compare others with, and what their likelihood is; kept in the run's folder.

@@ -15,7 +15,7 @@ from ..model import LatentVariableModel, kl_by_dimension
 from ..rng import seeded
 from . import chunks
 from .chunks import GIB
-from .record import Listener, Value, mean_of, share_of
+from .record import StageListener, Value, mean_of, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 CARRIES = 0.01  # nats
@@ -99,7 +99,7 @@ def latents(
     pairs: int = PAIRS,
     memory: int = GIB,
     seed: int = 0,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> Latents:
     """Encode all images and look at the posteriors, one by one and all together.
 
@@ -159,7 +159,7 @@ def _aggregate(
     z: Tensor,
     chosen: Tensor,
     memory: int,
-    listener: Listener | None,
+    listener: StageListener | None,
 ) -> Tensor:
     """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the images with the numbers `chosen`."""
     groups = _groups(model, c, len(images))

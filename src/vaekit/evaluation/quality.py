@@ -5,7 +5,7 @@ Not for: likelihood. A model may have one without the other (Theis et al. 2015, 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from . import chunks
 from .classifier import Classifier
-from .record import Listener, Value, mean_of, share_of
+from .record import StageListener, Value, mean_of, share_of
 
 SAMPLES = 10_000
 FEWEST = 10
@@ -53,7 +53,7 @@ def quality(
     split: Split | None = None,
     n: int = SAMPLES,
     seed: int = 0,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
 ) -> Quality:
     """Judge samples: means of p(x | z), z from the prior; a conditional model is asked for each class equally often.
 
@@ -95,11 +95,14 @@ def quality(
         for i, name in enumerate(data.classes):
             classes[name]["recognised"] = 100 * (found[wanted == i] == i).double().mean().item()
     facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
+    values = [replace(value, depends_on=("classifier",)) for value in values]
     return Quality(values, classes, facts, neighbours(samples[:10], data.train.images[:]))
 
 
 @torch.no_grad()
-def _sampled(model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: Listener | None) -> Tensor:
+def _sampled(
+    model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: StageListener | None
+) -> Tensor:
     found, total = [], -(-n // chunks.IMAGES)
     with chunks.evaluating(model):
         for index in range(total):
@@ -231,7 +234,7 @@ def _balance(logits: Tensor) -> list[Value]:
     error = ((share * (surprise - entropy).square()).sum() / len(logits)).sqrt().item()
     log_p = logits.double().log_softmax(1)
     return [
-        Value(f"class entropy (at most {math.log(classes):.3f})", entropy.item(), error, "nats"),
+        Value("class entropy", entropy.item(), error, "nats", maximum=math.log(classes)),
         mean_of("entropy of a prediction", -(log_p.exp() * log_p).sum(1), "nats"),
     ]
 

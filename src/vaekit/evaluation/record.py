@@ -3,16 +3,18 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
+from . import former
 
 FORMAT = 1  # of evaluation.json
 
 Kind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
-Listener = Callable[[str, int, int], None]  # stage, chunks done, chunks in all
+Setting = Literal["samples", "annealing", "classifier"]
+StageListener = Callable[[str, int, int], None]  # stage, batches done, batches in all
 
 
 @dataclass(frozen=True)
@@ -22,11 +24,16 @@ class Value:
     Arguments:
         name: What the number is.
         value: The number.
-        standard_error: How far another test set of the same size would move it; None where that is unknown.
+        standard_error: How far another test set of the same size would move it; None where that is not known.
         unit: "nats", "bits/dim", "%", "" for a pure number …
         kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
         noise: How far another seed would move it, given the same images; None where nothing is sampled or the noise is
             unknown. It is part of `standard_error`.
+        depends_on: What changes the expectation of the number, beside the model and the rows: the K of the importance
+            samples, the way of annealing, the classifier. Numbers that differ in one of these are not compared.
+        likelihood: Whether it is computed from log p(x | z) of the given rows, and so says nothing about their
+            likelihood where x is outside of the support.
+        maximum: The greatest value that the number can have, where a reader needs to know it.
     """
 
     name: str
@@ -35,6 +42,9 @@ class Value:
     unit: str
     kind: Kind = "estimate"
     noise: float | None = None
+    depends_on: tuple[Setting, ...] = ()
+    likelihood: bool = False
+    maximum: float | None = None
 
     def __str__(self) -> str:
         """The number and its standard error, to two digits of the error and at most four decimals."""
@@ -45,9 +55,16 @@ class Value:
         digits = min(4, max(0, 1 - math.floor(math.log10(self.standard_error))))
         return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
 
+    @property
+    def scale(self) -> str:
+        """The unit, and the maximum where there is one."""
+        if self.maximum is None:
+            return self.unit
+        return f"{self.unit}, at most {self.maximum:.4g}".removeprefix(", ")
+
     def to_json(self) -> dict[str, Any]:
         """As a table."""
-        return asdict(self)
+        return {**asdict(self), "depends_on": list(self.depends_on)}
 
     @classmethod
     def from_json(cls, table: dict[str, Any]) -> "Value":
@@ -57,26 +74,29 @@ class Value:
             RunError: The table does not hold a value.
         """
         try:
-            number = table["value"]
-            found = cls(**{**table, "value": math.nan if number is None else float(number)})
-            if not all(isinstance(text, str) for text in (found.name, found.unit, found.kind)):
+            fields = table if "depends_on" in table else former.completed(table)
+            number, settings = fields["value"], tuple(fields["depends_on"])
+            value = cls(**{**fields, "value": math.nan if number is None else float(number), "depends_on": settings})
+            if not all(isinstance(text, str) for text in (value.name, value.unit, value.kind)):
                 raise TypeError("name, unit and kind must be texts")
-            return found
-        except (TypeError, KeyError, ValueError) as error:
+            if not set(settings) <= set(get_args(Setting)):
+                raise ValueError(f"depends_on may name {', '.join(get_args(Setting))}")
+            return value
+        except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise RunError(f"not an evaluated value: {table!r:.80} ({error}); run `vae evaluate` again") from None
 
 
-@dataclass(frozen=True)
+@dataclass
 class Evaluation:
-    """What was found about a model.
+    """All numbers about a model, which `evaluate` fills in part by part.
 
     Arguments:
         values: Numbers with their errors.
         protocol: How they were measured; numbers of different protocols cannot be compared.
-        warnings: What to beware of, in sentences.
+        warnings: Sentences that say what to beware of.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.
-        per_image: Numbers of each image, shape (N,), not kept in JSON either.
+        per_image: Numbers of each row, shape (N,), not kept in JSON either.
     """
 
     values: list[Value]
@@ -96,7 +116,7 @@ class Evaluation:
         """The value with this name.
 
         Raises:
-            ConfigError: There is none.
+            ConfigError: There is no value of this name.
         """
         for value in self.values:
             if value.name == name:
@@ -130,31 +150,38 @@ class Evaluation:
 
 
 def mean_of(
-    name: str, per_image: Tensor, unit: str, kind: Kind = "estimate", noise_variance: Tensor | None = None
+    name: str,
+    per_row: Tensor,
+    unit: str,
+    kind: Kind = "estimate",
+    noise_variance: Tensor | None = None,
+    **facts: Any,
 ) -> Value:
-    """The mean over images.
+    """The mean over rows.
 
     Arguments:
-        name: What it is.
-        per_image: Shape (N,).
-        unit: Of the numbers.
+        name: Name of the value.
+        per_row: Shape (N,).
+        unit: Unit of the numbers.
         kind: What kind of numbers they are.
         noise_variance: Monte Carlo variance of each of them, shape (N,).
+        facts: Other fields of the value.
     """
-    n = len(per_image)
-    error = per_image.std().item() / math.sqrt(n) if n > 1 else None
+    n = len(per_row)
+    error = per_row.std().item() / math.sqrt(n) if n > 1 else None
     noise = None if noise_variance is None else math.sqrt(max(noise_variance.sum().item(), 0.0)) / n
     if noise is not None and not math.isfinite(noise):
         noise = None
-    return Value(name, per_image.mean().item(), error, unit, kind, noise)
+    return Value(name, per_row.mean().item(), error, unit, kind, noise, **facts)
 
 
-def share_of(name: str, successes: Tensor) -> Value:
+def share_of(name: str, successes: Tensor, **facts: Any) -> Value:
     """The share of trials that succeeded, in percent, with its binomial standard error.
 
     Arguments:
-        name: What it is.
+        name: Name of the value.
         successes: Booleans, shape (N,).
+        facts: Other fields of the value.
     """
     share, n = successes.double().mean().item(), len(successes)
-    return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%")
+    return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%", **facts)

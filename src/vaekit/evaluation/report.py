@@ -25,7 +25,7 @@ from .classifier import classifier_for
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
-from .record import Evaluation, Listener, mean_of
+from .record import Evaluation, StageListener, mean_of
 from .support import Nature, nature_of, refuse_annealing
 
 AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
@@ -91,7 +91,7 @@ def evaluate(
     *,
     judge: bool = True,
     store_of: StoreOf | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
     **settings: Any,
 ) -> Evaluation:
     """Evaluate a model on a data set: bounds, latents, samples and, if asked for, annealed importance sampling.
@@ -163,7 +163,7 @@ class _Work:
         chosen: Split,
         how: Options,
         store_of: StoreOf | None,
-        listener: Listener | None,
+        listener: StageListener | None,
     ) -> None:
         self.dataset = dataset
         self.chosen = chosen
@@ -248,7 +248,9 @@ class _Work:
         both = bidirectional(self.model, n, c, annealing=annealing, **options)
         gain = given.per_image["ais"] - evaluation.per_image[f"L_{evaluation.protocol['samples']}"][:n]
         evaluation.values.extend(nature.named(given.values, self.dimensions))
-        evaluation.values.append(mean_of("AIS over the importance-weighted bound", gain, "nats"))
+        evaluation.values.append(
+            mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
+        )
         evaluation.values.extend(both.values)
         evaluation.per_image["ais"] = given.per_image["ais"]
         evaluation.protocol["annealing"] = how

@@ -17,7 +17,7 @@ from ..runs.restore import dataset_of, is_same_data, recipe_of
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
-from .record import Evaluation, Listener
+from .record import Evaluation, StageListener
 from .report import Options, evaluate
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
@@ -78,7 +78,7 @@ def evaluate_run(
     *,
     recipe: Recipe | None = None,
     data_name: str | None = None,
-    listener: Listener | None = None,
+    listener: StageListener | None = None,
     **settings: Any,
 ) -> Evaluation:
     """Evaluate the model of a run; write `evaluation.json`, numbers per image and pictures into the run folder.

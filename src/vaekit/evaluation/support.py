@@ -59,18 +59,23 @@ class Nature:
     def named(self, values: list[Value], dimensions: float) -> list[Value]:
         """The same values, called what they are, and bits per dimension where these have a meaning."""
         if not self.inside:
-            plain = ("rate", "effective", "pareto", "AIS acceptance")
-            return [v if v.name.startswith(plain) else replace(v, kind="not a likelihood") for v in values]
+            return [replace(value, kind="not a likelihood") if value.likelihood else value for value in values]
         if not self.discrete:
             return values
-        found = []
+        named = []
         for value in values:
-            found.append(value)
-            if value.name == "nll":
-                scale = 1 / (dimensions * math.log(2))
-                error, noise = (None if e is None else e * scale for e in (value.standard_error, value.noise))
-                found.append(Value("bits per dimension", value.value * scale, error, "bits/dim", "upper bound", noise))
-        return found
+            named.append(value)
+            if value.likelihood and value.kind == "upper bound":  # of −log p(x)
+                named.append(_bits_per_dimension(value, dimensions))
+        return named
+
+
+def _bits_per_dimension(nll: Value, dimensions: float) -> Value:
+    scale = 1 / (dimensions * math.log(2))
+    error, noise = (None if nats is None else nats * scale for nats in (nll.standard_error, nll.noise))
+    return replace(
+        nll, name="bits per dimension", value=nll.value * scale, standard_error=error, unit="bits/dim", noise=noise
+    )
 
 
 def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Nature:

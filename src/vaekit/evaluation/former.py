@@ -1,0 +1,32 @@
+"""Reading values of an evaluation.json that says less about them: what they depend on was told by their names.
+
+Not for: values that are computed now, which say it themselves.
+"""
+
+from typing import Any
+
+# What begins the name of a value that a classifier gave.
+_BY_CLASSIFIER = ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
+
+
+def completed(table: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a value with those that were added later.
+
+    >>> completed({"name": "class entropy (at most 2.303)", "value": 2.1})
+    {'name': 'class entropy', 'value': 2.1, 'depends_on': ('classifier',), 'likelihood': False, 'maximum': 2.303}
+    """
+    name, maximum = table["name"], None
+    if name.startswith("class entropy (at most "):
+        name, _, number = name.partition(" (at most ")
+        maximum = float(number.removesuffix(")"))
+    likelihood = name in ("elbo", "distortion", "nll", "AIS", "bits per dimension") or name.startswith("L_")
+    added = {"depends_on": _settings(name), "likelihood": likelihood, "maximum": maximum}
+    return {**table, "name": name, **added}
+
+
+def _settings(name: str) -> tuple[str, ...]:
+    if name in ("nll", "bits per dimension") or name.startswith(("effective", "pareto")):
+        return ("samples",)
+    if name.startswith(("AIS", "BDMC")):
+        return ("samples", "annealing") if "over" in name else ("annealing",)
+    return ("classifier",) if name.startswith(_BY_CLASSIFIER) else ()
