@@ -527,8 +527,9 @@ def test_paths_and_options_that_cannot_be(tmp_path):
         load(save(tmp_path / "x.npy", PIXELS), size=4)
     with pytest.raises(ConfigError, match=r"data.size must be at least 1 pixel, got 0"):
         load(tmp_path, size=0)
-    with pytest.raises(ConfigError, match=r"data.test and data.size are for images of your own"):
-        load("mnist", test=4)
+    for option in ("test", "size", "memory"):
+        with pytest.raises(ConfigError, match=rf"data.{option} is for images of your own, by path; leave it out with"):
+            load("mnist", **{option: 4})
 
 
 SEEDS = {"x.npy": npy(PIXELS[:4, :2, :2]), "x.npz": b""}

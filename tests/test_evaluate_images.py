@@ -108,6 +108,17 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
         assert min(picture.size) > 100
 
 
+def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "AT_A_TIME", 3)
+    model = load(root / "plain")
+    x = tiny.dataset().test.images[:1].expand(6, -1, -1, -1)
+    images = module.Images("six of one", module.Split(x, torch.zeros(6)), [""] * 6, [""] * 6, "none")
+    found = module.score(model, images, samples=2)["nll"]
+    first = -bounds(model, x[:3], samples=(2,)).per_image["L_2"]
+    assert torch.equal(found[:3], first)
+    assert not bool((found[3:] == first).any())
+
+
 def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder: Path, tmp_path: Path) -> None:
     """The cross-entropy of grey pixels has no minimum at the pixels themselves: what is unusual gets the best score."""
     binary = command("score", "plain", "--data", folder, "--samples", 3)

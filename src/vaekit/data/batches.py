@@ -11,7 +11,7 @@ from ..errors import ConfigError, DataError, unknown
 from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
-from .pixels import BINARIZATIONS, bernoulli, binarized, to_unit
+from .pixels import BINARIZATIONS, binarized, draw_binary, to_unit
 
 
 class Batches:
@@ -162,7 +162,7 @@ class Batches:
         values = to_unit(images)
         if observed is not None:
             values = values.masked_fill(~observed, 0)
-        return bernoulli(values, self.generator) if self.binarize == "per-epoch" else values
+        return draw_binary(values, self.generator) if self.binarize == "per-epoch" else values
 
 
 def whole(data: Split, *, binarize: str = "none") -> Batch:

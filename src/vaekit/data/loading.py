@@ -74,8 +74,9 @@ def load(
         return load_own(name, validation=validation, test=test, size=size, memory=memory, values=values)
     if name not in SOURCES:
         raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
-    if test is not None or size is not None:
-        raise ConfigError(f"data.test and data.size are for images of your own, by path; leave them out with {name!r}")
+    for option, value in (("test", test), ("size", size), ("memory", memory)):
+        if value is not None:
+            raise ConfigError(f"data.{option} is for images of your own, by path; leave it out with {name!r}")
     source, place = SOURCES[name], resolve_root(root)
     held_out = source.validation if validation is None else validation
     if not 0 <= held_out < source.train:

@@ -23,7 +23,7 @@ def to_unit(values: Tensor) -> Tensor:
     return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
 
 
-def bernoulli(probabilities: Tensor, generator: torch.Generator) -> Tensor:
+def draw_binary(probabilities: Tensor, generator: torch.Generator) -> Tensor:
     """Draw 1 with the given probabilities, else 0."""
     noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)
     return (noise.to(probabilities.device) < probabilities).to(probabilities.dtype)
@@ -80,5 +80,5 @@ def _own_draws(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
 
 
 def _draw(images: Tensor, generator: torch.Generator) -> Tensor:
-    ones = bernoulli(to_unit(images), generator)
+    ones = draw_binary(to_unit(images), generator)
     return ones * 255 if images.dtype == torch.uint8 else ones

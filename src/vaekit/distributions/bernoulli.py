@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, constraints
 from torch.distributions.constraints import Constraint
 
+from .series import polynomial
+
 
 class IndependentBernoulli(Independent[Bernoulli]):
     """Independent Bernoulli values, whose last dimensions are the event, with a log-mass that takes one pass.
@@ -105,7 +107,7 @@ class ContinuousBernoulli(Distribution):
         """Log-density of x in [0, 1], nats."""
         eta = self.logits
         near, small, large = self._branches()
-        series = small**2 * _polynomial(self._series, small**2)
+        series = small**2 * polynomial(self._series, small**2)
         exact = (-torch.expm1(-large)).log() - large.log()
         slope = torch.where(near, eta * (value - 0.5), -eta.abs() * torch.where(eta > 0, 1 - value, value))
         return slope - torch.where(near, series, exact)
@@ -115,7 +117,7 @@ class ContinuousBernoulli(Distribution):
         """E x = 1/(1 − exp(−η)) − 1/η."""
         near, small, large = self._branches()
         slopes = [2 * (n + 1) * c for n, c in enumerate(self._series)]
-        series = 0.5 + small * _polynomial(slopes, small**2)
+        series = 0.5 + small * polynomial(slopes, small**2)
         upper = -1 / torch.expm1(-large) - 1 / large
         return torch.where(near, series, torch.where(self.logits > 0, upper, 1 - upper))
 
@@ -127,11 +129,3 @@ class ContinuousBernoulli(Distribution):
         size = self.logits.abs().clamp(min=torch.finfo(u.dtype).eps)
         x = -torch.log1p(u * torch.expm1(-size)) / size
         return torch.where(self.logits > 0, 1 - x, x)
-
-
-def _polynomial(coefficients: Sequence[float], t: Tensor) -> Tensor:
-    """Σ cₙ·tⁿ, by Horner's rule."""
-    result = torch.full_like(t, coefficients[-1])
-    for c in reversed(coefficients[:-1]):
-        result = result * t + c
-    return result

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma
 
-from .bernoulli import _polynomial
+from .series import polynomial
 
 SHIFT = 8
 
@@ -28,7 +28,7 @@ def log_gamma_rest(z: Tensor) -> Tensor:
     ratios = z * inverse
     for j in range(1, SHIFT):
         ratios = torch.addcmul(ratios, ratios, inverse, value=-j)  # (b − j)/b, one operation each
-    series = inverse * _polynomial(_STIRLING, inverse**2)
+    series = inverse * polynomial(_STIRLING, inverse**2)
     return series - (ratios * inverse.rsqrt()).log() + (0.5 * math.log(2 * math.pi) - SHIFT)
 
 

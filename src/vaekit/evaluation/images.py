@@ -172,12 +172,13 @@ def score(
     Raises:
         ConfigError: fewer than one sample, or a model without densities.
     """
-    parts = []
+    parts: list[Tensor] = []
     total = -(-len(images) // AT_A_TIME)
     for batch in images.batches(model):
         taking, x = with_missing(model, batch.x, batch.observed)
-        found = bounds(taking, x, batch.c, samples=(samples,), memory=memory, seed=seed).per_image
-        parts.append(torch.stack((-found[f"L_{samples}"], found["distortion"], found["rate"])))
+        # Each call of `bounds` begins its streams of noise anew, so that it needs a seed of its own.
+        of_row = bounds(taking, x, batch.c, samples=(samples,), memory=memory, seed=seed + len(parts)).per_image
+        parts.append(torch.stack((-of_row[f"L_{samples}"], of_row["distortion"], of_row["rate"])))
         if listener is not None:
             listener(f"scoring {images.name}", len(parts), total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
