@@ -167,7 +167,7 @@ def test_mistakes_are_one_line(command, root: Path, arguments: tuple[object, ...
 def test_a_run_that_was_not_evaluated_is_refused(command, root: Path) -> None:
     command("evaluate", "plain-0", *QUICK)
     (root / "asked" / "evaluation.json").unlink(missing_ok=True)
-    assert_refused(command("compare", "plain-0", "asked"), "`vae evaluate asked` does it")
+    assert_refused(command("compare", "plain-0", "asked"), "`vae evaluate asked`")
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "compare"])

@@ -22,11 +22,13 @@ class VAEError(Exception):
     Arguments:
         message: What is wrong, with the value, the limit and the remedy.
         mend: Names of the Python arguments that the remedy speaks of. The command line adds its flags of these names.
+        verb: What to do next, in a word and with a name where it takes one. The command line adds its command.
     """
 
-    def __init__(self, message: str = "", *, mend: Sequence[str] = ()) -> None:
+    def __init__(self, message: str = "", *, mend: Sequence[str] = (), verb: str = "") -> None:
         super().__init__(message)
         self.mend = tuple(mend)
+        self.verb = verb
 
 
 class ConfigError(VAEError, ValueError):

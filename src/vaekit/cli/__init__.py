@@ -6,17 +6,21 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | file | what |
 |---|---|
 | `entry` | the command `vae`: its verbs in order, and errors as a line and an exit status |
-| `train` | `vae train` and `vae resume`, on one device or several |
+| `train`, `asked` | `vae train` and `vae resume`, on one device or several; the options of a config |
 | `series` | `vae train --seeds` |
-| `profile` | `vae train --profile` |
+| `profile` | `vae profile` |
 | `repeat` | `vae repeat` |
 | `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
+| `latents` | `vae map`, `vae traverse`, `vae latents` |
 | `images` | `vae encode`, `vae score` |
-| `evaluate` | `vae evaluate` |
+| `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
+| `evaluate`, `summary` | `vae evaluate`, and its three short blocks |
 | `compare` | `vae compare` |
 | `runs` | `vae info`, `vae runs` |
 | `listings` | `vae data`, `vae presets` |
-| `common` | what verbs share: options, opening a run, printing |
+| `teach`, `check` | `vae teach`, `vae check` |
+| `progress` | progress on stderr |
+| `common`, `colours` | what verbs share: options, opening a run, printing, colours of pictures |
 """
 
 from .entry import app, main

@@ -15,6 +15,7 @@ def check(file: Path, seconds: int, as_json: bool) -> None:
     """Try `vae check vae.py`: points for a solution of the assignment, and what is wrong.
 
     The file runs in a process of its own, with limits on time and memory. `vae teach` hands the assignment out.
+    It is not `vaekit.check`, which tries a part of a model of your own.
     """
     from ..teaching import check as grade
 

@@ -114,8 +114,8 @@ def _run() -> int:
     except click.ClickException as error:
         _fail(" ".join(error.format_message().split()))
     except VAEError as error:
-        flags = ", ".join(f"--{name}" for name in error.mend)
-        _fail(f"{error} ({flags})" if flags else str(error))
+        words = [f"--{name}" for name in error.mend] + ([f"`vae {error.verb}`"] if error.verb else [])
+        _fail(f"{error} ({', '.join(words)})" if words else str(error))
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 1

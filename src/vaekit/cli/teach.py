@@ -4,7 +4,6 @@ from pathlib import Path
 
 import click
 
-from ..errors import DataError
 from .common import FOLDER, relative, say
 
 
@@ -20,10 +19,7 @@ def teach(folder: Path, student: bool, overwrite: bool) -> None:
     """
     from ..teaching import teach as copy_out
 
-    try:
-        written = copy_out(folder, teacher=not student, overwrite=overwrite)
-    except DataError as error:
-        raise DataError(str(error).replace("pass overwrite=True", "add --overwrite")) from error
+    written = copy_out(folder, teacher=not student, overwrite=overwrite)
     for path in written:
         click.echo(relative(path))
     say(f"next: fill in {relative(folder / 'vae.py')}, then `vae check {relative(folder / 'vae.py')}`")

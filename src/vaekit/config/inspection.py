@@ -44,6 +44,8 @@ def check(
 ) -> None:
     """Try a part, or a whole model, on a few rows, and say in plain words everything that is missing or wrong.
 
+    It is not the command `vae check`, which grades a student's file.
+
     A class is made as a config would make it, with default parts around it. Random numbers are drawn from a stream of
     their own, so that a training after it is the same as without it.
 

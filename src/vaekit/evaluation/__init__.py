@@ -11,6 +11,9 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
 | `images` | single images: their latents, and how unlikely each is |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
+| `aggregate`, `subject` | the aggregate posterior; a model with data to show it on |
+| `classifier` | the classifier whose features and classes judge samples |
+| `support`, `missing` | whether p(x) is a likelihood for given data; values that are not observed |
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |
 | `comparison`, `table` | a table over runs and seeds |

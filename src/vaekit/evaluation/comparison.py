@@ -96,7 +96,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
 
 def _member(run: Run) -> Member:
     if not (run.path / "evaluation.json").is_file():
-        raise RunError(f"run {run.name} has not been evaluated yet; `vae evaluate {run.name}` does it")
+        raise RunError(f"run {run.name} has not been evaluated yet", verb=f"evaluate {run.name}")
     config = flat(run.config)
     seed = config.get("train.seed", 0)
     return Member(

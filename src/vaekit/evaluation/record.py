@@ -83,7 +83,9 @@ class Value:
                 raise ValueError(f"depends_on may name {', '.join(get_args(Setting))}")
             return value
         except (AttributeError, TypeError, KeyError, ValueError) as error:
-            raise RunError(f"not an evaluated value: {table!r:.80} ({error}); run `vae evaluate` again") from None
+            raise RunError(
+                f"not an evaluated value: {table!r:.80} ({error}); evaluate the run again", verb="evaluate"
+            ) from None
 
 
 @dataclass
@@ -141,12 +143,12 @@ class Evaluation:
             RunError: The table is not an evaluation, or one of another format.
         """
         if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise RunError("this evaluation is damaged or of another version; run `vae evaluate` again")
+            raise RunError("this evaluation is damaged or of another version; evaluate the run again", verb="evaluate")
         try:
             values = [Value.from_json(value) for value in table["values"]]
             return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"this evaluation is damaged ({error}); run `vae evaluate` again") from None
+            raise RunError(f"this evaluation is damaged ({error}); evaluate the run again", verb="evaluate") from None
 
 
 def mean_of(

@@ -54,9 +54,13 @@ def repeat(
         RunError: the run is not finished, or its settings were changed on the way.
     """
     if run.status != "finished":
-        raise RunError(f"run {run.name} is {run.status}; `vae resume {run.name}` finishes it, then it can be repeated")
+        raise RunError(
+            f"run {run.name} is {run.status}; resume it to its end, then it can be repeated", verb=f"resume {run.name}"
+        )
     if any(session["settings"] for session in run.sessions):
-        raise RunError(f"the settings of run {run.name} were changed on the way; `vae info {run.name}` says when")
+        raise RunError(
+            f"the settings of run {run.name} were changed on the way; its sessions say when", verb=f"info {run.name}"
+        )
     preset = run.recorded("preset", kind=str)
     with environment.threads_of(run):
         again = train(recipe or recipe_of(run), name=name, preset=preset, root=root, listener=listener)

@@ -99,7 +99,7 @@ def main() -> None:
         parent.tell(stopped=str(stop))
         sys.exit(130)
     except VAEError as error:
-        parent.tell(error=str(error), kind=type(error).__name__, mend=error.mend)
+        parent.tell(error=str(error), kind=type(error).__name__, mend=error.mend, verb=error.verb)
         sys.exit(2)
 
 

@@ -2,14 +2,15 @@
 
     runs/<name>/
       config.toml        resolved; repeats the run
-      environment.json   format, preset, created, and what the trainer recorded
+      environment.json   format, preset, created, what the training was made with, and when it was resumed
       metrics.jsonl      one line per epoch
       status.json        finished, interrupted or failed
       lock               held by the process that writes
       tensorboard/       event files, where asked for
       checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
-      evaluation.json    what `vae evaluate` found
+      evaluation.json    what `vae evaluate` found, with its batches and numbers of each image in evaluation/
+      test.json          −ELBO, rate and distortion of the test images after training
       latents/, scores/  of images, by `vae encode` and `vae score`
 
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.

@@ -54,7 +54,7 @@ class Run:
         with files.explained("open", path):
             names = os.listdir(path)
         if where.name not in names:
-            raise RunError(f"{path} is not a run folder: it has no environment.json; `vae runs` lists the runs")
+            raise RunError(f"{path} is not a run folder: it has no environment.json", verb="runs")
         self.environment: dict[str, Any] = self._read_table("environment.json")
         checkpoint.check_format(self.environment.get("format"), where)
         try:
@@ -241,7 +241,7 @@ class Run:
         Raises:
             RunError: If another line is damaged; the message names it.
         """
-        return [self._record(line, number) for number, line in enumerate(self._lines(), start=1)]
+        return [self._parsed(line, number) for number, line in enumerate(self._lines(), start=1)]
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
@@ -358,7 +358,7 @@ class Run:
         path = files.confine(self.path, "metrics.jsonl")
         return files.read(path, _METRICS_LIMIT).split(b"\n")[:-1] if os.path.lexists(path) else []
 
-    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
         where = f"{self.path / 'metrics.jsonl'}, line {number}"
         return _table(files.parse_json(line, where), where)
 

@@ -46,7 +46,8 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
         if kept and not overwrite:
             raise DataError(
                 f"{', '.join(kept)}: there already, and other than what would be written; nothing was changed. "
-                "Choose another folder, or pass overwrite=True to lose what is there"
+                "Choose another folder, or pass overwrite=True to lose what is there",
+                mend=("overwrite",),
             )
         for path in new:
             path.parent.mkdir(parents=True, exist_ok=True)
