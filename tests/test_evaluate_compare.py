@@ -320,7 +320,7 @@ def test_a_run_that_was_not_evaluated_says_how(made, tmp_path: Path) -> None:
 def test_a_damaged_evaluation_says_so(made) -> None:
     run = made("one")
     run.write_json("evaluation.json", {"format": 1})
-    with pytest.raises(RunError, match="run `vae evaluate` again"):
+    with pytest.raises(RunError, match="evaluate the run again"):
         compare([run, made("two")])
 
 

@@ -102,7 +102,7 @@ def test_it_survives_json(model: LatentVariableModel) -> None:
     assert again.values == found.values
     assert again.to_json() == table
     for damage in ({}, [], {**table, "format": 99}, {**table, "values": [{"name": "x"}]}, {**table, "values": 3}):
-        with pytest.raises(RunError, match="run `vae evaluate` again"):
+        with pytest.raises(RunError, match="evaluate the run again"):
             Evaluation.from_json(damage)
 
 
