@@ -166,7 +166,7 @@ def test_conditional_models_are_told_the_class() -> None:
     found = evaluate(made(condition="class"), tiny.dataset(), **QUICK)
     assert "recognised as the class asked for" in kinds(found)
     assert "recognised" in found.details["classes"]["rows"]
-    assert any("encoder was told them" in sentence for sentence in found.warnings)
+    assert any("encoder was given these classes" in sentence for sentence in found.warnings)
 
 
 def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:

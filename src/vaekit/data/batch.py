@@ -63,7 +63,7 @@ def as_batch(item: object) -> Batch:
     NumPy arrays will do as well as tensors. In a mapping, `NAMES` are known. Labels of shape (B, C) are a context.
 
     Raises:
-        DataError: it is none of these.
+        DataError: The item is of another type.
     """
     if isinstance(item, Batch):
         return item

@@ -24,7 +24,7 @@ class Split:
             `images[:100]`.
         labels: Classes, shape (N,), int64; −1 where unknown; None where there are none.
         observed: Which values are known, booleans of the shape of `images`; None where all are.
-        context: What a conditional model is told besides, shape (N, C), floating-point; None for one-hot labels.
+        context: What a conditional model is given with x, shape (N, C), floating-point; None for one-hot labels.
     """
 
     images: Tensor | Stored

@@ -1,4 +1,4 @@
-"""`load`: from a data set's name, from a path, or from a function of one's own, to a data set."""
+"""`load`: a data set by its name, by the path of the user's files, or from the user's function."""
 
 import hashlib
 import inspect
@@ -50,9 +50,9 @@ def load(
         name: one of `vaekit.data.NAMES`, a path, or a function.
         validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
-        test: how many of one's own images to test on; 10 %, at most 10,000, by default.
+        test: how many of the user's own images to test on; 10 %, at most 10,000, by default.
         size: crop the images of a folder to their central square and resize that to size × size pixels.
-        memory: GiB up to which one's own images are read into memory; 1 by default, 0 always reads them from disk.
+        memory: GiB up to which the user's own images are read into memory; 1 by default, 0 always reads them from disk.
         root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for what is there already, nor exist for MNIST.
         values: what the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its

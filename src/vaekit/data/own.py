@@ -1,4 +1,4 @@
-"""Images of one's own, by path: a `.npy`, a `.npz` or a folder, in memory if they are few and from disk if not.
+"""Read the user's own images by path: a `.npy`, a `.npz` or a folder. Few are held in memory, many stay on disk.
 
 Not for: data sets by name (`loading`).
 """
@@ -80,7 +80,7 @@ class Collection:
     Arguments:
         split: the images, on disk, and their labels.
         names: what each is called: its file in the folder, or its number in the array.
-        classes: class names; label i means `classes[i]`; ("all",) where there are none.
+        classes: class names; label i means `classes[i]`; ("all",) where there are no labels.
     """
 
     split: Split

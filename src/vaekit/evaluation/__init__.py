@@ -17,7 +17,10 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |
 | `comparison`, `table` | a table over runs and seeds |
-| `record`, `chunks` | a number with its error; how estimators go over images, batch by batch |
+| `record`, `former` | a number with its error; reading those that were written before they said what they depend on |
+| `chunks` | how estimators go over rows, batch by batch |
+| `support`, `missing` | what the likelihood of given rows is; models of rows with missing values |
+| `classifier`, `aggregate`, `subject` | the judge of samples; the aggregate posterior; a model with rows to show |
 """
 
 from .comparison import compare

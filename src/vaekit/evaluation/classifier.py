@@ -50,11 +50,11 @@ class Classifier:
     def __call__(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, 128) and logits (N, classes), on the CPU, of images (N, C, H, W), uint8 or in [0, 1]."""
         device = next(self.head.parameters()).device
-        found = []
+        batches = []
         for part in images.split(500):
             features = self.body(to_unit(part.to(device)))
-            found.append((features.cpu(), self.head(features).cpu()))
-        features, logits = (torch.cat(parts) for parts in zip(*found, strict=True))
+            batches.append((features.cpu(), self.head(features).cpu()))
+        features, logits = (torch.cat(parts) for parts in zip(*batches, strict=True))
         return features, logits
 
 

@@ -85,7 +85,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
     """The runs of a preset that were evaluated, the newest first.
 
     Raises:
-        RunError: There is none.
+        RunError: No run of this preset has been evaluated.
     """
     runs = [run for run in list_runs(root) if (run.path / "evaluation.json").is_file()]
     names = [str(run.environment.get("preset")) for run in runs]
@@ -204,7 +204,7 @@ def _measured(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _classifier(samples: Any) -> str | None:
-    """What tells classifiers apart, out of what an evaluation says about samples; None where it says nothing."""
+    """The beginning of the classifier's checksum, from the details of an evaluation; None where there is no classifier."""
     classifier = samples.get("classifier") if isinstance(samples, dict) else None
     return str(classifier.get("sha256"))[:12] if isinstance(classifier, dict) else None
 

@@ -1,11 +1,11 @@
-"""Reading values of an evaluation.json that says less about them: what they depend on was told by their names.
+"""Read values of an earlier evaluation.json, in which only the name of a value says what it depends on.
 
-Not for: values that are computed now, which say it themselves.
+Not for: values that are computed now; these have fields for it.
 """
 
 from typing import Any
 
-# What begins the name of a value that a classifier gave.
+# How the names of values begin that come from a classifier.
 _BY_CLASSIFIER = ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
 
 

@@ -65,7 +65,7 @@ class Images:
         )
 
     def spread(self, most: int) -> "Images":
-        """At most so many of them, evenly spread, in memory."""
+        """At most `most` of them, evenly spread, in memory."""
         return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
@@ -132,15 +132,15 @@ def encode(model: LatentVariableModel, images: Images, *, listener: StageListene
         images: The images.
         listener: Told about the progress.
     """
-    found = []
+    parts = []
     total = -(-len(images) // AT_A_TIME)
     with chunks.evaluating(model):
         for batch in images.batches(model):
             taking, x = with_missing(model, batch.x, batch.observed)
-            found.append(taking.encode(x, batch.c).cpu())
+            parts.append(taking.encode(x, batch.c).cpu())
             if listener is not None:
-                listener("encoding", len(found), total)
-    return torch.cat(found)
+                listener("encoding", len(parts), total)
+    return torch.cat(parts)
 
 
 def score(
@@ -214,12 +214,12 @@ def reference(
 ) -> tuple[Tensor, Nature]:
     """Scores of test images of a run, to compare others with, and what their likelihood is; kept in the run's folder.
 
-    So the data of the run are needed for the first time only, and for as many samples and the seed of that time.
+    So later calls with the same samples and seed do not need the data of the run.
 
     Arguments:
         run: The run.
         model: Its model.
-        most: At most so many test images, evenly spread.
+        most: The greatest number of test images; they are evenly spread.
         samples: K.
         seed: Of the samples.
         listener: Told about the progress.

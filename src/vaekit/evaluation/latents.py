@@ -57,14 +57,14 @@ class Latents:
     @property
     def warnings(self) -> list[str]:
         """What to beware of: posterior collapse, or too few images to measure the information."""
-        found = [] if (sentence := self.collapse) is None else [sentence]
+        warnings = [] if (sentence := self.collapse) is None else [sentence]
         most = math.log(len(self.means))
         if self.information.mean().item() > most - 1:
-            found.append(
+            warnings.append(
                 f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} images and comes near it: this "
                 "only says that the latents tell all images apart"
             )
-        return found
+        return warnings
 
     @property
     def collapse(self) -> str | None:
@@ -130,26 +130,26 @@ def latents(
             with seeded(chunks.generator(seed, "latents", index)):
                 return _of_batch(model, x, context)
 
-        found = chunks.over_batches("latents", images, compute, listener=listener)
+        of_image = chunks.over_batches("latents", images, compute, listener=listener)
         chosen = torch.linspace(0, len(images) - 1, min(pairs, len(images))).round().long()
-        z = found["z"][chosen].to(model.device)
+        z = of_image["z"][chosen].to(model.device)
         log_q = _aggregate(model, images, c, z, chosen, memory, listener).cpu()
-    means, kl = found["means"], found.get("kl")
+    means, kl = of_image["means"], of_image.get("kl")
     return Latents(
         means=means,
         kl=None if kl is None else kl.double().mean(0),
         variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
-        information=found["log_q"][chosen].double() - log_q,
-        marginal=log_q - found["log_p"][chosen].double(),
+        information=of_image["log_q"][chosen].double() - log_q,
+        marginal=log_q - of_image["log_p"][chosen].double(),
     )
 
 
 def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     q, p = model.posterior(x, c), model.prior(c)
     z = q.rsample(torch.Size((1,)))
-    found = {"means": q.mean, "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
+    of_batch = {"means": q.mean, "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
     kl = kl_by_dimension(z, q, p)
-    return found if kl is None else found | {"kl": kl}
+    return of_batch if kl is None else of_batch | {"kl": kl}
 
 
 def _aggregate(
@@ -221,8 +221,8 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
 
     with torch.enable_grad():
         optimizer.step(loss)
-    found = (y @ weight[:-1] + weight[-1]).detach().argmax(1)
-    return share_of("linear probe accuracy", found == test_labels)
+    predicted = (y @ weight[:-1] + weight[-1]).detach().argmax(1)
+    return share_of("linear probe accuracy", predicted == test_labels)
 
 
 def nearest_neighbours(
@@ -239,12 +239,12 @@ def nearest_neighbours(
         rows: How many test features to compare at a time.
     """
     classes, k = _classes(labels, test_labels), min(k, len(train))
-    found = []
+    predicted = []
     tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # less than a vote together, each more than all later ones
     for part in test.split(rows):
         votes = one_hot(labels[torch.cdist(part, train).topk(k, largest=False).indices], classes).double()
-        found.append((votes * (1 + tie[:, None])).sum(1).argmax(1))
-    return share_of(f"{k}-nearest-neighbour accuracy", torch.cat(found) == test_labels)
+        predicted.append((votes * (1 + tie[:, None])).sum(1).argmax(1))
+    return share_of(f"{k}-nearest-neighbour accuracy", torch.cat(predicted) == test_labels)
 
 
 def _classes(labels: Tensor, test_labels: Tensor) -> int:

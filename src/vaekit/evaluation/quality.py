@@ -29,7 +29,7 @@ ROWS = 1000  # of a matrix of distances at a time
 
 @dataclass(frozen=True)
 class Quality:
-    """What a classifier says about n samples of a model, beside as many real images.
+    """What a classifier says about n samples of a model, compared with n real images.
 
     Arguments:
         values: Every number with its error.
@@ -62,7 +62,7 @@ def quality(
         data: The data set that it was trained on.
         classifier: Of that data set.
         split: Real images; the test set by default.
-        n: Samples; as many as there are real images at most.
+        n: Number of samples; at most the number of real images.
         seed: Of the samples.
         listener: Told about the progress.
 
@@ -80,7 +80,7 @@ def quality(
     features, logits = classifier(samples)
     real_features, _ = classifier(real.images[:n])
     other_features, _ = classifier(data.train.images[:n])
-    found = logits.argmax(1)
+    predicted = logits.argmax(1)
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
         frechet("Fréchet distance of training images", real_features, other_features, seed=seed),
@@ -88,12 +88,12 @@ def quality(
         *_balance(logits),
     ]
     classes = {
-        name: {"share of samples": 100 * (found == i).double().mean().item()} for i, name in enumerate(data.classes)
+        name: {"share of samples": 100 * (predicted == i).double().mean().item()} for i, name in enumerate(data.classes)
     }
     if wanted is not None:
-        values.append(share_of("recognised as the class asked for", found == wanted))
+        values.append(share_of("recognised as the class asked for", predicted == wanted))
         for i, name in enumerate(data.classes):
-            classes[name]["recognised"] = 100 * (found[wanted == i] == i).double().mean().item()
+            classes[name]["recognised"] = 100 * (predicted[wanted == i] == i).double().mean().item()
     facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
     values = [replace(value, depends_on=("classifier",)) for value in values]
     return Quality(values, classes, facts, neighbours(samples[:10], data.train.images[:]))
@@ -103,16 +103,16 @@ def quality(
 def _sampled(
     model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: StageListener | None
 ) -> Tensor:
-    found, total = [], -(-n // chunks.IMAGES)
+    parts, total = [], -(-n // chunks.IMAGES)
     with chunks.evaluating(model):
         for index in range(total):
             rows = slice(index * chunks.IMAGES, min((index + 1) * chunks.IMAGES, n))
             c = None if wanted is None else wanted[rows]
             source = chunks.generator(seed, "samples", index)
-            found.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())
+            parts.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())
             if listener is not None:
                 listener("samples", index + 1, total)
-    return torch.cat(found)
+    return torch.cat(parts)
 
 
 # -- distances between distributions ----------------------------------------------------------------------------------
@@ -177,15 +177,15 @@ def manifold(real: Tensor, fake: Tensor) -> list[Value]:
     """
     if min(len(real), len(fake)) < 6:
         raise DataError(f"precision and recall need at least 6 features a set, got {min(len(real), len(fake))}")
-    found = _shares(real.double(), fake.double())
-    errors: list[float | None] = [None] * len(found)
+    shares = _shares(real.double(), fake.double())
+    errors: list[float | None] = [None] * len(shares)
     if min(len(real), len(fake)) >= 20:
         source = torch.Generator().manual_seed(0)
         halves = [_shares(_half(real.float(), source), _half(fake.float(), source)) for _ in range(HALVES)]
         # Of a half drawn without replacement, the variance given the whole is that of the whole.
         errors = [*torch.tensor(halves, dtype=torch.float64).std(0).tolist()]
     names = (("precision", "%"), ("recall", "%"), ("density", ""), ("coverage", "%"))
-    return [Value(name, x, error, unit) for (name, unit), x, error in zip(names, found, errors, strict=True)]
+    return [Value(name, x, error, unit) for (name, unit), x, error in zip(names, shares, errors, strict=True)]
 
 
 def _shares(real: Tensor, fake: Tensor) -> list[float]:

@@ -28,7 +28,7 @@ from .quality import FEWEST, neighbours_picture, quality
 from .record import Evaluation, StageListener, mean_of
 from .support import Nature, nature_of, refuse_annealing
 
-AIS_IMAGES = 50  # that are annealed, and as many simulated ones; in both directions, these take twice as long
+AIS_IMAGES = 50  # images that are annealed, and as many simulated ones, which take twice as long
 
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
@@ -72,7 +72,7 @@ class Options:
             at_least(1, "images", self.images)
 
     def but(self, **settings: Any) -> "Options":
-        """The same options, but for these.
+        """The same options, with these settings changed.
 
         Raises:
             ConfigError: There is no such option.
@@ -190,7 +190,7 @@ class _Work:
         return split.known_labels() if split.context is None else split.context
 
     def estimating(self, store: Store | None) -> dict[str, Any]:
-        """What every estimator is told."""
+        """Arguments that all estimators take."""
         return {"memory": self.how.memory, "seed": self.how.seed, "store": store, "listener": self.listener}
 
     def nature(self) -> Nature:
@@ -268,7 +268,9 @@ class _Work:
         for classifier in (linear_probe, nearest_neighbours):
             evaluation.values.append(classifier(*train, found.means.float(), self.labels))
         if self.model.context_size:
-            evaluation.warnings.append("probe and neighbours read classes from latents whose encoder was told them")
+            evaluation.warnings.append(
+                "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
+            )
         if self.chosen.context is not None:
             return
         shown = slice(0, 2000)

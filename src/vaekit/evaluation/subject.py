@@ -57,7 +57,7 @@ class Subject:
 
 
 def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | None = None) -> Subject:
-    """A run's model with at most so many of its test images, evenly spread.
+    """A run's model with at most `most` of its test images, evenly spread.
 
     Raises:
         DataError: the run's data are not there.

@@ -1,4 +1,4 @@
-"""Where distributions have values: what the likelihood of given images is, and which latents can be annealed.
+"""The supports of distributions: whether given rows have a likelihood, and which latents can be annealed.
 
 Not for: the numbers themselves (`bounds`, `ais`).
 """
@@ -85,7 +85,7 @@ def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor
         model: The model.
         batches: All images as the model takes them, missing values being NaN, and their context, batch by batch.
     """
-    found = Nature(discrete=False, inside=True)
+    nature = Nature(discrete=False, inside=True)
     with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
         for x, c in batches:
             missing = x.isnan()
@@ -96,10 +96,10 @@ def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor
                 return Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
             if bool(missing.any()):
                 x = torch.where(missing, p.sample()[0], x)  # what is missing is in the support
-            found = Nature(support.is_discrete, bool(support.check(x).all()))
-            if not found.inside:
+            nature = Nature(support.is_discrete, bool(support.check(x).all()))
+            if not nature.inside:
                 break
-    return found
+    return nature
 
 
 def support_of(p: Distribution) -> Constraint | None:
