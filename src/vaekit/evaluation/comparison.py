@@ -204,7 +204,7 @@ def _measured(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def _classifier(samples: Any) -> str | None:
-    """The beginning of the classifier's checksum, from the details of an evaluation; None where there is no classifier."""
+    """The beginning of the classifier's checksum, from the details of an evaluation; None without a classifier."""
     classifier = samples.get("classifier") if isinstance(samples, dict) else None
     return str(classifier.get("sha256"))[:12] if isinstance(classifier, dict) else None
 
