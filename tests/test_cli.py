@@ -229,7 +229,7 @@ def test_mistakes_are_one_line_and_status_2(root: Path, command, arguments: tupl
 
 def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "4", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
-    whole = [sys.executable, "-m", "vaekit", "train", "vae", "--name", "whole", *options]
+    whole = [sys.executable, "-m", "vaekit", "train", "standard-vae", "--name", "whole", *options]
     subprocess.run(whole, check=True, capture_output=True)
     process = subprocess.Popen(
         [*whole[:5], "--name", "killed", *options], stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -250,7 +250,7 @@ def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
     options = [*TINY, "--epochs", "2000", "--runs", str(tmp_path), "--name", "r"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "vaekit", "train", "vae", *options],
+        [sys.executable, "-m", "vaekit", "train", "standard-vae", *options],
         stderr=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -25,8 +25,8 @@ SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
-    for preset, more in (("cvae", []), ("vae", ["--set", "model.latent_size=3"])):
-        command = [sys.executable, "-m", "vaekit", "train", preset, "--epochs", "1", *SMALL, *more, "--name", preset]
+    for preset, more in (("standard-cvae", []), ("standard-vae", ["--set", "model.latent_size=3"])):
+        command = [sys.executable, "-m", "vaekit", "train", preset, "--epochs", "1", *SMALL, *more, "--name", preset.removeprefix("standard-")]
         subprocess.run([*command, "--runs", str(folder)], check=True, capture_output=True)
     return folder
 

@@ -10,12 +10,12 @@ from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
 from .counts import NegativeBinomial, Poisson
-from .full_precision import full_precision, widened
+from .full_mixture import FullCovarianceMixture
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
-from .mixture import FullCovarianceMixture
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
+from .precise import full_precision, widened
 
 __all__ = [
     "LEVELS",

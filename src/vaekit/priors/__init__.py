@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Prior
-from .full_mixture import FullCovarianceNormalMixture
+from .full_covariance import FullCovarianceNormalMixture
 from .hierarchical import HierarchicalPrior
 from .mixture import NormalMixture
 from .normal import LearnedNormal, StandardNormal

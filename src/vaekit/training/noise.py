@@ -56,7 +56,8 @@ class NoiseOfRows(TorchFunctionMode):
 
     def __init__(self, samples: int, rows: slice, total: int) -> None:
         super().__init__()
-        self.rows, self.total = rows, total
+        self.rows = rows
+        self.total = total
         b = rows.stop - rows.start
         self.layouts = (
             Layout(samples, (samples, b), (samples, total)),

@@ -81,10 +81,13 @@ class FileRows:
     def __init__(self, path: Path) -> None:
         self.path = path
         with open_file(path) as file:
-            self.shape, self.fortran, self.dtype = read_header(file, f"{path}", "npy")
+            shape, fortran, dtype = read_header(file, f"{path}", "npy")
             self.offset = file.tell()
             size = os.fstat(file.fileno()).st_size
             self.descriptor = os.dup(file.fileno())
+        self.shape = shape
+        self.fortran = fortran
+        self.dtype = dtype
         weakref.finalize(self, os.close, self.descriptor)
         self.row = math.prod(self.shape[1:]) * self.dtype.itemsize
         if not self.shape or self.offset + self.shape[0] * self.row > size:
