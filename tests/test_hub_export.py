@@ -26,7 +26,19 @@ SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", 
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     for preset, more in (("standard-cvae", []), ("standard-vae", ["--set", "model.latent_size=3"])):
-        command = [sys.executable, "-m", "vaekit", "train", preset, "--epochs", "1", *SMALL, *more, "--name", preset.removeprefix("standard-")]
+        command = [
+            sys.executable,
+            "-m",
+            "vaekit",
+            "train",
+            preset,
+            "--epochs",
+            "1",
+            *SMALL,
+            *more,
+            "--name",
+            preset.removeprefix("standard-"),
+        ]
         subprocess.run([*command, "--runs", str(folder)], check=True, capture_output=True)
     return folder
 
@@ -84,7 +96,7 @@ def test_the_card_leaves_nothing_to_fill_in(folder: Path) -> None:
         "## Limits",
         "neg_elbo",
         "seed",
-        "vae train cvae",
+        "vae train standard-cvae",
     ):
         assert said in text
     assert "![samples](samples.png)" in text and (folder / "samples.png").read_bytes().startswith(b"\x89PNG")
