@@ -290,7 +290,7 @@ def test_values_written_before_they_said_what_they_depend_on_are_read_and_compar
 
 @pytest.mark.parametrize("damage", [{"depends_on": 3}, {"depends_on": ["seed"]}, {"depends_on": [[]]}, {"name": 3}])
 def test_a_value_that_depends_on_nothing_known_is_damaged(damage: dict) -> None:
-    with pytest.raises(RunError, match="run `vae evaluate` again"):
+    with pytest.raises(RunError, match="evaluate the run again"):
         Value.from_json(Value("nll", 90.0, 0.3, "nats").to_json() | damage)
 
 
