@@ -39,7 +39,7 @@ def model() -> LatentVariableModel:
         "encoder": {"hidden": [32]},
         "decoder": {"hidden": [32]},
     }
-    found = vaekit.build("vae", image_shape=(1, 8, 8), num_classes=3, **sizes)
+    found = vaekit.build("course-vae", image_shape=(1, 8, 8), num_classes=3, **sizes)
     vaekit.fit(found, vaekit.data.Batches(dataset().train, batch_size=16, shuffle=True), epochs=30)
     return found.eval()
 

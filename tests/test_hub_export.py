@@ -67,7 +67,7 @@ def test_config_says_what_ports_miss(folder: Path) -> None:
     assert table["event_shape"] == [1, 28, 28] and table["value_range"] == [0.0, 1.0]
     assert table["class_names"] == [str(i) for i in range(10)] and table["context_size"] == 10
     latent = table["aggregate_posterior"]
-    assert len(latent["mean"]) == len(latent["sd"]) == len(latent["kl"]) == 15 and latent["over"] == 1000
+    assert len(latent["mean"]) == len(latent["sd"]) == len(latent["information"]) == 15 and latent["over"] == 1000
     assert table["config"]["decoder"]["hidden"] == [8] and "name" in table["config"]["likelihood"]
     steps = json.loads((folder / "preprocessing.json").read_text())
     assert steps["layout"] == "NCHW" and {"do": "divide", "by": 255} in steps["steps"]
@@ -277,3 +277,20 @@ def test_the_assignments_weights_load(kind: str, tmp_path: Path) -> None:
     torch.save({"other": torch.zeros(3)}, tmp_path / "other.pt")
     with pytest.raises(DataError, match="does not hold the weights"):
         vaekit.load(tmp_path / "other.pt")
+
+
+def test_the_rate_without_a_closed_form_is_exact_where_the_prior_is_normal(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaekit.model import paths
+
+    torch.manual_seed(0)
+    model = vaekit.build("course-vae", image_shape=(1, 8, 8)).double().eval()
+    x = torch.rand(4, 1, 8, 8, dtype=torch.float64)
+    with torch.no_grad():
+        _, exact, distortion = paths.Encoding(model)(x)
+
+        def unknown(q: object, p: object) -> None:
+            raise NotImplementedError
+
+        monkeypatch.setattr(paths, "kl_divergence", unknown)
+        _, found, same = paths.Encoding(model)(x)
+    assert torch.allclose(found, exact, atol=1e-10) and torch.equal(distortion, same)

@@ -4,6 +4,7 @@ Not for: the information in the latents and its errors (`latents`).
 """
 
 import warnings
+from contextlib import suppress
 from typing import Any
 
 import torch
@@ -26,7 +27,10 @@ def encoded(subject: Subject) -> dict[str, Tensor]:
         rows = slice(start, start + AT_A_TIME)
         x, c = subject.x[rows].to(model.device), subject.context(rows)
         with seeded(torch.Generator().manual_seed(start)):
-            part = {"sample": model.posterior(x, c).sample().flatten(1)}
+            q = model.posterior(x, c)
+            part = {"sample": q.sample().flatten(1)}
+        with suppress(NotImplementedError, AttributeError):
+            part["sd"] = q.stddev.flatten(1)
         try:
             z, rate, distortion = Encoding(model)(x, c)
             part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
@@ -46,26 +50,39 @@ def statistics(subject: Subject, rows: dict[str, Tensor] | None = None) -> dict[
         rows: What `encoded` gave, if it was called before.
 
     Returns:
-        Its `size`, `mean` and `sd` by latent; `kl` by latent, nats, or None; the latents in `order`, the fullest
+        Its `size`, `mean` and `sd` by latent; `kl` by latent, nats, or None where the prior does not factorize;
+        `information` about x by latent, nats, at most, or None; the latents in `order`, those that carry most
         first; which are `silent`; and `over` how many data.
     """
     rows = encoded(subject) if rows is None else rows
     size, sample = subject.model.latent_size, rows["sample"]
     mean = sample.mean(0) if len(sample) else torch.zeros(size)
     sd = sample.std(0).clamp_min(1e-6) if len(sample) > 1 else torch.ones(size)
+    information = _information(rows, mean, sd)
     kl, variances = _kl(subject), rows["z"].var(0) if len(sample) > 1 else torch.ones(size)
-    weight = variances if kl is None else kl
+    nats = information if kl is None else kl
+    weight = variances if nats is None else nats
     order = weight.argsort(descending=True, stable=True).tolist()
-    silent = [] if kl is None else (kl < CARRIES).nonzero().flatten().tolist()
+    silent = [] if nats is None else (nats < CARRIES).nonzero().flatten().tolist()
     return {
         "size": size,
         "mean": _rounded(mean),
         "sd": _rounded(sd),
         "kl": None if kl is None else _rounded(kl),
+        "information": None if information is None else _rounded(information),
         "order": order,
         "silent": silent,
         "over": len(sample),
     }
+
+
+def _information(rows: dict[str, Tensor], mean: Tensor, sd: Tensor) -> Tensor | None:
+    """Mean KL of each q(z_i | x) from the normal with the moments of q(z_i): at least I(x; z_i), whatever the prior."""
+    if "sd" not in rows or len(rows["sample"]) < 2:
+        return None
+    scale = rows["sd"].clamp_min(1e-9) / sd
+    away = (rows["z"] - mean) / sd
+    return (0.5 * (scale.square() + away.square() - 1) - scale.log()).mean(0).clamp_min(0)
 
 
 def _kl(subject: Subject) -> Tensor | None:

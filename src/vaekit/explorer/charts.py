@@ -112,7 +112,7 @@ def bars(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
                 f'<text x="{x + width / 2:.1f}" y="{HEIGHT - BOTTOM + 14}" class="mid">{html.escape(name)}</text>'
             )
     said = ", ".join(f"{name} {value:.3g}" for name, value in values)
-    return _figure(f"{title}, {unit}", said, "".join(parts), "")
+    return _figure(f"{title}, {unit}" if unit else title, said, "".join(parts), "")
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -228,13 +228,19 @@ def _picture(name: str, run: Run) -> str:
 
 
 def _latents(run: Run) -> str:
-    """KL by latent."""
+    """KL by latent; where the prior has no parts by latent, how far the posterior mean moves with the image."""
     evaluation = evaluation_of(run)
-    kl = evaluation.details.get("kl by dimension") if evaluation else None
-    if not isinstance(kl, list) or not kl or not all(_number(value) for value in kl):
-        return ""
-    order = sorted(range(len(kl)), key=lambda i: -kl[i])
-    return f"<div class=charts>{charts.bars('KL by latent', [(f'z{i + 1}', kl[i]) for i in order[:60]], 'nats')}</div>"
+    kinds = (
+        ("kl by dimension", "KL by latent", "nats"),
+        ("variance of posterior means", "Variance of the posterior mean", ""),
+    )
+    for key, title, unit in kinds:
+        values = evaluation.details.get(key) if evaluation else None
+        if isinstance(values, list) and values and all(_number(value) for value in values):
+            order = sorted(range(len(values)), key=lambda i: -values[i])
+            drawn = charts.bars(title, [(f"z{i + 1}", values[i]) for i in order[:60]], unit)
+            return f"<div class=charts>{drawn}</div>"
+    return ""
 
 
 def _evaluation(run: Run) -> str:

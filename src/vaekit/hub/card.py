@@ -110,14 +110,15 @@ def _latents(facts: Mapping[str, Any]) -> str:
     latent = facts["aggregate_posterior"]
     if not latent["over"]:
         return ""
-    kl, silent = latent["kl"], latent["silent"]
+    kl, silent = latent["kl"] or latent["information"], latent["silent"]
+    what = "KL by latent, nats" if latent["kl"] else "Information about x by latent, nats, at most"
     over = f"{latent['over']} test {facts['kind']}s"
     text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
     if kl is None:
         return f"## Latents\n\n{text}"
     rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
     quiet = f" {len(silent)} of {len(kl)} are silent, below 0.01 nats." if silent else ""
-    return f"## Latents\n\nKL by latent, nats, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
+    return f"## Latents\n\n{what}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 
 def _training(run: Run, config: Config) -> str:

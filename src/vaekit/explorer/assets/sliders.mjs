@@ -4,6 +4,7 @@ const FIRST = 20; // shown before the rest is folded away too
 
 export function makeSliders({ box, store, scene }) {
   const { latent } = scene;
+  const nats = latent.kl ?? latent.information;
   const inputs = [];
   const outputs = [];
   const silent = new Set(latent.silent);
@@ -15,9 +16,9 @@ export function makeSliders({ box, store, scene }) {
     row.className = "slider";
     const label = document.createElement("label");
     label.htmlFor = `z${i}`;
-    const kl = latent.kl ? `${latent.kl[i] < 0.1 ? latent.kl[i].toFixed(3) : latent.kl[i].toFixed(2)} nats` : "";
+    const text = nats ? `${nats[i].toFixed(nats[i] < 0.1 ? 3 : 2)} nats` : "";
     const small = document.createElement("small");
-    small.textContent = kl;
+    small.textContent = text;
     label.append(`z${i + 1} `, small);
     const input = Object.assign(document.createElement("input"), { type: "range", id: `z${i}` });
     input.min = latent.mean[i] - 3 * latent.sd[i];
@@ -48,6 +49,12 @@ export function makeSliders({ box, store, scene }) {
   box.append(...speaking.slice(0, FIRST).map(slider));
   folded(`${speaking.length - FIRST} more latents, each with fewer nats`, speaking.slice(FIRST), box);
   folded(`${hidden.length} silent latent${hidden.length > 1 ? "s" : ""}, below 0.01 nats`, hidden, box);
+
+  if (nats) {
+    const help = Object.assign(document.createElement("p"), { className: "help" });
+    help.textContent = latent.kl ? "Nats: KL from the prior." : "Nats: information about the data, at most; with this prior, KL has no parts by latent.";
+    box.append(help);
+  }
 
   function show({ z }) {
     inputs.forEach((input, i) => {
