@@ -15,7 +15,7 @@ from browser import browser, errors, resize
 from test_explorer_page import AXE, HOSTILE, VIOLATIONS
 from vaekit.errors import DataError, RunError
 from vaekit.explorer import charts
-from vaekit.explorer.report import report
+from vaekit.explorer.report import PICTURES, report
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
@@ -78,12 +78,13 @@ def test_it_says_what_the_run_says(root: Path) -> None:
     for words in (*said, "New images, drawn from the prior", "A row for each class", "device_name", "mlp encoder"):
         assert words in found.text, words
     pictures = [attributes for tag, attributes in found.tags if tag == "img"]
-    assert len(pictures) == 5
+    there = {path.stem for path in (root / "cvae" / "samples").glob("*.png")}
+    assert len(pictures) == len(there & PICTURES.keys()) >= 5
     assert all(str(one["src"]).startswith("data:image/png;base64,") and one["alt"] for one in pictures)
     labels = [
         str(attributes["aria-label"]) for tag, attributes in found.tags if tag == "svg" and "aria-label" in attributes
     ]
-    assert len(labels) == 4 and any(label.startswith("KL by latent, nats. z1 2, z2 0.5, z3 0.001") for label in labels)
+    assert len(labels) >= 4 and any(label.startswith("KL by latent, nats. z1 2, z2 0.5, z3 0.001") for label in labels)
     record = Run.open(root / "cvae").metrics()[-1]
     assert any(f"to {record['rate']:.4g}" in label for label in labels)
 
@@ -168,7 +169,7 @@ def test_the_command_writes_it(root: Path, tmp_path: Path, command) -> None:
         report([])
     damaged = shutil.copytree(root / "cvae", tmp_path / "damaged")
     (damaged / "evaluation.json").write_text('{"format": 7}')
-    with pytest.raises(RunError, match="vae evaluate"):
+    with pytest.raises(RunError, match="evaluate"):
         report([Run.open(damaged)])
 
 
