@@ -8,5 +8,6 @@ series.py        one config, one seed after another, or several at the same time
 replicate.py     one of them, in a process of its own
 side_by_side.py  the processes of several
 environment.py   what a run was made with
+commit.py        at which commit of git
 pictures.py, tensorboard.py, profiling.py
 """

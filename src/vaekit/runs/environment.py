@@ -5,7 +5,6 @@ Not for: the config, which says what a run is (`config`).
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from ..config import Config
 from ..data import Dataset
 from ..model import LatentVariableModel
 from ..store import Run
+from .commit import commit
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
@@ -67,7 +67,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         "precision": config.train.precision,
         "deterministic": config.train.deterministic,
         "ranks": ranks,
-        "git": _git(),
+        "git": {"commit": found} if (found := commit()) else None,
     }
 
 
@@ -111,15 +111,3 @@ def _processor() -> str:
     except OSError:
         names = []
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _git() -> dict[str, Any] | None:
-    """Commit of the working directory and whether it is dirty; None outside a repository."""
-
-    def ask(*arguments: str) -> str:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True, timeout=5).stdout.strip()
-
-    try:
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "-s"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
