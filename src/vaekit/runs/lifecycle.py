@@ -50,7 +50,7 @@ def train(
     Raises:
         VAEError: something in the config does not work; nothing has been written.
         NumericalError: the loss is not finite or the rate explodes; the run keeps its last good state.
-        Interrupted: Ctrl-C or SIGTERM; the run keeps a checkpoint.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the run keeps a checkpoint.
     """
     if log:
         tensorboard.required()

@@ -25,6 +25,7 @@ from .ranks import ALONE, CheckClock, Ranks
 from .trainer import Record, Trainer, trained_parameters
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
+HANG_UP = getattr(signal, "SIGHUP", None)  # which Windows does not have
 OF_RUNS = ("seed", "device", "deterministic")  # what a loader and a model have settled before `fit`
 
 
@@ -87,7 +88,7 @@ def fit(
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
         RankError: another rank died; `run` holds the last state that was good.
-        Interrupted: Ctrl-C or SIGTERM; the step was finished and, with `run`, a checkpoint written.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished and, with `run`, a checkpoint written.
     """
     options = with_settings(options, settings, model)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
@@ -205,9 +206,10 @@ def _out_of_patience(progress: Progress, patience: int | None) -> bool:
 
 @contextmanager
 def stop_requests() -> Iterator[list[float]]:
-    """A list that is empty until Ctrl-C or SIGTERM comes; a second one, half a second later or more, acts at once.
+    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes; another, half a second later or more, acts at once.
 
-    One Ctrl-C under torchrun comes twice: from the terminal, and from torchrun.
+    SIGHUP says that the terminal was closed; after `nohup` it stays ignored. One Ctrl-C under torchrun comes twice:
+    from the terminal, and from torchrun.
     """
     received: list[float] = []
 
@@ -221,6 +223,8 @@ def stop_requests() -> Iterator[list[float]]:
         yield received
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
+        before[HANG_UP] = signal.signal(HANG_UP, note)
     try:
         yield received
     except RankError:
