@@ -1,12 +1,15 @@
 """From a preset or a TOML file, with settings on top, to a config."""
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, unknown
-from ..store.files import TOML_DEPTH, TOML_LIMIT, toml_table
+from ..store.files import TOML_LIMIT
+from ..store.files import read as read_whole
+from ..store.values import DEEPEST, toml_table
 from .schema import Config, Model, parse
 
 
@@ -27,7 +30,7 @@ def read(
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
-    tree = _read_file(file) if file is not None else toml_table(preset_text(preset or "vae"))
+    tree = _read_file(file) if file is not None else toml_table(preset_text("vae" if preset is None else preset))
     overrides: dict[str, Any] = {}
     for setting in settings:
         _merge(overrides, _parse_setting(setting))
@@ -79,20 +82,19 @@ def changed(config: Config, settings: Iterable[str]) -> Config:
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    if not os.path.lexists(file):
+        raise ConfigError(f"config file {file} does not exist")
+    content = read_whole(file, TOML_LIMIT, ConfigError)
     try:
-        with open(file, "rb") as stream:
-            content = stream.read(TOML_LIMIT + 1)
         return toml_table(content.decode("utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"config file {file} does not exist") from None
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise ConfigError(f"config file {file} cannot be read: {error}") from None
 
 
 def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, value = setting.partition("=")
     steps = key.strip().split(".")
-    if not equals or not key.strip() or len(steps) > TOML_DEPTH:
+    if not equals or not key.strip() or len(steps) > DEEPEST:
         raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
     try:
         parsed = toml_table(f"value = {value.strip()}")["value"]

@@ -12,6 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import ConfigError
+from ..store.values import check_table
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -123,6 +124,10 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
     Raises:
         ConfigError: a key that does not exist, with the nearest one that does, or a value out of range.
     """
+    try:
+        check_table(tree)
+    except ValueError as error:
+        raise ConfigError(f"{source}: {error}") from None
     try:
         return Config.model_validate(tree)
     except ValidationError as error:

@@ -13,18 +13,16 @@ import re
 import shutil
 import stat
 import sys
-import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import RunError
+from ..errors import RunError, VAEError
+from . import values
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
-TOML_DEPTH = 16  # levels of nesting
-TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
 _TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
@@ -42,22 +40,23 @@ _REMEDY = {
 
 
 @contextmanager
-def explained(action: str, path: Path) -> Iterator[None]:
-    """Turn an `OSError` into a `RunError` that names the path, the reason and what to do.
+def explained(action: str, path: Path, fault: type[VAEError] = RunError) -> Iterator[None]:
+    """Turn an `OSError` into an error that names the path, the reason and what to do.
 
     Arguments:
         action: A verb for the message: "cannot <action> <path>: <reason>".
         path: The file or folder at hand.
+        fault: Which error.
 
     Raises:
-        RunError: When the block raises an `OSError` (disk full, read-only, no permission, a failing disk).
+        VAEError: When the block raises an `OSError` (disk full, read-only, no permission, a failing disk).
     """
     try:
         yield
     except OSError as error:
         remedy = _REMEDY.get(error.errno or 0, "")
         message = f"cannot {action} {path}: {error.strerror or error}{remedy and f'; {remedy}'}"
-        raise RunError(message, mend=("runs",) if "another folder" in remedy else ()) from error
+        raise fault(message, mend=("runs",) if "another folder" in remedy else ()) from error
 
 
 def component(name: str) -> str:
@@ -90,16 +89,16 @@ def confine(folder: Path, relative: str) -> Path:
     return path
 
 
-def read(path: Path, limit: int) -> bytes:
+def read(path: Path, limit: int, fault: type[VAEError] = RunError) -> bytes:
     """Content of a regular file of at most `limit` bytes; the size is checked before memory is allocated.
 
     Raises:
-        RunError: If it is missing, is no regular file, is larger than `limit` or cannot be read.
+        VAEError: If it is missing, is no regular file, is larger than `limit` or cannot be read: a `fault`.
     """
-    with explained("read", path), open_regular(path) as file:
+    with explained("read", path, fault), open_regular(path, fault=fault) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
-            raise RunError(f"{path} has {size} bytes, more than the {limit} that such a file may have; it is damaged")
+            raise fault(f"{path} has {size} bytes, more than the {limit} that such a file may have; it is damaged")
         return file.read(size)
 
 
@@ -150,23 +149,24 @@ def append(path: Path, line: bytes) -> None:
             raise
 
 
-def open_regular(path: Path, *, change: bool = False) -> IO[bytes]:
+def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = RunError) -> IO[bytes]:
     """Open a file without following a symbolic link or waiting at a pipe.
 
     Arguments:
         path: The file.
         change: Whether to change it in place; then it is made if missing, and not buffered.
+        fault: Which error.
 
     Raises:
         OSError: If it cannot be opened.
-        RunError: If it is no regular file, or is to be changed but has another name (a hard link) elsewhere.
+        VAEError: If it is no regular file, or is to be changed but has another name (a hard link) elsewhere.
     """
     descriptor = os.open(path, (os.O_RDWR | os.O_CREAT if change else os.O_RDONLY) | _NO_LINK, 0o666)
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and not (change and status.st_nlink > 1):
         return open(descriptor, "r+b", buffering=0) if change else open(descriptor, "rb")
     os.close(descriptor)
-    raise RunError(f"{path} is a device, a folder or a hard link to another file; put a file of its own there")
+    raise fault(f"{path} is a device, a folder or a hard link to another file; put a file of its own there")
 
 
 def sync(folder: Path) -> None:
@@ -211,8 +211,8 @@ def parse_json(data: bytes, path: Path | str) -> Any:
     if len(data) > JSON_LIMIT:
         raise RunError(f"{path} has {len(data)} bytes, more than the {JSON_LIMIT} that JSON may have; it is damaged")
     try:
-        return json.loads(data.decode("utf-8"), parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
+        return values.json_value(data)
+    except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
@@ -223,33 +223,9 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
         RunError: If it exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
     """
     try:
-        return toml_table(data.decode("utf-8"))
+        return values.toml_table(data.decode("utf-8"))
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
-
-
-def toml_table(text: str) -> dict[str, Any]:
-    """Table of a TOML text that may have been written to do harm.
-
-    Raises:
-        ValueError: If it exceeds `TOML_LIMIT`, is not TOML or is nested deeper than `TOML_DEPTH`.
-    """
-    if len(text) > TOML_LIMIT:
-        raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")
-    too_deep = f"it is nested more than {TOML_DEPTH} deep"
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise ValueError(too_deep) from None
-    level: list[Any] = [table]
-    for _ in range(TOML_DEPTH):
-        inner = [
-            value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)
-        ]
-        level = [item for items in inner for item in items]
-    if level:
-        raise ValueError(too_deep)
-    return table
 
 
 def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> bytes:
@@ -304,7 +280,3 @@ def _alive(pid: int, process: str) -> bool:
     except PermissionError:
         pass
     return True
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

@@ -1,0 +1,109 @@
+"""Values from JSON and TOML that somebody else may have written: bounded in depth and in their numbers.
+
+A number has at most 64 bits and is finite, tables and lists are nested a few levels deep, and there are no dates, so
+that whoever reads a value can print it, store it and compute with it. Each error is a `ValueError` of one line that
+names the key; the caller adds the file. Not for: files (`files`), or what a key means (`config.schema`).
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Mapping
+from datetime import date, datetime, time
+from typing import Any
+
+TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
+DEEPEST = 16  # levels of a config
+DEEPEST_JSON = 64  # levels of any other file
+LOW, HIGH = -(1 << 63), (1 << 63) - 1
+_DIGITS = 20  # of 2^64, with which a generator's seed may be written
+
+
+def json_value(data: bytes) -> Any:
+    """The value of a JSON text in UTF-8.
+
+    Raises:
+        ValueError: It is not JSON (NaN and Infinity are not), is nested too deeply, or has a number beyond 64 bits.
+
+    >>> json_value(b'{"epoch": 1e999}')
+    Traceback (most recent call last):
+    ValueError: 1e999 is not a finite number
+    """
+    try:
+        value = json.loads(data.decode("utf-8"), parse_constant=_real, parse_float=_real, parse_int=_whole)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST_JSON} deep") from None
+    level = [value]
+    for _ in range(DEEPEST_JSON):
+        level = [item for one in level if isinstance(one, (dict, list)) for item in _items(one)]
+        if not level:
+            return value
+    raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
+
+
+def toml_table(text: str) -> dict[str, Any]:
+    """The table of a TOML text.
+
+    Raises:
+        ValueError: It is not TOML, or `check_table` refuses it.
+    """
+    if len(text) > TOML_LIMIT:
+        raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"it is nested more than {DEEPEST} deep") from None
+    check_table(table)
+    return table
+
+
+def check_table(table: Mapping[str, Any]) -> None:
+    """Check that a config can hold the values of a table, whether it comes from TOML or from Python.
+
+    Raises:
+        ValueError: A number is beyond 64 bits or not finite, there is a date, or it is nested too deeply.
+
+    >>> check_table({"train": {"seed": 10**30}})
+    Traceback (most recent call last):
+    ValueError: train.seed must be a whole number of at most 64 bits
+    """
+    level: list[tuple[str, Any]] = [("", table)]
+    for _ in range(DEEPEST):
+        below: list[tuple[str, Any]] = []
+        for key, value in level:
+            if isinstance(value, Mapping):
+                below += [(f"{key}.{name}" if key else str(name), item) for name, item in value.items()]
+            elif isinstance(value, (list, tuple)):
+                below += [(key, item) for item in value]
+            else:
+                _check_plain(key[:200], value)
+        level = below
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEEPEST} deep")
+
+
+def _check_plain(key: str, value: object) -> None:
+    if isinstance(value, int) and not LOW <= value <= HIGH:
+        raise ValueError(f"{key} must be a whole number of at most 64 bits")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key} must be a finite number, got {value}")
+    if isinstance(value, (date, datetime, time)):
+        raise ValueError(f"{key} is a date or a time, got {value}; a config has none")
+
+
+def _items(value: dict[str, Any] | list[Any]) -> Any:
+    return value.values() if isinstance(value, dict) else value
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _DIGITS or not LOW <= (value := int(digits)) < 1 << 64:
+        raise ValueError(f"{digits:.30} is a number of more than 64 bits")
+    return value
+
+
+def _real(digits: str) -> float:
+    value = math.nan if digits in ("NaN", "Infinity", "-Infinity") else float(digits)
+    if not math.isfinite(value):
+        raise ValueError(f"{digits:.30} is not a finite number")
+    return value
