@@ -109,6 +109,10 @@ def test_sample(root: Path, tmp_path: Path, command) -> None:
     command("sample", "digits", "-n", 5, "--class", "3", "-o", tmp_path / "c.npz", "--runs", root)
     (array,) = np.load(tmp_path / "c.npz").values()
     assert array.shape == (5, 1, 28, 28)
+    command("sample", "digits", "-n", 12, "-o", tmp_path / "all.npy", "--runs", root)  # each class in turn
+    model = vaekit.load(root / "digits")
+    expected = model.sample(12, torch.arange(12) % 10, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(np.load(tmp_path / "all.npy"), expected.numpy(), atol=1e-6)
 
 
 def test_pictures_go_into_the_run_folder_by_default(root: Path, command) -> None:

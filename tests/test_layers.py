@@ -12,7 +12,7 @@ SOURCE = Path(vaekit.__file__).parent
 
 # A module may import only from those above it; those on one line stand side by side.
 LAYERS = [
-    ["errors"],
+    ["errors", "escape"],
     ["rng", "store"],
     ["data", "distributions"],
     ["nets"],

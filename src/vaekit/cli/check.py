@@ -4,12 +4,13 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, print_json
+from .common import COUNT, json_option
+from .printing import out_json, out_lines
 
 
 @click.command
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--seconds", type=click.IntRange(1), default=20, show_default=True, help="Time limit for each part.")
+@click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
 @json_option
 def check(file: Path, seconds: int, as_json: bool) -> None:
     """Try `vae check vae.py`: points for a solution of the assignment, and what is wrong.
@@ -21,6 +22,6 @@ def check(file: Path, seconds: int, as_json: bool) -> None:
 
     report = grade(file, seconds=seconds)
     if as_json:
-        print_json(report.to_dict())
+        out_json(report.to_dict())
     else:
-        click.echo(str(report))
+        out_lines(f"{report}\n")

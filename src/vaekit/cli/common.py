@@ -1,12 +1,15 @@
 """What the verbs share: options, opening a run and its model, printing results and messages."""
 
-import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..escape import visible
+from .printing import note, out
 
 if TYPE_CHECKING:
     import torch
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
+MOST = 1_000_000  # of anything that is counted on the command line
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -30,7 +34,10 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the noise.")
+COUNT = click.IntRange(1, MOST)
+AT_MOST = click.IntRange(max=MOST)
+SEED = click.IntRange(0, (1 << 63) - 1)
+seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option(
     "-o",
@@ -118,31 +125,37 @@ def headline(test: dict[str, Any]) -> str:
 
 def is_worker() -> bool:
     """Whether torchrun has started this process and it is not the first; only the first one prints."""
-    return "MASTER_ADDR" in os.environ and os.environ.get("RANK", "0") != "0"
+    rank = os.environ.get("RANK", "0")
+    return "MASTER_ADDR" in os.environ and rank.isdecimal() and int(rank) > 0
 
 
 def say(message: str) -> None:
     """Print a line on stderr."""
     if not is_worker():
-        click.echo(f"vae: {message}", err=True)
+        note(f"vae: {message}")
 
 
 def stopped(message: str) -> click.exceptions.Exit:
     """Say how to continue after Ctrl-C; return what to raise."""
-    click.echo(f"vae: {message}", err=True)
+    say(message)
     return click.exceptions.Exit(130)
 
 
 def relative(path: Path) -> str:
     """A path relative to the working directory, if it is inside."""
-    return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    try:
+        return os.path.relpath(path) if path.is_relative_to(Path.cwd()) else str(path)
+    except OSError:  # the working directory was removed
+        return str(path)
 
 
-def print_json(value: Any) -> None:
-    """Print a value as JSON on one line; numbers that are not finite become null."""
-    from ..store.files import finite
+def slug(name: str) -> str:
+    """A part of a file's name that stands for a name of any kind.
 
-    click.echo(json.dumps(finite(value), ensure_ascii=False))
+    >>> slug("T-shirt/top")
+    'T-shirt-top'
+    """
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", name)).strip("-.")[:60] or "images"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:
@@ -150,7 +163,7 @@ def print_table(rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
     names = list(rows[0])
-    texts = [names, *([str(row[name]) for name in names] for row in rows)]
+    texts = [[visible(str(cell)) for cell in cells] for cells in (names, *(row.values() for row in rows))]
     widths = [max(len(text[i]) for text in texts) for i in range(len(names))]
     for text in texts:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip())
+        out("  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip())

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, json_option, open_run, print_json, runs_option
+from .common import FILE, json_option, open_run, runs_option
+from .printing import out_json, out_lines
 
 
 @click.command(short_help="One table over evaluated runs and seeds.")
@@ -48,7 +49,7 @@ def compare(
 
         write(chosen, output)
     if as_json or style == "json":
-        print_json(table.to_json())
+        out_json(table.to_json())
         return
     writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
-    click.echo(writers[style](), nl=False)
+    out_lines(writers[style]())

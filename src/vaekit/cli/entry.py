@@ -1,6 +1,5 @@
 """The command `vae`: its verbs in the order in which they are needed, and how it ends after an error or Ctrl-C."""
 
-import os
 import signal
 import sys
 import warnings
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 import click
 
 from ..errors import VAEError
+from . import printing
 from .check import check
 from .common import say
 from .compare import compare
@@ -63,19 +63,25 @@ class InOrder(click.Group):
 
 
 @click.group(
-    cls=InOrder, commands=VERBS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120}
+    cls=InOrder,
+    commands=VERBS,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120},
 )
 @click.version_option(package_name="vaekit", prog_name="vae")
-def app() -> None:
+@click.pass_context
+def app(context: click.Context) -> None:
     """Try `vae train`: in a minute or two it trains a model on MNIST and draws new digits.
 
     Variational autoencoders: networks × posterior × prior × likelihood × objective.
     """
+    if context.invoked_subcommand is None:
+        printing.out_lines(context.get_help() + "\n")
 
 
 def main() -> None:
     """Run the command line; an error that the caller can mend becomes one line and exit status 2."""
-    with _ctrl_c() as asked:
+    with printing.streams(), _ctrl_c() as asked:
         try:
             status = _run()
         except Exception:
@@ -116,9 +122,14 @@ def _run() -> int:
     except VAEError as error:
         words = [f"--{name}" for name in error.mend] + ([f"`vae {error.verb}`"] if error.verb else [])
         _fail(f"{error} ({', '.join(words)})" if words else str(error))
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = 1
+    except BrokenPipeError:  # whoever read has read enough
+        printing.discard(sys.stdout)
+        status = 0
+    except OSError as error:  # the surroundings, at a place that does not say it better
+        where = "" if error.filename is None else f"{error.filename}: "
+        _fail(f"{where}{error.strerror or error}")
+    except MemoryError:
+        _fail("there is not enough memory for this; ask for fewer or smaller images, or a smaller model")
     except (KeyboardInterrupt, click.Abort) as stop:
         reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
         say(f"{reached}; `vae resume` continues" if reached else "stopped")

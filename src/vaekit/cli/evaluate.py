@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
+from ..escape import visible
 from .common import (
+    AT_MOST,
     device_option,
     json_option,
     load_model,
     open_run,
-    print_json,
     print_table,
     recipe_of,
     relative,
@@ -22,6 +23,7 @@ from .common import (
     stopped,
     trust_option,
 )
+from .printing import out, out_json, out_lines
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
@@ -32,15 +34,15 @@ if TYPE_CHECKING:
 @click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
 @click.option(
     "--samples",
-    type=click.IntRange(max=1 << 20),
+    type=AT_MOST,
     default=100,
     show_default=True,
     help="Importance samples; papers take 5000.",
 )
 @click.option("--all", "everything", is_flag=True, help="Print every number, with its kind.")
-@click.option("--images", type=int, help="Evaluate only the first images, for a quick look.  [default: all]")
+@click.option("--images", type=AT_MOST, help="Evaluate only the first images, for a quick look.  [default: all]")
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 images: tighter, but slow.")
-@click.option("--temperatures", type=int, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
+@click.option("--temperatures", type=AT_MOST, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
 @click.option("--data", "data_name", help="Evaluate on another data set than the run's.")
 @click.option(
     "--precision",
@@ -102,27 +104,28 @@ def evaluate(
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
     page = write([found], found.place("report.html"))
     if as_json:
-        print_json({"run": str(found.path), **result.to_json()})
+        out_json({"run": str(found.path), **result.to_json()})
         return
     if everything:
         _print_all(result)
     else:
         print_blocks(result)
     for sentence in result.warnings:
-        click.echo(fill(sentence, 80, initial_indent="beware      ", subsequent_indent=" " * 12))
-    click.echo(f"run         {relative(found.path)}")
+        out_lines(fill(visible(sentence), 80, initial_indent="beware      ", subsequent_indent=" " * 12) + "\n")
+    out(f"run         {relative(found.path)}")
     for picture in result.details["pictures"]:
-        click.echo(f"picture     {relative(found.path / picture)}")
-    click.echo(f"report      {relative(page)}")
+        out(f"picture     {relative(found.path / picture)}")
+    out(f"report      {relative(page)}")
 
 
 def _print_all(result: "Evaluation") -> None:
     print_table([{"": v.name, "value": str(v), "unit": v.scale, "kind": v.kind} for v in result.values])
     if result.details.get("classes"):
-        click.echo()
+        out()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
-    click.echo("\nprotocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
+    out()
+    out("protocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
 
 
 def _bytes(text: str) -> int:

@@ -6,6 +6,7 @@ import click
 
 from ..errors import ConfigError
 from .common import FILE, device_option, load_model, open_run, recipe_of, run_argument, runs_option, say, trust_option
+from .printing import out
 
 SERVED = 2000  # images on the map of a served page
 
@@ -55,7 +56,7 @@ def explore(
         page = Page(*standalone(subject, shown, half=not float32))
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
-        click.echo(str(output))
+        out(str(output))
         return
 
     from ..explorer.server import Server
@@ -64,7 +65,7 @@ def explore(
         server = Server(subject, shown, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
-    click.echo(server.address)
+    out(server.address)
     say("this page is for this machine only; Ctrl-C ends it")
     if not no_browser:
         import webbrowser

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .common import FOLDER, open_run, recipe_of, relative, run_argument, runs_option, trust_option
+from .printing import out
 
 
 @click.command(short_help="Write the model into a folder to hand on.")
@@ -25,4 +26,4 @@ def export(run: str | None, output: Path | None, onnx: bool, torch_export: bool,
     from ..hub import export as exported
 
     folder = exported(opened, output, recipe=recipe, onnx=onnx, torch_export=torch_export)
-    click.echo(relative(folder))
+    out(relative(folder))

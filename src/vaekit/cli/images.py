@@ -2,29 +2,31 @@
 
 import csv
 import io
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ConfigError
+from ..escape import to_csv
 from .common import (
+    COUNT,
     FILE,
     device_option,
     draws_pictures,
     json_option,
     load_model,
     open_run,
-    print_json,
     print_table,
     recipe_of,
     relative,
     run_argument,
     runs_option,
     seed_option,
+    slug,
     trust_option,
 )
+from .printing import out, out_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,7 +66,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     found = open_run(run, root)
     recipe = recipe_of(found)
     images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
-    path = output or found.place(f"latents/{_slug(images)}.npz")
+    path = output or found.place(f"latents/{slug(images.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
     model, _ = load_model(found, recipe, device, 0)
@@ -75,7 +77,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     else:
         content = _arrays(path.suffix.lower(), images, z)
     files.write(path, content)
-    click.echo(relative(path))
+    out(relative(path))
 
 
 @click.command(short_help="Say how unusual images are.")
@@ -84,7 +86,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
 @split_option
 @click.option(
     "--samples",
-    type=click.IntRange(1, 1 << 20),
+    type=COUNT,
     default=100,
     show_default=True,
     help="Importance samples for each image.",
@@ -121,7 +123,7 @@ def score(
     found = open_run(run, root)
     recipe = recipe_of(found)
     images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
-    path = output or found.place(f"scores/{_slug(images)}.csv")
+    path = output or found.place(f"scores/{slug(images.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
     model, _ = load_model(found, recipe, device, seed)
@@ -133,26 +135,23 @@ def score(
     columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)
     files.write(path, _csv(images, columns))
     order = columns["nll"].argsort(descending=True)
-    picture = found.picture(f"least-likely-{_slug(images)}.png") if draws_pictures(found) else None
+    picture = found.picture(f"least-likely-{slug(images.name)}.png") if draws_pictures(found) else None
     if picture is not None:
         _draw(model, images.some(order[:PICTURED]), picture)
     least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
     if as_json:
         shown = {"picture": picture and str(picture), "least likely": least, "warnings": warnings}
-        print_json({"run": str(found.path), "scores": str(path), **shown})
+        out_json({"run": str(found.path), "scores": str(path), **shown})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
     rare = int((columns["percentile"] >= 99).sum())
-    click.echo(f"\nimages      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
+    out()
+    out(f"images      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
     for sentence in warnings:
-        click.echo(f"beware      {sentence}")
-    click.echo(f"scores      {relative(path)}")
+        out(f"beware      {sentence}")
+    out(f"scores      {relative(path)}")
     if picture is not None:
-        click.echo(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
-
-
-def _slug(images: "Images") -> str:
-    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", images.name)).strip("-.") or "images"
+        out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
 def _row(images: "Images", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:
@@ -165,7 +164,8 @@ def _csv(images: "Images", columns: "dict[str, Tensor]") -> bytes:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "class", *columns])
     values = [[f"{value:.7g}" for value in column.tolist()] for column in columns.values()]
-    writer.writerows(zip(images.names, images.classes, *values, strict=True))
+    texts = [list(map(to_csv, column)) for column in (images.names, images.classes)]
+    writer.writerows(zip(*texts, *values, strict=True))
     return text.getvalue().encode(errors="surrogateescape")
 
 

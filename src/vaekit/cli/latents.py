@@ -19,6 +19,7 @@ from .common import (
     trust_option,
 )
 from .pictures import _class, _save
+from .printing import out
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -143,7 +144,7 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
     else:
         figure = plot.latents(model, batch.x, batch.labels if len(names) > 1 else None, c=batch.c, names=names)
     plot.save(figure, path)
-    click.echo(str(path))
+    out(str(path))
 
 
 def _with_images(run: str | None, root: Path) -> "Run":

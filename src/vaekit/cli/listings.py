@@ -4,7 +4,8 @@ from typing import Any
 
 import click
 
-from .common import json_option, print_json, print_table
+from .common import json_option, print_table
+from .printing import out_json, out_lines
 
 
 @click.command(short_help="List the data sets.")
@@ -41,7 +42,7 @@ def presets(name: str | None, as_json: bool) -> None:
     from .. import config
 
     if name is not None:
-        click.echo(config.preset_text(name), nl=False)
+        out_lines(config.preset_text(name))
         return
     rows = []
     for preset in config.preset_names():
@@ -56,6 +57,6 @@ def presets(name: str | None, as_json: bool) -> None:
 
 def _print(rows: list[dict[str, Any]], as_json: bool) -> None:
     if as_json:
-        print_json(rows)
+        out_json(rows)
     else:
         print_table(rows)

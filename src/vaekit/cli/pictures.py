@@ -1,14 +1,17 @@
 """`vae sample`, `vae interpolate` and `vae reconstruct`: pictures of a run."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import DataError, unknown
+from ..errors import ConfigError, DataError, unknown
 from .colours import class_names, colour_options, from_default
 from .common import (
+    COUNT,
+    MOST,
     device_option,
     draws_pictures,
     load_model,
@@ -18,8 +21,10 @@ from .common import (
     run_argument,
     runs_option,
     seed_option,
+    slug,
     trust_option,
 )
+from .printing import out
 
 if TYPE_CHECKING:
     import torch
@@ -30,11 +35,12 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
+MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
+
+
 @click.command(short_help="Draw new images.")
 @run_argument
-@click.option(
-    "-n", "count", type=click.IntRange(1), default=64, show_default="64, or whole rows of all classes", help="How many."
-)
+@click.option("-n", "count", type=COUNT, default=64, show_default="64, or whole rows of all classes", help="How many.")
 @click.option("--class", "label", help="Class, by number or name; for a conditional model.  [default: each in turn]")
 @click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
@@ -68,6 +74,7 @@ def sample(
     path = _check_suffix(found, output or _picture(found, f"{'classes' if by_class else 'sample'}-{seed}", label))
     model, generator = load_model(found, recipe, device, seed)
     names = class_names(found)
+    _check_room(found, count)
     if by_class:
         if label is not None or noise:
             raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
@@ -82,8 +89,8 @@ def sample(
 
 @click.command(short_help="Draw walks between latents.")
 @run_argument
-@click.option("--rows", type=click.IntRange(1), default=12, show_default=True, help="How many walks; each is one row.")
-@click.option("--steps", type=click.IntRange(2), help="Images in a walk.  [default: 12; of a film 24]")
+@click.option("--rows", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
+@click.option("--steps", type=click.IntRange(2, MOST), help="Images in a walk.  [default: 12; of a film 24]")
 @click.option("--between", type=int, nargs=2, metavar="I J", help="Draw one walk, between test images number I and J.")
 @click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
 @colour_options
@@ -131,14 +138,14 @@ def interpolate(
         names = [] if c is None else [classes[i] if i < len(classes) else str(i) for i in c.tolist()]
     if moves:
         plot.save(plot.walk(model, invert=invert, cmap=cmap, **options), path)
-        click.echo(str(path))
+        out(str(path))
         return
     _save(plot.interpolation(model, names=names, **options), path, invert, cmap)
 
 
 @click.command(short_help="Show test images, their reconstructions and the errors.")
 @run_argument
-@click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True, help="How many test images.")
+@click.option("-n", "count", type=COUNT, default=32, show_default=True, help="How many test images.")
 @output_option
 @device_option
 @trust_option
@@ -160,7 +167,7 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
 
 def _picture(run: "Run", name: str, label: str | None) -> Path:
     suffix = ".png" if draws_pictures(run) else ".npy"
-    return run.picture(f"{name}{f'-class-{label}' if label else ''}{suffix}")
+    return run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
 
 
 def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int) -> "torch.Tensor | None":
@@ -177,6 +184,18 @@ def _class(run: "Run", model: "LatentVariableModel", label: str | None, n: int) 
     if label.isdecimal() and int(label) < model.context_size:
         return torch.full((n,), int(label))
     raise DataError(unknown("class", label, names))
+
+
+def _check_room(run: "Run", count: int) -> None:
+    """Check that so many images fit in memory, before it is taken.
+
+    Raises:
+        ConfigError: They do not.
+    """
+    shape = run.recorded("data", "shape", kind=list)
+    most = max(1, MOST_VALUES // max(1, math.prod(shape)))
+    if count > most:
+        raise ConfigError(f"{count} images of shape {tuple(shape)} are too many at once, at most {most}")
 
 
 def _test_images(run: "Run", recipe: "Recipe", indices: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
@@ -209,4 +228,4 @@ def _save(picture: "Picture", path: Path, invert: bool = False, cmap: str | None
     from .. import plot
 
     plot.save(picture.styled(invert=invert, cmap=cmap) if invert or cmap else picture, path)
-    click.echo(str(path))
+    out(str(path))

@@ -6,7 +6,8 @@ from dataclasses import asdict
 import click
 
 from .asked import Asked, config_options
-from .common import json_option, print_json, print_table, resolved, trust_option
+from .common import json_option, print_table, resolved, trust_option
+from .printing import out, out_json
 
 
 @click.command(short_help="Show where the time of a training step goes.")
@@ -25,11 +26,11 @@ def profile(asked: Asked, as_json: bool) -> None:
 
     result = profile_training(recipe)
     if as_json:
-        print_json(asdict(result))
+        out_json(asdict(result))
         return
-    click.echo(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})\n")
+    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})\n")
     print_table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
-    click.echo()
+    out()
     print_table(
         [
             {"operator": name, "ms a step": f"{milliseconds:8.3f}", "calls a step": f"{calls:g}"}

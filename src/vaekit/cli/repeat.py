@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, print_json, recipe_of, relative, run_argument, runs_option, trust_option
+from .common import json_option, recipe_of, relative, run_argument, runs_option, trust_option
+from .printing import out, out_json
 from .train import open_to_train
 
 
@@ -29,15 +30,15 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
         again = repeated(opened, recipe=recipe, name=name, root=root, listener=listener)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
-        print_json(record | {"differences": again.differences})
+        out_json(record | {"differences": again.differences})
     else:
-        click.echo(f"run         {relative(again.run.path)}")
-        click.echo(f"weights     {'the same, bit for bit' if again.agrees else 'differ'}")
+        out(f"run         {relative(again.run.path)}")
+        out(f"weights     {'the same, bit for bit' if again.agrees else 'differ'}")
         for kind, digests in again.weights.items():
-            click.echo(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
+            out(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
         for key, (before, now) in again.differences.items():
-            click.echo(f"{key:<12}{before} → {now}")
+            out(f"{key:<12}{before} → {now}")
         if not again.agrees and not again.differences:
-            click.echo("nothing that environment.json records differs")
+            out("nothing that environment.json records differs")
     if not again.agrees:
         raise click.exceptions.Exit(1)

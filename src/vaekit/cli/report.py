@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .common import FILE, open_run, relative, run_argument, runs_option
+from .printing import out
 
 
 @click.command(short_help="One page to read, print and send.")
@@ -22,4 +23,4 @@ def report(run: str | None, output: Path | None, others: tuple[str, ...], root: 
     from ..explorer.report import write
 
     path = write(found, output or found[0].place("report.html"))
-    click.echo(relative(path))
+    out(relative(path))

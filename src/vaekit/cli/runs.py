@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
-from .common import json_option, open_run, print_json, print_table, run_argument, runs_option, within
+from .common import json_option, open_run, print_table, run_argument, runs_option, say, within
+from .printing import note, out, out_json
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -22,14 +23,14 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
     """Try `vae info`: show the parts and the results of RUN, the newest by default."""
     facts = facts_of(open_run(run, root))
     if as_json:
-        print_json(facts)
+        out_json(facts)
         return
     for name, value in facts.items():
         if isinstance(value, dict):
             value = "  ".join(f"{key} {_short(part)}" for key, part in value.items())
         elif isinstance(value, list):
             value = "  ".join(map(str, value))
-        click.echo(f"{name:<18}{_short(value)}")
+        out(f"{name:<18}{_short(value)}")
 
 
 @click.command(short_help="List the runs, or clean up.")
@@ -51,11 +52,11 @@ def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
     if clean:
         rows = _clean(rows, clean, yes, root)
     if as_json:
-        print_json(rows)
+        out_json(rows)
         return
     for row in rows:
         if row["state"] == "damaged":
-            click.echo(f"vae: warning: {row['fault']}", err=True)
+            say(f"warning: {row['fault']}")
     print_table([{key: value for key, value in row.items() if key != "fault"} for row in rows])
 
 
@@ -118,9 +119,9 @@ def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Pat
             raise RunError(f"run {row['name']} is being trained; stop that first")
     for row in chosen:
         size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
-        click.echo(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB", err=True)
+        note(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB")
     if not chosen:
-        click.echo("there is nothing to remove", err=True)
+        note("there is nothing to remove")
     elif not yes and not click.confirm(f"Remove {len(chosen)} of the {len(rows)} runs in {root}?", err=True):
         return []
     for row in chosen:

@@ -5,9 +5,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from .common import headline, print_json, relative, stopped, terms_of
+from .common import headline, relative, stopped, terms_of
+from .printing import out, out_json
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -31,9 +30,9 @@ def train_series(
     tests = [run.read_json("test.json") for run in trained]
     over = {term: spread([test[term] for test in tests]) for term in terms_of(tests[0])}
     if as_json:
-        print_json({"runs": [str(run.path) for run in trained], "test": over})
+        out_json({"runs": [str(run.path) for run in trained], "test": over})
         return
     for run, test in zip(trained, tests, strict=True):
-        click.echo(f"{headline(test)}, {relative(run.path)}")
+        out(f"{headline(test)}, {relative(run.path)}")
     mean, sd, n = next(iter(over.values())).values()
-    click.echo(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))
+    out(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))

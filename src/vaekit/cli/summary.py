@@ -2,9 +2,8 @@
 
 from collections.abc import Iterator
 
-import click
-
 from ..evaluation import Evaluation, Value
+from .printing import out
 
 Row = tuple[str, str, str]  # of a value: how its name begins, what to call it, what it means
 
@@ -47,10 +46,10 @@ def print_blocks(evaluation: Evaluation) -> None:
     for title, (sentence, rows) in BLOCKS.items():
         lines = list(_lines(evaluation.values, rows))
         if lines:
-            click.echo(f"{title}: {sentence}")
+            out(f"{title}: {sentence}")
             for line in lines:
-                click.echo(line)
-            click.echo()
+                out(line)
+            out()
 
 
 def _lines(values: list[Value], rows: tuple[Row, ...]) -> Iterator[str]:

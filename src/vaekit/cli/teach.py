@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from .common import FOLDER, relative, say
+from .printing import out
 
 
 @click.command
@@ -21,5 +22,5 @@ def teach(folder: Path, student: bool, overwrite: bool) -> None:
 
     written = copy_out(folder, teacher=not student, overwrite=overwrite)
     for path in written:
-        click.echo(relative(path))
+        out(relative(path))
     say(f"next: fill in {relative(folder / 'vae.py')}, then `vae check {relative(folder / 'vae.py')}`")

@@ -13,7 +13,6 @@ from .common import (
     json_option,
     log_option,
     open_run,
-    print_json,
     recipe_of,
     relative,
     resolved,
@@ -23,6 +22,7 @@ from .common import (
     trust_option,
     within,
 )
+from .printing import out, out_json
 from .series import train_series
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 @config_options
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train this many copies, with seeds SEED, SEED+1, …")
-@click.option("--jobs", type=click.IntRange(1), default=1, help="Train this many of --seeds at the same time.")
+@click.option("--jobs", type=click.IntRange(1, 1024), default=1, help="Train this many of --seeds at the same time.")
 @moved("--resume", "vae resume RUN", metavar="RUN")
 @moved("--profile", "vae profile PRESET", is_flag=True)
 @log_option
@@ -139,9 +139,9 @@ def _report(run: "Run", as_json: bool) -> None:
     pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
     shown = [path for path in pictures if not path.name.startswith("epoch-")]
     if as_json:
-        print_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]})
+        out_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]})
         return
     parts = ", ".join(f"{name} {test[name]:.2f}" for name in terms_of(test)[1:])
-    click.echo(headline(test) + (f" ({parts})" if parts else ""))
-    click.echo(f"run         {relative(run.path)}")
-    click.echo(f"pictures    {relative(run.path / 'samples')}/: {', '.join(path.name for path in shown)}")
+    out(headline(test) + (f" ({parts})" if parts else ""))
+    out(f"run         {relative(run.path)}")
+    out(f"pictures    {relative(run.path / 'samples')}/: {', '.join(path.name for path in shown)}")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ..escape import to_csv, to_latex, to_markdown
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -99,7 +101,8 @@ class Comparison:
         writer.writerow(("group", "column", "mean", "sd", "n", "unit", "kind"))
         for group, cells in self.cells.items():
             for column, cell in cells.items():
-                writer.writerow((group, column, cell.mean, cell.sd, cell.n, *self.columns[column]))
+                texts = [to_csv(text) for text in (group, column, *self.columns[column])]
+                writer.writerow((*texts[:2], cell.mean, cell.sd, cell.n, *texts[2:]))
         return text.getvalue()
 
     def to_markdown(self) -> str:
@@ -126,15 +129,16 @@ class Comparison:
             parts.append("\n".join(_line(row) for row in rows))
         if self.repeats:
             said = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
-            parts.append(f"left out, being of the same config and seed as another: {said}")
-        parts.append("; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum"))
+            parts.append(to_markdown(f"left out, being of the same config and seed as another: {said}"))
+        protocol = "; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum")
+        parts.append(to_markdown(protocol))
         return "\n\n".join(parts) + "\n"
 
     def to_latex(self) -> str:
         """The table alone, for the package booktabs."""
-        rows = [["", "$n$", *(_escaped(self._heading(name)) for name in self.columns)]]
+        rows = [["", "$n$", *(to_latex(self._heading(name)) for name in self.columns)]]
         rows += [
-            [_escaped(group), str(len(self.groups[group])), *(_math(cells[name]) for name in self.columns)]
+            [to_latex(group), str(len(self.groups[group])), *(_math(cells[name]) for name in self.columns)]
             for group, cells in self.cells.items()
         ]
         lines = [" & ".join(row) + r" \\" for row in rows]
@@ -167,14 +171,9 @@ def _interval(difference: Difference) -> str:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+    return "| " + " | ".join(map(to_markdown, cells)) + " |"
 
 
 def _math(cell: Cell) -> str:
     text = _number(cell)
     return "--" if text == "—" else f"${text.replace('±', chr(92) + 'pm')}$"
-
-
-def _escaped(text: str) -> str:
-    signs = {ord(sign): f"\\{sign}" for sign in "&%$#_{}"} | {ord("\\"): r"\textbackslash{}", ord("−"): "$-$"}
-    return text.translate(signs)

@@ -18,6 +18,7 @@ from . import checkpoint, files
 from .checkpoint import FORMAT, Checkpoint, Kind
 from .lock import Lock
 from .root import claim, run_folders
+from .values import TOML_LIMIT
 
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
@@ -233,7 +234,7 @@ class Run:
             RunError: config.toml is missing or damaged.
         """
         path = files.confine(self.path, "config.toml")
-        return files.parse_toml(files.read(path, files.TOML_LIMIT), path)
+        return files.parse_toml(files.read(path, TOML_LIMIT), path)
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.

@@ -1,0 +1,119 @@
+"""Where the command line prints: results on stdout, everything else on stderr.
+
+Whatever is printed passes through here: control characters are shown by their codes, signs that the console's encoding
+lacks are replaced, a reader that has read enough is no error, a full disk under stdout is one line, and progress that
+cannot be written is dropped, since a training is worth more than its log. Not for: what is said.
+"""
+
+import codecs
+import errno
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, Any
+
+from ..errors import VAEError
+from ..escape import to_json, visible, visible_lines
+
+# What stands for a sign of this package's own texts where the encoding lacks it.
+_PLAIN = {"−": "-", "–": "-", "—": "-", "×": "x", "±": "+-", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "·": "."}
+_PLAIN |= {"‘": "'", "’": "'", "“": '"', "”": '"', "β": "beta", "σ": "sigma", "∞": "inf", "━": "-", "╸": "-", "╺": "-"}
+
+
+class OutputError(VAEError):
+    """The result cannot be written to stdout."""
+
+
+@contextmanager
+def streams() -> Iterator[None]:
+    """Within the block stdout and stderr take any text, and stderr drops what cannot be written."""
+    codecs.register_error("vae", _replaced)
+    stdout, stderr = sys.stdout, sys.stderr
+    for stream in (stdout, stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="vae")
+    sys.stderr = _Dropping(stderr)
+    try:
+        yield
+    finally:
+        sys.stderr = stderr
+
+
+def out(text: str = "") -> None:
+    """Print one line on stdout."""
+    _write(visible(text) + "\n")
+
+
+def out_lines(text: str) -> None:
+    """Print a text of several lines on stdout; what it quotes has been escaped by whoever made the lines."""
+    _write(visible_lines(text))
+
+
+def out_json(value: Any) -> None:
+    """Print JSON on one line of stdout; numbers that are not finite become null."""
+    from ..store.files import finite
+
+    value = finite(value)
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    _write((to_json(value) if encoding == "utf8" else json.dumps(value)) + "\n")
+
+
+def note(text: str) -> None:
+    """Print one line on stderr."""
+    sys.stderr.write(visible(text) + "\n")
+    sys.stderr.flush()
+
+
+def _write(text: str) -> None:
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        discard(sys.stdout)
+        if error.errno in (errno.EPIPE, errno.EIO):  # whoever read has read enough; the terminal was closed
+            return
+        raise OutputError(f"cannot write stdout: {(error.strerror or str(error)).lower()}") from None
+
+
+class _Dropping:
+    """A stream that drops what cannot be written: a full disk, a reader that has gone, a terminal that was closed."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write a text, if it can be written."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # the latter: closed
+            discard(self._stream)
+            return len(text)
+
+    def flush(self) -> None:
+        """Bring out what was written, if that is possible."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            discard(self._stream)
+
+
+def discard(stream: IO[str]) -> None:
+    """Send the rest of a stream nowhere, also what its buffers hold, which Python would try to write at exit."""
+    try:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+    except (OSError, ValueError):  # a stream of a notebook or a test, without a file
+        pass
+
+
+def _replaced(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    signs = error.object[error.start : error.end]
+    return "".join(_PLAIN.get(sign, "?") for sign in signs), error.end
