@@ -16,7 +16,7 @@ from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from . import environment, tensorboard
 from .job import Job
-from .restore import recipe_of
+from .restore import most_bytes, recipe_of
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
@@ -100,8 +100,9 @@ def resume(
         recipe = recipe or recipe_of(run)
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
-            checkpoint = run.load_checkpoint() if run.has_checkpoint() else None
             job = Job.prepare(recipe, ranks=ranks)
+            limit = most_bytes(job.recipe, job.model)
+            checkpoint = run.load_checkpoint(limit=limit) if run.has_checkpoint() else None
             if job.data.checksum != run.recorded("data", "checksum"):
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")

@@ -22,6 +22,8 @@ from ..store import Checkpoint, Run
 from ..training import find_device
 
 GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
+SLACK = 64 << 20  # bytes of a checkpoint beside the weights and what is proportional to them
+_BYTES = 8  # of a number
 
 
 def config_of(run: Run) -> Config:
@@ -63,6 +65,12 @@ def recipe_of(run: Run, own_code: bool = False) -> Recipe:
     return Recipe.resolve(config_of(run), own_code)
 
 
+def most_bytes(recipe: Recipe, model: LatentVariableModel) -> int | None:
+    """The bytes that a checkpoint of a training may have; None where code of the caller's own may add parts to it."""
+    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
+    return None if recipe.has_own_code else SLACK + 16 * weights
+
+
 def load(
     run: Run | str | Path | None = None,
     *,
@@ -93,9 +101,11 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
     kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
     facts = _data_facts(run)
-    tensors = _weights(run.load_checkpoint(kind))
-    if not recipe.has_own_code:
-        check_shapes(run, recipe, tensors, **facts)
+    wanted = None if recipe.has_own_code else recipe.shapes(**facts)
+    limit = None if wanted is None else SLACK + _BYTES * sum(shape.numel() for shape in wanted.values())
+    tensors = _weights(run.load_checkpoint(kind, parts=("model",), limit=limit))
+    if wanted is not None:
+        check_shapes(run, wanted, tensors)
     with seeded(torch.Generator().manual_seed(0)):
         model = recipe.model(**facts)
     try:
@@ -104,6 +114,9 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
         raise RunError(
             f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
         ) from None
+    for name, tensor in model.state_dict().items():
+        if not tensor.isfinite().all():
+            raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")
     return model.to(find_device(device)).eval()
 
 
@@ -179,15 +192,14 @@ def values_of_run(run: Run) -> Values:
     return values if values in get_args(Values) else "pixels"
 
 
-def check_shapes(run: Run, recipe: Recipe, weights: Mapping[str, Tensor], **data_facts: Any) -> None:
+def check_shapes(run: Run, wanted: Mapping[str, torch.Size], weights: Mapping[str, Tensor]) -> None:
     """Compare the weights of a run with what its config asks for, before there is memory for that.
 
     Raises:
         RunError: they differ.
     """
-    wanted = recipe.shapes(**data_facts)
     present = {name: tensor.shape for name, tensor in weights.items()}
-    if wanted is not None and wanted != present:
+    if wanted != present:
         name = next(name for name in [*wanted, *present] if wanted.get(name) != present.get(name))
         sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, wanted)]
         raise RunError(f"the weights of {run.path} do not fit its config: {name} is {sizes[0]} instead of {sizes[1]}")

@@ -65,6 +65,10 @@ class Checkpointer:
         progress = self.trainer.progress
         self.run.truncate_metrics(progress.epoch)
         records = self.run.metrics()
+        epochs = [record.get("epoch") for record in records]
+        if epochs != list(range(1, progress.epoch + 1)):
+            where = self.run.path / "metrics.jsonl"
+            raise RunError(f"{where} is damaged: its epochs are not 1 to {progress.epoch}; train the run again")
         if progress.epoch:
             self._restore_best(self.run)
         self.snapshot()
@@ -96,7 +100,7 @@ class Checkpointer:
         progress = self.trainer.progress
         weights = self.trainer.best
         try:
-            stored = run.load_checkpoint("best")
+            stored = run.load_checkpoint("best", parts=("model",))
             part = parts(stored.tensors)["model"]
             self.trainer.best = {name: like(weights[name], part[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])

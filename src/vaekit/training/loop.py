@@ -109,8 +109,10 @@ def fit(
             progress = trainer.progress
             begun = time.perf_counter() - progress.seconds
             trainer.train()
+            last: list[Any] = []
             for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
+                last = [batch]
                 if clock.due():
                     progress.seconds = time.perf_counter() - begun
                     means = trainer.check()
@@ -121,7 +123,7 @@ def fit(
                     clock.end()
                     if stopping:
                         raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
-            record = trainer.close_epoch(time.perf_counter() - begun, validation)
+            record = trainer.close_epoch(time.perf_counter() - begun, validation, last)
             progress.seconds = 0.0
             records.append(record)
             checkpointer.after_epoch(record)

@@ -8,7 +8,7 @@ Not for: saving and restoring it (`state`), or when that is done (`loop`, `check
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -103,37 +103,62 @@ class Trainer:
         if bad is None and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
         if bad is not None:
-            lowered = self.options.precision not in ("fp32", "auto")
-            raise NumericalError(
-                f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per image, at epoch "
-                f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
-                + "train.learning_rate, train.clip_norm = 1"
-                + (', train.precision = "fp32"' if lowered else "")
-                + (
-                    f"; {self.meter.allowed} steps before it were skipped"
-                    if self.meter.skip
-                    else ' or train.on_nan = "skip"'
-                )
-            )
+            raise NumericalError(self._numerical(bad))
         return self.meter.means()
 
-    def close_epoch(self, seconds: float, validation: Iterable[Any] | None) -> Record:
-        """Finish an epoch: its record, with the validation, after which the best weights are known."""
+    def _numerical(self, bad: int) -> str:
+        """The message about a step that went wrong."""
+        lowered = self.options.precision not in ("fp32", "auto")
+        return (
+            f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per image, at epoch "
+            f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
+            + "train.learning_rate, train.clip_norm = 1"
+            + (', train.precision = "fp32"' if lowered else "")
+            + (
+                f"; {self.meter.allowed} steps before it were skipped"
+                if self.meter.skip
+                else ' or train.on_nan = "skip"'
+            )
+        )
+
+    def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Sequence[Any] = ()) -> Record:
+        """Finish an epoch: its record, with the validation, after which the best weights are known.
+
+        Arguments:
+            seconds: What it took.
+            validation: Batches for the validation.
+            last: Where there are none, batches by which to see what the last step of the training has made of the
+                weights, as the loss of every other step is seen in the next.
+
+        Raises:
+            NumericalError: as `check`; or the last step has made a loss that is not finite.
+        """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
         if not record["images"] and not record.get("skipped"):
             raise DataError("the training loader gave no batch; it must be a sequence of batches, not an iterator")
+        is_last = self.progress.epoch + 1 == self.options.epochs
+        found: dict[str, float] = {}
         record["images_per_second"] = record["images"] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
                 epochs = self.options.epochs
                 found = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
                 record |= {f"validation_{name}": value for name, value in found.items()}
+            elif last and is_last and not self.meter.skip:
+                found = validate(self.model, last, self.loss, ranks=self.ranks)
+            if is_last and self.progress.best is None:
+                self._check_last(found)
             self._choose(record)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
         self.meter.sums.zero_()
         return record
+
+    def _check_last(self, means: Mapping[str, float]) -> None:
+        """Check the loss after the last step, of which no later step shows what it did to the weights that are kept."""
+        if not (math.isfinite(means.get("loss", 0.0)) and means.get("rate", 0.0) <= EXPLODED):
+            raise NumericalError(self._numerical(self.progress.step - 1))
 
     def _choose(self, record: Record) -> None:
         """Remember the weights if they are the best by validation."""

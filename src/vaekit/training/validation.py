@@ -80,9 +80,9 @@ def find_device(name: str = "auto") -> torch.device:
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         found = torch.device(name)
-        torch.empty(1, device=found)
-    except (RuntimeError, AssertionError, NotImplementedError):
+        torch.ones(1, device=found).item()  # of the device "meta" there are no values
+    except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError):
         here = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
         here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        raise DeviceError(f"device {name!r} is not here; available: {', '.join(here)}") from None
+        raise DeviceError(f"device {name!r:.120} is not here; available: {', '.join(here)}") from None
     return found
