@@ -85,20 +85,29 @@ def summaries(root: Path) -> list[dict[str, Any]]:
             rows.append(_summary(run))
         except VAEError as error:
             faults[run.path] = str(error)
-    blank = dict.fromkeys(("preset", "data", "epochs", "validation −ELBO"), "")
-    damaged = {"state": "damaged", "age": ""}
-    return rows + [{"name": path.name, **blank, **damaged, "fault": fault} for path, fault in faults.items()]
+    return rows + [{**_row(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
+
+
+def _row(name: str, state: str) -> dict[str, Any]:
+    """The row of a folder that cannot be read."""
+    return {
+        "name": name,
+        **dict.fromkeys(("preset", "data", "epochs", "validation −ELBO"), ""),
+        "state": state,
+        "age": "",
+    }
 
 
 def _summary(run: "Run") -> dict[str, Any]:
-    metrics, config = run.metrics(), run.config
-    scores = [m["validation_neg_elbo"] for m in metrics if isinstance(m.get("validation_neg_elbo"), int | float)]
+    config = run.config
+    found = [record.get("validation_neg_elbo") for record in run.each_metrics()]
+    scores = [score for score in found if isinstance(score, int | float)]
     asked = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
     return {
         "name": run.name,
         "preset": str(run.environment.get("preset", "")),
         "data": str(within(config, "data", "name") or ""),
-        "epochs": f"{len(metrics)}/{asked}",
+        "epochs": f"{len(found)}/{asked}",
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,
         "age": _age(time.time() - run.created.timestamp()),
@@ -107,8 +116,10 @@ def _summary(run: "Run") -> dict[str, Any]:
 
 def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
     """Remove the runs that were asked for; return their rows."""
-    from ..store import delete
+    from ..store import delete, is_leftover
+    from ..store.files import COMPONENT
 
+    rows = rows + [_row(word, "left over") for word in what if COMPONENT.fullmatch(word) and is_leftover(root / word)]
     states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
     for word in what:
         if word not in names and word not in states:

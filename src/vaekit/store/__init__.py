@@ -17,7 +17,7 @@ It knows nothing of models and training, and importing it imports no torch: `vae
 """
 
 from .checkpoint import FORMAT, Checkpoint
-from .root import delete
+from .root import delete, is_leftover
 from .run import Run, find_runs, list_runs
 
-__all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "list_runs"]
+__all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "is_leftover", "list_runs"]

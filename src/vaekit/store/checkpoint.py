@@ -12,7 +12,7 @@ whole. Not for: what the tensors and the state are.
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +21,7 @@ from ..errors import RunError
 from .files import (
     COMPONENT,
     JSON_LIMIT,
+    MEMORY,
     component,
     confine,
     dump_json,
@@ -103,8 +104,14 @@ def exists(folder: Path, kind: Kind) -> bool:
     return any(os.path.lexists(candidate) for candidate in (path, *_before(path)))
 
 
-def load(folder: Path, kind: Kind) -> Checkpoint:
+def load(folder: Path, kind: Kind, parts: Sequence[str] | None = None, limit: int | None = None) -> Checkpoint:
     """Read the newest checkpoint that is whole; warn if it is not the last one written.
+
+    Arguments:
+        folder: Where the checkpoints are.
+        kind: Which.
+        parts: Read the tensors of these parts only; all by default.
+        limit: Bytes that what is read may have in all; half of the memory by default.
 
     Raises:
         RunError: There is none; the message says what is wrong with each.
@@ -115,7 +122,7 @@ def load(folder: Path, kind: Kind) -> Checkpoint:
         if candidate is not path and not os.path.isdir(candidate):
             continue
         try:
-            checkpoint = _load_settled(candidate)
+            checkpoint = _load_settled(candidate, parts, limit)
         except RunError as error:
             faults.append(str(error))
             continue
@@ -158,12 +165,12 @@ def _is_whole(path: Path) -> bool:
     return True
 
 
-def _load_settled(path: Path) -> Checkpoint:
+def _load_settled(path: Path, parts: Sequence[str] | None, limit: int | None) -> Checkpoint:
     """Load one folder, once more if it was replaced meanwhile by the process that trains."""
     while True:
         before = _identity(path)
         try:
-            return _load(path)
+            return _load(path, parts, limit)
         except RunError:
             if _identity(path) == before:
                 raise
@@ -177,18 +184,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_ino, status.st_mtime_ns
 
 
-def _load(path: Path) -> Checkpoint:
+def _load(path: Path, parts: Sequence[str] | None = None, limit: int | None = None) -> Checkpoint:
     where = confine(path.parent, f"{path.name}/manifest.json")
     match parse_json(read(where, JSON_LIMIT), where):
         case {"format": found, "files": dict(files)}:
             version = check_format(found, where)
         case _:
             raise RunError(f"{where} is damaged: it has no format or no files")
+    wanted = {name: entry for name, entry in files.items() if _is_wanted(name, parts, where)}
+    _check_size(wanted, where, limit)
     tensors: dict[str, Tensor] = {}
     state = None
-    for name, entry in files.items():
-        if not COMPONENT.fullmatch(name):
-            raise RunError(f"{where} is damaged: it lists {name!r:.120}")
+    for name, entry in wanted.items():
         data = _verified(confine(path, name), entry)
         if name == "state.json":
             state = parse_json(data, path / name)
@@ -202,6 +209,26 @@ def _load(path: Path) -> Checkpoint:
     for older in range(version, FORMAT):
         checkpoint = _MIGRATIONS[older](checkpoint)
     return checkpoint
+
+
+def _is_wanted(name: str, parts: Sequence[str] | None, where: Path) -> bool:
+    if not COMPONENT.fullmatch(name):
+        raise RunError(f"{where} is damaged: it lists {name!r:.120}")
+    return parts is None or name == "state.json" or name.removesuffix(".safetensors") in parts
+
+
+def _check_size(names: Iterable[str], where: Path, limit: int | None) -> None:
+    """Compare the size of all files with what there may be, before memory is taken for them."""
+    total = sum(_size_of(confine(where.parent, name)) for name in names)
+    most = MEMORY // 2 if limit is None else limit
+    if total > most:
+        raise RunError(
+            f"{where} lists {total} bytes, more than the {most} that such a checkpoint can have; it is damaged"
+        )
+
+
+def _size_of(path: Path) -> int:
+    return path.lstat().st_size if os.path.lexists(path) else 0
 
 
 def _verified(path: Path, entry: object) -> bytes:

@@ -23,6 +23,7 @@ from ..errors import RunError, VAEError
 from . import values
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
+MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 << 30  # bytes
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
 _TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
@@ -167,6 +168,15 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
         return open(descriptor, "r+b", buffering=0) if change else open(descriptor, "rb")
     os.close(descriptor)
     raise fault(f"{path} is a device, a folder or a hard link to another file; put a file of its own there")
+
+
+def identity(folder: Path) -> tuple[int, int] | None:
+    """What tells a folder from another of its name; None where there is none."""
+    try:
+        status = os.lstat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def sync(folder: Path) -> None:

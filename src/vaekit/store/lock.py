@@ -33,6 +33,16 @@ class Lock:
         """Whether this object holds the lock."""
         return self._file is not None
 
+    @property
+    def lost(self) -> bool:
+        """Whether the file that this object has locked is no longer the one at its path."""
+        if self._file is None:
+            return False
+        try:
+            return not os.path.samestat(os.fstat(self._file.fileno()), os.lstat(self.path))
+        except OSError:
+            return True
+
     def busy(self) -> bool:
         """Whether a living process, this one included, holds the lock."""
         if self.held:

@@ -11,6 +11,8 @@ from ..errors import RunError
 from . import files
 from .lock import Lock
 
+_REMAINS = ("metrics.jsonl", "status.json", "checkpoints")
+
 
 def run_folders(root: Path) -> list[Path]:
     """The run folders in `root`; symbolic links are left out, so that each is there once and none is elsewhere."""
@@ -24,6 +26,13 @@ def run_folders(root: Path) -> list[Path]:
             and not path.is_symlink()
             and os.path.lexists(path / "environment.json")
         ]
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a folder is what is left of a run that was removed in part: no environment.json, but its other files."""
+    if not path.is_dir() or path.is_symlink() or os.path.lexists(path / "environment.json"):
+        return False
+    return any(os.path.lexists(path / name) for name in _REMAINS)
 
 
 def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
@@ -49,6 +58,8 @@ def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
                 raise
         else:
             return path
+    if is_leftover(root / base):
+        raise RunError(f"{root / base} is what is left of a run; choose another name, or remove it", mend=("name",))
     raise RunError(f"the run {root / base} exists; choose another name, or resume it", mend=("name",))
 
 

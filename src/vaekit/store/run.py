@@ -7,7 +7,7 @@ import hashlib
 import os
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,7 +25,9 @@ if TYPE_CHECKING:  # see checkpoint.py
 
 State = Literal["running", "finished", "interrupted", "failed"]
 
-_METRICS_LIMIT = 64 << 20  # bytes; some 100 000 epochs
+_METRICS_LIMIT = 64 << 20  # bytes
+_MOST_EPOCHS = 100_000  # lines of metrics.jsonl; a second is enough to read them
+_LINE_LIMIT = 64 << 10  # bytes of one of them
 
 
 class Run:
@@ -51,6 +53,7 @@ class Run:
         self.path = path
         self.name = path.name
         self._lock = Lock(path / "lock")
+        self._identity = files.identity(path)
         where = path / "environment.json"
         with files.explained("open", path):
             names = os.listdir(path)
@@ -148,6 +151,7 @@ class Run:
         """
         folders = [files.confine(self.path, name) for name in ("checkpoints", "samples")]
         self._lock.acquire()
+        self._identity = files.identity(self.path)
         for folder in (self.path, *folders):
             files.sweep(folder)
 
@@ -242,7 +246,12 @@ class Run:
         Raises:
             RunError: If another line is damaged; the message names it.
         """
-        return [self._parsed(line, number) for number, line in enumerate(self._lines(), start=1)]
+        return list(self.each_metrics())
+
+    def each_metrics(self) -> Iterator[dict[str, Any]]:
+        """The same one by one, so that they need not be in memory together."""
+        for number, line in enumerate(self._lines(), start=1):
+            yield self._parsed(line, number)
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
@@ -254,7 +263,10 @@ class Run:
         """
         self._need_lock()
         path = files.confine(self.path, "metrics.jsonl")
-        files.append(path, files.dump_json(files.finite(record), path, indent=None) + b"\n")
+        line = files.dump_json(files.finite(record), path, indent=None) + b"\n"
+        if len(line) > _LINE_LIMIT:
+            raise RunError(f"the record of an epoch would have {len(line)} bytes, more than {_LINE_LIMIT}; log less")
+        files.append(path, line)
 
     def truncate_metrics(self, epochs: int) -> None:
         """Keep the first `epochs` records only: those that the checkpoint knows of. Needs the lock."""
@@ -288,13 +300,20 @@ class Run:
         """Whether a checkpoint was ever written, even if it is damaged now."""
         return checkpoint.exists(files.confine(self.path, "checkpoints"), kind)
 
-    def load_checkpoint(self, kind: Kind = "last") -> Checkpoint:
+    def load_checkpoint(
+        self, kind: Kind = "last", *, parts: Sequence[str] | None = None, limit: int | None = None
+    ) -> Checkpoint:
         """Read the newest checkpoint whose checksums hold; warn if that is not the last one written.
+
+        Arguments:
+            kind: "last" to resume from, or "best".
+            parts: Read the tensors of these parts only, such as "model".
+            limit: Bytes that it may have, which are looked at before anything is read; by default half of the memory.
 
         Raises:
             RunError: There is none; the message says what is wrong with each.
         """
-        return checkpoint.load(files.confine(self.path, "checkpoints"), kind)
+        return checkpoint.load(files.confine(self.path, "checkpoints"), kind, parts, limit)
 
     # -- other files ------------------------------------------------------------------------------------------------
 
@@ -343,6 +362,7 @@ class Run:
         Raises:
             RunError: If the name leads outside, or the folder cannot be made.
         """
+        self._check_folder()
         path = files.confine(self.path, name)
         with files.explained("write", path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -351,16 +371,32 @@ class Run:
     def _need_lock(self) -> None:
         if not self._lock.held:
             raise RunError(f"{self.path} is open for reading; write within `with run.lock():`")
+        self._check_folder()
+
+    def _check_folder(self) -> None:
+        """Check that the folder is still the one that was opened, so that nothing is made anew under its name.
+
+        Raises:
+            RunError: It was removed, in whole or in part, or renamed.
+        """
+        gone = files.identity(self.path) != self._identity or self._lock.lost
+        if gone or not os.path.lexists(self.path / "environment.json"):
+            raise RunError(f"{self.path} was removed or renamed while it was in use; nothing more is written there")
 
     def _read_table(self, name: str) -> dict[str, Any]:
         return _table(self.read_json(name), self.path / name)
 
     def _lines(self) -> list[bytes]:
         path = files.confine(self.path, "metrics.jsonl")
-        return files.read(path, _METRICS_LIMIT).split(b"\n")[:-1] if os.path.lexists(path) else []
+        content = files.read(path, _METRICS_LIMIT) if os.path.lexists(path) else b""
+        if content.count(b"\n") > _MOST_EPOCHS:
+            raise RunError(f"{path} has more than {_MOST_EPOCHS} lines; it is damaged")
+        return content.split(b"\n")[:-1]
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
         where = f"{self.path / 'metrics.jsonl'}, line {number}"
+        if len(line) > _LINE_LIMIT:
+            raise RunError(f"{where} is damaged: it has {len(line)} bytes, more than {_LINE_LIMIT}")
         return _table(files.parse_json(line, where), where)
 
 

@@ -57,6 +57,9 @@ def unpack(data: bytes, path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]
         tensors: dict[str, Tensor] = load(data)
         facts = dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
         aliases = json.loads(facts.pop("aliases", "{}"))
+        for name, tensor in tensors.items():
+            if tensor.is_floating_point() and tensor.element_size() < 2:  # with which nothing can be computed
+                raise TypeError(f"{name} is of type {tensor.dtype}")
         return tensors | {name: tensors[stored] for name, stored in aliases.items()}, facts
     except Exception as error:  # whatever a parser raises on a hostile file, the file is at fault
         raise RunError(f"{path} is damaged: {error!r:.200}") from error
