@@ -29,6 +29,7 @@ from .step import Step, checked, set_rate
 from .validation import validate
 
 Record = dict[str, Any]
+LARGEST = 2.0**40  # of a weight: from here on a step has made it, of which the next loss would be no number
 
 
 class Trainer:
@@ -100,7 +101,7 @@ class Trainer:
         """
         self.ranks.check_in_step(self.model)
         bad = self.meter.first_bad()
-        if bad is None and not all(torch.stack([p.isfinite().all() for p in self.parameters]).tolist()):
+        if bad is None and not all(torch.stack([(p.abs() < LARGEST).all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
         if bad is not None:
             raise NumericalError(self._numerical(bad))
