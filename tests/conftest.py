@@ -4,9 +4,13 @@ Tests are small, run side by side, and compare weights bit for bit across proces
 """
 
 import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -32,3 +36,43 @@ def command(monkeypatch, capsys):
         return Result(int(stop.value.code or 0), captured.out, captured.err)
 
     return run
+
+
+SMALL = (
+    "--set",
+    "encoder.hidden=[8]",
+    "--set",
+    "decoder.hidden=[8]",
+    "--set",
+    "model.latent_size=2",
+    "--device",
+    "cpu",
+)
+
+
+def one_line(result: Result) -> str:
+    """What a command says that refuses: one line."""
+    assert result.status == 2, result
+    assert result.err.startswith("vae: error: ") and result.err.count("\n") == 1, result.err
+    return result.err
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with x.npy, and runs/a, which was trained on it and evaluated."""
+    folder = tmp_path_factory.mktemp("place")
+    np.save(folder / "x.npy", np.random.default_rng(0).integers(0, 256, (200, 8, 8), "u1"))
+    for arguments in (
+        ("train", "--data", "x.npy", "--epochs", "1", *SMALL, "--name", "a"),
+        ("evaluate", "--samples", "2"),
+    ):
+        subprocess.run([sys.executable, "-m", "vaekit", *arguments], cwd=folder, check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it, as the working directory."""
+    shutil.copytree(place, tmp_path / "here")
+    monkeypatch.chdir(tmp_path / "here")
+    return tmp_path / "here"

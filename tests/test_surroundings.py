@@ -11,12 +11,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
-from conftest import Result
+from conftest import SMALL, Result, one_line
 from vaekit import escape, plot
 from vaekit.cli import printing
 from vaekit.runs.commit import commit
@@ -24,41 +22,8 @@ from vaekit.store import Run
 from vaekit.training.loop import stop_requests
 
 Command = Callable[..., Result]
-TINY = ("--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "model.latent_size=2", "--device", "cpu")
 ESCAPES = "a\nvae: all is well\x1b]0;owned\x07\x9b31m\u202e\ud800"
 SHOWN = r"a\nvae: all is well\x1b]0;owned\x07\x9b31m\u202e\ud800"
-
-
-@pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with x.npy, and runs/a, which was trained on it and evaluated."""
-    folder = tmp_path_factory.mktemp("place")
-    np.save(folder / "x.npy", np.random.default_rng(0).integers(0, 256, (200, 8, 8), "u1"))
-    for arguments in (
-        ("train", "--data", "x.npy", "--epochs", "1", *TINY, "--name", "a"),
-        ("evaluate", "--samples", "2"),
-    ):
-        subprocess.run([sys.executable, "-m", "vaekit", *arguments], cwd=folder, check=True, capture_output=True)
-    return folder
-
-
-@pytest.fixture
-def here(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of it, as the working directory."""
-    shutil.copytree(place, tmp_path / "here")
-    monkeypatch.chdir(tmp_path / "here")
-    return tmp_path / "here"
-
-
-def started(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "vaekit", *map(str, arguments)]
-    return subprocess.Popen(command, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
-
-
-def one_line(result: Result) -> str:
-    assert result.status == 2, result
-    assert result.err.startswith("vae: error: ") and result.err.count("\n") == 1, result.err
-    return result.err
 
 
 # -- text on its way to the terminal and into documents -----------------------------------------------------------------
@@ -116,7 +81,7 @@ def test_a_bare_command_prints_its_help(command: Command) -> None:
 
 
 def test_empty_arguments_are_mistakes(here: Path, command: Command) -> None:
-    assert "unknown preset ''" in one_line(command("train", "", "--data", "x.npy", *TINY))
+    assert "unknown preset ''" in one_line(command("train", "", "--data", "x.npy", *SMALL))
     assert "unknown run ''" in one_line(command("info", ""))
 
 
@@ -135,7 +100,7 @@ def test_a_full_disk_under_stdout_is_one_line_and_a_reader_that_left_no_error(he
 
 
 def test_a_training_whose_log_is_full_goes_on(here: Path) -> None:
-    arguments = ["train", "--data", "x.npy", "--epochs", "3", *TINY, "--name", "full"]
+    arguments = ["train", "--data", "x.npy", "--epochs", "3", *SMALL, "--name", "full"]
     with open("/dev/full", "w") as full:
         done = subprocess.run([sys.executable, "-m", "vaekit", *arguments], stdout=subprocess.DEVNULL, stderr=full)
     assert done.returncode == 0
@@ -144,7 +109,7 @@ def test_a_training_whose_log_is_full_goes_on(here: Path) -> None:
 
 def test_a_training_whose_terminal_is_closed_stops_with_a_checkpoint_or_goes_on_after_nohup(here: Path) -> None:
     for name, handling in (("hang-up", signal.SIG_DFL), ("nohup", signal.SIG_IGN)):
-        arguments = ["train", "--data", "x.npy", "--epochs", "400", *TINY, "--name", name]
+        arguments = ["train", "--data", "x.npy", "--epochs", "400", *SMALL, "--name", name]
         arguments += ["--set", "train.batch_size=1024", "--set", "train.checkpoint_every=1000"]
         process, terminal = pty.fork()
         if not process:

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, ValidationError, create_model
 from ..data.own import is_path
 from ..data.registry import NAMES
 from ..data.values import Values
-from ..errors import ConfigError, unknown
+from ..errors import ConfigError, VAEError, unknown
 from ..objectives import schedules
 from . import Data, Part, explain
 
@@ -107,12 +107,18 @@ class Resolved:
         """Make the part from those of the available things that it asks for.
 
         Raises:
-            ConfigError: it asks for something that the builder does not have.
+            ConfigError: it asks for something that the builder does not have, or refuses the value of an option.
         """
         for name in self.wiring:
             if name not in available:
                 raise ConfigError(f"{self.make.__name__} asks for {name!r}; available: {', '.join(sorted(available))}")
-        return self.make(**{name: available[name] for name in self.wiring}, **self.options)
+        try:
+            return self.make(**{name: available[name] for name in self.wiring}, **self.options)
+        except VAEError:
+            raise
+        except (ValueError, OverflowError) as error:  # of torch, about the range of an option
+            said = ", ".join(f"{name} = {value!r:.60}" for name, value in self.options.items())
+            raise ConfigError(f"{self.make.__name__} refuses its options ({said}): {error}") from error
 
 
 def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
@@ -212,7 +218,7 @@ def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:
             )
     schema = create_model(
         "Options",
-        __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=()),
+        __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False),
         **{name: (hints.get(name, Any), p.default) for name, p in options.items()},  # type: ignore[call-overload]
     )
     try:

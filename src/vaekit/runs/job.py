@@ -88,6 +88,7 @@ class Job:
         if isinstance(loss, torch.nn.Module):
             loss.to(device)
         job = cls(recipe, data, model, loss, ranks)
+        job.optimizer()
         job._try_one()
         return job
 

@@ -246,6 +246,7 @@ def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> byt
     """
     try:
         data = json.dumps(value, allow_nan=False, indent=indent).encode()
+        values.json_value(data)  # what could not be read again is not written
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be written as JSON: {error}") from error
     if len(data) > JSON_LIMIT:
