@@ -126,6 +126,7 @@ def interpolate(
     moves = path.suffix.lower() == ".gif"
     model, generator = load_model(found, recipe, device, seed)
     options: dict[str, Any] = {"steps": steps or (24 if moves else 12)}
+    _check_room(found, (1 if between else rows) * options["steps"])
     if between:
         images, labels = _test_images(found, recipe, between)
         c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
