@@ -4,6 +4,7 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import signal
 import subprocess
@@ -47,6 +48,8 @@ def test_values_of_run_files_and_names_of_files_reach_the_terminal_escaped(here:
     table = json.loads(path.read_text())
     path.write_text(json.dumps(table | {"preset": ESCAPES, "torch": ESCAPES, "command": [ESCAPES]}))
     shutil.copytree(here / "runs/a", here / "runs/c")
+    config = here / "runs/c/config.toml"
+    config.write_text(re.sub(r"learning_rate = .*", "learning_rate = 0.5", config.read_text()))
     for arguments in (("runs",), ("info", "a"), ("compare", "a", "c"), ("compare", "a", "c", "--format", "csv")):
         for more in ((), ("--json",)):
             result = command(*arguments, *more)

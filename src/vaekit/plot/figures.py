@@ -62,7 +62,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, (key, title) in zip(panels, titles.items(), strict=False):
         _curve(axes, metrics, key)
-        axes.set_title(title)
+        axes.set_title(title, parse_math=False)  # a name that a loss of one's own has logged
     for axes in panels[len(titles) :]:
         axes.set_visible(False)
     return figure
