@@ -62,3 +62,9 @@ def test_presets_say_what_they_are() -> None:
     known = vaekit.presets()
     assert {"vae", "cvae", "course-vae", "standard-vae"} <= known.keys()
     assert all(known.values())
+
+
+def test_a_run_is_never_evaluated_on_other_data_than_were_given() -> None:
+    vaekit.train("standard-vae", epochs=1, name="r", **SMALL)
+    with pytest.raises(ConfigError, match=r"evaluate\(vaekit.load\(run\), data\)"):
+        vaekit.evaluate("r", tiny.dataset("other"))

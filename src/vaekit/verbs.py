@@ -89,11 +89,13 @@ def evaluate(
     if isinstance(subject, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
-        data = data_sets.load(data) if isinstance(data, str) else data
+        data = data_sets.load(data, values=subject.values) if isinstance(data, str) else data
         return evaluate_model(subject, data, samples=samples, **settings)
     run = subject if isinstance(subject, Run) else Run.open(subject, root=root)
     if isinstance(data, Dataset):
-        data = data.name
+        raise ConfigError(
+            f"a run is evaluated on data by name; for this {data.name!r}: evaluate(vaekit.load(run), data)"
+        )
     recipe = recipe_of(run, trust)
     return evaluate_run(run, model_of(run, recipe), recipe=recipe, data_name=data, samples=samples, **settings)
 

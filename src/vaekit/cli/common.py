@@ -120,7 +120,9 @@ def terms_of(test: dict[str, Any]) -> list[str]:
 def headline(test: dict[str, Any]) -> str:
     """The most telling number of test.json."""
     name, *_ = terms_of(test)
-    return f"test {'−ELBO' if name == 'neg_elbo' else name} {test[name]:.2f} nats per image"
+    value = test[name]
+    number = "—" if value is None else f"{value:.2f}"  # null where it was not finite
+    return f"test {'−ELBO' if name == 'neg_elbo' else name} {number} nats per image"
 
 
 def is_worker() -> bool:

@@ -52,6 +52,8 @@ class Feeding:
             if validation is None and len(train.validation):
                 validation = train.validation
             train = train.train
+        if isinstance(validation, (str, os.PathLike)):
+            validation = load(validation, values=self.values)
         if isinstance(validation, Dataset):
             validation = validation.split("validation")
         found = self.loader(train, shuffle=True)
