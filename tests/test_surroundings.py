@@ -17,9 +17,10 @@ import pytest
 
 from conftest import SMALL, Result, one_line
 from vaekit import escape, plot
-from vaekit.cli import printing
+from vaekit.cli import printing, progress
 from vaekit.runs.commit import commit
 from vaekit.store import Run
+from vaekit.training import Progress as Reached
 from vaekit.training.loop import stop_requests
 
 Command = Callable[..., Result]
@@ -81,6 +82,20 @@ def test_a_bare_command_prints_its_help(command: Command) -> None:
     result = command()
     assert result.status == 0 and len(result.out.splitlines()) > 15 and "\n  train " in result.out
     assert result.err == ""
+
+
+def test_the_live_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, markup=False)
+    with Progress(*progress.COLUMNS, console=console) as bar:
+        shown = progress._Bar(console, 1000, bar)
+        means = {"loss": 1.0, "neg_elbo": 12345.67, "rate": 1234.5, "distortion": 1e4, "images": 3e6}
+        shown.step(Reached(epoch=998, batch=1, seconds=1.0), 2, means)
+        (line,) = [line for line in console.render_lines(bar.get_renderable(), pad=False) if line]
+    text = "".join(segment.text for segment in line)
+    assert len(text) <= 80 and "−ELBO 12345.67" in text and "3,000,000 images/s" in text and "…" not in text
 
 
 def test_empty_arguments_are_mistakes(here: Path, command: Command) -> None:

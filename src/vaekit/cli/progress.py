@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from ..evaluation.record import StageListener
 
 
+COLUMNS = (  # of the live bar: at most 80 characters
+    TextColumn("{task.description}", markup=False),
+    BarColumn(bar_width=16),
+    TextColumn("{task.fields[means]}", markup=False),
+    TimeRemainingColumn(),
+)
+
+
 @contextmanager
 def shown(epochs: int) -> Iterator[Listener]:
     """A listener that shows the progress on stderr for the length of a block."""
@@ -23,8 +31,7 @@ def shown(epochs: int) -> Iterator[Listener]:
     if not console.is_terminal:
         yield _Lines(console, epochs)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[means]}"), TimeRemainingColumn())
-    with Progress(*columns, console=console) as bar:
+    with Progress(*COLUMNS, console=console) as bar:
         yield _Bar(console, epochs, bar)
 
 
@@ -55,7 +62,7 @@ class Replicates:
 
 
 def _console() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 class _Lines:
@@ -96,12 +103,19 @@ class _Bar(_Lines):
             self.task,
             completed=reached.epoch + part,
             description=f"epoch {reached.epoch + 1}/{self.epochs}",
-            means=f"{_means(means)}  {speed:,.0f} images/s",
+            means=f"{_first(means)}  {speed:,.0f} images/s",
         )
 
     def epoch(self, record: Record) -> None:
         super().epoch(record)
         self.bar.update(self.task, completed=record["epoch"])
+
+
+def _first(means: Mapping[str, float]) -> str:
+    """The one number for which the live bar has room in 80 columns."""
+    if "neg_elbo" in means:
+        return f"−ELBO {means['neg_elbo']:.2f}"
+    return f"loss {means['loss']:.2f}" if "loss" in means else ""
 
 
 def _means(means: Mapping[str, float]) -> str:
