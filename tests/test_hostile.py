@@ -177,7 +177,8 @@ BIG = "9" * 23
 TRAIN = ("train", "--data", "x.npy", "--epochs", "1", *SMALL, "--name", "n")
 MISTAKES: dict[tuple[str, ...], str] = {
     (*TRAIN, "--set", "optimizer.name=adam", "--set", "optimizer.weight_decay=-1"): "weight_decay",
-    (*TRAIN, "--set", "optimizer.betas=[1, 2]"): "beta",
+    (*TRAIN, "--set", "optimizer.weight_decay=-1"): "weight_decay",
+    (*TRAIN, "--set", "optimizer.name=adam", "--set", "optimizer.betas=[1, 2]"): "beta",
     (*TRAIN, "--set", "optimizer.eps=nan"): "eps",
     (*TRAIN, "--set", "optimizer.name=sgd", "--set", "optimizer.nesterov=true"): "[Nn]esterov",
     (*TRAIN, "--seed", BIG): "train.seed",

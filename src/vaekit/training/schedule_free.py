@@ -39,6 +39,8 @@ class ScheduleFreeAdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
     ) -> None:
+        if weight_decay < 0 or eps < 0 or not 0 <= beta2 < 1:
+            raise ValueError("weight_decay and eps must be at least 0, and beta2 from 0 to 1, without 1")
         defaults = {"lr": learning_rate, "mix": mix, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 
