@@ -44,7 +44,7 @@ from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
 from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
-from vaekit.training.trainer import Trainer
+from vaekit.training.trainer import Trainer, players_of
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
 SECONDS, SLACK = 5.0, 4 << 20
@@ -203,10 +203,9 @@ def training() -> Checkpointer:
     given = tiny()
     model = recipe.build(given, image_shape=(1, 8, 8))
     made = recipe.Recipe.resolve(given)
-    optimizer = made.optimizer(model)
-    objective = made.loss(model, dataset_size=64)
+    loss = made.loss(model, dataset_size=64)
     options = Train(epochs=3, ema=0.9, precision="fp32")
-    trainer = Trainer(model, objective, optimizer, options=options)
+    trainer = Trainer(model, loss, players_of(model, loss, made.optimizer), options)
     return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
 
 

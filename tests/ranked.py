@@ -131,7 +131,7 @@ def prove(folder: Path) -> None:
     with joined() as ranks:
         found: dict[str, Any] = {name: case(ranks) for name, case in CASES.items()}
         found["drift"] = drift(ranks)
-        torch.save(found, folder / f"{ranks.world}-{ranks.rank}.pt")
+        torch.save(found, folder / f"{ranks.world_size}-{ranks.rank}.pt")
 
 
 def command_line() -> None:
@@ -140,7 +140,7 @@ def command_line() -> None:
     die_at, real = int(os.environ.get("KILL_AT", "-1")), Trainer.step
 
     def step(self: Trainer, batch: Any, epoch: float) -> None:
-        if self.progress.step == die_at and self.ranks.rank == self.ranks.world - 1:
+        if self.progress.step == die_at and self.ranks.rank == self.ranks.world_size - 1:
             os.kill(os.getpid(), signal.SIGKILL)
         real(self, batch, epoch)
 

@@ -21,8 +21,10 @@ from vaekit.objectives import OfDraw, beta_tc, elbo, free_bits, iwae, mmd
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import ALONE, Ranks
+from vaekit.training.clock import CheckClock
+from vaekit.training.launch import _see_one_gpu
 from vaekit.training.noise import NoiseOfRows
-from vaekit.training.ranks import CheckClock, _see_one_gpu
+from vaekit.training.refusals import check_ranks
 
 SCRIPT = Path(ranked.__file__)
 
@@ -147,15 +149,15 @@ def test_a_request_to_stop_reaches_all_ranks(tmp_path: Path) -> None:
 def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
     model = vaekit.VAE(64)
     with pytest.raises(ConfigError, match="compares the rows"):
-        Ranks(0, 2).check(model, OfDraw(objective))
+        check_ranks(Ranks(0, 2), model, OfDraw(objective))
     ALONE.check(model, OfDraw(objective))
-    Ranks(0, 2).check(model, OfDraw(iwae))
+    check_ranks(Ranks(0, 2), model, OfDraw(iwae))
 
 
 def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
     model = ranked.preset("standard-vae", encoder={"hidden": [4], "norm": "batch"})()
     with pytest.raises(ConfigError, match="batch normalization over 2 ranks needs CUDA"):
-        Ranks(1, 2).check(model, OfDraw(elbo))
+        check_ranks(Ranks(1, 2), model, OfDraw(elbo))
     ALONE.check(model, OfDraw(elbo))
 
 
@@ -171,7 +173,7 @@ def test_batch_normalization_is_made_to_see_all_ranks() -> None:
 
 def test_a_device_that_ranks_do_not_share_is_refused() -> None:
     with pytest.raises(DeviceError, match="2 ranks need"):
-        Ranks(0, 2).check(vaekit.VAE(64).to("meta"), OfDraw(elbo))
+        check_ranks(Ranks(0, 2), vaekit.VAE(64).to("meta"), OfDraw(elbo))
 
 
 @pytest.mark.parametrize("total", [1, 3, 7, 8])
@@ -249,7 +251,7 @@ def test_noise_that_rows_cannot_share_is_refused() -> None:
 
 def test_looks_of_ranks_follow_the_clock_by_counting_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [0.0]
-    monkeypatch.setattr("vaekit.training.ranks.time.perf_counter", lambda: now[0])
+    monkeypatch.setattr("vaekit.training.clock.time.perf_counter", lambda: now[0])
     monkeypatch.setattr(Ranks, "broadcast", lambda self, value: value)
     clock, at = CheckClock(Ranks(0, 2), 0.25, []), []
     for step in range(1, 400):

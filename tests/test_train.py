@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,8 @@ from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, R
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP
-from vaekit.objectives import Player, Terms
+from vaekit.objectives import OfBatch, Player, Terms, as_loss
+from vaekit.objectives.base import name_of
 from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
@@ -916,6 +918,51 @@ def test_an_opponent_plays_after_the_model_and_changes_nothing_of_it() -> None:
     first, second = found[1][1]
     assert second["error"] < first["error"] < 0.3
     assert 0 < first["guess"] < second["guess"] < 0.6
+
+
+def test_opponents_are_made_once() -> None:
+    class Counted(Guess):
+        made = 0
+
+        def opponents(self, model: Any) -> list[Player]:
+            self.made += 1
+            return super().opponents(model)
+
+    for optimizer in (None, partial(torch.optim.SGD, lr=0.01)):
+        loss = Counted()
+        fit(small(), loader(), objective=loss, optimizer=optimizer, epochs=1)
+        assert loss.made == 1
+
+
+def test_what_is_a_loss_is_said_and_not_guessed() -> None:
+    def of_draw(draw: Any, scale: float = 1.0, epoch: float = 0.0) -> Tensor:
+        return scale * elbo(draw)
+
+    def of_batch(model: Any, batch: Any, epoch: float = 0.0) -> Terms:
+        return OfDraw(elbo)(model, batch, epoch)
+
+    found = []
+    for objective in (elbo, of_draw, OfBatch(of_batch), OfDraw(elbo)):
+        torch.manual_seed(0)
+        found.append(fit(small(), loader(), objective=objective, epochs=1)[0]["loss"])
+    assert len(set(found)) == 1
+    loss = as_loss(Guess())
+    assert (loss.samples, loss.couples_rows) == (1, False)
+    assert name_of(loss) == "Guess"
+
+
+def test_a_validation_that_fails_leaves_the_mode_alone() -> None:
+    model = small().train()
+    with pytest.raises(DataError):
+        validate(model, [torch.full((4, 1, 4, 4), 7.0)])
+    assert model.training
+
+
+def test_options_of_a_run_are_refused_wherever_they_come_from() -> None:
+    for options, settings in ((Train(seed=3), {}), (None, {"seed": 0})):
+        with pytest.raises(ConfigError, match="fit has no seed"):
+            fit(small(), loader(), options=options, **settings)
+    assert Train(seed=3, device="cuda", epochs=2).for_fit() == Train(epochs=2)
 
 
 @pytest.mark.parametrize("stop_at", [3, 8, 13])

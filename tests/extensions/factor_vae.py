@@ -8,10 +8,10 @@ from torch import nn
 
 from vaekit import LatentVariableModel
 from vaekit.data import Batch
-from vaekit.objectives import Player, Terms, draw_of
+from vaekit.objectives import Loss, Player, Terms, draw_of
 
 
-class FactorVAE(nn.Module):
+class FactorVAE(nn.Module, Loss):
     """−ELBO + γ·TC, where a discriminator between q(z) and Π_j q(z_j) estimates the total correlation TC."""
 
     couples_rows = True

@@ -11,6 +11,7 @@ from vaekit import plot
 from vaekit.errors import ConfigError
 from vaekit.runs import restore
 from vaekit.training import Ranks
+from vaekit.training.refusals import check_ranks
 
 
 def test_factor_vae(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,5 +63,6 @@ def test_opponents_take_one_rank() -> None:
 
     from vaekit import VAE
 
+    model, loss = VAE(64), FactorVAE(2)
     with pytest.raises(ConfigError, match="FactorVAE brings opponents"):
-        Ranks(0, 2).check(VAE(64), FactorVAE(2))
+        check_ranks(Ranks(0, 2), model, loss, loss.opponents(model))

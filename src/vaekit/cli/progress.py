@@ -65,16 +65,13 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-class _Lines:
+class _Lines(Listener):
     """One line an epoch."""
 
     def __init__(self, console: Console, epochs: int, prefix: str = "") -> None:
         self.console = console
         self.epochs = epochs
         self.prefix = prefix
-
-    def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
-        """Do nothing: a line is for a whole epoch."""
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs))

@@ -14,7 +14,7 @@ from ..data.registry import NAMES
 from ..data.values import values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
-from ..objectives import Loss, OfDraw, schedules
+from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
 from .assemble import assemble
@@ -94,7 +94,8 @@ class Recipe:
             model: LatentVariableModel = self.parts["model"](image_shape=event_shape, event_shape=event_shape, **facts)
             return model
         context_size = num_classes if section.condition == "class" else 0
-        c = None if labels is None or not context_size else one_hot(labels, context_size)
+        known = labels is not None and bool((labels >= 0).all())
+        c = one_hot(labels, context_size) if labels is not None and known and context_size else None
         return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, images=images, c=c)
 
     def loss(
@@ -122,8 +123,8 @@ class Recipe:
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.image_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
-            loss: Loss = part(samples=samples, **facts)
-            return loss
+            loss = part(samples=samples, **facts)
+            return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)
         if "dataset_size" in part.wiring:
             options["dataset_size"] = dataset_size

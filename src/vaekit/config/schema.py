@@ -6,7 +6,7 @@ command line answers at once.
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -71,6 +71,8 @@ class Model(Section):
 class Train(Section):
     """How long, how fast, on what."""
 
+    OF_RUNS: ClassVar[tuple[str, ...]] = ("seed", "device", "deterministic")  # settled before `vaekit.fit` begins
+
     epochs: Positive = 10
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
@@ -83,6 +85,10 @@ class Train(Section):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
     deterministic: bool = False
+
+    def for_fit(self) -> "Train":
+        """The same options without those of a run, which it has followed before it calls `vaekit.fit`."""
+        return self.model_copy(update={name: type(self).model_fields[name].default for name in self.OF_RUNS})
 
 
 class Config(Section):

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, modes
 from ..rng import seeded
 from .record import StageListener
 
@@ -45,14 +45,9 @@ class Store(Protocol):
 @contextmanager
 def evaluating(model: LatentVariableModel) -> Iterator[None]:
     """Within the block the model is in evaluation mode, and no gradient is recorded unless asked for."""
-    was_training = model.training
-    model.eval()
     _keep_freed_blocks()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
+    with modes.evaluating(model):
+        yield
 
 
 def _keep_freed_blocks() -> None:

@@ -1,7 +1,7 @@
 """Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised."""
 
 from . import schedules
-from .base import Loss, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of
+from .base import Loss, OfBatch, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of, module_of
 from .disentangled import beta_tc
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
@@ -9,6 +9,7 @@ from .importance import ciwae, iwae, miwae, piwae
 
 __all__ = [
     "Loss",
+    "OfBatch",
     "OfDraw",
     "Player",
     "Terms",
@@ -25,6 +26,7 @@ __all__ = [
     "iwae",
     "miwae",
     "mmd",
+    "module_of",
     "piwae",
     "schedules",
     "squared_mmd",

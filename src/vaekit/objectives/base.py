@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import add
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,16 +53,7 @@ class Terms:
     logged: Mapping[str, Tensor] = field(default_factory=dict)
 
 
-class Loss(Protocol):
-    """What a trainer minimises: any callable of this form.
-
-    A loss may be an `nn.Module`: its weights are trained with the model's and are stored in checkpoints. It may have a
-    method `opponents(model)` that returns players, each with weights and an optimizer of its own. An attribute
-    `couples_rows` that is true says that the loss of a row depends on the other rows of the batch.
-    """
-
-    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """The loss of each row of a batch that is on the model's device, at an epoch that need not be whole."""
+Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
 
 
 @dataclass(frozen=True)
@@ -78,12 +69,56 @@ class Player:
 
     name: str
     parameters: Sequence[nn.Parameter]
-    loss: Loss
+    loss: Minimised
     optimizer: torch.optim.Optimizer
 
 
+class Loss:
+    """What a trainer minimises. Called with a model, a batch on its device and the epoch, it gives the batch's `Terms`.
+
+    The epoch need not be whole. A loss with weights is a module too, `class Mine(nn.Module, Loss)`: the weights are
+    trained with the model's and stored in checkpoints. A plain module or function of the same form is a loss as
+    `OfBatch(function)`.
+
+    Attributes:
+        samples: K, how many samples of each row it draws.
+        couples_rows: Whether the loss of a row depends on the other rows of the batch.
+    """
+
+    samples: int = 1
+    couples_rows: bool = False
+    __call__: Callable[..., Terms]  # (model, batch, epoch); only said here, so that a module's own is found
+
+    def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
+        """Players that take a step after the model's, each with weights and an optimizer of its own: none."""
+        return ()
+
+
+class OfBatch(Loss):
+    """The loss that a plain function or module of (model, batch, epoch) is; what it lacks of a `Loss` is the default.
+
+    Arguments:
+        function: Called with a model, a batch and the epoch, it gives `Terms`. It may have the attributes and the
+            method `opponents` of a `Loss`.
+    """
+
+    def __init__(self, function: Minimised) -> None:
+        self.function = function
+        self.samples = getattr(function, "samples", Loss.samples)
+        self.couples_rows = getattr(function, "couples_rows", Loss.couples_rows)
+
+    def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """What the function gives."""
+        return self.function(model, batch, epoch)
+
+    def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
+        """The opponents that the function brings."""
+        bring = getattr(self.function, "opponents", None)
+        return () if bring is None else list(bring(model))
+
+
 @dataclass(frozen=True)
-class OfDraw:
+class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
     It logs `neg_elbo`, `rate` and `distortion` in nats, and the draw's penalties by their names. A draw without levels
@@ -134,17 +169,12 @@ class OfDraw:
         return getattr(self.function, "__name__", "this objective").replace("_", "-")
 
     @property
-    def is_scheduled(self) -> bool:
-        """Whether an option follows a schedule."""
-        return any(callable(value) for value in self.options.values())
-
-    @property
     def is_bound(self) -> bool:
         """Whether it is a lower bound on log p(x)."""
         return getattr(self.function, "is_bound", False)
 
     @property
-    def couples_rows(self) -> bool:
+    def couples_rows(self) -> bool:  # type: ignore[override]
         """Whether the value of a row depends on the other rows of the batch."""
         return getattr(self.function, "couples_rows", False)
 
@@ -165,15 +195,36 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:
-    """The loss that is meant: a loss stays what it is, a function of a draw becomes one.
+    """The loss that is meant: a `Loss` or a module is one, any other function is an objective of a draw.
 
     Raises:
-        ConfigError: a class instead of one of its instances.
+        ConfigError: a class instead of one of its instances, or a function that does not take a draw alone.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")
-    target = objective.forward if isinstance(objective, nn.Module) else objective
-    parameters = inspect.signature(target).parameters.values()
-    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    required = [p for p in parameters if p.kind in positional and p.default is p.empty]
-    return objective if len(required) == len(("model", "batch", "epoch")) else OfDraw(objective)
+    if isinstance(objective, Loss):
+        return objective
+    if isinstance(objective, nn.Module):
+        return OfBatch(objective)
+    try:
+        inspect.signature(objective).bind(...)
+    except TypeError as error:
+        raise ConfigError(
+            f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or make "
+            "a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
+        ) from None
+    return OfDraw(objective)
+
+
+def module_of(loss: Loss) -> nn.Module | None:
+    """The module with a loss's weights, or None where it has none."""
+    inner = loss.function if isinstance(loss, OfBatch) else loss
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def name_of(loss: Loss) -> str:
+    """What messages call a loss."""
+    if isinstance(loss, OfDraw):
+        return loss.name
+    inner = loss.function if isinstance(loss, OfBatch) else loss
+    return getattr(inner, "__name__", type(inner).__name__)

@@ -24,13 +24,14 @@ from ..data.batches import whole
 from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
-from ..objectives import Loss, OfDraw, beta_elbo
+from ..objectives import Loss, OfDraw, beta_elbo, module_of
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.looking import check_rows
 from ..training.optimizers import by_part
 from ..training.precision import find_precision
-from ..training.trainer import trained_parameters, try_once
+from ..training.refusals import check_ranks
+from ..training.trainer import players_of, try_once
 from . import tensorboard
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 
@@ -85,8 +86,9 @@ class Job:
         model = recipe.model(**facts, images=images, labels=labels).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         loss = recipe.loss(model, dataset_size=len(data.train), **facts)
-        if isinstance(loss, torch.nn.Module):
-            loss.to(device)
+        own = module_of(loss)
+        if own is not None:
+            own.to(device)
         job = cls(recipe, data, model, loss, ranks)
         job.optimizer()
         job._try_one()
@@ -100,11 +102,11 @@ class Job:
     def trainer(self) -> Trainer:
         """The training's steps without its loop, from the weights that the model has."""
         self.model.train()
-        return Trainer(self.model, self.loss, self.optimizer(), self.recipe.schedule(), self.config.train)
+        players = players_of(self.model, self.loss, self.optimizer)
+        return Trainer(self.model, self.loss, players, self.config.train, self.recipe.schedule())
 
-    def optimizer(self) -> torch.optim.Optimizer:
+    def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
-        parameters = trained_parameters(self.model, self.loss)
         return self.recipe.optimizer(by_part(self.model, parameters, self.config.train.learning_rate))
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
@@ -134,9 +136,9 @@ class Job:
             self.batches(self.data.train, training=True),
             self.batches(self.data.validation) if len(self.data.validation) else None,
             objective=self.loss,
-            optimizer=self.optimizer(),
+            optimizer=self.optimizer,
             schedule=self.recipe.schedule(),
-            options=self.config.train,
+            options=self.config.train.for_fit(),
             run=run,
             resume=checkpoint,
             listener=listener,
@@ -172,15 +174,16 @@ class Job:
     def _try_one(self) -> None:
         train = self.data.train
         batch = next(iter(self.batches(train.rows(slice(4)))))
-        self.ranks.check(self.model, self.loss)
+        opponents = self.loss.opponents(self.model)
+        check_ranks(self.ranks, self.model, self.loss, opponents)
         self.model.checked(batch.x)
         if self.config.data.binarize == "none":
             for split in self.data.splits.values():
                 check_rows(self.model, self.batches(split))
-        try_once(self.model, self.loss, batch)
+        try_once(self.model, [self.loss, *(player.loss for player in opponents)], batch)
 
 
-class _Several:
+class _Several(Listener):
     """Tells several listeners."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:

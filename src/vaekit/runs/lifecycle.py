@@ -58,7 +58,7 @@ def train(
     settings = recipe.config.train
     with streams_kept(), deterministic(settings.deterministic, settings.device):
         job = Job.prepare(recipe, ranks=ranks)
-        facts = environment.made_with(job.config, job.data, job.model, ranks.world)
+        facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
         run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
         with _closing(run):
             _lead(job)
@@ -96,7 +96,7 @@ def resume(
         tensorboard.required()
     if run.status == "finished" and not settings:
         raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
-    with streams_kept(), run.lock(), environment.threads_of(run, ranks.world):
+    with streams_kept(), run.lock(), environment.threads_of(run, ranks.world_size):
         recipe = recipe or recipe_of(run)
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
@@ -189,7 +189,7 @@ def _with_settings(config: Config, settings: Iterable[str]) -> Config:
 
 def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
     """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
-    now = environment.setup(job.config, job.model.device, job.ranks.world)
+    now = environment.setup(job.config, job.model.device, job.ranks.world_size)
     differs = environment.differences(run.environment, now)
     matter = [key for key in differs if key not in ("git", "platform")]
     if matter:

@@ -6,7 +6,7 @@ Not for: how a picture is made (`plot`).
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +21,7 @@ from ..data.batches import whole
 from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Checkpoint, Run
-from ..training import Listener, Progress, Record
+from ..training import Listener, Record
 
 ENCODED = 1000  # test images whose latents are drawn
 
@@ -216,16 +216,13 @@ def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint
     return _draw_epoch(model, run, data.classes, epoch)
 
 
-class EpochPictures:
+class EpochPictures(Listener):
     """Writes a picture of the same latents after every epoch."""
 
     def __init__(self, model: LatentVariableModel, run: Run, names: tuple[str, ...] = ()) -> None:
         self.model = model
         self.run = run
         self.names = names
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are drawn."""
 
     def epoch(self, record: Record) -> None:
         """Write one."""

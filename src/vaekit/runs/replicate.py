@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from ..config import parse
 from ..config.recipe import Recipe
 from ..errors import VAEError
 from ..store import Run
-from ..training import Listener, Progress, Record
+from ..training import Listener, Record
 from .lifecycle import resume, train
 from .restore import config_of
 
@@ -115,7 +114,7 @@ def _train(task: dict[str, Any], parent: "_Parent") -> None:
         replicate.train(parent)
 
 
-class _Parent:
+class _Parent(Listener):
     """Whoever reads what this process prints."""
 
     def __init__(self, descriptor: int) -> None:
@@ -125,9 +124,6 @@ class _Parent:
         """Print an event; a parent that has died does not hear it."""
         with suppress(BrokenPipeError):
             os.write(self.descriptor, json.dumps(event).encode() + b"\n")
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Nothing: only whole epochs are told."""
 
     def epoch(self, record: Record) -> None:
         self.tell(epoch=record)

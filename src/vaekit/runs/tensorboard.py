@@ -3,14 +3,14 @@
 Not for: keeping results; those are in metrics.jsonl.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ConfigError
 from ..store import Run
 from ..store.files import explained
-from ..training import Listener, Progress, Record
+from ..training import Listener, Record
 
 
 def required() -> Any:
@@ -44,12 +44,9 @@ def logged(run: Run, epochs: int) -> Iterator[Listener]:
             writer.close()
 
 
-class _Epochs:
+class _Epochs(Listener):
     def __init__(self, writer: Any) -> None:
         self.writer = writer
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Do nothing: only whole epochs are logged."""
 
     def epoch(self, record: Record) -> None:
         for name, value in record.items():

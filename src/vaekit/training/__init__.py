@@ -9,6 +9,9 @@
     checkpointer.py  when to save which state, in memory and in the run folder
     noise.py         the noise of some rows of a batch
     ranks.py         several processes that train as one
+    launch.py        the processes that torchrun has started
+    refusals.py      what several processes do not train
+    clock.py         when a training is checked
     precision.py     in which precision networks multiply
     optimizers.py    optimizers by name
     loop.py          the loop
@@ -16,10 +19,11 @@
 Not for: reading configs or writing pictures (`runs`).
 """
 
+from .launch import joined
 from .loop import Interrupted, Listener, fit, stop_requests
 from .progress import Progress
-from .ranks import ALONE, Ranks, joined
-from .trainer import Record, Trainer, trained_parameters
+from .ranks import ALONE, Ranks
+from .trainer import Record, Trainer
 from .validation import find_device, validate
 
 __all__ = [
@@ -34,6 +38,5 @@ __all__ = [
     "fit",
     "joined",
     "stop_requests",
-    "trained_parameters",
     "validate",
 ]

@@ -5,38 +5,44 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from functools import partial
+from typing import Any
 
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
 from ..config import Train, parse
 from ..data import Batches
 from ..data.feeding import Feeding
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel
-from ..objectives import as_loss, elbo
+from ..objectives import as_loss, elbo, module_of
 from ..objectives.schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
+from .clock import CheckClock
 from .looking import check_rows, first_checked
 from .precision import find_precision
 from .progress import Progress
-from .ranks import ALONE, CheckClock, Ranks
-from .trainer import Record, Trainer, trained_parameters
+from .ranks import ALONE, Ranks
+from .refusals import check_ranks
+from .trainer import Record, Trainer, players_of
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
 HANG_UP = getattr(signal, "SIGHUP", None)  # which Windows does not have
-OF_RUNS = ("seed", "device", "deterministic")  # what a loader and a model have settled before `fit`
 
 
-class Listener(Protocol):
-    """Who is told about the progress of a training."""
+class Listener:
+    """Who is told about the progress of a training. A subclass overrides what it wants to hear."""
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         """Called a few times a second, with the batches in an epoch, and its means and images until now."""
+        return
 
     def epoch(self, record: Record) -> None:
         """Called after every epoch."""
+        return
 
 
 class Interrupted(KeyboardInterrupt):
@@ -49,7 +55,7 @@ def fit(
     validation: Any = None,
     *,
     objective: Callable[..., Any] = elbo,
-    optimizer: torch.optim.Optimizer | None = None,
+    optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer] | None = None,
     schedule: RateSchedule | None = None,
     options: Train | None = None,
     run: Run | None = None,
@@ -70,7 +76,8 @@ def fit(
         validation: The same, for the loss after every epoch, by which the best weights are chosen.
         objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
             other `objectives.Loss`. The ELBO by default.
-        optimizer: Adam by default, with the learning rate of the options.
+        optimizer: An optimizer, or a function that makes one of the parameters to train, such as
+            `partial(torch.optim.SGD, lr=0.1)`; Adam by default, with the learning rate of the options.
         schedule: Factor on the optimizer's learning rate.
         options: How to train; by default in float32.
         run: Folder for metrics and checkpoints.
@@ -93,14 +100,14 @@ def fit(
     options = with_settings(options, settings, model)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
     loss = as_loss(objective)
-    if isinstance(loss, torch.nn.Module):
-        loss.to(model.device)
+    own = module_of(loss)
+    if own is not None:
+        own.to(model.device)
     batches = check_fit(options, train, validation, schedule, listener)
-    ranks.check(model, loss)
+    players = players_of(model, loss, optimizer or partial(torch.optim.Adam, lr=options.learning_rate, fused=True))
+    check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
-    if optimizer is None:
-        optimizer = torch.optim.Adam(trained_parameters(model, loss), lr=options.learning_rate, fused=True)
-    trainer = Trainer(model, loss, optimizer, schedule, options, ranks)
+    trainer = Trainer(model, loss, players, options, schedule, ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with stop_requests() as stop, checkpointer.rescue():
@@ -139,13 +146,14 @@ def with_settings(options: Train | None, settings: Mapping[str, Any], model: Lat
     """Options with settings on top, checked, and with the precision that "auto" means for a model.
 
     Raises:
-        ConfigError: a setting that does not exist (the nearest one is named), is out of range, or is not for `fit`.
+        ConfigError: a setting that does not exist (the nearest one is named) or is out of range, or one of a run, which
+            `fit` cannot follow.
     """
-    for name in OF_RUNS:
-        if name in settings:
+    options = options or Train(precision="fp32")
+    for name in Train.OF_RUNS:
+        if name in settings or getattr(options, name) != Train.model_fields[name].default:
             raise ConfigError(f"fit has no {name}: it trains the model where it is, on the batches of the loader")
-    given = {"precision": "fp32"} if options is None else options.model_dump()
-    train = parse({"train": given | dict(settings)}, "fit").train
+    train = parse({"train": options.model_dump() | dict(settings)}, "fit").train
     return train.model_copy(update={"precision": find_precision(train.precision, model)})
 
 

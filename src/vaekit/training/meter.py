@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
+from ..store.metrics import BOOKKEEPING, CLASSIC
 
-CLASSIC = ("loss", "neg_elbo", "rate", "distortion")
-RESERVED = ("epoch", "images", "skipped", "seconds", "images_per_second", "learning_rate")
+FORMAT_1 = ("loss", *CLASSIC)  # what run folders of format 1 log
 EXPLODED = 2.0**24  # nats an image: from here on float32 does not tell one nat from the next
 MOST_SKIPPED = 100  # steps in a row; what fails so often does not mend itself
 
@@ -34,7 +34,7 @@ class Meter:
         self.skip = skip
         self.allowed = MOST_SKIPPED if skip else 0
         self.names: tuple[str, ...] = ()
-        self.sums = torch.zeros(len(CLASSIC) + 2, dtype=widest(device), device=device)
+        self.sums = torch.zeros(len(FORMAT_1) + 2, dtype=widest(device), device=device)
         self.bad_step = torch.full((), -1, device=device)
         self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = torch.zeros((), dtype=torch.int64, device=device)
@@ -50,7 +50,7 @@ class Meter:
         if self.names:
             raise ConfigError(f"a loss must log the same names at every step, got {names} after {self.names}")
         for name in names:
-            if name in RESERVED or name.startswith("validation_") or names.count(name) > 1:
+            if name in BOOKKEEPING or name.startswith("validation_") or names.count(name) > 1:
                 raise ConfigError(f"the name {name!r} of a logged value is taken; choose another one")
         self.names = names
         self.sums = self.sums.new_zeros(len(names) + 2)
@@ -97,7 +97,7 @@ class Meter:
     def means(self) -> dict[str, float]:
         """Means of the epoch so far by name, its images and skipped steps: this waits for the device."""
         *sums, images, skipped = self.sums.tolist()
-        means = {name: value / max(images, 1.0) for name, value in zip(self.names or CLASSIC, sums, strict=True)}
+        means = {name: value / max(images, 1.0) for name, value in zip(self.names or FORMAT_1, sums, strict=True)}
         return means | {"images": images} | ({"skipped": skipped} if self.skip else {})
 
 

@@ -14,14 +14,14 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import ConfigError, RunError
-from ..objectives import Player
+from ..objectives import Player, module_of
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
-from .meter import CLASSIC
+from .meter import FORMAT_1
 from .progress import Progress
 from .step import set_rate
 from .trainer import Trainer
@@ -30,11 +30,12 @@ from .trainer import Trainer
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that the next step depends on, as tensors by name and as JSON."""
     tensors = {f"model/{name}": tensor for name, tensor in trainer.model.state_dict().items()}
-    if isinstance(trainer.loss, nn.Module):
-        tensors |= {f"loss/{name}": tensor for name, tensor in trainer.loss.state_dict().items()}
-    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.take.averages)}
-    if trainer.take.averages:
-        tensors["ema/good_steps"] = trainer.take.good_steps
+    loss = module_of(trainer.loss)
+    if loss is not None:
+        tensors |= {f"loss/{name}": tensor for name, tensor in loss.state_dict().items()}
+    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.averages)}
+    if trainer.averages:
+        tensors["ema/good_steps"] = trainer.good_steps
     for part, player in optimizers(trainer).items():
         for i, slots in player.optimizer.state_dict()["state"].items():
             tensors |= {f"{part}/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
@@ -45,16 +46,18 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "progress": asdict(trainer.progress),
         "python": [python[0], list(python[1]), python[2]],
     }
-    if trainer.meter.names not in ((), CLASSIC):
+    if trainer.meter.names not in ((), FORMAT_1):
         state["logged"] = list(trainer.meter.names)
     return tensors, state
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Stand where `state_of` was called; what does not fit this training changes nothing that could do harm.
+    """Put a training back to where `state_of` was called.
+
+    Whether the optimizers' state fits is checked before anything is changed.
 
     Raises:
-        RunError: a state of another training, or none at all.
+        RunError: the checkpoint is of another training, or holds no training at all.
     """
     part = parts(checkpoint.tensors)
     try:
@@ -64,16 +67,17 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             for name, player in optimizers(trainer).items()
         }
         trainer.model.load_state_dict(part["model"])
-        if isinstance(trainer.loss, nn.Module):
-            trainer.loss.load_state_dict(part.get("loss", {}))
-        for i, average in enumerate(trainer.take.averages):
+        loss = module_of(trainer.loss)
+        if loss is not None:
+            loss.load_state_dict(part.get("loss", {}))
+        for i, average in enumerate(trainer.averages):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
-        if trainer.take.averages:
-            trainer.take.good_steps.copy_(good_steps(part["ema"]))
+        if trainer.averages:
+            trainer.good_steps.copy_(good_steps(part["ema"]))
         for name, player in optimizers(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
         if progress.step:
-            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", CLASSIC))))
+            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", FORMAT_1))))
             sums = trainer.meter.sums
             sums.copy_(like(sums, part["progress"]["sums"], "progress/sums"))
         else:
@@ -106,10 +110,10 @@ def optimizers(trainer: Trainer) -> dict[str, Player]:
         ConfigError: two opponents of one name.
     """
     model, *opponents = trainer.players
-    found = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
-    if len(found) <= len(opponents):
+    by_part = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
+    if len(by_part) <= len(opponents):
         raise ConfigError(f"opponents need different names, got {', '.join(player.name for player in opponents)}")
-    return found
+    return by_part
 
 
 def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
@@ -151,25 +155,25 @@ def _trial_state(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
         set_rate(group, rate)
     slots: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
-    return {i: {slot: torch.as_tensor(value) for slot, value in found.items()} for i, found in slots.items()}
+    return {i: {slot: torch.as_tensor(value) for slot, value in state.items()} for i, state in slots.items()}
 
 
-def like(expected: Tensor, found: Tensor, name: str) -> Tensor:
-    """`found`, if it has the shape and the type of `expected`.
+def like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
+    """`stored`, if it has the shape and the type of `expected`.
 
     Raises:
         ValueError: it has not.
     """
-    if (found.shape, found.dtype) != (expected.shape, expected.dtype):
-        shapes = f"{tuple(found.shape)} {found.dtype} instead of {tuple(expected.shape)} {expected.dtype}"
+    if (stored.shape, stored.dtype) != (expected.shape, expected.dtype):
+        shapes = f"{tuple(stored.shape)} {stored.dtype} instead of {tuple(expected.shape)} {expected.dtype}"
         raise ValueError(f"{name} is {shapes}")
-    return found
+    return stored
 
 
 def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """The tensors of a checkpoint by part and name: "model/encoder.weight" is in "model" as "encoder.weight"."""
-    found: dict[str, dict[str, Tensor]] = {}
+    by_part: dict[str, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
         part, _, rest = name.partition("/")
-        found.setdefault(part, {})[rest] = tensor
-    return found
+        by_part.setdefault(part, {})[rest] = tensor
+    return by_part

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ..config import Train
 from ..errors import ConfigError
 from ..model import LatentVariableModel
-from ..objectives import Player, Terms
+from ..objectives import Loss, Player, Terms, module_of
 from .meter import Meter
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Shard
@@ -20,8 +20,8 @@ class Step:
 
     Arguments:
         model: The model.
+        loss: The model's loss.
         players: Who takes a step, in this order: the model, then its opponents.
-        modules: Whose buffers a bad step leaves alone, as it does the weights.
         options: How to train.
         ranks: Between whom a batch is divided. Several ranks replace `shard` and `all_reduce`, and nothing else.
     """
@@ -29,14 +29,15 @@ class Step:
     def __init__(
         self,
         model: LatentVariableModel,
+        loss: Loss,
         players: Sequence[Player],
-        modules: Sequence[nn.Module],
         options: Train,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
         self.players = players
-        self.modules = modules
+        own = module_of(loss)
+        self.modules: list[nn.Module] = [model] if own is None else [model, own]
         self.clip_norm = options.clip_norm
         self.skip = options.on_nan == "skip"
         self.ema = options.ema
@@ -48,7 +49,7 @@ class Step:
             raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
-        self.samples = getattr(players[0].loss, "samples", 1)
+        self.samples = loss.samples
         self.shard: Callable[[Any, int], Shard] = ranks.shard
         self.all_reduce = ranks.all_reduce
 
@@ -84,8 +85,9 @@ class Step:
             take_step(player.optimizer, bad if self.skip else None)
         assert bad is not None
         with torch.no_grad():
-            for buffer, old in zip(self.buffers(), before, strict=self.skip):
-                buffer.copy_(torch.where(bad, old, buffer))
+            if self.skip:
+                for buffer, old in zip(self.buffers(), before, strict=True):
+                    buffer.copy_(torch.where(bad, old, buffer))
             self.average(bad)
             self.meter.begin(tuple(names))
             self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
@@ -93,12 +95,12 @@ class Step:
     def averaged(self) -> list[Tensor]:
         """The weights to validate and keep, of the optimizer or of `train.ema`; none where those are the weights."""
         if self.averaging is not None:
-            found: list[Tensor] = self.averaging(self.weights)
-            return found
+            averages: list[Tensor] = self.averaging(self.weights)
+            return averages
         return self.averages
 
     def buffers(self) -> list[Tensor]:
-        """What a forward pass may change beside the weights."""
+        """What a forward pass may change beside the weights; a bad step that is skipped puts it back."""
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def gradient_norm(self, player: Player) -> Tensor | None:

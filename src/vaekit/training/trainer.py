@@ -14,12 +14,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from ..config import Train
 from ..data import as_batch
 from ..errors import DataError, NumericalError
 from ..model import LatentVariableModel
-from ..objectives import Player, as_loss
+from ..objectives import Loss, Player, module_of
+from ..objectives.base import Minimised
 from ..objectives.schedules import Constant, RateSchedule
 from ..rng import seeded
 from .meter import EXPLODED
@@ -37,50 +39,48 @@ class Trainer:
 
     Arguments:
         model: The model, on the device to train on.
-        loss: A loss, or a function of a draw.
-        optimizer: Over `trained_parameters(model, loss)`.
-        schedule: Factor on the optimizer's learning rate; constant by default.
+        loss: What the model minimises.
+        players: Who takes a step, as `players_of` gives them.
         options: How to train.
+        schedule: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes that train this together.
     """
 
     def __init__(
         self,
         model: LatentVariableModel,
-        loss: Callable[..., Any],
-        optimizer: torch.optim.Optimizer,
+        loss: Loss,
+        players: Sequence[Player],
+        options: Train,
         schedule: RateSchedule | None = None,
-        options: Train | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
-        self.loss = as_loss(loss)
+        self.loss = loss
+        self.players = list(players)
+        self.options = options
         self.schedule = schedule or Constant()
-        self.options = options or Train(precision="fp32")
         self.ranks = ranks
         self.progress = Progress()
-        self.rates = [float(group["lr"]) for group in optimizer.param_groups]
-        parameters = trained_parameters(model, self.loss)
-        opponents = opponents_of(self.loss, model)
-        self.parameters = [*parameters, *(p for player in opponents for p in player.parameters)]
-        players = [Player("loss", parameters, self.loss, optimizer), *opponents]
-        self.take = Step(model, players, self.modules, self.options, ranks)
-        self.meter = self.take.meter
+        self.rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
+        self.parameters = [p for player in self.players for p in player.parameters]
+        self.run_step = Step(model, loss, self.players, options, ranks)
+        self.meter = self.run_step.meter
         self.best = self.weights()
 
     @property
-    def players(self) -> list[Player]:
-        """Who takes a step: the model, then its opponents."""
-        return list(self.take.players)
+    def averages(self) -> list[Tensor]:
+        """The averages that `options.ema` keeps of the model's weights; none without it."""
+        return self.run_step.averages
 
     @property
-    def modules(self) -> list[nn.Module]:
-        """What has weights: the model, and the loss if it is a module."""
-        return [self.model, *([self.loss] if isinstance(self.loss, nn.Module) else [])]
+    def good_steps(self) -> Tensor:
+        """How many steps the averages are of."""
+        return self.run_step.good_steps
 
     def train(self) -> None:
-        """Put the modules into training mode."""
-        for module in self.modules:
+        """Put the model, and the loss if it is a module, into training mode."""
+        for module in self.run_step.modules:
             module.train()
 
     def step(self, item: Any, epoch: float) -> None:
@@ -89,7 +89,7 @@ class Trainer:
         self.progress.learning_rate = factor * self.rates[0]
         for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
             set_rate(group, factor * rate)
-        self.take(item, epoch)
+        self.run_step(item, epoch)
         self.progress.step += 1
         self.progress.batch += 1
 
@@ -138,17 +138,17 @@ class Trainer:
         if not record["images"] and not record.get("skipped"):
             raise DataError("the training loader gave no batch; it must be a sequence of batches, not an iterator")
         is_last = self.progress.epoch + 1 == self.options.epochs
-        found: dict[str, float] = {}
+        means: dict[str, float] = {}
         record["images_per_second"] = record["images"] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
                 epochs = self.options.epochs
-                found = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
-                record |= {f"validation_{name}": value for name, value in found.items()}
+                means = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
+                record |= {f"validation_{name}": value for name, value in means.items()}
             elif last and is_last and not self.meter.skip:
-                found = validate(self.model, last, self.loss, ranks=self.ranks)
+                means = validate(self.model, last, self.loss, ranks=self.ranks)
             if is_last and self.progress.best is None:
-                self._check_last(found)
+                self._check_last(means)
             self._choose(record)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
@@ -174,8 +174,11 @@ class Trainer:
     @contextmanager
     def averaged(self) -> Iterator[None]:
         """Within the block the model has the averaged weights, where there are any."""
-        averages = self.take.averaged()
-        raw = [p.detach().clone() for p in self.take.weights] if averages else []
+        averages = self.run_step.averaged()
+        if not averages:
+            yield
+            return
+        raw = [p.detach().clone() for p in self.run_step.weights]
         self._put(averages)
         try:
             yield
@@ -184,7 +187,7 @@ class Trainer:
 
     @torch.no_grad()
     def _put(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.take.weights, weights, strict=False):
+        for parameter, weight in zip(self.run_step.weights, weights, strict=True):
             parameter.copy_(weight)
 
     def weights(self) -> dict[str, Tensor]:
@@ -192,36 +195,45 @@ class Trainer:
         return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
 
 
-def opponents_of(loss: object, model: LatentVariableModel) -> list[Player]:
-    """The opponents that a loss brings."""
-    bring = getattr(loss, "opponents", None)
-    return [] if bring is None else list(bring(model))
+def players_of(
+    model: LatentVariableModel,
+    loss: Loss,
+    optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer],
+) -> list[Player]:
+    """Who takes a step: the model, then the opponents that its loss brings, which are made here and only here.
 
-
-def trained_parameters(model: LatentVariableModel, loss: object = None) -> list[nn.Parameter]:
-    """What the optimizer of a model trains: the model's weights, and those of its loss that no opponent trains."""
-    found = [p for p in model.parameters() if p.requires_grad]
-    if not isinstance(loss, nn.Module):
-        return found
-    taken = {id(p) for player in opponents_of(loss, model) for p in player.parameters} | {id(p) for p in found}
-    return found + [p for p in loss.parameters() if p.requires_grad and id(p) not in taken]
+    Arguments:
+        model: The model.
+        loss: What it minimises.
+        optimizer: The model's, or a function that makes it of what it has to train: the weights of the model, and those
+            of its loss that no opponent trains.
+    """
+    opponents = list(loss.opponents(model))
+    taken = {id(p) for player in opponents for p in player.parameters}
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    own = module_of(loss)
+    if own is not None:
+        taken |= {id(p) for p in parameters}
+        parameters += [p for p in own.parameters() if p.requires_grad and id(p) not in taken]
+    if not isinstance(optimizer, Optimizer):
+        optimizer = optimizer(parameters)
+    return [Player("loss", parameters, loss, optimizer), *opponents]
 
 
 @torch.no_grad()
-def try_once(model: LatentVariableModel, objective: Callable[..., Any], item: Any) -> None:
-    """Compute a loss and those of its opponents once, before a training begins, and change nothing.
+def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any) -> None:
+    """Compute losses once, before a training begins, and change nothing.
 
     Arguments:
         model: The model, which is in evaluation mode afterwards.
-        objective: The loss, or a function of a draw.
+        losses: The model's, and those of its opponents.
         item: A batch of a loader.
 
     Raises:
         VAEError: the model, the loss and the batch do not fit together.
     """
-    loss = as_loss(objective)
     batch = model.to_model(as_batch(item))
     model.eval()
     with seeded(torch.Generator().manual_seed(0)):
-        for one in (loss, *(player.loss for player in opponents_of(loss, model))):
-            checked(one(model, batch, 0.0), len(batch))
+        for loss in losses:
+            checked(loss(model, batch, 0.0), len(batch))

@@ -5,18 +5,17 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch import nn
 
 from ..errors import DataError, DeviceError
 from ..model import LatentVariableModel
-from ..objectives import as_loss, elbo
+from ..model.modes import evaluating
+from ..objectives import as_loss, elbo, module_of
 from ..rng import seeded
 from .looking import first_checked
 from .meter import widest
 from .ranks import ALONE, Ranks
 
 
-@torch.no_grad()
 def validate(
     model: LatentVariableModel,
     loader: Iterable[Any],
@@ -44,27 +43,24 @@ def validate(
         DataError: the loader gave no batch.
     """
     loss = as_loss(objective)
-    modules = [model, *([loss] if isinstance(loss, nn.Module) else [])]
-    modes = [module.training for module in modules]
-    for module in modules:
-        module.eval()
+    own = module_of(loss)
+    modules = [model] if own is None else [model, own]
     names: tuple[str, ...] = ()
     sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
     images = 0
-    with seeded(torch.Generator().manual_seed(seed)):
+    with evaluating(*modules), seeded(torch.Generator().manual_seed(seed)):
         for item in first_checked(model, loader):
-            shard = ranks.shard(item, getattr(loss, "samples", 1))
+            shard = ranks.shard(item, loss.samples)
             batch = model.to_model(shard.batch)
             with shard.noise:
                 terms = loss(model, batch, epoch)
-            found = torch.stack([terms.loss.sum(), *(value.sum() for value in terms.logged.values())])
+            values = [terms.loss, *terms.logged.values()]
+            of_batch = torch.stack([value.sum() for value in values])
             if not names:
                 names = ("loss", *terms.logged)
                 sums = sums.new_zeros(len(names))
-            sums += shard.counted(found.to(sums.dtype))
+            sums += shard.counted(of_batch.to(sums.dtype))
             images += shard.total
-    for module, mode in zip(modules, modes, strict=True):
-        module.train(mode)
     if not images:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
     return {name: value / images for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
@@ -79,10 +75,10 @@ def find_device(name: str = "auto") -> torch.device:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        found = torch.device(name)
-        torch.ones(1, device=found).item()  # of the device "meta" there are no values
+        device = torch.device(name)
+        torch.ones(1, device=device).item()  # of the device "meta" there are no values
     except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError):
         here = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
         here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise DeviceError(f"device {name!r:.120} is not here; available: {', '.join(here)}") from None
-    return found
+    return device

@@ -1,0 +1,65 @@
+"""The processes that torchrun has started: who they are, and which GPU each of them sees."""
+
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.distributed as dist
+
+from ..errors import ConfigError, RankError
+from .ranks import ALONE, Ranks
+
+MOST = 1 << 20  # ranks
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """The ranks that torchrun has started, this process among them; where it has not, one alone.
+
+    Each rank sees one GPU, that of its number on its machine; none, where there are fewer than ranks.
+    """
+    started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
+    world_size = _number("WORLD_SIZE", 1, MOST) if started else 1
+    rank = _number("RANK", 0, world_size - 1) if started else 0
+    if world_size == 1:
+        yield ALONE
+        return
+    try:
+        dist.init_process_group("cpu:gloo,cuda:nccl" if _see_one_gpu() else "gloo")
+    except (RuntimeError, ValueError, OverflowError) as error:
+        reason = " ".join(str(error).split())
+        raise RankError(
+            f"the other ranks cannot be reached ({reason:.200}); start all of them with torchrun"
+        ) from error
+    yield Ranks(rank, world_size)
+    dist.destroy_process_group()
+
+
+def _number(name: str, low: int, high: int, default: int | None = None) -> int:
+    """A whole number that torchrun gives in the environment.
+
+    Raises:
+        ConfigError: It is not one, or out of range.
+    """
+    text = os.environ.get(name, str(default))
+    if text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high:
+        return int(text)
+    raise ConfigError(f"{name} must be a whole number from {low} to {high}, got {text!r:.80}; start with torchrun")
+
+
+def _see_one_gpu() -> bool:
+    """Hide all GPUs of this machine but this rank's own, or all where they are too few; CUDA must not have started."""
+    devices = torch.cuda.device_count()
+    ranks = _number("LOCAL_WORLD_SIZE", 1, MOST, default=1)
+    number = _number("LOCAL_RANK", 0, ranks - 1, default=0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    names = visible if len(visible) == devices and visible[0] else [str(i) for i in range(devices)]
+    enough = devices >= ranks
+    if devices:
+        os.environ["CUDA_VISIBLE_DEVICES"] = names[number] if enough else ""
+    if devices and not enough:
+        message = f"{ranks} ranks on a machine with {devices} GPU(s) train on its CPU; start one rank for each GPU"
+        warnings.warn(message, stacklevel=4)
+    return bool(devices) and enough
