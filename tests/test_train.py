@@ -1036,7 +1036,7 @@ class Unsized:
 
 
 def logs(name: str) -> Any:
-    return lambda model, batch, epoch: Terms(batch.x.flatten(1).sum(1), {name: torch.ones(len(batch))})
+    return OfBatch(lambda model, batch, epoch: Terms(batch.x.flatten(1).sum(1), {name: torch.ones(len(batch))}))
 
 
 @pytest.mark.parametrize(
@@ -1047,8 +1047,9 @@ def logs(name: str) -> Any:
         ({"device": "cuda"}, "fit has no device"),
         ({"patience": 3}, "patience needs a validation loader"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),
-        ({"objective": lambda model, batch, epoch: batch.x}, "must return vaekit.objectives.Terms, got Tensor"),
-        ({"objective": lambda model, batch, epoch: Terms(batch.x)}, "loss must have one number for each of 8 rows"),
+        ({"objective": OfBatch(lambda model, batch, epoch: batch.x)}, "must return vaekit.objectives.Terms, got Tensor"),
+        ({"objective": OfBatch(lambda model, batch, epoch: Terms(batch.x))}, "loss must have one number for each of 8"),
+        ({"objective": lambda model, batch, epoch: 0}, r"called with a draw alone \(missing .* OfBatch\(function\)"),
         (
             {"objective": lambda draw: elbo(draw).mean()},
             r"loss must have one number for each of 8 rows, got shape \(\)",
@@ -1070,7 +1071,7 @@ def test_a_logged_name_that_is_taken_is_refused(name: str) -> None:
         return Terms(OfDraw(elbo)(model, batch, epoch).loss, terms.logged)
 
     with pytest.raises(ConfigError, match=f"'{name}' of a logged value is taken"):
-        fit(model, loader(), objective=objective, epochs=1)
+        fit(model, loader(), objective=OfBatch(objective), epochs=1)
 
 
 def test_a_schedule_needs_the_length_of_the_loader() -> None:
