@@ -1047,7 +1047,10 @@ def logs(name: str) -> Any:
         ({"device": "cuda"}, "fit has no device"),
         ({"patience": 3}, "patience needs a validation loader"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),
-        ({"objective": OfBatch(lambda model, batch, epoch: batch.x)}, "must return vaekit.objectives.Terms, got Tensor"),
+        (
+            {"objective": OfBatch(lambda model, batch, epoch: batch.x)},
+            "must return vaekit.objectives.Terms, got Tensor",
+        ),
         ({"objective": OfBatch(lambda model, batch, epoch: Terms(batch.x))}, "loss must have one number for each of 8"),
         ({"objective": lambda model, batch, epoch: 0}, r"called with a draw alone \(missing .* OfBatch\(function\)"),
         (

@@ -210,8 +210,8 @@ def as_loss(objective: Callable[..., Any]) -> Loss:
         inspect.signature(objective).bind(...)
     except TypeError as error:
         raise ConfigError(
-            f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or make "
-            "a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
+            f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or "
+            "make a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
         ) from None
     return OfDraw(objective)
 
