@@ -553,3 +553,11 @@ def test_latents_of_any_shape() -> None:
         value = function(model.draw(x, 4), **options)
         assert value.shape == (5,)
         value.sum().backward()
+
+
+def test_a_composed_model_has_the_latents_of_its_posterior() -> None:
+    posterior = DiagonalNormal(MLP((3,), (4,), hidden=(4,)), 4, 2)
+    parts = (posterior, StandardNormal(2), Bernoulli(MLP((2,), (3,), hidden=(4,))))
+    assert Composed(*parts).latent_shape == Composed(*parts, latent_size=2).latent_shape == (2,)
+    with pytest.raises(ConfigError, match=r"latents have shape \(3,\) here and \(2,\) in the posterior"):
+        Composed(*parts, latent_size=3)

@@ -16,6 +16,7 @@ from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, l
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
 from .precise import full_precision, widened
+from .rows import draw_rows
 
 __all__ = [
     "LEVELS",
@@ -34,6 +35,7 @@ __all__ = [
     "bounded",
     "closed_form_kl",
     "diagonal_normal",
+    "draw_rows",
     "full_precision",
     "levels",
     "log_gamma_rest",

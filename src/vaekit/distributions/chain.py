@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Recalling:
-    """For a distribution that remembers what it found out while it drew its last sample, such as the sample's density.
+    """A distribution that remembers a fact about its last sample, such as the sample's density.
 
-    What it remembers holds for that very tensor, not for an equal one or its `detach()`, and only if the gradient that
-    is asked for existed when the sample was drawn.
+    The fact holds for that very tensor: not for an equal one, and not for its `detach()`. A fact remembered without
+    gradients is not given where gradients are recorded.
     """
 
     _last: tuple[Tensor, bool, Any] | None = None

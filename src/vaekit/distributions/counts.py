@@ -35,7 +35,7 @@ class Poisson(TorchPoisson):
 
 
 def _log(ratio: Tensor, excess: Tensor) -> Tensor:
-    """Log of a ratio, given too what it exceeds 1 by, which says more where that is small."""
+    """Log of a ratio; where the ratio is near 1, from its excess over 1, which is known more exactly."""
     return torch.where(excess.abs() < 0.5, torch.log1p(excess.clamp(-0.5, 0.5)), ratio.log())
 
 
@@ -67,7 +67,7 @@ class NegativeBinomial(Distribution):
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass of the count x, nats."""
         mu, theta, h = self.rate, self.inverse_dispersion, SHIFT
-        # Every log Γ(z) written as z·log(z + h) − z + rest(z), as above.
+        # Every log Γ(z) is written as z·log(z + h) − z + rest(z), and the products of logs are joined.
         excess = (theta * (mu - value - 1 - h) - mu) / (value + 1 + h) / (theta + mu)
         result = value * _log(mu / (value + 1 + h) * ((value + theta + h) / (theta + mu)), excess)
         result = result - theta * torch.log1p((mu - value + h * mu / theta) / (value + theta + h))

@@ -13,8 +13,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from ..distributions import draw_rows
 from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -174,7 +174,7 @@ def bidirectional(
                 rows = slice(index * BATCH, min((index + 1) * BATCH, n))
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)
-                z = _one_each(model.prior(context), size)
+                z = draw_rows(model.prior(context), size)
                 x = model.likelihood(z, context).sample()
                 if not index:
                     chunks.check(model, x, context, memory)
@@ -184,11 +184,6 @@ def bidirectional(
 
         found = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
     return Annealed(found, "simulated")
-
-
-def _one_each(p: Distribution, n: int) -> Tensor:
-    """One draw for each of n rows, shape (n, Z)."""
-    return p.sample() if p.batch_shape else p.sample(torch.Size((n,)))
 
 
 @dataclass(frozen=True)

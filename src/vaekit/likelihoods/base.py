@@ -29,6 +29,7 @@ class Likelihood(nn.Module, ABC):
     Arguments:
         net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(image_shape)). Its `in_shape` says how many
             dimensions a latent has; without one it is a vector.
+        options: What `per_value` depends on.
 
     Attributes:
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
@@ -44,10 +45,10 @@ class Likelihood(nn.Module, ABC):
     tolerates_bf16: ClassVar[bool] = False
     independent: ClassVar[type[Independent[Any]]] = Independent
 
-    def __init__(self, net: nn.Module) -> None:
+    def __init__(self, net: nn.Module, **options: Any) -> None:
         super().__init__()
         self.net = net
-        self.groups = self.per_value()
+        self.groups = self.per_value(**options)
         self.latent_dims = len(getattr(net, "in_shape", (1,)))
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:

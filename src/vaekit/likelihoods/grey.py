@@ -69,8 +69,7 @@ class DiscretizedLogisticMixture(Likelihood):
     def __init__(self, net: nn.Module, *, components: int = 10) -> None:
         if components < 1:
             raise ConfigError(f"likelihood.components must be ≥ 1, got {components}; PixelCNN++ has 10")
-        super().__init__(net)
-        self.groups = self.per_value(components=components)
+        super().__init__(net, components=components)
 
     @staticmethod
     def per_value(*, components: int = 10, **options: Any) -> int:

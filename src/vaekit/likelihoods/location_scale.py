@@ -38,8 +38,7 @@ class LocationScale(Likelihood):
     start: float = 0.0
 
     def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: float | str) -> None:
-        super().__init__(net)
-        self.groups = self.per_value(scale=scale)
+        super().__init__(net, scale=scale)
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale

@@ -16,7 +16,7 @@ from ..data import Batch
 from ..data.batch import as_tensor
 from ..data.pixels import to_unit
 from ..data.values import Values, check_values, values_of
-from ..distributions import full_precision
+from ..distributions import draw_rows, full_precision
 from ..errors import DataError
 from ..rng import seeded
 from .draw import Draw, antithetic_pairs, levels_of
@@ -134,8 +134,7 @@ class LatentVariableModel(nn.Module, ABC):
         c = self.context(c, n)
         with seeded(generator):
             prior = self.prior(c)
-            z = prior.sample(torch.Size((n,))) if not prior.batch_shape else prior.sample()
-            x = self.likelihood(z, c)
+            x = self.likelihood(draw_rows(prior, n), c)
             return x.sample() if noise else x.mean
 
     @torch.no_grad()

@@ -20,8 +20,8 @@ class Composed(LatentVariableModel):
         posterior: Module (x, c) → q(z | x, c).
         prior: Module c → p(z | c).
         likelihood: Module (z, c) → p(x | z, c).
-        latent_size: Z, the width of z; or else
-        latent_shape: Event shape of z.
+        latent_size: Z, the width of z, where it is a vector.
+        latent_shape: Event shape of z; by default the posterior's own `latent_shape`.
         context_size: C; 0 for an unconditional model.
         image_shape: Event shape of x.
     """
@@ -39,7 +39,7 @@ class Composed(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
-        self.latent_shape = _shape(latent_size, latent_shape)
+        self.latent_shape = _shape(posterior, latent_size, latent_shape)
         self.latent_size = prod(self.latent_shape)
         self.context_size = context_size
         self.image_shape = image_shape
@@ -80,7 +80,18 @@ class Composed(LatentVariableModel):
         return p
 
 
-def _shape(size: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
-    if (size is None) == (shape is None):
+def _shape(posterior: nn.Module, size: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
+    own: Sequence[int] | None = getattr(posterior, "latent_shape", None)
+    if size is not None and shape is not None:
         raise ConfigError("a composed model takes one of latent_size, for vectors, and latent_shape")
-    return (size,) if size is not None else tuple(shape or ())
+    given = shape if size is None else (size,)
+    if given is None:
+        if own is None:
+            raise ConfigError(
+                f"{type(posterior).__name__} does not say the shape of its latents; pass latent_size= for vectors, or "
+                "latent_shape="
+            )
+        return tuple(own)
+    if own is not None and tuple(own) != tuple(given):
+        raise ConfigError(f"latents have shape {tuple(given)} here and {tuple(own)} in the posterior; leave it out")
+    return tuple(given)

@@ -5,9 +5,8 @@ Not for: the rate itself (`draw`).
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
-from ..distributions import closed_form_kl
 from .draw import levels_of
 
 
@@ -16,15 +15,10 @@ def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | Non
 
     None where posterior or prior do not factorize.
     """
-    found = []
+    of_levels = []
     for level in levels_of(z, q, p):
-        if not (isinstance(level.q, Independent) and isinstance(level.p, Independent)):
+        kl = level.kl_by_dimension()
+        if kl is None:
             return None
-        a, b = level.q.base_dist, level.p.base_dist
-        difference = (a.log_prob(level.z) - b.log_prob(level.z)).mean(0)
-        if level.closed_form:
-            closed = closed_form_kl(a, b)
-            if closed is not None:
-                difference = closed.mean(0) if closed.ndim > difference.ndim else closed
-        found.append(difference)
-    return torch.cat(found, -1)
+        of_levels.append(kl)
+    return torch.cat(of_levels, -1)

@@ -75,6 +75,21 @@ class Level:
             raise ConfigError(f"kl = 'analytic', but {names} have no closed-form KL{why}; use 'auto' or 'sampled'")
         return (self.log_q - self.log_p).mean(0)
 
+    def kl_by_dimension(self, how: KL = "auto") -> Tensor | None:
+        """KL of each latent dimension, shape (B, *event), nats; None where q or p does not factorize.
+
+        Arguments:
+            how: As for `kl`; where "analytic" has no closed form, this is None too.
+        """
+        if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
+            return None
+        q, p = self.q.base_dist, self.p.base_dist
+        with full_precision(self.z):
+            closed = closed_form_kl(q, p) if self.closed_form and how != "sampled" else None
+            if closed is not None:
+                return closed.mean(0) if closed.ndim > self.z.ndim - 1 else closed
+            return None if how == "analytic" else (q.log_prob(self.z) - p.log_prob(self.z)).mean(0)
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -141,21 +156,19 @@ class Draw:
 
     @property
     def _posterior(self) -> Distribution:
-        return self._joint("q")
+        return self._only_level("q").q if self.q is None else self.q
 
     @property
     def prior(self) -> Distribution:
         """The prior of all latents at once."""
-        return self._joint("p")
+        return self._only_level("p").p if self.p is None else self.p
 
-    def _joint(self, side: Literal["q", "p"]) -> Distribution:
-        joint: Distribution | None = getattr(self, side)
-        if joint is not None:
-            return joint
+    def _only_level(self, missing: Literal["q", "p"]) -> Level:
         if len(self.levels) > 1:
-            raise ConfigError(f"this draw has {len(self.levels)} levels and no joint {side}; pass Draw(…, {side}=…)")
-        only: Distribution = getattr(self.levels[0], side)
-        return only
+            raise ConfigError(
+                f"this draw has {len(self.levels)} levels and no joint {missing}; pass Draw(…, {missing}=…)"
+            )
+        return self.levels[0]
 
     def _log_joint(self) -> Tensor:
         if self.penalties:

@@ -140,10 +140,11 @@ class Decoder(Network):
 
     @torch.no_grad()
     def start_output(self, value: Tensor | None = None, scale: float = 1.0) -> None:
-        """Shrink the last layer's weights, and set its biases to what the output is to be where its weights are zero.
+        """Scale the weights of the last layer, and set its biases.
 
         Arguments:
-            value: Wanted output, shape out_shape; a bias that several outputs share becomes their mean.
+            value: The biases, shape out_shape: the output where the weights are zero. A bias that several outputs share
+                becomes their mean. None leaves the biases alone.
             scale: Factor on the weights.
         """
         self.output_layer.get_parameter("weight").mul_(scale)
@@ -181,7 +182,7 @@ def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
     """
     if any(value < 1 for value in values):
         raise ConfigError(
-            f"{option} must be at least 1, got {', '.join(map(str, values))}; leave out what is to be none"
+            f"{option} must be at least 1, got {', '.join(map(str, values))}; leave out a layer that should not exist"
         )
     return tuple(values)
 

@@ -4,8 +4,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
 
+from ..distributions import draw_rows
 from ..errors import ConfigError
 from ..model import KL, Draw
 from .base import couples_rows
@@ -33,7 +33,7 @@ def mmd(
     p = draw.prior
     if not kl_weight and not p.has_rsample:
         raise ConfigError("mmd cannot train this prior, whose samples have no gradient; give it a kl_weight > 0")
-    total = -draw.distortion - mmd_weight * squared_mmd(z, _rows(p, len(z)).flatten(1), kernel)
+    total = -draw.distortion - mmd_weight * squared_mmd(z, draw_rows(p, len(z), gradient=True).flatten(1), kernel)
     return total - kl_weight * draw.rate(kl) if kl_weight else total
 
 
@@ -53,11 +53,6 @@ def squared_mmd(x: Tensor, y: Tensor, kernel: Literal["imq", "rbf"] = "imq") -> 
         return sum((-squared / scale).exp() for scale in scales)  # type: ignore[return-value]
 
     n = len(x)
-    within = ((m := k(x, x)).sum() - m.diagonal().sum() + (m := k(y, y)).sum() - m.diagonal().sum()) / (n * (n - 1))
+    of_x, of_y = k(x, x), k(y, y)
+    within = (of_x.sum() - of_x.diagonal().sum() + of_y.sum() - of_y.diagonal().sum()) / (n * (n - 1))
     return within - 2 * k(x, y).mean()
-
-
-def _rows(p: Distribution, n: int) -> Tensor:
-    """One draw for each of n rows, shape (n, Z), with a gradient where there is one."""
-    shape = torch.Size() if p.batch_shape else torch.Size((n,))
-    return p.rsample(shape) if p.has_rsample else p.sample(shape)

@@ -4,9 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
-from ..distributions import closed_form_kl
 from ..errors import ConfigError
 from ..model import KL, Draw, Level
 from .base import bound, couples_rows
@@ -69,9 +67,6 @@ def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
 
 
 def _kl_by_dimension(level: Level) -> Tensor:
-    """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), where it does not factorize."""
-    if level.closed_form and isinstance(level.q, Independent) and isinstance(level.p, Independent):
-        kl = closed_form_kl(level.q.base_dist, level.p.base_dist)
-        if kl is not None:
-            return (kl.mean(0) if kl.ndim > level.z.ndim - 1 else kl).flatten(1)
-    return level.kl().unsqueeze(-1)
+    """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), without a closed form of each."""
+    kl = level.kl_by_dimension("analytic")
+    return level.kl().unsqueeze(-1) if kl is None else kl.flatten(1)

@@ -76,7 +76,7 @@ class Checkpointer:
         return records
 
     def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
-        """Stand where the first rank stands; its records."""
+        """Take over the state of the first rank, and return its records."""
         good, best, records = ranks.broadcast((self.good, self.trainer.best, records))
         if ranks.rank:
             self._restore(good)
@@ -96,7 +96,11 @@ class Checkpointer:
         restore(self.trainer, checkpoint)
 
     def _restore_best(self, run: Run) -> None:
-        """The best weights: maybe of an epoch that is about to be repeated; older ones, if the newest are damaged."""
+        """Read the best weights of a run.
+
+        They may be of an epoch that is about to be repeated, or older than the checkpoint where newer ones are damaged.
+        Where there are none, the best weights are chosen anew.
+        """
         progress = self.trainer.progress
         weights = self.trainer.best
         try:

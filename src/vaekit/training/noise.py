@@ -73,7 +73,8 @@ class NoiseOfRows(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Called by torch in place of each of its functions."""
-        name, kwargs = getattr(func, "__name__", ""), dict(kwargs or {})
+        name = getattr(func, "__name__", "")
+        kwargs = dict(kwargs or {})
         if name in _BY_VALUE:
             raise ConfigError(
                 f"more than one rank cannot share the noise of torch's {name.strip('_')}, which uses up as many random "
@@ -91,23 +92,23 @@ class NoiseOfRows(TorchFunctionMode):
             numbers, shape = args[:-1], args[-1]
         else:
             shape = args
-        found = self._layout(tuple(shape))
-        if found is None:
+        layout = self._layout(tuple(shape))
+        if layout is None:
             return func(*numbers, tuple(shape), **kwargs)
-        return self._select(func(*numbers, found.all + tuple(shape[len(found.some) :]), **kwargs), found)
+        whole = layout.all + tuple(shape[len(layout.some) :])
+        return self._select(func(*numbers, whole, **kwargs), layout)
 
     def _by_tensor(
         self, func: Callable[..., Tensor], name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Tensor:
         tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-        found = next((layout for tensor in tensors if (layout := self._layout(tensor.shape))), None)
-        if found is None:
+        layouts = [self._layout(tensor.shape) for tensor in tensors]
+        layout = next((layout for layout in layouts if layout is not None), None)
+        if layout is None:
             return func(*args, **kwargs)
-        drawn = func(
-            *(self._widen(value, found) for value in args),
-            **{key: self._widen(value, found) for key, value in kwargs.items()},
-        )
-        some = self._select(drawn, found)
+        wide_args = [self._widen(value, layout) for value in args]
+        wide_kwargs = {key: self._widen(value, layout) for key, value in kwargs.items()}
+        some = self._select(func(*wide_args, **wide_kwargs), layout)
         return args[0].copy_(some) if name.endswith("_") else some
 
     def _layout(self, shape: tuple[int, ...]) -> Layout | None:

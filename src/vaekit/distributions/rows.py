@@ -1,0 +1,17 @@
+"""One draw for each of n rows."""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+
+def draw_rows(p: Distribution, n: int, *, gradient: bool = False) -> Tensor:
+    """One draw for each of n rows, shape (n, *event).
+
+    Arguments:
+        p: A distribution of one row, batch shape (), or of the n rows, batch shape (n,).
+        n: How many rows.
+        gradient: Let a gradient through, where p has reparametrized samples.
+    """
+    draw = p.rsample if gradient and p.has_rsample else p.sample
+    return draw() if p.batch_shape else draw(torch.Size((n,)))
