@@ -1052,7 +1052,7 @@ def logs(name: str) -> Any:
             "must return vaekit.objectives.Terms, got Tensor",
         ),
         ({"objective": OfBatch(lambda model, batch, epoch: Terms(batch.x))}, "loss must have one number for each of 8"),
-        ({"objective": lambda model, batch, epoch: 0}, r"called with a draw alone \(missing .* OfBatch\(function\)"),
+        ({"objective": lambda model, batch, epoch: 0}, r"called with a draw alone \(missing .*OfBatch\(function\)"),
         (
             {"objective": lambda draw: elbo(draw).mean()},
             r"loss must have one number for each of 8 rows, got shape \(\)",
