@@ -90,7 +90,6 @@ class Job:
         if own is not None:
             own.to(device)
         job = cls(recipe, data, model, loss, ranks)
-        job.optimizer()
         job._try_one()
         return job
 
@@ -174,13 +173,13 @@ class Job:
     def _try_one(self) -> None:
         train = self.data.train
         batch = next(iter(self.batches(train.rows(slice(4)))))
-        opponents = self.loss.opponents(self.model)
-        check_ranks(self.ranks, self.model, self.loss, opponents)
+        players = players_of(self.model, self.loss, self.optimizer)
+        check_ranks(self.ranks, self.model, self.loss, opponents=players[1:])
         self.model.checked(batch.x)
         if self.config.data.binarize == "none":
             for split in self.data.splits.values():
                 check_rows(self.model, self.batches(split))
-        try_once(self.model, [self.loss, *(player.loss for player in opponents)], batch)
+        try_once(self.model, [player.loss for player in players], batch)
 
 
 class _Several(Listener):
