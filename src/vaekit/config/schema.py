@@ -78,6 +78,7 @@ class Train(Section):
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     clip_norm: Annotated[float, Field(gt=0)] | None = None
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    ema_warm_up: bool = True
     patience: Positive | None = None
     on_nan: Literal["stop", "skip"] = "stop"
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"

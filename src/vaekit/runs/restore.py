@@ -38,6 +38,7 @@ def config_of(run: Run) -> Config:
     train = tree.setdefault("train", {})
     if isinstance(train, dict):  # the first runs have it in environment.json only
         train.setdefault("precision", run.environment.get("precision", "fp32"))
+        train.setdefault("ema_warm_up", False)  # nor have they that
     likelihood = tree.get("likelihood")
     if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
         likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw

@@ -41,9 +41,10 @@ class Step:
         self.clip_norm = options.clip_norm
         self.skip = options.on_nan == "skip"
         self.ema = options.ema
+        self.warms_up = options.ema_warm_up
         self.weights: list[Tensor] = list(players[0].parameters)
         self.averages = [p.detach().clone() for p in self.weights] if self.ema else []
-        self.good_steps = torch.zeros((), device=model.device if self.skip else "cpu")  # that the averages are of
+        self.good_steps = torch.zeros((), device=model.device)  # that the averages are of
         self.averaging: Any = getattr(players[0].optimizer, "averages", None)
         if self.ema and self.averaging is not None:
             raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
@@ -119,14 +120,14 @@ class Step:
         """
         if not self.ema:
             return
-        if not self.skip:
-            self.good_steps += 1
-            torch._foreach_lerp_(self.averages, self.weights, max(1 - self.ema, 9 / (10 + float(self.good_steps))))
+        if not self.warms_up and not self.skip:
+            torch._foreach_lerp_(self.averages, self.weights, 1 - self.ema)
             return
-        self.good_steps += ~bad
-        rate = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema)
+        moves = ~bad if self.skip else torch.ones_like(bad)
+        self.good_steps += moves
+        rate = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema, max=1.0 if self.warms_up else 1 - self.ema)
         towards = torch._foreach_sub(self.weights, self.averages)
-        torch._foreach_mul_(towards, (rate * ~bad).to(self.averages[0].dtype))
+        torch._foreach_mul_(towards, (rate * moves).to(self.averages[0].dtype))
         torch._foreach_add_(self.averages, towards)
 
 
