@@ -405,16 +405,16 @@ def test_classes_that_do_not_fit_are_refused(c, message):
 
 def test_images_that_do_not_fit_are_refused(model, c):
     for x in (torch.rand(4, 784), torch.rand(4, 1, 27, 28), torch.rand(4, 3, 28, 28)):
-        with pytest.raises(DataError, match=r"images must have shape \(N, 1, 28, 28\), got \(4, "):
+        with pytest.raises(DataError, match=r"x must have shape \(B, 1, 28, 28\), got \(4, "):
             model.encode(x, c)
 
 
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (torch.full((4, *IMAGE), 255), r"must lie in \[0, 1\], got \[255, 255\]; divide 8-bit images by 255"),
-        (torch.full((4, *IMAGE), -0.5), r"must lie in \[0, 1\], got \[-0.5, -0.5\]$"),
-        (torch.full((4, *IMAGE), math.nan), r"must lie in \[0, 1\], got \[nan, nan\]"),
+        (torch.full((4, *IMAGE), 255), r"takes values in \[0, 1\], got \[255, 255\]; divide 8-bit images by 255"),
+        (torch.full((4, *IMAGE), -0.5), r"takes values in \[0, 1\], got \[-0.5, -0.5\]"),
+        (torch.full((4, *IMAGE), math.nan), r"takes values in \[0, 1\], got \[nan, nan\]"),
     ],
 )
 def test_pixels_out_of_range_are_refused(model, c, x, message):
