@@ -15,7 +15,7 @@ from browser import browser, errors, resize
 from test_explorer_page import AXE, HOSTILE, VIOLATIONS
 from vaekit.errors import DataError, RunError
 from vaekit.explorer import charts
-from vaekit.explorer.report import PICTURES, report
+from vaekit.explorer.run_page import PICTURES, report
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]

@@ -45,7 +45,7 @@ def compare(
     chosen = [open_run(name, root) for name in run] + [one for preset in presets for one in evaluated(preset, root)]
     table = compared(chosen, columns=columns)
     if output is not None:
-        from ..explorer.report import write
+        from ..explorer.run_page import write
 
         write(chosen, output)
     if as_json or style == "json":

@@ -89,7 +89,7 @@ def evaluate(
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
-    from ..explorer.report import write
+    from ..explorer.run_page import write
     from .progress import shown_stages
     from .summary import print_blocks
 

@@ -20,7 +20,7 @@ def report(run: str | None, output: Path | None, others: tuple[str, ...], root: 
     """
     found = [open_run(name, root) for name in (run, *others)]
 
-    from ..explorer.report import write
+    from ..explorer.run_page import write
 
     path = write(found, output or found[0].place("report.html"))
     out(relative(path))

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, unknown
+from ..store.bounded import DEEPEST, TOML_LIMIT, toml_table
 from ..store.files import read as read_whole
-from ..store.values import DEEPEST, TOML_LIMIT, toml_table
 from .schema import Config, Model, parse
 
 

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import ConfigError
-from ..store.values import check_table
+from ..store.bounded import check_table
 
 Positive = Annotated[int, Field(ge=1)]
 

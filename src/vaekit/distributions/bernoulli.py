@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, constraints
 from torch.distributions.constraints import Constraint
 
-from .series import polynomial
+from .polynomials import polynomial
 
 
 class IndependentBernoulli(Independent[Bernoulli]):

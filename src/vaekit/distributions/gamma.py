@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Gamma
 
-from .series import polynomial
+from .polynomials import polynomial
 
 SHIFT = 8
 

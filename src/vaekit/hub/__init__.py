@@ -6,7 +6,7 @@
 Nothing in the folder is executed. Not for: runs (`runs.restore`), or pages to look at (`explorer`).
 """
 
-from .loading import load
+from .folders import load
 from .writing import export
 
 __all__ = ["export", "load"]

@@ -13,9 +13,9 @@ Figures are matplotlib's, drawn with its own defaults, whatever the settings of 
 Not for: numbers that judge a model, nor where in a run folder a picture goes.
 """
 
+from .decoding import interpolation, one_each, per_class, reconstructions, samples
 from .figures import curves, kl_per_latent, latents
 from .film import Film, epochs, walk
-from .images import interpolation, one_each, per_class, reconstructions, samples
 from .picture import Picture, grid
 from .saving import save
 from .space import Carried, carried, manifold, traversals

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
-from .images import interpolation
+from .decoding import interpolation
 from .picture import Pixels, encoded, grid
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from torch.distributions import Distribution, Independent, Normal
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel, kl_by_dimension
 from ..rng import seeded
-from .images import decoded
+from .decoding import decoded
 from .picture import LONG_SIDE, Picture
 from .text import latent_name, number
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import RunError, VAEError
-from . import values
+from . import bounded
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
 MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 << 30  # bytes
@@ -221,7 +221,7 @@ def parse_json(data: bytes, path: Path | str) -> Any:
     if len(data) > JSON_LIMIT:
         raise RunError(f"{path} has {len(data)} bytes, more than the {JSON_LIMIT} that JSON may have; it is damaged")
     try:
-        return values.json_value(data)
+        return bounded.json_value(data)
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -233,7 +233,7 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
         RunError: If it exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
     """
     try:
-        return values.toml_table(data.decode("utf-8"))
+        return bounded.toml_table(data.decode("utf-8"))
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
 
@@ -246,7 +246,7 @@ def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> byt
     """
     try:
         data = json.dumps(value, allow_nan=False, indent=indent).encode()
-        values.json_value(data)  # what could not be read again is not written
+        bounded.json_value(data)  # what could not be read again is not written
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be written as JSON: {error}") from error
     if len(data) > JSON_LIMIT:

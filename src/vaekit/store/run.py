@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import RunError, unknown
 from . import checkpoint, files
+from .bounded import TOML_LIMIT
 from .checkpoint import FORMAT, Checkpoint, Kind
 from .lock import Lock
 from .root import claim, run_folders
-from .values import TOML_LIMIT
 
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
