@@ -12,6 +12,7 @@ from PIL import Image
 import tiny
 from test_cli import assert_refused
 from vaekit import config, load
+from vaekit.cli.common import slug
 from vaekit.evaluation import images as module
 from vaekit.evaluation.bounds import bounds
 from vaekit.runs import job, lifecycle
@@ -104,7 +105,7 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
     assert all(float(row["distortion"]) + float(row["rate"]) >= float(row["nll"]) - 1 for row in table)
     first = found.out.splitlines()[1].split()
     assert first[0] == names[int(nll.argmax())]
-    with Image.open(root / "plain" / "samples" / f"least-likely-{module_slug(folder)}.png") as picture:
+    with Image.open(root / "plain" / "samples" / f"least-likely-{slug(str(folder))}.png") as picture:
         assert min(picture.size) > 100
 
 
@@ -129,10 +130,6 @@ def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder
     assert "beware" in grey.out and "'normal'" in grey.out and "'discretized-logistic'" in grey.out
     (sentence,) = json.loads(command("score", "plain", "--data", folder, "--samples", 3, "--json").out)["warnings"]
     assert "not a log-likelihood" in sentence
-
-
-def module_slug(folder: Path) -> str:
-    return str(folder).strip("/").replace("/", "-")
 
 
 def test_by_default_the_test_images_go_into_the_run_folder(command, root: Path) -> None:

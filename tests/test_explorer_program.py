@@ -112,7 +112,7 @@ PARTS = {
 @pytest.mark.parametrize("part", PARTS)
 def test_the_page_decodes_other_parts_too(part: str) -> None:
     small = (3, 11, 14) if "odd" in part else (1, 8, 8)
-    assert_decodes(trained("vae", small, **PARTS[part]), n=10)
+    assert_decodes(trained("standard-vae", small, **PARTS[part]), n=10)
 
 
 @needs_node

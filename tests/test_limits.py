@@ -64,7 +64,7 @@ def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         ConfigError, match=r"numbers, which takes 0 GiB to train, but this machine has 0; try data.size"
     ):
-        job.Job.prepare(settings)
+        job.Job.prepare(Recipe.resolve(settings))
 
 
 def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,7 @@ def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch:
     with pytest.warns(
         UserWarning, match=r"rows of shape \(3, 8, 8\) make a model of .* million weights, more than the"
     ):
-        job.Job.prepare(settings)
+        job.Job.prepare(Recipe.resolve(settings))
 
 
 class Killed(BaseException):

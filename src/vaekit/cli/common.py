@@ -152,12 +152,12 @@ def relative(path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """A part of a file's name that stands for a name of any kind.
+    """A part of a file's name that stands for a name of any kind; of a long one its end, which tells it from others.
 
     >>> slug("T-shirt/top")
     'T-shirt-top'
     """
-    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", name)).strip("-.")[:60] or "images"
+    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", name)).strip("-.")[-60:].strip("-.") or "images"
 
 
 def print_table(rows: list[dict[str, Any]]) -> None:

@@ -33,7 +33,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     """At most so many round numbers from low to high.
 
     >>> ticks(0, 97)
-    [0.0, 25.0, 50.0, 75.0]
+    [0.0, 20.0, 40.0, 60.0, 80.0]
     """
     span = high - low
     if not span > 0:

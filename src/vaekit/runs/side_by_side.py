@@ -117,6 +117,8 @@ class _Process:
         status = self.process.wait()
         self.reader.join()
         self.stop()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         self.open.close()
         return status
 

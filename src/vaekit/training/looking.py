@@ -15,8 +15,13 @@ from ..model import LatentVariableModel
 _ROWS = 1000  # at a time
 
 
-def check_rows(model: LatentVariableModel, batches: Batches) -> None:
+def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = False) -> None:
     """Look at all rows that are in memory; those on disk are looked at when they are read.
+
+    Arguments:
+        model: The model.
+        batches: The rows.
+        lenient: Leave what is not finite to the training step, which skips it.
 
     Raises:
         DataError: the model has no density for some.
@@ -32,7 +37,8 @@ def check_rows(model: LatentVariableModel, batches: Batches) -> None:
         model.check_values(levels(images))
         return
     for x, observed in zip(images.split(_ROWS), _split(batches.observed, len(images)), strict=True):
-        model.check_values(model.floats(x if observed is None else x.masked_fill(~observed, 0)))
+        seen = x if observed is None else x.masked_fill(~observed, 0)
+        model.check_values(model.floats(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 
 def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:

@@ -174,7 +174,7 @@ def loaders(
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
     for loader in (made, validating):
         if isinstance(loader, Batches):
-            check_rows(model, loader)
+            check_rows(model, loader, lenient=options.on_nan == "skip")
     return made, validating
 
 
