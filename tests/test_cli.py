@@ -108,7 +108,8 @@ def test_sample(root: Path, tmp_path: Path, command) -> None:
     command("sample", "plain", "-n", 5, "-o", tmp_path / "z.npy", "--runs", root)
     assert np.array_equal(images, np.load(tmp_path / "z.npy"))
     command("sample", "digits", "-n", 5, "--class", "3", "-o", tmp_path / "c.npz", "--runs", root)
-    (array,) = np.load(tmp_path / "c.npz").values()
+    with np.load(tmp_path / "c.npz") as stored:
+        (array,) = stored.values()
     assert array.shape == (5, 1, 28, 28)
     command("sample", "digits", "-n", 12, "-o", tmp_path / "all.npy", "--runs", root)  # each class in turn
     model = vaekit.load(root / "digits")

@@ -78,7 +78,9 @@ def test_latents_are_those_of_the_model_under_the_names_of_the_files(command, ro
         out = tmp_path / f"z.{suffix}"
         found = command("encode", run, "--data", folder, "-o", out)
         assert (found.status, found.out.strip()) == (0, str(out)), found.err
-    table, archive = rows(tmp_path / "z.csv"), np.load(tmp_path / "z.npz")
+    table = rows(tmp_path / "z.csv")
+    with np.load(tmp_path / "z.npz") as stored:
+        archive = dict(stored)
     assert [row["image"] for row in table] == names == archive["images"].tolist()
     assert [row["class"] for row in table] == [name.split("/")[0] for name in names] == archive["classes"].tolist()
     np.testing.assert_allclose([[float(row[f"z{i}"]) for i in range(2)] for row in table], expected, rtol=1e-5)

@@ -207,3 +207,26 @@ def test_a_run_that_another_process_trains_is_waited_for_and_then_refused(
     monkeypatch.setattr(replicate, "PATIENCE", 0.1)
     with run.lock(), pytest.raises(RunError, match="in use by"):
         replicate.Replicate(0, Recipe.resolve(given), "s-seed0", "custom", tmp_path, False).train(None)
+
+
+def test_a_process_whose_parent_dies_while_it_starts_ends_without_a_word(place: Path, tmp_path: Path) -> None:
+    """Wherever it is: its libraries, while they are imported, turn interrupts into other exceptions."""
+    recipe = Recipe.resolve(small(place))
+    task = replicate.Replicate(0, recipe, "s-seed0", "custom", tmp_path, False).task(1)
+    command = [sys.executable, "-P", "-m", "vaekit.runs.replicate"]
+    options: dict[str, Any] = {"capture_output": True, "text": True, "check": False, "timeout": 60}
+    options["env"] = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    ended = subprocess.run(command, input=json.dumps(task) + "\n", **options)
+    assert (ended.returncode, ended.stderr) == (replicate.STOPPED, "")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_at_any_moment_of_the_start_makes_no_traceback(place: Path, tmp_path: Path, number: int) -> None:
+    for moment in (0.03 * step for step in range(5, 90, 4)):
+        process = begin(place, tmp_path, "--epochs", "1")
+        time.sleep(moment)
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert "Traceback" not in err, (moment, err)
+        assert process.returncode in (0, 130, -number), (moment, err)

@@ -1,6 +1,8 @@
 """What the command does, as functions: the most natural calls work."""
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -21,7 +23,8 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(restore.data, "load", lambda name, **_: tiny.dataset(name))
 
 
-def test_a_training_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_training_is_one_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))  # installed and imported is not running
     run = vaekit.train("standard-vae", epochs=2, latent_size=2, seed=3, batch_size=16, **SMALL)
     assert run.status == "finished"
     assert run.path.parent.name == "runs"

@@ -1,5 +1,11 @@
 """`python -m vaekit` is the command `vae`."""
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `main` answers it, Ctrl-C ends the process, untraced
+
 from .cli import main
 
-main()
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ Not for: training a model of one's own in one's own loop, which is `vaekit.fit`.
 """
 
 import os
-import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -112,10 +111,6 @@ def list_runs(root: str | Path = "runs") -> list[Run]:
 
 def _shown(epochs: int, progress: bool | None) -> Any:
     """A listener that shows the progress, or none."""
-    if progress is None:
-        progress = sys.stderr.isatty() or "ipykernel" in sys.modules
-    if not progress:
-        return nullcontext()
-    from .cli.progress import shown
+    from .cli.progress import is_watched, shown
 
-    return shown(epochs)
+    return shown(epochs) if (is_watched() if progress is None else progress) else nullcontext()

@@ -102,7 +102,7 @@ def _ctrl_c() -> Iterator[list[int]]:
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
-    if before is signal.default_int_handler:  # a shell may have the interrupts of its background jobs ignored
+    if before in (signal.default_int_handler, signal.SIG_DFL):  # shells have background jobs ignore it
         signal.signal(signal.SIGINT, note)
     try:
         yield asked

@@ -24,6 +24,12 @@ COLUMNS = (  # of the live bar: at most 80 characters
 )
 
 
+def is_watched() -> bool:
+    """Whether somebody sees the progress as it comes: stderr is a terminal, or this is a notebook."""
+    console = _console()
+    return console.is_terminal or console.is_jupyter
+
+
 @contextmanager
 def shown(epochs: int) -> Iterator[Listener]:
     """A listener that shows the progress on stderr for the length of a block."""

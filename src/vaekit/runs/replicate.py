@@ -27,6 +27,7 @@ from ..training import Listener, Record
 from .lifecycle import resume, train
 from .restore import config_of
 
+STOPPED = 130  # exit status
 PATIENCE = 30.0  # seconds that a process may take to stop after its parent has died
 
 
@@ -84,7 +85,9 @@ class Replicate:
 
 def main() -> None:
     """Train the replicate that stdin describes."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # Outside of the training, which asks for signals itself, there is nothing to save, and libraries that are being
+    # imported turn a KeyboardInterrupt into other exceptions.
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
     parent = _Parent(os.dup(1))
     os.dup2(2, 1)  # whatever else is printed goes to stderr
     try:
@@ -96,7 +99,7 @@ def main() -> None:
         _train(json.loads(line), parent)
     except KeyboardInterrupt as stop:
         parent.tell(stopped=str(stop))
-        sys.exit(130)
+        sys.exit(STOPPED)
     except VAEError as error:
         parent.tell(error=str(error), kind=type(error).__name__, mend=error.mend, verb=error.verb)
         sys.exit(2)
