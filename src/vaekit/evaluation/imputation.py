@@ -1,0 +1,124 @@
+"""What is known about values that were not observed: weighted samples of z given those that were.
+
+Everything here is importance sampling with the posterior as the proposal, w_k = p(x_o, z_k) / q(z_k | x), normalized.
+Where the posterior is normal all rows get the same noise, so that what is said about one does not depend on the others.
+
+Reference: Mattei and Frellsen 2019, "MIWAE", arXiv:1812.02633, section 3.
+
+Not for: training on rows with missing values (`LatentVariableModel.draw`), or bounds of whole data sets (`bounds`).
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+from ..data import Batch
+from ..model import Draw, LatentVariableModel
+from ..model.draw import levels_of
+from ..rng import seeded
+from .chunks import SAMPLES, evaluating, slices
+
+MEMORY = 1 << 28  # bytes that a slice of rows may take
+
+
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """K weighted latents of each of B rows, which stand for p(z | observed values).
+
+    Arguments:
+        model: The model.
+        batch: The rows, as the model takes them; what was not observed is 0.
+        draw: Latents, shape (K, B, *latent), and their densities.
+    """
+
+    model: LatentVariableModel
+    batch: Batch
+    draw: Draw
+
+    @cached_property
+    def log_prob(self) -> Tensor:
+        """L_K, a lower bound on log p(observed values) in expectation, shape (B,), nats."""
+        log_w = self.draw.log_w
+        return log_w.logsumexp(0) - math.log(len(log_w))
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """Shares of the samples, shape (K, B), which add up to 1."""
+        return self.draw.log_w.softmax(0)
+
+    def mean(self) -> Tensor:
+        """E[x | observed values] of every value, the observed ones too, shape (B, *event)."""
+        mean = self.draw.likelihood.mean
+        return (self.weights.reshape(*self.weights.shape, *[1] * (mean.ndim - 2)) * mean).sum(0)
+
+    def sample(self, n: int) -> Tensor:
+        """Draws of x given the observed values, of every value, shape (n, B, *event), from torch's global stream.
+
+        Each takes one of the K latents by its weight (sampling importance resampling), and then x from p(x | z).
+        """
+        with evaluating(self.model):
+            chosen = torch.multinomial(self.weights.T, n, replacement=True).T
+            rows = torch.arange(len(self.batch), device=chosen.device)
+            return self.model.likelihood(self.draw.z[chosen, rows], self.batch.c).sample()
+
+    def filled(self, values: Tensor) -> Tensor:
+        """The rows with `values`, shape (..., B, *event), where nothing was observed."""
+        observed = self.batch.observed
+        return self.batch.x.expand_as(values) if observed is None else self.batch.x.where(observed, values)
+
+
+def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: int = 0) -> Iterator[Weighted]:
+    """Weighted samples for a few rows at a time, in their order, so that memory stays bounded.
+
+    Arguments:
+        model: Any latent-variable model with densities, in evaluation mode from here on.
+        batch: Rows, x of shape (N, *event); `observed` says which values are known.
+        samples: K, of each row.
+        seed: Seed of the noise, which all rows share.
+
+    Raises:
+        DataError: The rows do not fit the model.
+        ConfigError: Values are missing and the likelihood does not factorize over them.
+    """
+    batch = model.to_model(batch)
+    if batch.observed is not None:
+        batch = replace(batch, x=batch.x.masked_fill(~batch.observed, 0))
+    model.check_values(batch.x)
+    with evaluating(model):
+        cuts = slices(model, batch.x, batch.c, max(samples, SAMPLES), MEMORY) if len(batch) else []
+    for cut in cuts:
+        with evaluating(model):
+            yield _of_rows(model, batch.rows(cut.rows), samples, seed)
+
+
+def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
+    q = model.posterior(rows.x, rows.c)
+    p = model.prior(rows.c)
+    with seeded(torch.Generator().manual_seed(seed)):
+        z = with_common_noise(q, samples)
+    likelihood = model.likelihood(z, rows.c)
+    return Weighted(model, rows, Draw(rows.x, z, levels_of(z, q, p), likelihood, {}, q, p, rows.observed))
+
+
+def with_common_noise(q: Distribution, k: int) -> Tensor:
+    """K samples of each of B distributions, shape (K, B, *event), from torch's global stream.
+
+    Those of a normal distribution are made of the same noise for all B. Each is a draw from its distribution; that
+    draws of different rows depend on each other harms no statement about a single row. Other distributions draw as
+    they are used to.
+    """
+    if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
+        loc = q.base_dist.loc
+        return loc + q.base_dist.scale * _noise(loc, k)
+    if isinstance(q, MultivariateNormal):
+        return q.loc + (q.scale_tril @ _noise(q.loc, k)[..., None])[..., 0]
+    return q.rsample(torch.Size((k,)))
+
+
+def _noise(loc: Tensor, k: int) -> Tensor:
+    return torch.randn(k, 1, *loc.shape[1:], dtype=loc.dtype, device=loc.device)
