@@ -905,7 +905,7 @@ class Guess(torch.nn.Module):
         return [Player("error", [self.guess], self.miss, torch.optim.SGD([self.guess], 0.1, momentum=0.5))]
 
 
-def test_an_opponent_plays_after_the_model_and_changes_nothing_of_it() -> None:
+def test_an_opponent_plays_beside_the_model_and_changes_nothing_of_it() -> None:
     found = []
     for objective in (elbo, Guess()):
         torch.manual_seed(0)
@@ -918,6 +918,66 @@ def test_an_opponent_plays_after_the_model_and_changes_nothing_of_it() -> None:
     first, second = found[1][1]
     assert second["error"] < first["error"] < 0.3
     assert 0 < first["guess"] < second["guess"] < 0.6
+
+
+class Tug(torch.nn.Module):
+    """The ELBO and an opponent that sees a weight of the model, whose own gradient must not reach the model."""
+
+    def __init__(self, bad_at: int = -1) -> None:
+        super().__init__()
+        self.pull = torch.nn.Parameter(torch.zeros(()))
+        self.bad_at, self.calls = bad_at, 0
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def forward(self, model: Any, batch: Any, epoch: float) -> Terms:
+        terms = OfDraw(elbo)(model, batch, epoch)
+        self.seen.append((weights(model), weights(model)))
+        return Terms(terms.loss + self.pull, terms.logged)  # the gradient of the pull is not for the model's optimizer
+
+    def tug(self, model: Any, batch: Any, epoch: float) -> Terms:
+        self.calls += 1
+        self.seen[-1] = self.seen[-1][0], weights(model)
+        factor = math.nan if self.calls == self.bad_at + 1 else 1.0
+        mean = model.posterior(batch.x).mean.mean()  # with a gradient towards the model, which is not asked for
+        return Terms((factor * (self.pull - 1.0 - mean).square()).expand(len(batch)))
+
+    def opponents(self, model: Any) -> list[Player]:
+        return [Player("tug", [self.pull], self.tug, torch.optim.SGD([self.pull], 0.1))]
+
+
+def test_all_players_take_their_gradients_at_the_same_weights() -> None:
+    tug = Tug()
+    torch.manual_seed(0)
+    model = small()
+    fit(model, loader(), objective=tug, epochs=2)
+    assert all(torch.equal(before, later) for before, later in tug.seen)
+    torch.manual_seed(0)
+    alone = small()
+    fit(alone, loader(), objective=OfDraw(elbo), epochs=2)
+    assert torch.equal(weights(model), weights(alone))
+    assert tug.pull.item() > 0
+
+
+def test_a_step_that_is_bad_for_an_opponent_moves_nobody() -> None:
+    tug = Tug(bad_at=1)
+    torch.manual_seed(0)
+    model = small()
+    model.register_buffer("calls", torch.zeros(()))
+    draw = type(model).draw
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return draw(self, *args, **kwargs)
+
+    model.draw = partial(counted, model)  # type: ignore[method-assign]
+    one = loader()
+    batches = [next(iter(one))] * 3
+    (record,) = fit(model, batches, objective=tug, epochs=1, on_nan="skip", ema=0.5)
+    first, second, third = (before for before, _ in tug.seen)
+    assert record["skipped"] == 1
+    assert not torch.equal(first, second)
+    assert torch.equal(second, third)  # neither the model nor the opponent moved at the step in between
+    assert model.calls == 2  # and the buffer that it changed is as it was
 
 
 def test_opponents_are_made_once() -> None:

@@ -58,7 +58,7 @@ Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
 
 @dataclass(frozen=True)
 class Player:
-    """Who else takes a step on every batch, after the model: a discriminator, for one.
+    """Who else takes a step on every batch, from the same weights as the model: a discriminator, for one.
 
     Arguments:
         name: The mean of its loss is written down under this name, and its optimizer stored.
@@ -90,7 +90,7 @@ class Loss:
     __call__: Callable[..., Terms]  # (model, batch, epoch); only said here, so that a module's own is found
 
     def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
-        """Players that take a step after the model's, each with weights and an optimizer of its own: none."""
+        """Players that take a step beside the model, each with weights and an optimizer of its own: none."""
         return ()
 
 

@@ -1,6 +1,6 @@
 """Training: `fit`, for any model, any loss and any loader.
 
-    step.py          one step: draw, loss, backward, clip, optimizer, opponents, count
+    step.py          one step: all players' gradients, then their optimizers, then the count
     meter.py         what is counted on the device
     progress.py      where a training stands
     state.py         what is saved and restored

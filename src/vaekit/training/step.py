@@ -1,4 +1,9 @@
-"""The training step: draw, loss, backward, clip, optimizer, opponents, count."""
+"""The training step: for each player draw, loss, backward and clip; then every optimizer; then count.
+
+All gradients are taken at the same weights, before any player moves (simultaneous descent, as Nowozin, Cseke and
+Tomioka 2016, arXiv:1606.00709, algorithm 1, do it for adversarial losses). So a step is good or bad as a whole: one
+that is skipped leaves no player, buffer or average half-way.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -66,25 +71,24 @@ class Step:
         before = [buffer.clone() for buffer in self.buffers()] if self.skip else []
         names: list[str] = []
         counted: list[Tensor] = []
-        bad: Tensor | None = None
+        bad = torch.zeros((), dtype=torch.bool, device=self.model.device)
         for player in self.players:
             clear_gradients(player.optimizer)
             with self.lowered:
                 with shard.noise:
                     terms = checked(player.loss(self.model, batch, epoch), len(batch))
                 loss = shard.counted(terms.loss.sum())
-                (loss / shard.total).backward()
+                (loss / shard.total).backward(inputs=self.inputs(player))
             with torch.no_grad():
                 logged = [shard.counted(value.sum()) for value in terms.logged.values()]
                 sums = self.all_reduce(torch.stack([loss.detach(), *logged]), player.parameters)
                 rate = sums[1 + list(terms.logged).index("rate")] if "rate" in terms.logged else None
                 norm = self.gradient_norm(player)
-                now_bad = self.meter.is_bad(sums[0], rate, shard.total, norm)
-                bad = now_bad if bad is None else bad | now_bad
+                bad = bad | self.meter.is_bad(sums[0], rate, shard.total, norm)
                 names += [player.name, *terms.logged]
                 counted.append(sums)
+        for player in self.players:
             take_step(player.optimizer, bad if self.skip else None)
-        assert bad is not None
         with torch.no_grad():
             if self.skip:
                 for buffer, old in zip(self.buffers(), before, strict=True):
@@ -103,6 +107,10 @@ class Step:
     def buffers(self) -> list[Tensor]:
         """What a forward pass may change beside the weights; a bad step that is skipped puts it back."""
         return [buffer for module in self.modules for buffer in module.buffers()]
+
+    def inputs(self, player: Player) -> Sequence[nn.Parameter] | None:
+        """Whose gradients a player's loss gives: where there are several players its own, else those of all weights."""
+        return player.parameters if len(self.players) > 1 else None
 
     def gradient_norm(self, player: Player) -> Tensor | None:
         """Norm of the whole gradient, where it matters; that of the model is clipped."""
