@@ -789,11 +789,31 @@ def test_a_damaged_checkpoint_does_not_take_the_place_of_the_one_before(tmp_path
     run = make(tmp_path)
     for value in (1, 2):
         save(run, value)
+    time.sleep(0.02)  # file systems date changes by the tick of a clock
     damage(run.path / "checkpoints" / "last")
     save(run, 3)
     damage(run.path / "checkpoints" / "last")
     with pytest.warns(UserWarning, match=message):
         assert which(run.load_checkpoint()) == 1
+
+
+def test_a_save_reads_only_checkpoints_that_the_run_has_not_written_itself(tmp_path, monkeypatch):
+    run = make(tmp_path)
+    read = []
+    monkeypatch.setattr(checkpoint, "read", lambda path, limit: read.append(path.name) or files.read(path, limit))
+    for value in (1, 2, 3):
+        save(run, value)
+    assert read == []
+    run.release()
+    again = Run.open(run.path)
+    with again.lock():
+        save(again, 4)
+        assert sorted(read) == sorted(os.listdir(again.path / "checkpoints" / "last"))
+        read.clear()
+        save(again, 5)
+        assert read == []
+    monkeypatch.undo()
+    assert which(again.load_checkpoint()) == 5
 
 
 def test_every_single_bit_of_a_checkpoint_counts(tmp_path):

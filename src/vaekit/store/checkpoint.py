@@ -13,6 +13,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -40,6 +41,7 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
 
 FORMAT = 1
 Kind = Literal["last", "best"]
+Stamp = dict[str, tuple[int, ...]]  # of the files of a checkpoint: what changes where one of them does
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,25 @@ def check_format(value: object, path: Path) -> int:
     return value
 
 
-def save(folder: Path, kind: Kind, tensors: "Mapping[str, Tensor]", state: Mapping[str, object]) -> None:
-    """Write a checkpoint; the one before stays as `<kind>-previous`.
+def save(
+    folder: Path,
+    kind: Kind,
+    tensors: "Mapping[str, Tensor]",
+    state: Mapping[str, object],
+    before: Stamp | None = None,
+) -> Stamp:
+    """Write a checkpoint; the one before stays as `<kind>-previous`, if it is whole.
+
+    Arguments:
+        folder: Where the checkpoints are.
+        kind: Which.
+        tensors: By name, "part/name".
+        state: JSON-able.
+        before: The stamp of the checkpoint before, where the caller has written it: if its files still have it, they
+            are whole, and are not read again.
+
+    Returns:
+        The stamp of this one.
 
     Raises:
         RunError: A name is not "part/name", the state is not JSON, or it cannot be written. The checkpoints written
@@ -93,9 +112,11 @@ def save(folder: Path, kind: Kind, tensors: "Mapping[str, Tensor]", state: Mappi
                 manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
             write_new(new / "manifest.json", dump_json({"format": FORMAT, "files": manifest}, path / "manifest.json"))
             sync(new)
-            _rotate(new, path)
+            stamp = _stamp(new)
+            _rotate(new, path, before)
         finally:
             remove(new)
+    return stamp
 
 
 def exists(folder: Path, kind: Kind) -> bool:
@@ -139,13 +160,13 @@ def _before(path: Path) -> tuple[Path, Path]:
     return path.with_name(f"{path.name}-previous"), path.with_name(f"{path.name}-older")
 
 
-def _rotate(new: Path, path: Path) -> None:
+def _rotate(new: Path, path: Path, stamp: Stamp | None) -> None:
     """Rename `new` to `path`, and what was there to `<kind>-previous`; a damaged one is removed instead.
 
     Nothing whole is removed before the new one is in place.
     """
     previous, older = _before(path)
-    if os.path.lexists(previous) and not _is_whole(path):
+    if os.path.lexists(previous) and not _is_whole(path, stamp):
         remove(path)
     if os.path.lexists(path):
         remove(older)
@@ -157,7 +178,16 @@ def _rotate(new: Path, path: Path) -> None:
     remove(older)
 
 
-def _is_whole(path: Path) -> bool:
+def _stamp(path: Path) -> Stamp:
+    """Which files a folder holds, their sizes, and when the system last changed anything of them."""
+    files = {name: os.lstat(path / name) for name in os.listdir(path)}
+    return {name: (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files.items()}
+
+
+def _is_whole(path: Path, stamp: Stamp | None) -> bool:
+    with suppress(OSError):
+        if stamp is not None and _stamp(path) == stamp:
+            return True
     try:
         _load(path)
     except RunError:

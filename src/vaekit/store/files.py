@@ -6,6 +6,7 @@ before anything is allocated, JSON without executable or non-standard parts. Not
 """
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -101,6 +102,16 @@ def read(path: Path, limit: int, fault: type[VAEError] = RunError) -> bytes:
         if size > limit:
             raise fault(f"{path} has {size} bytes, more than the {limit} that such a file may have; it is damaged")
         return file.read(size)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a regular file, in hexadecimal.
+
+    Raises:
+        RunError: If it is missing or cannot be read.
+    """
+    with explained("read", path), open_regular(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def write(path: Path, data: bytes) -> None:
@@ -224,6 +235,17 @@ def parse_json(data: bytes, path: Path | str) -> Any:
         return bounded.json_value(data)
     except ValueError as error:
         raise RunError(f"{path} is damaged: {error}") from error
+
+
+def table(value: Any, where: Path | str) -> dict[str, Any]:
+    """A parsed value, if it is a table; `where` is for the message.
+
+    Raises:
+        RunError: It is something else.
+    """
+    if not isinstance(value, dict):
+        raise RunError(f"{where} is damaged: a {type(value).__name__} instead of a table")
+    return value
 
 
 def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 Not for: models, configs or training. Here are tensors by name, tables and text.
 """
 
-import hashlib
 import os
 import time
 import warnings
@@ -14,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import RunError, unknown
-from . import checkpoint, files
+from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT
-from .checkpoint import FORMAT, Checkpoint, Kind
+from .checkpoint import FORMAT, Checkpoint, Kind, Stamp
 from .lock import Lock
 from .root import claim, run_folders
 
@@ -24,10 +23,6 @@ if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
 
 State = Literal["running", "finished", "interrupted", "failed"]
-
-_METRICS_LIMIT = 64 << 20  # bytes
-_MOST_EPOCHS = 100_000  # lines of metrics.jsonl; a second is enough to read them
-_LINE_LIMIT = 64 << 10  # bytes of one of them
 
 
 class Run:
@@ -54,6 +49,7 @@ class Run:
         self.name = path.name
         self._lock = Lock(path / "lock")
         self._identity = files.identity(path)
+        self._stamps: dict[Kind, Stamp] = {}  # of the checkpoints that this object has written
         where = path / "environment.json"
         with files.explained("open", path):
             names = os.listdir(path)
@@ -250,8 +246,7 @@ class Run:
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
         """The same one by one, so that they need not be in memory together."""
-        for number, line in enumerate(self._lines(), start=1):
-            yield self._parsed(line, number)
+        return journal.records(files.confine(self.path, "metrics.jsonl"))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
@@ -262,16 +257,12 @@ class Run:
             RunError: If the record is not JSON-able or cannot be written; then the lines before it are as they were.
         """
         self._need_lock()
-        path = files.confine(self.path, "metrics.jsonl")
-        line = files.dump_json(files.finite(record), path, indent=None) + b"\n"
-        if len(line) > _LINE_LIMIT:
-            raise RunError(f"the record of an epoch would have {len(line)} bytes, more than {_LINE_LIMIT}; log less")
-        files.append(path, line)
+        journal.append(files.confine(self.path, "metrics.jsonl"), record)
 
     def truncate_metrics(self, epochs: int) -> None:
         """Keep the first `epochs` records only: those that the checkpoint knows of. Needs the lock."""
         self._need_lock()
-        files.write(self.path / "metrics.jsonl", b"".join(line + b"\n" for line in self._lines()[:epochs]))
+        journal.truncate(files.confine(self.path, "metrics.jsonl"), epochs)
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -294,7 +285,7 @@ class Run:
         folder = files.confine(self.path, "checkpoints")
         with files.explained("write", folder):
             folder.mkdir(exist_ok=True)
-        checkpoint.save(folder, kind, tensors, state)
+        self._stamps[kind] = checkpoint.save(folder, kind, tensors, state, self._stamps.get(kind))
 
     def has_checkpoint(self, kind: Kind = "last") -> bool:
         """Whether a checkpoint was ever written, even if it is damaged now."""
@@ -348,9 +339,7 @@ class Run:
         Raises:
             RunError: If it is missing or cannot be read, or the name leads outside.
         """
-        path = files.confine(self.path, name)
-        with files.explained("read", path), files.open_regular(path) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+        return files.sha256(files.confine(self.path, name))
 
     def picture(self, name: str) -> Path:
         """Path for a picture in samples/, such as "epoch-001.png"; the folder is made."""
@@ -384,26 +373,7 @@ class Run:
             raise RunError(f"{self.path} was removed or renamed while it was in use; nothing more is written there")
 
     def _read_table(self, name: str) -> dict[str, Any]:
-        return _table(self.read_json(name), self.path / name)
-
-    def _lines(self) -> list[bytes]:
-        path = files.confine(self.path, "metrics.jsonl")
-        content = files.read(path, _METRICS_LIMIT) if os.path.lexists(path) else b""
-        if content.count(b"\n") > _MOST_EPOCHS:
-            raise RunError(f"{path} has more than {_MOST_EPOCHS} lines; it is damaged")
-        return content.split(b"\n")[:-1]
-
-    def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
-        where = f"{self.path / 'metrics.jsonl'}, line {number}"
-        if len(line) > _LINE_LIMIT:
-            raise RunError(f"{where} is damaged: it has {len(line)} bytes, more than {_LINE_LIMIT}")
-        return _table(files.parse_json(line, where), where)
-
-
-def _table(value: Any, where: Path | str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise RunError(f"{where} is damaged: a {type(value).__name__} instead of a table")
-    return value
+        return files.table(self.read_json(name), self.path / name)
 
 
 def _are_strings(values: object) -> bool:
