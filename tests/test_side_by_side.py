@@ -190,10 +190,10 @@ def test_a_run_continues_with_the_threads_it_began_with(place: Path, tmp_path: P
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        with environment.threads_of(run):
+        with environment.computing_as(run):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
-        with environment.threads_of(run, ranks=2):
+        with environment.computing_as(run, ranks=2):
             assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

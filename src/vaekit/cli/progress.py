@@ -90,6 +90,12 @@ class _Lines(Listener):
             line += f"  {record['skipped']:.0f} steps skipped"
         self.console.print(f"{line}  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s")
 
+    def slower(self, times: float) -> None:
+        self.console.print(
+            f"steps take {times:.0f} times as long as they did: another program uses the processors; "
+            "with --set train.threads=1 a training suffers least from that"
+        )
+
 
 class _Bar(_Lines):
     """The same lines above a live bar."""

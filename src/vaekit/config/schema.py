@@ -71,7 +71,12 @@ class Model(Section):
 class Train(Section):
     """How long, how fast, on what."""
 
-    OF_RUNS: ClassVar[tuple[str, ...]] = ("seed", "device", "deterministic")  # settled before `vaekit.fit` begins
+    OF_RUNS: ClassVar[tuple[str, ...]] = (
+        "seed",
+        "device",
+        "threads",
+        "deterministic",
+    )  # settled before `vaekit.fit` begins
 
     epochs: Positive = 10
     batch_size: Positive = 128
@@ -85,6 +90,7 @@ class Train(Section):
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     device: str = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     deterministic: bool = False
 
     def for_fit(self) -> "Train":

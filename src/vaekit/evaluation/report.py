@@ -17,6 +17,7 @@ from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training.precision import find_precision
+from ..training.processor import flushed
 from . import chunks
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
@@ -84,6 +85,7 @@ class Options:
         return replace(self, **settings)
 
 
+@flushed()
 def evaluate(
     model: LatentVariableModel,
     dataset: Dataset,

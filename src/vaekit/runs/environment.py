@@ -3,7 +3,6 @@
 Not for: the config, which says what a run is (`config`).
 """
 
-import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,12 +18,13 @@ from ..config import Config
 from ..data import Dataset
 from ..model import LatentVariableModel
 from ..store import Run
+from ..training.processor import flushed, flushes, threads
 from .commit import commit
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
     *("vaekit", "torch", "numpy", "python", "platform", "device", "device_name", "capability", "threads", "precision"),
-    *("deterministic", "ranks", "git"),
+    *("flush_denormal", "deterministic", "ranks", "git"),
 )
 
 
@@ -65,6 +65,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         "capability": capability,
         "threads": torch.get_num_threads(),
         "precision": config.train.precision,
+        "flush_denormal": flushes(),
         "deterministic": config.train.deterministic,
         "ranks": ranks,
         "git": {"commit": found} if (found := commit()) else None,
@@ -73,7 +74,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where two set-ups differ, by key."""
-    before = {"ranks": 1, **before}  # the first runs do not say so
+    before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs do not say so
     found = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
     checksums = [str(_checksum(one)) for one in (before, now)]
     if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
@@ -88,20 +89,17 @@ def _checksum(facts: Mapping[str, Any]) -> Any:
 
 
 @contextmanager
-def threads_of(run: Run, ranks: int = 1) -> Iterator[None]:
-    """Within the block torch computes with as many threads as a run began with, if the machine has the processors.
+def computing_as(run: Run, ranks: int = 1) -> Iterator[None]:
+    """Within the block the processor computes as it did when a run began, since the last bits depend on it.
 
     Arguments:
-        run: The run; its last bits depend on the number of threads.
+        run: The run, which says on how many threads it began, and whether tiny numbers counted as 0.
         ranks: How many processes train it now. The number of threads of several is torchrun's to choose.
     """
-    before, began = torch.get_num_threads(), run.environment.get("threads")
-    if ranks == 1 and type(began) is int and 1 <= began <= (os.cpu_count() or 1):
-        torch.set_num_threads(began)
-    try:
+    began = run.environment.get("threads")
+    count = began if ranks == 1 and type(began) is int else None
+    with threads(count), flushed(bool(run.environment.get("flush_denormal"))):
         yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _processor() -> str:

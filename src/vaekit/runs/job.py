@@ -25,11 +25,13 @@ from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo, module_of
+from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.looking import check_rows
 from ..training.optimizers import by_part
-from ..training.precision import find_precision
+from ..training.precision import Lowered, find_precision
+from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
 from . import tensorboard
@@ -107,6 +109,24 @@ class Job:
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
         return self.recipe.optimizer(by_part(self.model, parameters, self.config.train.learning_rate))
+
+    def threads(self) -> int | None:
+        """How many threads to train with: what the config says, or what is faster now; None where that is not ours."""
+        asked = self.config.train.threads
+        if asked is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
+            return asked
+        batch = next(iter(self.batches(self.data.train.rows(slice(self.config.train.batch_size)))))
+        lowered = Lowered(self.model, self.config.train.precision)
+
+        def gradient() -> None:
+            with seeded(torch.Generator().manual_seed(0)), lowered:
+                self.loss(self.model, batch, 0.0).loss.sum().backward()
+
+        self.model.eval()
+        try:
+            return find_threads(gradient)
+        finally:
+            self.model.zero_grad()
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
@@ -195,6 +215,10 @@ class _Several(Listener):
     def epoch(self, record: Record) -> None:
         for listener in self.listeners:
             listener.epoch(record)
+
+    def slower(self, times: float) -> None:
+        for listener in self.listeners:
+            listener.slower(times)
 
 
 def _some(split: Split) -> tuple[Tensor, Tensor | None]:

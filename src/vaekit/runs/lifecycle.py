@@ -14,6 +14,7 @@ from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
+from ..training.processor import flushed, threads
 from . import environment, tensorboard
 from .job import Job
 from .restore import most_bytes, recipe_of
@@ -56,13 +57,14 @@ def train(
         tensorboard.required()
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     settings = recipe.config.train
-    with streams_kept(), deterministic(settings.deterministic, settings.device):
+    with streams_kept(), flushed(), deterministic(settings.deterministic, settings.device):
         job = Job.prepare(recipe, ranks=ranks)
-        facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
-        run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
-        with _closing(run):
-            _lead(job)
-            job.train(run, listener, log)
+        with threads(job.threads()):
+            facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
+            run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
+            with _closing(run):
+                _lead(job)
+                job.train(run, listener, log)
     return run
 
 
@@ -96,7 +98,7 @@ def resume(
         tensorboard.required()
     if run.status == "finished" and not settings:
         raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
-    with streams_kept(), run.lock(), environment.threads_of(run, ranks.world_size):
+    with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = recipe or recipe_of(run)
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
@@ -135,7 +137,7 @@ def work(ranks: Ranks) -> None:
     """
     nothing: Any = None, None, None
     config, own_code, checksum = ranks.broadcast(nothing)
-    with streams_kept(), deterministic(config.train.deterministic, config.train.device):
+    with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
             job = Job.prepare(Recipe.resolve(config, own_code), ranks=ranks)
             if job.data.checksum != checksum:

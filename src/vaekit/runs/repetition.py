@@ -62,7 +62,7 @@ def repeat(
             f"the settings of run {run.name} were changed on the way; its sessions say when", verb=f"info {run.name}"
         )
     preset = run.recorded("preset", kind=str)
-    with environment.threads_of(run):
+    with environment.computing_as(run):
         again = train(recipe or recipe_of(run), name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(

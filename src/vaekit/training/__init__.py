@@ -13,6 +13,7 @@
     refusals.py      what several processes do not train
     clock.py         when a training is checked
     precision.py     in which precision networks multiply
+    processor.py     what it does with tiny numbers, and on how many threads
     optimizers.py    optimizers by name
     loop.py          the loop
 

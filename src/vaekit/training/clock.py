@@ -22,6 +22,7 @@ class CheckClock:
         self.last = time.perf_counter()
         self.steps = 0
         self.wait = 1
+        self.seconds = 0.0  # that a step took before the last check
 
     def due(self) -> bool:
         """Whether to check after this step."""
@@ -35,6 +36,7 @@ class CheckClock:
             return False
         pace = self.steps * self.every / max(now - self.last, 1e-9)
         self.wait = max(1, min(int(pace), 2 * self.steps))
+        self.seconds = (now - self.last) / self.steps
         self.last = now
         self.steps = 0
         return True

@@ -24,6 +24,7 @@ from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .looking import check_rows, first_checked
 from .precision import find_precision
+from .processor import Pace, flushed
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .refusals import check_ranks
@@ -42,6 +43,10 @@ class Listener:
 
     def epoch(self, record: Record) -> None:
         """Called after every epoch."""
+        return
+
+    def slower(self, times: float) -> None:
+        """Called once, when steps have become many times slower than they were."""
         return
 
 
@@ -110,8 +115,8 @@ def fit(
     trainer = Trainer(model, loss, players, options, schedule, ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
-    with stop_requests() as stop, checkpointer.rescue():
-        clock = CheckClock(ranks, CHECK_EVERY, stop)
+    with flushed(), stop_requests() as stop, checkpointer.rescue():
+        clock, pace = CheckClock(ranks, CHECK_EVERY, stop), Pace()
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
             progress = trainer.progress
             begun = time.perf_counter() - progress.seconds
@@ -125,6 +130,8 @@ def fit(
                     means = trainer.check()
                     if listener is not None:
                         listener.step(progress, batches, means)
+                        if (times := pace.slower(clock.seconds)) is not None and isinstance(listener, Listener):
+                            listener.slower(times)
                     stopping = clock.stopping()
                     checkpointer.within_epoch(stop=stopping)
                     clock.end()

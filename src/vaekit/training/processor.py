@@ -1,0 +1,117 @@
+"""How the processor computes: what it does with tiny numbers, and on how many threads.
+
+Neither is an option of a model, but both may change the last bits of its weights. So a run records them.
+"""
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+
+TRIALS = 5  # steps of each kind
+LONG_ENOUGH = 0.5  # seconds of trials
+FAR_SLOWER = 1.5  # times: a quiet machine never loses as much by its second thread
+CHOSEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables by which a user chooses
+
+_flush: ContextVar[bool | None] = ContextVar("flush", default=None)
+_count: ContextVar[int | None] = ContextVar("count", default=None)
+
+
+@contextmanager
+def flushed(on: bool | None = None) -> Iterator[None]:
+    """Within the block numbers below 2⁻¹²⁶ ≈ 1e-38 count as 0, which Intel's processors compute with far faster.
+
+    After a few epochs many averages of Adam are as small: those of units that are dead and of pixels that are always
+    black. It holds for this thread, and for the threads that torch starts within the block. A processor that cannot do
+    it goes without.
+
+    Arguments:
+        on: Whether to; None for what an outer block says, else True.
+    """
+    chosen = on if on is not None else _flush.get()
+    before, token = flushes(), _flush.set(chosen is not False)
+    torch.set_flush_denormal(chosen is not False)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+        _flush.reset(token)
+
+
+def flushes() -> bool:
+    """Whether numbers below 2⁻¹²⁶ count as 0 in this thread."""
+    return not (torch.tensor(2.0**-126) / 2).item()
+
+
+@contextmanager
+def threads(count: int | None) -> Iterator[None]:
+    """Within the block torch computes with as many threads, if the machine has the processors; None changes nothing."""
+    if count is None or count > (os.cpu_count() or 1):
+        yield
+        return
+    before, token = torch.get_num_threads(), _count.set(count)
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _count.reset(token)
+
+
+def find_threads(step: Callable[[], object]) -> int:
+    """How many threads to compute with: as many as an outer block or the user says, or torch would; or one, if busy.
+
+    The threads of a step wait for one another dozens of times. Where another program keeps one of them from running,
+    all of them wait for it: on two processors, of which one is busy, a step of 8 ms takes up to 1 s. One thread then
+    takes 9 ms.
+
+    Arguments:
+        step: What to try: some of the arithmetic of a training step.
+    """
+    all_threads = torch.get_num_threads()
+    if all_threads == 1 or _count.get() is not None or any(name in os.environ for name in CHOSEN):
+        return all_threads
+    seconds: dict[int, list[float]] = {all_threads: [], 1: []}
+    begun = time.perf_counter()
+    step()  # the first one also allocates memory
+    while len(seconds[1]) < TRIALS and (not seconds[1] or time.perf_counter() - begun < LONG_ENOUGH):
+        for count, taken in seconds.items():
+            with threads(count):
+                before = time.perf_counter()
+                step()
+                taken.append(time.perf_counter() - before)
+    slower = statistics.median(seconds[all_threads]) / max(statistics.median(seconds[1]), 1e-9)
+    return 1 if slower > FAR_SLOWER else all_threads
+
+
+class Pace:
+    """How long the steps of a training take, to notice when they become many times slower.
+
+    Arguments:
+        times: How many times slower is worth a word.
+        lasting: For how many checks in a row.
+    """
+
+    def __init__(self, times: float = 6.0, lasting: int = 8) -> None:
+        self.times = times
+        self.lasting = lasting
+        self.best = float("inf")
+        self.slow = 0
+        self.said = False
+
+    def slower(self, seconds: float) -> float | None:
+        """How many times slower steps have become, once, when that has lasted; else None.
+
+        Arguments:
+            seconds: What a step took since the last check.
+        """
+        self.best = min(self.best, seconds)
+        self.slow = self.slow + 1 if seconds > self.times * self.best else 0
+        if self.said or self.slow < self.lasting:
+            return None
+        self.said = True
+        return seconds / self.best

@@ -1,0 +1,101 @@
+"""What the processor does with tiny numbers, and on how many threads."""
+
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import SMALL
+from vaekit.runs import environment
+from vaekit.store import Run
+from vaekit.training import processor
+from vaekit.training.processor import Pace, find_threads, flushed, flushes, threads
+
+TINY = torch.full((1000,), 1e-30)
+
+
+def test_within_the_block_tiny_numbers_are_zero_and_afterwards_as_before() -> None:
+    assert (TINY * 1e-10).count_nonzero() == 1000
+    with flushed():
+        assert flushes() and (TINY * 1e-10).count_nonzero() == 0
+        with flushed(False):
+            assert not flushes()
+            with flushed():  # what the outer block says holds
+                assert not flushes()
+        assert flushes()
+    assert not flushes()
+
+
+def test_moments_that_decay_become_zero_instead_of_denormal() -> None:
+    def tiny_moments() -> float:
+        weight = torch.nn.Parameter(torch.ones(100))
+        adam = torch.optim.Adam([weight], betas=(0.5, 0.5))
+        for step in range(140):
+            weight.grad = torch.ones(100) if step == 0 else torch.zeros(100)
+            adam.step()
+        moments = torch.cat([adam.state[weight][key] for key in ("exp_avg", "exp_avg_sq")])
+        return ((moments != 0) & (moments.abs() < 2.0**-126)).double().mean().item()
+
+    assert tiny_moments() == 1
+    with flushed():
+        assert tiny_moments() == 0
+
+
+def test_a_run_says_so_and_an_older_one_goes_on_without(here: Path, command) -> None:
+    run = Run.open("a")
+    assert run.environment["flush_denormal"] is True
+    with environment.computing_as(run), flushed():
+        assert flushes()
+    run.environment.pop("flush_denormal")
+    with environment.computing_as(run), flushed():
+        assert not flushes()
+
+
+@pytest.fixture
+def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in processor.CHOSEN:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(processor.os, "cpu_count", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(before)
+
+
+def on_a_busy_machine() -> None:
+    time.sleep(0.001 if torch.get_num_threads() == 1 else 0.02)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_one_thread_where_the_others_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert find_threads(on_a_busy_machine) == 1
+    assert find_threads(lambda: time.sleep(0.001 if torch.get_num_threads() == 4 else 0.002)) == 4
+    assert find_threads(lambda: time.sleep(0.002)) == 4  # it must be far slower: the bits depend on it
+    assert torch.get_num_threads() == 4
+    with threads(3):
+        assert find_threads(on_a_busy_machine) == 3
+    monkeypatch.setenv("OMP_NUM_THREADS", "4")
+    assert find_threads(on_a_busy_machine) == 4
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_trial_is_short_even_if_a_step_is_not() -> None:
+    begun = time.perf_counter()
+    assert find_threads(lambda: time.sleep(0.05 if torch.get_num_threads() == 1 else 0.6)) == 1
+    assert time.perf_counter() - begun < 2
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_the_config_says_how_many_and_more_than_there_are_is_not_followed(here: Path, command) -> None:
+    result = command("train", "--data", "x.npy", "--epochs", "1", *SMALL, "--set", "train.threads=2", "--name", "b")
+    assert result.status == 0, result.err
+    assert Run.open("b").environment["threads"] == 2
+    assert torch.get_num_threads() == 4
+    assert command("train", "--data", "x.npy", "--set", "train.threads=0").status == 2
+
+
+def test_steps_that_become_slower_are_told_once() -> None:
+    pace = Pace(times=5, lasting=3)
+    told = [pace.slower(seconds) for seconds in (0.01, 0.012, 0.1, 0.01, 0.1, 0.1, 0.2, 0.2, 0.2)]
+    assert told == [None] * 6 + [20.0, None, None]
