@@ -63,11 +63,13 @@ PARTS: dict[str, dict[str, str]] = {
         "poisson": "vaekit.likelihoods:Poisson",
     },
     "objective": {
+        "aae": "vaekit.objectives:AAE",
         "elbo": "vaekit.objectives:elbo",
         "beta": "vaekit.objectives:beta_elbo",
         "beta-tc": "vaekit.objectives:beta_tc",
         "capacity": "vaekit.objectives:capacity_elbo",
         "ciwae": "vaekit.objectives:ciwae",
+        "factor": "vaekit.objectives:FactorVAE",
         "free-bits": "vaekit.objectives:free_bits",
         "iwae": "vaekit.objectives:iwae",
         "miwae": "vaekit.objectives:miwae",

@@ -1,13 +1,16 @@
 """Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised."""
 
 from . import schedules
-from .base import Loss, OfBatch, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of, module_of
+from .adversarial import AAE, FactorVAE
+from .base import Loss, OfBatch, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of, module_of, score_function
 from .disentangled import beta_tc
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
 from .importance import ciwae, iwae, miwae, piwae
 
 __all__ = [
+    "AAE",
+    "FactorVAE",
     "Loss",
     "OfBatch",
     "OfDraw",
@@ -29,5 +32,6 @@ __all__ = [
     "module_of",
     "piwae",
     "schedules",
+    "score_function",
     "squared_mmd",
 ]

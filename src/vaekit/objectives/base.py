@@ -39,6 +39,12 @@ def couples_rows(function: F) -> F:
     return function
 
 
+def score_function(function: F) -> F:
+    """Mark an objective whose gradient takes the score of q, and so needs none through the samples."""
+    function.takes_scores = True  # type: ignore[attr-defined]
+    return function
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a loss says about a batch.
@@ -154,11 +160,14 @@ class OfDraw(Loss):
         The draw's penalties are subtracted from what the function gives.
 
         Raises:
-            ConfigError: the draw has penalties and the function is a bound on log p(x).
+            ConfigError: the draw has penalties and the function is a bound on log p(x); or a gradient is wanted through
+                samples that have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         if draw.penalties and self.is_bound:
             raise ConfigError(no_bound(draw))
+        if not getattr(self.function, "takes_scores", False):
+            need_gradient(draw)
         with full_precision(draw.x):
             value = self.function(draw, **options)
         return value - reduce(add, draw.penalties.values()) if draw.penalties else value
@@ -192,6 +201,21 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
     if batch.observed is not None:
         options["observed"] = batch.observed
     return model.draw(batch.x, samples, batch.c, **options)
+
+
+def need_gradient(draw: Draw) -> None:
+    """Refuse samples that hand no gradient to the posterior, where one is being recorded.
+
+    Raises:
+        ConfigError: q has no reparametrized samples.
+    """
+    q = draw.levels[0].q if draw.q is None and draw.levels else draw.q
+    if q is None or q.has_rsample or not torch.is_grad_enabled():
+        return
+    raise ConfigError(
+        f"the samples of {type(getattr(q, 'base_dist', q)).__name__} latents hand no gradient to the encoder; choose "
+        "objective.name = 'rloo', or posterior.name = 'gumbel-softmax' or 'diagonal-normal'"
+    )
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:

@@ -1,0 +1,231 @@
+"""Losses with an opponent: a discriminator, trained by turns with the model, tells two distributions of latents apart.
+
+Its output, a logit, is the log-ratio of the two densities once it is as good as it can be; it never sees an image.
+
+Not for: distances of two samples that need no training (`divergence`).
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import softplus
+
+from ..data import Batch
+from ..distributions import draw_rows, full_precision
+from ..errors import ConfigError, at_least
+from ..model import Draw, LatentVariableModel, no_bound
+from .base import Loss, Player, Terms, draw_of, need_gradient
+
+Scheduled = float | Callable[[float], float]
+
+
+class Adversarial(nn.Module, Loss):
+    """What losses with a discriminator share: the discriminator, its loss and its optimizer.
+
+    A subclass gives `forward`, the model's loss, and `pair`, what the discriminator tells apart.
+
+    Arguments:
+        inputs: Width of what the discriminator sees.
+        hidden: Widths of its hidden layers, each with a LeakyReLU of slope 0.2.
+        learning_rate: Of its Adam, whose betas are 0.5 and 0.9.
+    """
+
+    couples_rows = True
+
+    def __init__(self, inputs: int, hidden: Sequence[int], learning_rate: float) -> None:
+        super().__init__()
+        for width in hidden:
+            at_least(1, "objective.hidden", width)
+        if not learning_rate > 0:
+            raise ConfigError(f"objective.learning_rate must be > 0, got {learning_rate}")
+        layers: list[nn.Module] = []
+        for width_in, width_out in pairwise((inputs, *hidden)):
+            layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
+        self.discriminator = nn.Sequential(*layers, nn.Linear((inputs, *hidden)[-1], 1))
+        self.learning_rate = learning_rate
+
+    def log_ratio(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """The discriminator's logit of each row, shape (B,), nats.
+
+        Arguments:
+            z: Latents, shape (B, *latent).
+            c: What it is told beside them, shape (B, C), or None.
+        """
+        inputs = z.flatten(1) if c is None else torch.cat((z.flatten(1), c.to(z.dtype)), 1)
+        logit: Tensor = self.discriminator(inputs)
+        return logit.squeeze(-1)
+
+    def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Latents that the discriminator is to give a high logit and a low one, (B, *latent) each, and their context.
+
+        Arguments:
+            z: A sample of q(z | x, c) for each row.
+            model: The model.
+            batch: The batch.
+        """
+        raise NotImplementedError
+
+    @torch.no_grad()
+    def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
+        """A sample of q(z | x, c) for each row, which nobody decodes."""
+        x = batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)
+        with full_precision(x):
+            return draw_rows(model.posterior(x, batch.c), len(x))
+
+    def discriminate(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """What the discriminator minimises: the cross-entropy of its guesses, log 2 while it knows nothing."""
+        with torch.no_grad():
+            high, low, c = self.pair(self._latents(model, batch), model, batch)
+        return Terms(0.5 * (softplus(-self.log_ratio(high, c)) + softplus(self.log_ratio(low, c))))
+
+    def opponents(self, model: LatentVariableModel) -> list[Player]:
+        """The discriminator."""
+        weights = list(self.discriminator.parameters())
+        optimizer = torch.optim.Adam(weights, self.learning_rate, betas=(0.5, 0.9), fused=True)
+        return [Player("discriminator", weights, self.discriminate, optimizer)]
+
+    def drawn(self, model: LatentVariableModel, batch: Batch) -> Draw:
+        """One sample of each row, of latents that a gradient goes through.
+
+        Raises:
+            ConfigError: no gradient goes through them, or they have penalties.
+        """
+        draw = draw_of(model, batch)
+        need_gradient(draw)
+        if draw.penalties:
+            raise ConfigError(no_bound(draw).replace("choose an objective that is not a bound, such as", "choose"))
+        return draw
+
+
+class FactorVAE(Adversarial):
+    """−ELBO + γ·TC: the total correlation TC = KL(q(z) ‖ Π_j q(z_j)) of the aggregate posterior is paid for once more.
+
+    A discriminator between latents of a batch, and the same latents with the rows of each dimension permuted on their
+    own, estimates log q(z) − log Π_j q(z_j); TC is its mean. Of a conditional model, q(z) is over all classes.
+
+    Arguments:
+        latent_size: Z, at least 2.
+        gamma: γ ≥ 0.
+        hidden: Widths of the discriminator's hidden layers; the paper has five of 1,000.
+        learning_rate: The discriminator's.
+
+    It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
+
+    Raises:
+        ConfigError: latents of one dimension, or discrete ones; an option out of range.
+
+    Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. There the permuted latents are of
+    another batch than those that they are told from; here they are of the same, and the discriminator moves second.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        *,
+        gamma: float = 10.0,
+        hidden: Sequence[int] = (1000, 1000, 1000, 1000, 1000),
+        learning_rate: float = 1e-4,
+    ) -> None:
+        super().__init__(latent_size, hidden, learning_rate)
+        if latent_size < 2:
+            raise ConfigError("factor needs latents that can depend on one another; set model.latent_size to 2 or more")
+        self.gamma: Scheduled = _not_negative("gamma", gamma)
+
+    def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """What the model minimises."""
+        draw = self.drawn(model, batch)
+        correlation = self.log_ratio(draw.z[0])
+        rate = draw.rate()
+        neg_elbo = rate + draw.distortion
+        logged = {"neg_elbo": neg_elbo, "rate": rate, "distortion": draw.distortion, "total_correlation": correlation}
+        loss = neg_elbo + _at(self.gamma, epoch) * correlation
+        return Terms(loss, {name: value.detach() for name, value in logged.items()})
+
+    def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Latents, and the same with each dimension permuted on its own."""
+        return z, permuted(z), None
+
+
+class AAE(Adversarial):
+    """Distortion − λ·log D(z): an autoencoder whose aggregate posterior a discriminator cannot tell from the prior.
+
+    D(z) is the probability, by the discriminator, that z is of the prior and not of q. Of a conditional model it is
+    told c too, so that q(z | c) meets p(z | c).
+
+    Arguments:
+        latent_size: Z.
+        context_size: C; 0 for an unconditional model.
+        weight: λ ≥ 0.
+        hidden: Widths of the discriminator's hidden layers.
+        learning_rate: The discriminator's.
+
+    It logs `neg_elbo`, `rate` and `distortion`, which are the ELBO's where there is one, `divergence`, the
+    discriminator's estimate of KL(q(z) ‖ p(z)) in nats, and `discriminator`.
+
+    Raises:
+        ConfigError: a prior with weights, which nothing here trains, or discrete latents; an option out of range.
+
+    Reference: Makhzani et al. 2015, arXiv:1511.05644, section 2, with both phases in one step; Tolstikhin et al. 2017,
+    arXiv:1711.01558, algorithm 1 (WAE-GAN), for λ.
+    """
+
+    def __init__(
+        self,
+        latent_size: int,
+        context_size: int = 0,
+        *,
+        weight: float = 10.0,
+        hidden: Sequence[int] = (1000, 1000),
+        learning_rate: float = 1e-4,
+    ) -> None:
+        super().__init__(latent_size + context_size, hidden, learning_rate)
+        self.weight: Scheduled = _not_negative("weight", weight)
+
+    def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """What the model minimises."""
+        draw = self.drawn(model, batch)
+        ratio = self.log_ratio(draw.z[0], batch.c)  # log p(z) − log q(z)
+        loss = draw.distortion + _at(self.weight, epoch) * softplus(-ratio)
+        logged = {"distortion": draw.distortion.detach(), "divergence": -ratio.detach()}
+        if draw.levels:
+            with torch.no_grad():
+                rate = draw.rate()
+            logged = {"neg_elbo": rate + logged["distortion"], "rate": rate} | logged
+        return Terms(loss, logged)
+
+    def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Draws of the prior, and latents."""
+        return draw_rows(model.prior(batch.c), len(z)), z, batch.c
+
+    def opponents(self, model: LatentVariableModel) -> list[Player]:
+        """The discriminator.
+
+        Raises:
+            ConfigError: the prior has weights of its own.
+        """
+        prior = getattr(model, "parts", {"prior": nn.Identity()})["prior"]
+        if any(p.requires_grad for p in prior.parameters()):
+            raise ConfigError(
+                f"aae does not train a prior, and {type(prior).__name__} has weights; set prior.name = "
+                "'standard-normal', or choose objective.name = 'elbo'"
+            )
+        return super().opponents(model)
+
+
+def permuted(z: Tensor) -> Tensor:
+    """Latents, shape (B, *latent), with the rows of each dimension in an order of its own: B draws of Π_j q(z_j)."""
+    flat = z.flatten(1)
+    order = torch.rand_like(flat).argsort(0)
+    return flat.gather(0, order).reshape(z.shape)
+
+
+def _at(value: Scheduled, epoch: float) -> float:
+    return value(epoch) if callable(value) else value
+
+
+def _not_negative(name: str, value: Scheduled) -> Scheduled:
+    if not callable(value) and value < 0:
+        raise ConfigError(f"objective.{name} must be ≥ 0, got {value}")
+    return value
