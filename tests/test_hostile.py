@@ -19,7 +19,7 @@ from conftest import SMALL, Result, one_line
 from vaekit.cli.runs import summaries
 from vaekit.errors import DeviceError, RunError
 from vaekit.runs import lifecycle
-from vaekit.store import Run, files, values
+from vaekit.store import Run, bounded, files
 from vaekit.training import find_device
 
 Command = Callable[..., Result]
@@ -163,10 +163,10 @@ def test_a_run_s_folder_takes_little_memory_to_list(here: Path) -> None:
 
 
 def test_values_are_bounded_where_they_are_read() -> None:
-    assert values.json_value(b'[18446744073709551615, -9223372036854775808, 1e308, null, "x"]')[0] == 2**64 - 1
+    assert bounded.json_value(b'[18446744073709551615, -9223372036854775808, 1e308, null, "x"]')[0] == 2**64 - 1
     for text in (b"1e999", b"-1e999", b"NaN", b"18446744073709551616", DIGITS.encode(), b"[" * 100 + b"]" * 100):
         with pytest.raises(ValueError, match=r"number|nested"):
-            values.json_value(text)
+            bounded.json_value(text)
     with pytest.raises(RunError, match="cannot be written as JSON"):  # what could not be read again
         files.dump_json({"seed": 10**30}, "state.json")
 
