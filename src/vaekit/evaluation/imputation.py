@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -55,6 +56,12 @@ class Weighted:
         """E[x | observed values] of every value, the observed ones too, shape (B, *event)."""
         mean = self.draw.likelihood.mean
         return (self.weights.reshape(*self.weights.shape, *[1] * (mean.ndim - 2)) * mean).sum(0)
+
+    def best(self) -> Tensor:
+        """One value for each that is missing: its mean, or what the likelihood's `average(weights)` makes of levels."""
+        own: Any = getattr(self.draw.likelihood, "average", None)
+        best: Tensor = self.mean() if own is None else own(self.weights)
+        return best
 
     def sample(self, n: int) -> Tensor:
         """Draws of x given the observed values, of every value, shape (n, B, *event), from torch's global stream.
