@@ -19,6 +19,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `runs` | `vae info`, `vae runs` |
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
+| `speedrun` | `vae speedrun` |
 | `progress` | progress on stderr |
 | `common`, `colours` | what verbs share: options, opening a run, printing, colours of pictures |
 """

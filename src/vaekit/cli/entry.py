@@ -24,6 +24,7 @@ from .profile import profile
 from .repeat import repeat
 from .report import report
 from .runs import info, runs
+from .speedrun import speedrun
 from .teach import teach
 from .train import resume, train
 
@@ -51,6 +52,7 @@ VERBS = [
     presets,
     teach,
     check,
+    speedrun,
 ]
 
 

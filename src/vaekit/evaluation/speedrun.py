@@ -1,0 +1,193 @@
+"""Seconds to a likelihood: tracks with fixed rules, and what an entry to one of them took.
+
+There are records for seconds to an accuracy; these are for seconds to a likelihood on MNIST. The rules:
+
+- The clock runs from the start of the process to its end, when the weights and all pictures are on the disk.
+- A recipe learns from the 55,000 training images only, chooses by the 5,000 held-out ones, and is measured on all
+  10,000 test images. Nothing learned elsewhere is used.
+- All seeds of an entry are trained by the same command. The mean over at least three of them must meet the goal: a
+  one-sided t-test of it has p < 0.05.
+
+Not for: the time of one step (`benchmarks/speed.py`), or the quality of samples (`quality`).
+"""
+
+import math
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..data import Batches
+from ..data.pixels import repeatable
+from ..errors import ConfigError, RunError, at_least
+from ..runs.environment import setup
+from ..runs.restore import config_of, data_of, model_of, recipe_of
+from ..store import Run
+from .bounds import bounds
+from .record import StageListener
+
+SAMPLES = 5000
+LEAST_SEEDS = 3
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Track:
+    """What an entry has to reach.
+
+    Arguments:
+        name: What the track is called.
+        goal: Nats per test image, at most.
+        binary: Whether the images are binarized anew for every epoch, and −L_5000 is measured; else the images are
+            grey, and −ELBO is measured with one sample of z.
+        preset: The preset of our own entry.
+        settings: Its settings.
+    """
+
+    name: str
+    goal: float
+    binary: bool
+    preset: str
+    settings: tuple[str, ...]
+
+    @property
+    def about(self) -> str:
+        """What is measured, in words."""
+        what = "−L_5000 of dynamically binarized images" if self.binary else "−ELBO of grey images"
+        return f"{what} ≤ {self.goal:g} nats"
+
+
+TRACKS = {
+    track.name: track
+    for track in (
+        Track("grey-100", 100.0, False, "vae", ("train.epochs=1",)),
+        Track("grey-94", 94.0, False, "vae", ("train.epochs=5",)),
+        Track("binary-90", 90.0, True, "vae", ("data.binarize=per-epoch", "model.latent_size=30")),
+        Track("binary-87", 87.0, True, "vae", ("data.binarize=per-epoch", "model.latent_size=40")),
+    )
+}
+
+
+def speedrun(
+    track: Track,
+    *,
+    preset: str | None = None,
+    settings: Sequence[str] = (),
+    seeds: int = LEAST_SEEDS,
+    first_seed: int = 0,
+    name: str | None = None,
+    root: Path | str = "runs",
+    say: Callable[[str], object] = lambda _: None,
+    listener: StageListener | None = None,
+) -> dict[str, Any]:
+    """Train an entry to a track, each seed in a process of its own, one after another, and measure it.
+
+    Arguments:
+        track: The track.
+        preset: What to train; the track's own entry by default, with its settings.
+        settings: Strings "section.key=value", on top.
+        seeds: How many trainings.
+        first_seed: The seed of the first.
+        name: Runs are called NAME-seed0 …; the track's name and the time by default.
+        root: Where run folders are.
+        say: Told how each seed went, one line.
+        listener: Hears about the progress of the measurements, which the clock leaves out.
+
+    Returns:
+        The record: the track, the command, each seed's seconds and score, their means, the p-value, and the machine.
+
+    Raises:
+        ConfigError: fewer seeds than 3.
+        RunError: a training failed.
+    """
+    at_least(LEAST_SEEDS, "seeds", seeds)
+    name = name or f"{track.name}-{time.strftime('%Y%m%d-%H%M%S')}"
+    settings = [*(track.settings if preset is None else ()), *settings]
+    command = ["train", preset or track.preset, *(word for setting in settings for word in ("--set", setting))]
+    entries: list[dict[str, Any]] = []
+    for seed in range(first_seed, first_seed + seeds):
+        run, seconds = _timed([*command, "--seed", str(seed)], f"{name}-seed{seed}", root)
+        _check_rules(track, run)
+        entry = {"seed": seed, "seconds": round(seconds, 2), "score": score(track, run, listener), "run": run.name}
+        say(f"seed {seed}: {entry['seconds']:.1f} s, {entry['score']:.2f} nats")
+        entries.append(entry)
+    scores, taken = [e["score"] for e in entries], [e["seconds"] for e in entries]
+    p = p_value(scores, track.goal)
+    return {
+        "track": track.name,
+        "what": track.about,
+        "goal": track.goal,
+        "command": " ".join(["vae", *command]),
+        "passed": p < LEVEL,
+        "p_value": p,
+        "seconds": {"mean": statistics.mean(taken), "sd": statistics.stdev(taken)},
+        "score": {"mean": statistics.mean(scores), "sd": statistics.stdev(scores), "unit": "nats per image"},
+        "seeds": entries,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": setup(config_of(run), torch.device(run.environment["device"])),
+    }
+
+
+def score(track: Track, run: Run, listener: StageListener | None = None) -> float:
+    """What a track measures of a run, nats per test image: less is better."""
+    if not track.binary:
+        return float(run.read_json("test.json")["neg_elbo"])
+    recipe = recipe_of(run)
+    model = model_of(run, recipe)
+    test = Batches(data_of(run, recipe).test, batch_size=1000, binarize=repeatable(recipe.config.data.binarize))
+    x = torch.cat([batch.x for batch in test])
+    best = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
+    return -best.per_image[f"L_{SAMPLES}"].mean().item()
+
+
+def p_value(scores: Sequence[float], goal: float) -> float:
+    """How likely scores as good are, by Student's t-test, if the true mean is the goal.
+
+    Arguments:
+        scores: At least two.
+        goal: What the mean is to stay below.
+
+    >>> round(p_value([1.0, 2.0, 3.0], 2.0), 3)
+    0.5
+    """
+    sd, n = statistics.stdev(scores), len(scores)
+    if sd == 0:
+        return 0.0 if scores[0] < goal else 1.0
+    t = (goal - statistics.mean(scores)) / (sd / math.sqrt(n))
+    half = np.linspace(0, math.atan(abs(t) / math.sqrt(n - 1)), 10_001)  # t = √(n − 1) tan φ: its density is cosⁿ⁻²φ
+    whole = np.linspace(0, math.pi / 2, 10_001)
+    inside = np.trapezoid(np.cos(half) ** (n - 2), half) / np.trapezoid(np.cos(whole) ** (n - 2), whole)
+    return float(0.5 - math.copysign(0.5 * inside, t))
+
+
+def _timed(command: list[str], name: str, root: Path | str) -> tuple[Run, float]:
+    """A training by the command line in a process of its own, and the seconds that it took."""
+    begun = time.perf_counter()
+    place = ["--name", name, "--runs", str(root)]
+    done = subprocess.run([sys.executable, "-P", "-m", "vaekit", *command, *place], capture_output=True, text=True)
+    seconds = time.perf_counter() - begun
+    if done.returncode:
+        raise RunError(f"the training of {name} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return Run.open(name, root=root), seconds
+
+
+def _check_rules(track: Track, run: Run) -> None:
+    """Check that a run keeps to the rules.
+
+    Raises:
+        ConfigError: it learns from other images, or other values of them.
+    """
+    data = config_of(run).data
+    images = run.recorded("data", "images", "train")
+    if data.name != "mnist" or images > 55_000:
+        raise ConfigError(f"an entry learns from 55,000 images of mnist, this one from {images:,} of {data.name}")
+    wanted = "per-epoch" if track.binary else "none"
+    if data.binarize != wanted:
+        raise ConfigError(f"the images of {track.name} need data.binarize = {wanted!r}, got {data.binarize!r}")
