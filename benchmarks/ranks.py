@@ -46,7 +46,7 @@ def measure(preset: str, batch: int, images: int) -> None:
     settings = [f"train.batch_size={batch}", "train.epochs=2", "train.device=cpu"]
     with joined() as ranks:
         job = Job.prepare(Recipe.resolve(config.read(preset, settings=settings)), ranks=ranks)
-        some = Split(job.data.train.images[:images], job.data.train.labels[:images])
+        some = Split(job.data.train.x[:images], job.data.train.labels[:images])
         records = fit(
             job.model,
             job.batches(some, training=True),

@@ -34,7 +34,7 @@ COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 def epochs(data: vaekit.data.Dataset, preset: str, n: int = 1, **sections: Any) -> dict[str, float]:
     """Microseconds per image by the wall clock, median over epochs, and of all threads of this process."""
     torch.manual_seed(0)
-    model = vaekit.build(preset, image_shape=data.image_shape, **sections)
+    model = vaekit.build(preset, event_shape=data.event_shape, **sections)
     train = vaekit.data.Batches(data.train, batch_size=128, shuffle=True)
     began = time.process_time()
     records = vaekit.fit(model, train, epochs=n, precision="auto")
@@ -49,12 +49,12 @@ def sources(folder: Path, side: int, suffix: str, count: int) -> dict[str, vaeki
     """The same images, MNIST's, three times."""
     images = folder / suffix
     images.mkdir()
-    for i, digit in enumerate(vaekit.data.load("mnist").train.images[:count, 0].numpy()):
+    for i, digit in enumerate(vaekit.data.load("mnist").train.x[:count, 0].numpy()):
         image = Image.fromarray(digit).resize((side, side))
         (image if suffix == "png" else image.convert("RGB")).save(images / f"{i:05d}.{suffix}")
     held_out = {"validation": 0, "test": 1}
     memory = vaekit.data.load(images, **held_out)
-    np.save(folder / f"{suffix}.npy", torch.cat((memory.train.images, memory.test.images)).numpy())
+    np.save(folder / f"{suffix}.npy", torch.cat((memory.train.x, memory.test.x)).numpy())
     return {
         "memory": memory,
         "npy": vaekit.data.load(folder / f"{suffix}.npy", memory=0, **held_out),

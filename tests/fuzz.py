@@ -201,7 +201,7 @@ def evaluated() -> Evaluation:
 def training() -> Checkpointer:
     """A training that has just begun, of the tiny model on the tiny data."""
     given = tiny()
-    model = recipe.build(given, image_shape=(1, 8, 8))
+    model = recipe.build(given, event_shape=(1, 8, 8))
     made = recipe.Recipe.resolve(given)
     loss = made.loss(model, dataset_size=64)
     options = Train(epochs=3, ema=0.9, precision="fp32")

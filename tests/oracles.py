@@ -23,7 +23,7 @@ class LinearGaussian(LatentVariableModel):
 
     def __init__(self, data_size: int = 5, latent_size: int = 3, *, exact: bool = True) -> None:
         super().__init__()
-        self.latent_size, self.image_shape, self.sigma = latent_size, (data_size,), 0.7
+        self.latent_size, self.event_shape, self.sigma = latent_size, (data_size,), 0.7
         g = torch.Generator().manual_seed(20130612)
         randn = lambda *shape: torch.randn(*shape, generator=g, dtype=torch.float64)
         self.weight, self.bias = nn.Parameter(randn(data_size, latent_size)), nn.Parameter(randn(data_size))

@@ -59,7 +59,7 @@ class OddNoise(Noisy):
 
 def preset(name: str, **sections: dict[str, Any]) -> Callable[[], vaekit.LatentVariableModel]:
     return partial(
-        vaekit.build, vaekit.config.read(name, sections={**SMALL, **sections}), image_shape=(1, 8, 8), num_classes=3
+        vaekit.build, vaekit.config.read(name, sections={**SMALL, **sections}), event_shape=(1, 8, 8), num_classes=3
     )
 
 
@@ -75,12 +75,12 @@ def train(
     data = tiny.dataset()
     torch.manual_seed(1 + ranks.rank)  # each rank starts elsewhere: they have to find together
     model = make().double()
-    images = data.train.images.double() / 255
+    images = data.train.x.double() / 255
     if bad is not None:
         images[bad] = torch.nan
     generator = torch.Generator().manual_seed(2 + ranks.rank)
     loader = Batches(images, data.train.labels, batch_size=BATCH, shuffle=True, generator=generator, binarize=binarize)
-    validation = Batches(data.validation.images.double() / 255, data.validation.labels, batch_size=5)
+    validation = Batches(data.validation.x.double() / 255, data.validation.labels, batch_size=5)
     options.setdefault("objective", elbo)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02, fused=True)
     records = fit(model, loader, validation, epochs=3, optimizer=optimizer, ranks=ranks, **options)

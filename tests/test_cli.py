@@ -162,7 +162,7 @@ def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, t
     walk = np.load(out)
     assert walk.shape == (7, 1, 28, 28)
     model = vaekit.load(root / "plain")
-    test = vaekit.data.load("mnist").test.images[[3, 18]].float() / 255
+    test = vaekit.data.load("mnist").test.x[[3, 18]].float() / 255
     np.testing.assert_allclose(walk[[0, -1]], model.reconstruct(test).numpy(), atol=1e-6)
 
 

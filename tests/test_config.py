@@ -157,7 +157,7 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
 
 def test_output_bias_is_the_data_mean() -> None:
     images = torch.rand(50, 1, 28, 28)
-    model = recipe.build("standard-vae", images=images)
+    model = recipe.build("standard-vae", x=images)
     with torch.no_grad():
         for p in list(model.parts["likelihood"].net.parameters())[:-1]:
             p.zero_()

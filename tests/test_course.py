@@ -73,7 +73,7 @@ def composed(context_size):
         Bernoulli(MLP((15,), IMAGE, context_size=context_size)),
         latent_size=15,
         context_size=context_size,
-        image_shape=IMAGE,
+        event_shape=IMAGE,
     )
 
 

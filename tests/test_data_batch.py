@@ -71,17 +71,17 @@ def test_rows_must_be_as_many_everywhere() -> None:
 def test_a_model_takes_numbers_of_any_type(dtype: torch.dtype) -> None:
     bits = torch.rand(4, 1, 2, 2) > 0.5
     x = bits.to(dtype) * (255 if dtype == torch.uint8 else 1)
-    found = build("vae", image_shape=(1, 2, 2)).to_model(Batch(x.to(dtype))).x
+    found = build("vae", event_shape=(1, 2, 2)).to_model(Batch(x.to(dtype))).x
     assert torch.equal(found, bits.float())
 
 
 def test_bytes_are_counts_where_the_likelihood_takes_counts() -> None:
     x = torch.arange(4, dtype=torch.uint8).view(2, 2)
-    assert torch.equal(build("vae", image_shape=(2,), likelihood="poisson").to_model(Batch(x)).x, x.float())
+    assert torch.equal(build("vae", event_shape=(2,), likelihood="poisson").to_model(Batch(x)).x, x.float())
 
 
 def test_rows_and_classes_of_another_kind_are_refused() -> None:
-    model = build("cvae", image_shape=(1, 2, 2), num_classes=3)
+    model = build("cvae", event_shape=(1, 2, 2), num_classes=3)
     x = torch.rand(4, 1, 2, 2)
     for batch, message in (
         (
@@ -98,7 +98,7 @@ def test_rows_and_classes_of_another_kind_are_refused() -> None:
 
 
 def test_a_model_gets_the_context_that_it_needs() -> None:
-    shape = {"image_shape": (1, 2, 2), "num_classes": 3}
+    shape = {"event_shape": (1, 2, 2), "num_classes": 3}
     plain, told = build("standard-vae", **shape), build("standard-cvae", **shape)
     x = torch.rand(4, 1, 2, 2)
     assert plain.to_model(Batch(x, c=X, labels=LABELS)).c is None

@@ -52,7 +52,7 @@ def test_types_and_counts(images):
     loader = Batches(images, LABELS, batch_size=5)
     assert [len(x) for x, _ in loader] == [5, 5, 5, 5, 3]
     assert len(loader) == 5
-    assert loader.num_images == COUNT
+    assert loader.num_rows == COUNT
     x, y = next(iter(loader))
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
 
@@ -83,7 +83,7 @@ def test_floating_point_images_are_served_unchanged(dtype):
 
 def test_nothing_is_copied_and_nothing_served_is_shared(images):
     loader = Batches(images, LABELS, batch_size=5)
-    assert loader.images.data_ptr() == images.data_ptr()
+    assert loader.x.data_ptr() == images.data_ptr()
     floating = images.float()
     before = floating.clone()
     for x, y in Batches(floating, labels := LABELS.clone(), batch_size=5):
@@ -101,7 +101,7 @@ def test_no_images_no_batches(images):
 def test_data_that_does_not_fit_stays_and_travels_by_batch(images, monkeypatch):
     monkeypatch.setattr(batches, "_fits", lambda *args: False)
     loader = Batches(images, LABELS, batch_size=5, device="meta")
-    assert loader.images.device.type == "cpu"
+    assert loader.x.device.type == "cpu"
     assert all(tensor.device.type == "meta" for batch in loader for tensor in batch)
 
 
@@ -115,7 +115,7 @@ def test_on_a_cuda_device(images, of):
         )
 
     loader, other = build(0), build(1)
-    assert loader.images.is_cuda
+    assert loader.x.is_cuda
     assert next(iter(loader)).x.is_cuda
     other.load_state_dict(loader.state_dict())
     assert same(list(other), list(loader)[1:]) is False  # a new epoch began
@@ -387,7 +387,7 @@ def test_only_unit_values_are_binarized():
 def test_tensors_that_do_not_fit(images):
     with pytest.raises(DataError, match=r"uint8 or floating-point, got .* torch\.int64"):
         Batches(images.long(), batch_size=5)
-    with pytest.raises(DataError, match="22 labels for 23 images"):
+    with pytest.raises(DataError, match="22 labels for 23 rows"):
         Batches(images, LABELS[1:], batch_size=5)
     with pytest.raises(DataError, match=r"a Split brings its own labels; .* pass Split\(images, labels\)"):
         Batches(Split(images), LABELS, batch_size=5)

@@ -27,12 +27,12 @@ def test_rows_take_every_part_along() -> None:
     assert split.event_shape == (D,)
     for index in (slice(2, 5), torch.tensor([7, 0])):
         some = split.rows(index)
-        assert torch.equal(some.images, VALUES[index])
+        assert torch.equal(some.x, VALUES[index])
         assert torch.equal(some.labels, LABELS[index])
         assert torch.equal(some.observed, MASK[index])
         assert torch.equal(some.context, CONTEXT[index])
     assert Split(VALUES, LABELS).rows(slice(2)).observed is None
-    assert split.spread(3).images[:, 0].tolist() == [0, 9, 18]
+    assert split.spread(3).x[:, 0].tolist() == [0, 9, 18]
     assert len(split.spread(99)) == N
     assert split.in_memory(1) is split
 
@@ -99,7 +99,7 @@ def test_splits_by_name() -> None:
     assert list(data.splits) == ["train", "validation", "test"]
     with pytest.raises(ConfigError, match="unknown split 'tset'; did you mean 'test'"):
         data.split("tset")
-    with pytest.raises(DataError, match="the validation split of 'own' has 0 images; choose one of: train, test"):
+    with pytest.raises(DataError, match="the validation split of 'own' has 0 rows; choose one of: train, test"):
         data.split("validation")
     with pytest.raises(DataError, match=r"rows of test have shape \(2,\), those of train \(3,\)"):
         Dataset("own", data.train, data.validation, Split(VALUES[:, :2], LABELS), ("a",), "0" * 64)

@@ -48,7 +48,7 @@ def trained(path: Path, root: Path, **sections: Any) -> Run:
 
 
 def rows(data: Any) -> torch.Tensor:
-    return torch.cat([split.images[:].flatten(1) for split in data.splits.values()])
+    return torch.cat([split.x[:].flatten(1) for split in data.splits.values()])
 
 
 # what numbers mean
@@ -68,7 +68,7 @@ def test_real_numbers_are_read_as_they_are_and_bytes_are_pixels(tmp_path: Path) 
     np.save(tmp_path / "x.npy", real)
     np.save(tmp_path / "b.npy", COUNTS.astype("u1"))
     assert sorted(rows(load(tmp_path / "x.npy", values="real")).tolist()) == sorted(real[:, 0].astype("f4").tolist())
-    assert load(tmp_path / "b.npy", values="real").train.images.dtype == torch.uint8
+    assert load(tmp_path / "b.npy", values="real").train.x.dtype == torch.uint8
 
 
 BAD: list[tuple[np.ndarray, str, str]] = [
@@ -101,15 +101,15 @@ def test_a_run_reads_what_its_likelihood_takes(tmp_path: Path, array: np.ndarray
     run = trained(tmp_path / "x.npy", tmp_path, likelihood={"name": likelihood})
     assert run.metrics()[-1]["neg_elbo"] < 1e4
     every = one_by_one.images_of(run, str(tmp_path / "x.npy"))
-    assert torch.equal(every.split.images[:], torch.from_numpy(array.astype("f4")))
+    assert torch.equal(every.split.x[:], torch.from_numpy(array.astype("f4")))
     assert one_by_one.encode(restore.load(run), every).isfinite().all()
 
 
 def test_the_encoder_of_counts_sees_their_logarithm() -> None:
     x = torch.poisson(torch.full((5, 12), 4e4))
     for encoder in ("mlp",):
-        model: Any = build("vae", image_shape=12, likelihood="poisson", encoder={"name": encoder, "hidden": [4]})
-        raw: Any = build("vae", image_shape=12, likelihood={"name": "poisson", "log1p": False}, encoder={"hidden": [4]})
+        model: Any = build("vae", event_shape=12, likelihood="poisson", encoder={"name": encoder, "hidden": [4]})
+        raw: Any = build("vae", event_shape=12, likelihood={"name": "poisson", "log1p": False}, encoder={"hidden": [4]})
         raw.load_state_dict(model.state_dict())
         assert torch.equal(model.posterior(x).mean, raw.posterior(x.log1p()).mean)
         net = model.parts["posterior"].net
@@ -122,7 +122,7 @@ def test_large_counts_train() -> None:
         torch.manual_seed(0)
         from vaekit.training import fit
 
-        model = build("vae", image_shape=50, likelihood=name, model={"init": "he"}, images=x)
+        model = build("vae", event_shape=50, likelihood=name, model={"init": "he"}, x=x)
         assert fit(model, x, epochs=2, batch_size=50)[-1]["rate"] < 1e4
 
 
@@ -133,7 +133,7 @@ def test_masks_are_black_and_white(tmp_path: Path) -> None:
     mask = R.random((40, 8, 8)) > 0.5
     for name, array in (("bool", mask), ("int", mask.astype(int)), ("u2", mask.astype("u2") * 65535)):
         np.save(tmp_path / f"{name}.npy", array)
-        images = load(tmp_path / f"{name}.npy").train.images[:]
+        images = load(tmp_path / f"{name}.npy").train.x[:]
         assert set(images.unique().tolist()) == {0.0, 1.0}, name
     np.save(tmp_path / "u1.npy", mask.astype("u1"))
     with pytest.warns(UserWarning, match="the greatest value is 1 of 255, almost black; save masks of 0 and 1 as bool"):
@@ -155,13 +155,13 @@ def test_photos_are_upright(tmp_path: Path, size: int | None) -> None:
             image = image.transpose(Image.Transpose.ROTATE_90)
             exif[0x0112] = 6
         image.save(tmp_path / f"{i}.jpg", exif=exif)
-    assert (open_all(str(tmp_path), size=size).split.images[:].float()[:, 0, 0].mean(1) > 200).all()
+    assert (open_all(str(tmp_path), size=size).split.x[:].float()[:, 0, 0].mean(1) > 200).all()
 
 
 def test_what_is_transparent_is_white(tmp_path: Path) -> None:
     for i, mode in enumerate(("RGBA", "LA", "RGBA")):
         Image.new(mode, (4, 4), (0,) * len(mode)).save(tmp_path / f"{i}.png")
-    assert (open_all(str(tmp_path)).split.images[:] == 255).all()
+    assert (open_all(str(tmp_path)).split.x[:] == 255).all()
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_splits_are_no_classes(tmp_path: Path, folders: list[str]) -> None:
         photos(tmp_path / folder, 3)
     with pytest.raises(DataError, match="look like splits, not classes; pass one of them"):
         load(tmp_path)
-    assert load(tmp_path / "test" if folders == ["test"] else tmp_path / "train").train.images.shape[1:] == (3, 8, 8)
+    assert load(tmp_path / "test" if folders == ["test"] else tmp_path / "train").train.x.shape[1:] == (3, 8, 8)
 
 
 def test_classes_are_the_labels_that_occur(tmp_path: Path) -> None:
@@ -231,7 +231,7 @@ def test_no_more_of_a_header_is_read_than_numpy_allows(tmp_path: Path, kind: str
 def test_a_file_that_gets_shorter_is_an_error_and_no_signal(tmp_path: Path, order: Any) -> None:
     path = tmp_path / "x.npy"
     np.save(path, np.asarray(R.integers(0, 256, (500, 40, 40), np.uint8), order=order))
-    images = load(path, memory=0).train.images
+    images = load(path, memory=0).train.x
     assert images[:3].shape == (3, 1, 40, 40)
     os.truncate(path, 4096)
     with pytest.raises(DataError, match="is shorter than it was when it was opened"):

@@ -98,13 +98,13 @@ def test_mnist_is_mnist(warm):
     assert data.classes == tuple("0123456789")
     assert data.num_classes == 10
     for split in (data.train, data.validation, data.test):
-        assert split.images.dtype == torch.uint8
+        assert split.x.dtype == torch.uint8
         assert split.labels.dtype == torch.int64
-        assert split.images.shape == (len(split), 1, 28, 28)
+        assert split.x.shape == (len(split), 1, 28, 28)
     assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
     assert data.test.labels[:5].tolist() == [7, 2, 1, 0, 4]
     assert data.test.labels.bincount().tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-    pixels = load("mnist", validation=0, root=warm).train.images.float() / 255
+    pixels = load("mnist", validation=0, root=warm).train.x.float() / 255
     assert pixels.mean().item() == pytest.approx(0.1307, abs=5e-5)  # the constants that every tutorial normalizes by
     assert pixels.std().item() == pytest.approx(0.3081, abs=5e-5)
 
@@ -123,9 +123,9 @@ def test_validation_is_the_end_of_the_training_images(warm):
 
 def test_parts_share_the_memory_of_what_was_read(warm):
     data = load("mnist", root=warm)
-    start, end = data.train.images.data_ptr(), data.validation.images.data_ptr()
+    start, end = data.train.x.data_ptr(), data.validation.x.data_ptr()
     assert end - start == 55_000 * 784
-    assert data.train.images.untyped_storage().nbytes() <= 60_000 * 784 + 16
+    assert data.train.x.untyped_storage().nbytes() <= 60_000 * 784 + 16
 
 
 @pytest.mark.parametrize("validation", [-1, 60_000, 10**9])
@@ -276,9 +276,9 @@ def test_kmnist_from_placed_files(tmp_path, change, suffix):
     source = change("kmnist", train=7, test=3, validation=2)
     arrays = write_small(tmp_path / source.folder, source, np.random.default_rng(0), suffix)
     data = load("kmnist", root=tmp_path)
-    assert torch.equal(data.train.images, arrays[0][:5, None])
+    assert torch.equal(data.train.x, arrays[0][:5, None])
     assert torch.equal(data.validation.labels, arrays[1][5:].long())
-    assert torch.equal(data.test.images, arrays[2][:, None])
+    assert torch.equal(data.test.x, arrays[2][:, None])
     assert torch.equal(data.test.labels, arrays[3].long())
     write_small(tmp_path / source.folder, source, np.random.default_rng(1), suffix)
     if suffix:  # the first load has unpacked them
@@ -307,7 +307,7 @@ def test_kmnist_is_downloaded_by_torchvision(tmp_path, monkeypatch, change, caps
 
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     data = load("kmnist", root=tmp_path / "root")
-    assert torch.equal(data.test.images, arrays[2][:, None])
+    assert torch.equal(data.test.x, arrays[2][:, None])
     assert source.found(tmp_path / "root") == tmp_path / "root" / "KMNIST" / "raw"
     assert capsys.readouterr().out == ""  # standard output is for results
 
@@ -329,7 +329,7 @@ def test_emnist_letters_are_upright(tmp_path, change):
     source = change("emnist", train=7, test=3, validation=2)
     arrays = write_small(tmp_path / source.folder, source, np.random.default_rng(0))
     data = load("emnist", root=tmp_path)
-    assert torch.equal(data.train.images[:, 0], arrays[0][:5].mT)
+    assert torch.equal(data.train.x[:, 0], arrays[0][:5].mT)
     assert data.num_classes == 47
     assert data.classes[10] == "A"
     assert data.classes[-1] == "t"
@@ -340,7 +340,7 @@ def test_fashion_mnist_from_another_folder(tmp_path, change):
     source = change("fashion-mnist", train=7, test=3, validation=2, elsewhere=(tmp_path / "datasets",))
     source = change("fashion-mnist", files=dict.fromkeys(source.files))
     arrays = write_small(tmp_path / "datasets", source, rng, ".gz")
-    assert torch.equal(load("fashion-mnist", root=tmp_path).test.images, arrays[2][:, None])
+    assert torch.equal(load("fashion-mnist", root=tmp_path).test.x, arrays[2][:, None])
 
 
 @pytest.mark.skipif(not DEBIAN.is_dir(), reason="Debian's dataset-fashion-mnist is not installed")
@@ -376,8 +376,8 @@ def test_cifar10_from_its_own_files(tmp_path, monkeypatch, change, offline):
     monkeypatch.setattr(datasets.CIFAR10, "meta", datasets.CIFAR10.meta | {"md5": md5["batches.meta"]})
     data = load("cifar10", root=tmp_path)
     expected = torch.from_numpy(batches["data_batch_5"]["data"]).view(2, 3, 32, 32)  # stored channel by channel
-    assert torch.equal(data.validation.images[1:], expected)
-    assert data.validation.images.is_contiguous()
+    assert torch.equal(data.validation.x[1:], expected)
+    assert data.validation.x.is_contiguous()
     assert data.test.labels.tolist() == batches["test_batch"]["labels"]
     assert data.image_shape == (3, 32, 32)
     assert len(data.train) == 7
@@ -396,7 +396,7 @@ def test_svhn_from_its_own_files(tmp_path, monkeypatch, change, offline):
         splits[part] = ["", path.name, hashlib.md5(path.read_bytes()).hexdigest()]
     monkeypatch.setattr(datasets.SVHN, "split_list", splits)
     data = load("svhn", root=tmp_path)
-    assert torch.equal(data.test.images, torch.from_numpy(images["test"]).permute(3, 2, 0, 1))
+    assert torch.equal(data.test.x, torch.from_numpy(images["test"]).permute(3, 2, 0, 1))
     assert data.test.labels.tolist() == [0, 9, 8]  # a zero's label is 10 in the file
     assert source.found(tmp_path) == tmp_path / "svhn"
     monkeypatch.setitem(sys.modules, "scipy", None)
@@ -433,7 +433,7 @@ def celeba(tmp_path, change):
 def test_celeba_from_its_own_files(celeba):
     data = load("celeba", root=celeba)
     assert [split.labels.tolist() for split in (data.train, data.validation, data.test)] == [[1, 0, 0], [1], [1, 0]]
-    images = torch.cat([data.train.images, data.validation.images, data.test.images])
+    images = torch.cat([data.train.x, data.validation.x, data.test.x])
     assert images.shape == (6, 3, 64, 64)
     assert data.classes == ("not smiling", "smiling")
     for i, image in enumerate(images.int()):

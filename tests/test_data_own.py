@@ -50,7 +50,7 @@ def save(path: Path, pixels: np.ndarray, labels: np.ndarray | None = CLASSES) ->
 def everything(dataset) -> tuple[torch.Tensor, torch.Tensor]:
     """All images and labels, in one order whatever the splits."""
     splits = (dataset.train, dataset.validation, dataset.test)
-    images, labels = torch.cat([split.images[:] for split in splits]), torch.cat([split.labels for split in splits])
+    images, labels = torch.cat([split.x[:] for split in splits]), torch.cat([split.labels for split in splits])
     order = sorted(range(len(images)), key=lambda i: images[i].tolist())
     return images[order], labels[order]
 
@@ -77,8 +77,8 @@ def test_every_format_and_layout_gives_the_same_images(tmp_path, memory):
         assert torch.equal(images, expected[order]), file
         assert torch.equal(labels, torch.from_numpy(CLASSES)[order])
         assert (data.image_shape, data.num_classes) == ((3, 8, 6), 3)
-        assert isinstance(data.train.images, torch.Tensor) is (memory is None)
-        assert data.train.images[:5].is_contiguous()
+        assert isinstance(data.train.x, torch.Tensor) is (memory is None)
+        assert data.train.x[:5].is_contiguous()
         assert [len(part) for part in (data.train, data.validation, data.test)] == [51, 3, 6]
     assert load(files[3]).classes == ("a", "b", "c")
 
@@ -131,12 +131,12 @@ def test_held_out_images_are_drawn_and_always_the_same(tmp_path):
     pixels = np.arange(COUNT, dtype=np.uint8)[:, None, None] * np.ones((1, 2, 2), np.uint8)
     path = save(tmp_path / "x.npy", pixels)
     data, again = load(path), load(path, memory=0)
-    numbers = {name: getattr(data, name).images[:][:, 0, 0, 0].tolist() for name in ("train", "validation", "test")}
+    numbers = {name: getattr(data, name).x[:][:, 0, 0, 0].tolist() for name in ("train", "validation", "test")}
     assert numbers["test"] == [50, 27, 38, 4, 2, 47]  # a constant of this package
     assert numbers["validation"] == [56, 30, 42]
     assert sorted(itertools.chain.from_iterable(numbers.values())) == list(range(COUNT))
-    assert again.test.images[:][:, 0, 0, 0].tolist() == numbers["test"]
-    assert load(path, validation=20).test.images[:][:, 0, 0, 0].tolist() == numbers["test"]
+    assert again.test.x[:][:, 0, 0, 0].tolist() == numbers["test"]
+    assert load(path, validation=20).test.x[:][:, 0, 0, 0].tolist() == numbers["test"]
     assert set(data.test.labels.tolist()) == {0, 1, 2}  # the tail would be of one class
     assert [len(load(path, validation=0, test=1).train), len(load(path, validation=57, test=2).train)] == [59, 1]
     for held_out in ({"validation": 59}, {"test": 60}, {"test": 0}, {"validation": -1}):
@@ -228,7 +228,7 @@ def paths(tmp_path_factory) -> dict[str, Path]:
 @pytest.mark.parametrize("options", OPTIONS, ids=lambda options: "-".join(map(str, options.values())))
 def test_disk_serves_what_memory_serves_and_resumes_exactly(paths, kind, options):
     data, kept = load(paths[kind], memory=0), load(paths[kind])
-    assert isinstance(data.train.images, Stored)
+    assert isinstance(data.train.x, Stored)
     loader = batches(data, **options)
     epochs = [list(loader) for _ in range(3)]
     in_memory = batches(kept, **options)
@@ -252,7 +252,7 @@ def test_fixed_draw_from_disk_is_one_draw_of_each_image(paths):
     for loader in (first, second):
         served = torch.cat([x for x, _ in loader])
         assert sorted(served.flatten(1).tolist()) == sorted(ordered.flatten(1).tolist())
-    p = data.train.images[:] / 255
+    p = data.train.x[:] / 255
     assert set(ordered.unique().tolist()) == {0.0, 1.0}
     z = (ordered - p).sum() / (p * (1 - p)).sum().sqrt()
     assert abs(z) < 5
@@ -262,7 +262,7 @@ def test_fixed_draw_from_disk_is_one_draw_of_each_image(paths):
 
 
 def test_indexing_is_that_of_a_tensor(paths):
-    images, tensor = load(paths["folder"], memory=0).train.images, load(paths["folder"]).train.images
+    images, tensor = load(paths["folder"], memory=0).train.x, load(paths["folder"]).train.x
     assert images.shape == tensor.shape
     assert images.nbytes == tensor.nbytes
     for index in (slice(None), slice(3, 40, 7), slice(-4, None), slice(5, 5), torch.tensor([7, 0, 7])):
@@ -561,7 +561,7 @@ def test_mutated_files_are_read_or_refused(tmp_path_factory, name):
             assert str(path) in found
             assert "\n" not in found
             return
-        images = found.train.images[:]
+        images = found.train.x[:]
         assert images.shape[1:] == found.image_shape
         assert images.dtype == torch.uint8 or bool(((images >= 0) & (images <= 1)).all())
 

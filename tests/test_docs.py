@@ -29,9 +29,9 @@ def small_mnist(monkeypatch):
     whole = data.load("mnist")
     few = data.Dataset(
         name="mnist",
-        train=data.Split(whole.train.images[:512], whole.train.labels[:512]),
-        validation=data.Split(whole.validation.images[:64], whole.validation.labels[:64]),
-        test=data.Split(whole.test.images[:64], whole.test.labels[:64]),
+        train=data.Split(whole.train.x[:512], whole.train.labels[:512]),
+        validation=data.Split(whole.validation.x[:64], whole.validation.labels[:64]),
+        test=data.Split(whole.test.x[:64], whole.test.labels[:64]),
         classes=whole.classes,
         checksum=whole.checksum,
     )

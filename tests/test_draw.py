@@ -45,7 +45,7 @@ def hierarchical(sizes: tuple[int, ...] = (3, 2), context_size: int = 0) -> Comp
     prior = HierarchicalPrior(posterior, context_size, hidden=(7,))
     size = posterior.latent_size
     model = Composed(
-        posterior, prior, Bernoulli(decoder), latent_size=size, context_size=context_size, image_shape=IMAGE
+        posterior, prior, Bernoulli(decoder), latent_size=size, context_size=context_size, event_shape=IMAGE
     )
     return shaken(model, 0.3)
 
@@ -125,7 +125,7 @@ def test_burdas_two_layer_network() -> None:
     decoder = MLP((100,), (1, 28, 28), hidden=(200, 200), activation="tanh")
     likelihood = Bernoulli(FirstLevel(decoder, 100))
     prior = HierarchicalPrior(posterior)
-    model = Composed(posterior, prior, likelihood, latent_size=posterior.latent_size, image_shape=(1, 28, 28))
+    model = Composed(posterior, prior, likelihood, latent_size=posterior.latent_size, event_shape=(1, 28, 28))
     dense_size = lambda *widths: sum((a + 1) * b for a, b in pairwise(widths))
     heads = lambda width, size: 2 * (width + 1) * size
     sizes = {
@@ -269,7 +269,7 @@ class TwoLevelLinearGaussian(LatentVariableModel):
 
     def __init__(self, error: float = 0.0) -> None:
         super().__init__()
-        self.sizes, self.latent_size, self.image_shape = (3, 2), 5, (4,)
+        self.sizes, self.latent_size, self.event_shape = (3, 2), 5, (4,)
         self.a, self.w = nn.Parameter(dense(3, 2, seed=1)), nn.Parameter(dense(4, 3, seed=2))
         self.s, self.sigma = 0.8, 0.6
         self.error = nn.Parameter(torch.tensor(error, dtype=torch.float64))
@@ -355,7 +355,7 @@ def any_model(name: str) -> Composed:
     torch.manual_seed(0)
     posterior = KINDS[name](Features(6, 5), 5, 2)
     likelihood = Bernoulli(MLP((2,), IMAGE, hidden=(7,)))
-    return shaken(Composed(posterior, StandardNormal(2), likelihood, latent_size=2, image_shape=IMAGE), 0.3)
+    return shaken(Composed(posterior, StandardNormal(2), likelihood, latent_size=2, event_shape=IMAGE), 0.3)
 
 
 def gradients(value: Tensor, parameters: list[Tensor]) -> list[Tensor]:
@@ -432,7 +432,7 @@ class LinearGaussian(LatentVariableModel):
     """z ~ N(0, I), x = W z + b + σ ε, with the exact posterior given the values that are known."""
 
     latent_size = 2
-    image_shape = (4,)
+    event_shape = (4,)
 
     def __init__(self, known: Tensor) -> None:
         super().__init__()
@@ -529,7 +529,7 @@ def test_latents_of_any_shape() -> None:
     torch.manual_seed(0)
     decoder = ConvDecoder((3, 2, 2), (1, 4, 4), channels=[5])
     model = Composed(
-        Grid(), StandardNormal((3, 2, 2)), Bernoulli(decoder), latent_shape=(3, 2, 2), image_shape=(1, 4, 4)
+        Grid(), StandardNormal((3, 2, 2)), Bernoulli(decoder), latent_shape=(3, 2, 2), event_shape=(1, 4, 4)
     )
     assert (model.latent_size, model.latent_shape) == (12, (3, 2, 2))
     x = torch.rand(5, 1, 4, 4)

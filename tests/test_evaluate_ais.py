@@ -196,7 +196,7 @@ def test_conditional_and_hierarchical_models_in_single_precision(start: module.S
     digits = CVAE(16, num_classes=3, latent_size=4)
     labels = torch.arange(6) % 3
     two = build(
-        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4)
+        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, event_shape=(1, 4, 4)
     )
     for model, c in ((digits, labels), (two, None)):
         found = ais(model, torch.rand(6, 1, 4, 4).round(), c, annealing=how)
@@ -303,7 +303,7 @@ def test_latents_off_the_real_line_are_refused(kind: str, of: str) -> None:
 
     class Model(LatentVariableModel):
         latent_size = 2
-        image_shape = (2,)
+        event_shape = (2,)
 
         def __init__(self) -> None:
             super().__init__()

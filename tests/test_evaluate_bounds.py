@@ -299,7 +299,7 @@ def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was() -> None:
 
 def hierarchical() -> LatentVariableModel:
     return build(
-        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4)
+        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, event_shape=(1, 4, 4)
     )
 
 
@@ -447,7 +447,7 @@ def test_discrete_latents_have_bounds_too() -> None:
 def coarse(gain: float) -> tuple[LatentVariableModel, Tensor]:
     """A model whose weights are so large that rounding them matters, and images."""
     torch.manual_seed(0)
-    model = build("course-vae", image_shape=(1, 8, 8), model={"latent_size": 4})
+    model = build("course-vae", event_shape=(1, 8, 8), model={"latent_size": 4})
     with torch.no_grad():
         for parameter in model.parts["likelihood"].parameters():
             parameter.mul_(gain)

@@ -47,7 +47,7 @@ def command(command, root: Path):
 def folder(tmp_path: Path) -> Path:
     """Test images in subfolders that are two of the run's three classes, the last one first."""
     test = tiny.dataset().test
-    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+    for i, (image, label) in enumerate(zip(test.x, test.labels, strict=True)):
         name = {0: None, 1: "columns", 2: "corner"}[int(label)]
         if name is not None:
             place = tmp_path / "photos" / name
@@ -95,7 +95,7 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
     names, x, _ = in_order(folder)
     model = load(root / "plain")
     expected = -bounds(model, x, samples=(7,)).per_image["L_7"].numpy()
-    reference = -bounds(model, tiny.dataset().test.images, samples=(7,)).per_image["L_7"].numpy()
+    reference = -bounds(model, tiny.dataset().test.x, samples=(7,)).per_image["L_7"].numpy()
     found = command("score", "plain", "--data", folder, "--samples", 7, "-o", tmp_path / "scores.csv")
     assert found.status == 0, found.err
     table = rows(tmp_path / "scores.csv")
@@ -114,7 +114,7 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
 def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> None:
     monkeypatch.setattr(module, "AT_A_TIME", 3)
     model = load(root / "plain")
-    x = tiny.dataset().test.images[:1].expand(6, -1, -1, -1)
+    x = tiny.dataset().test.x[:1].expand(6, -1, -1, -1)
     images = module.Images("six of one", module.Split(x, torch.zeros(6)), [""] * 6, [""] * 6, "none")
     found = module.score(model, images, samples=2)["nll"]
     first = -bounds(model, x[:3], samples=(2,)).per_image["L_2"]
@@ -158,7 +158,7 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
     sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
     run = lifecycle.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
     images = module.images_of(run, str(tmp_path / "new"))
-    assert images.split.images.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
+    assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
     assert module.encode(load(run), images).shape == (3, 15)
 
 

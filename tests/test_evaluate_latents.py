@@ -171,12 +171,12 @@ def test_the_memory_limit_and_the_callers_stream_change_nothing() -> None:
 def test_any_model_in_single_precision(prior: str) -> None:
     torch.manual_seed(0)
     x = torch.randint(256, (30, 1, 4, 4), dtype=torch.uint8)
-    model = build("standard-vae", prior={"name": prior}, image_shape=(1, 4, 4), images=x / 255)
+    model = build("standard-vae", prior={"name": prior}, event_shape=(1, 4, 4), x=x / 255)
     found = latents(model, x)
     assert (found.kl is None) == (prior == "vamp")
     assert found.information.isfinite().all() and found.marginal.isfinite().all()
     hierarchical = build(
-        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, image_shape=(1, 4, 4)
+        "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, event_shape=(1, 4, 4)
     )
     found = latents(hierarchical, x)
     assert found.kl.shape == found.variances.shape == found.means.shape[1:]

@@ -178,7 +178,7 @@ def test_the_error_of_the_class_entropy_is_that_of_new_samples() -> None:
 class Painter(LatentVariableModel):
     """Paints the corner that it is asked for, or any where it does not listen."""
 
-    latent_size, image_shape = 64, (1, 8, 8)
+    latent_size, event_shape = 64, (1, 8, 8)
 
     def __init__(self, *, conditional: bool, listens: bool = True) -> None:
         super().__init__()
@@ -264,10 +264,10 @@ def test_a_classifier_is_trained_once_and_its_accuracy_recorded(corners: Dataset
     monkeypatch.setattr(eyes, "_train", lambda *arguments: pytest.fail("trained again"))
     again = classifier_for(corners, folder=tmp_path)
     assert again.facts == first.facts
-    for a, b in zip(again(corners.test.images), first(corners.test.images), strict=True):
+    for a, b in zip(again(corners.test.x), first(corners.test.x), strict=True):
         assert torch.equal(a, b)
     assert os.listdir(tmp_path) == ["corners-0000000000000000-v1.safetensors"]
-    features, logits = again(corners.test.images)
+    features, logits = again(corners.test.x)
     assert features.shape == (200, 128) and logits.shape == (200, 4)
 
 

@@ -42,7 +42,7 @@ def made(likelihood: str = "bernoulli", condition: str = "none") -> LatentVariab
     torch.manual_seed(0)
     sections = {"model": {"latent_size": 3, "condition": condition}, "likelihood": {"name": likelihood}}
     sections |= {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
-    return build("standard-vae", image_shape=(1, 8, 8), num_classes=3, **sections)
+    return build("standard-vae", event_shape=(1, 8, 8), num_classes=3, **sections)
 
 
 def grey(n: int = 40) -> Dataset:
@@ -138,7 +138,7 @@ def test_numbers_are_called_what_they_are(likelihood: str, data: str, binarize: 
 
 def test_one_grey_image_among_all_makes_the_numbers_a_loss(model: LatentVariableModel) -> None:
     dataset = tiny.dataset()
-    binary = dataset.test.images.repeat(8, 1, 1, 1)  # 128 images, more than a batch of them
+    binary = dataset.test.x.repeat(8, 1, 1, 1)  # 128 images, more than a batch of them
     for last, kind in ((binary[-1:], "upper bound"), (binary[-1:] // 2, "not a likelihood")):
         split = Split(torch.cat((binary[:-1], last)), torch.arange(128) % 3)
         found = evaluate(model, replace(dataset, test=split), judge=False, **QUICK)
@@ -151,14 +151,14 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
 
     dataset = grey()
     images, _ = next(iter(Batches(dataset.test, batch_size=40, binarize=binarize)))
-    floats = Split(dataset.test.images / 255, dataset.test.labels)
+    floats = Split(dataset.test.x / 255, dataset.test.labels)
 
     def prepared(split: Split, how: str) -> Tensor:
         return report._prepared(made("bernoulli"), split, how)[1]
 
     assert torch.equal(prepared(dataset.test, binarize) / 255, images)
     assert torch.equal(prepared(floats, binarize), images)
-    assert prepared(dataset.test, "none").data_ptr() == dataset.test.images.data_ptr()
+    assert prepared(dataset.test, "none").data_ptr() == dataset.test.x.data_ptr()
     assert torch.equal(prepared(dataset.test, "per-epoch"), prepared(dataset.test, "fixed"))
 
 
@@ -179,7 +179,7 @@ def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:
 
 def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) -> None:
     split = tiny.dataset().test
-    one = Dataset("one", split, split, Split(split.images, 0 * split.labels), ("a",), "7" * 64)
+    one = Dataset("one", split, split, Split(split.x, 0 * split.labels), ("a",), "7" * 64)
     found = evaluate(model, one, **QUICK)
     assert found.details["samples"].startswith("not judged: a classifier needs 8-bit images of at least 2 classes")
     assert "linear probe accuracy" not in kinds(found)
@@ -204,9 +204,9 @@ def test_what_cannot_be_is_refused(model: LatentVariableModel, options: dict, er
 
 def test_an_empty_split_names_those_with_images(model: LatentVariableModel) -> None:
     whole = tiny.dataset()
-    empty = Split(whole.test.images[:0], whole.test.labels[:0])
+    empty = Split(whole.test.x[:0], whole.test.labels[:0])
     dataset = Dataset("d", whole.train, empty, whole.test, whole.classes, whole.checksum)
-    with pytest.raises(DataError, match="validation split of 'd' has 0 images; choose one of: train, test"):
+    with pytest.raises(DataError, match="validation split of 'd' has 0 rows; choose one of: train, test"):
         evaluate(model, dataset, split="validation")
 
 

@@ -39,7 +39,7 @@ def model() -> LatentVariableModel:
         "encoder": {"hidden": [32]},
         "decoder": {"hidden": [32]},
     }
-    found = vaekit.build("course-vae", image_shape=(1, 8, 8), num_classes=3, **sizes)
+    found = vaekit.build("course-vae", event_shape=(1, 8, 8), num_classes=3, **sizes)
     vaekit.fit(found, vaekit.data.Batches(dataset().train, batch_size=16, shuffle=True), epochs=30)
     return found.eval()
 
@@ -130,7 +130,7 @@ def test_hover_shows_the_image_and_a_click_takes_its_latent(page: Any, model: La
     until(page, "document.querySelector('#status').textContent")
     number, name = re.match(r"image (\d+), class (\w+)", page.find_element("id", "original-caption").text).groups()
     data = dataset()
-    wanted = data.test.images[int(number)].flatten().tolist()
+    wanted = data.test.x[int(number)].flatten().tolist()
     assert shown(page, "#original") == wanted and data.classes[data.test.labels[int(number)]] == name
     page.execute_script("""const map = document.querySelector('#map'), box = map.getBoundingClientRect();
       for (let y = 0; y < box.height; y += 6) for (let x = 0; x < box.width; x += 6) {
@@ -142,7 +142,7 @@ def test_hover_shows_the_image_and_a_click_takes_its_latent(page: Any, model: La
     act(page).move_to_element_with_offset(the_map(page), x - box["width"] / 2, y - box["height"] / 2).click().perform()
     until(page, "document.querySelector('#original-caption').textContent === arguments[0]", text)
     number = int(re.search(r"\d+", text)[0])
-    x_ = data.test.images[number : number + 1] / 255
+    x_ = data.test.x[number : number + 1] / 255
     c = int(data.test.labels[number])
     assert np.allclose(latent(page), model.encode(x_, c)[0].numpy(), atol=0.011)
     assert int(page.execute_script("return document.querySelector('#class').value")) == c
@@ -222,7 +222,7 @@ def test_the_strip_goes_from_a_to_b(page: Any) -> None:
 def test_an_own_image_is_encoded_reconstructed_and_scored(
     page: Any, model: LatentVariableModel, tmp_path: Path
 ) -> None:
-    image = dataset().train.images[3, 0].numpy()
+    image = dataset().train.x[3, 0].numpy()
     Image.fromarray(image).save(tmp_path / "mine.png")
     page.find_element("css selector", "input[type=file]").send_keys(str(tmp_path / "mine.png"))
     score = until(
@@ -419,7 +419,7 @@ def open_page(driver: Any, page: Any, path: Path) -> None:
 @pytest.mark.parametrize("size", [1, 2])
 def test_up_to_two_latents_are_their_own_map_over_the_decoded_plane(driver: Any, tmp_path: Path, size: int) -> None:
     sizes: Any = {"model": {"latent_size": size}, "encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
-    page = explore(vaekit.build("vae", image_shape=(1, 8, 8), **sizes), dataset(), images=8)
+    page = explore(vaekit.build("vae", event_shape=(1, 8, 8), **sizes), dataset(), images=8)
     open_page(driver, page, tmp_path / "page.html")
     until(driver, "document.querySelector('#decoded').dataset.count")
     assert driver.find_element("id", "underlay").is_selected() and not driver.find_element("id", "axes").is_displayed()
@@ -447,7 +447,7 @@ def test_rows_that_are_no_pictures_are_bars(driver: Any, tmp_path: Path) -> None
         "decoder": {"hidden": [8]},
         "likelihood": {"name": "normal"},
     }
-    flat = vaekit.build("vae", image_shape=(6,), **sizes)
+    flat = vaekit.build("vae", event_shape=(6,), **sizes)
     page = explore(flat, torch.randn(20, 6), images=8)
     open_page(driver, page, tmp_path / "page.html")
     until(driver, "document.querySelector('#decoded').dataset.count")

@@ -54,7 +54,7 @@ def run(program: graph.Program, weights: graph.Weights, *inputs: Tensor | None) 
 def trained(name: str, shape: tuple[int, ...] = IMAGE, **sections: object) -> LatentVariableModel:
     """A model with weights, and statistics of its norms, that are not those of the start."""
     torch.manual_seed(0)
-    model = vaekit.build(name, image_shape=shape, num_classes=4, images=torch.rand(64, *shape), **sections)
+    model = vaekit.build(name, event_shape=shape, num_classes=4, x=torch.rand(64, *shape), **sections)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))

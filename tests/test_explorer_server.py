@@ -31,7 +31,7 @@ SIZES = {"model": {"latent_size": 3, "condition": "class"}, "encoder": {"hidden"
 @pytest.fixture(scope="module")
 def model() -> LatentVariableModel:
     torch.manual_seed(0)
-    return vaekit.build("vae", image_shape=(1, 8, 8), num_classes=3, **SIZES)
+    return vaekit.build("vae", event_shape=(1, 8, 8), num_classes=3, **SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_the_page_decodes_encodes_and_samples(server: Server, model: LatentVaria
     status, content, headers = ask(server, server.path + "decode", {"z": z.tolist(), "c": 2})
     assert status == 200 and headers["Content-Type"] == "application/octet-stream"
     assert torch.allclose(floats(content), model.decode(z, 2).flatten(), atol=1e-6)
-    x = dataset().test.images[:1] / 255
+    x = dataset().test.x[:1] / 255
     found = floats(ask(server, server.path + "encode", {"x": x.flatten().tolist(), "c": 0})[1])
     assert torch.allclose(found[:3], model.encode(x, 0)[0], atol=1e-5)
     assert found[3] >= 0 and found[4] > 0

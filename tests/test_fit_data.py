@@ -25,7 +25,7 @@ SMALL: dict[str, Any] = {"encoder": {"hidden": [6]}, "decoder": {"hidden": [6]},
 
 def small(preset: str = "vae", shape: tuple[int, ...] = SHAPE, **sections: Any) -> LatentVariableModel:
     torch.manual_seed(0)
-    return build(preset, image_shape=shape, num_classes=2, **SMALL, **sections)
+    return build(preset, event_shape=shape, num_classes=2, **SMALL, **sections)
 
 
 class Mapped(Dataset[Any]):
@@ -243,7 +243,7 @@ def test_a_listener_that_is_none_is_named() -> None:
 
 
 def test_a_model_is_made_and_called_in_the_natural_way() -> None:
-    model = build("vae", likelihood="normal", latent_size=2, image_shape=10)
+    model = build("vae", likelihood="normal", latent_size=2, event_shape=10)
     x = torch.randn(5, 10)
     assert type(model.parts["likelihood"]).__name__ == "Normal"  # type: ignore[index,union-attr]
     assert model.encode(x.numpy()).shape == (5, 2)  # type: ignore[arg-type]

@@ -144,7 +144,7 @@ def test_what_cannot_be_is_refused(arguments: tuple, message: str) -> None:
 def test_several_levels_are_refused_with_a_word() -> None:
     config = read("standard-vae", settings=["posterior.name=hierarchical", "prior.name=full-covariance-mixture"])
     with pytest.raises(ConfigError, match="one latent level"):
-        build(config, image_shape=(1, 4, 4), images=torch.rand(30, 1, 4, 4))
+        build(config, event_shape=(1, 4, 4), x=torch.rand(30, 1, 4, 4))
 
 
 def test_every_class_has_at_least_one_component() -> None:

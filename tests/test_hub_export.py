@@ -225,7 +225,7 @@ def test_onnx_takes_any_batch_and_comes_near(root: Path, tmp_path: Path, command
 @pytest.mark.parametrize("preset", ["vae", "conv-cvae", "iwae-2l", "iaf-vae"])
 def test_torch_exports_take_any_batch(preset: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = vaekit.build(preset, image_shape=(1, 28, 28), num_classes=4).eval()
+    model = vaekit.build(preset, event_shape=(1, 28, 28), num_classes=4).eval()
     x, c = torch.rand(5, 1, 28, 28), torch.eye(4)[torch.arange(5) % 4] if model.context_size else None
     found = interchange.to_exported_program(model, x, c, tmp_path)
     assert (
@@ -251,14 +251,14 @@ def test_a_port_that_deviates_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    model = vaekit.build("vae", image_shape=(1, 8, 8))
+    model = vaekit.build("vae", event_shape=(1, 8, 8))
     with pytest.raises(ConfigError, match=r"pip install 'vaekit\[onnx\]'"):
         interchange.to_onnx(model, torch.rand(2, 1, 8, 8), None, tmp_path)
 
 
 def test_the_unchecked_paths_are_the_checked_ones_without_the_checks() -> None:
     torch.manual_seed(0)
-    model = vaekit.build("vae", image_shape=(1, 8, 8)).eval()
+    model = vaekit.build("vae", event_shape=(1, 8, 8)).eval()
     x, z = torch.rand(3, 1, 8, 8), torch.randn(3, 15)
     with torch.no_grad():
         assert torch.equal(Decoding(model)(z), model.decode(z))
@@ -283,7 +283,7 @@ def test_the_rate_without_a_closed_form_is_exact_where_the_prior_is_normal(monke
     from vaekit.model import paths
 
     torch.manual_seed(0)
-    model = vaekit.build("course-vae", image_shape=(1, 8, 8)).double().eval()
+    model = vaekit.build("course-vae", event_shape=(1, 8, 8)).double().eval()
     x = torch.rand(4, 1, 8, 8, dtype=torch.float64)
     with torch.no_grad():
         _, exact, distortion = paths.Encoding(model)(x)

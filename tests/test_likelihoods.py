@@ -71,20 +71,20 @@ class Linear(nn.Module):
 
 
 def make(
-    part: type[Likelihood], options: dict[str, Any], image_shape: tuple[int, ...] = (2, 3, 2), context_size: int = 0
+    part: type[Likelihood], options: dict[str, Any], event_shape: tuple[int, ...] = (2, 3, 2), context_size: int = 0
 ) -> Likelihood:
     """A part wired as the builder does it, reproducibly."""
     torch.manual_seed(0)
-    net = Linear(4, part.out_shape(image_shape, **options), context_size)
-    wiring = {"image_shape": image_shape} if part is NegativeBinomial else {}
+    net = Linear(4, part.out_shape(event_shape, **options), context_size)
+    wiring = {"event_shape": event_shape} if part is NegativeBinomial else {}
     return part(net, **wiring, **options)
 
 
-def data(part: type[Likelihood], rows: int, image_shape: tuple[int, ...]) -> Tensor:
+def data(part: type[Likelihood], rows: int, event_shape: tuple[int, ...]) -> Tensor:
     torch.manual_seed(1)
     if part in COUNTS:
-        return torch.randint(0, 20, (rows, *image_shape)).float()
-    x = torch.randint(0, 256, (rows, *image_shape)) / 255
+        return torch.randint(0, 20, (rows, *event_shape)).float()
+    x = torch.randint(0, 256, (rows, *event_shape)) / 255
     return (x > 0.5).float() if part is Bernoulli else x
 
 
@@ -115,22 +115,22 @@ def random_outputs(likelihood: Likelihood, size: float) -> Tensor:
 
 
 @every
-@pytest.mark.parametrize("image_shape", [(2, 3, 5), (7,)])
+@pytest.mark.parametrize("event_shape", [(2, 3, 5), (7,)])
 @pytest.mark.parametrize("context_size", [0, 3])
 def test_shapes_types_and_gradients(
-    part: type[Likelihood], options: dict[str, Any], image_shape: tuple[int, ...], context_size: int
+    part: type[Likelihood], options: dict[str, Any], event_shape: tuple[int, ...], context_size: int
 ) -> None:
     k, rows = 3, 4
-    likelihood = make(part, options, image_shape, context_size).double()
-    x = data(part, rows, image_shape).double()
+    likelihood = make(part, options, event_shape, context_size).double()
+    x = data(part, rows, event_shape).double()
     c = torch.rand(rows, context_size).double() if context_size else None
     p = likelihood(torch.randn(k, rows, 4).double(), c)
-    assert (p.batch_shape, p.event_shape) == ((k, rows), image_shape)
+    assert (p.batch_shape, p.event_shape) == ((k, rows), event_shape)
     log_prob = p.log_prob(x)
-    for tensor, shape in ((log_prob, ()), (p.mean, image_shape), (p.sample(), image_shape)):
+    for tensor, shape in ((log_prob, ()), (p.mean, event_shape), (p.sample(), event_shape)):
         assert tensor.shape == (k, rows, *shape)
         assert tensor.dtype == torch.float64
-    assert p.sample(torch.Size((2,))).shape == (2, k, rows, *image_shape)
+    assert p.sample(torch.Size((2,))).shape == (2, k, rows, *event_shape)
     log_prob.mean().backward()
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in likelihood.parameters())
 
@@ -160,11 +160,11 @@ def test_support_tells_what_has_a_log_likelihood(part: type[Likelihood], options
 
 @every
 def test_output_bias_gives_the_mean(part: type[Likelihood], options: dict[str, Any]) -> None:
-    image_shape = (2, 3, 3)
-    likelihood = make(part, options, image_shape).double()
-    mean = torch.linspace(0.05, 0.95, 18).double().reshape(image_shape)
+    event_shape = (2, 3, 3)
+    likelihood = make(part, options, event_shape).double()
+    mean = torch.linspace(0.05, 0.95, 18).double().reshape(event_shape)
     bias = likelihood.parameters_at(mean)
-    assert bias.shape == part.out_shape(image_shape, **options)
+    assert bias.shape == part.out_shape(event_shape, **options)
     net: Any = likelihood.net
     nn.init.zeros_(net.layer.weight)
     net.layer.bias.data = bias.flatten()
@@ -391,19 +391,19 @@ def test_optimal_scale_of_a_perfect_reconstruction_is_finite() -> None:
 def test_size_factor_multiplies_the_mean(part: type[Likelihood]) -> None:
     z = torch.randn(3, 5, 4)
     c = torch.cat([torch.rand(5, 2), torch.tensor([0.0, 0.5, -1.0, 2.0, 3.0])[:, None]], 1)
-    wiring: dict[str, Any] = {"image_shape": (7,)} if part is NegativeBinomial else {}
+    wiring: dict[str, Any] = {"event_shape": (7,)} if part is NegativeBinomial else {}
     net = Linear(4, (7,), 3)
     with_factor = part(net, **wiring, context_size=3, size_factor=True)
     without = part(net, **wiring, context_size=3)
     torch.testing.assert_close(with_factor(z, c).mean, without(z, c).mean * c[:, -1:].exp())
-    image = part(Linear(4, (2, 3, 2), 3), **wiring | ({"image_shape": (2, 3, 2)} if wiring else {}), context_size=3)
+    image = part(Linear(4, (2, 3, 2), 3), **wiring | ({"event_shape": (2, 3, 2)} if wiring else {}), context_size=3)
     assert image(z, c).mean.shape == (3, 5, 2, 3, 2)
 
 
 @pytest.mark.parametrize("name", ["poisson", "negative-binomial"])
 def test_a_size_factor_is_a_column_of_its_own_and_never_that_of_a_class(name: str) -> None:
     sections = {"model": {"condition": "class", "latent_size": 2}, "likelihood": {"name": name, "size_factor": True}}
-    model = build("vae", image_shape=(6,), num_classes=3, **sections)
+    model = build("vae", event_shape=(6,), num_classes=3, **sections)
     x, labels = torch.poisson(torch.full((4, 6), 3.0)), torch.tensor([0, 1, 2, 2])
     for act in (
         lambda: fit(model, [(x, labels)], epochs=1),

@@ -25,7 +25,7 @@ from vaekit.store import Run
 @pytest.mark.parametrize("prior", ["vamp", "mixture", "full-covariance-mixture"])
 def test_components_are_bounded(prior: str) -> None:
     with pytest.raises(ConfigError, match=r"prior.components must be at most 65536, got 1000000"):
-        build("vae", image_shape=(1, 8, 8), prior={"name": prior, "components": 1_000_000})
+        build("vae", event_shape=(1, 8, 8), prior={"name": prior, "components": 1_000_000})
 
 
 def test_seeds_are_bounded(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_seeds_are_bounded(tmp_path: Path) -> None:
 
 
 def test_samples_are_bounded() -> None:
-    model = build("standard-vae", image_shape=(1, 8, 8))
+    model = build("standard-vae", event_shape=(1, 8, 8))
     for use in (
         lambda: up_to(10**30),
         lambda: bounds(model, torch.rand(3, 1, 8, 8), samples=(10**30,)),

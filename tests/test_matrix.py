@@ -79,10 +79,10 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
     torch.manual_seed(0)
     if why_not:
         with pytest.raises(ConfigError, match=why_not):
-            model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
+            model = build(config, event_shape=SHAPE, num_classes=CLASSES, x=x)
             value(model, made(config, model), x, c)
         return
-    model = build(config, image_shape=SHAPE, num_classes=CLASSES, images=x)
+    model = build(config, event_shape=SHAPE, num_classes=CLASSES, x=x)
     objective = made(config, model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     first, second = (step(model, objective, optimizer, x, c) for _ in range(2))
@@ -120,7 +120,7 @@ def same_after_loading(model: Composed, config: Config, x: Tensor, c: Tensor | N
     assert len({t.data_ptr() for t in state.values() if t.numel()}) == len([t for t in state.values() if t.numel()])
     save_file(state, folder / "model.safetensors")
     torch.manual_seed(99)
-    other = build(config, image_shape=SHAPE, num_classes=CLASSES)
+    other = build(config, event_shape=SHAPE, num_classes=CLASSES)
     other.load_state_dict(load_file(folder / "model.safetensors"))
     n, seed = (len(x), 4)
     results = []
@@ -182,7 +182,7 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     x = (torch.rand(16, 1, 28, 28, generator=g) > 0.8).float()
     c = torch.arange(16) % 10 if condition == "class" else None
     torch.manual_seed(0)
-    model = build(config, images=x)
+    model = build(config, x=x)
     objective = Recipe.resolve(config).loss(model, dataset_size=16, num_classes=10)
     optimizer = torch.optim.Adam(model.parameters(), 3e-4)
     values = [step(model, objective, optimizer, x, c).mean() for _ in range(6)]

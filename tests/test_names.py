@@ -148,7 +148,7 @@ def test_an_installation_is_whole(tmp_path, monkeypatch, source):
     cells = "import vae, vaekit, nndl2.helper; print(vae.__file__, vaekit.__file__, nndl2.helper.__file__, sep='\\n')"
     said = run(tmp_path / "empty", sys.executable, "-c", cells)
     assert all(line.startswith(str(site)) for line in said.splitlines()), said
-    loaded = "import vaekit; print(len(vaekit.data.load('mnist').test), vaekit.build('vae', image_shape=(1, 4, 4)))"
+    loaded = "import vaekit; print(len(vaekit.data.load('mnist').test), vaekit.build('vae', event_shape=(1, 4, 4)))"
     assert "10000" in run(tmp_path / "empty", sys.executable, "-c", loaded)
     assert "MIT AND CC-BY-SA-3.0" in next(site.glob("vaekit-*.dist-info/METADATA")).read_text()
     assert len(list(site.glob("vaekit-*.dist-info/licenses/**/LICENSE*"))) == 2

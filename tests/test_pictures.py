@@ -29,7 +29,7 @@ class Known(LatentVariableModel):
         self.scales = nn.Parameter(torch.tensor(scales, dtype=torch.float64))
         self.latent_size = len(scales)
         self.context_size = context_size
-        self.image_shape = (1, 1, self.latent_size)
+        self.event_shape = (1, 1, self.latent_size)
         self.kind = prior, posterior
 
     def posterior(self, x, c=None):
@@ -46,7 +46,7 @@ class Known(LatentVariableModel):
 
     def likelihood(self, z, c=None):
         x = z if c is None else z + 100 * c.argmax(-1, keepdim=True)
-        return Independent(Normal(x.unflatten(-1, self.image_shape), 1.0), 3)
+        return Independent(Normal(x.unflatten(-1, self.event_shape), 1.0), 3)
 
 
 def generator(seed=0):
@@ -54,7 +54,7 @@ def generator(seed=0):
 
 
 def images_of(model, n=40, seed=0):
-    return torch.randn(n, *model.image_shape, generator=generator(seed), dtype=torch.float64)
+    return torch.randn(n, *model.event_shape, generator=generator(seed), dtype=torch.float64)
 
 
 # Words
@@ -190,7 +190,7 @@ def test_pictures_show_themselves_in_a_notebook():
 
 def test_a_walk_goes_there_and_back(tmp_path):
     model = Known((0.1,) * 9)
-    model.image_shape = (1, 3, 3)
+    model.event_shape = (1, 3, 3)
     film = plot.walk(model, rows=4, steps=6, generator=generator())
     still = plot.interpolation(model, rows=4, steps=6, generator=generator())
     steps = still.images.unflatten(0, (4, 6))

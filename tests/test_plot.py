@@ -16,12 +16,12 @@ from vaekit.errors import ConfigError, DataError, RunError, VAEError
 class Linear(LatentVariableModel):
     """The decoder's mean and the posterior's are linear in z, x and c; the prior may depend on c."""
 
-    def __init__(self, latent_size=3, context_size=0, image_shape=(1, 5, 4), prior_by_class=False):
+    def __init__(self, latent_size=3, context_size=0, event_shape=(1, 5, 4), prior_by_class=False):
         super().__init__()
-        self.latent_size, self.context_size, self.image_shape = latent_size, context_size, image_shape
+        self.latent_size, self.context_size, self.event_shape = latent_size, context_size, event_shape
         self.prior_by_class = prior_by_class
         rng = torch.Generator().manual_seed(0)
-        size = int(np.prod(image_shape))
+        size = int(np.prod(event_shape))
         self.up = nn.Parameter(torch.randn(latent_size + context_size, size, generator=rng, dtype=torch.float64))
         self.down = nn.Parameter(torch.randn(size + context_size, latent_size, generator=rng, dtype=torch.float64))
 
@@ -37,7 +37,7 @@ class Linear(LatentVariableModel):
 
     def likelihood(self, z, c=None):
         x = (z if c is None else torch.cat((z, c), -1)) @ self.up
-        return Independent(Normal(x.unflatten(-1, self.image_shape), 1.0), 3)
+        return Independent(Normal(x.unflatten(-1, self.event_shape), 1.0), 3)
 
 
 def generator(seed=0):
@@ -51,7 +51,7 @@ def pixels(picture):
 
 
 def images_like(model, n, seed=0):
-    return torch.rand(n, *model.image_shape, generator=generator(seed), dtype=torch.float64)
+    return torch.rand(n, *model.event_shape, generator=generator(seed), dtype=torch.float64)
 
 
 # Grids
@@ -158,7 +158,7 @@ def test_between_two_images_the_ends_are_their_reconstructions(make):
     model = make()
     a, b = images_like(model, 2).to(next(model.parameters()).dtype)
     images = plot.interpolation(model, steps=7, between=(a, b)).images
-    assert images.shape == (7, *model.image_shape)
+    assert images.shape == (7, *model.event_shape)
     torch.testing.assert_close(images[[0, -1]], model.reconstruct(torch.stack((a, b))))
     middle = model.encode(torch.stack((a, b))).mean(0, keepdim=True)
     torch.testing.assert_close(images[3:4], model.decode(middle))
@@ -300,7 +300,7 @@ def test_a_generator_decides_everything_and_the_global_stream_is_left_alone(cont
 
 @pytest.mark.parametrize("shape", [(1, 65, 47), (3, 65, 47), (3, 8, 8)])
 def test_grey_and_colour_and_odd_sizes_work_from_model_to_file(tmp_path, shape):
-    model = Linear(image_shape=shape, context_size=2)
+    model = Linear(event_shape=shape, context_size=2)
     for n, images in enumerate(
         [
             plot.interpolation(model, rows=2, steps=2, c=1),

@@ -27,7 +27,7 @@ def images(n: int = 64) -> Tensor:
 
 def model(**sections: Any) -> Any:
     torch.manual_seed(0)
-    return build("course-vae", image_shape=(1, 8, 8), model={"latent_size": 4}, **sections)
+    return build("course-vae", event_shape=(1, 8, 8), model={"latent_size": 4}, **sections)
 
 
 @pytest.mark.parametrize("make", [lambda: MLP((1, 8, 8), (5,), hidden=(32,)), lambda: ConvEncoder((1, 8, 8), 0)])
@@ -90,9 +90,9 @@ def test_auto_keeps_convolutions_of_narrow_images_in_float32(
 ) -> None:
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
     parts = {"encoder": {"name": network, "dense": 8}, "decoder": {"name": network, "dense": 8}}
-    narrow = build("course-vae", image_shape=shape, **parts)
+    narrow = build("course-vae", event_shape=shape, **parts)
     assert find_precision("auto", narrow) == expected
-    assert find_precision("auto", build("course-vae", image_shape=shape)) == "bf16"  # no convolution
+    assert find_precision("auto", build("course-vae", event_shape=shape)) == "bf16"  # no convolution
     x = torch.rand(8, *shape)
     assert math.isfinite(fit(narrow, [x], epochs=1, precision="auto")[-1]["neg_elbo"])
     if expected == "fp32":
@@ -113,7 +113,7 @@ def test_a_users_autocast_reaches_no_density(likelihood: str, dtype: torch.dtype
         else torch.rand(8, 1, 8, 8).mul(255).round() / 255
     )
     torch.manual_seed(0)
-    it = build("course-vae", image_shape=(1, 8, 8), images=x, likelihood={"name": likelihood}, model={"latent_size": 4})
+    it = build("course-vae", event_shape=(1, 8, 8), x=x, likelihood={"name": likelihood}, model={"latent_size": 4})
     for parameter in it.parameters():
         parameter.data.mul_(2)  # as far from zero as after a training
     z = torch.randn(3, 8, 4)

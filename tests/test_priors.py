@@ -220,7 +220,7 @@ def composed_vamp() -> Composed:
     posterior = DiagonalNormal(MLP(IMAGE, hidden=(8,)), 8, 2)
     prior = VampPrior(posterior, IMAGE, images(8), components=4)
     likelihood = Bernoulli(MLP((2,), IMAGE, hidden=(8,)))
-    return Composed(posterior, prior, likelihood, latent_size=2, image_shape=IMAGE)
+    return Composed(posterior, prior, likelihood, latent_size=2, event_shape=IMAGE)
 
 
 def test_vamp_shares_the_posterior_without_owning_it() -> None:

@@ -42,7 +42,7 @@ def test_the_model_starts_as_pca(centred: bool) -> None:
     x = rows()
     sections = PCA | {"likelihood": {"name": "normal"}}
     sections["encoder"] = PCA["encoder"] | {"centred": centred}
-    model = build("vae", image_shape=(1, 4, 4), images=x, **sections)
+    model = build("vae", event_shape=(1, 4, 4), x=x, **sections)
     mean, directions, deviations = principal_components(x.flatten(1), 3)
     scores = (x.flatten(1) - mean) @ directions
     q = model.posterior(x)
@@ -62,7 +62,7 @@ def test_the_model_starts_as_pca(centred: bool) -> None:
 def test_without_the_start_the_model_does_not() -> None:
     torch.manual_seed(0)
     x = rows()
-    model = build("vae", image_shape=(1, 4, 4), images=x, **(PCA | {"model": {"init": "he", "latent_size": 3}}))
+    model = build("vae", event_shape=(1, 4, 4), x=x, **(PCA | {"model": {"init": "he", "latent_size": 3}}))
     _, directions, deviations = principal_components(x.flatten(1), 3)
     scores = (x.flatten(1) - x.flatten(1).mean(0)) @ directions / deviations
     assert (model.encode(x) * scores).mean(0).abs().max() < 0.5
@@ -79,7 +79,7 @@ def test_without_the_start_the_model_does_not() -> None:
 )
 def test_networks_that_cannot_start_as_he_says_with_a_word(sections: dict, message: str) -> None:
     with pytest.warns(UserWarning, match=f"{message}.*start as with 'he'"):
-        build("vae", image_shape=(1, 4, 4), images=rows(), **(PCA | sections))
+        build("vae", event_shape=(1, 4, 4), x=rows(), **(PCA | sections))
 
 
 # -- antithetic pairs -------------------------------------------------------------------------------------------------
@@ -88,7 +88,7 @@ def test_networks_that_cannot_start_as_he_says_with_a_word(sections: dict, messa
 def test_pairs_are_mirror_images_and_estimate_the_same() -> None:
     torch.manual_seed(0)
     x = rows(20)
-    model = build("vae", image_shape=(1, 4, 4), images=x, **PCA)
+    model = build("vae", event_shape=(1, 4, 4), x=x, **PCA)
     z = model.draw(x, 4, antithetic=True).z
     torch.testing.assert_close(z[:2] + z[2:], 2 * model.posterior(x).mean.expand(2, -1, -1))
     with torch.no_grad():
@@ -102,7 +102,7 @@ def test_pairs_are_mirror_images_and_estimate_the_same() -> None:
     ("posterior", "samples", "message"), [("nsf", 2, "needs a normal posterior"), ("diagonal-normal", 3, "even")]
 )
 def test_what_has_no_mirror_image_is_refused(posterior: str, samples: int, message: str) -> None:
-    model = build("standard-vae", image_shape=(1, 4, 4), posterior={"name": posterior}, model={"latent_size": 2})
+    model = build("standard-vae", event_shape=(1, 4, 4), posterior={"name": posterior}, model={"latent_size": 2})
     with pytest.raises(ConfigError, match=message):
         model.draw(rows(3), samples, antithetic=True)
 

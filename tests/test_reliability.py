@@ -185,7 +185,7 @@ class Life(RuleBasedStateMachine):
         with quietly():
             model = restore.load(self.run)
         assert model.sample(2).isfinite().all()
-        figures = validate(model, [tiny.dataset().test.images / 255])
+        figures = validate(model, [tiny.dataset().test.x / 255])
         assert figures["neg_elbo"] == pytest.approx(figures["rate"] + figures["distortion"])
 
     @invariant()

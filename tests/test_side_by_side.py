@@ -32,7 +32,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the tiny images in a file, a config, and single runs with the seeds 0 and 1 on one thread."""
     folder = tmp_path_factory.mktemp("place")
     every = [tiny.dataset().train, tiny.dataset().validation, tiny.dataset().test]
-    images = np.concatenate([split.images.numpy() for split in every])
+    images = np.concatenate([split.x.numpy() for split in every])
     np.savez(folder / "stripes.npz", images=images.reshape(-1, 8, 8), labels=np.arange(len(images)) % 3)
     (folder / "small.toml").write_text(small(folder).to_toml())
     before = torch.get_num_threads()

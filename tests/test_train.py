@@ -55,7 +55,7 @@ def small(context_size: int = 0) -> Composed:
         Bernoulli(decoder),
         latent_size=2,
         context_size=context_size,
-        image_shape=(1, 4, 4),
+        event_shape=(1, 4, 4),
     )
 
 
@@ -450,7 +450,7 @@ def test_skipping_a_step_is_as_if_its_batch_were_not_there(make: Any, bad: tuple
             StandardNormal(2),
             Bernoulli(MLP((2,), (1, 4, 4), hidden=(12,))),
             latent_size=2,
-            image_shape=(1, 4, 4),
+            event_shape=(1, 4, 4),
         )
         optimizer = make(model.parameters())
         records = fit(model, loader, epochs=2, optimizer=optimizer, ema=0.8, on_nan="skip")

@@ -72,11 +72,11 @@ class _Assignment(LatentVariableModel):
     def __init__(self, input_size: int, latent_size: int, context_size: int) -> None:
         super().__init__()
         side = isqrt(input_size)
-        image_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
+        event_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
         self.input_size = input_size
         self.latent_size = latent_size
         self.context_size = context_size
-        self.image_shape: tuple[int, int, int] = image_shape
+        self.event_shape: tuple[int, int, int] = event_shape
         self._make_layers([400] * 3, [400] * 3)
 
     def _make_layers(self, encoder: Sequence[int], decoder: Sequence[int]) -> None:
@@ -90,7 +90,7 @@ class _Assignment(LatentVariableModel):
             *_layers(self.latent_size + self.context_size, decoder),
             nn.Linear(decoder[-1], self.input_size),
             nn.Sigmoid(),
-            nn.Unflatten(1, self.image_shape),
+            nn.Unflatten(1, self.event_shape),
         )
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -107,7 +107,7 @@ class _Assignment(LatentVariableModel):
     def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
         """p(x | z, c), Bernoulli pixels, from the logits before the decoder's sigmoid."""
         logits = self.decoder[:-2](with_context(z, c))
-        return bernoulli(logits.unflatten(-1, self.image_shape))
+        return bernoulli(logits.unflatten(-1, self.event_shape))
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:

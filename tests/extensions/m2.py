@@ -51,4 +51,4 @@ def dataset(**options: object) -> Dataset:
     """The tiny data set; of the training images three in four have an unknown class."""
     data = tiny.dataset()
     labels = data.train.labels.where(torch.arange(len(data.train)) % 4 == 0, -1)
-    return replace(data, train=Split(data.train.images, labels))
+    return replace(data, train=Split(data.train.x, labels))

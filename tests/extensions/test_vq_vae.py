@@ -38,7 +38,7 @@ def test_vq_vae(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -
         assert record["loss"] == pytest.approx(terms, rel=1e-5)
     losses = [record["loss"] for record in run.metrics()]
     assert losses[-1] < losses[0]
-    x = vq_vae.dataset().test.images[:2] / 255
+    x = vq_vae.dataset().test.x[:2] / 255
     assert model.encode(x).shape == (2, 3, 7, 7)
     assert model.reconstruct(x).shape == (2, 1, 28, 28)
     monkeypatch.setattr(vaekit.data, "load", vq_vae.dataset)

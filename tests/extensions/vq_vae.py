@@ -95,6 +95,6 @@ def dataset(name: str = "mnist", **_: object) -> Dataset:
     small = tiny.dataset(name)
     splits = []
     for split in (small.train, small.validation, small.test):
-        images = nn.functional.pad(split.images[:], (10, 10, 10, 10))
+        images = nn.functional.pad(split.x[:], (10, 10, 10, 10))
         splits.append(type(split)(images, split.labels))
     return Dataset(name, *splits, classes=small.classes, checksum=small.checksum)

@@ -21,6 +21,7 @@ from .parts import Resolved
 
 Shape = tuple[int, ...]
 Transform = Callable[[Tensor], Tensor]
+_FORMER = {"event_shape": "image_shape", "x": "images"}
 SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
 
 
@@ -30,7 +31,7 @@ def assemble(
     *,
     event_shape: Shape,
     context_size: int,
-    images: Tensor | None,
+    x: Tensor | None,
     c: Tensor | None = None,
 ) -> LatentVariableModel:
     """Make a model of parts, from torch's global random stream: encoder, posterior, decoder, likelihood, prior.
@@ -40,16 +41,16 @@ def assemble(
         section: What belongs to no single part.
         event_shape: Event shape of x.
         context_size: C; 0 for an unconditional model.
-        images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
+        x: Training rows, shape (N, *event_shape), for parts that start from the data.
         c: Their context, shape (N, C), of a conditional model.
 
     Raises:
         ConfigError: parts that do not fit.
     """
-    facts = {"context_size": context_size, "event_shape": event_shape, "image_shape": event_shape, "images": images}
+    facts = {"context_size": context_size, **_by_both_names(event_shape=event_shape, x=x)}
     transform = _transform(parts["likelihood"])
-    seen = images if images is None or transform is None else transform(images)
-    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"images": seen})
+    seen = x if x is None or transform is None else transform(x)
+    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | _by_both_names(x=seen))
     _let_see(encoder, transform)
     out_shape = output_shape(parts["likelihood"], event_shape)
     posterior = parts["posterior"](
@@ -67,20 +68,25 @@ def assemble(
     likelihood = parts["likelihood"](net=net, **facts)
     prior = _prior(parts["prior"], latent_shape, posterior=posterior, **facts)
     model = Composed(
-        posterior, prior, likelihood, latent_shape=latent_shape, context_size=context_size, image_shape=event_shape
+        posterior, prior, likelihood, latent_shape=latent_shape, context_size=context_size, event_shape=event_shape
     )
     initialize(model, section.init)
-    mean = images.mean(0) if images is not None and section.output_bias == "data" else None
+    mean = x.mean(0) if x is not None and section.output_bias == "data" else None
     _start_output(decoder, likelihood, mean, section.output_scale)
-    if images is not None:
+    if x is not None:
         if section.init == "pca":
             try:
-                _principal_start(encoder, posterior, decoder, likelihood, images)
+                _principal_start(encoder, posterior, decoder, likelihood, x)
             except ConfigError as error:  # of parts that were exchanged in a preset
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
         if isinstance(prior, Prior):
-            prior.start(posterior, images, c)
+            prior.start(posterior, x, c)
     return model
+
+
+def _by_both_names(**facts: Any) -> dict[str, Any]:
+    """Facts for parts by their names and by the former ones."""
+    return facts | {_FORMER[name]: value for name, value in facts.items()}
 
 
 def _transform(likelihood: Resolved) -> Transform | None:
@@ -150,7 +156,7 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
 
 
 def _principal_start(
-    encoder: nn.Module, posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, images: Tensor
+    encoder: nn.Module, posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, x: Tensor
 ) -> None:
     """Let the model start as a principal component analysis of the training data.
 
@@ -160,7 +166,7 @@ def _principal_start(
     mu = getattr(posterior, "mu", None)
     log_var = getattr(posterior, "log_var", None)
     parameters_at: Any = getattr(likelihood, "parameters_at", None)
-    mean = images.mean(0)
+    mean = x.mean(0)
     unit = getattr(likelihood, "value_range", None) == (0.0, 1.0)
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
     rise = None if parameters_at is None else parameters_at(middle + SLOPE_STEP) - parameters_at(middle - SLOPE_STEP)
@@ -173,12 +179,12 @@ def _principal_start(
     transform: Transform | None = getattr(encoder, "transform", None)
     if transform is not None:  # the components are those of what the encoder sees
         step = transform(mean + SLOPE_STEP) - transform(mean - SLOPE_STEP)
-        slope, images = rise / step, transform(images)
-    principal_start(encoder, mu, log_var, decoder, images, slope)
+        slope, x = rise / step, transform(x)
+    principal_start(encoder, mu, log_var, decoder, x, slope)
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
-    """Let the decoder's output start at the parameters of the mean image, as far as both know how to."""
+    """Let the decoder's output start at the parameters of the mean of x, as far as both know how to."""
     start: Any = getattr(decoder, "start_output", None)
     parameters_at: Any = getattr(likelihood, "parameters_at", None)
     if start is not None:

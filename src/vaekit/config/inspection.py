@@ -35,7 +35,7 @@ def check(
     part: Any,
     *,
     kind: str | None = None,
-    image_shape: Shape = (1, 8, 8),
+    event_shape: Shape = (1, 8, 8),
     latent_size: int = 4,
     latent_shape: Shape | None = None,
     context_size: int = 0,
@@ -53,12 +53,12 @@ def check(
         part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
             or the name of a preset.
         kind: Which of the five it is, where neither its base class nor its constructor tells.
-        image_shape: Event shape of x.
+        event_shape: Event shape of x.
         latent_size: Width of the latents.
         latent_shape: Event shape of the latents, where a module takes no vectors.
         context_size: C; 0 for none.
-        x: Rows that the likelihood has a density for, shape (N, *image_shape); by default zeros and ones.
-        options: Of the part's constructor.
+        x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
+        options: Of the part's constructor. The former name of `event_shape`, `image_shape`, is accepted too.
 
     Raises:
         ConfigError: all findings, one a line.
@@ -69,17 +69,18 @@ def check(
     vaekit.errors.ConfigError: Linear is no prior yet:
     - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
     """
+    event_shape = options.pop("image_shape", event_shape)
     shape = latent_shape or (latent_size,)
-    trial = _Trial(tuple(image_shape), shape, context_size, x)
+    trial = _Trial(tuple(event_shape), shape, context_size, x)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         if isinstance(part, str):
-            part = build(part, image_shape=image_shape, num_classes=context_size or 10)
+            part = build(part, event_shape=event_shape, num_classes=context_size or 10)
         name = part.__name__ if inspect.isclass(part) else type(part).__name__
         if isinstance(part, LatentVariableModel):
             kind = "model"
             trial.shape = part.latent_shape
-            trial.event_shape = part.image_shape or trial.event_shape
+            trial.event_shape = part.event_shape or trial.event_shape
             trial.context_size = part.context_size
         else:
             kind = kind or _kind_of(part)
@@ -144,7 +145,7 @@ class _Trial:
         }
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
         parts[kind] = _resolved(part, **options)
-        return assemble(parts, Model(latent_size=latent_size), images=self.given, **facts)
+        return assemble(parts, Model(latent_size=latent_size), x=self.given, **facts)
 
     # -- what is tried ------------------------------------------------------------------------------------------------
 

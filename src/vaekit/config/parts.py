@@ -1,7 +1,7 @@
 """The table of parts, and how a name becomes a constructor with checked options.
 
 A part's constructor tells wiring from options: positional parameters are filled in by name from what the builder has
-(`latent_size`, `net`, `images` …), keyword-only parameters are options and come from the config. A new part is one
+(`latent_size`, `net`, `x` …), keyword-only parameters are options and come from the config. A new part is one
 class and one line in a table here, or no line at all and an import path, "my_module:MyPrior".
 """
 

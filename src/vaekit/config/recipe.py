@@ -74,7 +74,7 @@ class Recipe:
         *,
         event_shape: tuple[int, ...],
         num_classes: int,
-        images: Tensor | None = None,
+        x: Tensor | None = None,
         labels: Tensor | None = None,
     ) -> LatentVariableModel:
         """Make the model, on the CPU, from torch's global random stream.
@@ -82,8 +82,8 @@ class Recipe:
         Arguments:
             event_shape: Event shape of x.
             num_classes: How many classes a conditional model is told apart by.
-            images: Training images in the range of x, shape (N, *event_shape), for parts that start from the data.
-            labels: Their classes, shape (N,), for parts of a conditional model that do.
+            x: Training rows, shape (N, *event_shape), for parts that start from the data.
+            labels: Their classes, shape (N,), for the same parts of a conditional model.
 
         Raises:
             ConfigError: parts that do not fit.
@@ -91,12 +91,12 @@ class Recipe:
         section = self.config.model
         if "model" in self.parts:
             facts = {"latent_size": section.latent_size, "num_classes": num_classes}
-            model: LatentVariableModel = self.parts["model"](image_shape=event_shape, event_shape=event_shape, **facts)
+            model: LatentVariableModel = self.parts["model"](event_shape=event_shape, image_shape=event_shape, **facts)
             return model
         context_size = num_classes if section.condition == "class" else 0
         known = labels is not None and bool((labels >= 0).all())
         c = one_hot(labels, context_size) if labels is not None and known and context_size else None
-        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, images=images, c=c)
+        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, x=x, c=c)
 
     def loss(
         self,
@@ -120,7 +120,7 @@ class Recipe:
         part = self.parts["objective"]
         samples = self.config.objective.samples
         if inspect.isclass(part.make):
-            facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.image_shape}
+            facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
             loss = part(samples=samples, **facts)
@@ -169,9 +169,9 @@ class Recipe:
 def build(
     config: Config | str = "vae",
     *,
-    image_shape: tuple[int, ...] | int = (1, 28, 28),
+    event_shape: tuple[int, ...] | int = (1, 28, 28),
     num_classes: int = 10,
-    images: Tensor | None = None,
+    x: Tensor | None = None,
     labels: Tensor | None = None,
     trust: bool = False,
     **sections: Any,
@@ -180,13 +180,14 @@ def build(
 
     Arguments:
         config: A config, or the name of a preset.
-        image_shape: Event shape of x; a number is that of a vector.
+        event_shape: Event shape of x; a number is that of a vector.
         num_classes: How many classes a conditional model is told apart by.
-        images: Training images in the range of x, shape (N, *image_shape), for parts that start from the data: the
-            output bias at their mean, pseudo-inputs. Without them such a part starts at random.
+        x: Training rows, shape (N, *event_shape), for what starts from the data: the output bias at their mean,
+            pseudo-inputs. Without them such a part starts at random.
         labels: Their classes, shape (N,), for a conditional model.
         trust: Import parts by path.
-        sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
+        sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`; or
+            `event_shape` and `x` by their former names, `image_shape` and `images`.
 
     Returns:
         The model, on the CPU, initialized from torch's global random stream: encoder, posterior, decoder, likelihood,
@@ -195,13 +196,15 @@ def build(
     Raises:
         ConfigError: a part or an option that does not exist, or parts that do not fit.
     """
-    image_shape = (image_shape,) if isinstance(image_shape, int) else tuple(image_shape)
+    event_shape = sections.pop("image_shape", event_shape)
+    x = sections.pop("images", x)
+    event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
     if isinstance(config, str):
         config = read(config, sections=sections)
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
-    return recipe.model(event_shape=image_shape, num_classes=num_classes, images=images, labels=labels)
+    return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels)
 
 
 def _located(config: Config) -> Config:

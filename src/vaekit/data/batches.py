@@ -1,4 +1,4 @@
-"""`Batches`: minibatches of tensors or of images on disk, in place of a sampler, workers and a collate function."""
+"""`Batches`: minibatches of tensors or of rows on disk, in place of a sampler, workers and a collate function."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -17,15 +17,15 @@ from .pixels import BINARIZATIONS, binarized, draw_binary, to_unit
 class Batches:
     """Minibatches of a data set, over and over; what is not in memory is read ahead in the background.
 
-    Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. uint8 images are kept as
-    they are and become float32 in [0, 1] batch by batch, x = pixel / 255; floating-point values are served unchanged,
+    Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. Bytes are kept as they
+    are and become float32 in [0, 1] batch by batch, x = byte / 255; floating-point values are served unchanged,
     but for those that are not observed, which are 0.
 
-    Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever an image is served;
-    "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary images
+    Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever a row is served;
+    "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary rows
     from the same tensor. Salakhutdinov & Murray (2008) fixed one such draw; Burda et al. (2015, arXiv:1509.00519) draw
-    anew. The draw of an image on disk is seeded with its number in the file or folder, so it is another one than that
-    of the same image in memory.
+    anew. The draw of a row on disk is seeded with its number in the file or folder, so it is another one than that
+    of the same row in memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`: after `load_state_dict(state)` the next `iter()`
     serves the batches that were left when `state_dict()` was called (none, if it was called after the last one and
@@ -33,8 +33,8 @@ class Batches:
     iterator, and the generator must be used by nothing else.
 
     Arguments:
-        data: a `Split`, or images (N, …), uint8 or floating-point, as a tensor or an array.
-        labels: (N,), with images; None where there are none. A `Split` brings its own.
+        data: a `Split`, or rows (N, …), uint8 or floating-point, as a tensor or an array.
+        labels: (N,), with rows; None where there are none. A `Split` brings its own.
         batch_size: rows of a batch; the last one may have fewer.
         shuffle: serve each epoch in a new random order.
         generator: source of order and noise, on any device; by default a new one, seeded from torch's global one.
@@ -44,11 +44,11 @@ class Batches:
 
     Raises:
         ConfigError: `batch_size` is below 1, or `binarize` is unknown.
-        DataError: images of another type, labels that do not match them or come beside a `Split`, or values outside
+        DataError: rows of another type, labels that do not match them or come beside a `Split`, or values outside
             [0, 1] to binarize.
 
-    >>> images = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
-    >>> [labels.tolist() for _, labels in Batches(images, torch.arange(6), batch_size=4)]
+    >>> x = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
+    >>> [labels.tolist() for _, labels in Batches(x, torch.arange(6), batch_size=4)]
     [[0, 1, 2, 3], [4, 5]]
     """
 
@@ -69,13 +69,13 @@ class Batches:
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
         if binarize != "none" and not _in_unit(split):
-            raise DataError("to binarize images, their values must be in [0, 1]; scale them or use binarize='none'")
-        images = binarized(split.images, binarize)
-        self.device = images.device if device is None else torch.device(device)
-        self.images = images.to(self.device) if isinstance(images, Tensor) and _fits(images, self.device) else images
-        self.labels = None if split.labels is None else split.labels.to(self.images.device)
-        self.observed = None if split.observed is None else split.observed.to(self.images.device)
-        self.context = None if split.context is None else split.context.to(self.images.device)
+            raise DataError("to binarize x, its values must be in [0, 1]; scale x or use binarize='none'")
+        x = binarized(split.x, binarize)
+        self.device = x.device if device is None else torch.device(device)
+        self.x = x.to(self.device) if isinstance(x, Tensor) and _fits(x, self.device) else x
+        self.labels = None if split.labels is None else split.labels.to(self.x.device)
+        self.observed = None if split.observed is None else split.observed.to(self.x.device)
+        self.context = None if split.context is None else split.context.to(self.x.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
@@ -85,19 +85,19 @@ class Batches:
         self._resumed = False
 
     @property
-    def num_images(self) -> int:
-        """The number of images, served or not."""
-        return len(self.images)
+    def num_rows(self) -> int:
+        """The number of rows, served or not."""
+        return len(self.x)
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return -(-self.num_images // self.batch_size)
+        return -(-self.num_rows // self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size
         order = self._begin()
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
-        each = self.images.ahead if isinstance(self.images, Stored) else map
+        each = self.x.ahead if isinstance(self.x, Stored) else map
         for position, batch in enumerate(each(self._read, batches), self._position + 1):
             here = batch.to(self.device)
             served = replace(here, x=self._serve(here.x, here.observed))
@@ -107,11 +107,11 @@ class Batches:
         self._position = 0
 
     def _read(self, rows: Tensor) -> Batch:
-        # index_select: five times as fast as images[rows] on a CPU, and always a copy, safe to write to
+        # index_select: five times as fast as x[rows] on a CPU, and always a copy, safe to write to
         def some(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.index_select(0, rows)
 
-        return Batch(self.images.index_select(0, rows), some(self.context), some(self.observed), some(self.labels))
+        return Batch(self.x.index_select(0, rows), some(self.context), some(self.observed), some(self.labels))
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """Where the epoch stands: two generator states (uint8 tensors) and the number of batches served."""
@@ -154,12 +154,12 @@ class Batches:
 
     def _order(self) -> Tensor:
         if not self.shuffle:
-            return torch.arange(self.num_images, device=self.images.device)
-        order = torch.randperm(self.num_images, generator=self.generator, device=self.generator.device)
-        return order.to(self.images.device)
+            return torch.arange(self.num_rows, device=self.x.device)
+        order = torch.randperm(self.num_rows, generator=self.generator, device=self.generator.device)
+        return order.to(self.x.device)
 
-    def _serve(self, images: Tensor, observed: Tensor | None) -> Tensor:
-        values = to_unit(images)
+    def _serve(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        values = to_unit(x)
         if observed is not None:
             values = values.masked_fill(~observed, 0)
         return draw_binary(values, self.generator) if self.binarize == "per-epoch" else values
@@ -173,31 +173,31 @@ def whole(data: Split, *, binarize: str = "none") -> Batch:
 def _split(data: Any, labels: Any) -> Split:
     if isinstance(data, Split):
         if labels is not None:
-            raise DataError("a Split brings its own labels; leave labels= out, or pass Split(images, labels)")
+            raise DataError("a Split brings its own labels; leave labels= out, or pass Split(x, labels)")
         return data
-    data = data if isinstance(data, Stored) else as_tensor(data, "images")
+    data = data if isinstance(data, Stored) else as_tensor(data, "x")
     if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
-        raise DataError(f"images must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
+        raise DataError(f"x must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
     if labels is not None:
         labels = as_tensor(labels, "labels")
         if len(labels) != len(data):
-            raise DataError(f"there must be one label per image, got {len(labels)} labels for {len(data)} images")
+            raise DataError(f"there must be one label per row, got {len(labels)} labels for {len(data)} rows")
     return Split(data, labels)
 
 
 def _in_unit(split: Split) -> bool:
-    images = split.images
-    if isinstance(images, Stored) or not images.is_floating_point():  # the former are checked as they are read
+    x = split.x
+    if isinstance(x, Stored) or not x.is_floating_point():  # the former are checked as they are read
         return True
-    inside = (images >= 0) & (images <= 1)
+    inside = (x >= 0) & (x <= 1)
     return bool((inside if split.observed is None else inside | ~split.observed).all())
 
 
-def _fits(images: Tensor, device: torch.device) -> bool:
-    if device.type != "cuda" or images.device == device:
+def _fits(x: Tensor, device: torch.device) -> bool:
+    if device.type != "cuda" or x.device == device:
         return True
     free, _ = torch.cuda.mem_get_info(device)
-    return images.nbytes <= free // 2
+    return x.nbytes <= free // 2
 
 
 def _new_generator(*, seeded: bool) -> torch.Generator:

@@ -14,30 +14,55 @@ SPLITS = ("train", "validation", "test")
 Kind = Literal["image", "vector", "table"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Split:
     """N rows: their values, labels, and where there are any, what is observed and a context.
 
     Arguments:
-        images: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others; uint8, which models see as
+        x: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others; uint8, which models see as
             pixel / 255, or floating-point; `Stored` where they stay on disk, which is indexed by rows like a tensor:
-            `images[:100]`.
+            `x[:100]`.
         labels: Classes, shape (N,), int64; −1 where unknown; None where there are none.
-        observed: Which values are known, booleans of the shape of `images`; None where all are.
+        observed: Which values are known, booleans of the shape of x; None where all are.
         context: What a conditional model is given with x, shape (N, C), floating-point; None for one-hot labels.
+        images: The former name of x.
+
+    Raises:
+        DataError: Shapes or types that do not fit.
     """
 
-    images: Tensor | Stored
+    x: Tensor | Stored
     labels: Tensor | None = None
     observed: Tensor | None = None
     context: Tensor | None = None
 
-    def __post_init__(self) -> None:
-        shape = tuple(self.images.shape)
+    def __init__(
+        self,
+        x: Tensor | Stored | None = None,
+        labels: Tensor | None = None,
+        observed: Tensor | None = None,
+        context: Tensor | None = None,
+        *,
+        images: Tensor | Stored | None = None,
+    ) -> None:
+        values = images if x is None else x
+        if values is None or (x is not None and images is not None):
+            raise DataError("a Split takes its values once: as x, or by the former name, images")
+        for name, value in (("x", values), ("labels", labels), ("observed", observed), ("context", context)):
+            object.__setattr__(self, name, value)
+        self._check()
+
+    @property
+    def images(self) -> Tensor | Stored:
+        """The former name of x."""
+        return self.x
+
+    def _check(self) -> None:
+        shape = tuple(self.x.shape)
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
         if self.labels is not None and self.labels.shape != shape[:1]:
-            raise DataError(f"labels must be ({len(self.images)},), one per image, got {tuple(self.labels.shape)}")
+            raise DataError(f"labels must be ({len(self.x)},), one per row, got {tuple(self.labels.shape)}")
         mask, context = self.observed, self.context
         if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
             raise DataError(f"observed must be booleans of shape {shape}, got {mask.dtype} of {tuple(mask.shape)}")
@@ -47,12 +72,12 @@ class Split:
             )
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.x)
 
     @property
     def event_shape(self) -> tuple[int, ...]:
         """Shape of the values of one row."""
-        return tuple(self.images.shape[1:])
+        return tuple(self.x.shape[1:])
 
     def rows(self, index: slice | Tensor) -> "Split":
         """Some of the rows, in memory."""
@@ -60,7 +85,7 @@ class Split:
         def some(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[index]
 
-        return Split(self.images[index], some(self.labels), some(self.observed), some(self.context))
+        return Split(self.x[index], some(self.labels), some(self.observed), some(self.context))
 
     def known_labels(self) -> Tensor:
         """The labels.
@@ -69,7 +94,7 @@ class Split:
             DataError: There are none.
         """
         if self.labels is None:
-            raise DataError("these rows have no labels; pass Split(images, labels)")
+            raise DataError("these rows have no labels; pass Split(x, labels)")
         return self.labels
 
     def spread(self, n: int) -> "Split":
@@ -78,15 +103,15 @@ class Split:
         return self.rows(slice(None, n * step, step))
 
     def in_memory(self, most: int) -> "Split":
-        """The same images as a tensor: all that are in memory now, or as many, evenly spread, as take `most` bytes."""
-        if isinstance(self.images, Tensor):
+        """The same rows as a tensor: all that are in memory now, or as many, evenly spread, as take `most` bytes."""
+        if isinstance(self.x, Tensor):
             return self
-        return self.rows(slice(None, None, max(1, -(-self.images.nbytes // most))))
+        return self.rows(slice(None, None, max(1, -(-self.x.nbytes // most))))
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A data set in three parts.
+    """A data set in three splits.
 
     Arguments:
         name: What it is called, or the path that it was loaded from.
@@ -94,8 +119,8 @@ class Dataset:
         validation: What to choose by; may be empty.
         test: What to report on.
         classes: Class names; label i means `classes[i]`.
-        checksum: SHA-256 over the content (hexadecimal), whatever the number of validation images. Of one's own
-            images: over names, sizes, and at most 16 MiB of the content.
+        checksum: SHA-256 over the content (hexadecimal), whatever the number of validation rows. Of one's own
+            data: over names, sizes, and at most 16 MiB of the content.
         kind: "image", which pictures are drawn of; "vector"; or "table". By default "image" if the shape of a row is
             (C, H, W), else "vector".
 
@@ -125,27 +150,27 @@ class Dataset:
 
     @property
     def splits(self) -> dict[str, Split]:
-        """The three parts by name."""
+        """The three splits by name."""
         return {name: getattr(self, name) for name in SPLITS}
 
     def split(self, name: str) -> Split:
-        """The part of a name, which has at least one row.
+        """The split of a name, which has at least one row.
 
         Raises:
-            ConfigError: There is no part of this name.
+            ConfigError: There is no split of this name.
             DataError: It is empty.
         """
         if name not in SPLITS:
             raise ConfigError(unknown("split", name, SPLITS))
         if not len(self.splits[name]):
             full = ", ".join(other for other, split in self.splits.items() if len(split))
-            what = f"the {name} split of {self.name!r} has 0 images; choose one of: {full}"
+            what = f"the {name} split of {self.name!r} has 0 rows; choose one of: {full}"
             raise DataError(what, mend=("split",))
         return self.splits[name]
 
     @property
     def slug(self) -> str:
-        """The name as a part of file names."""
+        """The name as file names take it."""
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
 
     @property
@@ -158,7 +183,7 @@ class Dataset:
         """(C, H, W) of one image.
 
         Raises:
-            DataError: These are no images.
+            DataError: The data are not images.
         """
         if self.kind != "image":
             raise DataError(f"{self.name!r} has no images: its kind is {self.kind!r}, its rows have {self.event_shape}")

@@ -83,8 +83,8 @@ class Feeding:
         return rows
 
     def _batches(self, split: Split, shuffle: bool) -> Batches:
-        if self.values == "counts" and isinstance(split.images, Tensor) and not split.images.is_floating_point():
-            split = replace(split, images=split.images.float())
+        if self.values == "counts" and isinstance(split.x, Tensor) and not split.x.is_floating_point():
+            split = replace(split, x=split.x.float())
         return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device)
 
     def _split(self, x: Tensor, labels: object) -> Split:
@@ -112,7 +112,7 @@ class Feeding:
         return self.event_shape is not None and tuple(x.shape[2:]) == self.event_shape
 
     def _is_labelled(self, rows: Any) -> bool:
-        """Whether this is (x, labels), of all rows; two batches are both images."""
+        """Whether this is (x, labels), of all rows; two batches are not."""
         if not isinstance(rows, tuple) or len(rows) != 2 or not is_array(rows[0]) or len(rows[0]) == 0:
             return False
         x, y = rows[0], rows[1]

@@ -89,11 +89,11 @@ def load(
     content = _READERS.get(name, _read_idx_files)(source, place)
     _check(source, content.train, source.train)
     _check(source, content.test, source.test)
-    images, labels, kept = content.train.images, content.train.known_labels(), source.train - held_out
+    x, labels, kept = content.train.x, content.train.known_labels(), source.train - held_out
     return Dataset(
         name=name,
-        train=Split(images[:kept], labels[:kept]),
-        validation=Split(images[kept:], labels[kept:]),
+        train=Split(x[:kept], labels[:kept]),
+        validation=Split(x[kept:], labels[kept:]),
         test=content.test,
         classes=source.classes,
         checksum=content.checksum,
@@ -114,9 +114,9 @@ def _from_function(function: Callable[..., Dataset], **options: object) -> Datas
 
 
 def _check(source: Source, split: Split, count: int) -> None:
-    expected, images = (count, *source.shape), split.images
-    if images.shape != expected or images.dtype != torch.uint8:
-        raise DataError(f"{source.name}: images are {tuple(images.shape)} {images.dtype} instead of {expected} uint8")
+    expected, x = (count, *source.shape), split.x
+    if x.shape != expected or x.dtype != torch.uint8:
+        raise DataError(f"{source.name}: images are {tuple(x.shape)} {x.dtype} instead of {expected} uint8")
     labels = split.known_labels()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(source.classes):
@@ -144,7 +144,7 @@ def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
 
 def _read_emnist(source: Source, root: Path | None) -> vision.Content:
     train, test, checksum = _read_idx_files(source, root)  # whose images are stored transposed
-    train, test = (Split(split.images[:].mT.contiguous(), split.labels) for split in (train, test))
+    train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (train, test))
     return vision.Content(train, test, checksum)
 
 

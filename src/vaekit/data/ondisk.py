@@ -1,6 +1,6 @@
-"""`Stored`: images that stay on disk and are read when they are asked for, and reading ahead in the background.
+"""`Stored`: rows that stay on disk and are read when they are asked for, and reading ahead in the background.
 
-Not for: what the files are (`sources`), or the order in which images are served (`batches`).
+Not for: what the files are (`sources`), or the order in which rows are served (`batches`).
 """
 
 from collections import deque
@@ -13,17 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_CHUNK = 128  # images that a thread reads at a time
+_CHUNK = 128  # rows that a thread reads at a time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
 class Reader(Protocol):
-    """Where images are read from.
+    """Where rows are read from.
 
     Attributes:
-        shape: Shape of one image.
+        shape: Shape of the values of one row.
         dtype: torch.uint8, or torch.float32 with values in [0, 1].
         threads: how many threads are worth while.
     """
@@ -33,7 +33,7 @@ class Reader(Protocol):
     threads: int
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The images of these numbers, a new tensor (n, C, H, W); called by several threads at once.
+        """The rows of these numbers, a new tensor (n, *shape); called by several threads at once.
 
         Raises:
             DataError: one of them is damaged or differs from the others.
@@ -41,7 +41,7 @@ class Reader(Protocol):
 
 
 class Rows(Protocol):
-    """The numbers of images: an array, or what can be indexed like one."""
+    """The numbers of rows: an array, or what can be indexed like one."""
 
     def __len__(self) -> int: ...
 
@@ -69,11 +69,11 @@ class Remainder:
 
 @final
 class Stored:
-    """Images on disk, which are indexed like a tensor (N, C, H, W), by rows only; each index reads anew.
+    """Rows on disk, which are indexed like a tensor (N, *event), by rows only; each index reads anew.
 
     Arguments:
         reader: where they are read from.
-        rows: which of its images these are, in this order.
+        rows: which of its rows these are, in this order.
     """
 
     device = torch.device("cpu")
@@ -93,26 +93,26 @@ class Stored:
         return self.shape.numel() * self.dtype.itemsize
 
     def is_floating_point(self) -> bool:
-        """Whether pixels are floats."""
+        """Whether values are floats."""
         return self.dtype.is_floating_point
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        """Read the images of these rows, here and now."""
+        """Read these rows, here and now."""
         assert dim == 0
         return self.reader.read(self.rows[index.numpy()])
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Read images with all threads: one, a slice, or rows as an int64 tensor."""
+        """Read rows with all threads: one, a slice, or rows as an int64 tensor."""
         if isinstance(index, int):
             return self.index_select(0, torch.tensor([range(len(self))[index]]))[0]
         rows = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else index
         if bool(((rows < 0) | (rows >= len(self))).any()):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
-        found = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
+        x = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
-        for i, images in enumerate(self.ahead(lambda chunk: self.index_select(0, chunk), chunks)):
-            found[i * _CHUNK : (i + 1) * _CHUNK] = images
-        return found
+        for i, part in enumerate(self.ahead(lambda chunk: self.index_select(0, chunk), chunks)):
+            x[i * _CHUNK : (i + 1) * _CHUNK] = part
+        return x
 
     def ahead(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """`map(work, items)` with as many threads as are worth while here; see the function `ahead`."""

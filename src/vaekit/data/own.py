@@ -75,10 +75,10 @@ def load_own(
 
 @dataclass(frozen=True, eq=False)
 class Collection:
-    """All images of a path, none held out.
+    """All rows of a path, none held out.
 
     Arguments:
-        split: the images, on disk, and their labels.
+        split: their values, on disk, and their labels.
         names: what each is called: its file in the folder, or its number in the array.
         classes: class names; label i means `classes[i]`; ("all",) where there are no labels.
     """
@@ -89,7 +89,7 @@ class Collection:
 
 
 def open_all(name: str, *, size: int | None = None, colour: bool = False, values: Values = "pixels") -> Collection:
-    """Every image of a path, in the order of its files or rows.
+    """Every row of a path, in the order of its files or rows.
 
     Arguments:
         name: a folder of images, a `.npy` or a `.npz`.
@@ -135,12 +135,12 @@ def _drawn(count: int, n: int) -> NDArray[np.int64]:
 
 
 def _split(found: Found, rows: Rows, in_memory: bool) -> Split:
-    images = Stored(found.reader, rows)
+    x = Stored(found.reader, rows)
     if found.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
     else:
         labels = torch.from_numpy(found.labels[rows[np.arange(len(rows))]])
-    return Split(images[:] if in_memory else images, labels)
+    return Split(x[:] if in_memory else x, labels)
 
 
 def _checksum(found: Found, options: str) -> str:

@@ -15,7 +15,7 @@ from .ondisk import Reader, Stored
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
 FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data
-_CHUNK = 1000  # images binarized at a time, so that the noise takes little memory
+_CHUNK = 1000  # rows binarized at a time, so that the noise takes little memory
 
 
 def to_unit(values: Tensor) -> Tensor:
@@ -34,28 +34,28 @@ def repeatable(binarize: str) -> str:
     return "fixed" if binarize == "per-epoch" else binarize
 
 
-def binarized(images: Tensor | Stored, binarize: str) -> Tensor | Stored:
-    """Images of the same type, binary if that is decided once and for all: "threshold" or "fixed".
+def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
+    """Rows of the same type, binary if that is decided once and for all: "threshold" or "fixed".
 
-    Bytes become 0 or 255. The fixed draw of a tensor is made from one random stream; that of images on disk from one
+    Bytes become 0 or 255. The fixed draw of a tensor is made from one random stream; that of rows on disk from one
     stream for each, by its number in the file or folder.
     """
     if binarize not in ("threshold", "fixed"):
-        return images
-    if isinstance(images, Stored):
-        return Stored(_Binarized(images.reader, _above_half if binarize == "threshold" else _own_draws), images.rows)
+        return x
+    if isinstance(x, Stored):
+        return Stored(_Binarized(x.reader, _above_half if binarize == "threshold" else _own_draws), x.rows)
     if binarize == "threshold":
-        return _above_half(images, np.empty(0, np.int64))
+        return _above_half(x, np.empty(0, np.int64))
     generator = torch.Generator().manual_seed(FIXED_SEED)  # on the CPU, so that it is the same everywhere
-    drawn = torch.empty_like(images)
-    for some, result in zip(torch.split(images, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
+    drawn = torch.empty_like(x)
+    for some, result in zip(torch.split(x, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
         result.copy_(_draw(some.cpu(), generator))
     return drawn
 
 
 @final
 class _Binarized:
-    """Reads images and binarizes them, each in the same way in whatever order they are read."""
+    """Reads x and binarizes them, each in the same way in whatever order they are read."""
 
     def __init__(self, reader: Reader, binary: Callable[[Tensor, NDArray[np.int64]], Tensor]) -> None:
         self.reader = reader
@@ -68,17 +68,17 @@ class _Binarized:
         return self.binary(self.reader.read(rows), rows)
 
 
-def _above_half(images: Tensor, _: NDArray[np.int64]) -> Tensor:
-    is_bytes = images.dtype == torch.uint8
-    return (images > (127 if is_bytes else 0.5)).to(images.dtype) * (255 if is_bytes else 1)
+def _above_half(x: Tensor, _: NDArray[np.int64]) -> Tensor:
+    is_bytes = x.dtype == torch.uint8
+    return (x > (127 if is_bytes else 0.5)).to(x.dtype) * (255 if is_bytes else 1)
 
 
-def _own_draws(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    for image, row in zip(images, rows.tolist(), strict=True):
-        image.copy_(_draw(image, torch.Generator().manual_seed(FIXED_SEED + row)))
-    return images
+def _own_draws(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    for values, row in zip(x, rows.tolist(), strict=True):
+        values.copy_(_draw(values, torch.Generator().manual_seed(FIXED_SEED + row)))
+    return x
 
 
-def _draw(images: Tensor, generator: torch.Generator) -> Tensor:
-    ones = draw_binary(to_unit(images), generator)
-    return ones * 255 if images.dtype == torch.uint8 else ones
+def _draw(x: Tensor, generator: torch.Generator) -> Tensor:
+    ones = draw_binary(to_unit(x), generator)
+    return ones * 255 if x.dtype == torch.uint8 else ones

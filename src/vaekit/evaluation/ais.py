@@ -2,7 +2,7 @@
 
 A chain walks over a path of unnormalized densities, from a distribution that is easy to draw from to the posterior. Its
 weight is an unbiased estimate of p(x), so the logarithm of the weight is a lower bound on log p(x) in expectation. For
-images that the model has made, the chain can also walk backwards, from an exact sample of the posterior. That gives an
+rows that the model has made, the chain can also walk backwards, from an exact sample of the posterior. That gives an
 upper bound. The gap between the two bounds says how much there is left to gain.
 """
 
@@ -26,7 +26,7 @@ from .weights import jackknife
 
 Start = Literal["prior", "posterior"]
 
-BATCH = 25  # images, each with its chains
+BATCH = 25  # rows, each with its chains
 ACCEPTANCE = 0.65  # the best share of proposals for Hamiltonian transitions (Beskos et al. 2013)
 
 
@@ -36,7 +36,7 @@ class Annealing:
 
     Arguments:
         temperatures: Steps T of the path; the bound tightens like 1/T.
-        chains: Chains for each image.
+        chains: Chains for each row.
         leapfrog: Steps of a Hamiltonian transition; each takes a gradient.
         start: Where chains start: the encoder's posterior or, further away, the prior. Either way the weights are
             unbiased, but from the prior it takes thousands of temperatures to get as near.
@@ -60,23 +60,23 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Annealed:
-    """What annealing says about N images.
+    """What annealing says about N rows.
 
     Arguments:
         per_image: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
             accepted proposals; and on simulated data "upper", nats.
-        images: Whether the images were given or simulated; the names of the values say so.
+        source: Whether the rows were given or simulated; the names of the values say so.
     """
 
     per_image: dict[str, Tensor]
-    images: Literal["given", "simulated"]
+    source: Literal["given", "simulated"]
 
     @property
     def values(self) -> list[Value]:
-        """Every number with its standard error over images."""
+        """Every number with its standard error over rows."""
         some = self.per_image
         how: tuple[Setting, ...] = ("annealing",)
-        if self.images == "given":
+        if self.source == "given":
             return [
                 mean_of("AIS", some["ais"], "nats", "lower bound", some["noise ais"], depends_on=how, likelihood=True),
                 mean_of("AIS acceptance", 100 * some["acceptance"], "%", depends_on=how),
@@ -91,7 +91,7 @@ class Annealed:
 
 def ais(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     c: Tensor | None = None,
     *,
     annealing: Annealing | None = None,
@@ -100,15 +100,15 @@ def ais(
     store: Store | None = None,
     listener: StageListener | None = None,
 ) -> Annealed:
-    """A lower bound on log p(x | c) of each image by annealed importance sampling.
+    """A lower bound on log p(x | c) of each row by annealed importance sampling.
 
     The path is f_β(z) = p₀(z)^(1−β) (p(z | c) p(x | z, c))^β. A pilot run, which is thrown away, adapts the step size
-    of each image at each β to an acceptance of 0.65. Adapting it in the run itself, as is often done, would bias the
+    of each row at each β to an acceptance of 0.65. Adapting it in the run itself, as is often done, would bias the
     estimate of p(x).
 
     Arguments:
         model: Any latent-variable model with real latents.
-        images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
@@ -124,15 +124,15 @@ def ais(
     """
     how = annealing or Annealing()
     with chunks.evaluating(model):
-        chunks.check(model, images, c, memory)
-        refuse_annealing(model, images, c)
+        chunks.check(model, rows, c, memory)
+        refuse_annealing(model, rows, c)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, images, c, index, BATCH)
+            x, context = chunks.batch(model, rows, c, index, BATCH)
             with seeded(chunks.generator(seed, "ais", index)):
                 return _forward(_Chains(model, x, context, how, memory))
 
-        found = chunks.over_batches("ais", images, compute, size=BATCH, store=store, listener=listener)
+        found = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
     return Annealed(found, "given")
 
 
@@ -147,14 +147,14 @@ def bidirectional(
     store: Store | None = None,
     listener: StageListener | None = None,
 ) -> Annealed:
-    """Lower and upper bounds on log p(x | c) of n images that the model makes: z ~ p(z | c), x ~ p(x | z, c).
+    """Lower and upper bounds on log p(x | c) of n rows that the model makes: z ~ p(z | c), x ~ p(x | z, c).
 
-    The z of an image is an exact sample of its posterior. Chains that start there and walk the path backwards have
+    The z of a row is an exact sample of its posterior. Chains that start there and walk the path backwards have
     weights w with E 1/w = 1/p(x), so that −log mean 1/w is an upper bound in expectation.
 
     Arguments:
         model: Any latent-variable model whose latents can be any real number, whose likelihood can be sampled.
-        n: Number of images.
+        n: Number of rows.
         c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
         annealing: As for `ais`.
         memory: As for `ais`.
@@ -166,7 +166,7 @@ def bidirectional(
     """
     how = annealing or Annealing()
     if n < 1:
-        raise ConfigError(f"the number of simulated images must be at least 1, got {n}")
+        raise ConfigError(f"the number of simulated rows must be at least 1, got {n}")
     with chunks.evaluating(model):
 
         def compute(index: int) -> dict[str, Tensor]:
@@ -262,7 +262,7 @@ class _Chains:
         Arguments:
             state: The chains.
             beta: Where on the path.
-            step: Step size of each image, shape (B,).
+            step: Step size of each row, shape (B,).
         """
         weights = self.weights(beta)
         # A fixed trajectory may be a whole period of the motion and lead nowhere.

@@ -1,6 +1,6 @@
 """Bounds on log p(x): ELBO, rate, distortion, importance-weighted bounds, and whether the weights can be trusted.
 
-Each image is encoded once. Its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
+Each row is encoded once. Its samples are decoded in slices that fit a memory limit, and nothing of size K is kept.
 They may be decoded in bfloat16: the exact density of one sample in a hundred keeps the estimate of p(x) unbiased.
 """
 
@@ -22,7 +22,7 @@ from .chunks import GIB, SAMPLES, Store
 from .record import Kind, Setting, StageListener, Value, mean_of
 from .weights import Mean, NestedBounds, Tail
 
-MOST_SAMPLES = 1 << 20  # of an image; papers have 5000
+MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
 ROUNDED = 100  # samples that one exact density corrects
 COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root mean square
@@ -30,7 +30,7 @@ COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root m
 
 @dataclass(frozen=True)
 class Bounds:
-    """What importance sampling says about N images.
+    """What importance sampling says about N rows.
 
     Arguments:
         samples: The numbers of samples K, ascending.
@@ -50,7 +50,7 @@ class Bounds:
 
     @property
     def values(self) -> list[Value]:
-        """Every number with its standard error over images."""
+        """Every number with its standard error over rows."""
         some = self.per_image
         kinds: dict[str, Kind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {f"L_{k}": "lower bound" for k in self.samples}
@@ -72,7 +72,7 @@ class Bounds:
 
     @property
     def warnings(self) -> list[str]:
-        """What to beware of: the weights of more than 5 % of the images are unreliable, or bfloat16 is too coarse."""
+        """What to beware of: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
         found = []
         rounding = self.per_image["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
@@ -86,7 +86,7 @@ class Bounds:
         k = self.samples[-1]
         return [
             *found,
-            f"for {share:.0%} of the images a few of the {k} importance weights outweigh the rest (Pareto k > "
+            f"for {share:.0%} of the rows a few of the {k} importance weights outweigh the rest (Pareto k > "
             f"{self.threshold:.2g}): L_{k} is a bound, but no estimate of log p(x); try more samples, or annealing",
         ]
 
@@ -108,7 +108,7 @@ def up_to(samples: int) -> tuple[int, ...]:
 
 def bounds(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     c: Tensor | None = None,
     *,
     samples: Sequence[int] = DEFAULT_SAMPLES,
@@ -121,11 +121,11 @@ def bounds(
     """Importance-weighted bounds L_K = E log (1/K) Σ_k p(x, z_k | c) / q(z_k | x, c), z_k ~ q, for several K at once.
 
     All K share max(K) samples, in a fixed order. L_K is the mean over the ⌊max(K)/K⌋ consecutive groups of K samples;
-    each group gives an unbiased value of the bound. So the noise falls with max(K), and the bounds of one image are
+    each group gives an unbiased value of the bound. So the noise falls with max(K), and the bounds of one row are
     ordered in expectation. Rate and distortion are means over all max(K) samples; the rate has its closed form where
     there is one.
 
-    In bfloat16, one of every 100 samples of an image is decoded in float32 as well. Sample i is drawn with probability
+    In bfloat16, one of every 100 samples of a row is decoded in float32 as well. Sample i is drawn with probability
     w_i / Σ w, where w are the rounded weights; in float32 its weight is w'_i. All 100 weights are multiplied by
     w'_i / w_i. The mean of this ratio is Σ w' / Σ w, so the sum is unbiased for the model in float32, and L_K with
     K ≥ 100 stays a lower bound. The ELBO is too low by the variance of the rounding: 0.003 nats for the course's model
@@ -133,7 +133,7 @@ def bounds(
 
     Arguments:
         model: Any latent-variable model with densities.
-        images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
@@ -154,16 +154,16 @@ def bounds(
         raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
     at_least(1, "samples", numbers[-1], MOST_SAMPLES)
     with chunks.evaluating(model):
-        chunks.check(model, images, c, memory)
+        chunks.check(model, rows, c, memory)
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, images, c, index)
+            x, context = chunks.batch(model, rows, c, index)
             decoder = _Decoder(model, x, context, memory, lowered, chunks.generator(seed, "rounding", index))
             with seeded(chunks.generator(seed, "bounds", index)):
                 return _of_batch(decoder, model.posterior(x, context), numbers)
 
-        found = chunks.over_batches("bounds", images, compute, store=store, listener=listener)
+        found = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
     return Bounds(numbers, found)
 
 

@@ -1,4 +1,4 @@
-"""How estimators go over images: batch by batch, in slices that fit a memory limit, resumable after each batch.
+"""How estimators go over rows: batch by batch, in slices that fit a memory limit, resumable after each batch.
 
 Each batch is encoded at once and has its own random stream. So the result depends neither on the memory limit nor on
 where an evaluation was interrupted.
@@ -23,7 +23,7 @@ from ..model import LatentVariableModel, modes
 from ..rng import seeded
 from .record import StageListener
 
-IMAGES = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
+ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
 SAMPLES = 20
 GIB = 1 << 30
 CACHED = 16 << 20  # bytes that a CPU decodes at a time: what stays in its cache costs a fifth less
@@ -66,22 +66,22 @@ def generator(seed: int, stage: str, index: int) -> torch.Generator:
 
 
 def batch(
-    model: LatentVariableModel, images: Tensor, c: Tensor | None, index: int, size: int = IMAGES
+    model: LatentVariableModel, rows: Tensor, c: Tensor | None, index: int, size: int = ROWS
 ) -> tuple[Tensor, Tensor | None]:
-    """One batch of images as the model takes them, shape (B, *image), and its context, shape (B, C).
+    """One batch of rows as the model takes them, shape (B, *event), and its context, shape (B, C).
 
     Arguments:
         model: The model.
-        images: All images, shape (N, *image), uint8 or floating-point.
+        rows: All rows, shape (N, *event), uint8 or floating-point.
         c: Classes, shape (N,), or context rows; not used by an unconditional model.
         index: Number of the batch.
-        size: Images in a batch.
+        size: Rows in a batch.
     """
-    rows = slice(index * size, (index + 1) * size)
-    x = model.checked(to_unit(images[rows]))
+    chosen = slice(index * size, (index + 1) * size)
+    x = model.checked(to_unit(rows[chosen]))
     if not model.context_size:
         return x, None
-    return x, model.context(None if c is None else c[rows], len(x))
+    return x, model.context(None if c is None else c[chosen], len(x))
 
 
 def wide(values: Tensor) -> Tensor:
@@ -91,10 +91,10 @@ def wide(values: Tensor) -> Tensor:
 
 def over_batches(
     stage: str,
-    images: Tensor,
+    rows: Tensor,
     compute: Callable[[int], dict[str, Tensor]],
     *,
-    size: int = IMAGES,
+    size: int = ROWS,
     store: Store | None = None,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
@@ -102,9 +102,9 @@ def over_batches(
 
     Arguments:
         stage: Name of the stage, for the store and the listener.
-        images: All images, shape (N, …).
-        compute: From the number of a batch of B images to tensors (B, …).
-        size: Images in a batch.
+        rows: All rows, shape (N, …).
+        compute: From the number of a batch of B rows to tensors (B, …).
+        size: Rows in a batch.
         store: Where finished batches are kept; an interruption loses at most `SAVE_EVERY` seconds.
         listener: Hears about the progress.
 
@@ -113,7 +113,7 @@ def over_batches(
     """
     kept = store.load(stage) if store is not None else None
     parts = [kept] if kept else []
-    total, done = -(-len(images) // size), -(-len(next(iter(kept.values()))) // size) if kept else 0
+    total, done = -(-len(rows) // size), -(-len(next(iter(kept.values()))) // size) if kept else 0
     saved = time.monotonic()
     try:
         for index in range(done, total):
@@ -152,9 +152,9 @@ def slices(
 
     Arguments:
         model: The model.
-        x: Images, shape (B, *image).
+        x: Rows, shape (B, *event).
         c: Context, shape (B, C) or None.
-        samples: Latents for each image.
+        samples: Latents for each row.
         memory: Bytes.
         gradient: Whether the gradient with respect to z is wanted, for which every intermediate result is kept.
     """
@@ -168,26 +168,26 @@ def slices(
     return [Slice(cut, x[cut], part, model.prior(part)) for cut, part in zip(cuts, contexts, strict=True)]
 
 
-def check(model: LatentVariableModel, images: Tensor, c: Tensor | None, memory: int) -> None:
+def check(model: LatentVariableModel, rows: Tensor, c: Tensor | None, memory: int) -> None:
     """Refuse what cannot be evaluated, before the work begins.
 
     Raises:
-        DataError: There is no image, or the images or the context do not fit the model.
+        DataError: There is no row, or the rows or the context do not fit the model.
         ConfigError: The memory is less than 1 MiB, or the posterior has no density.
     """
-    if not len(images):
-        raise DataError("there are 0 images to evaluate; choose a split that has some")
+    if not len(rows):
+        raise DataError("there are 0 rows to evaluate; choose a split that has some")
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
-    for rows in images.split(1000):
-        model.checked(to_unit(rows))  # all of them, or the last would be refused after hours
-    x, context = batch(model, images[:1], None if c is None else c[:1], 0)
+    for some in rows.split(1000):
+        model.checked(to_unit(some))  # all of them, or the last would be refused after hours
+    x, context = batch(model, rows[:1], None if c is None else c[:1], 0)
     with seeded(torch.Generator().manual_seed(0)):
         model.draw(x, 1, context).log_w  # noqa: B018  (raises where there is no density)
 
 
 def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, gradient: bool) -> int:
-    """Bytes that the densities of one latent of one image take."""
+    """Bytes that the densities of one latent of one row take."""
     prior = model.prior(c)
     z = torch.zeros(1, 1, *prior.event_shape, dtype=x.dtype, device=x.device)
     found = _Allocations()

@@ -113,7 +113,7 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def _train(network: nn.Module, data: Dataset, listener: StageListener | None) -> None:
-    images = torch.cat((data.train.images[:], data.validation.images[:]))
+    images = torch.cat((data.train.x[:], data.validation.x[:]))
     labels = torch.cat((data.train.known_labels(), data.validation.known_labels()))
     device = next(network.parameters()).device
     batches = -(-len(images) // BATCH)
@@ -135,7 +135,7 @@ def _train(network: nn.Module, data: Dataset, listener: StageListener | None) ->
 
 def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
     network.eval()
-    _, logits = Classifier(network[:-1], network[-1], {})(data.test.images[:])
+    _, logits = Classifier(network[:-1], network[-1], {})(data.test.x[:])
     weights = b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in network.state_dict().values())
     return {
         "version": VERSION,

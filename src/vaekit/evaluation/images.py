@@ -197,8 +197,8 @@ def nature(model: LatentVariableModel, *several: Images) -> Nature:
 def _parts(model: LatentVariableModel, images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
     for batch in images.batches(model):
         _, x = with_missing(model, batch.x, batch.observed)
-        for start in range(0, len(x), chunks.IMAGES):
-            rows = slice(start, start + chunks.IMAGES)
+        for start in range(0, len(x), chunks.ROWS):
+            rows = slice(start, start + chunks.ROWS)
             yield x[rows], None if batch.c is None else batch.c[rows]
 
 

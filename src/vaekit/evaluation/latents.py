@@ -19,19 +19,19 @@ from .record import StageListener, Value, mean_of, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 CARRIES = 0.01  # nats
-PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every image
+PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every row
 
 
 @dataclass(frozen=True)
 class Latents:
-    """What N encoded images say about the latents.
+    """What N encoded rows say about the latents.
 
     Arguments:
         means: Posterior means, shape (N, Z); a flow or a hierarchy gives a substitute.
         kl: Mean KL of each dimension, nats, shape (Z,); None where posterior or prior do not factorize.
-        variances: Variance of each dimension's posterior mean over images, shape (Z,).
-        information: log q(z | x) − log q(z) of some images, nats, shape (M,).
-        marginal: log q(z) − log p(z) of the same images.
+        variances: Variance of each dimension's posterior mean over rows, shape (Z,).
+        information: log q(z | x) − log q(z) of some rows, nats, shape (M,).
+        marginal: log q(z) − log p(z) of the same rows.
     """
 
     means: Tensor
@@ -47,7 +47,7 @@ class Latents:
 
     @property
     def values(self) -> list[Value]:
-        """Every number with its standard error over images."""
+        """Every number with its standard error over rows."""
         return [
             Value("active units", float(self.active), None, f"of {len(self.variances)}"),
             mean_of("mutual information I(x; z)", self.information, "nats", "lower bound"),
@@ -56,13 +56,13 @@ class Latents:
 
     @property
     def warnings(self) -> list[str]:
-        """What to beware of: posterior collapse, or too few images to measure the information."""
+        """What to beware of: posterior collapse, or too few rows to measure the information."""
         warnings = [] if (sentence := self.collapse) is None else [sentence]
         most = math.log(len(self.means))
         if self.information.mean().item() > most - 1:
             warnings.append(
-                f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} images and comes near it: this "
-                "only says that the latents tell all images apart"
+                f"I(x; z) is at most log N = {most:.1f} nats for {len(self.means)} rows and comes near it: this "
+                "only says that the latents tell all rows apart"
             )
         return warnings
 
@@ -74,7 +74,7 @@ class Latents:
         if not idle:
             return None
         what = (
-            f"do not depend on the image (their posterior mean varies by less than {ACTIVE})"
+            f"do not depend on the row (their posterior mean varies by less than {ACTIVE})"
             if self.kl is None
             else f"carry less than {CARRIES} nats"
         )
@@ -93,7 +93,7 @@ class Latents:
 
 def latents(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     c: Tensor | None = None,
     *,
     pairs: int = PAIRS,
@@ -101,17 +101,17 @@ def latents(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> Latents:
-    """Encode all images and look at the posteriors, one by one and all together.
+    """Encode all rows and look at the posteriors, one by one and all together.
 
     The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n). The expectation of its
-    logarithm is taken over one latent of each of `pairs` images. The rate is the sum of the information
-    I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). For these N images both are exact, and I is at
-    most log N. For all images of the distribution they are a lower and an upper bound. Where the prior depends on the
-    context, q(z) is the mixture over the images with the same context, and both are means over contexts.
+    logarithm is taken over one latent of each of `pairs` rows. The rate is the sum of the information
+    I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). For these N rows both are exact, and I is at
+    most log N. For all rows of the distribution they are a lower and an upper bound. Where the prior depends on the
+    context, q(z) is the mixture over the rows with the same context, and both are means over contexts.
 
     Arguments:
         model: Any latent-variable model with densities.
-        images: Shape (N, *image), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         pairs: The most latents at which to evaluate q(z).
         memory: About how many bytes comparing latents with posteriors may take.
@@ -123,17 +123,17 @@ def latents(
     section 2.3 (the bound).
     """
     with chunks.evaluating(model):
-        chunks.check(model, images, c, memory)
+        chunks.check(model, rows, c, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, images, c, index)
+            x, context = chunks.batch(model, rows, c, index)
             with seeded(chunks.generator(seed, "latents", index)):
                 return _of_batch(model, x, context)
 
-        of_image = chunks.over_batches("latents", images, compute, listener=listener)
-        chosen = torch.linspace(0, len(images) - 1, min(pairs, len(images))).round().long()
+        of_image = chunks.over_batches("latents", rows, compute, listener=listener)
+        chosen = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
         z = of_image["z"][chosen].to(model.device)
-        log_q = _aggregate(model, images, c, z, chosen, memory, listener).cpu()
+        log_q = _aggregate(model, rows, c, z, chosen, memory, listener).cpu()
     means, kl = of_image["means"], of_image.get("kl")
     return Latents(
         means=means,
@@ -154,25 +154,25 @@ def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[s
 
 def _aggregate(
     model: LatentVariableModel,
-    images: Tensor,
+    rows: Tensor,
     c: Tensor | None,
     z: Tensor,
     chosen: Tensor,
     memory: int,
     listener: StageListener | None,
 ) -> Tensor:
-    """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the images with the numbers `chosen`."""
-    groups = _groups(model, c, len(images))
+    """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the numbers `chosen`."""
+    groups = _groups(model, c, len(rows))
     own = groups[chosen].to(z.device)
-    rows = max(1, memory // (4 * chunks.IMAGES * z[0].nbytes))
+    at_once = max(1, memory // (4 * chunks.ROWS * z[0].nbytes))
     total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
-    batches = -(-len(images) // chunks.IMAGES)
+    batches = -(-len(rows) // chunks.ROWS)
     for index in range(batches):
-        x, context = chunks.batch(model, images, c, index)
+        x, context = chunks.batch(model, rows, c, index)
         q = model.posterior(x, context)
-        theirs = groups[index * chunks.IMAGES : index * chunks.IMAGES + len(x)].to(z.device)
-        for start in range(0, len(z), rows):
-            part = slice(start, start + rows)
+        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(x)].to(z.device)
+        for start in range(0, len(z), at_once):
+            part = slice(start, start + at_once)
             log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(x), -1)))
             log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
@@ -183,7 +183,7 @@ def _aggregate(
 
 
 def _groups(model: LatentVariableModel, c: Tensor | None, n: int) -> Tensor:
-    """A group number for each image, shape (N,): images of one group have the same prior."""
+    """A group number for each row, shape (N,): rows of one group have the same prior."""
     context = model.context(c if model.context_size else None, n)
     if context is None or not model.prior(context[:1]).batch_shape:
         return torch.zeros(n, dtype=torch.long)

@@ -78,8 +78,8 @@ def quality(
     wanted = torch.arange(n) % model.context_size if model.context_size else None
     samples = _sampled(model, n, wanted, seed, listener)
     features, logits = classifier(samples)
-    real_features, _ = classifier(real.images[:n])
-    other_features, _ = classifier(data.train.images[:n])
+    real_features, _ = classifier(real.x[:n])
+    other_features, _ = classifier(data.train.x[:n])
     predicted = logits.argmax(1)
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
@@ -96,17 +96,17 @@ def quality(
             classes[name]["recognised"] = 100 * (predicted[wanted == i] == i).double().mean().item()
     facts = {"samples": n, "real images": n, "samples are": "means of p(x | z)", "classifier": classifier.facts}
     values = [replace(value, depends_on=("classifier",)) for value in values]
-    return Quality(values, classes, facts, neighbours(samples[:10], data.train.images[:]))
+    return Quality(values, classes, facts, neighbours(samples[:10], data.train.x[:]))
 
 
 @torch.no_grad()
 def _sampled(
     model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: StageListener | None
 ) -> Tensor:
-    parts, total = [], -(-n // chunks.IMAGES)
+    parts, total = [], -(-n // chunks.ROWS)
     with chunks.evaluating(model):
         for index in range(total):
-            rows = slice(index * chunks.IMAGES, min((index + 1) * chunks.IMAGES, n))
+            rows = slice(index * chunks.ROWS, min((index + 1) * chunks.ROWS, n))
             c = None if wanted is None else wanted[rows]
             source = chunks.generator(seed, "samples", index)
             parts.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())

@@ -49,7 +49,7 @@ class Options:
         split: "test", "validation" or "train".
         binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
         samples: K of the importance-weighted bound; the smaller powers of ten are shown too.
-        images: Evaluate the first images only; all by default.
+        images: Evaluate this many rows only, the first ones; all by default.
         annealing: How to anneal; by default there is no annealed importance sampling.
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
@@ -109,7 +109,7 @@ def evaluate(
 
     Raises:
         ConfigError: There is no such option or split, a number is below 1, or the model has no densities.
-        DataError: The images or the classes do not fit the model.
+        DataError: The rows or the classes do not fit the model.
     """
     how = (options or Options()).but(**settings)
     numbers = up_to(how.samples)
@@ -144,19 +144,19 @@ def evaluate(
 
 
 def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[LatentVariableModel, Tensor]:
-    """Images as they are evaluated, always binarized in the same way, and the model that takes them.
+    """Rows as they are evaluated, always binarized in the same way, and the model that takes them.
 
     The model is another one where values are missing: they are NaN then.
     """
-    images = Batches(split, batch_size=chunks.IMAGES, binarize=repeatable(binarize)).images[:]
-    return with_missing(model, images if split.observed is None else to_unit(images), split.observed)
+    x = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)).x[:]
+    return with_missing(model, x if split.observed is None else to_unit(x), split.observed)
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 
 class _Work:
-    """A model and the images to evaluate it on, and each part of an evaluation."""
+    """A model and the rows to evaluate it on, and each part of an evaluation."""
 
     def __init__(
         self,
@@ -196,8 +196,8 @@ class _Work:
         return {"memory": self.how.memory, "seed": self.how.seed, "store": store, "listener": self.listener}
 
     def nature(self) -> Nature:
-        """What the likelihood of these images is."""
-        count = -(-len(self.x) // chunks.IMAGES)
+        """What the likelihood of these rows is."""
+        count = -(-len(self.x) // chunks.ROWS)
         return nature_of(self.model, (chunks.batch(self.model, self.x, self.c, i) for i in range(count)))
 
     def has_density(self) -> bool:
@@ -293,7 +293,7 @@ class _Work:
     def add_samples(self, evaluation: Evaluation) -> None:
         """What a classifier says about samples."""
         why = None
-        are_bytes = self.dataset.kind == "image" and self.chosen.images.dtype == torch.uint8
+        are_bytes = self.dataset.kind == "image" and self.chosen.x.dtype == torch.uint8
         if self.dataset.num_classes < 2 or not are_bytes:
             why = "a classifier needs 8-bit images of at least 2 classes"
         elif self.model.context_size not in (0, self.dataset.num_classes):

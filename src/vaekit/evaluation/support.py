@@ -26,11 +26,11 @@ TRIED = 64
 
 @dataclass(frozen=True)
 class Nature:
-    """What log p(x | z) is of some images.
+    """What log p(x | z) is of some rows.
 
     Arguments:
         discrete: Whether the likelihood is a probability rather than a density.
-        inside: Whether it has a probability, or a density, for all of these images.
+        inside: Whether it has a probability, or a density, for all of these rows.
     """
 
     discrete: bool
@@ -49,10 +49,10 @@ class Nature:
         if self.inside:
             return []
         if not self.discrete:
-            return ["these images have values outside of the likelihood's support, where its nats mean nothing"]
+            return ["these rows have values outside of the likelihood's support, where its nats mean nothing"]
         return [
-            "these images have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
-            "and not a log-likelihood, and the least of it depends on the image; binarize (data.binarize), or choose "
+            "these rows have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
+            "and not a log-likelihood, and the least of it depends on the row; binarize (data.binarize), or choose "
             "another likelihood, such as 'normal' or, for 8-bit images, 'discretized-logistic'"
         ]
 
@@ -79,11 +79,11 @@ def _bits_per_dimension(nll: Value, dimensions: float) -> Value:
 
 
 def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Nature:
-    """What the likelihood of images is: of all of them, since one grey image among binary ones has no probability.
+    """What the likelihood of rows is: of all of them, since one grey image among binary ones has no probability.
 
     Arguments:
         model: The model.
-        batches: All images as the model takes them, missing values being NaN, and their context, batch by batch.
+        batches: All rows as the model takes them, missing values being NaN, and their context, batch by batch.
     """
     nature = Nature(discrete=False, inside=True)
     with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
@@ -111,7 +111,7 @@ def support_of(p: Distribution) -> Constraint | None:
         return None
 
 
-def refuse_annealing(model: LatentVariableModel, images: Tensor, c: Tensor | None) -> None:
+def refuse_annealing(model: LatentVariableModel, rows: Tensor, c: Tensor | None) -> None:
     """Refuse latents that Hamiltonian transitions cannot move: these walk over all real numbers.
 
     Off its support a distribution of torch may have a finite log-density, which is not to be believed, and the bounds
@@ -120,7 +120,7 @@ def refuse_annealing(model: LatentVariableModel, images: Tensor, c: Tensor | Non
     Raises:
         ConfigError: The prior or the posterior is discrete, or does not have all real numbers as its support.
     """
-    x, context = chunks.batch(model, images[:1], None if c is None else c[:1], 0, 1)
+    x, context = chunks.batch(model, rows[:1], None if c is None else c[:1], 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
         for name, p in (("posterior", model.posterior(x, context)), ("prior", model.prior(context))):
             for factor in _factors(p):

@@ -42,7 +42,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
         "name": subject.name,
         "facts": [*subject.facts],
         "kind": subject.kind,
-        "shape": [*(subject.x.shape[1:] if model.image_shape is None else model.image_shape)],
+        "shape": [*(subject.x.shape[1:] if model.event_shape is None else model.event_shape)],
         "range": _range(subject),
         "background": _background(subject.x) if subject.kind == "image" else 0.0,
         "source": subject.source,

@@ -27,7 +27,7 @@ class Likelihood(nn.Module, ABC):
     or `out_shape`, and has to give `parameters_at` where the config asks for model.output_bias = "data".
 
     Arguments:
-        net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(image_shape)). Its `in_shape` says how many
+        net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)). Its `in_shape` says how many
             dimensions a latent has; without one it is a vector.
         options: What `per_value` depends on.
 
@@ -57,7 +57,7 @@ class Likelihood(nn.Module, ABC):
         return self.independent(values, len(values.batch_shape) - z.ndim + self.latent_dims, validate_args=False)
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """The network's output, its P groups of channels first: shape (P, ..., B, *image)."""
+        """The network's output, its P groups of channels first: shape (P, ..., B, *event)."""
         channels = z.ndim - self.latent_dims
         with nullcontext() if self.tolerates_bf16 else full_precision(z):
             found = widened(self.net(z, c))
@@ -66,11 +66,11 @@ class Likelihood(nn.Module, ABC):
 
     @abstractmethod
     def distribution(self, output: Tensor) -> Distribution:
-        """Independent values, batch shape (..., B, *image), from the network's output, shape (P, ..., B, *image)."""
+        """Independent values, batch shape (..., B, *event), from the network's output, shape (P, ..., B, *event)."""
 
     @abstractmethod
     def parameters_at(self, mean: Tensor) -> Tensor:
-        """The network's output, shape `out_shape(image_shape)`, at which the mean of x is `mean`, shape (*image).
+        """The network's output, shape `out_shape(event_shape)`, at which the mean of x is `mean`, shape (*event).
 
         For the output bias of a decoder. A mean that only infinite parameters reach is clipped.
         """
@@ -86,9 +86,9 @@ class Likelihood(nn.Module, ABC):
         return None
 
     @classmethod
-    def out_shape(cls, image_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
+    def out_shape(cls, event_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
         """Shape that the network has to produce: P·C channels for an image (C, H, W), P·D values for a row (D,)."""
-        return (cls.per_value(**options) * image_shape[0], *image_shape[1:])
+        return (cls.per_value(**options) * event_shape[0], *event_shape[1:])
 
     @classmethod
     def check(cls, x: Tensor) -> None:

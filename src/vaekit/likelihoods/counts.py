@@ -94,7 +94,7 @@ class NegativeBinomial(Counts):
 
     Arguments:
         net: Network (..., Z), (B, C) → log μ (..., *image).
-        image_shape: Event shape of x.
+        event_shape: Event shape of x.
         context_size: C.
         size_factor: Whether the last column of c is the log of a size factor of μ.
         log1p: Whether an encoder that a config makes sees log(1 + x).
@@ -105,14 +105,14 @@ class NegativeBinomial(Counts):
     def __init__(
         self,
         net: nn.Module,
-        image_shape: tuple[int, ...],
+        event_shape: tuple[int, ...],
         context_size: int = 0,
         *,
         size_factor: bool = False,
         log1p: bool = True,
     ) -> None:
         super().__init__(net, context_size, size_factor=size_factor, log1p=log1p)
-        self.log_theta = nn.Parameter(torch.zeros(image_shape))
+        self.log_theta = nn.Parameter(torch.zeros(event_shape))
 
     def family(self, rate: Tensor) -> Distribution:
         """Negative binomial counts."""

@@ -24,7 +24,7 @@ class DiscretizedLogistic(LocationScale):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
-        images: Training images, for s to start from.
+        x: Training rows, for s to start from.
         scale: s, on the [0, 1] scale.
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, with s shared.
@@ -35,8 +35,8 @@ class DiscretizedLogistic(LocationScale):
     limit = 8.0  # s = 3e-4: the middle level has all but 0.6 % of the mass
     start = -2.0
 
-    def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: Scale = "shared") -> None:
-        super().__init__(net, images, scale=scale)
+    def __init__(self, net: nn.Module, x: Tensor | None = None, *, scale: Scale = "shared") -> None:
+        super().__init__(net, x, scale=scale)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Discretized logistic pixels."""

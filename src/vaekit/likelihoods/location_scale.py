@@ -21,14 +21,14 @@ class LocationScale(Likelihood):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
-        images: Training images; a scale that is learned or comes from the network then starts at their standard
-            deviation about the mean image.
+        x: Training rows; a scale that is learned or comes from the network then starts at their standard
+            deviation about their mean.
         scale: A number, fixed; "shared", one learned for all values; or "per-pixel", from the network, whose second
             group of channels is its logarithm.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
-        start: What it is before that bound at the start of training; the class's own where there are no images.
+        start: What it is before that bound at the start of training; the class's own where there are no training rows.
 
     Raises:
         ConfigError: the scale is a number that is not positive.
@@ -37,13 +37,13 @@ class LocationScale(Likelihood):
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
     start: float = 0.0
 
-    def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: float | str) -> None:
+    def __init__(self, net: nn.Module, x: Tensor | None = None, *, scale: float | str) -> None:
         super().__init__(net, scale=scale)
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale
-        if images is not None:
-            spread = (images - images.mean(0)).square().mean().sqrt().log()
+        if x is not None:
+            spread = (x - x.mean(0)).square().mean().sqrt().log()
             reach = 0.98 * self.limit  # the bound itself is never reached
             self.start = soft_bound_inverse(spread.clamp(-reach, reach), self.limit).item()
         if scale == "shared":
@@ -89,7 +89,7 @@ class Normal(LocationScale):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
-        images: Training images, for σ to start from.
+        x: Training rows, for σ to start from.
         scale: σ.
 
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
@@ -102,11 +102,11 @@ class Normal(LocationScale):
     def __init__(
         self,
         net: nn.Module,
-        images: Tensor | None = None,
+        x: Tensor | None = None,
         *,
         scale: float | Literal["shared", "optimal", "per-pixel"] = "shared",
     ) -> None:
-        super().__init__(net, images, scale=scale)
+        super().__init__(net, x, scale=scale)
         if scale == "optimal":
             self.register_buffer("mean_square", torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit)))
 
@@ -150,15 +150,15 @@ class Laplace(LocationScale):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
-        images: Training images, for b to start from.
+        x: Training rows, for b to start from.
         scale: b.
     """
 
     value_range = None
     discrete = False
 
-    def __init__(self, net: nn.Module, images: Tensor | None = None, *, scale: Scale = "shared") -> None:
-        super().__init__(net, images, scale=scale)
+    def __init__(self, net: nn.Module, x: Tensor | None = None, *, scale: Scale = "shared") -> None:
+        super().__init__(net, x, scale=scale)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Laplace values."""

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -38,20 +39,38 @@ class LatentVariableModel(nn.Module, ABC):
     The posterior's distribution may have an attribute `penalties`: named terms of shape (B,), which are subtracted from
     the objective.
 
+    `event_shape` was called `image_shape` once; models that say so are understood.
+
     Attributes:
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class may stand for its one-hot row: not where a column of c means something else.
-        image_shape: Event shape of x, or None where any will do.
+        event_shape: Event shape of x, or None where any will do.
         value_range: Least and greatest value of x, or None where any will do.
     """
 
     latent_size: int
     context_size: int = 0
     takes_classes: bool = True
-    image_shape: tuple[int, ...] | None = None
+    event_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        former = cls.__dict__.get("image_shape")
+        if isinstance(former, (tuple, list)):
+            cls.event_shape = tuple(former)
+            delattr(cls, "image_shape")
+
+    @property
+    def image_shape(self) -> tuple[int, ...] | None:
+        """The former name of `event_shape`."""
+        return self.event_shape
+
+    @image_shape.setter
+    def image_shape(self, shape: tuple[int, ...] | None) -> None:
+        self.event_shape = shape
 
     @cached_property
     def latent_shape(self) -> tuple[int, ...]:
@@ -60,7 +79,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @abstractmethod
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """q(z | x, c) for x of shape (B, *image), c of shape (B, C): batch shape (B,), event shape latent_shape."""
+        """q(z | x, c) for x of shape (B, *event), c of shape (B, C): batch shape (B,), event shape latent_shape."""
 
     @abstractmethod
     def prior(self, c: Tensor | None = None) -> Distribution:
@@ -82,7 +101,7 @@ class LatentVariableModel(nn.Module, ABC):
         """Draw k latents for each row of x, with every density that an objective needs.
 
         Arguments:
-            x: Data, shape (B, *image).
+            x: Data, shape (B, *event).
             k: Importance samples for each row.
             c: Context, shape (B, C), or classes, shape (B,).
             observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior and
@@ -106,7 +125,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:
-        """Mean of p(x | z, c), shape (B, *image), for z of shape (B, *latent_shape)."""
+        """Mean of p(x | z, c), shape (B, *event), for z of shape (B, *latent_shape)."""
         if tuple(z.shape[1:]) != self.latent_shape:
             shape = ", ".join(map(str, self.latent_shape))
             raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
@@ -114,14 +133,14 @@ class LatentVariableModel(nn.Module, ABC):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of p(x | z, c) at the posterior mean of z, shape (B, *image)."""
+        """Mean of p(x | z, c) at the posterior mean of z, shape (B, *event)."""
         return self.decode(self.encode(x, c), c)
 
     @torch.no_grad()
     def sample(
         self, n: int, c: Context = None, *, generator: torch.Generator | None = None, noise: bool = False
     ) -> Tensor:
-        """Draw z from the prior and return the mean of p(x | z, c), shape (n, *image).
+        """Draw z from the prior and return the mean of p(x | z, c), shape (n, *event).
 
         Arguments:
             n: How many.
@@ -264,9 +283,9 @@ class LatentVariableModel(nn.Module, ABC):
         """Refuse rows of another shape.
 
         Raises:
-            DataError: x is not (B, *image_shape).
+            DataError: x is not (B, *event_shape).
         """
-        shape = self.image_shape
+        shape = self.event_shape
         if shape is None or tuple(x.shape[1:]) == shape:
             return
         single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""

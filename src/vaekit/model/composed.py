@@ -23,7 +23,8 @@ class Composed(LatentVariableModel):
         latent_size: Z, the width of z, where it is a vector.
         latent_shape: Event shape of z; by default the posterior's own `latent_shape`.
         context_size: C; 0 for an unconditional model.
-        image_shape: Event shape of x.
+        event_shape: Event shape of x.
+        image_shape: The former name of `event_shape`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Composed(LatentVariableModel):
         latent_size: int | None = None,
         latent_shape: Sequence[int] | None = None,
         context_size: int = 0,
+        event_shape: tuple[int, ...] | None = None,
         image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
@@ -42,7 +44,7 @@ class Composed(LatentVariableModel):
         self.latent_shape = _shape(posterior, latent_size, latent_shape)
         self.latent_size = prod(self.latent_shape)
         self.context_size = context_size
-        self.image_shape = image_shape
+        self.event_shape = image_shape if event_shape is None else event_shape
         self.value_range = getattr(likelihood, "value_range", None)
         self.takes_classes = not getattr(likelihood, "size_factor", False)
 

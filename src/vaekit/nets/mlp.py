@@ -37,7 +37,7 @@ class MLP(Encoder, Decoder):
         in_shape: Event shape of the input; it is flattened.
         out_shape: Event shape of the output; without it the last hidden layer, after its activation, is the output.
         context_size: Width of c; 0 for none.
-        images: Training data, for their mean.
+        x: Training data, for their mean.
         hidden: Widths of the hidden layers; without any the network is linear.
         activation: Nonlinearity of the hidden layers.
         gated: Make the hidden layers gated linear ones; the gate takes the place of the activation.
@@ -56,7 +56,7 @@ class MLP(Encoder, Decoder):
         in_shape: Sequence[int],
         out_shape: Sequence[int] | None = None,
         context_size: int = 0,
-        images: Tensor | None = None,
+        x: Tensor | None = None,
         *,
         hidden: Sequence[int] = (400, 400, 400),
         activation: Activation = "relu",
@@ -78,7 +78,7 @@ class MLP(Encoder, Decoder):
         self.layers = nn.Sequential(*layers)
         mean = None
         if centred:
-            mean = torch.zeros(*in_shape) if images is None else images.mean(0).to("cpu", torch.float32)
+            mean = torch.zeros(*in_shape) if x is None else x.mean(0).to("cpu", torch.float32)
         self.register_buffer("centre", mean)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:

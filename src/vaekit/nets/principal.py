@@ -6,13 +6,13 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .mlp import MLP
 
-MOST = 8000  # images that the components are found from
+MOST = 8000  # rows that the components are found from
 LOG_VARIANCE = -2.0
 
 
 @torch.no_grad()
 def principal_start(
-    encoder: nn.Module, mu: nn.Linear, log_var: nn.Linear, decoder: nn.Module, images: Tensor, slope: Tensor
+    encoder: nn.Module, mu: nn.Linear, log_var: nn.Linear, decoder: nn.Module, x: Tensor, slope: Tensor
 ) -> None:
     """Let the first Z principal components pass through both networks, as pairs of rectified linear units (+c, −c).
 
@@ -25,7 +25,7 @@ def principal_start(
         mu: From its features to the posterior's mean.
         log_var: From its features to the posterior's log-variance.
         decoder: A perceptron of the same kind.
-        images: Training data, shape (N, *event).
+        x: Training rows, shape (N, *event).
         slope: How much the output moves with the mean of x, shape event.
 
     Raises:
@@ -34,7 +34,7 @@ def principal_start(
     latents = mu.out_features
     into, *inner = _layers(encoder, latents, "encoder")
     first, *later, last = _layers(decoder, latents, "decoder")
-    mean, directions, deviations = principal_components(images.flatten(1)[:MOST].float(), latents)
+    mean, directions, deviations = principal_components(x.flatten(1)[:MOST].float(), latents)
     pair = slice(0, 2 * latents)
     towards = (directions / deviations).T
     into.weight[pair] = 0
@@ -64,7 +64,7 @@ def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor, Tens
     """
     if count > min(rows.shape):
         raise ConfigError(
-            f"model.init = 'pca' needs at least {count} images of {count} values, one for each latent, "
+            f"model.init = 'pca' needs at least {count} rows of {count} values, one for each latent, "
             f"got {len(rows)} of {rows.shape[1]}"
         )
     mean = rows.mean(0)

@@ -30,12 +30,12 @@ class Prior(nn.Module, ABC):
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape () or (B,), for c of shape (B, C) or None."""
 
-    def start(self, posterior: nn.Module, images: Tensor, c: Tensor | None = None) -> None:
+    def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
         """Begin where the data are, once all weights are initialized; not when weights are loaded.
 
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
-            images: Training data, shape (N, *event).
+            x: Training rows, shape (N, *event).
             c: Their context, shape (N, C), of a conditional model.
         """
 

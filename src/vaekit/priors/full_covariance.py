@@ -17,7 +17,7 @@ class FullCovarianceNormalMixture(Prior):
     With a context of C classes, K // C components, at least one, belong to each class, and π(c) weighs the classes by
     c; classes share nothing.
 
-    With training data the means start at the encoder's means of K images (of its own class, each), and variances at
+    With training data the means start at the encoder's means of K rows (of its own class, each), and variances at
     `variance`; without, the means start at draws of N(0, I).
 
     Arguments:
@@ -66,27 +66,27 @@ class FullCovarianceNormalMixture(Prior):
         return weights
 
     @torch.no_grad()
-    def start(self, posterior: nn.Module, images: Tensor, c: Tensor | None = None) -> None:
-        """Put the means at the posterior's means of training images, component k's of class k mod C.
+    def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
+        """Put the means at the posterior's means of training rows, component k's of class k mod C.
 
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
-            images: Training images, shape (N, *event).
+            x: Training rows, shape (N, *event).
             c: Their context, shape (N, C), of a conditional model.
         """
         if self.context_size and c is None:
-            return  # nobody says which images are of which class: the means stay where they are
-        order = torch.randperm(len(images))
+            return  # nobody says which rows are of which class: the means stay where they are
+        order = torch.randperm(len(x))
         if c is not None:
             labels = c.argmax(1)[order]
             of_class = [order[labels == k] for k in range(self.context_size)]
             if not all(map(len, of_class)):
-                return  # nor here, where a class has no images
+                return  # nor here, where a class has no rows
             pairs = (divmod(k, self.context_size) for k in range(len(self.loc)))
             chosen = torch.stack([of_class[k][turn % len(of_class[k])] for turn, k in pairs])
         else:
             chosen = order[torch.arange(len(self.loc)) % len(order)]
-        q = posterior(images[chosen], None if c is None else c[chosen])
+        q = posterior(x[chosen], None if c is None else c[chosen])
         if isinstance(q, Chain):
             raise ConfigError(
                 "prior.name = 'full-covariance-mixture' is for one latent level, this posterior has several; choose "

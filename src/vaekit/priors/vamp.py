@@ -16,7 +16,7 @@ from .mixture import mixture_of
 class VampPrior(Prior):
     """p(z | c) = (1/K) Σ_k q(z | u_k, c), a mixture of the posterior's own densities at K learned pseudo-inputs u_k.
 
-    u_k = low + (high − low)·sigmoid(r_k) stays in the range of the images; the paper clips instead, which leaves no
+    u_k = low + (high − low)·sigmoid(r_k) stays in the range of the data; the paper clips instead, which leaves no
     gradient where a pixel is black or white. The posterior is shared with the model, which owns it: its parameters are
     no parameters of this module, so that they are trained once and saved once.
 
@@ -25,11 +25,11 @@ class VampPrior(Prior):
 
     Arguments:
         posterior: The model's posterior, (x, c) → q(z | x, c).
-        image_shape: Event shape of x.
-        images: Training images, shape (N, *image_shape). Their least and greatest value bound the pseudo-inputs, [0, 1]
+        event_shape: Event shape of x.
+        x: Training rows, shape (N, *event_shape). Their least and greatest value bound the pseudo-inputs, [0, 1]
             without them.
         components: K.
-        init: Pseudo-inputs start at images drawn from these, or at random ones; at random too where there are none.
+        init: Pseudo-inputs start at rows drawn from these, or at random ones; at random too where there are none.
 
     Reference: Tomczak and Welling 2018, arXiv:1705.07120, section 3.
     """
@@ -40,8 +40,8 @@ class VampPrior(Prior):
     def __init__(
         self,
         posterior: nn.Module,
-        image_shape: Sequence[int],
-        images: Tensor | None = None,
+        event_shape: Sequence[int],
+        x: Tensor | None = None,
         *,
         components: int = 500,
         init: Literal["data", "random"] = "data",
@@ -50,20 +50,20 @@ class VampPrior(Prior):
         at_least(1, "prior.components", components, MOST_COMPONENTS)
         # A tuple hides the module from registration, yet deepcopy keeps the two together.
         self._posterior = (posterior,)
-        low, high = (0.0, 1.0) if images is None else (images.min().item(), images.max().item())
+        low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
-        raw = torch.randn(components, *image_shape)
-        if images is not None and init == "data":
-            chosen = torch.randperm(len(images))[torch.arange(components) % len(images)]
-            level = (images[chosen.to(images.device)].to(raw) - low) / max(high - low, 1e-12)
-            # Pixels at either end would learn nothing, and copies of one image would learn the same for ever.
+        raw = torch.randn(components, *event_shape)
+        if x is not None and init == "data":
+            chosen = torch.randperm(len(x))[torch.arange(components) % len(x)]
+            level = (x[chosen.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
+            # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.
             raw = torch.logit(level, eps=0.01) + 0.01 * raw
         self.raw = nn.Parameter(raw)
 
     @property
     def pseudo_inputs(self) -> Tensor:
-        """The images u, shape (K, *image_shape)."""
+        """The pseudo-inputs u, shape (K, *event_shape)."""
         return self.low + (self.high - self.low) * torch.sigmoid(self.raw)
 
     def forward(self, c: Tensor | None = None) -> Distribution:

@@ -84,8 +84,8 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        images, labels = _some(data.train)
-        model = recipe.model(**facts, images=images, labels=labels).to(device)
+        x, labels = _some(data.train)
+        model = recipe.model(**facts, x=x, labels=labels).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         loss = recipe.loss(model, dataset_size=len(data.train), **facts)
         own = module_of(loss)
@@ -129,7 +129,7 @@ class Job:
             self.model.zero_grad()
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
-        """The images of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
+        """The rows of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
         binarize = self.config.data.binarize
         if training:
             generator = torch.Generator().manual_seed(self.config.train.seed)
@@ -222,7 +222,7 @@ class _Several(Listener):
 
 
 def _some(split: Split) -> tuple[Tensor, Tensor | None]:
-    """About 10,000 images, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
+    """About 10,000 rows, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
     What is not observed is the mean of what is.
     """
@@ -240,7 +240,7 @@ def _check_data(config: Config, data: Dataset) -> None:
 
     Raises:
         DataError: there are no classes where the model is conditional on them.
-        ConfigError: there are no validation images where the training is to stop by them.
+        ConfigError: there are no validation rows where the training is to stop by them.
     """
     if config.model.condition == "class" and data.num_classes < 2:
         raise DataError(

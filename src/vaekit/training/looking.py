@@ -26,18 +26,18 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     Raises:
         DataError: the model has no density for some.
     """
-    images = batches.images
-    if isinstance(images, Stored) or not len(images):
+    x = batches.x
+    if isinstance(x, Stored) or not len(x):
         return
     if model.context_size and batches.context is None:
         model.class_labels(None if batches.labels is None else batches.labels.cpu())
-    first = (images, batches.context, batches.observed, batches.labels)
+    first = (x, batches.context, batches.observed, batches.labels)
     model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
-    if images.dtype == torch.uint8:
-        model.check_values(levels(images))
+    if x.dtype == torch.uint8:
+        model.check_values(levels(x))
         return
-    for x, observed in zip(images.split(_ROWS), _split(batches.observed, len(images)), strict=True):
-        seen = x if observed is None else x.masked_fill(~observed, 0)
+    for some, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
+        seen = some if observed is None else some.masked_fill(~observed, 0)
         model.check_values(model.floats(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 
@@ -60,9 +60,9 @@ def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient:
         yield item
 
 
-def levels(images: Tensor) -> Tensor:
-    """The different values of bytes, as pixels."""
-    counts = sum(part.flatten().bincount(minlength=256) for part in images.split(_ROWS))
+def levels(x: Tensor) -> Tensor:
+    """The different values of bytes, divided by 255."""
+    counts = sum(part.flatten().bincount(minlength=256) for part in x.split(_ROWS))
     return torch.as_tensor(counts).nonzero().flatten() / 255
 
 

@@ -38,7 +38,7 @@ class Listener:
     """Who is told about the progress of a training. A subclass overrides what it wants to hear."""
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Called a few times a second, with the batches in an epoch, and its means and images until now."""
+        """Called a few times a second, with the batches in an epoch, and its means and rows until now."""
         return
 
     def epoch(self, record: Record) -> None:
@@ -92,7 +92,7 @@ def fit(
         settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
 
     Returns:
-        One record for each epoch: means over its images by name, the same of the validation, and timings.
+        One record for each epoch: means over its rows by name, the same of the validation, and timings.
 
     Raises:
         ConfigError: a setting that does not exist or is out of range, or what this training cannot use.
@@ -174,7 +174,7 @@ def loaders(
         DataError: data that do not fit the model, or that make no loader.
     """
     feeding = Feeding(
-        model.image_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
+        model.event_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
     )
     made, validating = feeding.loaders(train, validation)
     if own_size and made is train:

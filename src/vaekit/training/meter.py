@@ -10,7 +10,7 @@ from ..errors import ConfigError
 from ..store.metrics import BOOKKEEPING, CLASSIC
 
 FORMAT_1 = ("loss", *CLASSIC)  # what run folders of format 1 log
-EXPLODED = 2.0**24  # nats an image: from here on float32 does not tell one nat from the next
+EXPLODED = 2.0**24  # nats a row: from here on float32 does not tell one nat from the next
 MOST_SKIPPED = 100  # steps in a row; what fails so often does not mend itself
 
 
@@ -24,7 +24,7 @@ class Meter:
     Attributes:
         allowed: Bad steps in a row that do not stop the training.
         names: What is summed; known from the first step on.
-        sums: Of the epoch: one sum for each name, then the images and the skipped steps.
+        sums: Of the epoch: one sum for each name, then the rows and the skipped steps.
         bad_step: The first step that was bad, or −1.
         bad_in_a_row: Bad steps in a row until now.
         steps: Steps until now.
@@ -55,34 +55,34 @@ class Meter:
         self.names = names
         self.sums = self.sums.new_zeros(len(names) + 2)
 
-    def is_bad(self, loss: Tensor, rate: Tensor | None, images: int, norm: Tensor | None) -> Tensor:
+    def is_bad(self, loss: Tensor, rate: Tensor | None, rows: int, norm: Tensor | None) -> Tensor:
         """Whether a step is bad, as a boolean on the device.
 
         Arguments:
-            loss: Sum over the images.
-            rate: Sum over the images, if there is one.
-            images: How many.
+            loss: Sum over the rows.
+            rate: Sum over the rows, if there is one.
+            rows: How many.
             norm: Norm of the gradient, if it matters.
         """
         bad = ~loss.isfinite()
         if rate is not None:
-            bad = bad | (rate > EXPLODED * images)
+            bad = bad | (rate > EXPLODED * rows)
         return bad if norm is None else bad | ~norm.isfinite()
 
-    def add(self, sums: Tensor, images: int, bad: Tensor) -> None:
+    def add(self, sums: Tensor, rows: int, bad: Tensor) -> None:
         """Count a step.
 
         Arguments:
-            sums: Over the images, by the order of `names`.
-            images: How many.
+            sums: Over the rows, by the order of `names`.
+            rows: How many.
             bad: Whether the step is bad.
         """
         if self.skip:
             sums = torch.where(bad, torch.zeros_like(sums), sums)
-            self.sums[-2].add_(~bad, alpha=images)
+            self.sums[-2].add_(~bad, alpha=rows)
             self.sums[-1].add_(bad)
         else:
-            self.sums[-2].add_(images)
+            self.sums[-2].add_(rows)
         self.sums[:-2].add_(sums)
         self.bad_in_a_row.copy_(torch.where(bad, self.bad_in_a_row + 1, 0))
         first = (self.bad_step < 0) & (self.bad_in_a_row > self.allowed)
@@ -95,10 +95,10 @@ class Meter:
         return bad if bad >= 0 else None
 
     def means(self) -> dict[str, float]:
-        """Means of the epoch so far by name, its images and skipped steps: this waits for the device."""
-        *sums, images, skipped = self.sums.tolist()
-        means = {name: value / max(images, 1.0) for name, value in zip(self.names or FORMAT_1, sums, strict=True)}
-        return means | {"images": images} | ({"skipped": skipped} if self.skip else {})
+        """Means of the epoch so far by name, its rows and skipped steps: this waits for the device."""
+        *sums, rows, skipped = self.sums.tolist()
+        means = {name: value / max(rows, 1.0) for name, value in zip(self.names or FORMAT_1, sums, strict=True)}
+        return means | {"images": rows} | ({"skipped": skipped} if self.skip else {})
 
 
 def widest(device: torch.device) -> torch.dtype:

@@ -94,7 +94,7 @@ class Trainer:
         self.progress.batch += 1
 
     def check(self) -> dict[str, float]:
-        """Means of the epoch so far, nats per image, its images and skipped steps: this waits for the device.
+        """Means of the epoch so far, nats per row, its rows and skipped steps: this waits for the device.
 
         Raises:
             NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.

@@ -31,13 +31,13 @@ def validate(
         model: The model.
         loader: Batches.
         objective: A loss, or a function of a draw: what the model is trained for, with its own number of samples. By
-            default the true −ELBO, with one sample an image.
+            default the true −ELBO, with one sample a row.
         epoch: Where the objective's schedules stand; at their end by default.
         seed: Of the noise.
         ranks: Between whom every batch is divided; all of them call this with the same batches.
 
     Returns:
-        Means over the images by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
+        Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
 
     Raises:
         DataError: the loader gave no batch.
@@ -47,7 +47,7 @@ def validate(
     modules = [model] if own is None else [model, own]
     names: tuple[str, ...] = ()
     sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
-    images = 0
+    rows = 0
     with evaluating(*modules), seeded(torch.Generator().manual_seed(seed)):
         for item in first_checked(model, loader):
             shard = ranks.shard(item, loss.samples)
@@ -60,10 +60,10 @@ def validate(
                 names = ("loss", *terms.logged)
                 sums = sums.new_zeros(len(names))
             sums += shard.counted(of_batch.to(sums.dtype))
-            images += shard.total
-    if not images:
+            rows += shard.total
+    if not rows:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
-    return {name: value / images for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
+    return {name: value / rows for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
 
 
 def find_device(name: str = "auto") -> torch.device:

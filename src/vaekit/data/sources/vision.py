@@ -137,7 +137,7 @@ def _folder(source: Source, root: Path | None) -> Path:
 
 def _content(train: Split, test: Split) -> Content:
     checksum = hashlib.sha256()
-    for tensor in (train.images[:], train.known_labels(), test.images[:], test.known_labels()):
+    for tensor in (train.x[:], train.known_labels(), test.x[:], test.known_labels()):
         checksum.update(tensor.numpy().data)
     return Content(train, test, checksum.hexdigest())
 
