@@ -389,7 +389,7 @@ def test_tensors_that_do_not_fit(images):
         Batches(images.long(), batch_size=5)
     with pytest.raises(DataError, match="22 labels for 23 rows"):
         Batches(images, LABELS[1:], batch_size=5)
-    with pytest.raises(DataError, match=r"a Split brings its own labels; .* pass Split\(images, labels\)"):
+    with pytest.raises(DataError, match=r"a Split brings its own labels; .* pass Split\(x, labels\)"):
         Batches(Split(images), LABELS, batch_size=5)
     with pytest.raises(DataError, match=r"labels must be \(23,\)"):
         Split(images, LABELS[1:])

@@ -392,7 +392,7 @@ def test_what_does_not_fit_is_refused() -> None:
     model = LinearGaussian()
     with pytest.raises(ConfigError, match="memory must be at least"):
         bounds(model, model.data(3), samples=(1,), memory=1000)
-    with pytest.raises(DataError, match="0 images"):
+    with pytest.raises(DataError, match="0 rows"):
         bounds(model, model.data(3)[:0], samples=(1,))
     with pytest.raises(DataError, match="conditional on 3 classes"):
         bounds(conditional(), torch.rand(2, 1, 4, 4), samples=(1,))

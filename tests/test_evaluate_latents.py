@@ -123,7 +123,7 @@ def test_without_a_factorized_posterior_collapse_shows_in_the_means() -> None:
     model = LinearGaussian()
     with torch.no_grad():
         model.gain[1] = 0
-    assert "1 of 3 dimensions do not depend on the image" in latents(model, model.data(300), pairs=10).collapse
+    assert "1 of 3 dimensions do not depend on the row" in latents(model, model.data(300), pairs=10).collapse
 
 
 def test_too_few_images_for_the_information_are_noticed() -> None:
