@@ -28,7 +28,7 @@ R = 0.8
 class Given(LatentVariableModel):
     """A model whose aggregate posterior is the distribution of x itself, as near as makes no difference."""
 
-    image_shape = (2,)
+    event_shape = (2,)
 
     def __init__(self) -> None:
         super().__init__()
@@ -155,7 +155,7 @@ def test_resume_with_two_optimizers_is_exact(make: Any, tmp_path: Path, monkeypa
 
 def test_a_conditional_discriminator_is_told_the_class() -> None:
     torch.manual_seed(0)
-    model = build("aae", image_shape=(1, 4, 4), num_classes=3, model={"latent_size": 2, "condition": "class"})
+    model = build("aae", event_shape=(1, 4, 4), num_classes=3, model={"latent_size": 2, "condition": "class"})
     recipe = Recipe.resolve(read("aae"))
     loss = recipe.loss(model, dataset_size=8, num_classes=3)
     assert isinstance(loss, AAE)
@@ -187,7 +187,7 @@ def test_what_makes_no_sense_is_refused(make: Any, message: str) -> None:
 def test_gamma_follows_a_schedule() -> None:
     sections = {"objective": {"gamma": {"schedule": "linear", "start": 0.0, "end": 8.0, "epochs": 4}}, "latent_size": 2}
     config = read("factor-vae", sections=sections)
-    model = build(config, image_shape=(1, 4, 4))
+    model = build(config, event_shape=(1, 4, 4))
     loss = Recipe.resolve(config).loss(model, dataset_size=8)
     batch = Batch(torch.rand(8, 1, 4, 4))
     for epoch, gamma in ((0.0, 0.0), (1.0, 2.0), (math.inf, 8.0)):
