@@ -28,7 +28,8 @@ def profile(asked: Asked, as_json: bool) -> None:
     if as_json:
         out_json(asdict(result))
         return
-    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})\n")
+    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})")
+    out()
     print_table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
     out()
     print_table(
