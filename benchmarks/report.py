@@ -184,15 +184,53 @@ def _work(run: dict[str, Any]) -> str:
     return f"{one:.0f} → {two:.0f} µs, {100 * one / two:.0f} %"
 
 
+def samples() -> str:
+    """How good the samples of the recipes are."""
+    path = HERE / "samples.json"
+    results = json.loads(path.read_text()) if path.exists() else {}
+    columns = {
+        "precision": "precision",
+        "recall": "recall",
+        "coverage": "coverage",
+        "Fréchet distance (classifier features)": "Fréchet distance",
+        "recognised as the class asked for": "recognised",
+    }
+    rows = [f"| `vae train …` | {' | '.join(columns.values())} | seeds |", "|---" * (len(columns) + 2) + "|"]
+    for preset, found in results.items():
+        cells = [_cell(found["values"].get(name)) for name in columns]
+        rows.append(f"| `{preset}` | {' | '.join(cells)} | {len(found['runs'])} |")
+    return "\n".join(rows)
+
+
+def _cell(value: dict[str, Any] | None) -> str:
+    if value is None:
+        return ""
+    return f"{value['mean']:.1f}" + ("" if value["sd"] is None else f" ± {value['sd']:.1f}")
+
+
+def speedruns() -> str:
+    """Entries to the tracks of `vae speedrun`."""
+    rows = ["| track | entry | seconds | nats per image | p | passed |", "|---|---|---|---|---|---|"]
+    for path in sorted((HERE / "speedruns").glob("*.json")):
+        entry = json.loads(path.read_text())
+        seconds, score = entry["seconds"], entry["score"]
+        rows.append(
+            f"| {entry['track']} | `{entry['command']}` | {seconds['mean']:.1f} ± {seconds['sd']:.1f} | "
+            f"{score['mean']:.2f} ± {score['sd']:.2f} | {entry['p_value']:.1g} | {'yes' if entry['passed'] else 'no'} |"
+        )
+    return "\n".join(rows)
+
+
 TABLES = {
     "README.md": {"recipes": recipes},
-    "docs/choosing.md": {"presets": presets},
+    "docs/choosing.md": {"presets": presets, "samples": samples},
     "docs/speed.md": {
         "speed": speed,
         "quality": quality,
         "precision": precision,
         "streaming": streaming,
         "machine": machine,
+        "speedruns": speedruns,
     },
     "docs/reliability.md": {"reliability": reliability},
     "docs/scaling.md": {"ranks": ranks},
