@@ -134,7 +134,7 @@ def step(bench: Bench) -> dict[str, Any]:
         trainer = job.trainer()
         batch = next(iter(job.batches(job.data.train, training=True)))
         taken[f"{precision}, as it is"] = bench.milliseconds(lambda: trainer.step(batch, 0.0), 200)  # noqa: B023
-    x = data.load("mnist").train.images[:128].float().div(255).to(bench.device)
+    x = data.load("mnist").train.x[:128].float().div(255).to(bench.device)
     for name, make in (("compiled", compiled), ("graph", captured)):
         if name == "graph" and bench.device == "cpu":
             continue
@@ -187,7 +187,7 @@ def captured(bench: Bench, x: Tensor) -> Callable[[], object]:
 def evaluation(bench: Bench) -> dict[str, Any]:
     """Microseconds a sample of L_5000, the assignment's networks."""
     images, samples = (4, 100) if bench.quick else (1000, 5000)
-    x = data.load("mnist").test.images[:images].float().div(255)
+    x = data.load("mnist").test.x[:images].float().div(255)
     model = build("course-vae").to(bench.device).eval()
     taken = {}
     for precision in ("fp32", "bf16"):
