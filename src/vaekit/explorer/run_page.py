@@ -280,9 +280,8 @@ def _environment(run: Run) -> str:
 
 
 def _again(run: Run) -> str:
-    name = shlex.quote(run.name)
     command = run.environment.get("command")
-    lines = [f"vae repeat {name}", f"vae train --config {shlex.quote(f'{run.name}/config.toml')}"]
+    lines = [f"vae repeat {shlex.quote(run.name)}"]
     if isinstance(command, list):
         lines.insert(0, shlex.join(map(str, command)))
     return f"<pre tabindex=0>{escape(chr(10).join(lines))}</pre>"

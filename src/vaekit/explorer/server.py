@@ -25,6 +25,14 @@ from .scene import Scene, drawer
 HOST = "127.0.0.1"
 LIMIT = 64 << 20  # bytes of a request
 MOST = 4096  # rows of a request
+HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
 
 Request = dict[str, Any]
 
@@ -117,11 +125,8 @@ class Server:
 
     def __init__(self, subject: Subject, scene: Scene, *, port: int = 0) -> None:
         self.path = f"/{secrets.token_urlsafe(16)}/"
-        self.page = assembled(scene).encode()
-        self.answers = Answers(subject, scene["shape"])
-        self.http = _HTTP((HOST, port), _handler(self))
+        self.http = _HTTP((HOST, port), self.path, assembled(scene).encode(), Answers(subject, scene["shape"]))
         self.address = f"http://{HOST}:{self.http.server_port}{self.path}"
-        self.origins = {f"http://{name}:{self.http.server_port}" for name in (HOST, "localhost")}
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self.thread.start()
 
@@ -137,88 +142,104 @@ class Server:
 
 
 class _HTTP(ThreadingHTTPServer):
+    """The socket, with what its handlers need of the page's server.
+
+    Arguments:
+        address: Host and port.
+        path: The path that nobody guesses.
+        page: The page.
+        answers: What the page may ask.
+    """
+
     daemon_threads = True
     allow_reuse_address = False  # two servers on one port would share its requests
 
+    def __init__(self, address: tuple[str, int], path: str, page: bytes, answers: Answers) -> None:
+        super().__init__(address, _Handler)
+        self.path = path
+        self.page = page
+        self.answers = answers
+        self.origins = {f"http://{name}:{self.server_port}" for name in (HOST, "localhost")}
 
-def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        server_version, sys_version = "vae", ""
-        timeout = 600
-        wbufsize = 1 << 16  # an answer in one piece: in two, the second waits 40 ms for the first one's receipt
-        disable_nagle_algorithm = True
 
-        def do_GET(self) -> None:
-            if not self._welcome():
-                return
-            if self._name():
-                self._refuse(HTTPStatus.NOT_FOUND)
-                return
-            self._send(HTTPStatus.OK, server.page, "text/html; charset=utf-8")
+class _Handler(BaseHTTPRequestHandler):
+    """One connection."""
 
-        def do_POST(self) -> None:
-            if not self._welcome(post=True):
-                return
-            name = self._name()
-            if name not in server.answers.by_name:
-                self._refuse(HTTPStatus.NOT_FOUND)
-                return
-            length = self.headers.get("Content-Length", "")
-            if not length.isdecimal() or int(length) > LIMIT:
-                self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
-                return
-            try:
-                request = json.loads(self.rfile.read(int(length)))
-                if not isinstance(request, dict):
-                    raise DataError("a request must be a table")
-                content = server.answers(name, request)
-            except (ValueError, RecursionError, VAEError) as error:
-                self._send(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"), "text/plain; charset=utf-8")
-                return
-            self._send(HTTPStatus.OK, content, "application/octet-stream")
+    server: _HTTP
+    protocol_version = "HTTP/1.1"
+    server_version = "vae"
+    sys_version = ""
+    timeout = 600
+    wbufsize = 1 << 16  # an answer in one piece: in two, the second waits 40 ms for the first one's receipt
+    disable_nagle_algorithm = True
 
-        def _welcome(self, *, post: bool = False) -> bool:
-            """Whether the request is our own page's; else it is refused."""
-            host = f"http://{self.headers.get('Host', '')}"
-            origin = self.headers.get("Origin")
-            strange = host not in server.origins or (origin != host if post else origin not in (None, host))
-            if strange or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
-                self._refuse(HTTPStatus.FORBIDDEN)
-                return False
-            if post and self.headers.get("Content-Type") != "application/json":
-                self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
-                return False
-            if not hmac.compare_digest(self.path[: len(server.path)].encode(), server.path.encode()):
-                self._refuse(HTTPStatus.NOT_FOUND)
-                return False
-            return True
+    def do_GET(self) -> None:
+        """The page."""
+        if not self._welcome():
+            return
+        if self._name():
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return
+        self._send(HTTPStatus.OK, self.server.page, "text/html; charset=utf-8")
 
-        def _name(self) -> str:
-            """What is asked for: "" for the page."""
-            return self.path.removeprefix(server.path)
+    def do_POST(self) -> None:
+        """An answer to the page."""
+        if not self._welcome(post=True):
+            return
+        name = self._name()
+        if name not in self.server.answers.by_name:
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return
+        length = self.headers.get("Content-Length", "")
+        if not length.isdecimal() or int(length) > LIMIT:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+            return
+        try:
+            request = json.loads(self.rfile.read(int(length)))
+            if not isinstance(request, dict):
+                raise DataError("a request must be a table")
+            content = self.server.answers(name, request)
+        except (ValueError, RecursionError, VAEError) as error:
+            self._send(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"), "text/plain; charset=utf-8")
+            return
+        self._send(HTTPStatus.OK, content, "application/octet-stream")
 
-        def _refuse(self, status: HTTPStatus) -> None:
-            self.close_connection = True  # what is left of its body is not read
-            self._send(status, status.phrase.encode(), "text/plain; charset=utf-8")
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Nothing: a person reads the terminal."""
 
-        def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("Cache-Control", "no-store")
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("X-Frame-Options", "DENY")
-            self.send_header("Referrer-Policy", "no-referrer")
-            self.send_header("Cross-Origin-Resource-Policy", "same-origin")
-            self.send_header("Cross-Origin-Opener-Policy", "same-origin")
-            if self.close_connection:
-                self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(content)
-            self.wfile.flush()
+    def _welcome(self, *, post: bool = False) -> bool:
+        """Whether the request is our own page's; else it is refused."""
+        host = f"http://{self.headers.get('Host', '')}"
+        origin = self.headers.get("Origin")
+        strange = host not in self.server.origins or (origin != host if post else origin not in (None, host))
+        if strange or self.headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+            self._refuse(HTTPStatus.FORBIDDEN)
+            return False
+        if post and self.headers.get("Content-Type") != "application/json":
+            self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
+            return False
+        own = self.server.path
+        if not hmac.compare_digest(self.path[: len(own)].encode(), own.encode()):
+            self._refuse(HTTPStatus.NOT_FOUND)
+            return False
+        return True
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Nothing: a person reads the terminal."""
+    def _name(self) -> str:
+        """What is asked for: "" for the page."""
+        return self.path.removeprefix(self.server.path)
 
-    return Handler
+    def _refuse(self, status: HTTPStatus) -> None:
+        self.close_connection = True  # what is left of its body is not read
+        self._send(status, status.phrase.encode(), "text/plain; charset=utf-8")
+
+    def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        for name, value in HEADERS.items():
+            self.send_header(name, value)
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+        self.wfile.flush()
