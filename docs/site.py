@@ -20,13 +20,19 @@ REFERENCE = {
     "data": ("Data", ("vaekit.data",)),
     "runs": (
         "Runs and figures",
-        ("vaekit.verbs", "vaekit.Run", "vaekit.load", "vaekit.evaluation", "vaekit.plot", "vaekit.errors"),
+        (
+            *("vaekit.train", "vaekit.evaluate", "vaekit.Run", "vaekit.list_runs", "vaekit.load"),
+            *("vaekit.evaluation", "vaekit.plot", "vaekit.errors"),
+        ),
     ),
 }
 PLACES = {  # public names that are found on first use, where the tool cannot follow them
     "vaekit.build": "vaekit.config.recipe.build",
     "vaekit.check": "vaekit.config.inspection.check",
     "vaekit.fit": "vaekit.training.loop.fit",
+    "vaekit.evaluate": "vaekit.evaluation.dispatch.evaluate",
+    "vaekit.list_runs": "vaekit.store.run.list_runs",
+    "vaekit.train": "vaekit.runs.preset.train",
     "vaekit.load": "vaekit.runs.restore.load",
     "vaekit.schedules": "vaekit.objectives.schedules",
     "vaekit.Run": "vaekit.store.run.Run",

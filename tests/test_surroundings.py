@@ -16,10 +16,11 @@ from pathlib import Path
 import pytest
 
 from conftest import SMALL, Result, one_line
-from vaekit import escape, plot
-from vaekit.cli import printing, progress
+from vaekit import plot
+from vaekit.cli import printing
+from vaekit.runs import terminal
 from vaekit.runs.commit import commit
-from vaekit.store import Run
+from vaekit.store import Run, escape
 from vaekit.training import Progress as Reached
 from vaekit.training.loop import stop_requests
 
@@ -89,8 +90,8 @@ def test_the_live_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     from rich.progress import Progress
 
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, markup=False)
-    with Progress(*progress.COLUMNS, console=console) as bar:
-        shown = progress._Bar(console, 1000, bar)
+    with Progress(*terminal.COLUMNS, console=console) as bar:
+        shown = terminal._Bar(console, 1000, bar)
         means = {"loss": 1.0, "neg_elbo": 12345.67, "rate": 1234.5, "distortion": 1e4, "images": 3e6}
         shown.step(Reached(epoch=998, batch=1, seconds=1.0), 2, means)
         (line,) = [line for line in console.render_lines(bar.get_renderable(), pad=False) if line]

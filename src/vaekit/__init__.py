@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from . import data, distributions, errors, likelihoods, nets, objectives, plot, posteriors, priors
+    from .config import presets
     from .config.inspection import check
     from .config.recipe import build
     from .course import CVAE, VAE, hello_vae, loss_function, reparametrize
     from .errors import VAEError
+    from .evaluation import evaluate
     from .explorer import explore
     from .hub import export, load
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
-    from .store import Run
+    from .runs.preset import train
+    from .store import Run, list_runs
     from .training import fit
-    from .verbs import evaluate, list_runs, presets, train
 
 __version__ = "0.1.0"
 
@@ -61,17 +63,19 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "config": ("presets",),
     "config.inspection": ("check",),
     "config.recipe": ("build",),
     "course": ("CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"),
     "errors": ("VAEError",),
+    "evaluation": ("evaluate",),
     "explorer": ("explore",),
     "hub": ("export", "load"),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
-    "store": ("Run",),
+    "runs.preset": ("train",),
+    "store": ("Run", "list_runs"),
     "training": ("fit",),
-    "verbs": ("evaluate", "list_runs", "presets", "train"),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 

@@ -20,7 +20,6 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `progress` | progress on stderr |
 | `common`, `colours` | what verbs share: options, opening a run, printing, colours of pictures |
 """
 

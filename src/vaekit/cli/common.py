@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..escape import visible
+from ..store.escape import visible
 from .printing import note, out
 
 if TYPE_CHECKING:
@@ -51,10 +51,10 @@ log_option = click.option(
 run_argument = click.argument("run", required=False)
 
 
-def _allow_own_code(context: click.Context, option: click.Parameter, trust: bool) -> None:
+def _allow_own_code(context: click.Context, option: click.Parameter, allowed: bool) -> None:
     """Note that this command may import parts by path, also from modules beside the caller, as `python -m` does."""
-    context.meta[__name__] = trust
-    if trust and not context.resilient_parsing and "" not in sys.path:
+    context.meta[__name__] = allowed
+    if allowed and not context.resilient_parsing and "" not in sys.path:
         sys.path.insert(0, "")
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from ..escape import visible
+from ..store.escape import visible
 from .common import (
     AT_MOST,
     device_option,
@@ -90,7 +90,7 @@ def evaluate(
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
     from ..explorer.run_page import write
-    from .progress import shown_stages
+    from ..runs.terminal import shown_stages
     from .summary import print_blocks
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}

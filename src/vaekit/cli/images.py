@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from ..escape import to_csv
+from ..store.escape import to_csv
 from .common import (
     COUNT,
     FILE,
@@ -60,8 +60,8 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     latents); an .npz has z, the names of the images, and their classes.
     """
     from ..evaluation import images as one_by_one
+    from ..runs.terminal import shown_stages
     from ..store import files
-    from .progress import shown_stages
 
     found = open_run(run, root)
     recipe = recipe_of(found)
@@ -117,8 +117,8 @@ def score(
     probability or density for them: train with --set likelihood.name=normal.
     """
     from ..evaluation import images as one_by_one
+    from ..runs.terminal import shown_stages
     from ..store import files
-    from .progress import shown_stages
 
     found = open_run(run, root)
     recipe = recipe_of(found)

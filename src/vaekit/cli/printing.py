@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from ..errors import VAEError
-from ..escape import to_json, visible, visible_lines
+from ..store.escape import to_json, visible, visible_lines
 
 # What stands for a sign of this package's own texts where the encoding lacks it.
 _PLAIN = {"−": "-", "–": "-", "—": "-", "×": "x", "±": "+-", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "·": "."}

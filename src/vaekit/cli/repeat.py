@@ -24,7 +24,7 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
     recipe = recipe_of(opened)
 
     from ..runs.repetition import repeat as repeated
-    from .progress import shown
+    from ..runs.terminal import shown
 
     with shown(recipe.config.train.epochs) as listener:
         again = repeated(opened, recipe=recipe, name=name, root=root, listener=listener)

@@ -17,7 +17,7 @@ def train_series(
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import series_name, spread, train_replicates
-    from .progress import Replicates
+    from ..runs.terminal import Replicates
 
     series = name or series_name(preset)
     announce = Replicates(recipe.config.train.epochs, seeds, side_by_side=jobs > 1).announce

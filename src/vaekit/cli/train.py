@@ -93,8 +93,8 @@ def resume(run: str | None, settings: tuple[str, ...], log: bool, root: Path, as
 
     from .. import config
     from ..runs import lifecycle
+    from ..runs.terminal import shown
     from ..training import joined
-    from .progress import shown
 
     epochs = config.changed(recipe.config, settings).train.epochs
     with shown(epochs) as listener, joined() as ranks:
@@ -111,8 +111,8 @@ def open_to_train(run: str | None, root: Path) -> "Run":
 
 def _train(recipe: "Recipe", name: str | None, preset: str, log: bool, root: Path, as_json: bool) -> None:
     from ..runs import lifecycle
+    from ..runs.terminal import shown
     from ..training import joined
-    from .progress import shown
 
     with shown(recipe.config.train.epochs) as listener, joined() as ranks:
         run = lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener, log=log, ranks=ranks)

@@ -11,7 +11,7 @@
 Importing this package imports no torch, so that the command line answers at once.
 """
 
-from .reading import changed, flat, preset_header, preset_names, preset_text, read
+from .reading import changed, flat, preset_header, preset_names, preset_text, presets, read
 from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, parse
 
 __all__ = [
@@ -29,5 +29,6 @@ __all__ = [
     "preset_header",
     "preset_names",
     "preset_text",
+    "presets",
     "read",
 ]

@@ -127,6 +127,11 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _PRESETS.iterdir() if entry.name.endswith(".toml"))
 
 
+def presets() -> dict[str, str]:
+    """Every preset, with a line on what it is."""
+    return {name: preset_header(name)["about"] for name in preset_names()}
+
+
 def preset_text(name: str) -> str:
     """The TOML of a preset.
 

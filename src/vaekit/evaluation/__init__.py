@@ -17,6 +17,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |
+| `dispatch` | either, by what is given |
 | `comparison`, `table` | a table over runs and seeds |
 | `record`, `former` | a number with its error; reading those that were written before they said what they depend on |
 | `chunks` | how estimators go over rows, batch by batch |
@@ -25,8 +26,9 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 """
 
 from .comparison import compare
+from .dispatch import evaluate
 from .record import Evaluation, Value
-from .report import Options, evaluate
+from .report import Options, evaluate_model
 from .stored import evaluate_run
 
-__all__ = ["Evaluation", "Options", "Value", "compare", "evaluate", "evaluate_run"]
+__all__ = ["Evaluation", "Options", "Value", "compare", "evaluate", "evaluate_model", "evaluate_run"]

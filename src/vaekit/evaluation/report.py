@@ -48,7 +48,7 @@ class Options:
     Arguments:
         split: "test", "validation" or "train".
         binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
-        samples: K of the importance-weighted bound; the smaller powers of ten are shown too.
+        samples: K of the importance-weighted bound; the smaller powers of ten are shown too. Papers take 5,000.
         images: Evaluate this many rows only, the first ones; all by default.
         annealing: How to anneal; by default there is no annealed importance sampling.
         memory: About how many bytes decoding may take.
@@ -61,7 +61,7 @@ class Options:
 
     split: str = "test"
     binarize: str = "none"
-    samples: int = 5000
+    samples: int = 100
     images: int | None = None
     annealing: Annealing | None = None
     memory: int = GIB
@@ -86,7 +86,7 @@ class Options:
 
 
 @flushed()
-def evaluate(
+def evaluate_model(
     model: LatentVariableModel,
     dataset: Dataset,
     options: Options | None = None,
@@ -105,7 +105,7 @@ def evaluate(
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
         store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
         listener: Hears about the progress.
-        settings: Fields of `Options`, in place of those in `options`: `evaluate(model, data, samples=100)`.
+        settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:
         ConfigError: There is no such option or split, a number is below 1, or the model has no densities.

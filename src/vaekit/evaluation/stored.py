@@ -18,7 +18,7 @@ from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
 from .record import Evaluation, StageListener
-from .report import Options, evaluate
+from .report import Options, evaluate_model
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
 _STORE_LIMIT = 1 << 30  # bytes
@@ -91,11 +91,11 @@ def evaluate_run(
         options: How to evaluate; images become binary as in the run.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
-        listener: As for `evaluate`.
-        settings: As for `evaluate`.
+        listener: As for `evaluate_model`.
+        settings: As for `evaluate_model`.
 
     Raises:
-        ConfigError, DataError: As `evaluate`.
+        ConfigError, DataError: As `evaluate_model`.
         RunError: The folder cannot be written.
     """
     recipe = recipe or recipe_of(run)
@@ -108,7 +108,7 @@ def evaluate_run(
     checksum = dataset.checksum
     how = (options or Options()).but(**{**settings, "binarize": config.data.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
-    evaluation = evaluate(model, dataset, how, judge=is_own, store_of=RunStores(run, model), listener=listener)
+    evaluation = evaluate_model(model, dataset, how, judge=is_own, store_of=RunStores(run, model), listener=listener)
     evaluation.warnings.extend(reduced)
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:

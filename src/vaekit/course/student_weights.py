@@ -1,6 +1,6 @@
 """Weights of the assignment's models as students store them: their sizes, and what their layers are called here.
 
-Not for: reading the file itself (`store.state_dict`), or the models (`course`).
+Not for: reading the file itself (`store.state_dict`), or the models (`models`).
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from .errors import DataError
+from ..errors import DataError
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class CourseWeights:
     """The weights of one of the assignment's models.
 
     Arguments:
-        state: Weights by the names that they have in `course`.
+        state: Weights by the names that they have in `models`.
         sizes: The arguments that make the model: input_size, latent_size and, of a CVAE, num_classes.
         encoder: Widths of the encoder's layers.
         decoder: Widths of the decoder's hidden layers.
@@ -103,7 +103,7 @@ def _outputs(state: Mapping[str, Tensor], layers: Sequence[str]) -> list[int]:
 
 
 def _renumbered(name: str, numbers: Mapping[str, int]) -> str:
-    """The name of a weight in `course`, given the number of each layer there."""
+    """The name of a weight in `models`, given the number of each layer there."""
     layer, _, kind = name.rpartition(".")
     return f"{layer.split('.')[0]}.{numbers[layer]}.{kind}" if layer in numbers else name
 

@@ -1,9 +1,8 @@
 """How a training or an evaluation looks in a terminal: a live bar, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -11,10 +10,6 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from ..store.metrics import CLASSIC, is_neg_elbo, logged
 from ..training import Listener, Record
 from ..training import Progress as Reached
-
-if TYPE_CHECKING:
-    from ..evaluation.record import StageListener
-
 
 COLUMNS = (  # of the live bar: at most 80 characters
     TextColumn("{task.description}", markup=False),
@@ -93,7 +88,7 @@ class _Lines(Listener):
     def slower(self, times: float) -> None:
         self.console.print(
             f"steps take {times:.0f} times as long as they did: another program uses the processors; "
-            "with --set train.threads=1 a training suffers least from that"
+            "with train.threads = 1 a training suffers least from that"
         )
 
 
@@ -139,8 +134,8 @@ def _means(means: Mapping[str, float]) -> str:
 
 
 @contextmanager
-def shown_stages() -> "Iterator[StageListener]":
-    """A listener that shows the stages of an evaluation on stderr for the length of a block."""
+def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
+    """A listener that shows the stages of an evaluation on stderr: it hears the stage, batches done, and in all."""
     console = _console()
     if not console.is_terminal:
         yield _stage_lines(console)
@@ -157,7 +152,7 @@ def shown_stages() -> "Iterator[StageListener]":
         yield update
 
 
-def _stage_lines(console: Console) -> "StageListener":
+def _stage_lines(console: Console) -> Callable[[str, int, int], None]:
     begun = time.monotonic()
 
     def update(stage: str, done: int, total: int) -> None:

@@ -3,7 +3,7 @@
 Also the shortest example of how to write a model: beside the `forward` of the lecture each class has the three methods
 of `LatentVariableModel`, so everything else in this package can use it.
 
-Not for: options (any other combination of parts is a `Composed` model), nor how weights are stored (`course_weights`).
+Not for: options (any other combination of parts is a `Composed` model), nor how weights are stored (`student_weights`).
 """
 
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
-from .course_weights import CourseWeights, refusing, unwrap_heads
-from .distributions import widened
-from .likelihoods import bernoulli
-from .model import LatentVariableModel
-from .nets import with_context
-from .store.state_dict import read_state_dict
+from ..distributions import widened
+from ..likelihoods import bernoulli
+from ..model import LatentVariableModel
+from ..nets import with_context
+from ..store.state_dict import read_state_dict
+from .student_weights import CourseWeights, refusing, unwrap_heads
 
 
 def hello_vae() -> None:

@@ -1,0 +1,8 @@
+"""The assignment: its models, its functions, and the weights that students store.
+
+Not for: the handout and its grading (`teaching`).
+"""
+
+from .models import CVAE, VAE, hello_vae, loss_function, reparametrize
+
+__all__ = ["CVAE", "VAE", "hello_vae", "loss_function", "reparametrize"]

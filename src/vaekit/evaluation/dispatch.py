@@ -1,0 +1,61 @@
+"""Measure a run, by name or path, or a model on a data set.
+
+Not for: the two ways themselves (`stored`, `report`).
+"""
+
+from pathlib import Path
+from typing import Any
+
+from ..data import Dataset, load
+from ..errors import ConfigError
+from ..model import LatentVariableModel
+from ..runs.restore import model_of, recipe_of
+from ..store import Run
+from ..training import find_device
+from .record import Evaluation
+from .report import Options, evaluate_model
+from .stored import evaluate_run
+
+
+def evaluate(
+    subject: Run | str | Path | LatentVariableModel | None = None,
+    data: Dataset | str | None = None,
+    options: Options | None = None,
+    *,
+    device: str | None = None,
+    root: str | Path = "runs",
+    trust: bool = False,
+    **settings: Any,
+) -> Evaluation:
+    """Measure a run, as `vae evaluate` does, or a model on a data set.
+
+    Arguments:
+        subject: A run, its name or folder, the newest run by default; or a model.
+        data: The data set, or its name; a run's own by default.
+        options: How to evaluate.
+        device: Where to compute, such as "cuda"; by default the fastest device here, and a model where it is.
+        root: Folder of all runs.
+        trust: Import parts by path.
+        settings: Fields of `Options`, such as `samples=5000`; the other arguments of `evaluate_model` or of
+            `evaluate_run`.
+
+    Raises:
+        ConfigError: A model without data; a data set, instead of its name, for a run; or as `evaluate_model`.
+        DataError: As `evaluate_model`.
+        RunError: There is no such run, or it cannot be read or written.
+        DeviceError: This machine has no such device.
+    """
+    if isinstance(subject, LatentVariableModel):
+        if data is None:
+            raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
+        data = load(data, values=subject.values) if isinstance(data, str) else data
+        model = subject if device is None else subject.to(find_device(device))
+        return evaluate_model(model, data, options, **settings)
+    run = subject if isinstance(subject, Run) else Run.open(subject, root=root)
+    if isinstance(data, Dataset):
+        raise ConfigError(
+            f"a run is evaluated on data by name; for this {data.name!r}: evaluate(vaekit.load(run), data)"
+        )
+    recipe = recipe_of(run, trust)
+    model = model_of(run, recipe, device=device or "auto")
+    return evaluate_run(run, model, options, recipe=recipe, data_name=data, **settings)

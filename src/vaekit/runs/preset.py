@@ -1,0 +1,54 @@
+"""Train a preset in one call, as the command does.
+
+Not for: training a model of one's own in one's own loop, which is `vaekit.fit`.
+"""
+
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from ..config import Train, read
+from ..config.recipe import Recipe
+from ..store import Run
+from . import lifecycle
+from .terminal import is_watched, shown
+
+
+def train(
+    preset: str = "vae",
+    *,
+    data: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    root: str | Path = "runs",
+    progress: bool | None = None,
+    trust: bool = False,
+    **settings: Any,
+) -> Run:
+    """Train a preset, as `vae train` does, in a new run folder.
+
+    Arguments:
+        preset: Name of a preset; `vaekit.presets()` lists them.
+        data: Name or path of a data set; the preset's own by default.
+        name: Name of the run; the preset's name and the time by default.
+        root: Folder of all runs.
+        progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
+        trust: Import parts and data by path.
+        settings: What to change: a field of the section [train] (`epochs=3`), of [model] (`latent_size=2`), or a
+            section (`prior="vamp"`, `objective={"name": "iwae", "samples": 8}`).
+
+    Returns:
+        The finished run; its folder is `run.path`, its model `vaekit.load(run)`.
+
+    Raises:
+        ConfigError, DataError: Something does not exist or does not fit; nothing was written.
+        NumericalError: The loss is not finite; the run keeps its last good state.
+    """
+    fields = {key: settings.pop(key) for key in list(settings) if key in Train.model_fields}
+    sections = settings | ({"train": {**settings.get("train", {}), **fields}} if fields else {})
+    if data is not None:
+        sections["data"] = {**sections.get("data", {}), "name": os.fspath(data)}
+    recipe = Recipe.resolve(read(preset, sections=sections), trust)
+    visible = is_watched() if progress is None else progress
+    with shown(recipe.config.train.epochs) if visible else nullcontext() as listener:
+        return lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener)
