@@ -1,12 +1,17 @@
 """`vae explore`: a page on which to touch a run's latent space."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ConfigError
 from .common import FILE, device_option, load_model, open_run, recipe_of, run_argument, runs_option, say, trust_option
 from .printing import out
+
+if TYPE_CHECKING:
+    from ..evaluation.subject import Subject
+    from ..explorer.scene import Scene
 
 SERVED = 2000  # images on the map of a served page
 
@@ -59,19 +64,24 @@ def explore(
         out(str(output))
         return
 
+    _serve(subject, shown, port, not no_browser)
+
+
+def _serve(subject: "Subject", shown: "Scene", port: int, browser: bool) -> None:
+    """Serve a page until Ctrl-C."""
     from ..explorer.server import Server
 
     try:
         server = Server(subject, shown, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
-    out(server.address)
-    say("this page is for this machine only; Ctrl-C ends it")
-    if not no_browser:
-        import webbrowser
-
-        webbrowser.open(server.address)
     try:
+        out(server.address)
+        say("this page is for this machine only; Ctrl-C ends it")
+        if browser:
+            import webbrowser
+
+            webbrowser.open(server.address)
         server.wait()
     except KeyboardInterrupt:
         say("ended")

@@ -125,7 +125,8 @@ class Server:
 
     def __init__(self, subject: Subject, scene: Scene, *, port: int = 0) -> None:
         self.path = f"/{secrets.token_urlsafe(16)}/"
-        self.http = _HTTP((HOST, port), self.path, assembled(scene).encode(), Answers(subject, scene["shape"]))
+        self.answers = Answers(subject, scene["shape"])
+        self.http = _HTTP((HOST, port), self.path, assembled(scene).encode(), self.answers)
         self.address = f"http://{HOST}:{self.http.server_port}{self.path}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self.thread.start()
