@@ -1,5 +1,6 @@
 """Numbers and sizes from outside are bounded before memory or time is taken; what is large is said."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from vaekit.data import load
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import evaluate
 from vaekit.evaluation.bounds import bounds, up_to
-from vaekit.runs import job, lifecycle
+from vaekit.runs import demands, job, lifecycle
 from vaekit.runs.series import train_replicates
 from vaekit.store import Run
 
@@ -57,7 +58,7 @@ def test_one_great_label_makes_one_class(tmp_path: Path) -> None:
 
 
 def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "_physical_memory", lambda: 1 << 20)
+    monkeypatch.setattr(demands, "memory_of", lambda device: 1 << 20)
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}
     settings = config.read("standard-vae", sections=wide)
@@ -67,8 +68,26 @@ def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPa
         job.Job.prepare(Recipe.resolve(settings))
 
 
+@pytest.mark.parametrize(
+    ("machine", "card", "message"),
+    [(1 << 20, 1 << 40, "this machine has 0"), (1 << 40, 1 << 20, "cuda:1 has 0"), (4 << 20, 16 << 20, None)],
+)
+def test_copies_of_a_model_count_where_it_is_trained(
+    monkeypatch: pytest.MonkeyPatch, machine: int, card: int, message: str | None
+) -> None:
+    wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}  # 2.8 MB, and 11 MB to train
+    recipe = Recipe.resolve(config.read("standard-vae", sections=wide))
+    monkeypatch.setattr(demands, "memory_of", lambda device: machine if device.type == "cpu" else card)
+    check = partial(demands.check_memory, recipe, tiny.dataset(), torch.device("cuda:1"))
+    if message is None:
+        check()
+        return
+    with pytest.raises(ConfigError, match=message):
+        check()
+
+
 def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(job, "LARGE", 1000)
+    monkeypatch.setattr(demands, "LARGE", 1000)
     photos(tmp_path / "p", 6)
     settings = config.read("standard-vae", sections=TINY | {"data": {"name": str(tmp_path / "p")}})
     with pytest.warns(

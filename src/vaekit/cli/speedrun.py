@@ -46,7 +46,7 @@ def speedrun(
         return
     if track not in TRACKS:
         raise click.UsageError(unknown("track", track, TRACKS))
-    from .progress import shown_stages
+    from ..runs.terminal import shown_stages
 
     with shown_stages() as listener:
         record = measure(

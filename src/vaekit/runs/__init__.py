@@ -1,5 +1,6 @@
 """Runs: from a config to a run folder, and back.
 
+demands.py       what a config demands of the data and of the machine
 job.py           a recipe with its data and its model, fitted into a run folder
 preset.py        a preset trained in one call
 lifecycle.py     trained, resumed, and what the other ranks do meanwhile

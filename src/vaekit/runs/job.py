@@ -4,9 +4,7 @@ Not for: when a run folder is made or resumed (`lifecycle`).
 """
 
 import math
-import os
 import random
-import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +20,6 @@ from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..data.batches import whole
 from ..data.pixels import repeatable
-from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo, module_of
 from ..rng import seeded
@@ -35,12 +32,10 @@ from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
 from . import tensorboard
+from .demands import check_data, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 
 EVALUATION_BATCH = 500
-MOST_NUMBERS = 1 << 34  # 64 GiB of them
-COPIES = 4  # of the weights that a training needs at least: themselves, gradients, and two moments
-LARGE = 10_000_000  # weights, below which nobody needs a word
 
 
 @dataclass(frozen=True)
@@ -77,9 +72,8 @@ class Job:
         config = recipe.config
         device = find_device(config.train.device)
         data = load_data(**recipe.data_arguments)
-        _check_data(config, data)
-        if not recipe.has_own_code:
-            _check_memory(recipe, data)
+        check_data(config, data)
+        check_memory(recipe, data, device)
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
@@ -233,55 +227,3 @@ def _some(split: Split) -> tuple[Tensor, Tensor | None]:
         return some.x, some.labels
     known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
     return some.x.where(some.observed, known), some.labels
-
-
-def _check_data(config: Config, data: Dataset) -> None:
-    """Check that the data have what the config needs.
-
-    Raises:
-        DataError: there are no classes where the model is conditional on them.
-        ConfigError: there are no validation rows where the training is to stop by them.
-    """
-    if config.model.condition == "class" and data.num_classes < 2:
-        raise DataError(
-            f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
-            "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
-        )
-    if config.train.patience is not None and not len(data.validation):
-        raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
-
-
-def _check_memory(recipe: Recipe, data: Dataset) -> None:
-    """Refuse a config whose model no machine of this kind can train, before memory is taken for it.
-
-    Raises:
-        ConfigError: it asks for more than 2^34 numbers, or for more than there is memory for.
-    """
-    wanted = recipe.shapes(event_shape=data.event_shape, num_classes=data.num_classes)
-    numbers = sum(shape.numel() for shape in (wanted or {}).values())
-    if numbers > MOST_NUMBERS:
-        raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")
-    memory = _physical_memory()
-    if memory is not None and COPIES * 4 * numbers > memory:
-        raise ConfigError(
-            f"the config asks for a model of {numbers:,} numbers, which takes {COPIES * 4 * numbers / 2**30:.0f} GiB "
-            f"to train, but this machine has {memory / 2**30:.0f}; {_smaller(data)}"
-        )
-    if numbers > max(LARGE, len(data.train) * math.prod(data.event_shape)):
-        warnings.warn(
-            f"rows of shape {data.event_shape} make a model of {numbers / 1e6:.0f} million weights, more than the "
-            f"{len(data.train)} training rows have values; {_smaller(data)}",
-            stacklevel=2,
-        )
-
-
-def _smaller(data: Dataset) -> str:
-    return "try data.size = 64, or more encoder.channels" if data.kind == "image" else "try smaller layers"
-
-
-def _physical_memory() -> int | None:
-    """Bytes of memory of this machine, where the system tells."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):
-        return None

@@ -12,6 +12,7 @@
     launch.py        the processes that torchrun has started
     refusals.py      what several processes do not train
     clock.py         when a training is checked
+    devices.py       devices by name, and their memory
     precision.py     in which precision networks multiply
     processor.py     what it does with tiny numbers, and on how many threads
     optimizers.py    optimizers by name
@@ -20,12 +21,13 @@
 Not for: reading configs or writing pictures (`runs`).
 """
 
+from .devices import find_device
 from .launch import joined
 from .loop import Interrupted, Listener, fit, stop_requests
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .trainer import Record, Trainer
-from .validation import find_device, validate
+from .validation import validate
 
 __all__ = [
     "ALONE",

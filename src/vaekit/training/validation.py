@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ..errors import DataError, DeviceError
+from ..errors import DataError
 from ..model import LatentVariableModel
 from ..model.modes import evaluating
 from ..objectives import as_loss, elbo, module_of
@@ -64,21 +64,3 @@ def validate(
     if not rows:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
     return {name: value / rows for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
-
-
-def find_device(name: str = "auto") -> torch.device:
-    """A device by name; "auto" is CUDA where there is one, then MPS, then the CPU.
-
-    Raises:
-        DeviceError: no such device here.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.ones(1, device=device).item()  # of the device "meta" there are no values
-    except (RuntimeError, AssertionError, ImportError, AttributeError, ValueError):
-        here = ["cpu", *(["mps"] if torch.backends.mps.is_available() else [])]
-        here += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-        raise DeviceError(f"device {name!r:.120} is not here; available: {', '.join(here)}") from None
-    return device

@@ -1,0 +1,69 @@
+"""What a config demands of the data and of the machine, said before memory is taken or a file is written.
+
+Not for: whether parts fit one another (`config`) or the rows the likelihood (`training.looking`).
+"""
+
+import math
+import warnings
+
+import torch
+
+from ..config import Config
+from ..config.recipe import Recipe
+from ..data import Dataset
+from ..errors import ConfigError, DataError
+from ..training.devices import memory_of
+
+MOST_NUMBERS = 1 << 34  # 64 GiB of them
+COPIES = 4  # of the weights that a training needs at least: themselves, gradients, and two moments
+LARGE = 10_000_000  # weights, below which nobody needs a word
+
+
+def check_data(config: Config, data: Dataset) -> None:
+    """Check that the data have what the config needs.
+
+    Raises:
+        DataError: there are no classes where the model is conditional on them.
+        ConfigError: there are no validation rows where the training is to stop by them.
+    """
+    if config.model.condition == "class" and data.num_classes < 2:
+        raise DataError(
+            f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
+            "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
+        )
+    if config.train.patience is not None and not len(data.validation):
+        raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
+
+
+def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
+    """Refuse a model that this device cannot train, or that the machine, on which it is made, cannot hold.
+
+    Code of the caller's own may do as it likes.
+
+    Raises:
+        ConfigError: it has more than 2^34 numbers, or more than there is memory for.
+    """
+    if recipe.has_own_code:
+        return
+    shapes = recipe.shapes(event_shape=data.event_shape, num_classes=data.num_classes) or {}
+    numbers = sum(shape.numel() for shape in shapes.values())
+    if numbers > MOST_NUMBERS:
+        raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")
+    for place, copies in {torch.device("cpu"): 1, device: COPIES}.items():  # where both are the CPU, the latter
+        memory, needed = memory_of(place), copies * 4 * numbers
+        if needed > memory:
+            where = "this machine" if place.type == "cpu" else str(place)
+            raise ConfigError(
+                f"the config asks for a model of {numbers:,} numbers, which takes {needed / 2**30:.0f} GiB "
+                f"to train, but {where} has {memory / 2**30:.0f}; {_smaller(data)}"
+            )
+    if numbers > max(LARGE, len(data.train) * math.prod(data.event_shape)):
+        warnings.warn(
+            f"rows of shape {data.event_shape} make a model of {numbers / 1e6:.0f} million weights, more than the "
+            f"{len(data.train)} training rows have values; {_smaller(data)}",
+            stacklevel=2,
+        )
+
+
+def _smaller(data: Dataset) -> str:
+    return "try data.size = 64, or more encoder.channels" if data.kind == "image" else "try smaller layers"
