@@ -130,7 +130,7 @@ def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> Non
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs, "evaluate", interrupted)
+    monkeypatch.setattr(runs, "evaluate_model", interrupted)
     found = command("evaluate", "plain-0", *QUICK)
     assert found.status == 130
     assert "`vae evaluate plain-0` with the same options continues" in found.err
