@@ -1,4 +1,6 @@
-"""How good the digits of the default recipes are, 2,000 samples against 2,000 test images: `python benchmarks/samples.py`.
+"""How good the digits of the default recipes are, 2,000 samples against 2,000 test images.
+
+Usage: `python benchmarks/samples.py`.
 
 It reads the runs that `benchmarks/recipes.py` has left (VAE_RUNS); name presets to measure only those. The last row of
 the record is what training images score as "samples". Writes samples.json and the table of docs/results.md.
