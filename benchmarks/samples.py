@@ -1,9 +1,7 @@
-"""How good the digits of the default recipes are, 2,000 samples against 2,000 test images.
+"""How good the digits of our recipes are, 2,000 against 2,000 test images: `python benchmarks/samples.py`.
 
-Usage: `python benchmarks/samples.py`.
-
-It reads the runs that `benchmarks/recipes.py` has left (VAE_RUNS); name presets to measure only those. The last row of
-the record is what training images score as "samples". Writes samples.json and the table of docs/results.md.
+It reads the runs that `benchmarks/recipes.py` has left (VAE_RUNS); name presets to measure only those. It writes
+samples.json; `benchmarks/report.py` writes the table of docs/choosing.md.
 """
 
 import json

@@ -13,12 +13,9 @@ Not for: the time of one step (`benchmarks/speed.py`), or the quality of samples
 
 import math
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,7 +23,7 @@ import torch
 
 from ..data import Batches
 from ..data.pixels import repeatable
-from ..errors import ConfigError, RunError, at_least
+from ..errors import ConfigError, at_least
 from ..runs.environment import setup
 from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
@@ -77,43 +74,31 @@ TRACKS = {
 
 def speedrun(
     track: Track,
+    train: Callable[[int], tuple[Run, float]],
     *,
-    preset: str | None = None,
-    settings: Sequence[str] = (),
     seeds: int = LEAST_SEEDS,
-    first_seed: int = 0,
-    name: str | None = None,
-    root: Path | str = "runs",
     say: Callable[[str], object] = lambda _: None,
     listener: StageListener | None = None,
 ) -> dict[str, Any]:
-    """Train an entry to a track, each seed in a process of its own, one after another, and measure it.
+    """Train an entry to a track, one seed after another, and measure it.
 
     Arguments:
         track: The track.
-        preset: What to train; the track's own entry by default, with its settings.
-        settings: Strings "section.key=value", on top.
-        seeds: How many trainings.
-        first_seed: The seed of the first.
-        name: Runs are called NAME-seed0 …; the track's name and the time by default.
-        root: Where run folders are.
+        train: From a seed to its finished run, and the seconds from the start of a process to its end.
+        seeds: How many trainings: of the seeds 0, 1, 2 …
         say: Told how each seed went, one line.
         listener: Hears about the progress of the measurements, which the clock leaves out.
 
     Returns:
-        The record: the track, the command, each seed's seconds and score, their means, the p-value, and the machine.
+        The record: the track, each seed's seconds and score, their means, the p-value, and the machine.
 
     Raises:
-        ConfigError: fewer seeds than 3.
-        RunError: a training failed.
+        ConfigError: fewer seeds than 3, or a run that does not keep to the rules.
     """
     at_least(LEAST_SEEDS, "seeds", seeds)
-    name = name or f"{track.name}-{time.strftime('%Y%m%d-%H%M%S')}"
-    settings = [*(track.settings if preset is None else ()), *settings]
-    command = ["train", preset or track.preset, *(word for setting in settings for word in ("--set", setting))]
     entries: list[dict[str, Any]] = []
-    for seed in range(first_seed, first_seed + seeds):
-        run, seconds = _timed([*command, "--seed", str(seed)], f"{name}-seed{seed}", root)
+    for seed in range(seeds):
+        run, seconds = train(seed)
         _check_rules(track, run)
         entry = {"seed": seed, "seconds": round(seconds, 2), "score": score(track, run, listener), "run": run.name}
         say(f"seed {seed}: {entry['seconds']:.1f} s, {entry['score']:.2f} nats")
@@ -124,7 +109,6 @@ def speedrun(
         "track": track.name,
         "what": track.about,
         "goal": track.goal,
-        "command": " ".join(["vae", *command]),
         "passed": p < LEVEL,
         "p_value": p,
         "seconds": {"mean": statistics.mean(taken), "sd": statistics.stdev(taken)},
@@ -165,17 +149,6 @@ def p_value(scores: Sequence[float], goal: float) -> float:
     whole = np.linspace(0, math.pi / 2, 10_001)
     inside = np.trapezoid(np.cos(half) ** (n - 2), half) / np.trapezoid(np.cos(whole) ** (n - 2), whole)
     return float(0.5 - math.copysign(0.5 * inside, t))
-
-
-def _timed(command: list[str], name: str, root: Path | str) -> tuple[Run, float]:
-    """A training by the command line in a process of its own, and the seconds that it took."""
-    begun = time.perf_counter()
-    place = ["--name", name, "--runs", str(root)]
-    done = subprocess.run([sys.executable, "-P", "-m", "vaekit", *command, *place], capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        raise RunError(f"the training of {name} failed: {done.stderr.strip().splitlines()[-1:]}")
-    return Run.open(name, root=root), seconds
 
 
 def _check_rules(track: Track, run: Run) -> None:
