@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch.distributions import Distribution, Independent
 
 from vaekit import build, likelihoods
+from vaekit.data.values import values_of
 from vaekit.distributions import nearest_level
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import (
@@ -400,6 +401,31 @@ def test_size_factor_multiplies_the_mean(part: type[Likelihood]) -> None:
     assert image(z, c).mean.shape == (3, 5, 2, 3, 2)
 
 
+class Waiting(torch.nn.Module):
+    """Somebody's density of positive real numbers, whose range is that of counts."""
+
+    value_range = (0.0, math.inf)
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Independent:
+        return Independent(torch.distributions.Exponential(self.net(z, c).exp()), 1)
+
+
+def test_counts_are_what_says_so_and_not_what_has_their_range() -> None:
+    assert {values_of(part) for part in COUNTS} == {"counts"}
+    assert values_of(Waiting) == "real"
+    assert values_of(Bernoulli) == values_of(type("Grey", (), {"value_range": (0.0, 1.0)})) == "pixels"
+    assert values_of(Normal) == values_of(type("Silent", (), {})) == "real"
+    model = build("vae", event_shape=(6,), trust=True, likelihood={"name": "test_likelihoods:Waiting"})
+    assert model.values == "real"
+    assert model.encode(torch.full((2, 6), 2.5)).shape == (2, model.latent_size)  # and not a whole number
+    with pytest.raises(DataError, match=r"values in \[0, inf\]"):
+        model.encode(torch.full((2, 6), -2.5))
+
+
 @pytest.mark.parametrize("name", ["poisson", "negative-binomial"])
 def test_a_size_factor_is_a_column_of_its_own_and_never_that_of_a_class(name: str) -> None:
     sections = {"model": {"condition": "class", "latent_size": 2}, "likelihood": {"name": name, "size_factor": True}}
@@ -410,7 +436,7 @@ def test_a_size_factor_is_a_column_of_its_own_and_never_that_of_a_class(name: st
         lambda: model.sample(4, 2),
         lambda: model.encode(x, labels),
     ):
-        with pytest.raises(DataError, match=r"size factor, log s, and no class: pass a context of shape \(N, 3\)"):
+        with pytest.raises(DataError, match=r"size factor, log s, and not a class; .* shape \(N, 3\)"):
             act()
     rows = torch.cat((torch.eye(2)[labels % 2], x.sum(1, keepdim=True).log()), 1)
     (record,) = fit(model, [(x, rows)], epochs=1)

@@ -50,8 +50,7 @@ class Recipe:
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PARTS}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
-        likelihood = parts.get("model", parts["likelihood"]).make
-        values = values_of(getattr(likelihood, "value_range", None))
+        values = values_of(parts.get("model", parts["likelihood"]).make)
         data_arguments = resolve_data(config.data, values, trust)
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}

@@ -8,7 +8,7 @@ Not for: from bytes to floats (`pixels`), or the support of a distribution (`lik
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +17,18 @@ from ..errors import DataError
 
 Values = Literal["pixels", "counts", "real"]
 Range = tuple[float, float] | None
+RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None}
 
 
-def values_of(value_range: Range) -> Values:
-    """What the numbers of somebody mean who takes values of this range.
+def values_of(part: object) -> Values:
+    """What the numbers in x mean to a likelihood or a model, or to a class of them.
 
-    >>> values_of((0.0, 1.0)), values_of((0.0, float("inf"))), values_of(None)
-    ('pixels', 'counts', 'real')
+    It says so as `values`. One that does not say takes pixels if its `value_range` is theirs, and else real numbers.
     """
-    if value_range is None:
-        return "real"
-    return "counts" if value_range == (0.0, float("inf")) else "pixels"
+    values: Any = getattr(part, "values", None)
+    if values in RANGES:
+        return values  # type: ignore[no-any-return]
+    return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
 
 
 def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:

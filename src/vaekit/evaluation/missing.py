@@ -36,7 +36,7 @@ class _TakesMissing(LatentVariableModel):
         self.latent_size = model.latent_size
         self.latent_shape = model.latent_shape
         self.context_size = model.context_size
-        self.takes_classes = model.takes_classes
+        self.refuses_classes = model.refuses_classes
         self.event_shape = model.event_shape
         self.value_range = model.value_range
         self.train(model.training)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from ..data.values import check_values
+from ..data.values import Values, check_values
 from ..distributions import full_precision, widened
 
 
@@ -32,7 +32,9 @@ class Likelihood(nn.Module, ABC):
         options: What `per_value` depends on.
 
     Attributes:
+        values: What the numbers in x are: "pixels", "counts", which are whole numbers, or "real".
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
+        refuses_classes: Why a class cannot stand for its one-hot row of the context; "" where it can.
         discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
             holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
         tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does. Where it costs
@@ -40,7 +42,9 @@ class Likelihood(nn.Module, ABC):
         independent: What makes one distribution of the values of x.
     """
 
+    values: ClassVar[Values]
     value_range: ClassVar[tuple[float, float] | None]
+    refuses_classes: str = ""
     discrete: ClassVar[bool]
     tolerates_bf16: ClassVar[bool] = False
     independent: ClassVar[type[Independent[Any]]] = Independent
@@ -95,10 +99,10 @@ class Likelihood(nn.Module, ABC):
         """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
 
         Raises:
-            DataError: a value is outside `value_range`.
+            DataError: a value is outside `value_range`, or is not a whole number where x are counts.
         """
         if cls.value_range is not None:
-            check_values(x, cls.value_range, who=cls.__name__)
+            check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)
 
 
 def soft_bound(x: Tensor, limit: float) -> Tensor:

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from .. import distributions
-from ..data.values import check_values
 from ..errors import ConfigError
 from .base import Likelihood, soft_bound, soft_bound_inverse
 
@@ -32,6 +31,7 @@ class Counts(Likelihood):
         ConfigError: a size factor is asked for and there is no context.
     """
 
+    values = "counts"
     value_range = (0.0, float("inf"))
     discrete = True
     limit = 16.0  # μ ≤ 8.9e6
@@ -45,6 +45,11 @@ class Counts(Likelihood):
                 "give it one or set it to false"
             )
         self.size_factor = size_factor
+        if size_factor:
+            self.refuses_classes = (
+                "the last column of this model's context is a size factor, log s, and not a class; pass whole rows of "
+                "context, or set likelihood.size_factor to false"
+            )
 
     @staticmethod
     def seen_by_encoder(*, log1p: bool = True, **options: Any) -> Callable[[Tensor], Tensor] | None:
@@ -70,15 +75,6 @@ class Counts(Likelihood):
     def parameters_at(self, mean: Tensor) -> Tensor:
         """The network's output at which the mean, where s = 1, is `mean`, at least 0.001."""
         return soft_bound_inverse(mean.clamp(min=1e-3).log(), self.limit)
-
-    @classmethod
-    def check(cls, x: Tensor) -> None:
-        """Refuse data that are not counts.
-
-        Raises:
-            DataError: a value is negative, not finite or not a whole number.
-        """
-        check_values(x, cls.value_range, whole=True, who=cls.__name__)
 
 
 class Poisson(Counts):

@@ -95,6 +95,7 @@ class Normal(LocationScale):
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
     """
 
+    values = "real"
     value_range = None
     discrete = False
     mean_square: Tensor
@@ -154,6 +155,7 @@ class Laplace(LocationScale):
         scale: b.
     """
 
+    values = "real"
     value_range = None
     discrete = False
 

@@ -1,7 +1,8 @@
 """Models: any `LatentVariableModel`, the composed one, and the draw that they hand to objectives."""
 
-from .base import Context, LatentVariableModel, one_hot
+from .base import Context, LatentVariableModel
 from .composed import Composed
+from .conditions import one_hot
 from .dimensions import kl_by_dimension
 from .draw import KL, Draw, Level, levels_of, no_bound
 

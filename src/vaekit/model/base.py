@@ -16,18 +16,14 @@ from torch.distributions import Distribution
 from ..data import Batch
 from ..data.batch import as_tensor
 from ..data.pixels import to_unit
-from ..data.values import Values, check_values, values_of
+from ..data.values import RANGES, Values, check_values
 from ..distributions import draw_rows, full_precision
 from ..errors import DataError
 from ..rng import seeded
+from .conditions import check_labels, rows_of_classes, rows_of_labels
 from .draw import Draw, antithetic_pairs, levels_of
 
 Context = Tensor | int | None
-
-
-def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot rows, float32, shape (*labels.shape, num_classes), for integer labels."""
-    return nn.functional.one_hot(labels.long(), num_classes).float()
 
 
 class LatentVariableModel(nn.Module, ABC):
@@ -45,14 +41,15 @@ class LatentVariableModel(nn.Module, ABC):
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
-        takes_classes: Whether a class may stand for its one-hot row: not where a column of c means something else.
+        refuses_classes: Why a class cannot stand for its one-hot row of c; "" where it can.
         event_shape: Event shape of x, or None where any will do.
         value_range: Least and greatest value of x, or None where any will do.
+        values: What the numbers in x mean, where the range does not tell: "counts" are whole numbers.
     """
 
     latent_size: int
     context_size: int = 0
-    takes_classes: bool = True
+    refuses_classes: str = ""
     event_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
 
@@ -174,6 +171,46 @@ class LatentVariableModel(nn.Module, ABC):
         """Where the parameters are."""
         return next(self.parameters()).device
 
+    # -- from what callers and loaders give ----------------------------------------------------------------------------
+
+    @cached_property
+    def values(self) -> Values:
+        """What the numbers in x mean: "pixels", "counts" or "real"; real, where neither a model nor its range says."""
+        return "pixels" if self.value_range == RANGES["pixels"] else "real"
+
+    def rows(self, x: Tensor) -> Tensor:
+        """X on the model's device, in the type of its weights; bytes become pixel / 255, unless x are counts.
+
+        Nothing here waits for the device.
+
+        Raises:
+            DataError: x is not (B, *event_shape).
+        """
+        x, shape = as_tensor(x, "x"), self.event_shape
+        if shape is not None and tuple(x.shape[1:]) != shape:
+            single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
+            raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{single}")
+        x = x.to(self.device)
+        return (x if self.values == "counts" else to_unit(x)).to(next(self.parameters()).dtype)
+
+    def check_values(self, x: Tensor) -> None:
+        """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
+
+        Raises:
+            DataError: x has values outside `value_range`, or that are not finite.
+        """
+        check_values(x, self.value_range)
+
+    def checked(self, x: Tensor) -> Tensor:
+        """X as `rows` gives it, after a look at its values.
+
+        Raises:
+            DataError: x has the wrong shape, or values that the model has no density for.
+        """
+        x = self.rows(x)
+        self.check_values(x)
+        return x
+
     def context(self, c: Context, n: int) -> Tensor | None:
         """The context of n rows as floats, shape (n, C), from one-hot rows, classes, or one class for all.
 
@@ -191,102 +228,38 @@ class LatentVariableModel(nn.Module, ABC):
         if c.ndim == 0:
             c = c.expand(n)
         if c.ndim == 1 and not c.is_floating_point():
-            self._check_classes()
-            if c.numel() and not 0 <= int(c.min()) <= int(c.max()) < size:
-                raise DataError(f"classes go from 0 to {size - 1}, got {int(c.min())} to {int(c.max())}")
-            c = one_hot(c, size)
-        if c.shape != (n, size):
-            raise DataError(f"the context must have shape ({n}, {size}), got {tuple(c.shape)}")
+            self._check_takes_classes()
+            c = rows_of_classes(c, size)
+        self._check_context(c, n)
         return c.to(next(self.parameters()).dtype)
 
     def to_model(self, batch: Batch) -> Batch:
         """A batch as the model takes it: on its device, in its type, with one-hot rows of the labels as context.
 
-        Nothing here waits for the device. The row of an unknown class, −1, is NaN, so that only a loss which knows what
-        to do with it can train on it.
+        Nothing here waits for the device. The row of an unknown class, −1, is NaN.
 
         Raises:
             DataError: The shape of x is wrong; or the model is conditional, and the batch has neither a context nor
                 labels of its classes.
         """
         size = self.context_size
-        labels = self.class_labels(batch.labels) if size and batch.c is None else batch.labels
-        batch = replace(batch, labels=labels).to(self.device)
-        batch = replace(batch, x=self.floats(batch.x))
-        self.check_shape(batch.x)
+        if size and batch.c is None:
+            self._check_takes_classes()
+            batch = replace(batch, labels=check_labels(batch.labels, size))
+        batch = batch.to(self.device)
+        batch = replace(batch, x=self.rows(batch.x))
         if not size:
             return replace(batch, c=None)
-        if batch.c is not None:
-            if batch.c.shape != (len(batch), size):
-                raise DataError(f"the context must have shape ({len(batch)}, {size}), got {tuple(batch.c.shape)}")
-            return replace(batch, c=batch.c.to(batch.x.dtype))
-        assert batch.labels is not None
-        rows = torch.cat((torch.eye(size, device=self.device), torch.full((1, size), math.nan, device=self.device)))
-        return replace(batch, c=rows.index_select(0, batch.labels.where(batch.labels != -1, size)))
+        if batch.c is None:
+            assert batch.labels is not None
+            return replace(batch, c=rows_of_labels(batch.labels, size))
+        self._check_context(batch.c, len(batch))
+        return replace(batch, c=batch.c.to(batch.x.dtype))
 
-    def class_labels(self, labels: Tensor | None) -> Tensor:
-        """Labels, int64, that tell a class each, or −1; where they lie on a device their range is not looked at.
+    def _check_context(self, c: Tensor, n: int) -> None:
+        if c.shape != (n, self.context_size):
+            raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}")
 
-        Raises:
-            DataError: there are none, or one is no class.
-        """
-        size = self.context_size
-        self._check_classes()
-        if labels is None:
-            raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
-        if labels.is_floating_point() and bool((labels != labels.round()).any()):
-            raise DataError(f"labels must be whole numbers, got {labels.dtype}; a context must have shape (B, {size})")
-        if labels.device.type == "cpu" and labels.numel():
-            low, high = int(labels.min()), int(labels.max())
-            if low < -1 or high >= size:
-                raise DataError(f"labels must be from 0 to {size - 1}, or −1 if unknown, got {low} to {high}")
-        return labels.long()
-
-    @property
-    def values(self) -> Values:
-        """What the numbers in x mean: pixels, counts or real numbers."""
-        return values_of(self.value_range)
-
-    def floats(self, x: Tensor) -> Tensor:
-        """X in the type of the weights; bytes become pixel / 255, unless x are counts."""
-        x = x if self.values == "counts" else to_unit(x)
-        return x.to(next(self.parameters()).dtype)
-
-    def check_values(self, x: Tensor) -> None:
-        """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
-
-        Raises:
-            DataError: x has values outside `value_range`, or that are not finite.
-        """
-        check_values(x, self.value_range)
-
-    def _check_classes(self) -> None:
-        if not self.takes_classes:
-            raise DataError(
-                "the last column of this model's context is a size factor, log s, and no class: pass a context of "
-                f"shape (N, {self.context_size}), or set likelihood.size_factor to false"
-            )
-
-    def checked(self, x: Tensor) -> Tensor:
-        """X on the model's device, after a look at its shape and range.
-
-        Raises:
-            DataError: x has the wrong shape or values outside `value_range`.
-        """
-        x = as_tensor(x, "x")
-        self.check_shape(x)
-        x = self.floats(x.to(self.device))
-        self.check_values(x)
-        return x
-
-    def check_shape(self, x: Tensor) -> None:
-        """Refuse rows of another shape.
-
-        Raises:
-            DataError: x is not (B, *event_shape).
-        """
-        shape = self.event_shape
-        if shape is None or tuple(x.shape[1:]) == shape:
-            return
-        single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
-        raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{single}")
+    def _check_takes_classes(self) -> None:
+        if self.refuses_classes:
+            raise DataError(f"{self.refuses_classes}; the context must have shape (N, {self.context_size})")

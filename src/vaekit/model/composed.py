@@ -6,7 +6,7 @@ from math import prod
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..data.batch import as_tensor
+from ..data.values import values_of
 from ..distributions import full_precision
 from ..errors import ConfigError
 from .base import Context, LatentVariableModel
@@ -46,13 +46,12 @@ class Composed(LatentVariableModel):
         self.context_size = context_size
         self.event_shape = image_shape if event_shape is None else event_shape
         self.value_range = getattr(likelihood, "value_range", None)
-        self.takes_classes = not getattr(likelihood, "size_factor", False)
+        self.values = values_of(likelihood)
+        self.refuses_classes = getattr(likelihood, "refuses_classes", "")
 
     def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
         """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
-        x = self.floats(as_tensor(x, "x").to(self.device))
-        self.check_shape(x)
-        return self.draw(x, k, c)
+        return self.draw(self.rows(x), k, c)
 
     def check_values(self, x: Tensor) -> None:
         """Refuse numbers that the likelihood has no density for.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..data import Batch, Batches, Stored, as_batch
 from ..model import LatentVariableModel
+from ..model.conditions import check_labels
 
 _ROWS = 1000  # at a time
 
@@ -30,7 +31,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     if isinstance(x, Stored) or not len(x):
         return
     if model.context_size and batches.context is None:
-        model.class_labels(None if batches.labels is None else batches.labels.cpu())
+        check_labels(None if batches.labels is None else batches.labels.cpu(), model.context_size)
     first = (x, batches.context, batches.observed, batches.labels)
     model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
     if x.dtype == torch.uint8:
@@ -38,7 +39,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         return
     for some, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
         seen = some if observed is None else some.masked_fill(~observed, 0)
-        model.check_values(model.floats(seen.nan_to_num(0, 0, 0) if lenient else seen))
+        model.check_values(model.rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 
 def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:

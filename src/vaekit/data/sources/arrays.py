@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ...errors import DataError
 from ..ondisk import Reader
-from ..values import Values, check_values
+from ..values import RANGES, Values, check_values
 from .opening import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
@@ -230,9 +230,8 @@ class ArrayReader:
 
     def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
         """Refuse what is not of the values asked for, and name the row."""
-        allowed = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None}[self.values]
         try:
-            check_values(images, allowed, whole=self.values == "counts", who=self.name)
+            check_values(images, RANGES[self.values], whole=self.values == "counts", who=self.name)
         except DataError as error:
             low, high = images.flatten(1).aminmax(dim=1)
             if self.values != "pixels":
