@@ -221,8 +221,19 @@ def speedruns() -> str:
     return "\n".join(rows)
 
 
+def peers() -> str:
+    """What this package has and others have."""
+    found = json.loads((HERE / "peers.json").read_text())
+    names = [f"{name} {version}" for name, version in found["versions"].items()]
+    rows = [f"| | vaekit | {' | '.join(names)} |", "|---" * (len(names) + 2) + "|"]
+    for row, record in found["rows"].items():
+        cells = ["✓" if files else "" for files in record["where"].values()]
+        rows.append(f"| {row} | {'✓' if record['here'] else ''} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
 TABLES = {
-    "README.md": {"recipes": recipes},
+    "README.md": {"recipes": recipes, "peers": peers},
     "docs/choosing.md": {"presets": presets, "samples": samples},
     "docs/speed.md": {
         "speed": speed,
