@@ -64,7 +64,7 @@ class Track:
 TRACKS = {
     track.name: track
     for track in (
-        Track("grey-100", 100.0, False, "vae", ("train.epochs=1",)),
+        Track("grey-100", 100.0, False, "vae", ("train.epochs=1", "train.batch_size=64", "train.learning_rate=3e-3")),
         Track("grey-94", 94.0, False, "vae", ("train.epochs=5",)),
         Track("binary-90", 90.0, True, "vae", ("train.epochs=2", "data.binarize=per-epoch", "model.latent_size=30")),
         Track("binary-87", 87.0, True, "vae", ("train.epochs=4", "data.binarize=per-epoch", "model.latent_size=30")),
