@@ -105,7 +105,12 @@ def test_evaluate_shows_each_class(command) -> None:
 def test_compare_makes_a_table(command) -> None:
     for name in ("plain-0", "plain-1", "iwae", "asked"):
         assert command("evaluate", name, *QUICK).status == 0
-    found = command("compare", "plain-0", "plain-1", "iwae")
+    compared = ("compare", "plain-0", "plain-1", "iwae")
+    shown = command(*compared).out.splitlines()
+    assert max(map(len, shown)) <= 80
+    assert shown[0].split() == ["unit", "vae", "iwae"] and shown[1].split() == ["runs", "2", "1"]
+    assert any(line.startswith("iwae less vae") for line in shown)
+    found = command(*compared, "--format", "markdown")
     assert found.status == 0, found.err
     assert "| vae | 2 |" in found.out and "| iwae | 1 |" in found.out
     assert found.out.splitlines()[0].startswith("|  | n | nll (nats, upper bound) |")

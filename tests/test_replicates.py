@@ -115,12 +115,12 @@ def test_the_command_prints_each_and_the_spread(command, tmp_path: Path, monkeyp
     scores = [json.loads((Path(run) / "test.json").read_text())["neg_elbo"] for run in tree["runs"]]
     assert tree["test"]["neg_elbo"] == {"mean": statistics.mean(scores), "sd": statistics.stdev(scores), "n": 2}
     mean, sd = statistics.mean(scores), statistics.stdev(scores)
-    assert found.out.splitlines()[-1] == f"mean        {mean:.2f} ± {sd:.2f} (sd over 2 seeds)"
+    assert found.out.splitlines()[-2] == f"mean        {mean:.2f} ± {sd:.2f} (sd over 2 seeds)"
     monkeypatch.setattr(eyes, "cache_folder", lambda: None)
     monkeypatch.setattr(eyes, "EPOCHS", 1)
     for name in ("s-seed5", "s-seed6"):
         assert command("evaluate", name, "--samples", 2, "--device", "cpu").status == 0
-    assert "| small | 2 |" in command("compare", "--group", "small").out
+    assert "| small | 2 |" in command("compare", "--group", "small", "--format", "markdown").out
 
 
 @pytest.mark.parametrize("name", [None, "s"])

@@ -103,7 +103,7 @@ def finish(place: Path, root: Path) -> None:
         assert tiny.outcome(run) == tiny.outcome(Run.open(f"single{seed}", root=place))
         assert run.environment["threads"] == 1
         assert not tiny.litter(run.path)
-    assert re.fullmatch(r"mean +[\d.]+ ± [\d.]+ \(sd over 2 seeds\)", out.splitlines()[-1])
+    assert re.fullmatch(r"mean +[\d.]+ ± [\d.]+ \(sd over 2 seeds\)", out.splitlines()[-2])
     assert re.search(r"^seed [01]  epoch +60/60  −ELBO", err, re.MULTILINE)
 
 

@@ -57,7 +57,7 @@ def test_values_of_run_files_and_names_of_files_reach_the_terminal_escaped(here:
             result = command(*arguments, *more)
             assert result.status == 0, result.err
             assert result.out.replace("\n", "").isprintable()
-    assert SHOWN in command("runs").out
+    assert SHOWN in command("runs", "--long").out
     assert json.loads(command("info", "a", "--json").out)["preset"] == ESCAPES
     shutil.copytree(here / "runs/a", here / "runs/b")
     (here / "runs/b/environment.json").write_text("{}" + ESCAPES[:-1])

@@ -15,6 +15,8 @@ line it is one line on stderr and exit status 2.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
+MANY = 12  # names, which are more than a message can list
+
 
 class VAEError(Exception):
     """The root of this package's errors.
@@ -65,6 +67,8 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     if not names:
         return f"unknown {kind} {name!r:.120}; there is none"
     near = get_close_matches(name, names, n=1)
+    if near and len(names) > MANY:
+        return f"unknown {kind} {name!r:.120}; did you mean {near[0]!r}?"
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
 

@@ -2,7 +2,8 @@
 
 import functools
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,10 +49,27 @@ class Asked:
         """
         from .. import config
 
+        self._check_preset(config.preset_names())
         given = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
         given |= {"train.seed": self.seed, "train.deterministic": self.deterministic or None}
         own = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
         return config.read(self.preset, self.config_file, [*self.settings, *own])
+
+    def _check_preset(self, known: Collection[str]) -> None:
+        """Say how data and files are given, where one stands for the preset.
+
+        Raises:
+            UsageError: it is one.
+        """
+        from ..data import NAMES
+
+        name = self.preset
+        if name is None or name in known:
+            return
+        if name in NAMES or Path(name).suffix in (".npy", ".npz") or os.path.isdir(name):
+            raise click.UsageError(f"{name} is not a preset but data: vae train --data {name}")
+        if Path(name).suffix == ".toml":
+            raise click.UsageError(f"{name} is not a preset but a config: vae train --config {name}")
 
 
 _OPTIONS = [

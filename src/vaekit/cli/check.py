@@ -8,7 +8,7 @@ from .common import COUNT, json_option
 from .printing import out_json, out_lines
 
 
-@click.command
+@click.command(short_help="Give points for a solution of the assignment.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
 @json_option

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..store.escape import visible
-from .printing import note, out
+from .printing import note
 
 if TYPE_CHECKING:
     import torch
@@ -158,14 +157,3 @@ def slug(name: str) -> str:
     'T-shirt-top'
     """
     return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", name)).strip("-.")[-60:].strip("-.") or "images"
-
-
-def print_table(rows: list[dict[str, Any]]) -> None:
-    """Print rows as aligned columns, without a library so that listings answer at once."""
-    if not rows:
-        return
-    names = list(rows[0])
-    texts = [[visible(str(cell)) for cell in cells] for cells in (names, *(row.values() for row in rows))]
-    widths = [max(len(text[i]) for text in texts) for i in range(len(names))]
-    for text in texts:
-        out("  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip())

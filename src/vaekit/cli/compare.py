@@ -1,11 +1,18 @@
 """`vae compare`: evaluated runs side by side."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from .common import FILE, json_option, open_run, runs_option
-from .printing import out_json, out_lines
+from .printing import out, out_json, out_lines
+from .tables import long_option, print_entry, print_rows
+
+if TYPE_CHECKING:
+    from ..evaluation.table import Comparison
+
+SIDE_BY_SIDE = 3  # groups that 80 columns have room for
 
 
 @click.command(short_help="One table over evaluated runs and seeds.")
@@ -17,11 +24,12 @@ from .printing import out_json, out_lines
 @click.option(
     "--format",
     "style",
-    type=click.Choice(["markdown", "latex", "csv", "json"]),
-    default="markdown",
+    type=click.Choice(["text", "markdown", "latex", "csv", "json"]),
+    default="text",
     show_default=True,
     help="Format of the table.",
 )
+@long_option
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
@@ -30,6 +38,7 @@ def compare(
     presets: tuple[str, ...],
     columns: tuple[str, ...],
     style: str,
+    long: bool,
     output: Path | None,
     root: Path,
     as_json: bool,
@@ -51,5 +60,35 @@ def compare(
     if as_json or style == "json":
         out_json(table.to_json())
         return
+    if style == "text":
+        _print(table, long)
+        return
     writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
     out_lines(writers[style]())
+
+
+def _print(table: "Comparison", long: bool) -> None:
+    """A column for each group, a row for each number, and below it the differences to the first group."""
+    for groups in _chunks(list(table.groups), len(table.groups) if long else SIDE_BY_SIDE):
+        counts = ["runs", "", *(len(table.groups[group]) for group in groups)]
+        print_rows([["", "unit", *groups], counts, *(_row(table, name, groups) for name in table.columns)], long=long)
+        out()
+    first = next(iter(table.groups))
+    for group in list(table.groups)[1:]:
+        rows = [[d.column, f"{d.mean:+.4g}", d.interval, d.verdict] for d in table.differences if d.group == group]
+        print_rows([[f"{group} less {first}", "mean", "95 % interval", ""], *rows], long=long)
+        out()
+    for name, of in table.repeats.items():
+        print_entry("left out", f"{name}, which has the config and the seed of {of}", 12)
+    protocol = {key: value for key, value in table.protocol.items() if key != "checksum"}
+    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
+
+
+def _chunks(groups: list[str], size: int) -> list[list[str]]:
+    return [groups[at : at + size] for at in range(0, len(groups), size)]
+
+
+def _row(table: "Comparison", name: str, groups: list[str]) -> list[str]:
+    unit, kind = table.columns[name]
+    details = ", ".join(part for part in (unit, "" if kind == "estimate" else kind) if part)
+    return [name, details, *(str(table.cells[group][name]) for group in groups)]

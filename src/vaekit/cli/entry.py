@@ -57,7 +57,18 @@ VERBS = [
 
 
 class InOrder(click.Group):
-    """Commands in the order in which they are needed."""
+    """Commands in the order in which they are needed; `vae help VERB` is `vae VERB --help`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is called, its name, and the arguments that it gets."""
+        if args[0] == "help" and args[1:]:
+            args = [args[1], "--help"]
+        elif args[0] == "help":
+            printing.out_lines(ctx.get_help() + "\n")
+            ctx.exit()
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names, as they were defined."""
@@ -116,11 +127,13 @@ def _run() -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = lambda message, *_: say(f"warning: {message}")
-            status = app(standalone_mode=False)
+            status = app(standalone_mode=False, prog_name="vae")
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.ClickException as error:
-        _fail(" ".join(error.format_message().split()))
+        from .spelling import said
+
+        _fail(said(error, sys.argv[1:]))
     except VAEError as error:
         words = [f"--{name}" for name in error.mend] + ([f"`vae {error.verb}`"] if error.verb else [])
         _fail(f"{error} ({', '.join(words)})" if words else str(error))

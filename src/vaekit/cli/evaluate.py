@@ -1,20 +1,17 @@
 """`vae evaluate`: measure a run, and give every number its error."""
 
 from pathlib import Path
-from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ConfigError
-from ..store.escape import visible
 from .common import (
     AT_MOST,
     device_option,
     json_option,
     load_model,
     open_run,
-    print_table,
     recipe_of,
     relative,
     run_argument,
@@ -23,7 +20,8 @@ from .common import (
     stopped,
     trust_option,
 )
-from .printing import out, out_json, out_lines
+from .printing import out, out_json
+from .tables import print_entry, print_table
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
@@ -111,7 +109,7 @@ def evaluate(
     else:
         print_blocks(result)
     for sentence in result.warnings:
-        out_lines(fill(visible(sentence), 80, initial_indent="beware      ", subsequent_indent=" " * 12) + "\n")
+        print_entry("beware", sentence, 12)
     out(f"run         {relative(found.path)}")
     for picture in result.details["pictures"]:
         out(f"picture     {relative(found.path / picture)}")
@@ -125,7 +123,7 @@ def _print_all(result: "Evaluation") -> None:
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     out()
-    out("protocol    " + "; ".join(f"{key}: {value}" for key, value in protocol.items()))
+    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
 
 
 def _bytes(text: str) -> int:

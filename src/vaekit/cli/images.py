@@ -17,7 +17,6 @@ from .common import (
     json_option,
     load_model,
     open_run,
-    print_table,
     recipe_of,
     relative,
     run_argument,
@@ -27,6 +26,7 @@ from .common import (
     trust_option,
 )
 from .printing import out, out_json
+from .tables import print_table
 
 if TYPE_CHECKING:
     from torch import Tensor

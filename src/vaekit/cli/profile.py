@@ -6,8 +6,9 @@ from dataclasses import asdict
 import click
 
 from .asked import Asked, config_options
-from .common import json_option, print_table, resolved, trust_option
+from .common import json_option, resolved, trust_option
 from .printing import out, out_json
+from .tables import print_table
 
 
 @click.command(short_help="Show where the time of a training step goes.")

@@ -1,5 +1,6 @@
 """`vae info` and `vae runs`: what is in run folders."""
 
+import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
-from .common import json_option, open_run, print_table, run_argument, runs_option, say, within
-from .printing import note, out, out_json
+from .common import json_option, open_run, run_argument, runs_option, say, within
+from .printing import note, out_json
+from .tables import long_option, print_entry, print_table
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -26,11 +28,7 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
         out_json(facts)
         return
     for name, value in facts.items():
-        if isinstance(value, dict):
-            value = "  ".join(f"{key} {_short(part)}" for key, part in value.items())
-        elif isinstance(value, list):
-            value = "  ".join(map(str, value))
-        out(f"{name:<18}{_short(value)}")
+        print_entry(name, _described(name, value), 18)
 
 
 @click.command(short_help="List the runs, or clean up.")
@@ -41,9 +39,10 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
     help="Remove runs: failed, interrupted, damaged, or the name of one; may be repeated.",
 )
 @click.option("--yes", is_flag=True, help="Remove without asking.")
+@long_option
 @runs_option
 @json_option
-def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
+def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path, as_json: bool) -> None:
     """Try `vae runs`: list the runs, newest first.
 
     With --clean, list the runs to remove, ask, and remove them.
@@ -57,7 +56,9 @@ def runs(clean: tuple[str, ...], yes: bool, root: Path, as_json: bool) -> None:
     for row in rows:
         if row["state"] == "damaged":
             say(f"warning: {row['fault']}")
-    print_table([{key: value for key, value in row.items() if key != "fault"} for row in rows])
+    print_table([_listed(row, long) for row in rows], long=long)
+    if not rows and not clean:
+        say(f"there is no run in {root} yet; `vae train` makes one")
 
 
 def facts_of(run: "Run") -> dict[str, Any]:
@@ -138,6 +139,23 @@ def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Pat
     for row in chosen:
         delete(root / row["name"])
     return chosen
+
+
+def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
+    """A row of the list: the data by the last part of their path, and no fault, of which a warning speaks."""
+    shown = {key: value for key, value in row.items() if key != "fault"}
+    return shown if long else shown | {"data": row["data"].rstrip("/").rpartition("/")[2]}
+
+
+def _described(name: str, value: Any) -> str:
+    """A fact in words; a part begins with its name."""
+    if isinstance(value, dict):
+        first = [f"{value['name']}:"] if "name" in value and len(value) > 1 else [str(value.get("name", ""))]
+        rest = ", ".join(f"{key} {_short(part)}" for key, part in value.items() if key != "name")
+        return " ".join([*first, rest]).strip()
+    if isinstance(value, list):
+        return shlex.join(map(str, value)) if name == "command" else ", ".join(map(str, value))
+    return f"{value:,}" if name == "parameters" and isinstance(value, int) else _short(value)
 
 
 def _short(value: Any) -> str:

@@ -36,3 +36,4 @@ def train_series(
         out(f"{headline(test)}, {relative(run.path)}")
     mean, sd, n = next(iter(over.values())).values()
     out(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))
+    out(f"next        `vae evaluate {trained[0].name}` and the others, then `vae compare`")

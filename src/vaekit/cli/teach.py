@@ -8,7 +8,7 @@ from .common import FOLDER, relative, say
 from .printing import out
 
 
-@click.command
+@click.command(short_help="Write the assignment, as files to hand out.")
 @click.argument("folder", type=FOLDER)
 @click.option("--student", is_flag=True, help="Leave out the solution and the rubric.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there, losing what is in them.")

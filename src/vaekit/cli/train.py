@@ -8,6 +8,7 @@ import click
 
 from .asked import Asked, config_options, moved
 from .common import (
+    draws_pictures,
     headline,
     is_worker,
     json_option,
@@ -144,4 +145,8 @@ def _report(run: "Run", as_json: bool) -> None:
     parts = ", ".join(f"{name} {test[name]:.2f}" for name in terms_of(test)[1:])
     out(headline(test) + (f" ({parts})" if parts else ""))
     out(f"run         {relative(run.path)}")
-    out(f"pictures    {relative(run.path / 'samples')}/: {', '.join(path.name for path in shown)}")
+    first = next((path for path in shown if path.stem == "samples"), shown[0] if shown else None)
+    if first is not None:
+        out(f"pictures    in it, samples/{first.name}" + (f" and {len(shown) - 1} more" if shown[1:] else ""))
+    looks = "`vae explore` lets you touch it" if draws_pictures(run) else "`vae encode` writes its latents"
+    out(f"next        `vae evaluate` measures it, {looks}")

@@ -52,7 +52,15 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     if name in Model.model_fields and name not in Config.model_fields:
         return {"model": {name: value}}
     known = ", ".join(Config.model_fields)
-    raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
+    if name in Config.model_fields:
+        raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
+    hint = _meant(name)
+    section, _, key = hint.partition(".")
+    said = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
+    raise ConfigError(
+        f"{name}={value!r:.80} is not an option here{said}; give a table, such as {section or 'prior'}="
+        f"{{...}}, for one of: {known}, or a key of model"
+    )
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -94,7 +102,7 @@ def _parse_setting(setting: str) -> dict[str, Any]:
     key, equals, value = setting.partition("=")
     steps = key.strip().split(".")
     if not equals or not key.strip() or len(steps) > DEEPEST:
-        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
+        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}{_perhaps(key, value)}")
     try:
         parsed = toml_table(f"value = {value.strip()}")["value"]
     except ValueError:
@@ -102,8 +110,20 @@ def _parse_setting(setting: str) -> dict[str, Any]:
     for step in reversed(steps):
         parsed = {step: parsed}
     if not isinstance(parsed, dict) or not all(isinstance(table, dict) for table in parsed.values()):
-        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}")
+        raise ConfigError(f"a setting has the form section.key=value, got {setting!r:.200}{_perhaps(key, value)}")
     return parsed
+
+
+def _perhaps(word: str, value: str) -> str:
+    """What a setting may have meant, if a key is like it."""
+    hint = _meant(word.strip())
+    return f"; did you mean {hint}={value.strip() or 'VALUE'!s:.80}?" if hint else ""
+
+
+def _meant(word: str) -> str:
+    from .spelling import meant  # which reads presets, and is needed after a mistake only
+
+    return meant(word) or ""
 
 
 def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:

@@ -167,7 +167,10 @@ def _nearest_key(key: str) -> str:
     fields: Mapping[str, Any] = Config.model_fields
     for step in path:
         fields = getattr(fields[step].annotation, "model_fields", {}) if step in fields else {}
-    near = get_close_matches(last, fields, n=1, cutoff=0.5)
+    from .spelling import OTHER_NAMES  # which reads this file
+
+    other = OTHER_NAMES.get(last, "").removeprefix(".".join([*path, ""]))
+    near = [other] if other in fields else get_close_matches(last, fields, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join([*path, near[0]])!r}?"
     return f"; known: {', '.join(sorted(fields))}" if fields else ""

@@ -27,6 +27,14 @@ class Cell:
     sd: float | None
     n: int
 
+    def __str__(self) -> str:
+        if not math.isfinite(self.mean):
+            return "—"
+        if self.sd is None:
+            return f"{self.mean:.4g}" if abs(self.mean) < 10 else f"{self.mean:.2f}"
+        digits = max(0, 1 - math.floor(math.log10(self.sd))) if self.sd > 0 else 2
+        return f"{self.mean:.{digits}f} ± {self.sd:.{digits}f}"
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -49,6 +57,11 @@ class Difference:
     high: float | None
     n: int
     over: str
+
+    @property
+    def interval(self) -> str:
+        """The interval, as text."""
+        return "—" if self.low is None or self.high is None else f"{self.low:+.4g} to {self.high:+.4g}"
 
     @property
     def verdict(self) -> str:
@@ -112,7 +125,7 @@ class Comparison:
             ["---", *["---:"] * (len(self.columns) + 1)],
         ]
         rows += [
-            [group, str(len(self.groups[group])), *(_number(cells[name]) for name in self.columns)]
+            [group, str(len(self.groups[group])), *(str(cells[name]) for name in self.columns)]
             for group, cells in self.cells.items()
         ]
         parts = ["\n".join(_line(row) for row in rows)]
@@ -123,7 +136,7 @@ class Comparison:
                 ["---", "---", *["---:"] * 3, "---"],
             ]
             rows += [
-                [d.group, d.column, f"{d.mean:+.4g}", _interval(d), f"{d.n} {d.over}", d.verdict]
+                [d.group, d.column, f"{d.mean:+.4g}", d.interval, f"{d.n} {d.over}", d.verdict]
                 for d in self.differences
             ]
             parts.append("\n".join(_line(row) for row in rows))
@@ -155,25 +168,10 @@ class Comparison:
 # -- text -------------------------------------------------------------------------------------------------------------
 
 
-def _number(cell: Cell) -> str:
-    if not math.isfinite(cell.mean):
-        return "—"
-    if cell.sd is None:
-        return f"{cell.mean:.4g}" if abs(cell.mean) < 10 else f"{cell.mean:.2f}"
-    digits = max(0, 1 - math.floor(math.log10(cell.sd))) if cell.sd > 0 else 2
-    return f"{cell.mean:.{digits}f} ± {cell.sd:.{digits}f}"
-
-
-def _interval(difference: Difference) -> str:
-    if difference.low is None or difference.high is None:
-        return "—"
-    return f"{difference.low:+.4g} to {difference.high:+.4g}"
-
-
 def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(map(to_markdown, cells)) + " |"
 
 
 def _math(cell: Cell) -> str:
-    text = _number(cell)
+    text = str(cell)
     return "--" if text == "—" else f"${text.replace('±', chr(92) + 'pm')}$"

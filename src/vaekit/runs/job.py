@@ -4,6 +4,7 @@ Not for: when a run folder is made or resumed (`lifecycle`).
 """
 
 import math
+import os
 import random
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -171,6 +172,8 @@ class Job:
         draw_data(self.data, run)
         if checkpoint is not None:
             draw_missing(self.model, self.data, run, checkpoint)
+        if listener is not None:
+            listener.begin(self._facts(run, checkpoint))
         with ExitStack() as stack:
             listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
             if log:
@@ -183,6 +186,20 @@ class Job:
         del test["loss"]
         run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": "nats per image"})
         draw_pictures(self.model, self.data, run)
+
+    def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
+        """What is trained, on what, where and how, a few words each."""
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        rows = "images" if self.data.kind == "image" else "rows"
+        options = self.config.train
+        facts = [
+            f"{run.environment.get('preset', 'custom')}: {count:,} weights",
+            f"{len(self.data.train):,} {rows} of {os.path.basename(self.data.name.rstrip('/')) or self.data.name}",
+            f"{self.model.device} {options.precision}",
+            str(run.path),
+        ]
+        begun = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
+        return [*facts, *([f"from epoch {begun + 1} of {options.epochs}"] if begun else [])]
 
     def _try_one(self) -> None:
         train = self.data.train

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,6 +128,9 @@ class _Parent(Listener):
         """Print an event; a parent that has died does not hear it."""
         with suppress(BrokenPipeError):
             os.write(self.descriptor, json.dumps(event).encode() + b"\n")
+
+    def begin(self, facts: Sequence[str]) -> None:
+        self.tell(begin=facts)
 
     def epoch(self, record: Record) -> None:
         self.tell(epoch=record)

@@ -98,6 +98,8 @@ class _Process:
 
     def take(self, event: dict[str, Any]) -> None:
         """Pass on what the process has said."""
+        if "begin" in event and self.listener is not None:
+            self.listener.begin(event["begin"])
         if "epoch" in event and self.listener is not None:
             self.listener.epoch(event["epoch"])
         if "warning" in event:

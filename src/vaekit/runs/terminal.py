@@ -1,16 +1,18 @@
 """How a training or an evaluation looks in a terminal: a live bar, or plain lines where there is no terminal."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ..store.escape import visible
 from ..store.metrics import CLASSIC, is_neg_elbo, logged
 from ..training import Listener, Record
 from ..training import Progress as Reached
 
+WIDTH = 80
 COLUMNS = (  # of the live bar: at most 80 characters
     TextColumn("{task.description}", markup=False),
     BarColumn(bar_width=16),
@@ -26,14 +28,19 @@ def is_watched() -> bool:
 
 
 @contextmanager
-def shown(epochs: int) -> Iterator[Listener]:
-    """A listener that shows the progress on stderr for the length of a block."""
+def shown(epochs: int, *, introduced: bool = True) -> Iterator[Listener]:
+    """A listener that shows the progress on stderr for the length of a block.
+
+    Arguments:
+        epochs: Of the training.
+        introduced: Whether to say first what is trained.
+    """
     console = _console()
     if not console.is_terminal:
-        yield _Lines(console, epochs)
+        yield _Lines(console, epochs, introduced=introduced)
         return
     with Progress(*COLUMNS, console=console) as bar:
-        yield _Bar(console, epochs, bar)
+        yield _Bar(console, epochs, bar, introduced=introduced)
 
 
 class Replicates:
@@ -49,16 +56,18 @@ class Replicates:
         self.epochs = epochs
         self.count = count
         self.side_by_side = side_by_side
+        self.introduced = False
 
     @contextmanager
     def announce(self, i: int, seed: int, run: str) -> Iterator[Listener]:
         """A listener to the training of replicate `i`, which lasts as long as the block."""
         console = _console()
         console.print(f"replicate {i + 1} of {self.count}: seed {seed}, run {run}")
+        first, self.introduced = not self.introduced, True
         if self.side_by_side:
-            yield _Lines(console, self.epochs, prefix=f"seed {seed}  ")
+            yield _Lines(console, self.epochs, prefix=f"seed {seed}  ", introduced=first)
             return
-        with shown(self.epochs) as listener:
+        with shown(self.epochs, introduced=first) as listener:
             yield listener
 
 
@@ -69,21 +78,31 @@ def _console() -> Console:
 class _Lines(Listener):
     """One line an epoch."""
 
-    def __init__(self, console: Console, epochs: int, prefix: str = "") -> None:
+    def __init__(self, console: Console, epochs: int, *, prefix: str = "", introduced: bool = True) -> None:
         self.console = console
         self.epochs = epochs
         self.prefix = prefix
+        self.introduced = introduced
+
+    def begin(self, facts: Sequence[str]) -> None:
+        if self.introduced:
+            self.console.print(packed([visible(fact) for fact in facts], gap=", "))
 
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs))
-        line = f"{self.prefix}epoch {record['epoch']:{width}d}/{self.epochs}  {_means(record)}"
+        pieces = [
+            f"{self.prefix}epoch {record['epoch']:{width}d}/{self.epochs}",
+            *_means(record, brief=bool(self.prefix)),
+        ]
         if "validation_neg_elbo" in record:
-            line += f"  validation −ELBO {record['validation_neg_elbo']:.2f}"
+            pieces.append(f"validation {record['validation_neg_elbo']:.2f}")
         if "validation_loss" in record and not is_neg_elbo(record, "validation_"):
-            line += f"  validation loss {record['validation_loss']:.2f}"
+            pieces.append(f"validation loss {record['validation_loss']:.2f}")
         if record.get("skipped"):
-            line += f"  {record['skipped']:.0f} steps skipped"
-        self.console.print(f"{line}  {record['images_per_second']:,.0f} images/s  {record['seconds']:.1f} s")
+            pieces.append(f"{record['skipped']:.0f} steps skipped")
+        text = packed(pieces)
+        took = f"  {record['seconds']:.{0 if record['seconds'] >= 10 else 1}f} s"
+        self.console.print(text + took if len(text.splitlines()[-1] + took) <= WIDTH else text)
 
     def slower(self, times: float) -> None:
         self.console.print(
@@ -95,8 +114,8 @@ class _Lines(Listener):
 class _Bar(_Lines):
     """The same lines above a live bar."""
 
-    def __init__(self, console: Console, epochs: int, bar: Progress) -> None:
-        super().__init__(console, epochs)
+    def __init__(self, console: Console, epochs: int, bar: Progress, *, introduced: bool = True) -> None:
+        super().__init__(console, epochs, introduced=introduced)
         self.bar = bar
         self.task = bar.add_task(f"epoch 1/{epochs}", total=epochs, means="")
 
@@ -122,12 +141,25 @@ def _first(means: Mapping[str, float]) -> str:
     return f"loss {means['loss']:.2f}" if "loss" in means else ""
 
 
-def _means(means: Mapping[str, float]) -> str:
+def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
+    """The means of an epoch, a few words each; without the two terms of the ELBO where they are to be brief."""
     words = [f"{name} {value:.2f}" for name, value in logged(means, beyond=True).items()]
     if all(name in means for name in CLASSIC):
-        terms = f"(rate {means['rate']:.2f}, distortion {means['distortion']:.2f})"
-        words.insert(0, f"−ELBO {means['neg_elbo']:.2f} {terms}")
-    return "  ".join(words)
+        terms = f" (rate {means['rate']:.1f}, distortion {means['distortion']:.1f})"
+        words.insert(0, f"−ELBO {means['neg_elbo']:.2f}{'' if brief else terms}")
+    return words
+
+
+def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:
+    """Pieces one after another, none of which is broken, in lines of at most 80 columns."""
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:
+            lines[-1] += gap.rstrip()
+            lines.append(indent + piece)
+        else:
+            lines[-1] += (gap if lines[-1] else "") + piece
+    return "\n".join(lines)
 
 
 # -- evaluations ------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -36,6 +36,10 @@ HANG_UP = getattr(signal, "SIGHUP", None)  # which Windows does not have
 
 class Listener:
     """Who is told about the progress of a training. A subclass overrides what it wants to hear."""
+
+    def begin(self, facts: Sequence[str]) -> None:
+        """Called by the training of a run before its first step, with what it trains, on what, where and how."""
+        return
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
         """Called a few times a second, with the batches in an epoch, and its means and rows until now."""

@@ -1,0 +1,60 @@
+"""What somebody meant who typed what does not exist: the answer to a mistake is the right spelling.
+
+Not for: unknown keys and names, which `config` and `errors.unknown` answer.
+"""
+
+import click
+
+VALUE = "VALUE"
+OWN = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "--device", "train.seed": "--seed"}
+
+
+def said(error: click.ClickException, arguments: list[str]) -> str:
+    """The message of a mistake on the command line, with what to type instead where that is known.
+
+    Arguments:
+        error: What click has to say.
+        arguments: What was typed.
+    """
+    message = " ".join(error.format_message().split())
+    if isinstance(error, click.NoSuchOption):
+        meant = _option(error, arguments)
+        if meant:
+            return f"there is no option {error.option_name}; type {meant}"
+    elif isinstance(error, click.UsageError) and message.startswith("No such command") and error.ctx is not None:
+        meant = _command(arguments)
+        if meant:
+            return f"there is no command {arguments[0]!r}; type {meant}"
+    return message
+
+
+def _option(error: click.NoSuchOption, arguments: list[str]) -> str | None:
+    """The setting that an unknown option stands for."""
+    command = error.ctx.command if error.ctx is not None else None
+    if command is None or not any("--set" in parameter.opts for parameter in command.params):
+        return None
+    from ..config import meant
+
+    key = meant(error.option_name.lstrip("-"))
+    if key is None:
+        return None
+    value = _value(error.option_name, arguments)
+    return f"{OWN[key]} {value}" if key in OWN else f"--set {key}={value}"
+
+
+def _value(option: str, arguments: list[str]) -> str:
+    """What was typed after an option, or behind its =."""
+    for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
+        name, equals, value = argument.partition("=")
+        if name == option:
+            value = value if equals else after
+            return value if value and not value.startswith("--") and value.isprintable() else VALUE
+    return VALUE
+
+
+def _command(arguments: list[str]) -> str | None:
+    """What to type where the name of a preset or of data stands for the command."""
+    from ..config import preset_names
+
+    name = arguments[0] if arguments else ""
+    return f"vae train {name}" if name in preset_names() else None

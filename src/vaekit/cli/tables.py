@@ -1,0 +1,105 @@
+"""Tables and lists for a terminal of 80 columns.
+
+Cells that are too long go on in the next line, so that nothing is lost; with --long a row is one line. No library
+is imported, so that listings answer at once. Not for: tables in documents (`evaluation.table`).
+"""
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill, wrap
+from typing import Any
+
+import click
+
+from ..store.escape import visible
+from .printing import out, out_lines
+
+WIDTH = 80
+GAP = 2  # columns between two cells
+NARROWEST = 8
+
+long_option = click.option("--long", is_flag=True, help="Print everything, one line a row, however wide.")
+
+
+def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> None:
+    """Print rows as aligned columns.
+
+    Arguments:
+        rows: Cells by the name of their column, the same for all rows.
+        long: One line a row, however wide.
+    """
+    if rows:
+        print_rows([list(rows[0]), *(list(row.values()) for row in rows)], long=long)
+
+
+def print_rows(rows: Sequence[Sequence[Any]], *, long: bool = False) -> None:
+    """The same for rows of which the first are the headings."""
+    for line in table_lines(rows, None if long else WIDTH):
+        out(line)
+
+
+def print_entry(name: str, text: str, indent: int) -> None:
+    """Print a name and what there is to say about it, within 80 columns.
+
+    Arguments:
+        name: The name.
+        text: What there is to say.
+        indent: Where the text begins, in every line.
+    """
+    first, rest = visible(name).ljust(indent), " " * indent
+    out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, **_WORDS) + "\n")
+
+
+def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
+    """The lines of a table, the first row of which are its headings.
+
+    >>> table_lines([["name", "what"], ["vae", "it draws digits"]], 16)
+    ['name  what', 'vae   it draws', '      digits']
+    """
+    texts = [[visible(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return [line for row in texts for line in _lines(row, widths)]
+
+
+_WORDS) + "\n")
+
+
+def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
+    """The lines of a table, the first row of which are its headings.
+
+    >>> table_lines([["name", "what"], ["vae", "it draws digits"]], 16)
+    ['name  what', 'vae   it draws', '      digits']
+    """
+    texts = [[visible(str(cell)) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return [line for row in texts for line in _lines(row, widths)]
+
+
+def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:
+    """Pieces one after another, none of which is broken, in lines of at most 80 columns."""
+    lines = [""]
+    for piece in pieces:
+        if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:
+            lines[-1] += gap.rstrip()
+            lines.append(indent + piece)
+        else:
+            lines[-1] += (gap if lines[-1] else "") + piece
+    return "\n".join(lines)
+
+
+_WORDS: dict[str, Any] = {"break_on_hyphens": False, "drop_whitespace": True}
+
+
+def _lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+    """The lines of one row."""
+    parts = [
+        [cell] if len(cell) <= width else wrap(cell, width, **_WORDS) for cell, width in zip(cells, widths, strict=True)
+    ]
+    padded = [part + [""] * (max(map(len, parts)) - len(part)) for part in parts]
+    return [
+        (" " * GAP).join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in zip(*padded, strict=True)
+    ]
