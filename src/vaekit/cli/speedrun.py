@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RunError, unknown
-from .common import json_option, print_table, runs_option, say
+from .common import json_option, runs_option, say
 from .printing import out, out_json
+from .tables import print_table
 
 if TYPE_CHECKING:
     from ..store import Run

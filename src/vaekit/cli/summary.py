@@ -9,7 +9,7 @@ Row = tuple[str, str, str]  # of a value: how its name begins, what to call it, 
 
 BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
     "Likelihood": (
-        "How well it predicts images that it has not seen. Fewer nats are better.",
+        "How well it predicts new images. Fewer nats are better.",
         (
             ("nll", "−log p(x), at most", "from importance samples"),
             ("AIS", "log p(x), at least", "by annealing"),

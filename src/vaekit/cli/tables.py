@@ -46,7 +46,7 @@ def print_entry(name: str, text: str, indent: int) -> None:
         indent: Where the text begins, in every line.
     """
     first, rest = visible(name).ljust(indent), " " * indent
-    out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, **_WORDS) + "\n")
+    out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) + "\n")
 
 
 def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
@@ -57,46 +57,18 @@ def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> lis
     """
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+    if width is not None:
+        widths = [min(one, width) for one in widths]
     while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
     return [line for row in texts for line in _lines(row, widths)]
-
-
-_WORDS) + "\n")
-
-
-def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
-    """The lines of a table, the first row of which are its headings.
-
-    >>> table_lines([["name", "what"], ["vae", "it draws digits"]], 16)
-    ['name  what', 'vae   it draws', '      digits']
-    """
-    texts = [[visible(str(cell)) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
-    while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
-        widths[widths.index(max(widths))] -= 1
-    return [line for row in texts for line in _lines(row, widths)]
-
-
-def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:
-    """Pieces one after another, none of which is broken, in lines of at most 80 columns."""
-    lines = [""]
-    for piece in pieces:
-        if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:
-            lines[-1] += gap.rstrip()
-            lines.append(indent + piece)
-        else:
-            lines[-1] += (gap if lines[-1] else "") + piece
-    return "\n".join(lines)
-
-
-_WORDS: dict[str, Any] = {"break_on_hyphens": False, "drop_whitespace": True}
 
 
 def _lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     """The lines of one row."""
     parts = [
-        [cell] if len(cell) <= width else wrap(cell, width, **_WORDS) for cell, width in zip(cells, widths, strict=True)
+        [cell] if len(cell) <= width else wrap(cell, width, break_on_hyphens=False)
+        for cell, width in zip(cells, widths, strict=True)
     ]
     padded = [part + [""] * (max(map(len, parts)) - len(part)) for part in parts]
     return [
