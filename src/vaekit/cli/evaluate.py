@@ -81,9 +81,9 @@ def evaluate(
     """
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
-    found, limit = open_run(run, root), _bytes(memory)
-    recipe = recipe_of(found)
-    model, _ = load_model(found, recipe, device, seed)
+    folder, limit = open_run(run, root), _bytes(memory)
+    recipe = recipe_of(folder)
+    model, _ = load_model(folder, recipe, device, seed)
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
@@ -96,13 +96,13 @@ def evaluate(
     options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
     try:
         with shown_stages() as listener:
-            result = evaluate_run(found, model, recipe=recipe, **options, listener=listener)
+            result = evaluate_run(folder, model, recipe=recipe, **options, listener=listener)
     except KeyboardInterrupt:
-        going_on = f"`vae evaluate {found.name}` with the same options continues"
+        going_on = f"`vae evaluate {folder.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
-    page = write([found], found.place("report.html"))
+    page = write([folder], folder.place("report.html"))
     if as_json:
-        out_json({"run": str(found.path), **result.to_json()})
+        out_json({"run": str(folder.path), **result.to_json()})
         return
     if everything:
         _print_all(result)
@@ -110,9 +110,9 @@ def evaluate(
         print_blocks(result)
     for sentence in result.warnings:
         print_entry("beware", sentence, 12)
-    out(f"run         {relative(found.path)}")
+    out(f"run         {relative(folder.path)}")
     for picture in result.details["pictures"]:
-        out(f"picture     {relative(found.path / picture)}")
+        out(f"picture     {relative(folder.path / picture)}")
     out(f"report      {relative(page)}")
 
 

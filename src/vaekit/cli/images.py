@@ -63,13 +63,13 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    found = open_run(run, root)
-    recipe = recipe_of(found)
-    images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
-    path = output or found.place(f"latents/{slug(images.name)}.npz")
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    images = one_by_one.images_of(folder, data_name, split=split, recipe=recipe)
+    path = output or folder.place(f"latents/{slug(images.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    model, _ = load_model(found, recipe, device, 0)
+    model, _ = load_model(folder, recipe, device, 0)
     with shown_stages() as listener:
         z = one_by_one.encode(model, images, listener=listener)
     if path.suffix.lower() == ".csv":
@@ -120,28 +120,28 @@ def score(
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    found = open_run(run, root)
-    recipe = recipe_of(found)
-    images = one_by_one.images_of(found, data_name, split=split, recipe=recipe)
-    path = output or found.place(f"scores/{slug(images.name)}.csv")
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    images = one_by_one.images_of(folder, data_name, split=split, recipe=recipe)
+    path = output or folder.place(f"scores/{slug(images.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    model, _ = load_model(found, recipe, device, seed)
+    model, _ = load_model(folder, recipe, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
-        usual, nature = one_by_one.reference(found, model, most=REFERENCE, recipe=recipe, **options)
+        usual, nature = one_by_one.reference(folder, model, most=REFERENCE, recipe=recipe, **options)
         columns = one_by_one.score(model, images, **options)
     warnings = (one_by_one.nature(model, images) if nature.inside else nature).warnings
     columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)
     files.write(path, _csv(images, columns))
     order = columns["nll"].argsort(descending=True)
-    picture = found.picture(f"least-likely-{slug(images.name)}.png") if draws_pictures(found) else None
+    picture = folder.picture(f"least-likely-{slug(images.name)}.png") if draws_pictures(folder) else None
     if picture is not None:
         _draw(model, images.some(order[:PICTURED]), picture)
     least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
     if as_json:
         shown = {"picture": picture and str(picture), "least likely": least, "warnings": warnings}
-        out_json({"run": str(found.path), "scores": str(path), **shown})
+        out_json({"run": str(folder.path), "scores": str(path), **shown})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
     rare = int((columns["percentile"] >= 99).sum())

@@ -71,12 +71,12 @@ def latent_map(
     """
     from .. import plot
 
-    found = _with_images(run, root)
-    path = output or found.picture("map.png")
-    recipe = recipe_of(found)
-    model, _ = load_model(found, recipe, device, 0)
-    batch = _batch(found, recipe, model, MAPPED, image)
-    c = None if label is None else _class(found, model, label, 1)
+    folder = _with_images(run, root)
+    path = output or folder.picture("map.png")
+    recipe = recipe_of(folder)
+    model, _ = load_model(folder, recipe, device, 0)
+    batch = _batch(folder, recipe, model, MAPPED, image)
+    c = None if label is None else _class(folder, model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
     _save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path, invert, cmap)
 
@@ -110,12 +110,12 @@ def traverse(
     """
     from .. import plot
 
-    found = _with_images(run, root)
-    path = output or found.picture("traversals.png")
-    recipe = recipe_of(found)
-    model, _ = load_model(found, recipe, device, 0)
-    batch = _batch(found, recipe, model, MAPPED, image)
-    c = None if label is None else _class(found, model, label, 1)
+    folder = _with_images(run, root)
+    path = output or folder.picture("traversals.png")
+    recipe = recipe_of(folder)
+    model, _ = load_model(folder, recipe, device, 0)
+    batch = _batch(folder, recipe, model, MAPPED, image)
+    c = None if label is None else _class(folder, model, label, 1)
     _save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=latents), path, invert, cmap)
 
 
@@ -133,12 +133,12 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
     """
     from .. import plot
 
-    found = open_run(run, root)
-    path = output or found.picture("kl.png" if kl else "latents.png")
-    recipe = recipe_of(found)
-    model, _ = load_model(found, recipe, device, 0)
-    batch = _batch(found, recipe, model, SCATTERED)
-    names = class_names(found)
+    folder = open_run(run, root)
+    path = output or folder.picture("kl.png" if kl else "latents.png")
+    recipe = recipe_of(folder)
+    model, _ = load_model(folder, recipe, device, 0)
+    batch = _batch(folder, recipe, model, SCATTERED)
+    names = class_names(folder)
     if kl:
         figure = plot.kl_per_latent(model, batch.x, batch.c)
     else:
@@ -148,10 +148,10 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
 
 
 def _with_images(run: str | None, root: Path) -> "Run":
-    found = open_run(run, root)
-    if not draws_pictures(found):
-        raise DataError(f"the data of run {found.name} are no images, of which a picture could be drawn")
-    return found
+    folder = open_run(run, root)
+    if not draws_pictures(folder):
+        raise DataError(f"the data of run {folder.name} are no images, of which a picture could be drawn")
+    return folder
 
 
 def _batch(run: "Run", recipe: "Recipe", model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":

@@ -50,8 +50,8 @@ def presets(name: str | None, long: bool, as_json: bool) -> None:
         return
     rows = []
     for preset in config.preset_names():
-        header, found = config.preset_header(preset), config.read(preset)
-        parts = (found.encoder, found.posterior, found.prior, found.likelihood, found.objective)
+        header, recipe = config.preset_header(preset), config.read(preset)
+        parts = (recipe.encoder, recipe.posterior, recipe.prior, recipe.likelihood, recipe.objective)
         rows.append(
             {"name": preset, "paper": header.get("paper", ""), "what": header["about"]}
             | {"parts": " × ".join(part.name for part in parts)}

@@ -69,19 +69,19 @@ def sample(
     """
     from .. import plot
 
-    found = open_run(run, root)
-    recipe = recipe_of(found)
-    path = _check_suffix(found, output or _picture(found, f"{'classes' if by_class else 'sample'}-{seed}", label))
-    model, generator = load_model(found, recipe, device, seed)
-    names = class_names(found)
-    _check_room(found, count)
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    path = _check_suffix(folder, output or _picture(folder, f"{'classes' if by_class else 'sample'}-{seed}", label))
+    model, generator = load_model(folder, recipe, device, seed)
+    names = class_names(folder)
+    _check_room(folder, count)
     if by_class:
         if label is not None or noise:
             raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
         columns = 10 if from_default("count") else count
         picture = plot.per_class(model, per_row=columns, names=names, generator=generator)
     else:
-        c = None if label is None else _class(found, model, label, count)
+        c = None if label is None else _class(folder, model, label, count)
         n = None if from_default("count") else count
         picture = plot.samples(model, n, c=c, names=names, noise=noise, generator=generator)
     _save(picture, path, invert, cmap)
@@ -119,23 +119,23 @@ def interpolate(
     """
     from .. import plot
 
-    found = open_run(run, root)
-    recipe = recipe_of(found)
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
     suffix = "-{}-{}".format(*between) if between else f"-{seed}"
-    path = _check_suffix(found, output or _picture(found, f"interpolate{suffix}", label))
+    path = _check_suffix(folder, output or _picture(folder, f"interpolate{suffix}", label))
     moves = path.suffix.lower() == ".gif"
-    model, generator = load_model(found, recipe, device, seed)
+    model, generator = load_model(folder, recipe, device, seed)
     options: dict[str, Any] = {"steps": steps or (24 if moves else 12)}
-    _check_room(found, (1 if between else rows) * options["steps"])
+    _check_room(folder, (1 if between else rows) * options["steps"])
     if between:
-        images, labels = _test_images(found, recipe, between)
-        c = (labels if label is None else _class(found, model, label, 2)) if model.context_size else None
+        images, labels = _test_images(folder, recipe, between)
+        c = (labels if label is None else _class(folder, model, label, 2)) if model.context_size else None
         options |= {"between": (images[0], images[1]), "c": c}
         names = [f"image {number}" for number in between]
     else:
-        c = _class(found, model, label, rows)
+        c = _class(folder, model, label, rows)
         options |= {"rows": rows, "c": c, "generator": generator}
-        classes = class_names(found)
+        classes = class_names(folder)
         names = [] if c is None else [classes[i] if i < len(classes) else str(i) for i in c.tolist()]
     if moves:
         plot.save(plot.walk(model, invert=invert, cmap=cmap, **options), path)
@@ -158,11 +158,11 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
     """
     from .. import plot
 
-    found = open_run(run, root)
-    recipe = recipe_of(found)
-    path = _check_suffix(found, output or _picture(found, "reconstruct", None))
-    model, _ = load_model(found, recipe, device, 0)
-    images, labels = _test_images(found, recipe, range(count))
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    path = _check_suffix(folder, output or _picture(folder, "reconstruct", None))
+    model, _ = load_model(folder, recipe, device, 0)
+    images, labels = _test_images(folder, recipe, range(count))
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 

@@ -18,9 +18,9 @@ def report(run: str | None, output: Path | None, others: tuple[str, ...], root: 
 
     Curves, pictures, the evaluation with its errors and warnings, configuration, environment, and how to repeat it.
     """
-    found = [open_run(name, root) for name in (run, *others)]
+    runs = [open_run(name, root) for name in (run, *others)]
 
     from ..explorer.run_page import write
 
-    path = write(found, output or found[0].place("report.html"))
+    path = write(runs, output or runs[0].place("report.html"))
     out(relative(path))

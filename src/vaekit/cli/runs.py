@@ -79,9 +79,9 @@ def summaries(root: Path) -> list[dict[str, Any]]:
     """A summary of every run in a folder, the damaged ones last."""
     from ..store import find_runs
 
-    found, faults = find_runs(root)
+    runs, faults = find_runs(root)
     rows = []
-    for run in found:
+    for run in runs:
         try:
             rows.append(_summary(run))
         except VAEError as error:
@@ -101,14 +101,14 @@ def _row(name: str, state: str) -> dict[str, Any]:
 
 def _summary(run: "Run") -> dict[str, Any]:
     config = run.config
-    found = [record.get("validation_neg_elbo") for record in run.each_metrics()]
-    scores = [score for score in found if isinstance(score, int | float)]
+    by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
+    scores = [score for score in by_epoch if isinstance(score, int | float)]
     asked = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
     return {
         "name": run.name,
         "preset": str(run.environment.get("preset", "")),
         "data": str(within(config, "data", "name") or ""),
-        "epochs": f"{len(found)}/{asked}",
+        "epochs": f"{len(by_epoch)}/{asked}",
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,
         "age": _age(time.time() - run.created.timestamp()),

@@ -222,8 +222,8 @@ class _Trial:
             self.reaches(part, "the encoder's output", h)
         if isinstance(part, Encoder):
             with self.trying("encoder.maps(x, c)"):
-                found = [tuple(h.shape[1:]) for h in part.maps(self.x, self.c)]
-                self.equal("event shapes of encoder.maps", found, part.map_shapes, "its map_shapes")
+                shapes = [tuple(h.shape[1:]) for h in part.maps(self.x, self.c)]
+                self.equal("event shapes of encoder.maps", shapes, part.map_shapes, "its map_shapes")
 
     def decoder(self, part: nn.Module) -> None:
         """Whether it takes leading dimensions, and gives the shape that it was made for."""
@@ -259,16 +259,18 @@ class _Trial:
             reason = str(error).strip().splitlines() or ["without a message"]
             self.findings.append(f"{what} raised {type(error).__name__}: {reason[0]}")
 
-    def equal(self, what: str, found: Any, wanted: Any, meaning: str) -> None:
+    def equal(self, what: str, shape: Any, wanted: Any, meaning: str) -> None:
         """Compare two shapes."""
-        if tuple(found) != tuple(wanted):
-            self.findings.append(f"the {what} is {tuple(found)}; it must be {tuple(wanted)}, {meaning}")
+        if tuple(shape) != tuple(wanted):
+            self.findings.append(f"the {what} is {tuple(shape)}; it must be {tuple(wanted)}, {meaning}")
 
-    def is_distribution(self, what: str, found: Any) -> bool:
+    def is_distribution(self, what: str, returned: Any) -> bool:
         """Whether a part returned a distribution."""
-        if isinstance(found, Distribution):
+        if isinstance(returned, Distribution):
             return True
-        self.findings.append(f"{what} returned {type(found).__name__}; it must be a torch.distributions.Distribution")
+        self.findings.append(
+            f"{what} returned {type(returned).__name__}; it must be a torch.distributions.Distribution"
+        )
         return False
 
     def reaches(self, module: nn.Module, what: str, result: Tensor) -> None:

@@ -187,8 +187,8 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
     made.__name__ = optimizer.__name__
     kinds: dict[type, Any] = {bool: bool, int: int | float, float: float, str: str}  # a default of 0 may mean 0.0
     made.hints = {p.name: kinds.get(type(p.default), Any) for p in options}
-    found: Callable[..., torch.optim.Optimizer] = made
-    return found
+    constructor: Callable[..., torch.optim.Optimizer] = made
+    return constructor
 
 
 def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:

@@ -152,7 +152,7 @@ def explain(error: ValidationError) -> str:
     finding, *others = error.errors()
     loc, messages = finding["loc"], [finding["msg"]]
     if others and others[0]["input"] is finding["input"]:  # one value that fits no type of several
-        loc, messages = loc[:-1], [found["msg"] for found in error.errors() if found["input"] is finding["input"]]
+        loc, messages = loc[:-1], [other["msg"] for other in error.errors() if other["input"] is finding["input"]]
     key = ".".join(str(part) for part in loc)[:200]
     if finding["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_nearest_key(key)}"

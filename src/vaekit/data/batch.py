@@ -86,18 +86,18 @@ def named(item: Mapping[Any, Any]) -> dict[str, Any]:
         DataError: it has no values, two things of one meaning, or a key that means nothing here.
     """
     meaning = {name: field for field, names in NAMES.items() for name in names}
-    found: dict[str, Any] = {}
+    fields_of_batch: dict[str, Any] = {}
     for key, value in item.items():
         field = meaning.get(key)
-        if field is None or field in found:
+        if field is None or field in fields_of_batch:
             raise DataError(
                 f"a batch must be a tensor, (x, labels) or a dict with x and maybe labels, c and observed; "
                 f"the key {key!r:.100} is {'one too many' if field else 'unknown'}: leave it out"
             )
-        found[field] = value
-    if "x" not in found:
+        fields_of_batch[field] = value
+    if "x" not in fields_of_batch:
         raise DataError(f"a batch must be a tensor, (x, labels) or a dict with x, got the keys {list(item)!r:.200}")
-    return found
+    return fields_of_batch
 
 
 def is_array(value: object) -> bool:

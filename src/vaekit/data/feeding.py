@@ -56,8 +56,8 @@ class Feeding:
             validation = load(validation, values=self.values)
         if isinstance(validation, Dataset):
             validation = validation.split("validation")
-        found = self.loader(train, shuffle=True)
-        return found, None if validation is None else self.loader(validation, shuffle=False)
+        batches = self.loader(train, shuffle=True)
+        return batches, None if validation is None else self.loader(validation, shuffle=False)
 
     def loader(self, rows: Any, *, shuffle: bool) -> Iterable[Any]:
         """A loader of batches: the very same, if it is one.
@@ -153,8 +153,8 @@ class Feeding:
 def _parts(item: Any) -> tuple[Any, Any]:
     """Values and label of one row, or of a batch."""
     if isinstance(item, Mapping):
-        found = named(item)
-        return found["x"], found.get("labels")
+        fields = named(item)
+        return fields["x"], fields.get("labels")
     if isinstance(item, (tuple, list)) and item:
         return item[0], item[1] if len(item) > 1 else None
     return item, None

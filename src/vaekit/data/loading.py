@@ -84,7 +84,7 @@ def load(
             f"validation must be from 0 to {source.train - 1} of the {source.train} training images of {name!r}, "
             f"got {held_out}"
         )
-    if source.found(place) is None:
+    if source.present_in(place) is None:
         vision.fetch(source, place)
     content = _READERS.get(name, _read_idx_files)(source, place)
     _check(source, content.train, source.train)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
 from .ondisk import Remainder, Rows, Stored
-from .sources.arrays import Found, open_npy, open_npz
+from .sources.arrays import Opened, open_npy, open_npz
 from .sources.image_folder import FolderReader, open_folder
 from .sources.opening import open_file
 from .values import Values
@@ -51,8 +51,8 @@ def load_own(
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
-    found = _open(Path(os.path.expanduser(name)), size, values)
-    count = found.count
+    opened = _open(Path(os.path.expanduser(name)), size, values)
+    count = opened.count
     if count < 2:
         raise DataError(f"{name}: one image to train on and one to test on are the least, got {count}")
     test = max(1, min(count // 10, _MOST_TEST)) if test is None else test
@@ -66,11 +66,11 @@ def load_own(
     rest = Remainder(count, tested)
     validated = rest[_drawn(len(rest), validation)]
     kept = Remainder(count, np.concatenate((tested, validated)))
-    pixels = count * math.prod(found.reader.shape) * found.reader.dtype.itemsize
+    pixels = count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
     in_memory = pixels <= (IN_MEMORY if memory is None else memory) * 2**30
-    train, validated_split, tested_split = (_split(found, rows, in_memory) for rows in (kept, validated, tested))
-    checksum = _checksum(found, f"size {size}, test {test}")
-    return Dataset(name, train, validated_split, tested_split, found.classes, checksum)
+    train, validated_split, tested_split = (_split(opened, rows, in_memory) for rows in (kept, validated, tested))
+    checksum = _checksum(opened, f"size {size}, test {test}")
+    return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,13 +101,13 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
         DataError: no such path, or images that are damaged or not of one kind.
     """
     path = Path(os.path.expanduser(name))
-    found = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
-    rows = np.arange(found.count)
-    names = found.reader.names if isinstance(found.reader, FolderReader) else [str(row) for row in rows]
-    return Collection(_split(found, rows, in_memory=False), names, found.classes)
+    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
+    rows = np.arange(opened.count)
+    names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
+    return Collection(_split(opened, rows, in_memory=False), names, opened.classes)
 
 
-def _open(path: Path, size: int | None, values: Values) -> Found:
+def _open(path: Path, size: int | None, values: Values) -> Opened:
     try:
         is_folder = path.is_dir()
         os.stat(path)
@@ -123,7 +123,7 @@ def _open(path: Path, size: int | None, values: Values) -> Found:
     return _OPENERS[path.suffix.lower()](path, values)
 
 
-_OPENERS: Mapping[str, Callable[[Path, Values], Found]] = {".npy": open_npy, ".npz": open_npz}
+_OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".npz": open_npz}
 
 
 def _drawn(count: int, n: int) -> NDArray[np.int64]:
@@ -134,38 +134,38 @@ def _drawn(count: int, n: int) -> NDArray[np.int64]:
     return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
 
 
-def _split(found: Found, rows: Rows, in_memory: bool) -> Split:
-    x = Stored(found.reader, rows)
-    if found.labels is None:
+def _split(opened: Opened, rows: Rows, in_memory: bool) -> Split:
+    x = Stored(opened.reader, rows)
+    if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
     else:
-        labels = torch.from_numpy(found.labels[rows[np.arange(len(rows))]])
+        labels = torch.from_numpy(opened.labels[rows[np.arange(len(rows))]])
     return Split(x[:] if in_memory else x, labels)
 
 
-def _checksum(found: Found, options: str) -> str:
+def _checksum(opened: Opened, options: str) -> str:
     """SHA-256 of the options, of every file's name and size, and of the content.
 
     Of all of it up to 16 MiB, else of 256 blocks of 64 KiB, evenly spread over the files one after the other: what lies
     between them may change unnoticed.
     """
     digest = hashlib.sha256(options.encode())
-    for name, size in found.files:
+    for name, size in opened.files:
         digest.update(f"\0{name}\0{size}".encode(errors="surrogateescape"))
-    ends = np.cumsum([size for _, size in found.files])
+    ends = np.cumsum([size for _, size in opened.files])
     total = int(ends[-1])
     for start in range(0, total, max(_BLOCK, total // _BLOCKS)):
-        for part in _block(found, ends, start):
+        for part in _block(opened, ends, start):
             digest.update(part)
     return digest.hexdigest()
 
 
-def _block(found: Found, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
+def _block(opened: Opened, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
     """One block of the content of all files, one after the other."""
     left, i = _BLOCK, int(np.searchsorted(ends, start, side="right"))
     while left and i < len(ends):
-        name, size = found.files[i]
-        path = found.folder / name
+        name, size = opened.files[i]
+        path = opened.folder / name
         try:
             with open_file(path) as file:
                 file.seek(max(0, start - (int(ends[i]) - size)))

@@ -49,7 +49,7 @@ class Source:
             if os.path.exists(path):  # unlike Path.exists, not an error in a folder that may not be searched
                 yield path
 
-    def found(self, root: Path | None) -> Path | None:
+    def present_in(self, root: Path | None) -> Path | None:
         """The folder with the files, or None if one is missing."""
         folder = None
         for file in self.files:
@@ -214,7 +214,7 @@ def available(root: str | os.PathLike[str] | None = None) -> list[Listing]:
 
 
 def _listing(source: Source, root: Path | None) -> Listing:
-    found = source.found(root)
+    folder = source.present_in(root)
     return Listing(
         name=source.name,
         train=source.train - source.validation,
@@ -222,6 +222,6 @@ def _listing(source: Source, root: Path | None) -> Listing:
         test=source.test,
         shape=source.shape,
         num_classes=len(source.classes),
-        present=found is not None,
-        where=found or (root / source.folder if root is not None else None),
+        present=folder is not None,
+        where=folder or (root / source.folder if root is not None else None),
     )

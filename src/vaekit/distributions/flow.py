@@ -161,5 +161,5 @@ def masked_transform(
     flow: Callable[..., nn.Module], size: int, context_size: int, steps: int, hidden: Sequence[int], **options: Any
 ) -> nn.Module:
     """The masked autoregressive transform of one of zuko's flows, c → transform, without its base."""
-    found = flow(size, context_size, transforms=steps, hidden_features=tuple(hidden), activation=nn.ELU, **options)
-    return found.get_submodule("transform")
+    zuko_flow = flow(size, context_size, transforms=steps, hidden_features=tuple(hidden), activation=nn.ELU, **options)
+    return zuko_flow.get_submodule("transform")

@@ -92,10 +92,10 @@ def _kl(subject: Subject) -> Tensor | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            found = latents(subject.model, subject.x[:STATISTICS], None if c is None else c[:STATISTICS], pairs=1)
+            summary = latents(subject.model, subject.x[:STATISTICS], None if c is None else c[:STATISTICS], pairs=1)
         except (VAEError, NotImplementedError):
             return None
-    return None if found.kl is None else found.kl.flatten().float()
+    return None if summary.kl is None else summary.kl.flatten().float()
 
 
 def _rounded(values: Tensor) -> list[float]:

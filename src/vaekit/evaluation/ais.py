@@ -132,8 +132,8 @@ def ais(
             with seeded(chunks.generator(seed, "ais", index)):
                 return _forward(_Chains(model, x, context, how, memory))
 
-        found = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
-    return Annealed(found, "given")
+        per_image = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
+    return Annealed(per_image, "given")
 
 
 def bidirectional(
@@ -182,8 +182,8 @@ def bidirectional(
                 chains = _Chains(model, x, context, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
-        found = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
-    return Annealed(found, "simulated")
+        per_image = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
+    return Annealed(per_image, "simulated")
 
 
 @dataclass(frozen=True)

@@ -73,19 +73,19 @@ class Bounds:
     @property
     def warnings(self) -> list[str]:
         """What to beware of: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
-        found = []
+        warnings = []
         rounding = self.per_image["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
-            found.append(
+            warnings.append(
                 f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, and more than {COARSE:g} cannot be corrected "
                 'well; use precision="fp32"'
             )
         share = (self.per_image["pareto_k"] > self.threshold).double().mean().item()
         if share <= 0.05:
-            return found
+            return warnings
         k = self.samples[-1]
         return [
-            *found,
+            *warnings,
             f"for {share:.0%} of the rows a few of the {k} importance weights outweigh the rest (Pareto k > "
             f"{self.threshold:.2g}): L_{k} is a bound, but no estimate of log p(x); try more samples, or annealing",
         ]
@@ -163,8 +163,8 @@ def bounds(
             with seeded(chunks.generator(seed, "bounds", index)):
                 return _of_batch(decoder, model.posterior(x, context), numbers)
 
-        found = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
-    return Bounds(numbers, found)
+        per_image = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
+    return Bounds(numbers, per_image)
 
 
 def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
@@ -185,14 +185,14 @@ def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) ->
         tail.add(log_w)
         for estimate in nested:
             estimate.add(log_w)
-    found = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
-    found |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
-    found["elbo"] = -found["rate"] - found["distortion"]
-    found["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
+    of_batch = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
+    of_batch |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
+    of_batch["elbo"] = -of_batch["rate"] - of_batch["distortion"]
+    of_batch["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
     for estimate in nested:
-        found |= {f"L_{estimate.k}": estimate.mean, f"noise L_{estimate.k}": estimate.noise}
-    found |= {"ess": nested[-1].effective_sample_size, "pareto_k": tail.shape}
-    return found | {"rounding": decoder.rounding}
+        of_batch |= {f"L_{estimate.k}": estimate.mean, f"noise L_{estimate.k}": estimate.noise}
+    of_batch |= {"ess": nested[-1].effective_sample_size, "pareto_k": tail.shape}
+    return of_batch | {"rounding": decoder.rounding}
 
 
 class _Decoder:
@@ -236,8 +236,8 @@ class _Decoder:
         return log_p, log_lik if self.exact else log_lik + self._correction(z, log_lik, log_p - log_q)
 
     def _log_likelihood(self, z: Tensor, slices: Sequence[chunks.Slice]) -> Tensor:
-        found = [self.model.likelihood(z[:, part.rows], part.c).log_prob(part.x) for part in slices]
-        return chunks.wide(torch.cat(found, 1))
+        log_p = [self.model.likelihood(z[:, part.rows], part.c).log_prob(part.x) for part in slices]
+        return chunks.wide(torch.cat(log_p, 1))
 
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
         """What to add to rounded log-likelihoods (K, B), shape (B,)."""

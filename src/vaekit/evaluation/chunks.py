@@ -190,11 +190,11 @@ def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, grad
     """Bytes that the densities of one latent of one row take."""
     prior = model.prior(c)
     z = torch.zeros(1, 1, *prior.event_shape, dtype=x.dtype, device=x.device)
-    found = _Allocations()
-    with torch.no_grad(), found:
+    allocations = _Allocations()
+    with torch.no_grad(), allocations:
         prior.log_prob(z)
         model.likelihood(z, c).log_prob(x)
-    return max(1, 2 * found.total if gradient else _HELD * found.largest)
+    return max(1, 2 * allocations.total if gradient else _HELD * allocations.largest)
 
 
 class _Allocations(TorchFunctionMode):

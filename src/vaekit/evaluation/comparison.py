@@ -161,10 +161,10 @@ def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
     for name in asked:
         if name not in common:
             raise ConfigError(unknown("value that all runs have:", name, common))
-    found = list(dict.fromkeys(asked)) or [name for name in SHOWN if name in common]
-    if not found:
+    columns = list(dict.fromkeys(asked)) or [name for name in SHOWN if name in common]
+    if not columns:
         raise ConfigError("these runs have no value in common; evaluate them in the same way")
-    return found
+    return columns
 
 
 # -- protocols --------------------------------------------------------------------------------------------------------

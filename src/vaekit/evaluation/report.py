@@ -216,8 +216,8 @@ class _Work:
             return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 
         with chunks.evaluating(self.model):
-            found = chunks.over_batches("terms", self.x, compute, listener=self.listener)
-        evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in found.items())
+            terms = chunks.over_batches("terms", self.x, compute, listener=self.listener)
+        evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in terms.items())
         evaluation.warnings.append(
             "this model has penalties and no density q, so that no bound on log p(x) exists: there is no nll, and "
             "there are no numbers of its latents"
@@ -228,10 +228,10 @@ class _Work:
         store = None if self.store_of is None else self.store_of(evaluation.protocol)
         options = self.estimating(store)
         options["precision"] = evaluation.protocol["precision"]
-        found = bounds(self.model, self.x, self.c, samples=samples, **options)
-        evaluation.values.extend(nature.named(found.values, self.dimensions))
-        evaluation.warnings.extend(found.warnings)
-        evaluation.per_image.update(found.per_image)
+        bounds_of_x = bounds(self.model, self.x, self.c, samples=samples, **options)
+        evaluation.values.extend(nature.named(bounds_of_x.values, self.dimensions))
+        evaluation.warnings.extend(bounds_of_x.warnings)
+        evaluation.per_image.update(bounds_of_x.per_image)
 
     def check_annealing(self) -> None:
         """Refuse latents that cannot be annealed, before the rest is computed."""
@@ -259,16 +259,18 @@ class _Work:
 
     def add_latents(self, evaluation: Evaluation) -> None:
         """Active units, information, collapse; and what can be read from the latents where there are classes."""
-        found = latents(self.model, self.x, self.c, memory=self.how.memory, seed=self.how.seed, listener=self.listener)
-        evaluation.values.extend(found.values)
-        evaluation.warnings.extend(found.warnings)
-        evaluation.details["kl by dimension"] = None if found.kl is None else found.kl.tolist()
-        evaluation.details["variance of posterior means"] = found.variances.tolist()
+        posteriors = latents(
+            self.model, self.x, self.c, memory=self.how.memory, seed=self.how.seed, listener=self.listener
+        )
+        evaluation.values.extend(posteriors.values)
+        evaluation.warnings.extend(posteriors.warnings)
+        evaluation.details["kl by dimension"] = None if posteriors.kl is None else posteriors.kl.tolist()
+        evaluation.details["variance of posterior means"] = posteriors.variances.tolist()
         if self.labels is None or len(self.labels.unique()) < 2:
             return
         train = (self._means(self.dataset.train).float(), self.dataset.train.known_labels())
         for classifier in (linear_probe, nearest_neighbours):
-            evaluation.values.append(classifier(*train, found.means.float(), self.labels))
+            evaluation.values.append(classifier(*train, posteriors.means.float(), self.labels))
         if self.model.context_size:
             evaluation.warnings.append(
                 "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
@@ -304,7 +306,7 @@ class _Work:
             evaluation.details["samples"] = f"not judged: {why}"
             return
         judge = classifier_for(self.dataset, device=self.model.device, listener=self.listener)
-        found = quality(self.model, self.dataset, judge, split=self.chosen, seed=self.how.seed, listener=self.listener)
-        evaluation.values.extend(found.values)
-        evaluation.details.update({"samples": found.facts, "classes": found.classes})
-        evaluation.pictures["neighbours"] = neighbours_picture(found.neighbours)
+        judged = quality(self.model, self.dataset, judge, split=self.chosen, seed=self.how.seed, listener=self.listener)
+        evaluation.values.extend(judged.values)
+        evaluation.details.update({"samples": judged.facts, "classes": judged.classes})
+        evaluation.pictures["neighbours"] = neighbours_picture(judged.neighbours)

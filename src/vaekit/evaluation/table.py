@@ -103,7 +103,7 @@ class Comparison:
                 name: {"runs": runs, "values": {column: asdict(cell) for column, cell in self.cells[name].items()}}
                 for name, runs in self.groups.items()
             },
-            "differences": [{**asdict(found), "verdict": found.verdict} for found in self.differences],
+            "differences": [{**asdict(difference), "verdict": difference.verdict} for difference in self.differences],
             "repeats": self.repeats,
         }
 

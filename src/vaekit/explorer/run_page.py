@@ -148,24 +148,24 @@ def _summary(run: Run) -> str:
 
 def _headline(run: Run) -> str:
     """The few figures that one looks at first."""
-    found: list[tuple[str, str, str]] = []  # name, number, what kind of number
+    figures: list[tuple[str, str, str]] = []  # name, number, what kind of number
     evaluation = evaluation_of(run)
     if evaluation is not None:
         wanted = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
-        found = [
+        figures = [
             (value.name, f"{value} {value.unit}", value.kind) for value in evaluation.values if value.name in wanted
         ]
     elif test := _json(run, "test.json"):
         unit = str(test.get("unit", "nats")).split()[0]
         numbers = {name: value for name, value in test.items() if isinstance(value, float)}
-        found = [(f"test {TITLES.get(name, name)}", f"{value:.2f} {unit}", "") for name, value in numbers.items()]
+        figures = [(f"test {TITLES.get(name, name)}", f"{value:.2f} {unit}", "") for name, value in numbers.items()]
     metrics = run.metrics()
     seconds = sum(record.get("seconds") or 0 for record in metrics)
-    found += [("epochs", str(len(metrics)), ""), ("training", f"{seconds:.0f} s", "")]
-    found.append(("parameters", f"{run.environment.get('parameters', 0):,}", ""))
+    figures += [("epochs", str(len(metrics)), ""), ("training", f"{seconds:.0f} s", "")]
+    figures.append(("parameters", f"{run.environment.get('parameters', 0):,}", ""))
     cards = "".join(
         f"<div><dt>{escape(name)}</dt><dd>{escape(value)}{f'<small>{escape(kind)}</small>' if kind else ''}</dd></div>"
-        for name, value, kind in found
+        for name, value, kind in figures
     )
     return f"<dl class=cards>{cards}</dl>"
 
@@ -295,12 +295,12 @@ def _compared(runs: Sequence[Run]) -> str:
     evaluations = [evaluation_of(run) for run in runs]
     tables: list[dict[str, str]]
     if any(evaluations):
-        tables = [{v.name: f"{v} {v.unit}".strip() for v in found.values} if found else {} for found in evaluations]
-        beware = _protocols([found for found in evaluations if found])
+        tables = [{v.name: f"{v} {v.unit}".strip() for v in one.values} if one else {} for one in evaluations]
+        beware = _protocols([one for one in evaluations if one])
     else:
-        found = [_json(run, "test.json") or {} for run in runs]
+        tests = [_json(run, "test.json") or {} for run in runs]
         tables = [
-            {f"test {TITLES.get(k, k)}": f"{v:.2f}" for k, v in test.items() if isinstance(v, float)} for test in found
+            {f"test {TITLES.get(k, k)}": f"{v:.2f}" for k, v in test.items() if isinstance(v, float)} for test in tests
         ]
         beware = ""
     names = list(dict.fromkeys(name for table in tables for name in table))
@@ -310,8 +310,8 @@ def _compared(runs: Sequence[Run]) -> str:
 
 def _protocols(evaluations: Sequence[Evaluation]) -> str:
     """A sentence where numbers are not measured alike."""
-    keys = list(dict.fromkeys(key for found in evaluations for key in found.protocol))
-    differ = [key for key in keys if len({str(found.protocol.get(key)) for found in evaluations}) > 1]
+    keys = list(dict.fromkeys(key for one in evaluations for key in one.protocol))
+    differ = [key for key in keys if len({str(one.protocol.get(key)) for one in evaluations}) > 1]
     if not differ:
         return ""
     return f"<p>Not to be compared as they are: the protocols differ in {escape(', '.join(differ))}.</p>"
@@ -327,12 +327,12 @@ def _differences(runs: Sequence[Run]) -> str:
 
 def evaluation_of(run: Run) -> Evaluation | None:
     """What `vae evaluate` found about a run, or None."""
-    found = _json(run, "evaluation.json")
-    return None if found is None else Evaluation.from_json(found)
+    content = _json(run, "evaluation.json")
+    return None if content is None else Evaluation.from_json(content)
 
 
 def _json(run: Run, name: str) -> dict[str, Any] | None:
     if not (run.path / name).is_file():
         return None
-    found = run.read_json(name)
-    return found if isinstance(found, dict) else None
+    content = run.read_json(name)
+    return content if isinstance(content, dict) else None

@@ -74,19 +74,19 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
 
 
 def _points(subject: Subject, rows: dict[str, Tensor], chosen: Tensor) -> dict[str, Any]:
-    found: dict[str, Any] = {
+    content: dict[str, Any] = {
         "count": len(chosen),
         "labels": subject.labels[chosen].tolist(),
         "numbers": subject.numbers[chosen].tolist(),
         "z": floats(rows["z"][chosen]),
     }
     if not len(chosen):
-        return found
+        return content
     if subject.kind == "image":
-        found["sprites"], found["columns"] = _sprites(subject.x[chosen], _range(subject))
+        content["sprites"], content["columns"] = _sprites(subject.x[chosen], _range(subject))
     else:
-        found["rows"] = floats(subject.x[chosen].flatten(1))
-    return found
+        content["rows"] = floats(subject.x[chosen].flatten(1))
+    return content
 
 
 def _sprites(x: Tensor, value_range: list[float]) -> tuple[str, int]:

@@ -64,8 +64,8 @@ class Answers:
             VAEError: the request does not fit the model.
         """
         with self.lock:
-            found = self.by_name[name](request)
-        content: bytes = found.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()
+            answer = self.by_name[name](request)
+        content: bytes = answer.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()
         return content
 
     def decode(self, request: Request) -> Tensor:

@@ -148,18 +148,18 @@ def _training(run: Run, config: Config) -> str:
 
 
 def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
-    found = [_plain(sentence) for sentence in (evaluation.warnings if evaluation else [])]
+    limits = [_plain(sentence) for sentence in (evaluation.warnings if evaluation else [])]
     data_range = facts["value_range"]
     if data_range:
         low, high = ("no limit" if value is None else f"{value:g}" for value in data_range)
-        found.append(f"values of x go from {low} to {high}; others are refused")
+        limits.append(f"values of x go from {low} to {high}; others are refused")
     if facts["kind"] == "image":
-        found.append(f"other sizes than {_shape(facts['event_shape'])} have to be resized first")
-    found.append("likelihood is not familiarity: what is simpler than the training data can be likelier than these")
-    found.append(
+        limits.append(f"other sizes than {_shape(facts['event_shape'])} have to be resized first")
+    limits.append("likelihood is not familiarity: what is simpler than the training data can be likelier than these")
+    limits.append(
         "weights, examples and pictures can give away training or test data: whether to share them is for you to say"
     )
-    return "\n".join(["## Limits", "", *[f"- {sentence}" for sentence in found]])
+    return "\n".join(["## Limits", "", *[f"- {sentence}" for sentence in limits]])
 
 
 def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Sequence[str]) -> str:
@@ -170,8 +170,8 @@ def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Se
         "example.safetensors": "eight inputs `x`, their latents `z`, reconstructions `x_hat`, and any context `c`",
     }
     lines = ["## The folder", "", *[f"- `{name}`: {text}" for name, text in rows.items()]]
-    for name, found in parity.items():
-        worst = ", ".join(f"{output} {value:.1e}" for output, value in found.items())
+    for name, errors in parity.items():
+        worst = ", ".join(f"{output} {value:.1e}" for output, value in errors.items())
         lines.append(f"- `{name}`: any batch size; greatest deviation from PyTorch {worst}")
     return "\n".join(lines)
 

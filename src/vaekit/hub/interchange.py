@@ -60,7 +60,7 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
         import onnxscript  # noqa: F401
     except ImportError as error:
         raise ConfigError(f"ONNX needs {error.name}; pip install 'vaekit[onnx]'") from None
-    found = {}
+    parity = {}
     for name, (module, inputs, outputs) in modules(model, x, c).items():
         path = folder / f"{name}.onnx"
         names = [{"encoder": "x", "decoder": "z"}[name], "c"][: len(inputs)]
@@ -81,8 +81,8 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
             given = [value[:rows] for value in inputs]
             port = session.run(None, {key: value.numpy() for key, value in zip(names, given, strict=True)})
             _compare(worst, outputs, [torch.from_numpy(value) for value in port], module(*given))
-        found[f"{name}.onnx"] = _near(f"{name}.onnx", worst)
-    return found
+        parity[f"{name}.onnx"] = _near(f"{name}.onnx", worst)
+    return parity
 
 
 @torch.no_grad()
@@ -95,7 +95,7 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
     Raises:
         ConfigError: a part cannot be exported, or what is read back deviates.
     """
-    found = {}
+    parity = {}
     for name, (module, inputs, outputs) in modules(model, x, c).items():
         path = folder / f"{name}.pt2"
         with _quietly(), _explained(name):
@@ -109,8 +109,8 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
         for rows in (1, len(inputs[0])):
             given = [value[:rows] for value in inputs]
             _compare(worst, outputs, port(*given), module(*given))
-        found[f"{name}.pt2"] = _near(f"{name}.pt2", worst)
-    return found
+        parity[f"{name}.pt2"] = _near(f"{name}.pt2", worst)
+    return parity
 
 
 def _without_others(module: nn.Module, exported: Any) -> nn.Module:
@@ -141,11 +141,11 @@ def _compare(worst: Parity, names: list[str], port: Any, own: Any) -> None:
         worst[name] = max(worst.get(name, 0.0), deviation)
 
 
-def _near(file: str, found: Parity) -> Parity:
-    far = {name: value for name, value in found.items() if not value <= LIMIT}
+def _near(file: str, parity: Parity) -> Parity:
+    far = {name: value for name, value in parity.items() if not value <= LIMIT}
     if far:
         raise ConfigError(f"{file} deviates from PyTorch by {max(far.values()):.1e}, more than {LIMIT:g}")
-    return found
+    return parity
 
 
 @contextlib.contextmanager

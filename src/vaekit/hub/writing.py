@@ -112,8 +112,8 @@ def _examples(new: Path, subject: Subject) -> None:
     if not len(x):
         return
     z = model.encode(x, c)
-    found = {"x": x, "z": z, "x_hat": model.decode(z, c)}
-    files.write_new(new / "example.safetensors", tensors.pack(found if c is None else found | {"c": c}))
+    example = {"x": x, "z": z, "x_hat": model.decode(z, c)}
+    files.write_new(new / "example.safetensors", tensors.pack(example if c is None else example | {"c": c}))
 
 
 def _pictures(new: Path, subject: Subject) -> list[str]:
@@ -136,8 +136,8 @@ def evaluation_of(run: Run) -> Evaluation | None:
 def _test_of(run: Run) -> dict[str, Any] | None:
     if not (run.path / "test.json").is_file():
         return None
-    found = run.read_json("test.json")
-    return found if isinstance(found, dict) else None
+    content = run.read_json("test.json")
+    return content if isinstance(content, dict) else None
 
 
 def _check_replaceable(target: Path) -> None:

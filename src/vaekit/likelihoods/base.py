@@ -64,8 +64,8 @@ class Likelihood(nn.Module, ABC):
         """The network's output, its P groups of channels first: shape (P, ..., B, *event)."""
         channels = z.ndim - self.latent_dims
         with nullcontext() if self.tolerates_bf16 else full_precision(z):
-            found = widened(self.net(z, c))
-        grouped: Tensor = found.unflatten(channels, (self.groups, -1))
+            output = widened(self.net(z, c))
+        grouped: Tensor = output.unflatten(channels, (self.groups, -1))
         return grouped.movedim(channels, 0)
 
     @abstractmethod

@@ -167,7 +167,7 @@ def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
 
 
 def kl_per_latent(
-    model: LatentVariableModel, images: Tensor, labels: Tensor | None = None, *, found: Carried | None = None
+    model: LatentVariableModel, images: Tensor, labels: Tensor | None = None, *, per_latent: Carried | None = None
 ) -> "Figure":
     """A bar for each latent, the one that carries most first: its KL, averaged over the images.
 
@@ -178,21 +178,21 @@ def kl_per_latent(
         model: The model.
         images: Shape (N, *image).
         labels: Classes or context, for a conditional model.
-        found: What each latent carries, if it is known already.
+        per_latent: What each latent carries, if it is known already.
     """
-    found = found or carried(model, images, labels)
+    per_latent = per_latent or carried(model, images, labels)
 
     from .canvas import defaults
 
     with defaults():
-        return _bars(found)
+        return _bars(per_latent)
 
 
-def _bars(found: Carried) -> "Figure":
+def _bars(per_latent: Carried) -> "Figure":
     from .canvas import Figure
 
-    order = found.order
-    values = found.values[order].tolist()
+    order = per_latent.order
+    values = per_latent.values[order].tolist()
     n = len(values)
     figure = Figure(figsize=(min(12, max(6, 2 + 0.45 * n)), 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
@@ -203,10 +203,13 @@ def _bars(found: Carried) -> "Figure":
     if n <= 20:
         for x, value in enumerate(values):
             axes.annotate(number(value), (x, value), (0, 2), textcoords="offset points", ha="center", fontsize=8)
-    axes.set(xlabel="latent" if n <= NAMED else f"the {n} latents", ylabel=f"{found.what}, {found.unit}".rstrip(", "))
-    total = f"{sum(values):.1f} nats in all, " if found.what == "KL" else ""
+    axes.set(
+        xlabel="latent" if n <= NAMED else f"the {n} latents",
+        ylabel=f"{per_latent.what}, {per_latent.unit}".rstrip(", "),
+    )
+    total = f"{sum(values):.1f} nats in all, " if per_latent.what == "KL" else ""
     axes.set_title(
-        f"{found.what} of each latent\n{total}{n - sum(idle)} of {n} above {IDLE:g}", loc="left", fontsize=11
+        f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {IDLE:g}", loc="left", fontsize=11
     )
     beside = max(0.7, 3 - n / 2)
     axes.set_xlim(-beside, n - 1 + beside)

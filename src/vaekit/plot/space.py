@@ -41,8 +41,8 @@ class Carried:
     @property
     def order(self) -> list[int]:
         """The latents, the one that carries most first."""
-        found: list[int] = self.values.argsort(descending=True, stable=True).tolist()
-        return found
+        indices: list[int] = self.values.argsort(descending=True, stable=True).tolist()
+        return indices
 
     def label(self, index: int) -> str:
         """Name and value of a latent."""
@@ -96,7 +96,7 @@ def traversals(
     *,
     image: int = 0,
     c: Context = None,
-    found: Carried | None = None,
+    per_latent: Carried | None = None,
     steps: int = 11,
     latents: int | None = None,
     title: str | None = None,
@@ -112,7 +112,7 @@ def traversals(
         labels: Classes or context, for a conditional model.
         image: Number of the image whose posterior mean the other latents keep.
         c: Class that a conditional model draws; that of the image by default.
-        found: What each latent carries, if it is known already.
+        per_latent: What each latent carries, if it is known already.
         steps: Images in a row.
         latents: How many rows; as many as the picture is tall enough for, by default.
         title: A sentence above; by default it says what is shown.
@@ -125,18 +125,18 @@ def traversals(
         raise ConfigError(f"traversals need at least 2 steps and 1 latent, got {steps} and {latents}")
     base, means, context = _base(model, images, labels, image)
     context = context if c is None else model.context(c, 1)
-    found = found or carried(model, images, labels)
-    rows = found.order[: latents or max(4, min(16, TALLEST // images.shape[-2]))]
+    per_latent = per_latent or carried(model, images, labels)
+    rows = per_latent.order[: latents or max(4, min(16, TALLEST // images.shape[-2]))]
     t = torch.linspace(-REACH, REACH, steps).to(base)
     z = base.repeat(len(rows), steps, 1)
     for row, index in enumerate(rows):
         z[row, :, index] = means[:, index].mean() + t * means[:, index].std()
     tiles = _decode(model, z.flatten(0, 1), context)
-    more = f", {len(rows)} of {len(found.values)}" if len(rows) < len(found.values) else ""
+    more = f", {len(rows)} of {len(per_latent.values)}" if len(rows) < len(per_latent.values) else ""
     if title is None:
-        title = f"One latent changed in each row{more}, the others as in one image; ordered by {found.what}"
+        title = f"One latent changed in each row{more}, the others as in one image; ordered by {per_latent.what}"
     heads = [f"{'+' if value > 0 else ''}{number(value)}" + " σ" for value in t.tolist()]
-    return Picture(tiles, columns=steps, title=title, rows=[found.label(index) for index in rows], heads=heads)
+    return Picture(tiles, columns=steps, title=title, rows=[per_latent.label(index) for index in rows], heads=heads)
 
 
 @torch.no_grad()
@@ -148,7 +148,7 @@ def manifold(
     latents: Sequence[int] | None = None,
     image: int = 0,
     c: Context = None,
-    found: Carried | None = None,
+    per_latent: Carried | None = None,
     side: int | None = None,
     title: str | None = None,
 ) -> Picture:
@@ -164,7 +164,7 @@ def manifold(
             right, the second from below to above.
         image: Number of the image whose posterior mean the other latents keep.
         c: Class that a conditional model draws; that of the image by default.
-        found: What each latent carries, if it is known already.
+        per_latent: What each latent carries, if it is known already.
         side: Images in a row and in a column; by default 30 of a model with two latents, else 15, or fewer if they are
             large.
         title: A sentence above; by default it says what is shown.
@@ -185,8 +185,8 @@ def manifold(
     if side < 2:
         raise ConfigError(f"a map needs a side of at least 2 images, got {side}")
     if latents is None and size > 2:
-        found = found or carried(model, images, labels)
-        latents = sorted(found.order[:2])
+        per_latent = per_latent or carried(model, images, labels)
+        latents = sorted(per_latent.order[:2])
     chosen = list(latents or range(size))
     low, high = means[:, chosen].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
     axes = [torch.linspace(a, b, side).to(base) for a, b in zip(low.tolist(), high.tolist(), strict=True)]

@@ -68,18 +68,18 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         "flush_denormal": flushes(),
         "deterministic": config.train.deterministic,
         "ranks": ranks,
-        "git": {"commit": found} if (found := commit()) else None,
+        "git": {"commit": sha} if (sha := commit()) else None,
     }
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Where two set-ups differ, by key."""
     before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs do not say so
-    found = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
+    differing = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
     checksums = [str(_checksum(one)) for one in (before, now)]
     if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
-        found["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
-    return found
+        differing["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
+    return differing
 
 
 def _checksum(facts: Mapping[str, Any]) -> Any:

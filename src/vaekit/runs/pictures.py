@@ -123,15 +123,15 @@ def _walk(scene: Scene) -> Any:
 
 
 def _map(scene: Scene) -> Any:
-    return plot.manifold(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+    return plot.manifold(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
 
 
 def _traversals(scene: Scene) -> Any:
-    return plot.traversals(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+    return plot.traversals(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
 
 
 def _kl(scene: Scene) -> Any:
-    return plot.kl_per_latent(scene.model, scene.test.x, scene.test.c, found=scene.carried)
+    return plot.kl_per_latent(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
 
 
 def _latents(scene: Scene) -> Any:

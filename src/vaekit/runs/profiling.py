@@ -83,9 +83,9 @@ def _advance(trainer: Trainer, batches: Iterator[Any], steps: int) -> None:
 
 
 def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-    found = watched.key_averages()
+    averages = watched.key_averages()
     totals = dict.fromkeys(("data", "step", "backward pass", "optimizer"), 0.0)
-    for event in found:
+    for event in averages:
         if event.key in totals:
             totals[event.key] += event.cpu_time_total
         elif event.key.startswith("autograd::engine::evaluate_function"):
@@ -95,7 +95,7 @@ def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tupl
     whole = totals["data"] + totals.pop("step")
     totals["forward pass"] = whole - sum(totals.values())
     phases = {name: totals[name] / whole for name in ("data", "forward pass", "backward pass", "optimizer")}
-    own = [event for event in found if event.key.startswith("aten::")]
+    own = [event for event in averages if event.key.startswith("aten::")]
     times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in own}
     own.sort(key=lambda event: -times[event.key])
     operators = {

@@ -217,8 +217,8 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def _load(path: Path, parts: Sequence[str] | None = None, limit: int | None = None) -> Checkpoint:
     where = confine(path.parent, f"{path.name}/manifest.json")
     match parse_json(read(where, JSON_LIMIT), where):
-        case {"format": found, "files": dict(files)}:
-            version = check_format(found, where)
+        case {"format": number, "files": dict(files)}:
+            version = check_format(number, where)
         case _:
             raise RunError(f"{where} is damaged: it has no format or no files")
     wanted = {name: entry for name, entry in files.items() if _is_wanted(name, parts, where)}

@@ -47,7 +47,7 @@ def to_json(value: Any) -> str:
     >>> to_json({"−ELBO": "a\x9bb"})
     '{"−ELBO": "a\\u009bb"}'
     """
-    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], json.dumps(value, ensure_ascii=False))
+    return _UNSEEN.sub(lambda match: json.dumps(match[0])[1:-1], json.dumps(value, ensure_ascii=False))
 
 
 def to_markdown(text: str) -> str:
@@ -56,7 +56,7 @@ def to_markdown(text: str) -> str:
     >>> to_markdown("a|b <script>")
     'a\\|b &lt;script&gt;'
     """
-    return _MARKDOWN.sub(lambda found: _HTML.get(found[0], f"\\{found[0]}"), visible(text).replace("&", "&amp;"))
+    return _MARKDOWN.sub(lambda match: _HTML.get(match[0], f"\\{match[0]}"), visible(text).replace("&", "&amp;"))
 
 
 def to_latex(text: str) -> str:
@@ -77,8 +77,8 @@ def to_csv(text: str) -> str:
     return f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text
 
 
-def _code(found: re.Match[str]) -> str:
-    number = ord(found[0])
-    if found[0] in _SHORT:
-        return _SHORT[found[0]]
+def _code(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    if match[0] in _SHORT:
+        return _SHORT[match[0]]
     return f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}" if number < 65536 else f"\\U{number:08x}"

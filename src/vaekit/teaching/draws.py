@@ -34,10 +34,10 @@ def function(student: ModuleType, name: str) -> Callable[..., Tensor]:
     Raises:
         Mistake: there is none.
     """
-    found = getattr(student, name, None)
-    if not callable(found):
+    function = getattr(student, name, None)
+    if not callable(function):
         raise Mistake(f"There is no function {name}.")
-    return found  # type: ignore[no-any-return]
+    return function  # type: ignore[no-any-return]
 
 
 def _draw(student: ModuleType, mu: Tensor, logvar: Tensor) -> Tensor:

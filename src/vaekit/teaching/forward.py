@@ -137,8 +137,8 @@ class Pass:
             if not value.requires_grad:
                 raise Mistake("mu or logvar has no gradient: leave out .detach(), .data and no_grad.")
         weights = {name: _weights(self.model, name) for name in ("mu_layer", "logvar_layer")}
-        found = torch.autograd.grad((self.x_hat**2).sum(), list(weights.values()), allow_unused=True)
-        no_gradient([(name, value) for name, value in zip(weights, found, strict=True)])
+        gradients = torch.autograd.grad((self.x_hat**2).sum(), list(weights.values()), allow_unused=True)
+        no_gradient([(name, value) for name, value in zip(weights, gradients, strict=True)])
 
 
 def _weights(model: nn.Module, name: str) -> Tensor:

@@ -35,12 +35,12 @@ def part(model: nn.Module, name: str) -> Callable[..., Any]:
     Raises:
         Mistake: it is not there yet.
     """
-    found = getattr(model, name, None)
-    if found is None:
+    layer = getattr(model, name, None)
+    if layer is None:
         raise Mistake(f"self.{name} is still blank.")
-    if not callable(found):
-        raise Mistake(f"self.{name} is a {type(found).__name__}, which cannot be called.")
-    return found  # type: ignore[no-any-return]
+    if not callable(layer):
+        raise Mistake(f"self.{name} is a {type(layer).__name__}, which cannot be called.")
+    return layer  # type: ignore[no-any-return]
 
 
 def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
@@ -49,12 +49,12 @@ def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
     Raises:
         Mistake: it is not there yet, or what it gives is no tensor.
     """
-    found = part(model, name)(value)
-    if found is None:
+    result = part(model, name)(value)
+    if result is None:
         raise Mistake(f"self.{name} is still blank: it returns None.")
-    if not isinstance(found, Tensor):
-        raise Mistake(f"self.{name} returns a {type(found).__name__}; it must be one tensor.")
-    return found
+    if not isinstance(result, Tensor):
+        raise Mistake(f"self.{name} returns a {type(result).__name__}; it must be one tensor.")
+    return result
 
 
 def rows(n: int, size: int, seed: int = 0) -> Tensor:

@@ -97,10 +97,10 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
     Raises:
         ValueError: that is no such number.
     """
-    found = ema.get("good_steps", torch.tensor(math.inf))
-    if found.shape or not bool(found >= 0):
-        raise ValueError(f"ema/good_steps is {found}")
-    return found
+    good_steps = ema.get("good_steps", torch.tensor(math.inf))
+    if good_steps.shape or not bool(good_steps >= 0):
+        raise ValueError(f"ema/good_steps is {good_steps}")
+    return good_steps
 
 
 def optimizers(trainer: Trainer) -> dict[str, Player]:

@@ -31,7 +31,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Opened:
     """What a path holds.
 
     Arguments:
@@ -252,7 +252,7 @@ _TAKEN = {
 }
 
 
-def open_npy(path: Path, values: Values = "pixels") -> Found:
+def open_npy(path: Path, values: Values = "pixels") -> Opened:
     """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if there is one.
 
     Raises:
@@ -266,10 +266,10 @@ def open_npy(path: Path, values: Values = "pixels") -> Found:
         stored = FileRows(beside)
         named = _labels(stored[np.arange(stored.shape[0])], count, str(beside))
     files = [path] if named is None else [path, beside]
-    return _found(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
+    return _opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
-def open_npz(path: Path, values: Values = "pixels") -> Found:
+def open_npz(path: Path, values: Values = "pixels") -> Opened:
     """Rows of a `.npz`, under `images` or `x`; labels under `labels` or `y`, if there are any. Read into memory.
 
     Raises:
@@ -281,7 +281,7 @@ def open_npz(path: Path, values: Values = "pixels") -> Found:
             reader = ArrayReader(_member(archive, images, path), f"{path}: {images}", values)
             count = reader.array.shape[0]
             named = None if labels is None else _labels(_member(archive, labels, path), count, f"{path}: {labels}")
-        return _found(reader, count, named, [(path.name, path.stat().st_size)], path.parent)
+        return _opened(reader, count, named, [(path.name, path.stat().st_size)], path.parent)
     except DataError:
         raise
     except Exception as error:  # zipfile and its decompressors have many
@@ -291,17 +291,17 @@ def open_npz(path: Path, values: Values = "pixels") -> Found:
 Named = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def _found(reader: ArrayReader, count: int, named: Named | None, files: list[tuple[str, int]], folder: Path) -> Found:
+def _opened(reader: ArrayReader, count: int, named: Named | None, files: list[tuple[str, int]], folder: Path) -> Opened:
     labels, classes = named if named is not None else (None, ("all",))
-    return Found(reader, count, labels, classes, files, folder)
+    return Opened(reader, count, labels, classes, files, folder)
 
 
 def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
     keys = [name.removesuffix(".npy") for name in archive.namelist()]
     images, labels = (next((key for key in pair if key in keys), None) for pair in (("images", "x"), ("labels", "y")))
     if images is None:
-        found = ", ".join(map(repr, keys))
-        raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {found:.200}")
+        present = ", ".join(map(repr, keys))
+        raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {present:.200}")
     return images, labels
 
 
@@ -329,8 +329,8 @@ def _labels(values: NDArray[Any], count: int, name: str) -> Named:
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high >= _MOST_CLASSES:
         raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
-    found, numbers = np.unique(values, return_inverse=True)
-    return numbers.reshape(count).astype(np.int64), tuple(map(str, found.tolist()))
+    classes, numbers = np.unique(values, return_inverse=True)
+    return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
 
 
 def _said(error: Exception) -> str:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import DataError
-from .arrays import Found
+from .arrays import Opened
 from .opening import open_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -99,7 +99,7 @@ class FolderReader:
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Found:
+def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Opened:
     """Images in a folder; where they are in subfolders, these are the classes, sorted.
 
     Arguments:
@@ -133,14 +133,14 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Foun
     number = {top: i for i, top in enumerate(classes)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
     reader = FolderReader(folder, names, size, colour=colour)
-    return Found(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
+    return Opened(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
 
 
 def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
     """Name, relative to where the search began, and size of every image, in an order that no disk decides."""
     with os.scandir(folder) as entries:
-        found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-    for entry in found:
+        visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    for entry in visible:
         if entry.is_dir():
             yield from _scan(entry.path, f"{prefix}{entry.name}/")
         elif entry.name.lower().endswith(_SUFFIXES):

@@ -58,8 +58,8 @@ function remoteEngine(scene) {
       return latents.map((_, k) => all.subarray(k * each, (k + 1) * each));
     },
     async encode(x, c) {
-      const found = await ask("encode", { x: numbers(x), c });
-      return { z: found.slice(0, size), rate: found[size], distortion: found[size + 1] };
+      const answer = await ask("encode", { x: numbers(x), c });
+      return { z: answer.slice(0, size), rate: answer[size], distortion: answer[size + 1] };
     },
     async sample(c) {
       return ask("sample", { c });
