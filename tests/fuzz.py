@@ -33,7 +33,7 @@ from vaekit.cli.runs import facts_of, summaries
 from vaekit.config import Train, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import vision
-from vaekit.data.sources.arrays import Found, open_npy, open_npz
+from vaekit.data.sources.arrays import Opened, open_npy, open_npz
 from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
@@ -231,7 +231,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     def faces(data: bytes) -> object:
         return vision._decode_faces([place.written(data)])
 
-    def images(opener: Callable[[Path], Found]) -> Callable[[bytes], object]:
+    def images(opener: Callable[[Path], Opened]) -> Callable[[bytes], object]:
         def first_two(data: bytes) -> object:
             found = opener(place.written(data))
             return found.reader.read(np.arange(min(2, found.count)))

@@ -308,7 +308,7 @@ def test_kmnist_is_downloaded_by_torchvision(tmp_path, monkeypatch, change, caps
     monkeypatch.setattr(urllib.request, "urlopen", answer)
     data = load("kmnist", root=tmp_path / "root")
     assert torch.equal(data.test.x, arrays[2][:, None])
-    assert source.found(tmp_path / "root") == tmp_path / "root" / "KMNIST" / "raw"
+    assert source.present_in(tmp_path / "root") == tmp_path / "root" / "KMNIST" / "raw"
     assert capsys.readouterr().out == ""  # standard output is for results
 
 
@@ -398,7 +398,7 @@ def test_svhn_from_its_own_files(tmp_path, monkeypatch, change, offline):
     data = load("svhn", root=tmp_path)
     assert torch.equal(data.test.x, torch.from_numpy(images["test"]).permute(3, 2, 0, 1))
     assert data.test.labels.tolist() == [0, 9, 8]  # a zero's label is 10 in the file
-    assert source.found(tmp_path) == tmp_path / "svhn"
+    assert source.present_in(tmp_path) == tmp_path / "svhn"
     monkeypatch.setitem(sys.modules, "scipy", None)
     monkeypatch.setitem(sys.modules, "scipy.io", None)
     with pytest.raises(DataError, match=r"pip install scipy"):
@@ -471,9 +471,9 @@ def test_listing(warm, change):
 def test_a_set_is_present_only_when_every_file_is(tmp_path, change):
     source = change("kmnist", train=7, test=3, validation=2)
     write_small(tmp_path / source.folder, source, np.random.default_rng(0), ".gz")
-    assert source.found(tmp_path) == tmp_path / source.folder
+    assert source.present_in(tmp_path) == tmp_path / source.folder
     (tmp_path / source.folder / f"{LABELS}.gz").unlink()
-    assert source.found(tmp_path) is None
+    assert source.present_in(tmp_path) is None
 
 
 def test_listing_needs_neither_torch_nor_numpy():
