@@ -15,6 +15,7 @@ from ..errors import ConfigError
 from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
 from ..nets import Decoder, Encoder, FirstLevel, initialize, principal_start
+from ..posteriors import Posterior
 from ..priors.base import OverGrid, Prior
 from . import Model
 from .parts import Resolved
@@ -22,6 +23,8 @@ from .parts import Resolved
 Shape = tuple[int, ...]
 Transform = Callable[[Tensor], Tensor]
 _FORMER = {"event_shape": "image_shape", "x": "images"}
+NAMES = {"real": "real numbers", "bits": "bits", "categories": "one-hot categories"}
+PRIORS = {"real": "standard-normal", "bits": "bernoulli", "categories": "categorical"}
 SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
 
 
@@ -150,9 +153,25 @@ def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]
 def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
     """The prior; one that knows vectors only, where latents are none, is laid over them."""
     size = torch.Size(latent_shape).numel()
+    _check_values(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
     for_vectors = "latent_size" in part.wiring and not {"latent_shape", "posterior"} & set(part.wiring)
     return OverGrid(prior, latent_shape) if for_vectors and len(latent_shape) != 1 else prior
+
+
+def _check_values(prior: Resolved, posterior: nn.Module) -> None:
+    """Refuse a prior over other values than the posterior gives: a density where there are probabilities.
+
+    Raises:
+        ConfigError: the two do not agree.
+    """
+    own: str = getattr(posterior, "latents", Posterior.latents)
+    theirs: str = getattr(prior.make, "latents", Prior.latents)
+    if theirs != own:
+        raise ConfigError(
+            f"the latents of {type(posterior).__name__} are {NAMES[own]}, and the prior {prior.make.__name__} is over "
+            f"{NAMES[theirs]}; choose prior.name = {PRIORS[own]!r}"
+        )
 
 
 def _principal_start(

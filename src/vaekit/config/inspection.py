@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions import draw_samples, is_discrete
 from ..errors import ConfigError, unknown
 from ..likelihoods import Likelihood, Normal
 from ..model import LatentVariableModel, one_hot
@@ -159,17 +160,20 @@ class _Trial:
             return
         self.equal("batch shape of the posterior", q.batch_shape, (ROWS,), "one distribution for each row of x")
         self.equal("event shape of the posterior", q.event_shape, shape, "the latent_shape")
-        if not q.has_rsample:
+        if not (q.has_rsample or is_discrete(q)):
             self.findings.append("the posterior's distribution has no rsample, so that no gradient reaches the encoder")
             return
-        z = q.rsample(torch.Size((SAMPLES,)))
+        z = draw_samples(q, SAMPLES)
         self.equal("shape of posterior.rsample((K,))", z.shape, (SAMPLES, ROWS, *shape), "(K, B, *latent_shape)")
         self.equal("shape of the posterior's log_prob(z)", q.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
         for name, penalty in getattr(q, "penalties", {}).items():
             self.equal(f"shape of the penalty {name!r}", penalty.shape, (ROWS,), "one number a row")
         with self.trying("the posterior's mean, which encode() and pictures take"):
             self.equal("shape of the posterior's mean", q.mean.shape, (ROWS, *shape), "(B, *latent_shape)")
-        self.reaches(module, "the posterior's samples", z)
+        if q.has_rsample:
+            self.reaches(module, "the posterior's samples", z)
+        else:
+            self.reaches(module, "the posterior's log_prob(z)", q.log_prob(z))
 
     def prior(self, part: nn.Module) -> None:
         """Whether it has a density for latents, and samples."""

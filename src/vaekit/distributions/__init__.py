@@ -10,13 +10,14 @@ from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
 from .counts import NegativeBinomial, Poisson
+from .discrete import GumbelSoftmax, centre, is_discrete
 from .full_mixture import FullCovarianceMixture
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
 from .precise import full_precision, widened
-from .rows import draw_rows
+from .rows import draw_rows, draw_samples
 
 __all__ = [
     "LEVELS",
@@ -26,6 +27,7 @@ __all__ = [
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "FullCovarianceMixture",
+    "GumbelSoftmax",
     "IndependentBernoulli",
     "LevelCategorical",
     "NegativeBinomial",
@@ -33,10 +35,13 @@ __all__ = [
     "Recalling",
     "Step",
     "bounded",
+    "centre",
     "closed_form_kl",
     "diagonal_normal",
     "draw_rows",
+    "draw_samples",
     "full_precision",
+    "is_discrete",
     "levels",
     "log_gamma_rest",
     "log_prob_observed",

@@ -1,7 +1,8 @@
 """Kullback-Leibler divergences in closed form, where there is one for these very distributions."""
 
 from torch import Tensor
-from torch.distributions import Distribution, kl, kl_divergence
+from torch.distributions import Bernoulli, Distribution, Independent, kl, kl_divergence
+from torch.nn.functional import softplus
 
 
 def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
@@ -19,11 +20,28 @@ def closed_form_kl(q: Distribution, p: Distribution) -> Tensor | None:
     """
     if not _registered(q, p):
         return None
+    bits = _of_bits(q, p)
+    if bits is not None:
+        return bits
     try:
         divergence: Tensor = kl_divergence(q, p)
     except NotImplementedError:
         return None
     return divergence
+
+
+def _of_bits(q: Distribution, p: Distribution) -> Tensor | None:
+    """KL of Bernoullis, from their logits; None of other distributions.
+
+    torch's own neither broadcasts nor bears a p that is certain in float32.
+    """
+    if isinstance(q, Independent) and isinstance(p, Independent):
+        dims = q.reinterpreted_batch_ndims
+        of_each = _of_bits(q.base_dist, p.base_dist) if p.reinterpreted_batch_ndims == dims else None
+        return None if of_each is None else of_each.flatten(-dims).sum(-1) if dims else of_each
+    if type(q) is not Bernoulli or type(p) is not Bernoulli:
+        return None
+    return q.probs * (q.logits - p.logits) + softplus(p.logits) - softplus(q.logits)
 
 
 def _registered(q: Distribution, p: Distribution) -> bool:

@@ -1,4 +1,4 @@
-"""One draw for each of n rows."""
+"""Draws: one for each of n rows, or K of each row."""
 
 import torch
 from torch import Tensor
@@ -15,3 +15,9 @@ def draw_rows(p: Distribution, n: int, *, gradient: bool = False) -> Tensor:
     """
     draw = p.rsample if gradient and p.has_rsample else p.sample
     return draw() if p.batch_shape else draw(torch.Size((n,)))
+
+
+def draw_samples(q: Distribution, k: int) -> Tensor:
+    """K samples, shape (k, *batch, *event), reparametrized where q has such samples."""
+    draw = q.rsample if q.has_rsample else q.sample
+    return draw(torch.Size((k,)))

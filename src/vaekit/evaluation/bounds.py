@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..distributions import closed_form_kl
+from ..distributions import closed_form_kl, draw_samples
 from ..errors import ConfigError, at_least
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -175,7 +175,7 @@ def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) ->
     nested = [NestedBounds(k) for k in numbers]
     tail = Tail(numbers[-1])
     for done in range(0, numbers[-1], decoder.samples):
-        z = q.rsample(torch.Size((min(decoder.samples, numbers[-1] - done),)))
+        z = draw_samples(q, min(decoder.samples, numbers[-1] - done))
         log_q = chunks.wide(q.log_prob(z))  # at once: some posteriors know it for this very tensor only
         log_p, log_lik = decoder.densities(z, log_q)
         log_likelihood.add(log_lik)

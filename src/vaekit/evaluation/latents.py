@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from ..distributions import draw_samples
 from ..errors import DataError
 from ..model import LatentVariableModel, kl_by_dimension
 from ..rng import seeded
@@ -146,10 +147,10 @@ def latents(
 
 def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     q, p = model.posterior(x, c), model.prior(c)
-    z = q.rsample(torch.Size((1,)))
-    of_batch = {"means": q.mean, "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
+    z = draw_samples(q, 1)
+    of_batch = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
     kl = kl_by_dimension(z, q, p)
-    return of_batch if kl is None else of_batch | {"kl": kl}
+    return of_batch if kl is None else of_batch | {"kl": kl.flatten(1)}
 
 
 def _aggregate(
@@ -173,7 +174,7 @@ def _aggregate(
         theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(x)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
-            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(x), -1)))
+            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(x), *z.shape[1:])))
             log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:

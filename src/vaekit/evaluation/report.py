@@ -287,7 +287,7 @@ class _Work:
         c = self.context(split)
 
         def compute(index: int) -> dict[str, Tensor]:
-            return {"means": model.posterior(*chunks.batch(model, pixels, c, index)).mean}
+            return {"means": model.posterior(*chunks.batch(model, pixels, c, index)).mean.flatten(1)}
 
         with chunks.evaluating(model):
             return chunks.over_batches("training images", pixels, compute, listener=self.listener)["means"]

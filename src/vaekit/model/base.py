@@ -17,7 +17,7 @@ from ..data import Batch
 from ..data.batch import as_tensor
 from ..data.pixels import to_unit
 from ..data.values import RANGES, Values, check_values
-from ..distributions import draw_rows, full_precision
+from ..distributions import centre, draw_rows, draw_samples, full_precision
 from ..errors import DataError
 from ..rng import seeded
 from .conditions import check_labels, rows_of_classes, rows_of_labels
@@ -103,7 +103,8 @@ class LatentVariableModel(nn.Module, ABC):
             c: Context, shape (B, C), or classes, shape (B,).
             observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior and
                 not at all for the likelihood. None where all are.
-            antithetic: Draw pairs μ ± σε, whose errors cancel in part; k is even, and the posterior a normal one.
+            antithetic: Draw pairs μ ± σε, whose errors cancel in part, or bits from u and 1 − u; k is even, and the
+                posterior a normal or a Bernoulli one.
         """
         c = self.context(c, len(x))
         if observed is not None:
@@ -111,14 +112,14 @@ class LatentVariableModel(nn.Module, ABC):
         q = self.posterior(x, c)
         p = self.prior(c)
         with full_precision(x):
-            z = antithetic_pairs(q, k) if antithetic else q.rsample(torch.Size((k,)))
+            z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
         penalties = getattr(q, "penalties", {})
-        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed)
+        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed, antithetic)
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of q(z | x, c), shape (B, *latent_shape)."""
-        return self.posterior(self.checked(x), self.context(c, len(x))).mean
+        """Mean of q(z | x, c), or the likeliest of discrete latents, shape (B, *latent_shape)."""
+        return centre(self.posterior(self.checked(x), self.context(c, len(x))))
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:
@@ -130,7 +131,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of p(x | z, c) at the posterior mean of z, shape (B, *event)."""
+        """Mean of p(x | z, c) at the z that `encode` gives, shape (B, *event)."""
         return self.decode(self.encode(x, c), c)
 
     @torch.no_grad()

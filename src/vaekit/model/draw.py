@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
 from ..distributions import Chain, closed_form_kl, full_precision, log_prob_observed
 from ..errors import ConfigError
@@ -81,9 +81,10 @@ class Level:
         Arguments:
             how: As for `kl`; where "analytic" has no closed form, this is None too.
         """
-        if not (isinstance(self.q, Independent) and isinstance(self.p, Independent)):
+        q, p = getattr(self.q, "hard", self.q), self.p
+        if not (isinstance(q, Independent) and isinstance(p, Independent)):
             return None
-        q, p = self.q.base_dist, self.p.base_dist
+        q, p = q.base_dist, p.base_dist
         with full_precision(self.z):
             closed = closed_form_kl(q, p) if self.closed_form and how != "sampled" else None
             if closed is not None:
@@ -104,6 +105,7 @@ class Draw:
         q: Posterior of all latents at once; that of the only level by default.
         p: Prior of all latents at once; that of the only level by default.
         observed: Which values of x are known, booleans of its shape; None where all are.
+        antithetic: Whether the second half of the latents are the counterparts of the first.
     """
 
     x: Tensor
@@ -114,6 +116,7 @@ class Draw:
     q: Distribution | None = None
     p: Distribution | None = None
     observed: Tensor | None = None
+    antithetic: bool = False
 
     @cached_property
     def log_likelihood(self) -> Tensor:
@@ -186,20 +189,29 @@ class Draw:
 
 
 def antithetic_pairs(q: Distribution, k: int) -> Tensor:
-    """Half of k samples of q and their mirror images at its mean, shape (k, B, Z).
+    """Half of k samples of q and their counterparts, shape (k, B, Z).
+
+    Those of normal samples are their mirror images at the mean; a bit is 1 where u, and its counterpart where 1 − u, is
+    above the probability of 0.
 
     Raises:
-        ConfigError: k is odd, or q is not a normal distribution, which is the same on both sides.
+        ConfigError: k is odd, or q is neither a normal distribution, which is the same on both sides, nor a Bernoulli.
     """
-    if not isinstance(q, MultivariateNormal) and not (isinstance(q, Independent) and isinstance(q.base_dist, Normal)):
+    inner = q.base_dist if isinstance(q, Independent) else None
+    if not isinstance(q, MultivariateNormal) and not isinstance(inner, (Normal, Bernoulli)):
         raise ConfigError(
-            "objective.antithetic needs a normal posterior, which is the same on both sides of its mean; set "
-            "objective.antithetic = false, or posterior.name = 'diagonal-normal'"
+            "pairs of samples (objective.antithetic, or objective.name = 'disarm') need a normal posterior, which is "
+            "the same on both sides of its mean, or a Bernoulli one; set objective.antithetic = false, or "
+            "posterior.name = 'diagonal-normal'"
         )
     if k % 2:
         raise ConfigError(
-            f"objective.antithetic draws pairs and needs an even objective.samples, got {k}; or set it to false"
+            f"pairs of samples (objective.antithetic, or objective.name = 'disarm') need an even objective.samples, "
+            f"got {k}"
         )
+    if isinstance(inner, Bernoulli):
+        u = torch.rand(k // 2, *inner.logits.shape, dtype=inner.logits.dtype, device=inner.logits.device)
+        return torch.cat((u, 1 - u)).gt((-inner.logits).sigmoid()).to(u.dtype).detach()
     half = q.rsample(torch.Size((k // 2,)))
     return torch.cat((half, 2 * q.mean - half))
 

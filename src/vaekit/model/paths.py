@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, kl_divergence
 
+from ..distributions import centre, is_discrete
 from .base import LatentVariableModel
 
 
@@ -50,7 +51,7 @@ class Encoding(nn.Module):
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Map x, shape (B, *event), to z, shape (B, Z), rate and distortion, each of shape (B,)."""
         q, p = self.model.posterior(x, c), self.model.prior(c)
-        z = q.mean
+        z = centre(q)
         flat = z.flatten(1)
         if not self.scored:
             return (flat,)
@@ -83,9 +84,9 @@ def _rate(q: Distribution, p: Distribution) -> Tensor:
     """KL(q ‖ p), or what comes nearest to it, shape (B,)."""
     with suppress(NotImplementedError):
         return kl_divergence(q, p)
-    z = q.mean
+    z = centre(q)
     with suppress(NotImplementedError, AttributeError):
-        if z.ndim == 2:
+        if z.ndim == 2 and not is_discrete(q):
             size = z.shape[1]
             step = size**0.5 * q.stddev * torch.eye(size, dtype=z.dtype, device=z.device)[:, None]
             return -q.entropy() - p.log_prob(torch.cat((z + step, z - step))).mean(0)

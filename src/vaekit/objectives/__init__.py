@@ -7,6 +7,7 @@ from .disentangled import beta_tc
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
 from .importance import ciwae, iwae, miwae, piwae
+from .scores import disarm, rloo
 
 __all__ = [
     "AAE",
@@ -23,6 +24,7 @@ __all__ = [
     "capacity_elbo",
     "ciwae",
     "couples_rows",
+    "disarm",
     "draw_of",
     "elbo",
     "free_bits",
@@ -31,6 +33,7 @@ __all__ = [
     "mmd",
     "module_of",
     "piwae",
+    "rloo",
     "schedules",
     "score_function",
     "squared_mmd",

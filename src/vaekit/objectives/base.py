@@ -45,6 +45,12 @@ def score_function(function: F) -> F:
     return function
 
 
+def antithetic(function: F) -> F:
+    """Mark an objective whose samples are drawn in pairs."""
+    function.antithetic = True  # type: ignore[attr-defined]
+    return function
+
+
 @dataclass(frozen=True)
 class Terms:
     """What a loss says about a batch.
@@ -128,7 +134,7 @@ class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
     It logs `neg_elbo`, `rate` and `distortion` in nats, and the draw's penalties by their names. A draw without levels
-    has no rate and no ELBO.
+    has no rate and no ELBO, and one with relaxed samples no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
@@ -144,14 +150,16 @@ class OfDraw(Loss):
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row of a new draw."""
-        draw = draw_of(model, batch, self.samples, self.antithetic)
+        draw = draw_of(model, batch, self.samples, self.antithetic or getattr(self.function, "antithetic", False))
         loss = -self.of(draw, epoch)
         with torch.no_grad():
             distortion = draw.distortion
             logged = {"distortion": distortion}
             if draw.levels:
                 rate = draw.rate()
-                logged = {"neg_elbo": rate + distortion, "rate": rate} | logged
+                logged = {"rate": rate} | logged
+                if not getattr(draw.q, "relaxed", False):
+                    logged = {"neg_elbo": rate + distortion} | logged
             return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
@@ -216,6 +224,11 @@ def need_gradient(draw: Draw) -> None:
         f"the samples of {type(getattr(q, 'base_dist', q)).__name__} latents hand no gradient to the encoder; choose "
         "objective.name = 'rloo', or posterior.name = 'gumbel-softmax' or 'diagonal-normal'"
     )
+
+
+def with_value(surrogate: Tensor, value: Tensor) -> Tensor:
+    """The value of one, the gradient of the other."""
+    return value.detach() + surrogate - surrogate.detach()
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError
 from ..model import Draw
-from .base import bound
+from .base import bound, with_value
 
 
 @bound
@@ -28,7 +28,7 @@ def iwae(draw: Draw, *, gradient: Literal["plain", "stl", "dreg"] = "plain") -> 
     if gradient == "dreg":
         weight = draw.log_w.detach().softmax(0)
         _scale_gradient(draw.z, weight)
-        return _with_value((weight * draw.log_w_path).sum(0), _log_mean(draw.log_w, 0))
+        return with_value((weight * draw.log_w_path).sum(0), _log_mean(draw.log_w, 0))
     return _log_mean(draw.log_w_path if gradient == "stl" else draw.log_w, 0)
 
 
@@ -55,7 +55,7 @@ def piwae(draw: Draw, *, groups: int = 8) -> Tensor:
     group_weights = (_grouped(log_w, groups).softmax(1) / groups).flatten(0, 1)
     _scale_gradient(draw.z, group_weights / all_weights)
     surrogate = all_weights * draw.log_w_path - group_weights * draw.score
-    return _with_value(surrogate.sum(0), _log_mean(draw.log_w, 0))
+    return with_value(surrogate.sum(0), _log_mean(draw.log_w, 0))
 
 
 @bound
@@ -86,8 +86,3 @@ def _scale_gradient(z: Tensor, factor: Tensor) -> None:
     """Multiply the gradient that z, shape (K, B, *latent), hands to the posterior by `factor`, shape (K, B)."""
     if z.requires_grad:
         z.register_hook(lambda gradient: gradient * factor.reshape(*factor.shape, *[1] * (z.ndim - 2)))
-
-
-def _with_value(surrogate: Tensor, value: Tensor) -> Tensor:
-    """The value of one, the gradient of the other."""
-    return value.detach() + surrogate - surrogate.detach()

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..distributions import is_discrete
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
@@ -82,17 +83,19 @@ def interpolation(
         The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
 
     Raises:
-        ConfigError: rows is below 1 or steps below 2.
+        ConfigError: rows is below 1 or steps below 2, or the latents are discrete.
         DataError: the context or the images do not fit the model.
     """
     if rows < 1 or steps < 2:
         raise ConfigError(f"an interpolation needs at least 1 row and 2 steps, got {rows} and {steps}")
     if between is not None:
         context = model.context(c, 2)
+        refuse_discrete(model, context)
         z = _encode_two(model, between, context)[:, None]
         contexts = None if context is None else context[:, None]
     else:
         context = model.context(c, rows)
+        refuse_discrete(model, context)
         with seeded(generator):
             prior = model.prior(context)
             z = prior.sample(torch.Size((2,) if prior.batch_shape else (2, rows)))
@@ -103,6 +106,18 @@ def interpolation(
         first, second = names if len(names) == 2 else ("", "")
         labels = {"heads": (first, *[""] * (steps - 2), second)}
     return Picture(images, columns=steps, title=title, **labels)
+
+
+def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None:
+    """Refuse to show what lies between two latents of a model that has nothing there.
+
+    Raises:
+        ConfigError: the latents are discrete.
+    """
+    if is_discrete(model.prior(c)):
+        raise ConfigError(
+            "the latents of this model are discrete: nothing lies between two of them; draw samples or reconstructions"
+        )
 
 
 def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Tensor | None) -> Tensor:

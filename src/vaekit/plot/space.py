@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
+from ..distributions import draw_samples
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel, kl_by_dimension
 from ..rng import seeded
-from .decoding import decoded
+from .decoding import decoded, refuse_discrete
 from .picture import LONG_SIDE, Picture
 from .text import latent_name, number
 
@@ -63,7 +64,7 @@ def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = 
     """
     q, p = _both(model, images, labels)
     with seeded(torch.Generator().manual_seed(0)):
-        z = q.rsample(torch.Size((1,)))
+        z = draw_samples(q, 1)
     kl = None if getattr(q, "penalties", None) else kl_by_dimension(z, q, p)
     if kl is not None:
         return Carried(kl.flatten(1).mean(0).double().cpu(), "KL")
@@ -219,6 +220,7 @@ def _base(
     if not 0 <= image < len(images):
         raise DataError(f"there is no image number {image}; they are numbered 0 to {len(images) - 1}")
     c = model.context(labels if model.context_size else None, len(images))
+    refuse_discrete(model, None if c is None else c[:1])
     means = model.encode(images, c).flatten(1)
     return means[image : image + 1], means, None if c is None else c[image : image + 1]
 

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Amortized, Posterior
+from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
 from .hierarchical import HierarchicalPosterior
 from .normal import DiagonalNormal, FullCovarianceNormal
 
@@ -15,8 +16,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Amortized",
+    "BernoulliPosterior",
+    "CategoricalPosterior",
     "DiagonalNormal",
     "FullCovarianceNormal",
+    "GumbelSoftmaxPosterior",
     "HierarchicalPosterior",
     "IAFPosterior",
     "NSFPosterior",

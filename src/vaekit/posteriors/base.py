@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -23,10 +24,13 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
 
     Attributes:
+        latents: What values z takes: "real" numbers, "bits", one-hot "categories". A prior has the same.
         latent_shape: Event shape of z.
         latent_size: How many values that is.
         decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.
     """
+
+    latents: ClassVar[str] = "real"
 
     def __init__(self, latent_shape: Sequence[int]) -> None:
         super().__init__()

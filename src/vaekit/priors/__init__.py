@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Prior
+from .discrete import BernoulliPrior, CategoricalPrior
 from .full_covariance import FullCovarianceNormalMixture
 from .hierarchical import HierarchicalPrior
 from .mixture import NormalMixture
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from .flows import MAFPrior, NSFPrior
 
 __all__ = [
+    "BernoulliPrior",
+    "CategoricalPrior",
     "FullCovarianceNormalMixture",
     "HierarchicalPrior",
     "LearnedNormal",

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
+from typing import ClassVar
 
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, ReshapeTransform, TransformedDistribution
@@ -19,10 +20,12 @@ class Prior(nn.Module, ABC):
     A plain module will do as well.
 
     Attributes:
+        latents: What values z takes, as the posterior says it.
         learning_rate_factor: On the learning rate of its own parameters.
         decays: Whether weight decay is applied to them.
     """
 
+    latents: ClassVar[str] = "real"
     learning_rate_factor: float = 1.0
     decays: bool = True
 

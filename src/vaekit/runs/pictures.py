@@ -18,6 +18,7 @@ from torch import Tensor
 from .. import plot
 from ..data import Batch, Dataset
 from ..data.batches import whole
+from ..distributions import is_discrete
 from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Checkpoint, Run
@@ -52,6 +53,12 @@ class Scene:
         return self.data.classes
 
     @cached_property
+    def is_discrete(self) -> bool:
+        """Whether the latents are discrete."""
+        with torch.no_grad():
+            return is_discrete(self.model.prior(self.model.context(0 if self.model.context_size else None, 1)))
+
+    @cached_property
     def test(self) -> Batch:
         """Some test images, as the model takes them."""
         return self.model.to_model(whole(self.data.test.spread(ENCODED)))
@@ -73,6 +80,7 @@ class Panel:
         of_images: Whether it shows images.
         of_classes: Whether it shows the classes that a conditional model is told.
         of_latents: Whether it shows single latents, which must have densities.
+        between: Whether it shows what lies between latents, which must not be discrete.
     """
 
     name: str
@@ -81,6 +89,7 @@ class Panel:
     of_images: bool = True
     of_classes: bool = False
     of_latents: bool = False
+    between: bool = False
 
     def fits(self, scene: Scene) -> bool:
         """Whether there is such a picture of this model and these data."""
@@ -90,6 +99,7 @@ class Panel:
             (has_images or not self.of_images)
             and (bool(scene.model.context_size) or not self.of_classes)
             and (has_latents or not self.of_latents)
+            and (not self.between or not scene.is_discrete)
         )
 
 
@@ -152,10 +162,10 @@ PANELS = (
     Panel("classes", _classes, of_classes=True),
     Panel("one-of-each", _one_of_each, of_classes=True),
     Panel("samples", _samples),
-    Panel("interpolation", _interpolation),
-    Panel("walk", _walk, suffix=".gif"),
-    Panel("map", _map, of_latents=True),
-    Panel("traversals", _traversals, of_latents=True),
+    Panel("interpolation", _interpolation, between=True),
+    Panel("walk", _walk, suffix=".gif", between=True),
+    Panel("map", _map, of_latents=True, between=True),
+    Panel("traversals", _traversals, of_latents=True, between=True),
     Panel("kl", _kl, of_latents=True),
     Panel("latents", _latents, of_latents=True),
     Panel("epochs", _epochs, suffix=".gif"),

@@ -220,9 +220,8 @@ def players_of(
     return [Player("loss", parameters, loss, optimizer), *opponents]
 
 
-@torch.no_grad()
 def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any) -> None:
-    """Compute losses once, before a training begins, and change nothing.
+    """Compute losses once, before a training begins, with their graphs, and change nothing.
 
     Arguments:
         model: The model, which is in evaluation mode afterwards.

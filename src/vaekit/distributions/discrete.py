@@ -1,0 +1,99 @@
+"""Latents that take single values: which distributions have them, their likeliest value, and a relaxation of them."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import torch
+from torch import Size, Tensor
+from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence, register_kl
+from torch.nn.functional import one_hot
+
+from ..errors import ConfigError
+
+
+def is_discrete(p: Distribution) -> bool:
+    """Whether a distribution says that its values are discrete."""
+    try:
+        support: Any = p.support
+        return support is not None and support.is_discrete is True
+    except (NotImplementedError, AttributeError):
+        return False
+
+
+def centre(p: Distribution) -> Tensor:
+    """The mean, or of a discrete distribution the likeliest value, which is a value that it takes."""
+    at: Tensor = p.mode if is_discrete(p) else p.mean
+    return at
+
+
+class GumbelSoftmax(Distribution):
+    """One-hot variables whose samples are relaxed, so that a gradient goes through them: a biased one.
+
+    A sample is softmax((log π + g)/τ), g Gumbel noise. With `straight_through` its value is the one-hot vector at the
+    largest entry, a sample of the very distribution, and only the gradient is that of the softmax. All else is that of
+    the distribution that is relaxed.
+
+    Arguments:
+        hard: One-hot variables, event shape (Z, C).
+        temperature: τ > 0.
+        straight_through: Whether samples are one-hot.
+
+    Reference: Jang, Gu and Poole 2016, arXiv:1611.01144, eq. 2 and section 2.2; Maddison, Mnih and Teh 2016,
+    arXiv:1611.00712.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    has_rsample = True
+
+    def __init__(self, hard: "Independent[OneHotCategorical]", temperature: float, straight_through: bool) -> None:
+        self.hard = hard
+        self.temperature = temperature
+        self.relaxed = not straight_through
+        super().__init__(hard.batch_shape, hard.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> Any:
+        """That of the variables."""
+        return self.hard.support
+
+    @property
+    def mean(self) -> Tensor:
+        """Probabilities."""
+        return self.hard.mean
+
+    @property
+    def mode(self) -> Tensor:
+        """The likeliest value."""
+        return self.hard.mode
+
+    def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Samples, relaxed or with the gradient of relaxed ones."""
+        logits = self.hard.base_dist.logits
+        noise = torch.empty(*sample_shape, *logits.shape, dtype=logits.dtype, device=logits.device).exponential_().log()
+        soft = ((logits - noise) / self.temperature).softmax(-1)
+        if self.relaxed:
+            return soft
+        return one_hot(soft.argmax(-1), logits.shape[-1]).to(soft.dtype) + (soft - soft.detach())
+
+    def sample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
+        """Samples that are not relaxed."""
+        return self.hard.sample(Size(sample_shape))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability of one-hot values.
+
+        Raises:
+            ConfigError: samples are relaxed, which have none.
+        """
+        if self.relaxed:
+            raise ConfigError(
+                "relaxed samples have no probability under the discrete posterior; choose an objective with a "
+                "closed-form KL, such as 'elbo', and prior.name = 'categorical'; or set posterior.straight_through"
+            )
+        return self.hard.log_prob(value)
+
+
+@register_kl(GumbelSoftmax, Independent)
+def _kl(q: GumbelSoftmax, p: "Independent[Any]") -> Tensor:
+    """KL of the variables that are relaxed."""
+    return kl_divergence(q.hard, p)

@@ -1,0 +1,89 @@
+"""The ELBO of discrete latents, with gradients of scores: ∇ E_q f = E_q f ∇ log q, and what makes their noise small.
+
+Their value is that of `beta_elbo`, with β = 1 the ELBO; the gradient that reaches the decoder and the prior is the
+plain one.
+
+Not for: relaxed samples, which take `elbo` itself.
+"""
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Independent
+
+from ..errors import ConfigError
+from ..model import KL, Draw
+from .base import antithetic, score_function, with_value
+
+
+@score_function
+def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
+    """ELBO whose gradient weighs each score with how much better its sample is than the mean of the other samples.
+
+    The gradient is unbiased for any posterior. The KL is taken in closed form where there is one.
+
+    Arguments:
+        draw: K ≥ 2 samples for each of B rows.
+        beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
+        kl: As for `elbo`.
+
+    Returns:
+        Shape (B,), nats.
+
+    Reference: Kool, van Hoof and Welling 2019, "Buy 4 REINFORCE samples, get a baseline for free!", ICLR workshop;
+    Salimans and Knowles 2014, arXiv:1401.1022, appendix A.
+    """
+    k = len(draw.z)
+    if k < 2:
+        raise ConfigError(f"rloo compares the samples of a row with one another: objective.samples must be ≥ 2, got {k}")
+    f, rate = _signal(draw, beta, kl)
+    better = (f - f.mean(0)).detach() * k / (k - 1)
+    value = f.mean(0) - rate
+    return with_value(value + (better * draw.score).mean(0), value)
+
+
+@score_function
+@antithetic
+def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
+    """ELBO of Bernoulli latents whose gradient compares two samples made of u and 1 − u: the least noise for two.
+
+    Arguments:
+        draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, K, antithetic=True)`.
+        beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
+        kl: As for `elbo`.
+
+    Returns:
+        Shape (B,), nats.
+
+    Reference: Dong, Mnih and Tucker 2020, arXiv:2006.10680, eq. 7; Yin et al. 2020, "Probabilistic best subset
+    selection via gradient-based optimization", arXiv:2006.06448, found the same.
+    """
+    q = draw.levels[0].q
+    if len(draw.levels) > 1 or not (isinstance(q, Independent) and isinstance(q.base_dist, Bernoulli)):
+        raise ConfigError("disarm is for Bernoulli latents; set posterior.name = 'bernoulli', or choose 'rloo'")
+    if not draw.antithetic:
+        raise ConfigError("disarm compares samples that were drawn in pairs; pass antithetic=True to draw")
+    logits = q.base_dist.logits
+    f, rate = _signal(draw, beta, kl)
+    (first, second), (z, other) = f.chunk(2), draw.z.detach().chunk(2)
+    slope = (z - other) * logits.detach().abs().sigmoid()
+    score = (slope * logits).flatten(2).sum(2)
+    value = f.mean(0) - rate
+    return with_value(value + 0.5 * ((first - second).detach() * score).mean(0), value)
+
+
+def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
+    """What is averaged over the samples, shape (K, B), and what is known without them, shape (B,); nats."""
+    if beta < 0:
+        raise ConfigError(f"objective.beta must be ≥ 0, got {beta}")
+    if any(level.q.has_rsample for level in draw.levels):
+        raise ConfigError(
+            "scores are for discrete samples, and the gradient goes through these by itself; choose objective.name = "
+            "'elbo' or 'beta', or posterior.name = 'bernoulli' or 'categorical'"
+        )
+    zeros = draw.x.new_zeros(draw.z.shape[1])
+    if kl != "sampled" and all(level.analytic_kl is not None for level in draw.levels):
+        return draw.log_likelihood, beta * draw.rate(kl)
+    if kl == "analytic":
+        return draw.log_likelihood, beta * draw.rate(kl)  # which says why there is none
+    log_ratios = torch.stack([level.log_p - level.log_q.detach() for level in draw.levels])
+    return draw.log_likelihood + beta * log_ratios.sum(0), zeros

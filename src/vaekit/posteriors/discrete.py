@@ -1,0 +1,103 @@
+"""Posteriors of discrete latents, which need another gradient than reparametrized ones: of scores, or of a relaxation.
+
+Not for: codes in a grid (`codes`).
+"""
+
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
+
+from ..distributions import GumbelSoftmax, full_precision, widened
+from ..errors import ConfigError, at_least
+from .base import Posterior
+
+MOST_CATEGORIES = 1 << 16
+
+
+class BernoulliPosterior(Posterior):
+    """q(z | x, c) = Π_j Bernoulli(z_j; sigmoid(η_j)), η linear in net(x, c): Z bits, for objective `disarm` or `rloo`.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features).
+        features: Width of its output.
+        latent_size: Z.
+    """
+
+    latents = "bits"
+
+    def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
+        super().__init__((latent_size,))
+        self.net = net
+        self.logits = nn.Linear(features, latent_size)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The posterior of each row of x, event shape (Z,)."""
+        h = self.net(x, c)
+        with full_precision(h):
+            return Independent(Bernoulli(logits=self.logits(widened(h)), validate_args=False), 1)
+
+
+class CategoricalPosterior(Posterior):
+    """q(z | x, c) = Π_j Categorical(z_j; softmax(η_j)): Z one-hot variables, for objective `rloo`.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features).
+        features: Width of its output.
+        latent_size: Z.
+        categories: Values that each variable can take.
+    """
+
+    latents = "categories"
+
+    def __init__(self, net: nn.Module, features: int, latent_size: int, *, categories: int = 10) -> None:
+        at_least(2, "posterior.categories", categories, MOST_CATEGORIES)
+        super().__init__((latent_size, categories))
+        self.net = net
+        self.logits = nn.Linear(features, latent_size * categories)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The posterior of each row of x, event shape (Z, categories)."""
+        return self.one_hot(x, c)
+
+    def one_hot(self, x: Tensor, c: Tensor | None) -> "Independent[OneHotCategorical]":
+        """The variables."""
+        h = self.net(x, c)
+        with full_precision(h):
+            logits = self.logits(widened(h)).unflatten(-1, self.latent_shape)
+            return Independent(OneHotCategorical(logits=logits, validate_args=False), 1)
+
+
+class GumbelSoftmaxPosterior(CategoricalPosterior):
+    """The categorical posterior, relaxed while it trains: for any objective with a closed-form KL.
+
+    Outside of training its samples are always one-hot, so that every figure of a trained model is of the discrete one.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features).
+        features: Width of its output.
+        latent_size: Z.
+        categories: Values that each variable can take.
+        temperature: τ: small ones have less bias and more noise.
+        straight_through: Train on one-hot samples too, with the gradient of relaxed ones.
+
+    Reference: Jang, Gu and Poole 2016, arXiv:1611.01144.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        features: int,
+        latent_size: int,
+        *,
+        categories: int = 10,
+        temperature: float = 0.67,
+        straight_through: bool = False,
+    ) -> None:
+        super().__init__(net, features, latent_size, categories=categories)
+        if not temperature > 0:
+            raise ConfigError(f"posterior.temperature must be > 0, got {temperature}")
+        self.temperature = temperature
+        self.straight_through = straight_through
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The posterior of each row of x, event shape (Z, categories); relaxed in training mode."""
+        return GumbelSoftmax(self.one_hot(x, c), self.temperature, self.straight_through or not self.training)
