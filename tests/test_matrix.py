@@ -70,7 +70,9 @@ def refusal(posterior: str, prior: str, objective: str) -> str | None:
     if prior == "hierarchical" and posterior != "hierarchical":
         return "needs a posterior with several levels"
     if objective == "disarm" and posterior != "bernoulli":
-        return "pairs of samples" if values[0] != "real" or posterior in ("planar", "hierarchical") else "are for|is for"
+        return (
+            "pairs of samples" if values[0] != "real" or posterior in ("planar", "hierarchical") else "are for|is for"
+        )
     if objective == "rloo" and posterior not in ("bernoulli", "categorical"):
         return "scores are for discrete samples"
     if objective == "beta-tc" and posterior != "diagonal-normal":

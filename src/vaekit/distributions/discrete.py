@@ -90,10 +90,11 @@ class GumbelSoftmax(Distribution):
                 "relaxed samples have no probability under the discrete posterior; choose an objective with a "
                 "closed-form KL, such as 'elbo', and prior.name = 'categorical'; or set posterior.straight_through"
             )
-        return self.hard.log_prob(value)
+        log_prob: Tensor = self.hard.log_prob(value)
+        return log_prob
 
 
-@register_kl(GumbelSoftmax, Independent)
+@register_kl(GumbelSoftmax, Independent)  # type: ignore[untyped-decorator]
 def _kl(q: GumbelSoftmax, p: "Independent[Any]") -> Tensor:
     """KL of the variables that are relaxed."""
     return kl_divergence(q.hard, p)

@@ -148,7 +148,8 @@ def latents(
 def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
     q, p = model.posterior(x, c), model.prior(c)
     z = draw_samples(q, 1)
-    of_batch = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": p.log_prob(z).expand(1, len(x))[0]}
+    log_p = p.log_prob(z).expand(1, len(x))[0]
+    of_batch = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
     kl = kl_by_dimension(z, q, p)
     return of_batch if kl is None else of_batch | {"kl": kl.flatten(1)}
 

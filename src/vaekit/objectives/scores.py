@@ -34,7 +34,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """
     k = len(draw.z)
     if k < 2:
-        raise ConfigError(f"rloo compares the samples of a row with one another: objective.samples must be ≥ 2, got {k}")
+        raise ConfigError(f"rloo compares the samples of a row; objective.samples must be ≥ 2, got {k}")
     f, rate = _signal(draw, beta, kl)
     better = (f - f.mean(0)).detach() * k / (k - 1)
     value = f.mean(0) - rate

@@ -75,4 +75,5 @@ class Logits(nn.Module):
     def forward(self, c: Tensor | None) -> Tensor:
         """Logits, shape (*shape), or (B, *shape) for c of shape (B, C)."""
         flat = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
-        return flat.unflatten(-1, self.shape)
+        logits: Tensor = flat.unflatten(-1, self.shape)
+        return logits
