@@ -518,7 +518,7 @@ def test_paths_and_options_that_cannot_be(tmp_path):
     with pytest.raises(DataError, match=r"nowhere.npy: no such file or directory; nor is it a data set by name"):
         load(tmp_path / "nowhere.npy")
     with pytest.raises(DataError, match=r"must be a folder of images, .npy or .npz"):
-        load(write(tmp_path / "x.csv", b"1,2"))
+        load(write(tmp_path / "x.doc", b"1,2"))
     with pytest.raises(
         DataError, match=r"unknown data set 'mnits'; did you mean 'mnist'.*or the path of your own images"
     ):

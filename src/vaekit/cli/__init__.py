@@ -13,6 +13,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
 | `latents` | `vae map`, `vae traverse`, `vae latents` |
 | `images` | `vae encode`, `vae score` |
+| `impute`, `rows` | `vae impute`; tables for `vae sample`, `vae data` and `vae score` |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
 | `evaluate`, `summary` | `vae evaluate`, and its three short blocks |
 | `compare` | `vae compare` |

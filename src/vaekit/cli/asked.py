@@ -24,13 +24,14 @@ class Asked:
         preset: Name of a preset.
         config_file: TOML file instead of one.
         settings: Strings "section.key=value".
-        data, epochs, device, seed, deterministic: Keys that have options of their own.
+        data, test_data, epochs, device, seed, deterministic: Keys that have options of their own.
     """
 
     preset: str | None
     config_file: Path | None
     settings: tuple[str, ...]
     data: str | None
+    test_data: str | None
     epochs: int | None
     device: str | None
     seed: int | None
@@ -39,7 +40,13 @@ class Asked:
     @property
     def label(self) -> str:
         """What to call it."""
-        return self.preset or (self.config_file.stem if self.config_file else "vae")
+        return self.preset or (self.config_file.stem if self.config_file else self._usual())
+
+    def _usual(self) -> str:
+        """The preset that suits the data."""
+        from ..data.tables import is_table
+
+        return "table-vae" if self.data and is_table(self.data, "pixels") else "vae"
 
     def config(self) -> "Config":
         """The config.
@@ -51,9 +58,14 @@ class Asked:
 
         self._check_preset(config.preset_names())
         given = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
-        given |= {"train.seed": self.seed, "train.deterministic": self.deterministic or None}
+        given |= {
+            "data.test": self.test_data,
+            "train.seed": self.seed,
+            "train.deterministic": self.deterministic or None,
+        }
         own = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-        return config.read(self.preset, self.config_file, [*self.settings, *own])
+        preset = self.preset if self.preset or self.config_file else self._usual()
+        return config.read(preset, self.config_file, [*self.settings, *own])
 
     def _check_preset(self, known: Collection[str]) -> None:
         """Say how data and files are given, where one stands for the preset.
@@ -77,7 +89,10 @@ _OPTIONS = [
     click.option(
         "--config", "config_file", type=FILE, help="TOML file to use instead of a preset, such as a run's config.toml."
     ),
-    click.option("--data", help="Data set, which `vae data` lists; or a path: images.npy, images.npz or a folder."),
+    click.option(
+        "--data", help="Data set, which `vae data` lists; or a path: a table.csv, images.npy, images.npz or a folder."
+    ),
+    click.option("--test-data", help="A table to test on, instead of a tenth of the rows of --data."),
     click.option("--epochs", type=int, help="How often to go through the training images."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."

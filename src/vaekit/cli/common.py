@@ -111,6 +111,11 @@ def draws_pictures(run: "Run") -> bool:
     return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
 
 
+def is_of_table(run: "Run") -> bool:
+    """Whether the run's data are a table of columns."""
+    return within(run.environment, "data", "columns") is not None
+
+
 def terms_of(test: dict[str, Any]) -> list[str]:
     """Names of what was measured on the test images, the most telling one first."""
     return [name for name in test if name not in ("images", "samples", "unit")]

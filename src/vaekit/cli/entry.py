@@ -17,6 +17,7 @@ from .evaluate import evaluate
 from .explore import explore
 from .export import export
 from .images import encode, score
+from .impute import impute
 from .latents import latent_map, latents, traverse
 from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
@@ -41,6 +42,7 @@ VERBS = [
     latents,
     encode,
     score,
+    impute,
     explore,
     evaluate,
     compare,

@@ -9,11 +9,13 @@ import click
 
 from ..errors import ConfigError
 from ..store.escape import to_csv
+from . import rows
 from .common import (
     COUNT,
     FILE,
     device_option,
     draws_pictures,
+    is_of_table,
     json_option,
     load_model,
     open_run,
@@ -92,6 +94,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     help="Importance samples for each image.",
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
+@click.option("--labels", help="Column of a table, or class of images, that says what is unusual: for the AUROC.")
 @seed_option
 @device_option
 @trust_option
@@ -103,6 +106,7 @@ def score(
     split: str,
     samples: int,
     output: Path | None,
+    labels: str | None,
     seed: int,
     device: str,
     root: Path,
@@ -115,14 +119,19 @@ def score(
     images with a smaller nll. Near 100, the image is unlike the training images. Near 0 it may be unlike them too,
     since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
     probability or density for them: train with --set likelihood.name=normal.
+
+    Of a table it writes a column of nats for each of its columns, too: what explains the row's nll. --labels y compares
+    the scores with a column y of the table, whose rarer value is the unusual one, or with a class of images.
     """
     from ..evaluation import images as one_by_one
+    from ..evaluation.outliers import auroc
     from ..runs.terminal import shown_stages
     from ..store import files
 
     folder = open_run(run, root)
     recipe = recipe_of(folder)
     images = one_by_one.images_of(folder, data_name, split=split, recipe=recipe)
+    unusual = None if labels is None else _unusual(images, data_name, labels)
     path = output or folder.place(f"scores/{slug(images.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
@@ -133,25 +142,49 @@ def score(
         columns = one_by_one.score(model, images, **options)
     warnings = (one_by_one.nature(model, images) if nature.inside else nature).warnings
     columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)
-    files.write(path, _csv(images, columns))
+    agreement = None if unusual is None else auroc(columns["nll"], unusual)
+    of_columns, why = rows.explained(folder, model, images, recipe, samples, seed)
+    files.write(path, _csv(images, columns | of_columns))
     order = columns["nll"].argsort(descending=True)
     picture = folder.picture(f"least-likely-{slug(images.name)}.png") if draws_pictures(folder) else None
     if picture is not None:
         _draw(model, images.some(order[:PICTURED]), picture)
-    least = [_row(images, columns, i) for i in order[:SHOWN].tolist()]
+    least = [_row(images, columns, i) | why(i) for i in order[:SHOWN].tolist()]
     if as_json:
-        shown = {"picture": picture and str(picture), "least likely": least, "warnings": warnings}
+        shown: dict[str, Any] = {"picture": picture and str(picture), "least likely": least, "warnings": warnings}
+        if agreement is not None:
+            shown["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
         out_json({"run": str(folder.path), "scores": str(path), **shown})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
     rare = int((columns["percentile"] >= 99).sum())
     out()
-    out(f"images      {len(images)}; {rare} of them less likely than 99 % of the run's test images")
+    what = "rows  " if is_of_table(folder) else "images"
+    out(f"{what}      {len(images)}; {rare} of them less likely than 99 % of the run's test {what.strip()}")
+    if agreement is not None:
+        area, error = agreement
+        out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
     for sentence in warnings:
         out(f"beware      {sentence}")
     out(f"scores      {relative(path)}")
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+
+
+def _unusual(images: "Images", data_name: str | None, labels: str) -> "Tensor":
+    """Which rows are unusual: those of the rarer value of a column of the table, or of a class."""
+    import torch
+
+    from ..data.tables import is_table
+    from ..evaluation.outliers import rarer
+
+    if labels in images.classes and len(set(images.classes)) > 1:
+        return torch.tensor([one == labels for one in images.classes])
+    if data_name is None or not is_table(data_name):
+        raise ConfigError(f"--labels {labels}: neither a class of these images nor a column of a table given as --data")
+    from ..data.sources.frames import read_table
+
+    return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
 
 
 def _row(images: "Images", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:

@@ -1,24 +1,35 @@
 """`vae data` and `vae presets`: the data sets and the models to train."""
 
+import json
 from collections.abc import Collection
 from typing import Any
 
 import click
 
+from ..errors import DataError
 from .common import json_option
 from .printing import out_json, out_lines
 from .tables import long_option, print_table
 
 
-@click.command(short_help="List the data sets.")
+@click.command(short_help="List the data sets, or the columns of a table.")
+@click.argument("table", required=False)
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set data.columns.NAME.")
 @long_option
 @json_option
-def data(long: bool, as_json: bool) -> None:
+def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool) -> None:
     """Try `vae data`: list the data sets, and say which are on this machine; with --long also where.
 
     To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (its labels, if any,
     are in images-labels.npy), images.npz, or a folder of images whose subfolders are classes.
+
+    Try `vae data table.csv`: list the columns of a table, and the kinds that they are taken for. To take one for
+    another: --set data.columns.NAME=KIND, where KIND is real, positive, count, ordinal, categorical, bernoulli,
+    size-factor, label or ignore; or its levels in order, --set 'data.columns.size=["S","M","L"]'.
     """
+    if table is not None:
+        _print(_columns(table, settings), (), as_json, long)
+        return
     from ..data import available
 
     rows = [
@@ -57,6 +68,21 @@ def presets(name: str | None, long: bool, as_json: bool) -> None:
             | {"parts": " × ".join(part.name for part in parts)}
         )
     _print(rows, () if long else ("paper", "parts"), as_json, long)
+
+
+def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
+    """A row for each column of a table."""
+    from .. import config
+    from ..data import load
+    from ..data.tables import encoded, is_table
+    from .rows import describe
+
+    if not is_table(table):
+        raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")
+    section = config.read("table-vae", settings=[*settings, f"data.name={json.dumps(table)}"]).data
+    data = load(table, columns=section.columns, values="table")
+    assert data.columns is not None
+    return describe(data.columns, encoded(data))
 
 
 def _print(rows: list[dict[str, Any]], without: Collection[str], as_json: bool, long: bool) -> None:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError, DataError, unknown
+from . import rows
 from .colours import class_names, colour_options, from_default
 from .common import (
     COUNT,
     MOST,
     device_option,
     draws_pictures,
+    is_of_table,
     load_model,
     open_run,
     output_option,
@@ -43,6 +45,7 @@ MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
 @click.option("-n", "count", type=COUNT, default=64, show_default="64, or whole rows of all classes", help="How many.")
 @click.option("--class", "label", help="Class, by number or name; for a conditional model.  [default: each in turn]")
 @click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
+@click.option("--where", "given", multiple=True, metavar="COLUMN=VALUE", help="Of a table: rows with this value.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
 @colour_options
 @output_option
@@ -55,6 +58,7 @@ def sample(
     count: int,
     label: str | None,
     by_class: bool,
+    given: tuple[str, ...],
     noise: bool,
     invert: bool,
     cmap: str | None,
@@ -66,11 +70,18 @@ def sample(
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default.
 
     With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class.
+
+    Of a table, try `vae sample -n 1000 -o new.csv --where sex=female`: new rows.
     """
     from .. import plot
 
     folder = open_run(run, root)
     recipe = recipe_of(folder)
+    if is_of_table(folder):
+        rows.draw(folder, recipe, count, given, output, seed, device)
+        return
+    if given:
+        raise DataError(f"--where is for tables, but the data of run {folder.name} are not one; use --class")
     path = _check_suffix(folder, output or _picture(folder, f"{'classes' if by_class else 'sample'}-{seed}", label))
     model, generator = load_model(folder, recipe, device, seed)
     names = class_names(folder)

@@ -5,12 +5,13 @@ that knows nothing of them: what it does not say has a default, and all defaults
 """
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.columns import Column
 from ..errors import ConfigError
 from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
@@ -36,6 +37,7 @@ def assemble(
     context_size: int,
     x: Tensor | None,
     c: Tensor | None = None,
+    columns: Sequence[Column] | None = None,
 ) -> LatentVariableModel:
     """Make a model of parts, from torch's global random stream: encoder, posterior, decoder, likelihood, prior.
 
@@ -46,16 +48,17 @@ def assemble(
         context_size: C; 0 for an unconditional model.
         x: Training rows, shape (N, *event_shape), for parts that start from the data.
         c: Their context, shape (N, C), of a conditional model.
+        columns: Of a table: what its columns are.
 
     Raises:
         ConfigError: parts that do not fit.
     """
-    facts = {"context_size": context_size, **_by_both_names(event_shape=event_shape, x=x)}
+    facts = {"context_size": context_size, "columns": columns, **_by_both_names(event_shape=event_shape, x=x)}
     transform = _transform(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
     encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | _by_both_names(x=seen))
     _let_see(encoder, transform)
-    out_shape = output_shape(parts["likelihood"], event_shape)
+    out_shape = output_shape(parts["likelihood"], event_shape, columns)
     posterior = parts["posterior"](
         net=encoder,
         features=features_of(encoder, event_shape, context_size),
@@ -127,11 +130,12 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     return output.shape[1]
 
 
-def output_shape(likelihood: Resolved, event_shape: Shape) -> Shape:
+def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
     """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels, or one."""
     own = getattr(likelihood.make, "out_shape", None)
     if own is not None:
-        return tuple(own(event_shape, **likelihood.options))
+        known = {"columns": columns} if "columns" in likelihood.wiring else {}
+        return tuple(own(event_shape, **known, **likelihood.options))
     groups = getattr(likelihood.make, "per_value", Likelihood.per_value)(**likelihood.options)
     return (groups * event_shape[0], *event_shape[1:])
 

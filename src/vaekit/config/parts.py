@@ -26,6 +26,7 @@ PARTS: dict[str, dict[str, str]] = {
         "conv": "vaekit.nets:ConvEncoder",
         "mlp": "vaekit.nets:MLP",
         "resnet": "vaekit.nets:ResNetEncoder",
+        "table": "vaekit.nets:TableEncoder",
     },
     "decoder": {
         "conv": "vaekit.nets:ConvDecoder",
@@ -59,6 +60,7 @@ PARTS: dict[str, dict[str, str]] = {
         "bernoulli": "vaekit.likelihoods:Bernoulli",
         "beta-binomial": "vaekit.likelihoods:BetaBinomial",
         "categorical": "vaekit.likelihoods:Categorical",
+        "columns": "vaekit.likelihoods:Columns",
         "continuous-bernoulli": "vaekit.likelihoods:ContinuousBernoulli",
         "discretized-logistic": "vaekit.likelihoods:DiscretizedLogistic",
         "discretized-logistic-mixture": "vaekit.likelihoods:DiscretizedLogisticMixture",

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import NAMES
 from ..data.values import values_of
@@ -75,6 +76,7 @@ class Recipe:
         num_classes: int,
         x: Tensor | None = None,
         labels: Tensor | None = None,
+        columns: Sequence[Column] | None = None,
     ) -> LatentVariableModel:
         """Make the model, on the CPU, from torch's global random stream.
 
@@ -83,19 +85,21 @@ class Recipe:
             num_classes: How many classes a conditional model is told apart by.
             x: Training rows, shape (N, *event_shape), for parts that start from the data.
             labels: Their classes, shape (N,), for the same parts of a conditional model.
+            columns: Of a table: what its columns are.
 
         Raises:
             ConfigError: parts that do not fit.
         """
         section = self.config.model
         if "model" in self.parts:
-            facts = {"latent_size": section.latent_size, "num_classes": num_classes}
-            model: LatentVariableModel = self.parts["model"](event_shape=event_shape, image_shape=event_shape, **facts)
+            sizes = {"latent_size": section.latent_size, "num_classes": num_classes}
+            model: LatentVariableModel = self.parts["model"](event_shape=event_shape, image_shape=event_shape, **sizes)
             return model
         context_size = num_classes if section.condition == "class" else 0
         known = labels is not None and bool((labels >= 0).all())
         c = one_hot(labels, context_size) if labels is not None and known and context_size else None
-        return assemble(self.parts, section, event_shape=event_shape, context_size=context_size, x=x, c=c)
+        facts: dict[str, Any] = {"event_shape": event_shape, "context_size": context_size, "columns": columns}
+        return assemble(self.parts, section, x=x, c=c, **facts)
 
     def loss(
         self,
@@ -146,7 +150,9 @@ class Recipe:
         """The completed config as TOML."""
         return self.config.to_toml()
 
-    def shapes(self, *, event_shape: tuple[int, ...], num_classes: int) -> dict[str, torch.Size] | None:
+    def shapes(
+        self, *, event_shape: tuple[int, ...], num_classes: int, columns: Sequence[Column] | None = None
+    ) -> dict[str, torch.Size] | None:
         """The shapes of the model's weights and buffers by name, found on the meta device, without memory for them.
 
         None where a part is built by looking at values, as zuko's masked networks are.
@@ -156,7 +162,7 @@ class Recipe:
         """
         try:
             with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
-                model = self.model(event_shape=event_shape, num_classes=num_classes)
+                model = self.model(event_shape=event_shape, num_classes=num_classes, columns=columns)
         except NotImplementedError:
             return None
         except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # of sizes beyond 64 bits
@@ -172,6 +178,7 @@ def build(
     num_classes: int = 10,
     x: Tensor | None = None,
     labels: Tensor | None = None,
+    columns: Sequence[Column] | None = None,
     trust: bool = False,
     **sections: Any,
 ) -> LatentVariableModel:
@@ -184,6 +191,7 @@ def build(
         x: Training rows, shape (N, *event_shape), for what starts from the data: the output bias at their mean,
             pseudo-inputs. Without them such a part starts at random.
         labels: Their classes, shape (N,), for a conditional model.
+        columns: Of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they say the shape too.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`; or
             `event_shape` and `x` by their former names, `image_shape` and `images`.
@@ -195,7 +203,7 @@ def build(
     Raises:
         ConfigError: a part or an option that does not exist, or parts that do not fit.
     """
-    event_shape = sections.pop("image_shape", event_shape)
+    event_shape = sections.pop("image_shape", event_shape) if columns is None else len(columns)
     x = sections.pop("images", x)
     event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
     if isinstance(config, str):
@@ -203,7 +211,7 @@ def build(
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
-    return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels)
+    return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
 
 
 def _located(config: Config) -> Config:
@@ -211,9 +219,14 @@ def _located(config: Config) -> Config:
     name = config.data.name
     if name in NAMES or not is_path(name):
         return config
-    return config.model_copy(
-        update={"data": config.data.model_copy(update={"name": os.path.abspath(os.path.expanduser(name))})}
-    )
+    located: dict[str, Any] = {"name": _absolute(name)}
+    if isinstance(config.data.test, str):
+        located["test"] = _absolute(config.data.test)
+    return config.model_copy(update={"data": config.data.model_copy(update=located)})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _completed(kind: str, part: Part, options: Mapping[str, Any]) -> Part:

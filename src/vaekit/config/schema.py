@@ -46,15 +46,30 @@ class ObjectivePart(Part):
 class Data(Section):
     """Which data, by name, by path, or by the import path of a function; how grey values become binary ones.
 
-    `validation` is how many are held out; `test`, `size` and `memory` are those of `vaekit.data.load`.
+    `validation` is how many are held out; `test`, `size`, `memory` and `columns` are those of `vaekit.data.load`.
     """
 
     name: str = "mnist"
     validation: Annotated[int, Field(ge=0)] | None = None
-    test: Positive | None = None
+    test: Positive | str | None = None
     size: Positive | None = None
     memory: Annotated[float, Field(ge=0)] | None = None
     binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
+    columns: dict[str, str | list[str | int | float | bool]] | None = None
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _with_dots(cls, value: object) -> object:
+        # "data.columns.sepal.length=positive" is about a column whose name has a dot.
+        return _joined(value) if isinstance(value, Mapping) else value
+
+
+def _joined(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of tables as one, whose keys are paths with dots."""
+    joined: dict[str, Any] = {}
+    for key, value in table.items():
+        joined |= _joined(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return joined
 
 
 class Model(Section):

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
+from .columns import Column
 from .ondisk import Stored
 
 SPLITS = ("train", "validation", "test")
@@ -123,6 +124,7 @@ class Dataset:
             data: over names, sizes, and at most 16 MiB of the content.
         kind: "image", which pictures are drawn of; "vector"; or "table". By default "image" if the shape of a row is
             (C, H, W), else "vector".
+        columns: Of a table: what each value of a row means.
 
     Raises:
         DataError: Splits of different shapes, an unknown kind, or images of another shape than (C, H, W).
@@ -135,6 +137,7 @@ class Dataset:
     classes: tuple[str, ...]
     checksum: str
     kind: Kind | None = None
+    columns: tuple[Column, ...] | None = None
 
     def __post_init__(self) -> None:
         shape = self.event_shape
@@ -147,6 +150,8 @@ class Dataset:
             raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(Kind))}")
         if self.kind == "image" and len(shape) != 3:
             raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
+        if self.columns is not None and shape != (len(self.columns),):
+            raise DataError(f"{self.name}: rows have shape {shape}, but there are {len(self.columns)} columns")
 
     @property
     def splits(self) -> dict[str, Split]:

@@ -96,16 +96,20 @@ class Feeding:
             raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {tuple(x.shape)}")
         if not x.is_floating_point() and x.dtype != torch.uint8:
             x = x.float()
+        observed = None
+        if self.values == "table" and bool(x.isnan().any()):
+            observed = ~x.isnan()
+            x = x.masked_fill(~observed, 0)
         if labels is None and self.conditional:
             raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
         if labels is None:
-            return Split(x)
+            return Split(x, observed=observed)
         y = as_tensor(labels, "labels")
         if y.ndim == 2 and y.is_floating_point():
-            return Split(x, context=y)
+            return Split(x, observed=observed, context=y)
         if y.is_floating_point():
             raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
-        return Split(x, y.long())
+        return Split(x, y.long(), observed)
 
     def _are_batches(self, x: Tensor) -> bool:
         """Whether this is a tensor of batches."""

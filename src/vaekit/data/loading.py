@@ -6,30 +6,36 @@ import os
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from ..errors import ConfigError, DataError, RunError, unknown
 from ..store import files
+from .batch import is_array
 from .dataset import Dataset, Split
+from .kinds import Told
 from .own import is_path, load_own
 from .registry import SOURCES, Source, resolve_root
 from .sources import vision
+from .sources.frames import is_frame
 from .sources.idx import as_array, md5_of, unpack
+from .tables import is_table, load_table
 from .values import Values
 
 
 def load(
-    name: str | os.PathLike[str] | Callable[..., Dataset],
+    name: Any,
     *,
     validation: int | None = None,
-    test: int | None = None,
+    test: int | str | None = None,
     size: int | None = None,
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
     values: Values = "pixels",
+    columns: Told | None = None,
 ) -> Dataset:
-    """A data set by its name, unpacked or downloaded on first use; images of one's own by their path; or by a function.
+    """A data set by its name, unpacked or downloaded on first use; one's own by path, as a frame or array; a function.
 
     By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
     `emnist` (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels
@@ -43,33 +49,51 @@ def load(
     images are of one class, "all". What is held out is drawn at random, always the same of as many images. More than
     `memory` stays on disk and is read when it is needed.
 
+    A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
+    and test.csv. Its columns get a kind each from their types, which `columns` overrides; an empty cell or NaN is
+    missing. With `values="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for tests.
+
     By a function: what it returns, a `Dataset`; it is given those options that are not None. In a config it is named by
     its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
-        name: one of `vaekit.data.NAMES`, a path, or a function.
+        name: one of `vaekit.data.NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
+            returned.
         validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
-        test: how many of the user's own images to test on; 10 %, at most 10,000, by default.
+        test: how many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
+            test on.
         size: crop the images of a folder to their central square and resize that to size × size pixels.
         memory: GiB up to which the user's own images are read into memory; 1 by default, 0 always reads them from disk.
         root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for what is there already, nor exist for MNIST.
         values: what the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its
             likelihood takes them.
+        columns: kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
+            "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
 
     Raises:
         DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
         ConfigError: the option is out of range, or does not apply to a named data set or to the function.
     """
+    if isinstance(name, Dataset):
+        return name
+    if is_frame(name) or (is_array(name) and len(name.shape) == 2):
+        return load_table(name, validation=validation, test=test, told=columns)
     if callable(name):
         return _from_function(name, validation=validation, test=test, size=size, memory=memory, root=root)
     if not isinstance(name, (str, os.PathLike)):
         raise DataError(
-            f"load takes the name or the path of a data set, got {type(name).__name__}; arrays and tensors go "
-            "to fit as they are, or into Split(x, labels)"
+            f"load takes the name or the path of a data set, a frame or an array (N, D), got {type(name).__name__}; "
+            "other arrays and tensors go to fit as they are, or into Split(x, labels)"
         )
     name = os.fspath(name)
+    if name not in SOURCES and is_table(name, values):
+        return load_table(name, name=name, validation=validation, test=test, told=columns)
+    if columns is not None:
+        raise ConfigError(f"data.columns is for tables, such as table.csv; leave it out with {name!r}")
+    if isinstance(test, str):
+        raise ConfigError(f"data.test is the path of a table ({test}), but {name!r} is not a table; give a number")
     if name not in SOURCES and is_path(name):
         return load_own(name, validation=validation, test=test, size=size, memory=memory, values=values)
     if name not in SOURCES:

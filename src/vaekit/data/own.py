@@ -6,7 +6,6 @@ Not for: data sets by name (`loading`).
 import hashlib
 import math
 import os
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +16,21 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
-from .ondisk import Remainder, Rows, Stored
+from .drawn import held_out
+from .ondisk import Rows, Stored
 from .sources.arrays import Opened, open_npy, open_npz
+from .sources.frames import SUFFIXES
 from .sources.image_folder import FolderReader, open_folder
 from .sources.opening import open_file
 from .values import Values
 
-SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
 IN_MEMORY = 1.0  # GiB
-_MOST_VALIDATION, _MOST_TEST = 5_000, 10_000
 _BLOCKS, _BLOCK = 256, 1 << 16  # of the content, for the checksum
 
 
 def is_path(name: str) -> bool:
     """Whether a name that no data set has is a path."""
-    return "/" in name or os.sep in name or Path(name).suffix.lower() in _OPENERS or os.path.exists(name)
+    return "/" in name or os.sep in name or Path(name).suffix.lower() in (*_OPENERS, *SUFFIXES) or os.path.exists(name)
 
 
 def load_own(
@@ -53,19 +52,7 @@ def load_own(
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
     opened = _open(Path(os.path.expanduser(name)), size, values)
     count = opened.count
-    if count < 2:
-        raise DataError(f"{name}: one image to train on and one to test on are the least, got {count}")
-    test = max(1, min(count // 10, _MOST_TEST)) if test is None else test
-    validation = min(count // 20, _MOST_VALIDATION) if validation is None else validation
-    if test < 1 or validation < 0 or test + validation >= count:
-        raise ConfigError(
-            f"data.test must be at least 1, and data.validation + data.test less than the {count} images of {name}, "
-            f"got {validation} + {test}"
-        )
-    tested = _drawn(count, test)
-    rest = Remainder(count, tested)
-    validated = rest[_drawn(len(rest), validation)]
-    kept = Remainder(count, np.concatenate((tested, validated)))
+    kept, validated, tested = held_out(name, count, validation, test)
     pixels = count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
     in_memory = pixels <= (IN_MEMORY if memory is None else memory) * 2**30
     train, validated_split, tested_split = (_split(opened, rows, in_memory) for rows in (kept, validated, tested))
@@ -124,14 +111,6 @@ def _open(path: Path, size: int | None, values: Values) -> Opened:
 
 
 _OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".npz": open_npz}
-
-
-def _drawn(count: int, n: int) -> NDArray[np.int64]:
-    """Some of the numbers 0 … count − 1, in random order, always the same.
-
-    Not the last ones: folders are sorted by class.
-    """
-    return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
 
 
 def _split(opened: Opened, rows: Rows, in_memory: bool) -> Split:

@@ -3,6 +3,7 @@
     "pixels"  in [0, 1]; bytes are divided by 255
     "counts"  whole numbers ≥ 0, of any type, as they are
     "real"    any finite numbers; bytes are divided by 255
+    "table"   columns, each with a kind of its own; see `columns`
 
 Not for: from bytes to floats (`pixels`), or the support of a distribution (`likelihoods`).
 """
@@ -15,9 +16,9 @@ from torch import Tensor
 
 from ..errors import DataError
 
-Values = Literal["pixels", "counts", "real"]
+Values = Literal["pixels", "counts", "real", "table"]
 Range = tuple[float, float] | None
-RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None}
+RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None, "table": None}
 
 
 def values_of(part: object) -> Values:

@@ -9,6 +9,7 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
+from .columnwise import Block, Columnwise, OfLevels, level_probs
 from .counts import NegativeBinomial, Poisson
 from .discrete import GumbelSoftmax, centre, is_discrete
 from .full_mixture import FullCovarianceMixture
@@ -22,8 +23,10 @@ from .rows import draw_rows, draw_samples
 __all__ = [
     "LEVELS",
     "BetaBinomial",
+    "Block",
     "Chain",
     "CholeskyNormal",
+    "Columnwise",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "FullCovarianceMixture",
@@ -31,6 +34,7 @@ __all__ = [
     "IndependentBernoulli",
     "LevelCategorical",
     "NegativeBinomial",
+    "OfLevels",
     "Poisson",
     "Recalling",
     "Step",
@@ -42,6 +46,7 @@ __all__ = [
     "draw_samples",
     "full_precision",
     "is_discrete",
+    "level_probs",
     "levels",
     "log_gamma_rest",
     "log_prob_observed",

@@ -12,7 +12,8 @@ def log_prob_observed(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
     """Log-density of the observed values of x, summed over them: the others are integrated out.
 
     That is the sum of their own log-densities, because the values are independent. A distribution whose log-density of
-    a value depends on which ones are observed gives `log_prob_where(x, observed)`.
+    a value depends on which ones are observed gives `log_prob_where(x, observed)`. One that has a density of the mask,
+    too, gives `log_prob_observed(x, observed)`, which is then taken as it is.
 
     Arguments:
         p: Independent values, event shape (*event).
@@ -33,6 +34,10 @@ def log_prob_observed(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
     ... )
     tensor(True)
     """
+    with_mask: Any = getattr(p, "log_prob_observed", None)
+    if with_mask is not None:
+        joint: Tensor = with_mask(x, observed)
+        return joint
     values = log_prob_of_values(p, x, observed)
     dims = tuple(range(-len(p.event_shape), 0))
     missing = ~observed

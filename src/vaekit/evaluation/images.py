@@ -14,9 +14,10 @@ from ..config.recipe import Recipe
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
+from ..data.tables import open_table
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
-from ..runs.restore import check_event_shape, dataset_of, recipe_of, values_of_run
+from ..runs.restore import check_event_shape, columns_of, dataset_of, recipe_of, values_of_run
 from ..store import Run
 from . import chunks
 from .bounds import bounds
@@ -92,7 +93,13 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
     recipe = recipe or recipe_of(run)
     section = recipe.config.data
     known = run.recorded("data", "classes", kind=list)
-    if name is not None and name not in data.NAMES and is_path(name):
+    columns = columns_of(run)
+    names: Sequence[str]
+    if name is not None and columns is not None and name not in data.NAMES:
+        table = open_table(name, columns)
+        chosen, classes, called = table.split(slice(None)), table.classes, name
+        names = [str(i + 1) for i in range(len(chosen))]
+    elif name is not None and name not in data.NAMES and is_path(name):
         colour = run.recorded("data", "shape", kind=list)[0] == 3
         everything = open_all(name, size=section.size, colour=colour, values=values_of_run(run))
         check_event_shape(run, name, everything.split.event_shape)
@@ -104,7 +111,8 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
         classes = dataset.classes
         called = f"{dataset.name} {split}"
         names = [str(i) for i in range(len(chosen))]
-    mine = [classes[label] for label in chosen.known_labels().tolist()]
+    labels = [0] * len(chosen) if chosen.labels is None else chosen.labels.tolist()
+    mine = [classes[label] if label >= 0 else "" for label in labels]
     if recipe.config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
     return Images(called, chosen, names, mine, repeatable(section.binarize))

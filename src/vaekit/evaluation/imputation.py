@@ -70,6 +70,10 @@ class Weighted:
         """
         with evaluating(self.model):
             chosen = torch.multinomial(self.weights.T, n, replacement=True).T
+            own: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
+            if own is not None:
+                drawn: Tensor = own(chosen)
+                return drawn
             rows = torch.arange(len(self.batch), device=chosen.device)
             return self.model.likelihood(self.draw.z[chosen, rows], self.batch.c).sample()
 
@@ -104,7 +108,7 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
 
 
 def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
-    q = model.posterior(rows.x, rows.c)
+    q = model.posterior(model.seen(rows.x, rows.observed), rows.c)
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)

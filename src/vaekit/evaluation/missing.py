@@ -38,6 +38,7 @@ class _TakesMissing(LatentVariableModel):
         self.context_size = model.context_size
         self.refuses_classes = model.refuses_classes
         self.event_shape = model.event_shape
+        self.columns = model.columns
         self.value_range = model.value_range
         self.train(model.training)
 
@@ -48,7 +49,7 @@ class _TakesMissing(LatentVariableModel):
 
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c)."""
-        return self.model.posterior(x.masked_fill(x.isnan(), 0), c)
+        return self.model.posterior(x if self.model.sees_missing else x.masked_fill(x.isnan(), 0), c)
 
     def prior(self, c: Tensor | None = None) -> Distribution:
         """p(z | c)."""

@@ -266,11 +266,12 @@ class _Work:
         evaluation.warnings.extend(posteriors.warnings)
         evaluation.details["kl by dimension"] = None if posteriors.kl is None else posteriors.kl.tolist()
         evaluation.details["variance of posterior means"] = posteriors.variances.tolist()
-        if self.labels is None or len(self.labels.unique()) < 2:
+        if self.labels is None or len(self.labels[self.labels >= 0].unique()) < 2:
             return
-        train = (self._means(self.dataset.train).float(), self.dataset.train.known_labels())
+        train = _labelled(self._means(self.dataset.train), self.dataset.train.known_labels())
+        test = _labelled(posteriors.means, self.labels)
         for classifier in (linear_probe, nearest_neighbours):
-            evaluation.values.append(classifier(*train, posteriors.means.float(), self.labels))
+            evaluation.values.append(classifier(*train, *test))
         if self.model.context_size:
             evaluation.warnings.append(
                 "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
@@ -310,3 +311,9 @@ class _Work:
         evaluation.values.extend(judged.values)
         evaluation.details.update({"samples": judged.facts, "classes": judged.classes})
         evaluation.pictures["neighbours"] = neighbours_picture(judged.neighbours)
+
+
+def _labelled(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents whose class is known, and these classes."""
+    known = labels >= 0
+    return means[known].float(), labels[known]

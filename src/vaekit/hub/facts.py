@@ -40,6 +40,7 @@ def config_of(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "kind": subject.kind,
         "value_range": value_range(model),
         "num_classes": data["num_classes"],
+        **({"columns": data["columns"]} if "columns" in data else {}),
         "class_names": data["classes"],
         "context_size": model.context_size,
         "latent_shape": list(model.latent_shape),

@@ -13,6 +13,7 @@ from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..runs import restore
+from ..runs.restore import columns_from
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import FORMAT, checksum
@@ -72,6 +73,7 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
     given: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
+    given["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
     wanted = None if recipe.has_own_code else recipe.shapes(**given)
     if wanted is not None and wanted != {name: tensor.shape for name, tensor in state.items()}:
         raise RunError(f"the weights of {folder} do not fit its config.json; export the run again")

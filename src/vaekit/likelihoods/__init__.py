@@ -6,18 +6,21 @@
 | any real numbers | `Normal`, `Laplace` | as it is |
 | 256 grey levels | `DiscretizedLogistic`, `DiscretizedLogisticMixture`, `BetaBinomial`, `Categorical` | k/255 |
 | counts | `Poisson`, `NegativeBinomial` | whole numbers |
+| columns of a table | `Columns` | numbers, and numbers of levels |
 """
 
 from .base import Likelihood
 from .counts import NegativeBinomial, Poisson
 from .grey import BetaBinomial, Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
 from .location_scale import Laplace, LocationScale, Normal
+from .per_column import Columns
 from .unit import Bernoulli, ContinuousBernoulli, bernoulli
 
 __all__ = [
     "Bernoulli",
     "BetaBinomial",
     "Categorical",
+    "Columns",
     "ContinuousBernoulli",
     "DiscretizedLogistic",
     "DiscretizedLogisticMixture",

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from ..data import Batch
 from ..data.batch import as_tensor
+from ..data.columns import Column
 from ..data.pixels import to_unit
 from ..data.values import RANGES, Values, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision
@@ -44,7 +45,9 @@ class LatentVariableModel(nn.Module, ABC):
         refuses_classes: Why a class cannot stand for its one-hot row of c; "" where it can.
         event_shape: Event shape of x, or None where any will do.
         value_range: Least and greatest value of x, or None where any will do.
-        values: What the numbers in x mean, where the range does not tell: "counts" are whole numbers.
+        values: What the numbers in x mean, where the range does not tell: "counts" are whole numbers, "table" columns.
+        columns: Of a model of tables: what its columns are.
+        sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
     """
 
     latent_size: int
@@ -52,6 +55,8 @@ class LatentVariableModel(nn.Module, ABC):
     refuses_classes: str = ""
     event_shape: tuple[int, ...] | None = None
     value_range: tuple[float, float] | None = None
+    columns: tuple[Column, ...] | None = None
+    sees_missing: bool = False
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -101,20 +106,24 @@ class LatentVariableModel(nn.Module, ABC):
             x: Data, shape (B, *event).
             k: Importance samples for each row.
             c: Context, shape (B, C), or classes, shape (B,).
-            observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior and
-                not at all for the likelihood. None where all are.
+            observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior,
+                or as NaN if it `sees_missing`, and not at all for the likelihood. None where all are.
             antithetic: Draw pairs μ ± σε, whose errors cancel in part, or bits from u and 1 − u; k is even, and the
                 posterior a normal or a Bernoulli one.
         """
         c = self.context(c, len(x))
         if observed is not None:
             x = x.masked_fill(~observed, 0)
-        q = self.posterior(x, c)
+        q = self.posterior(self.seen(x, observed), c)
         p = self.prior(c)
         with full_precision(x):
             z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
         penalties = getattr(q, "penalties", {})
         return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed, antithetic)
+
+    def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
+        """What the posterior is given for x, in which values that are not observed are 0: NaN there, if it sees it."""
+        return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:
@@ -200,7 +209,7 @@ class LatentVariableModel(nn.Module, ABC):
         Raises:
             DataError: x has values outside `value_range`, or that are not finite.
         """
-        check_values(x, self.value_range)
+        check_values(x.nan_to_num(0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
         """X as `rows` gives it, after a look at its values.

@@ -48,6 +48,8 @@ class Composed(LatentVariableModel):
         self.value_range = getattr(likelihood, "value_range", None)
         self.values = values_of(likelihood)
         self.refuses_classes = getattr(likelihood, "refuses_classes", "")
+        self.columns = getattr(likelihood, "columns", None)
+        self.sees_missing = any(getattr(part, "sees_missing", False) for part in posterior.modules())
 
     def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
         """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""

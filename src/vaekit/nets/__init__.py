@@ -12,10 +12,12 @@ from .init import Scheme, initialize
 from .mlp import MLP
 from .principal import principal_start
 from .resnet import ResNetDecoder, ResNetEncoder
+from .tabular import ColumnView, TableEncoder
 
 __all__ = [
     "MLP",
     "Activation",
+    "ColumnView",
     "ConvDecoder",
     "ConvEncoder",
     "Decoder",
@@ -25,6 +27,7 @@ __all__ = [
     "ResNetDecoder",
     "ResNetEncoder",
     "Scheme",
+    "TableEncoder",
     "initialize",
     "principal_start",
     "with_context",

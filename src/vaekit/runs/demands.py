@@ -5,12 +5,15 @@ Not for: whether parts fit one another (`config`) or the rows the likelihood (`t
 
 import math
 import warnings
+from typing import Any
 
 import torch
 
 from ..config import Config
+from ..config.parts import find
 from ..config.recipe import Recipe
 from ..data import Dataset
+from ..data.values import values_of
 from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 
@@ -31,6 +34,13 @@ def check_data(config: Config, data: Dataset) -> None:
             f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
             "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
         )
+    name = config.likelihood.name
+    ours = config.model.name == "composed" and ":" not in name
+    if data.columns is not None and ours and values_of(find("likelihood", name)) != "table":
+        raise ConfigError(
+            f"{data.name} is a table, which the likelihood {name!r} does not take; train the preset table-vae, or "
+            "choose likelihood.name = 'columns'"
+        )
     if config.train.patience is not None and not len(data.validation):
         raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
 
@@ -45,7 +55,8 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     """
     if recipe.has_own_code:
         return
-    shapes = recipe.shapes(event_shape=data.event_shape, num_classes=data.num_classes) or {}
+    facts: dict[str, Any] = {"num_classes": data.num_classes, "columns": data.columns}
+    shapes = recipe.shapes(event_shape=data.event_shape, **facts) or {}
     numbers = sum(shape.numel() for shape in shapes.values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")

@@ -41,6 +41,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
             "shape": list(data.event_shape),
             "num_classes": data.num_classes,
             "classes": list(data.classes),
+            **({} if data.columns is None else {"columns": [column.to_json() for column in data.columns]}),
             "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
         },
         "parameters": sum(p.numel() for p in model.parameters()),

@@ -80,7 +80,7 @@ class Job:
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
         x, labels = _some(data.train)
-        model = recipe.model(**facts, x=x, labels=labels).to(device)
+        model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         loss = recipe.loss(model, dataset_size=len(data.train), **facts)
         own = module_of(loss)

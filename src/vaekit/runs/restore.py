@@ -1,5 +1,6 @@
 """From a run folder back to the run's config, model and data."""
 
+import hashlib
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,9 @@ from .. import data
 from ..config import Config, changed, parse
 from ..config.recipe import Recipe
 from ..data import Dataset
+from ..data.columns import Column
 from ..data.own import is_path
+from ..data.tables import open_table
 from ..data.values import Values
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
@@ -134,9 +137,21 @@ def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = Non
     """
     recipe = recipe or recipe_of(run)
     is_own = name is None or is_same_data(name, recipe.config.data.name)
+    columns = None if is_own else columns_of(run)
+    if columns is not None:
+        return _rows_to_test(str(name), columns)
     dataset = data_of(run, recipe) if is_own else data.load(str(name), values=values_of_run(run))
     check_event_shape(run, dataset.name, dataset.event_shape)
     return dataset
+
+
+def _rows_to_test(name: str, columns: Sequence[Column]) -> Dataset:
+    """A table of columns that a model knows, all of whose rows are to be tested on."""
+    table = open_table(name, columns)
+    nothing = table.split(slice(0))
+    checksum = hashlib.sha256(table.x.tobytes()).hexdigest()
+    kind: Any = {"kind": "table", "columns": tuple(columns)}
+    return Dataset(name, nothing, nothing, table.split(slice(None)), table.classes, checksum, **kind)
 
 
 def is_same_data(name: str, own: str) -> bool:
@@ -216,7 +231,35 @@ def _data_facts(run: Run) -> dict[str, Any]:
     num_classes = run.recorded("data", "num_classes", kind=int)
     if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
         raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
-    return {"event_shape": tuple(shape), "num_classes": num_classes}
+    return {"event_shape": tuple(shape), "num_classes": num_classes, "columns": columns_of(run)}
+
+
+def columns_of(run: Run) -> tuple[Column, ...] | None:
+    """The columns of the table that a run was trained on; None where its data are not a table.
+
+    Raises:
+        RunError: environment.json does not say what they are.
+    """
+    facts = run.environment.get("data")
+    tables = facts.get("columns") if isinstance(facts, Mapping) else None
+    return columns_from(tables, run.recorded("data", "shape", kind=list), run.path / "environment.json")
+
+
+def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column, ...] | None:
+    """The columns that a JSON file says, or None.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if tables is None:
+        return None
+    try:
+        columns = tuple(Column.from_json(table) for table in tables)
+    except (TypeError, DataError) as error:
+        raise RunError(f"{where} is damaged: its columns ({error})") from None
+    if len(columns) != shape[0]:
+        raise RunError(f"{where} is damaged: it has {len(columns)} columns, but rows of {shape[0]}")
+    return columns
 
 
 def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:

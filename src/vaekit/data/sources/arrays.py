@@ -288,6 +288,24 @@ def open_npz(path: Path, values: Values = "pixels") -> Opened:
         raise DataError(f"{path}: cannot be read as .npz ({_said(error)})") from error
 
 
+def open_array(path: Path) -> NDArray[Any]:
+    """The whole array of a `.npy`, or that under `images` or `x` of a `.npz`, as it is.
+
+    Raises:
+        DataError: damaged, or too large.
+    """
+    if path.suffix.lower() == ".npy":
+        rows = FileRows(path)
+        return rows[np.arange(rows.shape[0])]
+    try:
+        with open_file(path) as file, zipfile.ZipFile(file) as archive:
+            return _member(archive, _keys(archive, path)[0], path)
+    except DataError:
+        raise
+    except Exception as error:  # zipfile and its decompressors have many
+        raise DataError(f"{path}: cannot be read as .npz ({_said(error)})") from error
+
+
 Named = tuple[NDArray[np.int64], tuple[str, ...]]
 
 

@@ -1,0 +1,124 @@
+"""`vae impute`: what is likely to be in the gaps of a table."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ConfigError, DataError
+from .common import (
+    COUNT,
+    FILE,
+    device_option,
+    json_option,
+    load_model,
+    open_run,
+    recipe_of,
+    relative,
+    run_argument,
+    runs_option,
+    seed_option,
+    trust_option,
+)
+from .printing import out, out_json
+from .tables import print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..data.columns import Column
+    from ..data.tables import Table
+    from ..evaluation.filling import Filled
+
+FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
+SHOWN = 10
+
+
+@click.command(short_help="Fill the gaps of a table.")
+@run_argument
+@click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
+@click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
+@click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
+@click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
+@seed_option
+@device_option
+@trust_option
+@runs_option
+@json_option
+def impute(
+    run: str | None,
+    data_name: Path | None,
+    output: Path | None,
+    draws: int | None,
+    samples: int,
+    seed: int,
+    device: str,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae impute --data t.csv -o full.csv`: fill the empty cells of a table, given the others of their row.
+
+    RUN is the newest by default. Each gap gets its mean, or the most probable level. Beside it, full-cells.csv has a
+    row for each gap, with an interval that holds the true number nine times out of ten if the model is right. With
+    --draws 20: full-1.csv … full-20.csv, whose gaps are drawn at random, for analyses that have to know how uncertain
+    they are.
+    """
+    from ..data.sources.frames import write_frame
+    from ..evaluation import filling
+    from ..runs.restore import columns_of
+    from ..runs.terminal import shown_stages
+
+    found = open_run(run, root)
+    columns = columns_of(found)
+    if columns is None:
+        raise DataError(f"the data of run {found.name} are not a table; train one: vae train table-vae --data t.csv")
+    recipe = recipe_of(found)
+    source = data_name or Path(recipe.config.data.name)
+    frame, table = _read(source, columns)
+    path = output or found.place(f"imputed/{source.stem}{source.suffix}")
+    model, _ = load_model(found, recipe, device, seed)
+    with shown_stages() as listener:
+        filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
+    beside = path.with_name(f"{path.stem}-cells.csv")
+    cells = filling.cells(table, filled)
+    written = _write(path, frame, table, filled)
+    write_frame(cells, beside)
+    thin = int((filled.ess < FEW).sum())
+    if as_json:
+        facts = {"written": [str(one) for one in written], "cells": str(beside), "gaps": len(cells)}
+        out_json({"run": str(found.path), **facts, "rows with few effective samples": thin})
+        return
+    print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
+    out()
+    out(f"gaps        {len(cells)} in {len(frame)} rows; beside them {relative(beside)} says how sure each value is")
+    if thin:
+        out(f"beware      {thin} rows have fewer than {FEW} effective samples of {samples}; try more --samples")
+    for one in written[:3]:
+        out(f"table       {relative(one)}")
+    if len(written) > 3:
+        out(f"            … {relative(written[-1])}")
+
+
+def _read(source: Path, columns: "Sequence[Column]") -> "tuple[pd.DataFrame, Table]":
+    """The table as it is, and as the model sees it."""
+    from ..data.sources.frames import read_table
+    from ..data.tables import open_table
+
+    if not source.is_file():
+        raise ConfigError(f"{source}: no such file; name the table with --data")
+    return read_table(source), open_table(source, columns)
+
+
+def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
+    """Write the table, or one for each draw."""
+    from ..data.sources.frames import write_frame
+    from ..evaluation.filling import into
+
+    if not len(filled.draws):
+        write_frame(into(frame, table, filled.best.numpy()), path)
+        return [path]
+    paths = [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(len(filled.draws))]
+    for one, values in zip(paths, filled.draws, strict=True):
+        write_frame(into(frame, table, values.numpy()), one)
+    return paths

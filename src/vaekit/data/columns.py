@@ -1,0 +1,215 @@
+"""What a column of a table is: its kind, how its values become numbers, and back.
+
+Not for: which kind a column has (`kinds`), or files and frames (`sources.frames`).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DataError, unknown
+
+Kind = Literal["real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor"]
+Level = str | int | float | bool
+
+OF_LEVELS = ("ordinal", "categorical", "bernoulli")
+DATES = ("date", "datetime")
+DAY = np.timedelta64(86_400_000_000, "us")
+_FINE = 2.0**-24 * 1e4  # a float32 tells values apart by a ten-thousandth of their spread, or they get an origin
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table, and how its values become numbers.
+
+    Real, positive and count columns and size factors are numbers less an origin; a date is a number of days. Ordinal,
+    categorical and Bernoulli columns are numbers of levels, 0, 1, …. A missing value is NaN.
+
+    Arguments:
+        name: What it is called.
+        kind: What its density is over.
+        dtype: Type of its values outside: a NumPy type such as "int64", "bool", "str", "category", "date" or
+            "datetime".
+        levels: The values that it takes, where these are levels.
+        origin: What is subtracted from numbers, so that single precision tells them apart.
+        loc: Mean over the training rows of what a network sees: x, log x of positive ones, log(1 + x) of counts.
+        scale: Its standard deviation.
+    """
+
+    name: str
+    kind: Kind
+    dtype: str
+    levels: tuple[Level, ...] = ()
+    origin: float = 0.0
+    loc: float = 0.0
+    scale: float = 1.0
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether its numbers stand for levels."""
+        return self.kind in OF_LEVELS
+
+    @property
+    def is_discrete(self) -> bool:
+        """Whether it has probabilities rather than a density."""
+        return self.has_levels or self.kind == "count"
+
+    def encode(self, values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+        """Values as numbers, NaN where missing.
+
+        Arguments:
+            values: Shape (N,): numbers, dates, or levels.
+            missing: Booleans, shape (N,).
+
+        Raises:
+            DataError: A value that the column cannot have; the message names its row, counted from 1.
+        """
+        if self.has_levels:
+            return self._numbers_of_levels(values, missing)
+        numbers = as_numbers(self.name, values, missing)
+        if self.kind in ("positive", "size-factor"):
+            self._check(numbers, numbers > 0, missing, "is not greater than 0", "real")
+        if self.kind == "count":
+            is_count = (numbers >= 0) & (numbers == np.round(numbers))
+            self._check(numbers, is_count, missing, "is not a whole number ≥ 0", "real")
+        return np.where(missing, np.nan, numbers - self.origin).astype(np.float32)
+
+    def _numbers_of_levels(self, values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
+        numbers = np.full(len(values), np.nan, np.float32)
+        codes = {level: float(i) for i, level in enumerate(self.levels)}
+        seen, places = distinct(values[~missing])
+        known = np.array([codes.get(value, np.nan) for value in seen], np.float32)
+        if np.isnan(known).any():
+            value = seen[int(np.isnan(known).argmax())]
+            row = int(np.flatnonzero(~missing)[int((places == np.isnan(known).argmax()).argmax())]) + 1
+            levels = [str(level) for level in self.levels]
+            raise DataError(f"column {self.name!r}, row {row}: {unknown('level', str(value), levels)}")
+        if len(seen):
+            numbers[~missing] = known[places]
+        return numbers
+
+    def _check(
+        self, numbers: NDArray[np.float64], good: NDArray[np.bool_], missing: NDArray[np.bool_], what: str, other: str
+    ) -> None:
+        bad = ~good & ~missing
+        if bad.any():
+            row = int(bad.argmax())
+            raise DataError(
+                f"column {self.name!r} is {self.kind}, but row {row + 1} has {numbers[row]:g}, which {what}; "
+                f"set data.columns.{self.name} = {other!r}"
+            )
+
+    def decode(self, x: NDArray[Any]) -> NDArray[Any]:
+        """Numbers as values: levels, dates, numbers of the column's own type. NaN must not be among them.
+
+        Arguments:
+            x: Shape (N,).
+        """
+        if self.has_levels:
+            levels = np.array(self.levels, object if self.dtype in ("str", "category") else None)
+            found: NDArray[Any] = levels[np.clip(np.rint(x), 0, len(levels) - 1).astype(int)]
+            return found
+        numbers = x.astype(np.float64) + self.origin
+        if self.dtype in DATES:
+            days = np.rint(numbers) if self.dtype == "date" else np.rint(numbers * 86_400) / 86_400
+            return np.datetime64("1970-01-01", "us") + (days * 86_400_000_000).astype("timedelta64[us]")
+        dtype = np.dtype(self.dtype)
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype)
+            return np.clip(np.rint(numbers), float(limits.min), float(limits.max)).astype(dtype)
+        return numbers.astype(dtype)
+
+    def fitted(self, x: NDArray[np.float32]) -> "Column":
+        """The same column with the mean and the standard deviation of training rows.
+
+        Arguments:
+            x: Encoded values, shape (N,), NaN where missing.
+        """
+        if self.has_levels:
+            return self
+        known = x[~np.isnan(x)].astype(np.float64)
+        if not len(known):
+            return self
+        seen = np.log1p(known) if self.kind == "count" else np.log(known) if self.kind in LOGARITHMIC else known
+        return replace(self, loc=float(seen.mean()), scale=float(seen.std()) or 1.0)
+
+    def with_origin(self, values: NDArray[Any], missing: NDArray[np.bool_]) -> "Column":
+        """The same column with an origin, if single precision needs one."""
+        if self.kind != "real":
+            return self
+        known = as_numbers(self.name, values, missing)[~missing]
+        if not len(known) or (self.dtype not in DATES and np.abs(known).max() * _FINE <= known.std()):
+            return self
+        return replace(self, origin=float(np.round(np.median(known))))
+
+    def to_json(self) -> dict[str, Any]:
+        """The column as a table that JSON can hold."""
+        return {**asdict(self), "levels": list(self.levels)}
+
+    @classmethod
+    def from_json(cls, table: Mapping[str, Any]) -> "Column":
+        """The column of a table that `to_json` made.
+
+        Raises:
+            DataError: It is not such a table.
+        """
+        try:
+            column = cls(**{**table, "levels": tuple(table["levels"])})
+            if not isinstance(column.name, str) or column.kind not in _KINDS:
+                raise ValueError(f"its kind is {column.kind!r}")
+            if column.has_levels and len(column.levels) < 2:
+                raise ValueError("it has fewer than two levels")
+            if not all(isinstance(n, (int, float)) for n in (column.origin, column.loc, column.scale)):
+                raise ValueError("it has texts for numbers")
+        except (TypeError, KeyError, ValueError) as error:
+            raise DataError(f"not a column of a table: {table!r:.100} ({error})") from None
+        return column
+
+
+LOGARITHMIC = ("positive", "size-factor")  # what a network sees the logarithm of
+_KINDS: tuple[str, ...] = ("real", "positive", "count", *OF_LEVELS, "size-factor")
+
+
+def distinct(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
+    """The different values, sorted where they can be, and for each value its number among them."""
+    if values.dtype == object:
+        numbers: dict[Any, int] = {}
+        places = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
+        try:
+            order = sorted(numbers)
+        except TypeError:
+            order = sorted(numbers, key=str)
+        rank = {value: i for i, value in enumerate(order)}
+        moved = np.array([rank[value] for value in numbers], np.int64)
+        return order, moved[places] if len(places) else places
+    seen, places = np.unique(values, return_inverse=True)
+    return seen.tolist(), places.reshape(-1)
+
+
+def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Numbers, and dates as days since 1970, float64, NaN where missing.
+
+    Raises:
+        DataError: A value is neither, or not finite.
+    """
+    if values.dtype.kind == "M":
+        days = (values - np.datetime64("1970-01-01")) / DAY
+        return np.where(missing, np.nan, days)
+    if values.dtype.kind not in "biuf":
+        for row in np.flatnonzero(~missing):
+            try:
+                float(values[row])
+            except (TypeError, ValueError):
+                text = f"column {name!r}, row {row + 1}: {values[row]!r:.60} is not a number"
+                raise DataError(f"{text}; correct it, or set data.columns.{name} = 'categorical'") from None
+        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+    else:
+        numbers = np.where(missing, np.nan, values.astype(np.float64))
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        first = int(infinite.argmax())
+        raise DataError(f"column {name!r}, row {first + 1}: {numbers[first]} is not finite; leave the cell empty")
+    return numbers

@@ -1,0 +1,60 @@
+"""Which rows of one's own data are held out: drawn at random, always the same of as many rows."""
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DataError
+from .ondisk import Remainder
+
+SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
+MOST_VALIDATION, MOST_TEST = 5_000, 10_000
+
+
+def drawn(count: int, n: int) -> NDArray[np.int64]:
+    """Some of the numbers 0 … count − 1, in random order, always the same.
+
+    Not the last ones: folders are sorted by class.
+    """
+    return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
+
+
+def held_out(
+    name: str,
+    count: int,
+    validation: int | None,
+    test: int | None,
+    *,
+    what: str = "images",
+    elsewhere: bool = False,
+    share: int = 20,
+) -> tuple[Remainder, NDArray[np.int64], NDArray[np.int64]]:
+    """The numbers of the rows to train on, to validate with and to test on.
+
+    Arguments:
+        name: What the data are called.
+        count: How many rows there are.
+        validation: How many to hold out; one in `share`, at most 5,000, by default.
+        test: How many to test on; 10 %, at most 10,000, by default.
+        what: What the rows are, for messages.
+        elsewhere: Whether the rows to test on lie elsewhere; none of these is tested on then.
+        share: See `validation`.
+
+    Raises:
+        DataError: Fewer than two rows.
+        ConfigError: Numbers that leave no row to train on.
+    """
+    if count < 2 and not elsewhere:
+        raise DataError(f"{name}: one {what[:-1]} to train on and one to test on are the least, got {count}")
+    test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
+    validation = min(count // share, MOST_VALIDATION) if validation is None else validation
+    if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:
+        raise ConfigError(
+            f"data.test must be at least 1, and data.validation + data.test less than the {count} {what} of {name}, "
+            f"got {validation} + {test}"
+        )
+    tested = drawn(count, test)
+    rest = Remainder(count, tested)
+    validated = rest[drawn(len(rest), validation)]
+    return Remainder(count, np.concatenate((tested, validated))), validated, tested

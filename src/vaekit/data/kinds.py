@@ -1,0 +1,155 @@
+"""Which kind a column of a table has: from the type of its values, or as one is told.
+
+Not for: what the kinds mean (`columns`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError, DataError, unknown
+from .columns import Column, Kind, Level, as_numbers, distinct
+
+Told = Mapping[str, str | Sequence[Level]]
+
+KINDS = ("real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor", "label", "ignore")
+EVERY = "*"  # stands for all columns that are not named
+MOST_LEVELS = 1000
+_FEW = 50  # different texts, up to which a column is no identifier
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """A column as it was read.
+
+    Arguments:
+        name: What it is called.
+        values: Shape (N,): numbers, booleans, dates (datetime64), or objects.
+        missing: Booleans, shape (N,).
+        dtype: Its type, as in `Column`.
+        levels: The categories of a column of such a type, else None.
+        ordered: Whether these are in order.
+    """
+
+    name: str
+    values: NDArray[Any]
+    missing: NDArray[np.bool_]
+    dtype: str
+    levels: tuple[Level, ...] | None = None
+    ordered: bool = False
+
+
+def column_of(raw: Raw, told: str | Sequence[Level] | None = None) -> Column:
+    """The column that a raw one is.
+
+    Arguments:
+        raw: The column.
+        told: Its kind, or its levels in order; None to infer it.
+
+    Raises:
+        DataError: It has no values, one value, too many levels, or values of no kind.
+    """
+    seen, _ = distinct(raw.values[~raw.missing])
+    hint = f"set data.columns.{raw.name} = 'ignore'"
+    if not seen:
+        raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; {hint}")
+    if len(seen) == 1:
+        raise DataError(f"column {raw.name!r} has the same value, {seen[0]!s:.60}, in all rows; {hint}")
+    if told is not None and not isinstance(told, str):
+        return Column(raw.name, "ordinal", raw.dtype, tuple(told))
+    kind = inferred(raw, seen) if told is None else _as_told(raw, told)
+    if kind in ("ordinal", "categorical", "bernoulli"):
+        levels = tuple(seen) if raw.levels is None else raw.levels
+        _check_levels(raw, kind, levels, hint)
+        return Column(raw.name, kind, raw.dtype, levels)
+    as_numbers(raw.name, raw.values, raw.missing)
+    dtype = raw.dtype if raw.dtype not in ("str", "category", "bool") else "float64"
+    return Column(raw.name, kind, dtype).with_origin(raw.values, raw.missing)
+
+
+def inferred(raw: Raw, seen: Sequence[Any]) -> Kind:
+    """The kind that the type of a column's values suggests.
+
+    Booleans and two values are Bernoulli; ordered categories are ordinal; texts and other categories are categorical;
+    numbers and dates are real. Counts and positive numbers are real, too, until one is told.
+
+    Raises:
+        DataError: Numbers and texts in one column.
+    """
+    if raw.ordered:
+        return "ordinal"
+    if raw.dtype in ("date", "datetime"):
+        return "real"
+    if len(seen) == 2 and (raw.levels is None or len(raw.levels) == 2):
+        return "bernoulli"
+    if raw.dtype in ("str", "category"):
+        if raw.dtype == "str":
+            _check_texts(raw)
+        return "categorical"
+    return "real"
+
+
+def _as_told(raw: Raw, told: str) -> Kind:
+    if told == "bernoulli" and len(distinct(raw.values[~raw.missing])[0]) > 2:
+        raise DataError(f"column {raw.name!r} is to be bernoulli, but it has more than two values; use 'categorical'")
+    if told == "ordinal" and raw.dtype == "str":
+        raise ConfigError(
+            f"column {raw.name!r} has texts, whose order is not known; give it: "
+            f'data.columns.{raw.name} = ["low", "middle", "high"]'
+        )
+    return told  # type: ignore[return-value]
+
+
+def _check_texts(raw: Raw) -> None:
+    """Refuse a column of numbers among which there are a few texts: such a text is an error, or means "missing"."""
+    known = np.flatnonzero(~raw.missing)
+    texts = [row for row in known if not _is_number(raw.values[row])]
+    if texts and 2 * len(texts) < len(known):
+        row = texts[0]
+        raise DataError(
+            f"column {raw.name!r} has numbers in {len(known) - len(texts)} rows, but {raw.values[row]!r:.60} in row "
+            f"{row + 1}; correct or empty that cell, or set data.columns.{raw.name} = 'categorical'"
+        )
+
+
+def _check_levels(raw: Raw, kind: str, levels: Sequence[Any], hint: str) -> None:
+    rows = int((~raw.missing).sum())
+    if len(levels) > MOST_LEVELS or (kind == "categorical" and raw.dtype == "str" and 2 * len(levels) > rows > _FEW):
+        raise DataError(
+            f"column {raw.name!r} has {len(levels)} different values in {rows} rows, at most {MOST_LEVELS} levels and "
+            f"fewer than half of the rows are allowed; if it is an identifier, {hint}"
+        )
+
+
+def _is_number(value: object) -> bool:
+    try:
+        float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def told_of(name: str, told: Told) -> str | Sequence[Level] | None:
+    """What is told about a column, by its name or for every one that is not named."""
+    return told.get(name, told.get(EVERY))
+
+
+def check_told(told: Told, names: Sequence[str], computed: Sequence[str] = ()) -> None:
+    """Refuse a kind that does not exist, or a column that is not there.
+
+    Raises:
+        ConfigError: One of them.
+    """
+    for name, kind in told.items():
+        if isinstance(kind, str) and kind not in KINDS:
+            raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, KINDS)}")
+        if not isinstance(kind, str) and len(set(kind)) < 2:
+            raise ConfigError(f"data.columns.{name} must have at least two levels, got {list(kind)}")
+        if name != EVERY and name not in names and name not in computed:
+            raise ConfigError(f"data.columns: {unknown('column', name, names)}")
+    for single in ("label", "size-factor"):
+        if sum(kind == single for kind in told.values() if isinstance(kind, str)) > 1:
+            raise ConfigError(f"data.columns: only one column can be a {single}")

@@ -1,0 +1,319 @@
+"""Tables as files and frames: `.csv`, `.tsv`, `.parquet`, pandas; and arrays (N, D).
+
+Not for: what a column means (`data.kinds`, `data.columns`).
+"""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import DataError
+from ...store import files
+from ..columns import Column, Level
+from ..kinds import Raw
+from .arrays import open_array
+from .opening import open_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIXES = (".csv", ".tsv", ".parquet")
+ARRAYS = (".npy", ".npz")
+_ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
+
+
+def is_table_file(name: str) -> bool:
+    """Whether a path is that of a table by its ending."""
+    return Path(name).suffix.lower() in SUFFIXES
+
+
+def is_frame(data: object) -> bool:
+    """Whether this is a frame of pandas, or one of another library that turns into one."""
+    return (
+        hasattr(data, "columns") and hasattr(data, "dtypes") and (hasattr(data, "iloc") or hasattr(data, "to_pandas"))
+    )
+
+
+def pandas() -> Any:
+    """The library.
+
+    Raises:
+        DataError: It is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise DataError("tables need pandas; install vaekit[table]") from None
+    return pandas
+
+
+def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
+    """A table from a file.
+
+    Arguments:
+        path: The file.
+        as_text: Leave the cells of a text file as they are written; an empty one is "".
+
+    Raises:
+        DataError: It is damaged; the message says where.
+    """
+    library = pandas()
+    with open_file(path) as file:
+        content = file.read()
+    if path.suffix.lower() == ".parquet":
+        try:
+            frame = library.read_parquet(io.BytesIO(content))
+        except ImportError:
+            raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
+        except Exception as error:  # of pyarrow there are many
+            raise DataError(f"{path}: cannot be read as .parquet ({_said(error)})") from error
+        return _checked(frame, str(path))
+    text = _text(content, path)
+    how: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
+    separator = _separator(text, path)
+    try:
+        frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **how)
+    except library.errors.EmptyDataError:
+        raise DataError(f"{path}: has no columns; its first line must name them") from None
+    except library.errors.ParserError as error:
+        raise DataError(f"{path}: {_parser_said(error)}") from None
+    lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+    header, first = next(lines, []), next(lines, [])
+    if len(header) == len(frame.columns):
+        frame.columns = library.Index(header)  # without what pandas puts behind a name that comes twice
+    if len(first) > len(header):
+        raise DataError(f"{path}: row 1 has more values than the {len(header)} names in the first line")
+    return _with_whole_numbers(_checked(frame, str(path)))
+
+
+def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
+    """A frame with at least one row and names that differ.
+
+    Raises:
+        DataError: It has none.
+    """
+    names = [str(column) for column in frame.columns]
+    twice = next((one for one in names if names.count(one) > 1), None) if len(set(names)) < len(names) else None
+    if twice is not None:
+        places = ", ".join(str(i + 1) for i, one in enumerate(names) if one == twice)
+        raise DataError(f"{name}: two columns are called {twice!r} (numbers {places}); give them different names")
+    if not len(frame) or not names:
+        raise DataError(f"{name}: has {len(frame)} rows and {len(names)} columns; at least one of each is needed")
+    return frame.set_axis(names, axis=1).reset_index(drop=True)
+
+
+def _text(content: bytes, path: Path) -> str:
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        byte = content[error.start]
+        raise DataError(
+            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file in UTF-8, from latin-1 for one: "
+            f"iconv -f latin1 -t utf8 {path.name}"
+        ) from None
+
+
+def _separator(text: str, path: Path) -> str:
+    """A comma, or what else the first line has instead."""
+    first = text[: text.find("\n")] if "\n" in text else text
+    if path.suffix.lower() == ".tsv":
+        return "\t"
+    return next((mark for mark in (",", ";", "\t") if mark in first), ",")
+
+
+def _parser_said(error: Exception) -> str:
+    said = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
+    if fields:
+        return f"line {fields[2]} has {fields[3]} values, the lines before it have {fields[1]}; quote texts with commas"
+    quote = re.search(r"EOF inside string starting at row (\d+)", said)
+    if quote:
+        return f"line {int(quote[1]) + 1} begins a quoted text that never ends; close or remove the quote"
+    return f"cannot be read as .csv ({said:.200})"
+
+
+def raws_of(frame: "pd.DataFrame") -> list[Raw]:
+    """The columns of a frame.
+
+    Raises:
+        DataError: Two columns have the same name, or there is no row.
+    """
+    frame = frame.to_pandas() if not hasattr(frame, "iloc") else frame  # type: ignore[operator]
+    frame = _checked(frame, "the frame")
+    return [_raw(name, frame[name]) for name in frame.columns]
+
+
+def _raw(name: str, series: "pd.Series[Any]") -> Raw:
+    library = pandas()
+    missing: NDArray[np.bool_] = series.isna().to_numpy()
+    if isinstance(series.dtype, library.CategoricalDtype):
+        levels = tuple(_plain(level) for level in series.cat.categories.tolist())
+        return Raw(name, series.astype(object).to_numpy(), missing, "category", levels, bool(series.cat.ordered))
+    if library.api.types.is_datetime64_any_dtype(series.dtype):
+        return _dates(name, series, missing)
+    if library.api.types.is_bool_dtype(series.dtype):
+        return Raw(name, series.astype(object).to_numpy(), missing, "bool")
+    if library.api.types.is_numeric_dtype(series.dtype) and not library.api.types.is_complex_dtype(series.dtype):
+        dtype = str(series.dtype).lower()
+        if missing.any() and library.api.types.is_extension_array_dtype(series.dtype):
+            return Raw(name, series.astype("float64").to_numpy(), missing, dtype)
+        return Raw(name, series.to_numpy(dtype), missing, dtype)
+    return _objects(name, series, missing)
+
+
+def _with_whole_numbers(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """The same with columns of integers where pandas made floats of them because of the cells that are missing."""
+    for name in frame.columns:
+        series = frame[name]
+        known = series.dropna()
+        has_gaps = series.dtype.kind == "f" and 0 < len(known) < len(series)
+        if has_gaps and bool(((known == known.round()) & (known.abs() < 2**53)).all()):
+            frame[name] = series.astype("Int64")
+    return frame
+
+
+def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> Raw:
+    library = pandas()
+    values = series.astype(object).to_numpy()
+    known = values[~missing]
+    if len(known) and all(isinstance(value, (bool, np.bool_)) for value in known):
+        return Raw(name, values, missing, "bool")
+    if len(known) and isinstance(known[0], str) and _ISO_DATE.fullmatch(known[0]):
+        dates = library.to_datetime(series, format="ISO8601", errors="coerce")
+        if bool((dates.isna().to_numpy() == missing).all()):
+            return _dates(name, dates, missing)
+    for row in np.flatnonzero(~missing):
+        if not isinstance(values[row], (str, int, float, bool, np.generic)):
+            what = type(values[row]).__name__
+            raise DataError(f"column {name!r}, row {row + 1}: a {what} is neither a number, a text nor a date")
+    if len(known) and all(isinstance(value, (int, float, np.number)) for value in known):
+        whole = all(isinstance(value, (int, np.integer)) for value in known)
+        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+        return Raw(name, numbers, missing, "int64" if whole else "float64")
+    if any(not isinstance(value, str) for value in known):
+        values = np.array([None if lost else _plain(v) for v, lost in zip(values, missing, strict=True)], object)
+    return Raw(name, values, missing, "str")
+
+
+def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> Raw:
+    if series.dt.tz is not None:
+        series = series.dt.tz_convert("UTC").dt.tz_localize(None)
+    values = series.to_numpy("datetime64[us]")
+    known = values[~missing]
+    whole = bool((known == known.astype("datetime64[D]")).all())
+    return Raw(name, values, missing, "date" if whole else "datetime")
+
+
+def _plain(value: Any) -> Level:
+    found: Level = value.item() if isinstance(value, np.generic) else value
+    return found
+
+
+def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> list[Raw]:
+    """The columns of an array (N, D), called x0, x1, … unless they have names; NaN is missing.
+
+    Raises:
+        DataError: It is not a table of numbers.
+    """
+    if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf":
+        raise DataError(f"a table must be numbers of shape (N, D), got {array.dtype} {array.shape}")
+    names = [f"x{i}" for i in range(array.shape[1])] if names is None else names
+    missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)
+    dtype = str(array.dtype)
+    return [Raw(name, array[:, i], missing[:, i], dtype) for i, name in enumerate(names)]
+
+
+def read_raws(path: Path) -> list[Raw]:
+    """The columns of a file: `.csv`, `.tsv`, `.parquet`, or an array (N, D) in `.npy` or `.npz`.
+
+    Raises:
+        DataError: It is damaged, or not a table.
+    """
+    if path.suffix.lower() in ARRAYS:
+        return raws_of_array(open_array(path))
+    return raws_of(read_frame(path))
+
+
+def read_table(path: Path) -> "pd.DataFrame":
+    """The table of a file as a frame; columns of an array are called x0, x1, …; cells of a text file stay texts.
+
+    Raises:
+        DataError: It is damaged, or not a table.
+    """
+    if path.suffix.lower() not in ARRAYS:
+        return read_frame(path, as_text=True)
+    array = open_array(path)
+    frame: pd.DataFrame = pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
+    return frame
+
+
+def frame_of(x: NDArray[Any], columns: Sequence[Column]) -> "pd.DataFrame":
+    """A frame of encoded rows: each column has its own type and levels.
+
+    Arguments:
+        x: Shape (N, D); NaN is missing.
+        columns: Of the table.
+    """
+    library = pandas()
+    frame: pd.DataFrame = library.DataFrame(
+        {column.name: series_of(x[:, i], column) for i, column in enumerate(columns)}
+    )
+    return frame
+
+
+def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
+    """One column of a frame, from encoded values, shape (N,)."""
+    library = pandas()
+    missing = np.isnan(x)
+    values = column.decode(np.where(missing, 0, x))
+    if column.dtype == "category":
+        values[missing] = None
+        values = library.Categorical(values, categories=list(column.levels), ordered=column.kind == "ordinal")
+    series: pd.Series[Any] = library.Series(values, name=column.name)
+    if column.dtype == "category":
+        return series
+    if not missing.any():
+        return series
+    if series.dtype.kind in "iu":
+        series = series.astype("Int64")
+    elif series.dtype.kind == "b":
+        series = series.astype(object)
+    masked: pd.Series[Any] = series.mask(library.Series(missing))
+    return masked
+
+
+def write_frame(frame: "pd.DataFrame", path: Path) -> None:
+    """Write a table, in one step: `.csv`, `.tsv`, `.parquet`, or numbers as `.npy`.
+
+    Raises:
+        DataError: The ending is another, or a column that is not of numbers would go into a `.npy`.
+        RunError: It cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".csv", ".tsv"):
+        content = frame.to_csv(index=False, sep="," if suffix == ".csv" else "\t").encode()
+    elif suffix == ".parquet":
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, index=False)
+        content = buffer.getvalue()
+    elif suffix == ".npy":
+        buffer = io.BytesIO()
+        try:
+            np.save(buffer, frame.to_numpy("float64", na_value=np.nan), allow_pickle=False)
+        except (TypeError, ValueError):
+            raise DataError(f"{path}: a .npy has numbers only; write .csv or .parquet") from None
+        content = buffer.getvalue()
+    else:
+        raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
+    files.write(path, content)
+
+
+def _said(error: Exception) -> str:
+    return f"{' '.join(str(error).split()) or type(error).__name__:.200}"

@@ -1,0 +1,200 @@
+"""Independent columns, each with a density of its own: a row of a table.
+
+Not for: the parameters, which a network makes (`likelihoods.per_column`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Bernoulli, Distribution, LogNormal, constraints
+from torch.distributions.constraints import Constraint
+from torch.nn.functional import log_softmax
+
+from .counts import NegativeBinomial
+
+
+class OfLevels(Distribution):
+    """Numbers of levels 0, 1, …, L − 1, from logits, of which those of levels that a column does not have are −∞.
+
+    Arguments:
+        logits: Shape (..., L).
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    support = constraints.nonnegative_integer
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__(logits.shape[:-1], validate_args=False)
+        self.logits = log_softmax(logits, -1)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities of the levels, shape (..., L)."""
+        return self.logits.exp()
+
+    @property
+    def mean(self) -> Tensor:
+        """The most probable level, since the mean of levels has no meaning."""
+        return self.logits.argmax(-1).to(self.logits.dtype)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-probability, nats, of numbers of levels, which broadcast with the batch shape."""
+        index = value.long().clamp(0, self.logits.shape[-1] - 1)
+        logits, index = torch.broadcast_tensors(self.logits, index.unsqueeze(-1))
+        log_prob: Tensor = logits.gather(-1, index[..., :1])[..., 0]
+        return log_prob
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Numbers of levels, shape (*sample_shape, *batch)."""
+        probs = self.probs.expand(*sample_shape, *self.logits.shape)
+        drawn = torch.multinomial(probs.reshape(-1, probs.shape[-1]), 1)
+        return drawn.view(probs.shape[:-1]).to(probs.dtype)
+
+
+@dataclass(frozen=True)
+class Block:
+    """Columns of a table that have densities of one family.
+
+    Arguments:
+        index: Which columns, shape (n,), int64.
+        p: Their density, batch shape (..., n). Counts are scaled by the size factor of the row, if there is one.
+        levels: How many levels each has, shape (n,); None where they are numbers.
+    """
+
+    index: Tensor
+    p: Distribution
+    levels: Tensor | None = None
+
+
+class Columnwise(Distribution):
+    """p(x) = Π_d p_d(x_d), the columns of a table, in blocks of one family each. A value that is NaN is missing.
+
+    A size factor s is a column, too: counts have the mean s / s₀ · μ, s₀ its median. Where s is missing it is s₀.
+
+    Arguments:
+        blocks: Together they have every column once.
+        size: The number of the column with the size factor, whose block is log-normal; None where there is none.
+    """
+
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
+    has_rsample = False
+
+    def __init__(self, blocks: Sequence[Block], size: int | None = None) -> None:
+        shape = blocks[0].p.batch_shape[:-1]
+        self.blocks = tuple(blocks)
+        self.size = size
+        self.order = torch.cat([block.index for block in blocks]).argsort()
+        super().__init__(shape, torch.Size((len(self.order),)), validate_args=False)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of the values that are not NaN, nats, of the batch shape."""
+        missing = value.isnan()
+        return self.log_prob_where(value, ~missing).masked_fill(missing, 0).sum(-1)
+
+    def log_prob_where(self, value: Tensor, observed: Tensor) -> Tensor:
+        """Log-density of each value, shape (..., D); only those at observed places mean something."""
+        x = value.where(observed, torch.ones_like(value))  # which every density is finite at
+        scale = self._scale(value, observed)
+        return self._joined([self._of(block, scale).log_prob(x[..., block.index]) for block in self.blocks])
+
+    @property
+    def mean(self) -> Tensor:
+        """Means of numbers, at the median size factor, and the most probable levels."""
+        return self._joined([b.p.mean if b.levels is None else b.p.mean.round() for b in self.blocks])
+
+    def average(self, weights: Tensor) -> Tensor:
+        """Over weighted latents: means of numbers, and levels that are most probable on average, shape (B, D).
+
+        Arguments:
+            weights: Shape (K, B) for a batch shape (K, B); they add up to 1 over K.
+        """
+        best = []
+        for block in self.blocks:
+            if block.levels is None:
+                best.append((weights[..., None] * block.p.mean).sum(0))
+            else:
+                probs = (weights[..., None, None] * level_probs(block.p)).sum(0)
+                best.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(best)
+
+    @torch.no_grad()
+    def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
+        """Rows, shape (*sample_shape, *batch, D)."""
+        return self._drawn(sample_shape)
+
+    def _drawn(self, sample_shape: Any, *, gradient: bool = False) -> Tensor:
+        """Rows; with a gradient through the blocks that have reparametrized samples."""
+        scale: Tensor | None = None
+        drawn: dict[int, Tensor] = {}
+        first = [i for i, block in enumerate(self.blocks) if self.size is not None and self.size in block.index]
+        for i in [*first, *(i for i in range(len(self.blocks)) if i not in first)]:
+            p = self._of(self.blocks[i], scale)
+            drawn[i] = p.rsample(sample_shape) if gradient and p.has_rsample else p.sample(sample_shape)
+            if i in first:
+                place = self.blocks[i].index.tolist().index(self.size)
+                scale = drawn[i][..., place, None] / self._median
+        return self._joined([drawn[i] for i in range(len(self.blocks))])
+
+    def _of(self, block: Block, scale: Tensor | None) -> Distribution:
+        if scale is None or not isinstance(block.p, NegativeBinomial):
+            return block.p
+        return NegativeBinomial(block.p.rate * scale, block.p.inverse_dispersion)
+
+    @property
+    def _median(self) -> Tensor:
+        """s₀."""
+        block = next(block for block in self.blocks if self.size in block.index)
+        assert isinstance(block.p, LogNormal)
+        return block.p.loc[..., block.index == self.size].exp()
+
+    def _scale(self, value: Tensor, observed: Tensor) -> Tensor | None:
+        """The ratio s / s₀ of each row, shape (..., 1)."""
+        if self.size is None:
+            return None
+        here = slice(self.size, self.size + 1)
+        return (value[..., here] / self._median).where(observed[..., here], torch.ones_like(value[..., here]))
+
+    def _joined(self, parts: Sequence[Tensor]) -> Tensor:
+        leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
+        return torch.cat([part.expand(*leading, part.shape[-1]) for part in parts], -1)[..., self.order]
+
+    @property
+    def support(self) -> Any:
+        """Numbers that are finite, in their range, and levels that exist."""
+        return _OfColumns(self)
+
+
+def level_probs(p: Distribution) -> Tensor:
+    """Probabilities of the levels of columns, shape (..., n, L)."""
+    if isinstance(p, Bernoulli):
+        return torch.stack((1 - p.probs, p.probs), -1)
+    assert isinstance(p, OfLevels)
+    return p.probs
+
+
+class _OfColumns(Constraint):
+    """Where `Columnwise` has values."""
+
+    event_dim = 1
+
+    def __init__(self, p: Columnwise) -> None:
+        self.p = p
+        self.is_discrete = all(_support(block.p).is_discrete for block in p.blocks)
+        super().__init__()
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether rows are inside, of their shape without the columns."""
+        inside = []
+        for block in self.p.blocks:
+            x = value[..., block.index]
+            good = _support(block.p).check(x)
+            inside.append((good & (x < block.levels) if block.levels is not None else good).all(-1))
+        return torch.stack(inside).all(0)
+
+
+def _support(p: Distribution) -> Any:
+    return p.support

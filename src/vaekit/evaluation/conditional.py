@@ -1,0 +1,83 @@
+"""Rows that a model draws, of which some values are given: the prior's latents, weighted by what they say about these.
+
+Not for: what is missing in rows that one has (`imputation`).
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..data import Batch
+from ..distributions import draw_rows, log_prob_observed, log_prob_of_values
+from ..model import LatentVariableModel
+from ..rng import seeded
+from .chunks import evaluating
+from .imputation import weighted
+
+AT_A_TIME = 5_000
+LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
+
+
+@torch.no_grad()
+def rows_given(
+    model: LatentVariableModel, n: int, given: Tensor, observed: Tensor, *, seed: int = 0
+) -> tuple[Tensor, float]:
+    """Rows from p(x | some of their values), by sampling importance resampling.
+
+    Latents z of the prior weigh p(given values | z); n of them are drawn by weight, and x from p(x | z), whose given
+    values are put in. It costs memory and time in proportion to the latents, at least 20,000 and 20 for each row.
+
+    Arguments:
+        model: An unconditional model whose likelihood factorizes over values.
+        n: How many rows.
+        given: Values, shape (*event).
+        observed: Which of them are given, booleans of its shape.
+        seed: Of everything random.
+
+    Returns:
+        Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: with few, the rows are much alike.
+    """
+    count = min(MOST, max(LEAST, EACH * n))
+    with evaluating(model), seeded(torch.Generator().manual_seed(seed)):
+        z, log_w = _weighed(model, count, given, observed)
+        weights = log_w.softmax(0)
+        z = z[torch.multinomial(weights, n, replacement=True)]
+        x = torch.cat([model.likelihood(part).sample() for part in z.split(AT_A_TIME)])
+    return torch.where(observed, given, x), 1 / float(weights.square().sum())
+
+
+def _weighed(model: LatentVariableModel, count: int, given: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents of the prior and log p(given values | z) of each."""
+    prior = model.prior()
+    latents, weights = [], []
+    for start in range(0, count, AT_A_TIME):
+        z = draw_rows(prior, min(AT_A_TIME, count - start))
+        rows = given.expand(len(z), *given.shape)
+        latents.append(z)
+        weights.append(log_prob_observed(model.likelihood(z), rows, observed.expand_as(rows)).double())
+    return torch.cat(latents), torch.cat(weights)
+
+
+@torch.no_grad()
+def column_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
+    """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, D), nats.
+
+    Arguments:
+        model: A model of a table.
+        batches: Rows, as the model takes them.
+        samples: K, of each row.
+        seed: Of the samples.
+
+    Returns:
+        float32; NaN where a value is missing.
+    """
+    parts = []
+    for batch in batches:
+        for part in weighted(model, batch, samples, seed=seed):
+            draw = part.draw
+            observed = draw.observed if draw.observed is not None else torch.ones_like(draw.x, dtype=torch.bool)
+            each = log_prob_of_values(draw.likelihood, draw.x, observed)
+            scores = -(part.weights[..., None] * each.masked_fill(~observed, 0)).sum(0)
+            parts.append(scores.masked_fill(~observed, torch.nan).float().cpu())
+    return torch.cat(parts)

@@ -1,0 +1,162 @@
+"""A table with its gaps filled: best values, intervals, and draws, in the types that its cells have.
+
+Not for: the weights (`imputation`), or drawing new rows (`conditional`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..data import Batch
+from ..data.columns import DATES, Column
+from ..data.sources.frames import pandas, series_of
+from ..data.tables import Table
+from ..distributions import Columnwise, level_probs
+from ..model import LatentVariableModel
+from ..rng import seeded
+from .imputation import Weighted, weighted
+from .record import StageListener
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+AT_A_TIME = 500
+FOR_INTERVALS = 200
+LOW, HIGH = 0.05, 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class Filled:
+    """What is likely to be in the cells of a table, those that are not missing included.
+
+    Arguments:
+        best: Means of numbers and most probable levels, shape (N, D).
+        low: The 5 % quantile of numbers, shape (N, D).
+        high: The 95 % quantile.
+        probability: Of the best level; NaN for numbers; shape (N, D).
+        draws: Rows drawn given what is observed, shape (draws, N, D).
+        ess: Effective sample size of the weights of each row, shape (N,).
+    """
+
+    best: Tensor
+    low: Tensor
+    high: Tensor
+    probability: Tensor
+    draws: Tensor
+    ess: Tensor
+
+
+def fill(
+    model: LatentVariableModel,
+    table: Table,
+    *,
+    samples: int = 1000,
+    draws: int = 0,
+    seed: int = 0,
+    listener: StageListener | None = None,
+) -> Filled:
+    """What is likely to be in the gaps of a table.
+
+    Arguments:
+        model: A model of this table.
+        table: The rows.
+        samples: K weighted latents of each row.
+        draws: How many whole tables to draw.
+        seed: Of everything random.
+        listener: Told about the progress.
+    """
+    split = table.split(slice(None))
+    parts: list[tuple[Tensor, ...]] = []
+    total = -(-len(split) // AT_A_TIME)
+    with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
+        for number in range(total):
+            some = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
+            batch = model.to_model(Batch(some.x[:], observed=some.observed))
+            parts += [_of_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
+            if listener is not None:
+                listener("imputing", number + 1, total)
+    best, low, high, probability, drawn, ess = (
+        torch.cat(pieces, 1 if i == 4 else 0) for i, pieces in enumerate(zip(*parts, strict=True))
+    )
+    return Filled(best, low, high, probability, drawn, ess)
+
+
+def _of_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
+    best = part.best()
+    drawn = part.sample(max(draws, FOR_INTERVALS))
+    low, high = torch.quantile(drawn.float(), torch.tensor([LOW, HIGH], device=drawn.device), 0)
+    ess = 1 / part.weights.square().sum(0)
+    parts = (best, low, high, _of_best(part, best), drawn[:draws], ess)
+    return tuple(tensor.cpu() for tensor in parts)
+
+
+def _of_best(part: Weighted, best: Tensor) -> Tensor:
+    """The probability of the best level of each value, NaN for numbers."""
+    found = torch.full_like(best, torch.nan)
+    p: Any = part.draw.likelihood
+    for block in p.blocks if isinstance(p, Columnwise) else ():
+        if block.levels is not None:
+            probs = (part.weights[..., None, None] * level_probs(block.p)).sum(0)
+            found[:, block.index] = probs.max(-1).values
+    return found
+
+
+def into(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.DataFrame":
+    """The frame with `values`, shape (N, D), in the empty cells of the table's columns; every other cell stays.
+
+    Arguments:
+        frame: The table as it is, or as the texts of its cells.
+        table: The same as the model sees it.
+        values: What to fill gaps with, encoded.
+    """
+    frame = frame.copy()
+    for i, column in enumerate(table.columns):
+        missing = np.isnan(table.x[:, i])
+        if column.name not in frame or not missing.any():
+            continue
+        old, new = frame[column.name], series_of(values[:, i], column)
+        if pandas().api.types.is_string_dtype(old.dtype) and not old.isna().any():
+            new = pandas().Series(_texts(values[:, i], column))
+        elif old.dtype != new.dtype:
+            old = old.astype(object)
+        filled = old.where(~missing, new)
+        frame[column.name] = filled.astype(new.dtype) if filled.dtype == object else filled
+    return frame
+
+
+def _as_text(dates: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
+    """Dates as the texts that a file has."""
+    text: pd.Series[Any] = dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
+    return text
+
+
+def cells(table: Table, filled: Filled) -> "pd.DataFrame":
+    """A row for each gap: its row, from 1, and column, the value, its 90 % interval or its level's probability."""
+    rows: list[Any] = []
+    best, low, high, probability = (part.numpy() for part in (filled.best, filled.low, filled.high, filled.probability))
+    for i, column in enumerate(table.columns):
+        gaps = np.flatnonzero(np.isnan(table.x[:, i]))
+        if not len(gaps):
+            continue
+        of_column = {"row": gaps + 1, "column": column.name, "value": _texts(best[gaps, i], column)}
+        if column.has_levels:
+            of_column |= {"low": "", "high": "", "probability": [f"{p:.3f}" for p in probability[gaps, i]]}
+        else:
+            of_column |= {"low": _texts(low[gaps, i], column), "high": _texts(high[gaps, i], column), "probability": ""}
+        rows.append(pandas().DataFrame(of_column))
+    names = ("row", "column", "value", "low", "high", "probability")
+    every = pandas().concat(rows) if rows else pandas().DataFrame(columns=list(names))
+    sorted_rows: pd.DataFrame = every.sort_values("row", kind="stable", ignore_index=True)
+    return sorted_rows
+
+
+def _texts(x: NDArray[Any], column: Column) -> Sequence[str]:
+    series = series_of(x, column)
+    if column.dtype in DATES:
+        return list(_as_text(series, column))
+    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in series.tolist()]

@@ -1,0 +1,60 @@
+"""Scores beside labels: how well the unusual rows are told from the others.
+
+Not for: the scores themselves (`images`).
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import DataError, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
+    """P(an unusual row has a higher score than a usual one), ties counting half, and its standard error.
+
+    Arguments:
+        scores: Shape (N,); higher is more unusual.
+        unusual: Booleans, shape (N,).
+
+    Raises:
+        DataError: All rows are of one kind.
+
+    Reference: Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC)
+    curve", Radiology 143.
+
+    >>> auroc(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([False, True, True]))
+    (1.0, 0.0)
+    """
+    high, low = scores[unusual].double(), scores[~unusual].double()
+    m, n = len(high), len(low)
+    if not m or not n:
+        raise DataError(f"the labels call {m} rows unusual and {n} usual; at least one of each is needed")
+    ordered = low.sort().values
+    below, upto = torch.searchsorted(ordered, high), torch.searchsorted(ordered, high, right=True)
+    area = float((below + upto).double().mean() / (2 * n))
+    one, two = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (m - 1) * (one - area**2) + (n - 1) * (two - area**2)) / (m * n)
+    return area, math.sqrt(max(0.0, variance))
+
+
+def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
+    """Which rows have the rarer of the two values of a column.
+
+    Raises:
+        DataError: There is no such column, or it has not two values.
+    """
+    if name not in frame:
+        raise DataError(unknown("column", name, map(str, frame.columns)))
+    counts = frame[name].value_counts(dropna=False)
+    if len(counts) != 2:
+        raise DataError(f"the labels of column {name!r} must have two values, usual and unusual, got {len(counts)}")
+    found: NDArray[np.bool_] = (frame[name] == counts.index[-1]).to_numpy(bool, copy=True)
+    return found

@@ -1,0 +1,149 @@
+"""Values that are missing because of what they are: p(s | x), beside the density of a table.
+
+Not for: values that are missing at random, whose mask says nothing that x does not.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import logsigmoid, softplus
+
+from ..data.columns import LOGARITHMIC, Column
+from ..distributions import Block, Columnwise, OfLevels, level_probs
+
+Sign = Literal["unknown", "high", "low"]
+
+
+class SelfMasking(nn.Module):
+    """Whether a value is missing depends on that value alone: p(s_d = 0 | x_d) = sigmoid(w_d (u_d − b_d)).
+
+    u is the standardized number. A level has a logit of its own.
+
+    Arguments:
+        columns: Of the table.
+        sign: Which values are the more likely to be missing, for all columns: "high" or "low" ones, or not known.
+
+    Reference: Ipsen, Mattei and Frellsen 2021, "not-MIWAE", arXiv:2006.12871, section 3 and appendix B.
+    """
+
+    loc: Tensor
+    unit: Tensor
+
+    def __init__(self, columns: Sequence[Column], *, sign: Sign = "unknown") -> None:
+        super().__init__()
+        self.sign = sign
+        self.logarithmic = [i for i, column in enumerate(columns) if column.kind in LOGARITHMIC]
+        self.counts = [i for i, column in enumerate(columns) if column.kind == "count"]
+        most = max([len(column.levels) for column in columns] + [1])
+        self.slope = nn.Parameter(torch.zeros(len(columns)))
+        self.threshold = nn.Parameter(torch.zeros(len(columns)))
+        self.level_logits = nn.Parameter(torch.zeros(len(columns), most))
+        self.register_buffer("loc", torch.tensor([column.loc for column in columns]))
+        self.register_buffer("unit", torch.tensor([column.scale for column in columns]))
+
+    def of_numbers(self, x: Tensor, index: Tensor) -> Tensor:
+        """Logits of being missing, of values (..., n) of the columns `index`."""
+        kept = index.tolist()
+        logs = [i for i, column in enumerate(kept) if column in self.logarithmic]
+        counts = [i for i, column in enumerate(kept) if column in self.counts]
+        seen = x
+        if logs or counts:
+            seen = x.clone()
+            seen[..., logs] = x[..., logs].log()
+            seen[..., counts] = x[..., counts].log1p()
+        u = (seen - self.loc[index]) / self.unit[index]
+        slope = self.slope[index]
+        if self.sign != "unknown":
+            slope = softplus(slope) if self.sign == "high" else -softplus(slope)
+        return slope * (u - self.threshold[index])
+
+    def of_levels(self, index: Tensor, levels: int) -> Tensor:
+        """Logits of being missing, of each level of the columns `index`, shape (n, levels)."""
+        return self.level_logits[index, :levels]
+
+
+class NotAtRandom(Columnwise):
+    """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table beside the mask of what is observed.
+
+    Missing numbers are drawn from p(x_m | z), once for each latent, and remembered, since they belong to the latent's
+    weight; missing levels are summed over. A count that is missing is drawn without a gradient.
+
+    Arguments:
+        blocks: As for `Columnwise`.
+        size: As for `Columnwise`.
+        mechanism: p(s | x).
+
+    Reference: Ipsen, Mattei and Frellsen 2021, arXiv:2006.12871, eq. 6 to 8, which draw missing levels as well.
+    """
+
+    def __init__(self, blocks: Sequence[Block], size: int | None, mechanism: SelfMasking) -> None:
+        super().__init__(blocks, size)
+        self.mechanism = mechanism
+        self.drawn: Tensor | None = None  # (..., B, D), with which `log_prob_observed` was computed
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log-density of the values that are not NaN, and of these being all that are observed, nats."""
+        missing = value.isnan()
+        return self.log_prob_observed(value.masked_fill(missing, 0), ~missing)
+
+    def log_prob_observed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Log p(x_o, s), nats, of the batch shape.
+
+        Arguments:
+            x: Values, shape (..., D).
+            observed: s, booleans of its shape.
+        """
+        log_x = self.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
+        drawn = self._drawn((), gradient=True)
+        self.drawn = torch.where(observed, x, drawn)
+        return log_x + sum(self._of_mask(block, self.drawn, observed) for block in self.blocks)
+
+    def _of_mask(self, block: Block, x: Tensor, observed: Tensor) -> Tensor:
+        """Log p(s_d | x) of the columns of a block, summed over them."""
+        known, values = observed[..., block.index], x[..., block.index]
+        if block.levels is None:
+            logits = self.mechanism.of_numbers(values, block.index)
+            return torch.where(known, logsigmoid(-logits), logsigmoid(logits)).sum(-1)
+        probs = level_probs(block.p)
+        logits = self.mechanism.of_levels(block.index, probs.shape[-1])
+        here = values.long().unsqueeze(-1)
+        of_level = logits.expand(*here.shape[:-1], -1).gather(-1, here)[..., 0]
+        lost = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
+        return torch.where(known, logsigmoid(-of_level), lost).sum(-1)
+
+    def _if_missing(self, block: Block) -> OfLevels:
+        """Levels of a column given that they are missing: p(l | z, s = 0) ∝ p(l | z) p(s = 0 | l)."""
+        probs = level_probs(block.p)
+        return OfLevels(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
+
+    def average(self, weights: Tensor) -> Tensor:
+        """Over weighted latents and the values that were drawn with them: as `Columnwise.average`."""
+        if self.drawn is None:
+            return super().average(weights)
+        best = []
+        for block in self.blocks:
+            if block.levels is None:
+                best.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
+            else:
+                probs = (weights[..., None, None] * self._if_missing(block).probs).sum(0)
+                best.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(best)
+
+    def resample(self, chosen: Tensor) -> Tensor:
+        """Rows for chosen latents, shape (n, B, D): the numbers that were drawn with them, and new levels.
+
+        Arguments:
+            chosen: Numbers of latents, shape (n, B).
+        """
+        assert self.drawn is not None
+        rows = torch.arange(chosen.shape[1], device=chosen.device)
+        parts = []
+        for block in self.blocks:
+            if block.levels is None:
+                parts.append(self.drawn[chosen, rows][..., block.index])
+            else:
+                logits = self._if_missing(block).logits
+                parts.append(OfLevels(logits.expand(*self.batch_shape, *logits.shape[-2:])[chosen, rows]).sample())
+        return self._joined(parts)

@@ -1,0 +1,248 @@
+"""The likelihood of a table: one density for each column, log p summed over those that are observed."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Bernoulli, Distribution, LogNormal, StudentT
+from torch.distributions import Normal as NormalDistribution
+from torch.nn.functional import logsigmoid, softplus
+
+from ..data.columns import Column
+from ..distributions import Block, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
+from ..errors import ConfigError
+from .base import Likelihood, soft_bound
+from .masking import NotAtRandom, SelfMasking, Sign
+
+LIMIT = 5.0  # of the log of a standardized scale: σ ≥ e⁻⁵, so that no density is unbounded
+COUNT_LIMIT = 12.0  # of log μ / μ₀
+
+
+class Columns(Likelihood):
+    """p(x | z, c) = Π_d p_d(x_d | z, c), a density for each column of a table.
+
+    | kind | density |
+    |---|---|
+    | real | N(x; μ, σ²), or Student's t; of the standardized value, in units of the value |
+    | positive | N(log x; μ, σ²) / x |
+    | count | NB(x; s μ, θ), s the size factor of the row over its median, if a column has one |
+    | size-factor | log-normal, whatever z is |
+    | ordinal | P(x ≤ r) = sigmoid(θ_r − μ), thresholds θ_1 < θ_2 … |
+    | categorical | softmax of one output a level |
+    | bernoulli | sigmoid |
+
+    Arguments:
+        net: Network (..., Z), (B, C) → (..., outputs).
+        columns: What the columns are; None if the data are not a table.
+        real: Density of real columns: "normal" or "student-t", which forgives outliers.
+        scale: σ: "column", one learned for each, or "network", which depends on z.
+        missing: "at-random", or "self-masking": whether a value is missing depends on what it is, and the mask has a
+            density, too (`SelfMasking`).
+        sign: Of self-masking, if it is known: whether "high" or "low" values are the more likely to be missing.
+
+    Raises:
+        ConfigError: The data are not a table, or a sign is given of values that are missing at random.
+
+    Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, whose counts are Poisson.
+    """
+
+    value_range = None
+    discrete = False
+    values = "table"
+    loc: Tensor
+    unit: Tensor
+    padding: Tensor
+    level_counts: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        columns: Sequence[Column] | None,
+        *,
+        real: Literal["normal", "student-t"] = "normal",
+        scale: Literal["column", "network"] = "column",
+        missing: Literal["at-random", "self-masking"] = "at-random",
+        sign: Sign = "unknown",
+    ) -> None:
+        super().__init__(net)
+        self.columns = _table(columns)
+        self.real = real
+        self.scale = scale
+        self.discrete = all(column.is_discrete for column in self.columns)  # type: ignore[misc]
+        if missing == "at-random" and sign != "unknown":
+            raise ConfigError(f"likelihood.sign = {sign!r} goes with likelihood.missing = 'self-masking'; set it, too")
+        self.mechanism = SelfMasking(self.columns, sign=sign) if missing == "self-masking" else None
+        self.layout = Layout(self.columns, scale)
+        scaled = len(self.layout.real) + len(self.layout.positive)
+        if scale == "column":
+            self.log_scale = nn.Parameter(torch.zeros(scaled))
+        if real == "student-t":
+            self.freedom = nn.Parameter(torch.full((len(self.layout.real),), 2.0))
+        self.log_theta = nn.Parameter(torch.zeros(len(self.layout.count)))
+        self.steps = nn.Parameter(self.layout.first_steps())
+        for name, kinds in self.layout.groups.items():
+            self.register_buffer(f"{name}_index", torch.tensor(kinds).long(), persistent=False)
+        self.register_buffer("loc", torch.tensor([column.loc for column in self.columns]))
+        self.register_buffer("unit", torch.tensor([column.scale for column in self.columns]))
+        self.register_buffer("padding", self.layout.padding(), persistent=False)
+        self.register_buffer("level_counts", torch.tensor([len(c.levels) for c in self.columns]), persistent=False)
+
+    @classmethod
+    def out_shape(
+        cls, event_shape: tuple[int, ...], *, columns: Sequence[Column] | None = None, **options: Any
+    ) -> tuple[int, ...]:
+        """Shape that the network has to produce."""
+        return (Layout(_table(columns), options.get("scale", "column")).outputs,)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Columnwise:
+        """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape (D,)."""
+        with full_precision(z):
+            output = widened(self.net(z, c))
+            return self.given(output)
+
+    def given(self, output: Tensor) -> Columnwise:
+        """The density of rows, from the network's output, shape (..., outputs)."""
+        parts = dict(zip(self.layout.sizes, output.split(list(self.layout.sizes.values()), -1), strict=True))
+        made: dict[str, Callable[[Tensor], Distribution]] = {
+            "real": self._real,
+            "positive": self._positive,
+            "count": self._count,
+            "size-factor": self._size,
+            "ordinal": self._ordinal,
+            "categorical": self._categorical,
+            "bernoulli": lambda out: Bernoulli(logits=out, validate_args=False),
+        }
+        blocks = []
+        for kind, group in self.layout.groups.items():
+            if not group:
+                continue
+            index = self._index(kind)
+            has_levels = kind in ("ordinal", "categorical", "bernoulli")
+            blocks.append(Block(index, made[kind](parts[kind]), self.level_counts[index] if has_levels else None))
+        size = self.layout.groups["size-factor"]
+        number = size[0] if size else None
+        return Columnwise(blocks, number) if self.mechanism is None else NotAtRandom(blocks, number, self.mechanism)
+
+    def distribution(self, output: Tensor) -> Distribution:
+        """The density of rows, from the network's output with its one group first."""
+        return self.given(output[0])
+
+    def parameters_at(self, mean: Tensor) -> Tensor:
+        """Refuse: a table starts at zero, which is the mean of standardized columns.
+
+        Raises:
+            ConfigError: Always.
+        """
+        raise ConfigError("a table starts near the means of its columns as it is; leave out model.output_bias = 'data'")
+
+    def _located(self, out: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+        """Location and scale of real or positive columns."""
+        index = self._index(kind)
+        n = len(index)
+        if self.scale == "column":
+            start = 0 if kind == "real" else len(self.layout.real)
+            log_scale = self.log_scale[start : start + n]
+        else:
+            log_scale = out[..., n:]
+        scale = soft_bound(log_scale, LIMIT).exp()
+        return self.loc[index] + self.unit[index] * out[..., :n], self.unit[index] * scale
+
+    def _real(self, out: Tensor) -> Distribution:
+        loc, scale = self._located(out, "real")
+        if self.real == "student-t":
+            return StudentT(2 + softplus(self.freedom), loc, scale, validate_args=False)
+        return NormalDistribution(loc, scale, validate_args=False)
+
+    def _positive(self, out: Tensor) -> Distribution:
+        return LogNormal(*self._located(out, "positive"), validate_args=False)
+
+    def _count(self, out: Tensor) -> Distribution:
+        start = self.loc[self._index("count")].expm1().clamp_min(0.1).log()
+        rate = (start + soft_bound(out, COUNT_LIMIT)).exp()
+        return NegativeBinomial(rate, soft_bound(self.log_theta, 10.0).exp())
+
+    def _size(self, out: Tensor) -> Distribution:
+        index = self._index("size-factor")
+        loc = self.loc[index].expand(*out.shape[:-1], len(index))
+        return LogNormal(loc, self.unit[index], validate_args=False)
+
+    def _ordinal(self, out: Tensor) -> Distribution:
+        """From cumulative probabilities: σ(a) − σ(b) = σ(a) σ(−b) (1 − e^(b−a))."""
+        rises = softplus(self.steps[:, 1:])
+        thresholds = torch.cat((self.steps[:, :1], self.steps[:, :1] + rises.cumsum(-1)), -1)  # (n, L − 1)
+        below = logsigmoid(thresholds - out.unsqueeze(-1))  # log P(x ≤ r)
+        above = logsigmoid(out.unsqueeze(-1) - thresholds)  # log P(x > r)
+        zeros = below.new_zeros(*below.shape[:-1], 1)
+        apart = torch.cat((rises.new_zeros(len(rises), 1), (-rises).exp().neg().log1p()), -1)
+        apart = torch.cat((apart, apart.new_zeros(len(rises), 1)), -1)
+        index = self._index("ordinal")
+        last = self.level_counts[index] - 1
+        is_last = torch.arange(below.shape[-1] + 1, device=out.device) == last.unsqueeze(-1)
+        logits = torch.cat((below, zeros), -1).masked_fill(is_last, 0) + torch.cat((zeros, above), -1)
+        logits = logits + apart.masked_fill(is_last, 0)
+        return OfLevels(logits.masked_fill(self._absent(index, logits.shape[-1]), -torch.inf))
+
+    def _categorical(self, out: Tensor) -> Distribution:
+        padded = torch.cat((out, out.new_full((*out.shape[:-1], 1), -torch.inf)), -1)
+        return OfLevels(padded[..., self.padding])
+
+    def _index(self, kind: str) -> Tensor:
+        """Which columns are of a kind."""
+        return self.get_buffer(f"{kind}_index")
+
+    def _absent(self, index: Tensor, most: int) -> Tensor:
+        """Which levels a column does not have, shape (n, most)."""
+        return torch.arange(most, device=index.device) >= self.level_counts[index].unsqueeze(-1)
+
+    @classmethod
+    def check(cls, x: Tensor) -> None:
+        """Accept everything: values were looked at when the table was encoded, with their rows and columns."""
+
+
+class Layout:
+    """Which outputs of the network belong to which columns.
+
+    Arguments:
+        columns: Of the table.
+        scale: As for `Columns`.
+    """
+
+    def __init__(self, columns: Sequence[Column], scale: str) -> None:
+        kinds = ("real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli")
+        self.groups = {kind: [i for i, column in enumerate(columns) if column.kind == kind] for kind in kinds}
+        self.columns = columns
+        self.real = self.groups["real"]
+        self.positive = self.groups["positive"]
+        self.count = self.groups["count"]
+        each = {"real": 1 + (scale == "network"), "positive": 1 + (scale == "network"), "size-factor": 0}
+        self.sizes = {kind: each.get(kind, 1) * len(group) for kind, group in self.groups.items()}
+        self.sizes["categorical"] = sum(len(columns[i].levels) for i in self.groups["categorical"])
+        self.outputs = sum(self.sizes.values())
+
+    def _most(self, kind: str) -> int:
+        return max((len(self.columns[i].levels) for i in self.groups[kind]), default=2)
+
+    def first_steps(self) -> Tensor:
+        """Thresholds of ordinal columns at the start, shape (n, L − 1): the first, and what softplus makes a rise."""
+        steps = torch.full((len(self.groups["ordinal"]), self._most("ordinal") - 1), 0.5)
+        for row, i in enumerate(self.groups["ordinal"]):
+            steps[row, 0] = -0.5 * (len(self.columns[i].levels) - 2)  # so that the middle is near 0
+        return steps
+
+    def padding(self) -> Tensor:
+        """Where the logits of each level of categorical columns are, shape (n, L); the last place stands for none."""
+        group = self.groups["categorical"]
+        places = torch.full((len(group), self._most("categorical")), self.sizes["categorical"])
+        start = 0
+        for row, i in enumerate(group):
+            levels = len(self.columns[i].levels)
+            places[row, :levels] = torch.arange(start, start + levels)
+            start += levels
+        return places
+
+
+def _table(columns: Sequence[Column] | None) -> tuple[Column, ...]:
+    if columns is None:
+        raise ConfigError("the likelihood 'columns' takes a table, such as table.csv; for other data choose 'normal'")
+    return tuple(columns)

@@ -1,0 +1,158 @@
+"""From table.csv to imputations, scores and new rows, as a user does it; and the same bits after an interruption."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tiny
+from conftest import one_line
+from test_tables import SIZES, frame
+from vaekit import config, load
+from vaekit.errors import ConfigError
+from vaekit.runs import job, lifecycle
+from vaekit.store import Run
+from vaekit.training import Interrupted, Listener, loop
+
+pd = pytest.importorskip("pandas")
+
+SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}, "latent_size": 2}
+SETTINGS = ["data.columns.visits=count", 'data.columns.size=["small","middle","large"]', "data.columns.smoker=label"]
+
+
+def sections(data: Path, **train: Any) -> dict[str, Any]:
+    return {"data": {"name": str(data)}, "train": {"epochs": 3, "batch_size": 16, "device": "cpu", **train}, **SMALL}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with t.csv, a fifth of whose cells are empty, and a run on it."""
+    folder = tmp_path_factory.mktemp("tables")
+    frame(120, missing=0.2).astype({"age": "Int64", "visits": "Int64"}).to_csv(folder / "t.csv", index=False)
+    settings = config.read("table-vae", settings=SETTINGS, sections=sections(folder / "t.csv"))
+    lifecycle.train(settings, name="a", root=folder / "runs")
+    return folder
+
+
+@pytest.fixture
+def here(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(place)
+    return place
+
+
+class Stop(Listener):
+    """Presses Ctrl-C in the second epoch."""
+
+    def step(self, progress: Any, batches: int | None, means: Any) -> None:
+        if progress.step == 9:
+            raise KeyboardInterrupt
+
+
+def test_a_run_on_a_table_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame(120, missing=0.2).to_parquet(tmp_path / "t.parquet")
+    settings = config.read("not-miwae", settings=SETTINGS[:1], sections=sections(tmp_path / "t.parquet"))
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    monkeypatch.setattr(loop, "CHECK_EVERY", 0.0)  # tell the listener of every step
+    whole = lifecycle.train(settings, name="whole", root=tmp_path)
+    with pytest.raises((Interrupted, KeyboardInterrupt)):
+        lifecycle.train(settings, name="broken", root=tmp_path, listener=Stop())
+    broken = lifecycle.resume(Run.open("broken", root=tmp_path))
+    assert tiny.outcome(broken) == tiny.outcome(whole)
+
+
+def test_the_columns_are_listed_before_training(here: Path, command: Any) -> None:
+    result = command("data", "t.csv", *(word for s in SETTINGS[:2] for word in ("--set", s)), "--json")
+    kinds = {row["column"]: row["kind"] for row in json.loads(result.out)}
+    assert kinds["visits"] == "count" and kinds["size"] == "ordinal" and kinds["born"] == "real"
+    assert "female, male" in command("data", "t.csv").out
+    assert "column 'sex': unknown" not in one_line(command("data", "t.csv", "--set", "data.columns.sx=real"))
+
+
+def test_new_rows_have_the_types_of_the_table(here: Path, command: Any) -> None:
+    assert command("sample", "a", "-n", 50, "-o", "new.csv").status == 0
+    new = pd.read_csv("new.csv")
+    assert len(new) == 50 and not new.isna().any().any()
+    assert new["age"].dtype.kind == "i" and (new["visits"] >= 0).all()
+    assert set(new["size"]) <= set(SIZES) and new["born"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
+    result = command("sample", "a", "-n", 40, "-o", "women.csv", "--where", "sex=female", "--where", "age=40")
+    assert result.status == 0 and "effective sample size" in result.out
+    women = pd.read_csv("women.csv")
+    assert (women["sex"] == "female").all() and (women["age"] == 40).all() and women["height"].nunique() > 20
+    assert "unknown level 'femal'; did you mean" in one_line(command("sample", "a", "--where", "sex=femal"))
+    assert "unknown column 'sx'" in one_line(command("sample", "a", "--where", "sx=female"))
+    assert "column 'age' cannot be 'old'" in one_line(command("sample", "a", "--where", "age=old"))
+
+
+def test_gaps_are_filled_and_nothing_else_changes(here: Path, command: Any) -> None:
+    result = command("impute", "a", "--data", "t.csv", "-o", "full.csv", "--samples", 50)
+    assert result.status == 0, result.err
+    before, after = (pd.read_csv(name, dtype=str, keep_default_na=False) for name in ("t.csv", "full.csv"))
+    known = before != ""
+    assert (after.where(known, "") == before).all().all()
+    modelled = [name for name in before if name != "smoker"]
+    assert (after[modelled] != "").all().all() and (after["smoker"] == before["smoker"]).all()
+    cells = pd.read_csv("full-cells.csv")
+    assert len(cells) == int((~known[modelled]).sum().sum())
+    heights = cells[cells["column"] == "height"]
+    low, value, high = (heights[name].astype(float) for name in ("low", "value", "high"))
+    assert (low < value).all() and (value < high).all()
+    sexes = cells[cells["column"] == "sex"]
+    assert sexes["probability"].between(0.5, 1).all() and set(sexes["value"]) <= {"female", "male"}
+    again = command("impute", "a", "--data", "t.csv", "-o", "m.parquet", "--samples", 50, "--draws", 3, "--json")
+    assert again.status == 0, again.err
+    drawn = [pd.read_parquet(name) for name in json.loads(again.out)["written"]]
+    assert len(drawn) == 3
+    assert not drawn[0].equals(drawn[1])
+
+
+def test_unusual_rows_are_found_and_explained(here: Path, command: Any) -> None:
+    table = pd.read_csv("t.csv")
+    table["odd"] = 0
+    table.loc[:4, ["height", "age"]] = [40.0, 2]
+    table.loc[:4, "odd"] = 1
+    table.to_csv("odd.csv", index=False)
+    result = command(
+        "score", "a", "--data", "odd.csv", "--samples", 20, "-o", "scores.csv", "--labels", "odd", "--json"
+    )
+    assert result.status == 0, result.err
+    said = json.loads(result.out)
+    assert said["auroc"]["value"] > 0.95
+    assert "height (100 %)" in said["least likely"][0]["because of"]
+    scores = pd.read_csv("scores.csv")
+    assert {"nll", "percentile", "height", "sex"} <= set(scores)
+    assert scores["height"][:5].min() > scores["height"][5:].max()
+    assert "AUROC" in command("score", "a", "--data", "odd.csv", "--samples", 5, "--labels", "odd").out
+    assert "unknown column 'eggs'" in one_line(command("score", "a", "--data", "odd.csv", "--labels", "eggs"))
+
+
+def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: Any) -> None:
+    assert command("encode", "a", "--data", "t.csv", "-o", "z.npy").status == 0
+    assert np.load("z.npy").shape == (120, 2)
+    assert command("evaluate", "a", "--samples", 5).status == 0
+    assert command("evaluate", "a", "--samples", 5, "--data", "t.csv").status == 0
+    assert command("report", "a", "-o", "r.html").status == 0
+    assert command("info", "a").status == 0
+    for verb in ("map", "traverse"):
+        assert "are no images" in one_line(command(verb, "a"))
+    assert command("explore", "a", "-o", "page.html").status in (0, 2)
+    exported = command("export", "a", "-o", "exported")
+    assert exported.status == 0, exported.err
+    assert load("exported").columns == load("runs/a").columns
+
+
+def test_a_table_needs_a_model_of_tables(here: Path, command: Any) -> None:
+    with pytest.raises(
+        ConfigError, match="is a table, which the likelihood 'bernoulli' does not take; train the preset"
+    ):
+        lifecycle.train(config.read("standard-vae", sections=sections(here / "t.csv")), root=here / "other")
+    assert "lacks columns 'height', 'age'" in one_line(command("impute", "a", "--data", "full-cells.csv"))
+    assert "unknown level" in one_line(_with(command, "size", "huge"))
+
+
+def _with(command: Any, name: str, value: str) -> Any:
+    table = pd.read_csv("t.csv")
+    table.loc[3, name] = value
+    table.to_csv("bad.csv", index=False)
+    return command("encode", "a", "--data", "bad.csv")
