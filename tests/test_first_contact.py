@@ -4,10 +4,16 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
+import vaekit
 from conftest import SMALL, Result, one_line
 from vaekit.cli.tables import table_lines
-from vaekit.config import meant
+from vaekit.config import meant, read
+from vaekit.data.registry import known_as
+from vaekit.errors import ConfigError, RunError
 from vaekit.runs.terminal import packed
 
 
@@ -112,3 +118,63 @@ def test_tables_fold_their_widest_cells_and_lose_nothing() -> None:
 def test_words_of_other_libraries_are_understood_and_nonsense_is_not() -> None:
     assert meant("batch_size") == "train.batch_size" and meant("patiense") == "train.patience"
     assert meant("foo") is None and meant("") is None
+
+
+# -- Python -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_is_saved_into_one_file_and_loaded_from_it(tmp_path: Path) -> None:
+    small = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}, "latent_size": 2}
+    for name, preset in (("a.safetensors", "standard-vae"), ("b", "standard-cvae")):
+        model = vaekit.build(preset, num_classes=3, **small)
+        model.save(tmp_path / name)
+        again = vaekit.load(tmp_path / name)
+        assert not again.training and again.context_size == model.context_size
+        for key, tensor in model.state_dict().items():
+            assert torch.equal(again.state_dict()[key], tensor)
+    again.save(tmp_path / "c")  # what was loaded is saved again
+    assert vaekit.load(tmp_path / "c").latent_size == 2
+    with pytest.raises(ConfigError, match=r"torch.save\(model.state_dict\(\), path\)"):
+        vaekit.VAE(784).save(tmp_path / "d")
+    with pytest.raises(RunError, match="cannot write"):
+        model.save(tmp_path / "nowhere" / "e")
+
+
+def test_a_file_that_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no tensors")
+    with pytest.raises(RunError, match="text"):
+        vaekit.load(tmp_path / "text")
+    save_file({"w": torch.zeros(2)}, tmp_path / "w.safetensors")
+    with pytest.raises(RunError, match="which model its weights are of"):
+        vaekit.load(tmp_path / "w.safetensors")
+    vaekit.build("standard-vae", latent_size=2).save(tmp_path / "m")
+    with safe_open(tmp_path / "m", "pt") as stored:
+        facts = stored.metadata()
+    save_file({"w": torch.zeros(2)}, tmp_path / "n", facts)
+    with pytest.raises(RunError, match="do not fit"):
+        vaekit.load(tmp_path / "n")
+
+
+def test_things_print_as_a_person_would_say(tmp_path: Path) -> None:
+    digits = vaekit.data.load("MNIST")
+    assert repr(digits).startswith("Dataset('mnist': 55,000 train, 5,000 validation, 10,000 test; image 1×28×28, 10 cl")
+    assert repr(digits.test) == "Split(10,000 rows of 1×28×28, uint8, with labels)"
+    cvae = vaekit.build("standard-cvae", latent_size=2)
+    assert "x (1, 28, 28), z (2,), context 10, " in repr(cvae)
+    labels = torch.tensor([1, 2])
+    for c in (labels, labels.tolist(), vaekit.one_hot(labels, 10)):
+        assert repr(cvae(torch.rand(2, 1, 28, 28), c)) == "Draw(x (2, 1, 28, 28), z (1, 2, 2), 1 latent level)"
+    assert str(read("vae")).startswith('[data]\nname = "mnist"')
+
+
+@pytest.mark.parametrize("name", ["MNIST", "Mnist", "mnist"])
+def test_data_sets_have_names_in_any_spelling(name: str) -> None:
+    assert known_as(name) == "mnist" and known_as("Fashion_MNIST") == "fashion-mnist"
+    assert known_as("mnist2") == "mnist2"
+
+
+def test_build_says_where_an_option_belongs() -> None:
+    with pytest.raises(ConfigError, match=r"give train=\{'learning_rate'"):
+        vaekit.build("vae", learning_rate=1e-3)
+    with pytest.raises(ConfigError, match="give latent_size"):
+        vaekit.build("vae", latent_dim=2)

@@ -90,6 +90,20 @@ class Recipe:
         Raises:
             ConfigError: parts that do not fit.
         """
+        model = self._model(event_shape, num_classes, x, labels, columns)
+        facts = {"event_shape": list(event_shape), "num_classes": num_classes}
+        told = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
+        model.made_of = {"config": self.config.model_dump(exclude_none=True), **facts, **told}
+        return model
+
+    def _model(
+        self,
+        event_shape: tuple[int, ...],
+        num_classes: int,
+        x: Tensor | None,
+        labels: Tensor | None,
+        columns: Sequence[Column] | None,
+    ) -> LatentVariableModel:
         section = self.config.model
         if "model" in self.parts:
             sizes = {"latent_size": section.latent_size, "num_classes": num_classes}

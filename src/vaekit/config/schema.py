@@ -141,6 +141,9 @@ class Config(Section):
     def _elbo_by_default(cls, value: object) -> object:
         return {"name": "elbo", **value} if isinstance(value, Mapping) and "name" not in value else value
 
+    def __str__(self) -> str:
+        return self.to_toml()
+
     def to_toml(self) -> str:
         """The config as TOML; an absent key means "off"."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))

@@ -72,6 +72,13 @@ class Split:
                 f"the context must be ({shape[0]}, C), floating-point, got {tuple(context.shape)} {context.dtype}"
             )
 
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.event_shape))
+        kind = str(self.x.dtype).removeprefix("torch.")
+        labels = ", with labels" if self.labels is not None else ""
+        observed = f", {100 * self.observed.float().mean().item():.0f} % observed" if self.observed is not None else ""
+        return f"Split({len(self):,} rows of {shape}, {kind}{labels}{observed})"
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -152,6 +159,11 @@ class Dataset:
             raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
         if self.columns is not None and shape != (len(self.columns),):
             raise DataError(f"{self.name}: rows have shape {shape}, but there are {len(self.columns)} columns")
+
+    def __repr__(self) -> str:
+        shape, classes = "×".join(map(str, self.event_shape)), f", {self.num_classes} classes" * (self.num_classes > 1)
+        counts = ", ".join(f"{len(split):,} {name}" for name, split in self.splits.items())
+        return f"Dataset({self.name!r}: {counts}; {self.kind} {shape}{classes})"
 
     @property
     def splits(self) -> dict[str, Split]:

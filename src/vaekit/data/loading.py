@@ -16,7 +16,7 @@ from .batch import is_array
 from .dataset import Dataset, Split
 from .kinds import Told
 from .own import is_path, load_own
-from .registry import SOURCES, Source, resolve_root
+from .registry import SOURCES, Source, known_as, resolve_root
 from .sources import vision
 from .sources.frames import is_frame
 from .sources.idx import as_array, md5_of, unpack
@@ -88,6 +88,7 @@ def load(
             "other arrays and tensors go to fit as they are, or into Split(x, labels)"
         )
     name = os.fspath(name)
+    name = name if os.path.lexists(name) else known_as(name)
     if name not in SOURCES and is_table(name, values):
         return load_table(name, name=name, validation=validation, test=test, told=columns)
     if columns is not None:

@@ -184,6 +184,19 @@ SOURCES = {source.name: source for source in _ALL}
 NAMES = tuple(SOURCES)
 
 
+def known_as(name: str) -> str:
+    """The name of a data set that is written in another way; any other name as it is.
+
+    >>> known_as("FashionMNIST"), known_as("CIFAR-10"), known_as("photos")
+    ('fashion-mnist', 'cifar10', 'photos')
+    """
+
+    def letters(text: str) -> str:
+        return "".join(filter(str.isalnum, text.lower()))
+
+    return next((known for known in NAMES if letters(known) == letters(name)), name)
+
+
 def cache_folder() -> Path | None:
     """The user's cache folder for data by the platform's conventions (XDG_CACHE_HOME), None where there is none."""
     from platformdirs import user_cache_path

@@ -11,6 +11,7 @@ from ..config.recipe import Recipe
 from ..course import CVAE, VAE
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
+from ..model.base import MADE_OF
 from ..rng import seeded
 from ..runs import restore
 from ..runs.restore import columns_from
@@ -33,8 +34,9 @@ def load(
     """A trained model, in evaluation mode.
 
     Arguments:
-        what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; or a file of
-            weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their usual layouts.
+        what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
+            `model.save` wrote; or a file of weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their
+            usual layouts.
         weights: Of a run: "best" by validation, for which the last stand in until an epoch has ended; or "last".
         device: Where to put it.
         root: Where run folders are.
@@ -46,6 +48,8 @@ def load(
         ConfigError: parts by path that are not trusted.
     """
     path = Path(what) if isinstance(what, str | Path) else None
+    if path is not None and path.suffix.lower() not in WEIGHTS and path.is_file():
+        return _saved(path, trust).to(find_device(device)).eval()
     if path is not None and path.suffix.lower() in WEIGHTS and path.is_file():
         return _of_the_course(path).to(find_device(device)).eval()
     if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
@@ -71,19 +75,33 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     state, facts = tensors.unpack(files.read(place, LIMIT), place)
     if facts.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
+    return _made(table, state, where, trust)
+
+
+def _saved(path: Path, trust: bool) -> LatentVariableModel:
+    """The model that `model.save` wrote into a file."""
+    state, facts = tensors.unpack(files.read(path, LIMIT), path)
+    if MADE_OF not in facts:
+        raise RunError(f"{path} does not say which model its weights are of; `model.save` writes files that do")
+    table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)
+    return _made({"library_name": "vaekit", "format": FORMAT, **table}, state, path, trust)
+
+
+def _made(table: Any, state: dict[str, torch.Tensor], where: Path, trust: bool) -> LatentVariableModel:
+    """The model that a table describes, with its weights."""
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
     given: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     given["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
     wanted = None if recipe.has_own_code else recipe.shapes(**given)
     if wanted is not None and wanted != {name: tensor.shape for name, tensor in state.items()}:
-        raise RunError(f"the weights of {folder} do not fit its config.json; export the run again")
+        raise RunError(f"the weights of {where.parent} do not fit {where.name}; export the run again")
     with seeded(torch.Generator().manual_seed(0)):
         model = recipe.model(**given)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = str(error).splitlines()[-1].strip()
-        raise RunError(f"the weights of {folder} do not fit its config.json: {reason}") from None
+        raise RunError(f"the weights of {where.parent} do not fit {where.name}: {reason}") from None
     return model
 
 

@@ -3,10 +3,14 @@
 Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a loss (`objectives`).
 """
 
+import json
 import math
+import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +23,13 @@ from ..data.columns import Column
 from ..data.pixels import to_unit
 from ..data.values import RANGES, Values, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..rng import seeded
+from ..store import files, tensors
 from .conditions import check_labels, rows_of_classes, rows_of_labels
 from .draw import Draw, antithetic_pairs, levels_of
 
+MADE_OF = "vaekit.model"  # in the file that `save` writes
 Context = Tensor | int | None
 
 
@@ -44,6 +50,7 @@ class LatentVariableModel(nn.Module, ABC):
         context_size: C, the width of c; 0 for an unconditional model.
         refuses_classes: Why a class cannot stand for its one-hot row of c; "" where it can.
         event_shape: Event shape of x, or None where any will do.
+        made_of: The config, event shape and number of classes that the model was made of, where it was.
         value_range: Least and greatest value of x, or None where any will do.
         values: What the numbers in x mean, where the range does not tell: "counts" are whole numbers, "table" columns.
         columns: Of a model of tables: what its columns are.
@@ -54,6 +61,7 @@ class LatentVariableModel(nn.Module, ABC):
     context_size: int = 0
     refuses_classes: str = ""
     event_shape: tuple[int, ...] | None = None
+    made_of: Mapping[str, Any] | None = None
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     sees_missing: bool = False
@@ -64,6 +72,30 @@ class LatentVariableModel(nn.Module, ABC):
         if isinstance(former, (tuple, list)):
             cls.event_shape = tuple(former)
             delattr(cls, "image_shape")
+
+    def extra_repr(self) -> str:
+        """What it is a model of, for `print`."""
+        weights = sum(parameter.numel() for parameter in self.parameters())
+        return f"x {self.event_shape}, z {self.latent_shape}, context {self.context_size or None}, {weights:,} weights"
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the weights, and what it takes to make the model again, into one file, which `vaekit.load` reads.
+
+        Arguments:
+            path: The file, which is replaced; its usual suffix is .safetensors.
+
+        Raises:
+            ConfigError: the model was not made of a config.
+            RunError: the file cannot be written.
+        """
+        if self.made_of is None:
+            raise ConfigError(
+                f"save is for models that build, train or load made of a config, and {type(self).__name__} is made by "
+                "hand; torch.save(model.state_dict(), path) keeps its weights"
+            )
+        content = tensors.pack(self.state_dict(), {MADE_OF: json.dumps(dict(self.made_of))})
+        with files.explained("write", Path(path)):
+            files.write(Path(path), content)
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:

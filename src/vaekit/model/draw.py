@@ -118,6 +118,10 @@ class Draw:
     observed: Tensor | None = None
     antithetic: bool = False
 
+    def __repr__(self) -> str:
+        x, z = tuple(self.x.shape), tuple(self.z.shape)
+        return f"Draw(x {x}, z {z}, {len(self.levels)} latent level{'s' * (len(self.levels) > 1)})"
+
     @cached_property
     def log_likelihood(self) -> Tensor:
         """Log p(x | z) of the observed values of x, shape (K, B), nats.

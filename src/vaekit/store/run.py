@@ -65,6 +65,10 @@ class Run:
     def __repr__(self) -> str:
         return f"Run({str(self.path)!r})"
 
+    def __str__(self) -> str:
+        epochs = sum(1 for _ in self.each_metrics())
+        return f"{self.path}: {self.environment.get('preset')}, {epochs} epochs, {self.status}"
+
     @classmethod
     def create(
         cls,
