@@ -13,7 +13,7 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read
 from vaekit.config.recipe import Recipe, build
-from vaekit.data import Batch, load
+from vaekit.data import Batch, Dataset, Split, load
 from vaekit.data.columns import Column
 from vaekit.distributions import level_probs, log_prob_observed
 from vaekit.errors import ConfigError
@@ -22,6 +22,7 @@ from vaekit.evaluation.conditional import column_scores, rows_given
 from vaekit.evaluation.imputation import weighted
 from vaekit.evaluation.missing import with_missing
 from vaekit.evaluation.outliers import auroc
+from vaekit.evaluation.synthetic import synthetic
 from vaekit.likelihoods import Columns
 from vaekit.nets import ColumnView
 from vaekit.priors.normal import StandardNormal
@@ -454,3 +455,60 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
     assert area == pytest.approx(float(pairs.mean()))
     assert auroc(-scores, unusual)[0] == pytest.approx(1 - area)
     assert 0.02 < error < 0.2
+
+
+# drawn rows beside real ones
+
+
+class Drawing:
+    """Stands for a model that draws rows in one way."""
+
+    def __init__(self, draw: Any) -> None:
+        self.draw = draw
+
+    def sample(self, n: int, *, noise: bool) -> Tensor:
+        assert noise
+        return self.draw(n)
+
+
+def related(n: int) -> Tensor:
+    """Two numbers and a level that go together, and a Bernoulli column that does not."""
+    z = torch.randn(n, 1)
+    numbers = z + 0.5 * torch.randn(n, 2)
+    level = (z + 0.5 * torch.randn(n, 1) > 0).float() + (z > 1).float()
+    return torch.cat((numbers, level, (torch.rand(n, 1) > 0.7).float()), 1)
+
+
+def test_drawn_rows_are_compared_with_real_ones() -> None:
+    torch.manual_seed(0)
+    every = related(1500)
+    every[torch.rand(1500) < 0.2, 1] = NAN
+    columns = (
+        Column("a", "real", "float64"),
+        Column("b", "real", "float64"),
+        Column("c", "categorical", "str", levels=("x", "y", "z")),
+        Column("d", "bernoulli", "bool", levels=(False, True)),
+    )
+    observed = ~every.isnan()
+    parts = [
+        Split(every[rows].nan_to_num(0), None, observed[rows]) for rows in (slice(1000), slice(2), slice(1000, None))
+    ]
+    data = Dataset("t", *parts, classes=("all",), checksum="", kind="table", columns=columns[:4])
+    ways = {
+        "true": related,
+        "copies": lambda n: every[:1000].nan_to_num(0)[torch.randint(1000, (n,))],
+        "alone": lambda n: torch.stack([related(n)[:, i] for i in range(4)], 1),
+        "shifted": lambda n: related(n) + torch.tensor([0.8, 0.0, 0.0, 0.0]),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, draw in ways.items():
+        found[name] = {value.name: value.value for value in synthetic(Drawing(draw), data)}  # type: ignore[arg-type]
+    true, copies, alone, shifted = found.values()
+    assert true["column shapes"] > 93 and true["pair trends"] > 93
+    assert abs(true["told from real rows"] - 50) < 5
+    assert 0.8 < true["nearest training row"] < 1.25
+    assert copies["nearest training row"] < 0.1 and copies["column shapes"] > 93
+    assert alone["column shapes"] > 93 and alone["pair trends"] < true["pair trends"] - 3
+    assert alone["told from real rows"] > 65
+    assert shifted["column shapes"] < true["column shapes"] - 3
+    assert abs(true["learned from drawn rows: d"] - true["learned from real rows: d"]) < 5

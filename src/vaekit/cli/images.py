@@ -189,13 +189,13 @@ def _unusual(images: "Images", data_name: str | None, labels: str) -> "Tensor":
 
 def _row(images: "Images", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:
     values = {name: column[i].item() for name, column in columns.items()}
-    return {"image": images.names[i], "class": images.classes[i], **values}
+    return {images.what: images.names[i], "class": images.classes[i], **values}
 
 
 def _csv(images: "Images", columns: "dict[str, Tensor]") -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "class", *columns])
+    writer.writerow([images.what, "class", *columns])
     values = [[f"{value:.7g}" for value in column.tolist()] for column in columns.values()]
     texts = [list(map(to_csv, column)) for column in (images.names, images.classes)]
     writer.writerows(zip(*texts, *values, strict=True))

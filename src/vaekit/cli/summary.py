@@ -38,6 +38,17 @@ BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
             ("Fréchet distance of", "… of training images", "as near as one can come"),
         ),
     ),
+    "Rows": (
+        "How rows that the model makes up compare with real ones.",
+        (
+            ("column shapes", "columns alike", "100 % at best"),
+            ("pair trends", "pairs alike", "100 % at best"),
+            ("told from", "told from real rows", "by a classifier; 50 % at best"),
+            ("nearest training", "nearest training row", "of test rows 1; less: copies"),
+            ("learned from drawn", "learned from them", "predicting a column with levels"),
+            ("learned from real", "… from real rows", ""),
+        ),
+    ),
 }
 
 

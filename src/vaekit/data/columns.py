@@ -120,7 +120,7 @@ class Column:
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             return np.clip(np.rint(numbers), float(limits.min), float(limits.max)).astype(dtype)
-        return numbers.astype(dtype)
+        return np.where(numbers == 0, 0, _rounded(numbers)).astype(dtype)
 
     def fitted(self, x: NDArray[np.float32]) -> "Column":
         """The same column with the mean and the standard deviation of training rows.
@@ -167,6 +167,12 @@ class Column:
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(f"not a column of a table: {table!r:.100} ({error})") from None
         return column
+
+
+def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Numbers to the seven digits that single precision has."""
+    scale = 10.0 ** (6 - np.floor(np.log10(np.abs(np.where(numbers == 0, 1, numbers)))))
+    return np.round(numbers * scale) / scale
 
 
 LOGARITHMIC = ("positive", "size-factor")  # what a network sees the logarithm of

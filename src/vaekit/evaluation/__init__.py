@@ -14,6 +14,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `aggregate`, `subject` | the aggregate posterior; a model with data to show it on |
 | `classifier` | the classifier whose features and classes judge samples |
 | `support`, `missing` | whether p(x) is a likelihood for given data; values that are not observed |
+| `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |

@@ -40,6 +40,7 @@ class Images:
         names: What each is called.
         classes: Class of each, by name.
         binarize: How grey pixels become binary ones, without new noise for every look.
+        what: What one of them is called.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Images:
     names: Sequence[str]
     classes: Sequence[str]
     binarize: str
+    what: str = "image"
 
     def __len__(self) -> int:
         return len(self.split)
@@ -115,7 +117,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
     mine = [classes[label] if label >= 0 else "" for label in labels]
     if recipe.config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
-    return Images(called, chosen, names, mine, repeatable(section.binarize))
+    return Images(called, chosen, names, mine, repeatable(section.binarize), "image" if columns is None else "row")
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:

@@ -28,6 +28,7 @@ from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
 from .record import Evaluation, StageListener, mean_of
 from .support import Nature, nature_of, refuse_annealing
+from .synthetic import synthetic
 
 AIS_IMAGES = 50  # images that are annealed, and as many simulated ones, which take twice as long
 
@@ -140,6 +141,7 @@ def evaluate_model(
         work.add_terms(evaluation)
     if judge:
         work.add_samples(evaluation)
+        work.add_rows(evaluation)
     return evaluation
 
 
@@ -311,6 +313,12 @@ class _Work:
         evaluation.values.extend(judged.values)
         evaluation.details.update({"samples": judged.facts, "classes": judged.classes})
         evaluation.pictures["neighbours"] = neighbours_picture(judged.neighbours)
+
+    def add_rows(self, evaluation: Evaluation) -> None:
+        """How drawn rows of a table compare with real ones."""
+        if self.dataset.columns is None or self.trained.context_size or not len(self.dataset.train):
+            return
+        evaluation.values.extend(synthetic(self.trained, self.dataset, seed=self.how.seed))
 
 
 def _labelled(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,178 @@
+"""How rows that a model of a table draws compare with the table: columns, pairs, a classifier, nearest rows, a task.
+
+Drawn rows get the gaps of real ones, so that missing values tell nothing.
+
+Not for: images (`quality`), or log-densities (`bounds`).
+"""
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from ..data import Dataset, Split
+from ..data.columns import Column
+from ..model import LatentVariableModel
+from ..nets import ColumnView
+from ..rng import seeded
+from .record import Value, share_of
+
+MOST = 2000  # rows of each kind that are compared
+BINS = 10  # of numbers beside levels
+STEPS, WIDTH, DECAY = 200, 32, 1e-3  # of the classifiers
+
+
+def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) -> list[Value]:
+    """Compare drawn rows with a table's test rows.
+
+    "column shapes" and "pair trends" are 100 % for rows of the same distribution, but for the noise of few rows: one
+    minus the Kolmogorov-Smirnov or the total-variation distance of each column; for each pair one minus half of the
+    difference of correlations, or the total-variation distance of two-way tables. "told from real rows" is a
+    classifier's accuracy, 50 % at best. "nearest training row" is the median distance of drawn rows from the nearest
+    training row over that of test rows: much less than 1 means that rows are copied. The last two say how well the
+    last column with levels is predicted by a classifier that learned from drawn, and from real, rows.
+
+    Arguments:
+        model: An unconditional model of the table.
+        dataset: The table.
+        seed: Of the rows and the classifiers.
+
+    Reference: the distances are those of SDMetrics (Patki, Wedge and Veeramachaneni 2016, "The Synthetic Data Vault",
+    IEEE DSAA); Lopez-Paz and Oquab 2016, arXiv:1610.06545, for the classifier; Esteban, Hyland and Rätsch 2017,
+    arXiv:1706.02633, for learning from drawn rows.
+    """
+    columns = dataset.columns or ()
+    with seeded(torch.Generator().manual_seed(seed)):
+        train, test = (_some(split) for split in (dataset.train, dataset.test))
+        drawn = _with_gaps(_drawn(model, len(train) + len(test)), torch.cat((train, test)))
+        like_train, like_test = drawn[: len(train)], drawn[len(train) :]
+        view = ColumnView(columns)
+        values = [_mean("column shapes", [_shape(c, test[:, i], drawn[:, i]) for i, c in enumerate(columns)])]
+        if len(columns) > 1:
+            values.append(_mean("pair trends", _pairs(columns, torch.cat((train, test)), drawn)))
+        values.append(_told_apart(view, (train, like_train), (test, like_test)))
+        values.append(_nearest(view, train, test, like_test))
+        return values + _task(columns, (train, like_train), test)
+
+
+def _some(split: Split) -> Tensor:
+    """At most so many rows, missing values being NaN."""
+    rows = split.spread(MOST).rows(slice(MOST))
+    x = rows.x[:]
+    return x if rows.observed is None else x.masked_fill(~rows.observed, math.nan)
+
+
+def _drawn(model: LatentVariableModel, n: int) -> Tensor:
+    return model.sample(n, noise=True).cpu()
+
+
+def _with_gaps(drawn: Tensor, real: Tensor) -> Tensor:
+    return drawn.masked_fill(real.isnan(), math.nan)
+
+
+def _mean(name: str, shares: Sequence[float]) -> Value:
+    known = [share for share in shares if not math.isnan(share)]
+    return Value(name, 100 * sum(known) / max(1, len(known)), None, "%")
+
+
+def _shape(column: Column, real: Tensor, drawn: Tensor) -> float:
+    """One minus the distance between the distributions of a column."""
+    real, drawn = real[~real.isnan()], drawn[~drawn.isnan()]
+    if not len(real) or not len(drawn):
+        return math.nan
+    if column.has_levels:
+        shares = [part.long().bincount(minlength=len(column.levels)) / len(part) for part in (real, drawn)]
+        return 1 - 0.5 * float((shares[0] - shares[1]).abs().sum())
+    points = torch.cat((real, drawn))
+    below = [torch.searchsorted(part.sort().values, points, right=True) / len(part) for part in (real, drawn)]
+    return 1 - float((below[0] - below[1]).abs().max())
+
+
+def _pairs(columns: Sequence[Column], real: Tensor, drawn: Tensor) -> list[float]:
+    """One minus the distance between the dependences of each pair of columns."""
+    found = []
+    for i, j in combinations(range(len(columns)), 2):
+        both = [part[~(part[:, i].isnan() | part[:, j].isnan())][:, [i, j]].double() for part in (real, drawn)]
+        if min(map(len, both)) < 2:
+            continue
+        if columns[i].has_levels or columns[j].has_levels:
+            edges = [_edges(columns[k], both[0][:, place]) for place, k in enumerate((i, j))]
+            tables = [_two_way(part, edges) for part in both]
+            found.append(1 - 0.5 * float((tables[0] - tables[1]).abs().sum()))
+        else:
+            r = [float(part.T.corrcoef()[0, 1]) for part in both]
+            found.append(1 - abs(r[0] - r[1]) / 2)
+    return found
+
+
+def _edges(column: Column, values: Tensor) -> Tensor:
+    """Where the bins of a column end: between levels, or at quantiles of numbers."""
+    if column.has_levels:
+        return torch.arange(len(column.levels) - 1).double() + 0.5
+    return values.quantile(torch.arange(1, BINS).double() / BINS)
+
+
+def _two_way(rows: Tensor, edges: Sequence[Tensor]) -> Tensor:
+    """Shares of the pairs of bins."""
+    bins = [torch.searchsorted(edge, rows[:, i].contiguous()) for i, edge in enumerate(edges)]
+    size = len(edges[1]) + 1
+    return (bins[0] * size + bins[1]).bincount(minlength=(len(edges[0]) + 1) * size) / len(rows)
+
+
+def _told_apart(view: ColumnView, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Value:
+    """Accuracy of a classifier of real and drawn rows, on test rows."""
+    x, y = _labelled(view, train)
+    net = fitted(x, y, 2)
+    seen, labels = _labelled(view, test)
+    return share_of("told from real rows", net(seen).argmax(-1) == labels)
+
+
+def _labelled(view: ColumnView, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    return view(torch.cat(list(parts))), torch.cat([torch.full((len(part),), i) for i, part in enumerate(parts)])
+
+
+@torch.enable_grad()
+def fitted(x: Tensor, y: Tensor, classes: int) -> nn.Module:
+    """A small network that tells classes apart.
+
+    Arguments:
+        x: Features, shape (N, F).
+        y: Classes, shape (N,), int64.
+        classes: How many there are.
+    """
+    net = nn.Sequential(nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
+    optimizer = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=DECAY)
+    for _ in range(STEPS):
+        optimizer.zero_grad()
+        cross_entropy(net(x), y).backward()
+        optimizer.step()
+    return net
+
+
+def _nearest(view: ColumnView, train: Tensor, test: Tensor, drawn: Tensor) -> Value:
+    known = view(train)
+    of_drawn, of_test = (torch.cdist(view(part), known).min(1).values.median() for part in (drawn, test))
+    return Value("nearest training row", float(of_drawn / of_test.clamp_min(1e-12)), None, "")
+
+
+def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor) -> list[Value]:
+    """How well the last column of levels is predicted from the others, by who learned from drawn rows and from real."""
+    targets = [i for i, column in enumerate(columns) if column.has_levels]
+    if not targets or len(columns) < 2:
+        return []
+    target = targets[-1]
+    others = [i for i in range(len(columns)) if i != target]
+    view = ColumnView([columns[i] for i in others])
+    known = test[~test[:, target].isnan()]
+    values = []
+    for name, rows in (("drawn", train[1]), ("real", train[0])):
+        rows = rows[~rows[:, target].isnan()]
+        if not len(rows) or not len(known):
+            return []
+        net = fitted(view(rows[:, others]), rows[:, target].long(), len(columns[target].levels))
+        right = net(view(known[:, others])).argmax(-1) == known[:, target].long()
+        values.append(share_of(f"learned from {name} rows: {columns[target].name}", right))
+    return values
