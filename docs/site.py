@@ -18,6 +18,7 @@ REFERENCE = {
     ),
     "training": ("Training", ("vaekit.fit", "vaekit.objectives", "vaekit.schedules")),
     "data": ("Data", ("vaekit.data",)),
+    "sklearn": ("In scikit-learn's words", ("vaekit.sklearn",)),
     "runs": (
         "Runs and figures",
         (

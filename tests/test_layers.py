@@ -24,7 +24,7 @@ LAYERS = [
     ["training"],
     ["runs"],
     ["evaluation", "teaching"],
-    ["explorer", "hub"],
+    ["explorer", "hub", "sklearn"],
     ["cli"],
     ["__main__"],
 ]

@@ -25,6 +25,7 @@ from ..rng import seeded
 from .chunks import SAMPLES, evaluating, slices
 
 MEMORY = 1 << 28  # bytes that a slice of rows may take
+AT_A_TIME = 4096  # rows to encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +97,7 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
         DataError: The rows do not fit the model.
         ConfigError: Values are missing and the likelihood does not factorize over them.
     """
-    batch = model.to_model(batch)
-    if batch.observed is not None:
-        batch = replace(batch, x=batch.x.masked_fill(~batch.observed, 0))
-    model.check_values(batch.x)
+    batch = _prepared(model, batch)
     with evaluating(model):
         cuts = slices(model, batch.x, batch.c, max(samples, SAMPLES), MEMORY) if len(batch) else []
     for cut in cuts:
@@ -133,3 +131,20 @@ def with_common_noise(q: Distribution, k: int) -> Tensor:
 
 def _noise(loc: Tensor, k: int) -> Tensor:
     return torch.randn(k, 1, *loc.shape[1:], dtype=loc.dtype, device=loc.device)
+
+
+def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
+    """Means of q(z | observed values), shape (N, *latent)."""
+    batch = _prepared(model, batch)
+    with evaluating(model):
+        rows = [batch.rows(slice(i, i + AT_A_TIME)) for i in range(0, len(batch), AT_A_TIME)]
+        return torch.cat([model.posterior(model.seen(some.x, some.observed), some.c).mean for some in rows])
+
+
+def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:
+    """Rows as the model takes them, 0 where nothing was observed."""
+    batch = model.to_model(batch)
+    if batch.observed is not None:
+        batch = replace(batch, x=batch.x.masked_fill(~batch.observed, 0))
+    model.check_values(batch.x)
+    return batch

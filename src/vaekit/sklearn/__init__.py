@@ -1,0 +1,22 @@
+"""Estimators in scikit-learn's words: `VAE`, `VAEImputer`, `VAEOutlierDetector`.
+
+    estimator.py    what they share: from X to a trained model
+    transformer.py  latents, densities and new rows
+    imputer.py      values that are missing
+    detector.py     rows that are unusual
+
+They take arrays, and frames of mixed columns; a missing value is NaN. `import vaekit` does not import this package.
+
+Not for: runs, commands and data larger than memory (`vaekit.train`).
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401  (of this name there is one package above, and it is absolute)
+except ImportError as error:
+    raise ImportError("vaekit.sklearn needs scikit-learn and pandas; install vaekit[sklearn]") from error
+
+from .detector import VAEOutlierDetector
+from .imputer import VAEImputer
+from .transformer import VAE
+
+__all__ = ["VAE", "VAEImputer", "VAEOutlierDetector"]

@@ -1,0 +1,217 @@
+"""What the estimators share: from X to the columns of a table, and to a model trained on them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor
+
+from ..config import read
+from ..config.recipe import Recipe
+from ..data import Batch, Split
+from ..data.columns import Column
+from ..data.kinds import Raw, check_told, column_of, told_of
+from ..data.sources.frames import is_frame, raws_of, raws_of_array
+from ..errors import ConfigError, DataError, at_least
+from ..evaluation.imputation import weighted
+from ..model import LatentVariableModel
+from ..rng import seeded
+from ..training import find_device, fit
+
+FEWEST_TO_VALIDATE = 10  # rows; below that their mean says too little to stop by
+STEPS, MOST_EPOCHS, FEWEST_EPOCHS = 4000, 400, 10  # of a training whose length nobody gave
+
+
+class TableEstimator(BaseEstimator):  # type: ignore[misc]
+    """A preset for tables that is trained by `fit`. Its columns may be of any kind, and values may be missing.
+
+    Training is in single precision; everything after it in double precision, where a row's numbers do not depend on the
+    rows beside it.
+    """
+
+    _fitted_mixed: bool  # whether X was a frame of mixed columns
+
+    def __init__(
+        self,
+        n_components: int | None = None,
+        *,
+        preset: str = "table-vae",
+        hidden_layer_sizes: Sequence[int] | None = None,
+        max_iter: int | None = None,
+        learning_rate: float | None = None,
+        validation_fraction: float = 0.1,
+        n_draws: int = 100,
+        columns: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        random_state: Any = None,
+    ) -> None:
+        self.n_components = n_components
+        self.preset = preset
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.max_iter = max_iter
+        self.learning_rate = learning_rate
+        self.validation_fraction = validation_fraction
+        self.n_draws = n_draws
+        self.columns = columns
+        self.settings = settings
+        self.random_state = random_state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.input_tags.string = True
+        tags.input_tags.categorical = True
+        return tags
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Train a new model.
+
+        Arguments:
+            X: Rows, shape (N, D), N ≥ 2: an array of numbers, or a frame whose columns may be of any kind.
+            y: Not used.
+
+        Raises:
+            ValueError: X is not a table, a column has no value at all, or all columns are constant.
+        """
+        self._train(self._raws(X, fitting=True))
+        return self
+
+    def _train(self, raws: list[Raw]) -> None:
+        """Train a new model."""
+        at_least(1, "n_draws", self.n_draws)
+        if not 0 <= self.validation_fraction < 1:
+            raise ConfigError(f"validation_fraction must be in [0, 1), got {self.validation_fraction}")
+        self._learn_columns(raws)
+        rows = self._batch(raws)
+        recipe = self._recipe(len(rows))
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        with seeded(torch.Generator().manual_seed(seed)):
+            self._fit_model(recipe, rows)
+
+    def _fit_model(self, recipe: Recipe, rows: Batch) -> None:
+        config = recipe.config
+        order = torch.randperm(len(rows))
+        held = round(self.validation_fraction * len(rows))
+        held = held if held >= FEWEST_TO_VALIDATE else 0
+        train, validation = rows.rows(order[held:]), rows.rows(order[:held])
+        shape = tuple(rows.x.shape[1:])
+        model = recipe.model(event_shape=shape, num_classes=0, x=train.x, columns=self.columns_)
+        model = model.to(find_device(config.train.device))
+        options = config.train.for_fit()
+        records = fit(
+            model,
+            Split(train.x, None, train.observed),
+            Split(validation.x, None, validation.observed) if held else None,
+            objective=recipe.loss(model, dataset_size=len(train)),
+            optimizer=recipe.optimizer(model),
+            schedule=recipe.schedule(),
+            options=options if held else options.model_copy(update={"patience": None}),
+        )
+        self.n_iter_ = len(records)
+        self.history_ = records
+        self.model_: LatentVariableModel = model if model.device.type == "mps" else model.double()
+
+    def _recipe(self, rows: int) -> Recipe:
+        """The preset with what this estimator's parameters change, and about 4,000 steps long unless they say else."""
+        sections: dict[str, Any] = {"train": {"precision": "fp32"}, "model": {}, "encoder": {}, "decoder": {}}
+        if self.n_components is not None:
+            sections["model"]["latent_size"] = int(self.n_components)
+        if self.hidden_layer_sizes is not None:
+            widths = [int(width) for width in self.hidden_layer_sizes]
+            sections["encoder"]["hidden"] = sections["decoder"]["hidden"] = widths
+        if self.max_iter is not None:
+            sections["train"]["epochs"] = int(self.max_iter)
+        if self.learning_rate is not None:
+            sections["train"]["learning_rate"] = float(self.learning_rate)
+        for name, section in (self.settings or {}).items():
+            sections[name] = {**sections.get(name, {}), **section} if isinstance(section, Mapping) else section
+        sections = {name: section for name, section in sections.items() if section}
+        if "epochs" not in sections["train"]:
+            size = read(self.preset, sections=sections).train.batch_size
+            epochs = round(STEPS * size / rows)
+            sections["train"]["epochs"] = min(MOST_EPOCHS, max(FEWEST_EPOCHS, epochs))
+        return Recipe.resolve(read(self.preset, sections=sections))
+
+    def _raws(self, X: Any, *, fitting: bool = False) -> list[Raw]:
+        """The columns of X after scikit-learn's checks: numbers of an array or a frame, or a frame of mixed columns."""
+        mixed = _is_mixed(X) if fitting else self._fitted_mixed
+        if mixed:
+            if not is_frame(X):
+                raise DataError(f"X must be a frame, as in fit, got {type(X).__name__}")
+            validate_data(self, X, reset=fitting, skip_check_array=True)
+            raws = raws_of(X)
+            if fitting and len(X) < 2:
+                raise DataError("X has 1 sample, but at least 2 are needed to learn from")
+        else:
+            least = 2 if fitting else 1
+            X = validate_data(
+                self, X, reset=fitting, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=least
+            )
+            raws = raws_of_array(X, getattr(self, "feature_names_in_", [f"x{i}" for i in range(X.shape[1])]))
+        if fitting:
+            self._fitted_mixed = mixed
+        return raws
+
+    def _learn_columns(self, raws: list[Raw]) -> None:
+        """Set `columns_`, those that vary, `varying_`, their numbers, and `constants_`, the value of each other one.
+
+        Raises:
+            DataError: A column has no value, or none varies.
+        """
+        told = self.columns or {}
+        check_told(told, [raw.name for raw in raws])
+        varying, constants = {}, {}
+        for i, raw in enumerate(raws):
+            known = raw.values[~raw.missing]
+            if not len(known):
+                raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; leave it out")
+            if (known == known[0]).all():
+                constants[i] = known[0]
+                continue
+            kind = told_of(raw.name, told)
+            if kind in ("label", "ignore"):
+                raise ConfigError(f"columns: {raw.name!r} is a {kind}: leave it out of X")
+            column = column_of(raw, "real" if kind is None and raw.values.dtype.kind in "iuf" else kind)
+            varying[i] = column.fitted(column.encode(raw.values, raw.missing))
+        if not varying:
+            raise DataError("all columns are constant: there is nothing to learn")
+        self.varying_ = tuple(varying)
+        self.columns_: tuple[Column, ...] = tuple(varying.values())
+        self.constants_ = constants
+
+    def _rows(self, X: Any) -> Batch:
+        """Rows of X for a model that was fitted."""
+        check_is_fitted(self)
+        return self._batch(self._raws(X))
+
+    def _batch(self, raws: list[Raw]) -> Batch:
+        """Rows as the model takes them: 0 where a value is missing."""
+        some = [raws[i] for i in self.varying_]
+        values = [column.encode(raw.values, raw.missing) for column, raw in zip(self.columns_, some, strict=True)]
+        x = torch.from_numpy(np.stack(values, 1))
+        missing = x.isnan()
+        return Batch(x.nan_to_num(0), observed=~missing if bool(missing.any()) else None)
+
+    def _log_prob(self, rows: Batch) -> NDArray[np.float64]:
+        """L_K of the observed values of each row, shape (N,), nats."""
+        found = torch.cat([part.log_prob.cpu() for part in weighted(self.model_, rows, self.n_draws)])
+        array: NDArray[np.float64] = found.double().numpy()
+        return array
+
+    def _decoded(self, x: Tensor) -> list[NDArray[Any]]:
+        """Values of all columns, constant ones too, from rows as the model gives them, shape (N, D)."""
+        values = x.cpu().double().numpy()
+        varying = zip(self.varying_, self.columns_, strict=True)
+        decoded = {i: column.decode(values[:, place]) for place, (i, column) in enumerate(varying)}
+        decoded |= {i: np.full(len(values), constant) for i, constant in self.constants_.items()}
+        return [decoded[i] for i in sorted(decoded)]
+
+
+def _is_mixed(X: Any) -> bool:
+    """Whether X is a frame of which a column is not of numbers."""
+    return is_frame(X) and any(getattr(dtype, "kind", "O") not in "iuf" for dtype in list(X.dtypes))

@@ -1,0 +1,107 @@
+"""A VAE as a transformer and a density: latents of rows, rows of latents, how likely rows are, and new rows."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_array, check_random_state
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from ..data.sources.frames import frame_of
+from ..errors import DataError, at_least
+from ..evaluation.imputation import posterior_mean
+from ..rng import seeded
+from .estimator import TableEstimator
+
+
+class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  # type: ignore[misc]
+    """Latents of the rows of a table, their densities, and new rows.
+
+    It takes an array of numbers, whose columns are real, or a frame whose columns may be of any kind. A missing value
+    is NaN; it is left out of every density. Numbers need no scaling.
+
+    Arguments:
+        n_components: Z, the number of latents; by default the preset's.
+        preset: What to train; `vaekit.presets()` lists them.
+        hidden_layer_sizes: Widths of the hidden layers of both networks; by default the preset's.
+        max_iter: Epochs at most; by default as many as make about 4,000 steps, but from 10 to 400.
+        learning_rate: Of the optimizer; by default the preset's.
+        validation_fraction: Share of the rows that are held out, to stop and to choose the weights by. With fewer than
+            10 such rows there is no validation, and training takes `max_iter` epochs.
+        n_draws: K, importance samples of each row where a density is asked for.
+        columns: Kinds of columns by name, such as {"age": "positive"}; arrays have columns x0, x1, ….
+        settings: Sections of a config, such as {"prior": "vamp"}, on top of all that.
+        random_state: Seed of initialization, order and noise; None for one from NumPy's global stream.
+
+    Attributes:
+        model_: The trained `vaekit.LatentVariableModel`, in double precision.
+        columns_: What it was trained on; constant columns are left out.
+        n_iter_: Epochs.
+        history_: Means of every epoch.
+        n_features_in_: Columns of X.
+        feature_names_in_: Their names, where X had names.
+
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(64, 3))
+    >>> vae = VAE(2, hidden_layer_sizes=(8,), max_iter=2, random_state=0).fit(X)
+    >>> vae.transform(X).shape, vae.get_feature_names_out().tolist()
+    ((64, 2), ['vae0', 'vae1'])
+    """
+
+    def transform(self, X: Any) -> NDArray[np.float64]:
+        """Means of q(z | x), shape (N, Z)."""
+        rows = self._rows(X)
+        z = posterior_mean(self.model_, rows)
+        array: NDArray[np.float64] = z.flatten(1).cpu().double().numpy()
+        return array
+
+    def inverse_transform(self, X: Any) -> Any:
+        """Means of p(x | z), and the most likely levels: an array, or a frame if one of mixed columns was fitted.
+
+        Arguments:
+            X: Latents, shape (N, Z).
+        """
+        check_is_fitted(self)
+        z = torch.from_numpy(np.array(check_array(X, dtype=np.float64)))
+        if z.shape[1] != self._n_features_out:
+            raise DataError(f"latents must have shape (N, {self._n_features_out}), got {tuple(z.shape)}")
+        dtype = next(self.model_.parameters()).dtype
+        return self._table(self.model_.decode(z.to(dtype).unflatten(1, self.model_.latent_shape)))
+
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
+        """Lower bounds L_K on log p(x), of the observed values of each row, shape (N,), nats; higher is more likely."""
+        return self._log_prob(self._rows(X))
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`: what `GridSearchCV` compares models of the same data by."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
+        """New rows: an array, or a frame if one of mixed columns was fitted.
+
+        Arguments:
+            n_samples: How many.
+            random_state: Seed; None for one from NumPy's global stream.
+        """
+        check_is_fitted(self)
+        at_least(1, "n_samples", n_samples)
+        seed = int(check_random_state(random_state).randint(2**31 - 1))
+        with seeded(torch.Generator().manual_seed(seed)):
+            return self._table(self.model_.sample(n_samples, noise=True))
+
+    def _table(self, x: Tensor) -> Any:
+        """Rows as the model gives them, as X was given."""
+        decoded = self._decoded(x)
+        if not self._fitted_mixed:
+            return np.stack(decoded, 1)
+        frame = frame_of(x.cpu().double().numpy(), self.columns_)
+        for i in sorted(self.constants_):
+            frame.insert(i, self.feature_names_in_[i], decoded[i])
+        return frame
+
+    @property
+    def _n_features_out(self) -> int:
+        return self.model_.latent_size
