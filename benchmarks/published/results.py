@@ -7,6 +7,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+import tables
 from rows import HERE, Row, Variant
 
 PAGE = HERE.parents[1] / "docs" / "results.md"
@@ -44,7 +45,8 @@ def page() -> str:
     for row in found.values():
         table += [line for variant in row.variants for line in _lines(row, variant)]
     parts = [INTRODUCTION, "\n".join(table), *(_section(script, row) for script, row in found.items())]
-    return "\n\n".join(part.strip("\n") for part in parts) + "\n"
+    parts.append(tables.section())
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"
 
 
 def _lines(row: Row, variant: Variant) -> list[str]:
