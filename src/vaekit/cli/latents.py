@@ -167,7 +167,7 @@ def _batch(run: "Run", recipe: "Recipe", model: "LatentVariableModel", n: int, i
     rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(whole(split.rows(rows)))
+    return model.to_model(whole(split.rows(rows), values=model.values))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

@@ -221,7 +221,7 @@ def _test_images(run: "Run", recipe: "Recipe", indices: Sequence[int]) -> "tuple
     for index in indices:
         if not 0 <= index < len(split):
             raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
-    batch = whole(split.rows(torch.tensor(list(indices))))
+    batch = whole(split.rows(torch.tensor(list(indices))), values=recipe.values)
     return batch.x, batch.labels if batch.c is None else batch.c
 
 

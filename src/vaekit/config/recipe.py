@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import NAMES
-from ..data.values import values_of
+from ..data.values import Values, values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
@@ -51,8 +51,7 @@ class Recipe:
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PARTS}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
-        values = values_of(parts.get("model", parts["likelihood"]).make)
-        data_arguments = resolve_data(config.data, values, trust)
+        data_arguments = resolve_data(config.data, _values(parts), trust)
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
@@ -63,6 +62,11 @@ class Recipe:
         """Whether a part or the data set was imported by path, which somebody has allowed."""
         names = [self.config.model.name, *(getattr(self.config, kind).name for kind in PARTS)]
         return callable(self.data_arguments["name"]) or any(":" in name for name in names)
+
+    @property
+    def values(self) -> Values:
+        """What the numbers in x mean to the model."""
+        return _values(self.parts)
 
     def with_train(self, **settings: Any) -> "Recipe":
         """The same recipe with other values in the section `train`, which are not checked again."""
@@ -226,6 +230,10 @@ def build(
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
     return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
+
+
+def _values(parts: Mapping[str, Resolved]) -> Values:
+    return values_of(parts.get("model", parts["likelihood"]).make)
 
 
 def _located(config: Config) -> Config:

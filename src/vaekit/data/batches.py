@@ -12,6 +12,7 @@ from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, binarized, draw_binary, to_unit
+from .values import Values
 
 
 class Batches:
@@ -19,7 +20,7 @@ class Batches:
 
     Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. Bytes are kept as they
     are and become float32 in [0, 1] batch by batch, x = byte / 255; floating-point values are served unchanged,
-    but for those that are not observed, which are 0.
+    but for those that are not observed, which are 0. Bytes that are counts become floats as they are, 0 to 255.
 
     Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever a row is served;
     "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary rows
@@ -41,6 +42,7 @@ class Batches:
         device: where batches are to be. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
+        values: what the numbers in x mean: "pixels", "counts" or "real". What is binarized is 0 or 1 in any case.
 
     Raises:
         ConfigError: `batch_size` is below 1, or `binarize` is unknown.
@@ -62,6 +64,7 @@ class Batches:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         binarize: str = "none",
+        values: Values = "pixels",
     ) -> None:
         split = _split(data, labels)
         if batch_size < 1:
@@ -79,6 +82,7 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
+        self.are_counts = values == "counts" and binarize == "none"
         self.generator = generator or _new_generator(seeded=shuffle or binarize == "per-epoch")
         self._epoch_start: Tensor | None = None  # the generator's state then; None between epochs
         self._position = 0  # batches served in this epoch
@@ -158,16 +162,26 @@ class Batches:
         order = torch.randperm(self.num_rows, generator=self.generator, device=self.generator.device)
         return order.to(self.x.device)
 
+    def to_floats(self, x: Tensor) -> Tensor:
+        """Rows as they are served, but for noise: bytes as x / 255, or as they are where they are counts."""
+        return x.float() if self.are_counts and not x.is_floating_point() else to_unit(x)
+
     def _serve(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        values = to_unit(x)
+        values = self.to_floats(x)
         if observed is not None:
             values = values.masked_fill(~observed, 0)
         return draw_binary(values, self.generator) if self.binarize == "per-epoch" else values
 
 
-def whole(data: Split, *, binarize: str = "none") -> Batch:
-    """All rows of a split as one batch, in order, on the CPU."""
-    return next(iter(Batches(data, batch_size=max(1, len(data)), binarize=binarize)))
+def whole(data: Split, *, values: Values = "pixels") -> Batch:
+    """All rows of a split as one batch, in order, on the CPU.
+
+    Raises:
+        DataError: there are none.
+    """
+    if not len(data):
+        raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")
+    return next(iter(Batches(data, batch_size=len(data), values=values)))
 
 
 def _split(data: Any, labels: Any) -> Split:

@@ -5,7 +5,7 @@ Not for: what a batch is (`batch`), or how batches are served (`batches`).
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -83,9 +83,7 @@ class Feeding:
         return rows
 
     def _batches(self, split: Split, shuffle: bool) -> Batches:
-        if self.values == "counts" and isinstance(split.x, Tensor) and not split.x.is_floating_point():
-            split = replace(split, x=split.x.float())
-        return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device)
+        return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, values=self.values)
 
     def _split(self, x: Tensor, labels: object) -> Split:
         event = self.event_shape

@@ -17,7 +17,6 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
-from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, modes
 from ..rng import seeded
@@ -78,7 +77,7 @@ def batch(
         size: Rows in a batch.
     """
     chosen = slice(index * size, (index + 1) * size)
-    x = model.checked(to_unit(rows[chosen]))
+    x = model.checked(rows[chosen])
     if not model.context_size:
         return x, None
     return x, model.context(None if c is None else c[chosen], len(x))
@@ -180,7 +179,7 @@ def check(model: LatentVariableModel, rows: Tensor, c: Tensor | None, memory: in
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
     for some in rows.split(1000):
-        model.checked(to_unit(some))  # all of them, or the last would be refused after hours
+        model.checked(some)  # all of them, or the last would be refused after hours
     x, context = batch(model, rows[:1], None if c is None else c[:1], 0)
     with seeded(torch.Generator().manual_seed(0)):
         model.draw(x, 1, context).log_w  # noqa: B018  (raises where there is no density)

@@ -73,7 +73,7 @@ class Images:
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
         """Batch by batch, as the model takes them."""
-        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize):
+        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, values=model.values):
             yield model.to_model(batch)
 
 

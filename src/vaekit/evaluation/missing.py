@@ -40,6 +40,7 @@ class _TakesMissing(LatentVariableModel):
         self.event_shape = model.event_shape
         self.columns = model.columns
         self.value_range = model.value_range
+        self.values = model.values
         self.train(model.training)
 
     def checked(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .. import __version__, plot
 from ..data import Batches, Dataset, Split
-from ..data.pixels import repeatable, to_unit
+from ..data.pixels import repeatable
 from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -150,8 +150,10 @@ def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[
 
     The model is another one where values are missing: they are NaN then.
     """
-    x = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)).x[:]
-    return with_missing(model, x if split.observed is None else to_unit(x), split.observed)
+    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values)
+    x = batches.x[:]
+    is_as_it_is = split.observed is None and (batches.are_counts or model.values != "counts")
+    return with_missing(model, x if is_as_it_is else batches.to_floats(x), split.observed)
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
@@ -281,8 +283,7 @@ class _Work:
         if self.chosen.context is not None:
             return
         shown = slice(0, 2000)
-        pixels = to_unit(self.x[shown])
-        evaluation.pictures["latents"] = plot.latents(self.model, pixels, self.labels[shown])
+        evaluation.pictures["latents"] = plot.latents(self.model, self.x[shown], self.labels[shown])
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
@@ -301,6 +302,8 @@ class _Work:
         are_bytes = self.dataset.kind == "image" and self.chosen.x.dtype == torch.uint8
         if self.dataset.num_classes < 2 or not are_bytes:
             why = "a classifier needs 8-bit images of at least 2 classes"
+        elif self.model.values == "counts":
+            why = "a classifier judges pixels in [0, 1], and samples of this model are counts"
         elif self.model.context_size not in (0, self.dataset.num_classes):
             why = f"a context of width {self.model.context_size} is not the classes of {self.dataset.name!r}"
         elif len(self.chosen) < FEWEST:

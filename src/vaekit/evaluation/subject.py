@@ -104,7 +104,7 @@ def _subject(
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
     x, labels = torch.zeros(0, *split.event_shape), _labels(split)[rows]
     if len(rows):
-        served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize))
+        served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize, values=model.values))
         x = torch.cat([_known(batch) for batch in served])
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())

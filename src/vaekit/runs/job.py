@@ -21,6 +21,7 @@ from ..data import Batches, Dataset, Split
 from ..data import load as load_data
 from ..data.batches import whole
 from ..data.pixels import repeatable
+from ..data.values import Values
 from ..model import LatentVariableModel
 from ..objectives import Loss, OfDraw, beta_elbo, module_of
 from ..rng import seeded
@@ -79,7 +80,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = _some(data.train)
+        x, labels = _some(data.train, recipe.values)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         loss = recipe.loss(model, dataset_size=len(data.train), **facts)
@@ -130,10 +131,21 @@ class Job:
             generator = torch.Generator().manual_seed(self.config.train.seed)
             size = self.config.train.batch_size
             return Batches(
-                split, batch_size=size, shuffle=True, generator=generator, device=self.model.device, binarize=binarize
+                split,
+                batch_size=size,
+                shuffle=True,
+                generator=generator,
+                device=self.model.device,
+                binarize=binarize,
+                values=self.model.values,
             )
-        again = repeatable(binarize)
-        return Batches(split, batch_size=EVALUATION_BATCH, device=self.model.device, binarize=again)
+        return Batches(
+            split,
+            batch_size=EVALUATION_BATCH,
+            device=self.model.device,
+            binarize=repeatable(binarize),
+            values=self.model.values,
+        )
 
     def fit(
         self, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
@@ -232,14 +244,14 @@ class _Several(Listener):
             listener.slower(times)
 
 
-def _some(split: Split) -> tuple[Tensor, Tensor | None]:
+def _some(split: Split, values: Values) -> tuple[Tensor, Tensor | None]:
     """About 10,000 rows, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
     What is not observed is the mean of what is.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
-    some = whole(split.rows(slice(None, None, step)))
+    some = whole(split.rows(slice(None, None, step)), values=values)
     if some.observed is None:
         return some.x, some.labels
     known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0

@@ -61,7 +61,7 @@ class Scene:
     @cached_property
     def test(self) -> Batch:
         """Some test images, as the model takes them."""
-        return self.model.to_model(whole(self.data.test.spread(ENCODED)))
+        return self.model.to_model(whole(self.data.test.spread(ENCODED), values=self.model.values))
 
     @cached_property
     def carried(self) -> plot.Carried:
@@ -104,7 +104,7 @@ class Panel:
 
 
 def _reconstructions(scene: Scene) -> Any:
-    batch = scene.model.to_model(whole(scene.data.test.rows(slice(32))))
+    batch = scene.model.to_model(whole(scene.data.test.rows(slice(32)), values=scene.model.values))
     return plot.reconstructions(scene.model, batch.x, batch.c)
 
 
