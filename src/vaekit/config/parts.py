@@ -143,9 +143,11 @@ def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
     Raises:
         ConfigError: no such part, or an import path that is not allowed.
     """
-    known = PARTS.get(kind, {"composed": ""})
+    known = PARTS.get(kind, {})
     target = known.get(name)
     if target is None:
+        if ":" not in name and not known:
+            raise ConfigError(f"{kind} {name!r:.120} is not an import path; write 'my_module:Name'")
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
         if not own_code:

@@ -128,18 +128,15 @@ class Config(Section):
     schedule: Part = Part(name="constant")
     train: Train = Train()
 
-    @field_validator("encoder", "posterior", "prior", "decoder", "likelihood", "optimizer", "schedule", mode="before")
+    @field_validator(
+        "encoder", "posterior", "prior", "decoder", "likelihood", "objective", "optimizer", "schedule", mode="before"
+    )
     @classmethod
     def _by_name(cls, value: object, info: Any) -> object:
         # A table without a name keeps the default part: `[encoder] hidden = [200]`.
         if isinstance(value, Mapping) and "name" not in value:
             return {"name": cls.model_fields[info.field_name].default.name, **value}
         return value
-
-    @field_validator("objective", mode="before")
-    @classmethod
-    def _elbo_by_default(cls, value: object) -> object:
-        return {"name": "elbo", **value} if isinstance(value, Mapping) and "name" not in value else value
 
     def __str__(self) -> str:
         return self.to_toml()

@@ -22,8 +22,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `comparison`, `table` | a table over runs and seeds |
 | `record`, `former` | a number with its error; reading those that were written before they said what they depend on |
 | `chunks` | how estimators go over rows, batch by batch |
-| `support`, `missing` | what the likelihood of given rows is; models of rows with missing values |
-| `classifier`, `aggregate`, `subject` | the judge of samples; the aggregate posterior; a model with rows to show |
+| `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
 """
 
 from .comparison import compare

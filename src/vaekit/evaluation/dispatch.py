@@ -3,12 +3,13 @@
 Not for: the two ways themselves (`stored`, `report`).
 """
 
+import os
 from pathlib import Path
 from typing import Any
 
 from ..data import Dataset, load
 from ..errors import ConfigError
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, check_model
 from ..runs.restore import model_of, recipe_of
 from ..store import Run
 from ..training import find_device
@@ -18,8 +19,8 @@ from .stored import evaluate_run
 
 
 def evaluate(
-    subject: Run | str | Path | LatentVariableModel | None = None,
-    data: Dataset | str | None = None,
+    subject: Run | str | os.PathLike[str] | LatentVariableModel | None = None,
+    data: Dataset | str | os.PathLike[str] | None = None,
     options: Options | None = None,
     *,
     device: str | None = None,
@@ -31,7 +32,7 @@ def evaluate(
 
     Arguments:
         subject: A run, its name or folder, the newest run by default; or a model.
-        data: The data set, or its name; a run's own by default.
+        data: The data set, or its name or path; a run's own by default.
         options: How to evaluate.
         device: Where to compute, such as "cuda"; by default the fastest device here, and a model where it is.
         root: Folder of all runs.
@@ -40,7 +41,8 @@ def evaluate(
             `evaluate_run`.
 
     Raises:
-        ConfigError: A model without data; a data set, instead of its name, for a run; or as `evaluate_model`.
+        ConfigError: What is not a model; a model without data, or with rows that are not a `Dataset`; a data set,
+            instead of its name, for a run; or as `evaluate_model`.
         DataError: As `evaluate_model`.
         RunError: There is no such run, or it cannot be read or written.
         DeviceError: This machine has no such device.
@@ -48,14 +50,30 @@ def evaluate(
     if isinstance(subject, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
-        data = load(data, values=subject.values) if isinstance(data, str) else data
+        if isinstance(data, (str, os.PathLike)):
+            data = load(data, values=subject.values)
+        _check_dataset(data)
         model = subject if device is None else subject.to(find_device(device))
         return evaluate_model(model, data, options, **settings)
-    run = subject if isinstance(subject, Run) else Run.open(subject, root=root)
+    if isinstance(subject, Run):
+        run = subject
+    else:
+        if subject is not None and not isinstance(subject, (str, os.PathLike)):
+            check_model(subject)
+        run = Run.open(subject if subject is None or isinstance(subject, str) else Path(subject), root=root)
     if isinstance(data, Dataset):
         raise ConfigError(
             f"a run is evaluated on data by name; for this {data.name!r}: evaluate(vaekit.load(run), data)"
         )
+    name = None if data is None else os.fspath(data)
     recipe = recipe_of(run, trust)
     model = model_of(run, recipe, device=device or "auto")
-    return evaluate_run(run, model, options, recipe=recipe, data_name=data, **settings)
+    return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings)
+
+
+def _check_dataset(data: object) -> None:
+    if not isinstance(data, Dataset):
+        raise ConfigError(
+            f"a model is evaluated on a Dataset, or the name or path of one, got {type(data).__name__}; wrap the rows: "
+            "Dataset('mine', train=Split(x), validation=Split(x), test=Split(x), classes=('all',), checksum='')"
+        )

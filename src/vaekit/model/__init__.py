@@ -1,6 +1,6 @@
 """Models: any `LatentVariableModel`, the composed one, and the draw that they hand to objectives."""
 
-from .base import Context, LatentVariableModel
+from .base import Context, LatentVariableModel, check_model
 from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
@@ -13,6 +13,7 @@ __all__ = [
     "Draw",
     "LatentVariableModel",
     "Level",
+    "check_model",
     "kl_by_dimension",
     "levels_of",
     "no_bound",

@@ -305,3 +305,16 @@ class LatentVariableModel(nn.Module, ABC):
     def _check_takes_classes(self) -> None:
         if self.refuses_classes:
             raise DataError(f"{self.refuses_classes}; the context must have shape (N, {self.context_size})")
+
+
+def check_model(model: object) -> None:
+    """Check that something is a model.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not isinstance(model, LatentVariableModel):
+        raise ConfigError(
+            f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
+            "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
+        )

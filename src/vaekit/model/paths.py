@@ -7,9 +7,9 @@ from contextlib import suppress
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution
 
-from ..distributions import centre, is_discrete
+from ..distributions import centre, closed_form_kl, is_discrete
 from .base import LatentVariableModel
 
 
@@ -82,8 +82,9 @@ class Posterior(nn.Module):
 
 def _rate(q: Distribution, p: Distribution) -> Tensor:
     """KL(q ‖ p), or what comes nearest to it, shape (B,)."""
-    with suppress(NotImplementedError):
-        return kl_divergence(q, p)
+    kl = closed_form_kl(q, p)
+    if kl is not None:
+        return kl
     z = centre(q)
     with suppress(NotImplementedError, AttributeError):
         if z.ndim == 2 and not is_discrete(q):

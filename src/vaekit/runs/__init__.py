@@ -12,5 +12,7 @@ side_by_side.py  the processes of several
 environment.py   what a run was made with
 terminal.py      how a training or an evaluation looks in a terminal
 commit.py        at which commit of git
-pictures.py, tensorboard.py, profiling.py
+pictures.py      pictures of the data, of every epoch, and of a trained model
+tensorboard.py   metrics and pictures as event files
+profiling.py     where the time of a training goes
 """

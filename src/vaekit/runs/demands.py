@@ -29,7 +29,10 @@ def check_data(config: Config, data: Dataset) -> None:
         DataError: there are no training or no test rows, or no classes where the model is conditional on them.
         ConfigError: there are no validation rows where the training is to stop by them.
     """
-    for name, remedy in (("train", "bring more rows"), ("test", "set data.test, or bring rows of their own to test on")):
+    for name, remedy in (
+        ("train", "bring more rows"),
+        ("test", "set data.test, or bring rows of their own to test on"),
+    ):
         if not len(data.splits[name]):
             raise DataError(f"{data.name} has 0 rows to {name} on, a training needs at least 1; {remedy}")
     if config.model.condition == "class" and data.num_classes < 2:

@@ -16,7 +16,7 @@ from ..config import Train, parse
 from ..data import Batches
 from ..data.feeding import Feeding
 from ..errors import ConfigError, RankError
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, check_model
 from ..objectives import as_loss, elbo, module_of
 from ..objectives.schedules import Constant, RateSchedule
 from ..store import Checkpoint, Run
@@ -99,13 +99,15 @@ def fit(
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
 
     Raises:
-        ConfigError: a setting that does not exist or is out of range, or what this training cannot use.
+        ConfigError: what is not a model, a setting that does not exist or is out of range, or what this training
+            cannot use.
         DataError: data of another shape than the model's, or that the likelihood has no density for.
         NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
         RankError: another rank died; `run` holds the last state that was good.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished and, with `run`, a checkpoint written.
     """
+    check_model(model)
     options = with_settings(options, settings, model)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
     loss = as_loss(objective)
@@ -124,7 +126,7 @@ def fit(
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
             progress = trainer.progress
             begun = time.perf_counter() - progress.seconds
-            trainer.train()
+            trainer.training_mode()
             last: list[Any] = []
             for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_step
 from torch.optim.optimizer import Optimizer
 
+from ..errors import ConfigError
+
 
 class ScheduleFreeAdamW(Optimizer):
     """AdamW whose weights are averaged as it goes, so that no learning rate has to fall for them to settle.
@@ -39,8 +41,12 @@ class ScheduleFreeAdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
     ) -> None:
-        if weight_decay < 0 or eps < 0 or not 0 <= beta2 < 1:
-            raise ValueError("weight_decay and eps must be at least 0, and beta2 from 0 to 1, without 1")
+        if not weight_decay >= 0:
+            raise ConfigError(f"optimizer.weight_decay must be ≥ 0, got {weight_decay}; 0 turns it off")
+        if not eps >= 0:
+            raise ConfigError(f"optimizer.eps must be ≥ 0, got {eps}; 1e-8 is usual")
+        if not 0 <= beta2 < 1:
+            raise ConfigError(f"optimizer.beta2 must be in [0, 1), got {beta2}; 0.99 is usual")
         defaults = {"lr": learning_rate, "mix": mix, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 

@@ -78,7 +78,7 @@ class Trainer:
         """How many steps the averages are of."""
         return self.run_step.good_steps
 
-    def train(self) -> None:
+    def training_mode(self) -> None:
         """Put the model, and the loss if it is a module, into training mode."""
         for module in self.run_step.modules:
             module.train()
