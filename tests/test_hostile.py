@@ -52,6 +52,20 @@ def listed(files: dict[str, bytes], folder: str = "runs/a/checkpoints/best") -> 
     Path(folder, "manifest.json").write_text(json.dumps(manifest))
 
 
+def linked(size: int, count: int) -> None:
+    """Put one file under many names into a checkpoint."""
+    names = [f"p{i}.safetensors" for i in range(count)]
+    content = save({"x": torch.zeros(size // 4)})
+    listed({name: content if name == names[0] else b"" for name in names})
+    first, *rest = [Path("runs/a/checkpoints/best", name) for name in names]
+    for other in rest:
+        other.unlink()
+        os.link(first, other)
+    manifest = json.loads(first.with_name("manifest.json").read_text())
+    manifest["files"] |= dict.fromkeys(names, manifest["files"][names[0]])
+    first.with_name("manifest.json").write_text(json.dumps(manifest))
+
+
 DIGITS = 400 * "9"
 HARM: dict[str, tuple[Callable[[], None], tuple[str, ...], str | None]] = {
     "a lone surrogate": (lambda: table("environment.json", lambda t: t.update(preset="\ud800")), ("runs",), None),
@@ -109,6 +123,11 @@ HARM: dict[str, tuple[Callable[[], None], tuple[str, ...], str | None]] = {
         lambda: (listed({"z.bin": b""}), os.truncate("runs/a/checkpoints/best/z.bin", 1 << 40)),
         ("sample", "a"),
         None,  # it is not read
+    ),
+    "60 hard links to a file of 20 MiB": (
+        lambda: linked(20 << 20, 60),
+        ("sample", "a"),
+        None,  # no tensor of the model: they are not read
     ),
     "weights of 1 TiB": (
         lambda: os.truncate("runs/a/checkpoints/best/model.safetensors", 1 << 40),

@@ -93,7 +93,7 @@ class Train(Section):
         "deterministic",
     )  # settled before `vaekit.fit` begins
 
-    epochs: Positive = 10
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     clip_norm: Annotated[float, Field(gt=0)] | None = None

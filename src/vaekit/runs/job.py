@@ -6,6 +6,7 @@ Not for: when a run folder is made or resumed (`lifecycle`).
 import math
 import os
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -196,6 +197,7 @@ class Job:
         measure = OfDraw(beta_elbo, {"beta": 1.0})
         test = validate(self.model, self.batches(self.data.test), measure)
         del test["loss"]
+        _warn_of_infinities(test)
         run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": "nats per image"})
         draw_pictures(self.model, self.data, run)
 
@@ -223,6 +225,17 @@ class Job:
             for split in self.data.splits.values():
                 check_rows(self.model, self.batches(split))
         try_once(self.model, [player.loss for player in players], batch)
+
+
+def _warn_of_infinities(test: Mapping[str, float]) -> None:
+    """Say that the model gives test rows no density; test.json has null there."""
+    bad = [name for name, value in test.items() if not math.isfinite(value)]
+    if bad:
+        warnings.warn(
+            f"{', '.join(bad)} of the test rows is not finite: the model gives at least one of them no density, though "
+            "it trained well; look for test rows unlike the training rows, or try a lower train.learning_rate",
+            stacklevel=2,
+        )
 
 
 class _Several(Listener):

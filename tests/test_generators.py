@@ -1,0 +1,63 @@
+"""Generated tries of the command: whatever a stranger made, it succeeds or says one line. See `generators`."""
+
+import os
+import random
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import generators
+
+SEEDS = st.integers(0, 2**32)
+FEW = settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+MANY = settings(FEW, max_examples=400)
+
+
+@pytest.fixture(scope="module")
+def runs(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with two runs, as the working directory."""
+    before, arguments = Path.cwd(), sys.argv
+    folder = generators.doubled(shutil.copytree(place, tmp_path_factory.mktemp("generated") / "here"))
+    os.chdir(folder)
+    yield folder
+    os.chdir(before)
+    sys.argv = arguments
+
+
+@pytest.mark.parametrize("kind", generators.KINDS)
+def test_a_few(runs: Path, kind: str) -> None:
+    @FEW
+    @given(SEEDS)
+    def check(seed: int) -> None:
+        generators.KINDS[kind](runs, random.Random(seed))
+
+    check()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("kind", generators.KINDS)
+def test_many(runs: Path, kind: str) -> None:
+    @MANY
+    @given(SEEDS)
+    def check(seed: int) -> None:
+        generators.KINDS[kind](runs, random.Random(seed))
+
+    check()
+
+
+def test_a_traceback_or_a_wrong_status_would_be_seen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails() -> None:
+        raise KeyError("what no user should see")
+
+    monkeypatch.setattr(generators.cli, "main", fails)
+    with pytest.raises(KeyError):
+        generators.command("info", "b")
+    monkeypatch.setattr(generators.cli, "main", lambda: sys.exit(1))
+    with pytest.raises(AssertionError):
+        generators.command("info", "b")
