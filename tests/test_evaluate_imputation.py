@@ -1,13 +1,20 @@
 """Values that were not observed: weighted samples against the conditional normal, in closed form."""
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
 from oracles import LinearGaussian
+from vaekit import config
 from vaekit.data import Batch
+from vaekit.evaluation.completion import completions
 from vaekit.evaluation.imputation import Weighted, weighted
+from vaekit.runs import job, lifecycle
 
 ROWS, SAMPLES = 6, 20_000
 
@@ -96,5 +103,44 @@ def test_a_row_does_not_depend_on_its_company(model: LinearGaussian, batch: Batc
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-10)
 
 
+@torch.no_grad()
+def test_chains_end_in_the_conditional_normal_though_the_posterior_is_wrong(batch: Batch) -> None:
+    torch.manual_seed(0)
+    model = LinearGaussian(exact=False)
+    chains = 4000
+    rows = batch.rows(slice(2, 4))
+    ends = completions(model, rows, chains, steps=60)
+    for row in range(2):
+        missing = ~rows.observed[row]
+        expected, covariance = conditional(model, rows.x[row], rows.observed[row])
+        noise = model.sigma**2 * torch.eye(len(expected))  # the mean of x given z has all but this of the variance
+        spread = (covariance - noise).diag().sqrt()
+        values = ends[:, row][:, missing]
+        assert ((values.mean(0) - expected).abs() < 5 * spread / chains**0.5).all()
+        assert ((values.var(0) / spread.square() - 1).abs() < 5 * (2 / chains) ** 0.5).all()
+    seen = rows.observed.expand(chains, -1, -1)
+    assert torch.equal(ends[seen], rows.x.expand(chains, -1, -1)[seen])
+    start = completions(model, rows, chains, steps=1)  # negative control: zeros for values, at first
+    missing = ~rows.observed[0]
+    assert (start[:, 0][:, missing].mean(0) - conditional(model, rows.x[0], rows.observed[0])[0]).abs().max() > 0.1
+
+
 def test_no_rows_give_nothing(model: LinearGaussian, batch: Batch) -> None:
     assert all_of(model, batch.rows(slice(0, 0))) == []
+
+
+def test_the_command_draws_ways_to_go_on(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), "u1"))
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    sections = {"data": {"name": "x.npy"}, "encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}, "latent_size": 2}
+    lifecycle.train(
+        config.read("standard-vae", sections=sections | {"train": {"epochs": 1, "device": "cpu"}}), name="a"
+    )
+    result = command("impute", "a", "--hide", "left", "-n", 2, "--draws", 3, "-o", "ways.npy")
+    assert result.status == 0, result.err
+    tiles = np.load("ways.npy").reshape(2, 5, 8, 8)  # the image, what is given, three ways
+    assert (tiles[:, 1, :, :4] == 0.5).all()
+    for shown in range(1, 5):
+        assert (tiles[:, shown, :, 4:] == tiles[:, 0, :, 4:]).all()
+    assert not (tiles[:, 2] == tiles[:, 3]).all()

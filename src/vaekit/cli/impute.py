@@ -11,6 +11,7 @@ from .common import (
     COUNT,
     FILE,
     device_option,
+    draws_pictures,
     json_option,
     load_model,
     open_run,
@@ -27,18 +28,25 @@ from .tables import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ..config.recipe import Recipe
     from ..data.columns import Column
     from ..data.tables import Table
     from ..evaluation.filling import Filled
+    from ..model import LatentVariableModel
+    from ..store import Run
 
 FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
 SHOWN = 10
+HALVES = ("bottom", "top", "left", "right")
+WAYS = 12
 
 
 @click.command(short_help="Fill the gaps of a table.")
 @run_argument
 @click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
+@click.option("--hide", type=click.Choice(HALVES), help="Of images: which half to hide.  [default: bottom]")
+@click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Of images: how many test images.")
 @click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
 @click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
 @seed_option
@@ -50,6 +58,8 @@ def impute(
     run: str | None,
     data_name: Path | None,
     output: Path | None,
+    hide: str | None,
+    count: int,
     draws: int | None,
     samples: int,
     seed: int,
@@ -63,6 +73,9 @@ def impute(
     row for each gap, with an interval that holds the true number nine times out of ten if the model is right. With
     --draws 20: full-1.csv … full-20.csv, whose gaps are drawn at random, for analyses that have to know how uncertain
     they are.
+
+    Of images, try `vae impute --hide bottom -n 8`: a picture of test images whose lower half is hidden, and of twelve
+    ways, or --draws, in which the model goes on with each.
     """
     from ..data.sources.frames import write_frame
     from ..evaluation import filling
@@ -71,9 +84,13 @@ def impute(
 
     found = open_run(run, root)
     columns = columns_of(found)
-    if columns is None:
-        raise DataError(f"the data of run {found.name} are not a table; train one: vae train table-vae --data t.csv")
     recipe = recipe_of(found)
+    if columns is None:
+        model, _ = load_model(found, recipe, device, seed)
+        _go_on(found, recipe, model, hide or HALVES[0], count, draws or WAYS, output, seed)
+        return
+    if hide is not None:
+        raise DataError(f"--hide is for images, but the data of run {found.name} are a table, whose gaps are filled")
     source = data_name or Path(recipe.config.data.name)
     frame, table = _read(source, columns)
     path = output or found.place(f"imputed/{source.stem}{source.suffix}")
@@ -98,6 +115,47 @@ def impute(
         out(f"table       {relative(one)}")
     if len(written) > 3:
         out(f"            … {relative(written[-1])}")
+
+
+def _go_on(
+    run: "Run",
+    recipe: "Recipe",
+    model: "LatentVariableModel",
+    hide: str,
+    count: int,
+    ways: int,
+    output: Path | None,
+    seed: int,
+) -> None:
+    """Draw test images whose half is hidden, each with ways to go on."""
+    import torch
+
+    from .. import plot
+    from ..data import Batch
+    from ..data.batches import whole
+    from ..evaluation.completion import completions
+    from ..runs.restore import dataset_of
+
+    if not draws_pictures(run):
+        raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
+    batch = whole(dataset_of(run, recipe=recipe).test.rows(slice(count)))
+    observed = torch.ones_like(batch.x, dtype=torch.bool)
+    height, width = (size // 2 for size in batch.x.shape[-2:])
+    hidden = {
+        "bottom": (..., slice(height, None), slice(None)),
+        "top": (..., slice(None, height), slice(None)),
+        "left": (..., slice(None), slice(None, width)),
+        "right": (..., slice(None), slice(width, None)),
+    }
+    observed[hidden[hide]] = False
+    shown = completions(model, Batch(batch.x, batch.c, observed, batch.labels), ways, seed=seed).cpu()
+    x = batch.x
+    tiles = torch.cat((x[:, None], x.masked_fill(~observed, 0.5)[:, None], shown.transpose(0, 1)), 1)
+    heads = ["image", "given", *(str(i + 1) for i in range(ways))]
+    title = f"The {hide} of each test image is hidden: {ways} ways to go on"
+    path = output or run.picture(f"go-on-{hide}.png")
+    plot.save(plot.grid(tiles.flatten(0, 1), columns=ways + 2, heads=heads, title=title), path)
+    out(relative(path))
 
 
 def _read(source: Path, columns: "Sequence[Column]") -> "tuple[pd.DataFrame, Table]":

@@ -15,6 +15,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `classifier` | the classifier whose features and classes judge samples |
 | `support`, `missing` | whether p(x) is a likelihood for given data; values that are not observed |
 | `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
+| `completion` | ways to go on with half of an image |
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |
 | `report` | all of it for one model |
 | `stored` | the same for a run, into its `evaluation.json` |

@@ -1,0 +1,76 @@
+"""Ways in which the rest of a row may go on, given a part of it that is too large for importance weights.
+
+Not for: a few missing values (`imputation`), whose weights need no chain.
+"""
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from ..data import Batch
+from ..distributions import draw_samples
+from ..errors import at_least
+from ..model import LatentVariableModel
+from ..rng import seeded
+from .chunks import evaluating
+
+
+@torch.no_grad()
+def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int = 300, seed: int = 0) -> Tensor:
+    """Draws of whole rows given what is observed of them: Metropolis within Gibbs, n chains for each row.
+
+    Each step proposes z from q(z | x) for the row as it stands, accepts it with the probability that keeps
+    p(z | x) invariant, and then draws what is missing from p(x | z). So the chain's distribution is
+    p(z, x_missing | x_observed), however poor q is for it. The last z is shown by its mean of x.
+
+    Arguments:
+        model: A model with densities, whose likelihood factorizes over values.
+        batch: Rows, x of shape (B, *event), and which values are observed, booleans of that shape.
+        n: Chains of each row.
+        steps: Steps of each chain.
+        seed: Of everything random.
+
+    Returns:
+        E[x | z] where nothing was observed, and the row elsewhere; shape (n, B, *event).
+
+    Raises:
+        ConfigError: n or steps is below 1.
+
+    Reference: Mattei and Frellsen 2018, "Leveraging the exact likelihood of deep latent variable models",
+    arXiv:1802.04826, algorithm 1.
+    """
+    at_least(1, "n", n)
+    at_least(1, "steps", steps)
+    batch = model.to_model(batch)
+    assert batch.observed is not None
+    event = batch.x.shape[1:]
+    x = batch.x.expand(n, *batch.x.shape).reshape(-1, *event)
+    observed = batch.observed.expand(n, *batch.x.shape).reshape(-1, *event)
+    c = None if batch.c is None else batch.c.repeat(n, 1)
+    given = x.masked_fill(~observed, 0)
+    with evaluating(model), seeded(torch.Generator().manual_seed(seed)):
+        q = model.posterior(model.seen(given, observed), c)
+        z = draw_samples(q, 1)[0]
+        p = model.likelihood(z, c)
+        x = torch.where(observed, given, p.sample())
+        for _ in range(steps):
+            z = _moved(model, x, z, c)
+            x = torch.where(observed, given, model.likelihood(z, c).sample())
+        ends = torch.where(observed, given, model.likelihood(z, c).mean)
+    return ends.reshape(n, *batch.x.shape)
+
+
+def _moved(model: LatentVariableModel, x: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
+    """Latents after one step of Metropolis and Hastings, whose proposal is q(z | x)."""
+    q, prior = model.posterior(x, c), model.prior(c)
+    proposed = draw_samples(q, 1)[0]
+    log_ratio = _log_weight(model, q, prior, x, proposed, c) - _log_weight(model, q, prior, x, z, c)
+    accepted = torch.rand(len(z), device=z.device, dtype=log_ratio.dtype).log() < log_ratio
+    return torch.where(accepted.reshape(-1, *[1] * (z.ndim - 1)), proposed, z)
+
+
+def _log_weight(
+    model: LatentVariableModel, q: Distribution, prior: Distribution, x: Tensor, z: Tensor, c: Tensor | None
+) -> Tensor:
+    """Log p(x, z) − log q(z | x), shape (N,)."""
+    return model.likelihood(z, c).log_prob(x) + prior.log_prob(z) - q.log_prob(z)
