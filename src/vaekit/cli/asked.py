@@ -24,7 +24,7 @@ class Asked:
         preset: Name of a preset.
         config_file: TOML file instead of one.
         settings: Strings "section.key=value".
-        data, test_data, epochs, device, seed, deterministic: Keys that have options of their own.
+        data, test_data, labelled, epochs, device, seed, deterministic: Keys that have options of their own.
     """
 
     preset: str | None
@@ -32,6 +32,7 @@ class Asked:
     settings: tuple[str, ...]
     data: str | None
     test_data: str | None
+    labelled: int | None
     epochs: int | None
     device: str | None
     seed: int | None
@@ -60,6 +61,7 @@ class Asked:
         given = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
         given |= {
             "data.test": self.test_data,
+            "data.labelled": self.labelled,
             "train.seed": self.seed,
             "train.deterministic": self.deterministic or None,
         }
@@ -93,6 +95,7 @@ _OPTIONS = [
         "--data", help="Data set, which `vae data` lists; or a path: a table.csv, images.npy, images.npz or a folder."
     ),
     click.option("--test-data", help="A table to test on, instead of a tenth of the rows of --data."),
+    click.option("--labelled", type=int, help="Let so many training rows keep their label, for presets such as m2."),
     click.option("--epochs", type=int, help="How often to go through the training images."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."

@@ -47,6 +47,15 @@ MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
 @click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
 @click.option("--where", "given", multiple=True, metavar="COLUMN=VALUE", help="Of a table: rows with this value.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow"]),
+    default="prior",
+    show_default=True,
+    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow) fitted to the latents "
+    "of the training data, which mends a prior that does not fit.",
+)
 @colour_options
 @output_option
 @seed_option
@@ -60,6 +69,7 @@ def sample(
     by_class: bool,
     given: tuple[str, ...],
     noise: bool,
+    source: str,
     invert: bool,
     cmap: str | None,
     output: Path | None,
@@ -69,7 +79,8 @@ def sample(
 ) -> None:
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default.
 
-    With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class.
+    With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class. With --from
+    aggregate, latents come from where the training data are; the density is fitted once and kept with the run.
 
     Of a table, try `vae sample -n 1000 -o new.csv --where sex=female`: new rows.
     """
@@ -78,12 +89,17 @@ def sample(
     folder = open_run(run, root)
     recipe = recipe_of(folder)
     if is_of_table(folder):
+        if source != "prior":
+            raise DataError(f"--from is for images, but the data of run {folder.name} are a table; leave it out")
         rows.draw(folder, recipe, count, given, output, seed, device)
         return
     if given:
         raise DataError(f"--where is for tables, but the data of run {folder.name} are not one; use --class")
-    path = _check_suffix(folder, output or _picture(folder, f"{'classes' if by_class else 'sample'}-{seed}", label))
+    kind = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{seed}"
+    path = _check_suffix(folder, output or _picture(folder, kind, label))
     model, generator = load_model(folder, recipe, device, seed)
+    if source != "prior":
+        model = _from_aggregate(folder, recipe, model, source)
     names = class_names(folder)
     _check_room(folder, count)
     if by_class:
@@ -175,6 +191,14 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
     model, _ = load_model(folder, recipe, device, 0)
     images, labels = _test_images(folder, recipe, range(count))
     _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
+
+
+def _from_aggregate(run: "Run", recipe: "Recipe", model: "LatentVariableModel", source: str) -> "LatentVariableModel":
+    """The model with a prior fitted to its aggregate posterior."""
+    from ..evaluation.ex_post import fitted_prior
+
+    densities: dict[str, Any] = {"aggregate": "mixture", "aggregate-normal": "normal", "aggregate-flow": "flow"}
+    return fitted_prior(run, model, densities[source], recipe=recipe)
 
 
 def _picture(run: "Run", name: str, label: str | None) -> Path:

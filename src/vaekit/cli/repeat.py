@@ -26,7 +26,7 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
     from ..runs.repetition import repeat as repeated
     from ..runs.terminal import shown
 
-    with shown(recipe.config.train.epochs) as listener:
+    with shown(recipe.config.train.known_epochs) as listener:
         again = repeated(opened, recipe=recipe, name=name, root=root, listener=listener)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}

@@ -20,7 +20,7 @@ def train_series(
     from ..runs.terminal import Replicates
 
     series = name or series_name(preset)
-    announce = Replicates(recipe.config.train.epochs, seeds, side_by_side=jobs > 1).announce
+    announce = Replicates(recipe.config.train.known_epochs, seeds, side_by_side=jobs > 1).announce
     options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log}
     try:
         trained = train_replicates(recipe, seeds, name=series, jobs=jobs, **options)

@@ -97,7 +97,7 @@ def resume(run: str | None, settings: tuple[str, ...], log: bool, root: Path, as
     from ..runs.terminal import shown
     from ..training import joined
 
-    epochs = config.changed(recipe.config, settings).train.epochs
+    epochs = config.changed(recipe.config, settings).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
         lifecycle.resume(opened, recipe=recipe, settings=settings, listener=listener, log=log, ranks=ranks)
     _report(opened, as_json)
@@ -115,7 +115,7 @@ def _train(recipe: "Recipe", name: str | None, preset: str, log: bool, root: Pat
     from ..runs.terminal import shown
     from ..training import joined
 
-    with shown(recipe.config.train.epochs) as listener, joined() as ranks:
+    with shown(recipe.config.train.known_epochs) as listener, joined() as ranks:
         run = lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener, log=log, ranks=ranks)
     _report(run, as_json)
 

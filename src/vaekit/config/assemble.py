@@ -24,8 +24,20 @@ from .parts import Resolved
 Shape = tuple[int, ...]
 Transform = Callable[[Tensor], Tensor]
 _FORMER = {"event_shape": "image_shape", "x": "images"}
-NAMES = {"real": "real numbers", "bits": "bits", "categories": "one-hot categories"}
-PRIORS = {"real": "standard-normal", "bits": "bernoulli", "categories": "categorical"}
+NAMES = {
+    "real": "real numbers",
+    "bits": "bits",
+    "categories": "one-hot categories",
+    "directions": "directions, on the unit sphere",
+    "ball": "points of the Poincaré ball",
+}
+PRIORS = {
+    "real": "standard-normal",
+    "bits": "bernoulli",
+    "categories": "categorical",
+    "directions": "uniform-sphere",
+    "ball": "wrapped-normal",
+}
 SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
 
 
@@ -70,7 +82,7 @@ def assemble(
     decoder = parts["decoder"](in_shape=decoded_shape, out_shape=out_shape, **facts)
     if not hasattr(decoder, "in_shape"):
         decoder.in_shape = decoded_shape
-    net = decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
+    net = _reading(posterior, decoder, latent_shape, decoded_shape)
     likelihood = parts["likelihood"](net=net, **facts)
     prior = _prior(parts["prior"], latent_shape, posterior=posterior, **facts)
     model = Composed(
@@ -152,6 +164,14 @@ def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]
     shape: Any = getattr(posterior, "latent_shape", (size,))
     decoded: Any = getattr(posterior, "decoded_shape", shape)
     return tuple(shape), tuple(decoded)
+
+
+def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
+    """The decoder as one of all latents: what the posterior's `reading` makes of it, or one of the first level."""
+    own: Callable[[nn.Module], nn.Module] | None = getattr(posterior, "reading", None)
+    if own is not None:
+        return own(decoder)
+    return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
 
 
 def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:

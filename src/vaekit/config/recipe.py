@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..data import Split
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import NAMES
@@ -126,6 +127,7 @@ class Recipe:
         dataset_size: int,
         num_classes: int = 0,
         event_shape: tuple[int, ...] | None = None,
+        labelled: Split | None = None,
     ) -> Loss:
         """Make the loss: of an objective, a function of a draw; or of the caller's own, a class by import path.
 
@@ -134,6 +136,7 @@ class Recipe:
             dataset_size: Number of training rows, for objectives that couple rows.
             num_classes: How many classes the data have.
             event_shape: Event shape of x.
+            labelled: Training rows whose class is known, for losses that look at them in every step.
 
         Raises:
             ConfigError: the class asks for something that is not there.
@@ -144,6 +147,7 @@ class Recipe:
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
+            facts |= {"labelled": labelled, "binarize": self.config.data.binarize}
             loss = part(samples=samples, **facts)
             return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)

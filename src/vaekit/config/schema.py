@@ -46,7 +46,8 @@ class ObjectivePart(Part):
 class Data(Section):
     """Which data, by name, by path, or by the import path of a function; how grey values become binary ones.
 
-    `validation` is how many are held out; `test`, `size`, `memory` and `columns` are those of `vaekit.data.load`.
+    `validation` is how many are held out; `labelled` is how many training rows keep their label; `test`, `size`,
+    `memory` and `columns` are those of `vaekit.data.load`.
     """
 
     name: str = "mnist"
@@ -54,6 +55,7 @@ class Data(Section):
     test: Positive | str | None = None
     size: Positive | None = None
     memory: Annotated[float, Field(ge=0)] | None = None
+    labelled: Positive | None = None
     binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
     columns: dict[str, str | list[str | int | float | bool]] | None = None
 
@@ -84,7 +86,7 @@ class Model(Section):
 
 
 class Train(Section):
-    """How long, how fast, on what."""
+    """How long, in epochs or, instead, in steps; how fast; on what."""
 
     OF_RUNS: ClassVar[tuple[str, ...]] = (
         "seed",
@@ -94,6 +96,7 @@ class Train(Section):
     )  # settled before `vaekit.fit` begins
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    steps: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     clip_norm: Annotated[float, Field(gt=0)] | None = None
@@ -107,6 +110,11 @@ class Train(Section):
     device: str = "auto"
     threads: Annotated[int, Field(ge=1, le=1024)] | None = None
     deterministic: bool = False
+
+    @property
+    def known_epochs(self) -> int | None:
+        """How many epochs there will be; None where the length is in steps."""
+        return self.epochs if self.steps is None else None
 
     def for_fit(self) -> "Train":
         """The same options without those of a run, which it has followed before it calls `vaekit.fit`."""

@@ -105,6 +105,12 @@ class Split:
             raise DataError("these rows have no labels; pass Split(x, labels)")
         return self.labels
 
+    def labelled(self) -> "Split":
+        """The rows whose label is known, in memory; none where there are no labels."""
+        if self.labels is None:
+            return self.rows(slice(0))
+        return self if bool((self.labels >= 0).all()) else self.rows((self.labels >= 0).nonzero().flatten())
+
     def spread(self, n: int) -> "Split":
         """At most n rows from all over the split, which may be sorted by class, in memory."""
         step = max(1, len(self) // n)

@@ -15,9 +15,10 @@ from ..store import files
 from .batch import is_array
 from .dataset import Dataset, Split
 from .kinds import Told
+from .labelled import keep_labels
 from .own import is_path, load_own
 from .registry import SOURCES, Source, known_as, resolve_root
-from .sources import vision
+from .sources import drawn, vision
 from .sources.frames import is_frame
 from .sources.idx import as_array, md5_of, unpack
 from .tables import is_table, load_table
@@ -34,6 +35,7 @@ def load(
     root: str | os.PathLike[str] | None = None,
     values: Values = "pixels",
     columns: Told | None = None,
+    labelled: int | None = None,
 ) -> Dataset:
     """A data set by its name, unpacked or downloaded on first use; one's own by path, as a frame or array; a function.
 
@@ -41,6 +43,7 @@ def load(
     `emnist` (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels
     of the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute
     "Smiling", the most balanced one (48 %), since its identities are not shared between training and test images.
+    `shapes` is drawn by this package: three shapes in three colours, three sizes, eight directions and 36 places.
 
     By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), or a table (N, D), with labels in
     `NAME-labels.npy` if there are any; `NAME.npz` with `images` or `x`, and maybe `labels` or `y`; or a folder of
@@ -71,11 +74,16 @@ def load(
             likelihood takes them.
         columns: kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
+        labelled: how many training rows keep their label, as many of each class; the others get −1, unknown. It is
+            always the same rows. All keep theirs by default.
 
     Raises:
         DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
         ConfigError: the option is out of range, or does not apply to a named data set or to the function.
     """
+    if labelled is not None:
+        options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root}
+        return keep_labels(load(name, **options, values=values, columns=columns), labelled)  # type: ignore[arg-type]
     if isinstance(name, Dataset):
         return name
     if is_frame(name) or (is_array(name) and len(name.shape) == 2):
@@ -173,11 +181,16 @@ def _read_emnist(source: Source, root: Path | None) -> vision.Content:
     return vision.Content(train, test, checksum)
 
 
+def _read_shapes(source: Source, root: Path | None) -> vision.Content:
+    return drawn.read_shapes(source.train)
+
+
 _READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {
     "emnist": _read_emnist,
     "cifar10": vision.read_cifar10,
     "svhn": vision.read_svhn,
     "celeba": vision.read_celeba,
+    "shapes": _read_shapes,
 }
 
 

@@ -28,6 +28,7 @@ class Source:
         torchvision: name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
         arguments: that class's arguments for the training set and for the test set.
         elsewhere: other folders that may hold the files, gzipped.
+        drawn: whether this package draws the images; there are no files.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Source:
     torchvision: str | None = None
     arguments: tuple[Mapping[str, Any], ...] = ({"train": True}, {"train": False})
     elsewhere: tuple[Path, ...] = ()
+    drawn: bool = False
 
     def copies(self, file: str, root: Path | None) -> Iterator[Path]:
         """Where a file lies, the quickest to read first."""
@@ -51,7 +53,7 @@ class Source:
 
     def present_in(self, root: Path | None) -> Path | None:
         """The folder with the files, or None if one is missing."""
-        folder = None
+        folder = Path(__file__).parent if self.drawn else None
         for file in self.files:
             copy = next(self.copies(file, root), None)
             if copy is None:
@@ -177,6 +179,17 @@ _ALL = (
         },
         torchvision="CelebA",
         arguments=({"split": "all"},),
+    ),
+    Source(
+        name="shapes",  # every combination of six factors once, for disentanglement
+        shape=(3, 32, 32),
+        train=6_480,
+        test=1_296,
+        validation=480,
+        classes=("triangle", "half-disc", "L"),
+        folder="",
+        files={},
+        drawn=True,
     ),
 )
 

@@ -11,14 +11,18 @@ from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
 from .columnwise import Block, Columnwise, OfLevels, level_probs
 from .counts import NegativeBinomial, Poisson
+from .curved import Curved, PoincareBall, UnitSphere, support_in
 from .discrete import GumbelSoftmax, centre, is_discrete
 from .full_mixture import FullCovarianceMixture
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
+from .point_mass import PointMass
+from .power_spherical import PowerSpherical, UniformSphere
 from .precise import full_precision, widened
 from .rows import draw_rows, draw_samples
+from .wrapped_normal import WrappedNormal, exponential_at_zero
 
 __all__ = [
     "LEVELS",
@@ -28,6 +32,7 @@ __all__ = [
     "CholeskyNormal",
     "Columnwise",
     "ContinuousBernoulli",
+    "Curved",
     "DiscretizedLogistic",
     "FullCovarianceMixture",
     "GumbelSoftmax",
@@ -35,15 +40,22 @@ __all__ = [
     "LevelCategorical",
     "NegativeBinomial",
     "OfLevels",
+    "PoincareBall",
+    "PointMass",
     "Poisson",
+    "PowerSpherical",
     "Recalling",
     "Step",
+    "UniformSphere",
+    "UnitSphere",
+    "WrappedNormal",
     "bounded",
     "centre",
     "closed_form_kl",
     "diagonal_normal",
     "draw_rows",
     "draw_samples",
+    "exponential_at_zero",
     "full_precision",
     "is_discrete",
     "level_probs",
@@ -52,5 +64,6 @@ __all__ = [
     "log_prob_observed",
     "log_prob_of_values",
     "nearest_level",
+    "support_in",
     "widened",
 ]

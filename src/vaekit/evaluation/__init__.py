@@ -10,8 +10,10 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `ais` | annealed importance sampling, bidirectional Monte Carlo |
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
 | `images` | single images: their latents, and how unlikely each is |
+| `disentanglement` | whether each latent stands for one factor, of the data set "shapes" |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
 | `aggregate`, `subject` | the aggregate posterior; a model with data to show it on |
+| `classified`, `ex_post` | the error of a classifier trained with the model; priors fitted to its latents |
 | `classifier` | the classifier whose features and classes judge samples |
 | `support`, `missing` | whether p(x) is a likelihood for given data; values that are not observed |
 | `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
@@ -28,8 +30,19 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 
 from .comparison import compare
 from .dispatch import evaluate
+from .ex_post import fit_prior, fitted_prior
 from .record import Evaluation, Value
 from .report import Options, evaluate_model
 from .stored import evaluate_run
 
-__all__ = ["Evaluation", "Options", "Value", "compare", "evaluate", "evaluate_model", "evaluate_run"]
+__all__ = [
+    "Evaluation",
+    "Options",
+    "Value",
+    "compare",
+    "evaluate",
+    "evaluate_model",
+    "evaluate_run",
+    "fit_prior",
+    "fitted_prior",
+]

@@ -22,7 +22,9 @@ from . import chunks
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .chunks import GIB, Store
+from .classified import classification_error
 from .classifier import classifier_for
+from .disentanglement import of_shapes
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
@@ -93,6 +95,7 @@ def evaluate_model(
     options: Options | None = None,
     *,
     judge: bool = True,
+    loss: object = None,
     store_of: StoreOf | None = None,
     listener: StageListener | None = None,
     **settings: Any,
@@ -104,6 +107,7 @@ def evaluate_model(
         dataset: The data set that it was trained on.
         options: How to evaluate.
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
+        loss: What it was trained by, whose classifier is judged where it has one.
         store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
@@ -139,6 +143,9 @@ def evaluate_model(
         work.add_latents(evaluation)
     else:
         work.add_terms(evaluation)
+    work.add_errors(evaluation, loss)
+    if dataset.name == "shapes":
+        work.add_factors(evaluation)
     if judge:
         work.add_samples(evaluation)
         work.add_rows(evaluation)
@@ -208,7 +215,7 @@ class _Work:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
         x, c = chunks.batch(self.model, self.x, self.c, 0, 1)
         with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
-            return not self.model.draw(x, 1, c).penalties
+            return self.model.draw(x, 1, c).has_density
 
     def add_terms(self, evaluation: Evaluation) -> None:
         """Distortion and penalties, from one sample for each image: the numbers of a model without a density."""
@@ -223,8 +230,8 @@ class _Work:
             terms = chunks.over_batches("terms", self.x, compute, listener=self.listener)
         evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in terms.items())
         evaluation.warnings.append(
-            "this model has penalties and no density q, so that no bound on log p(x) exists: there is no nll, and "
-            "there are no numbers of its latents"
+            "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no "
+            "numbers of its latents"
         )
 
     def add_bounds(self, evaluation: Evaluation, nature: Nature, samples: Sequence[int]) -> None:
@@ -260,6 +267,18 @@ class _Work:
         evaluation.values.extend(both.values)
         evaluation.per_image["ais"] = given.per_image["ais"]
         evaluation.protocol["annealing"] = how
+
+    def add_errors(self, evaluation: Evaluation, loss: object) -> None:
+        """How often the classifier that was trained with the model is wrong, if there is one."""
+        if self.labels is not None:
+            error = classification_error(self.model, loss, self.x, self.labels, listener=self.listener)
+            evaluation.values.extend([] if error is None else [error])
+
+    def add_factors(self, evaluation: Evaluation) -> None:
+        """Whether each latent stands for one factor, of images whose factors are known."""
+        evaluation.values.extend(of_shapes(self.trained, listener=self.listener))
+        if "DCI completeness" not in [value.name for value in evaluation.values]:
+            evaluation.warnings.append("DCI is left out: it needs scikit-learn, which the extra `sklearn` installs")
 
     def add_latents(self, evaluation: Evaluation) -> None:
         """Active units, information, collapse; and what can be read from the latents where there are classes."""

@@ -13,7 +13,7 @@ from ..config.recipe import Recipe
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
-from ..runs.restore import dataset_of, is_same_data, recipe_of
+from ..runs.restore import dataset_of, is_same_data, loss_of, recipe_of
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
@@ -108,7 +108,15 @@ def evaluate_run(
     checksum = dataset.checksum
     how = (options or Options()).but(**{**settings, "binarize": config.data.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
-    evaluation = evaluate_model(model, dataset, how, judge=is_own, store_of=RunStores(run, model), listener=listener)
+    evaluation = evaluate_model(
+        model,
+        dataset,
+        how,
+        judge=is_own,
+        loss=loss_of(run, recipe, model),
+        store_of=RunStores(run, model),
+        listener=listener,
+    )
     evaluation.warnings.extend(reduced)
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:

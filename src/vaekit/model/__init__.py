@@ -5,6 +5,7 @@ from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
 from .draw import KL, Draw, Level, levels_of, no_bound
+from .exchanged import WithPrior
 
 __all__ = [
     "KL",
@@ -13,6 +14,7 @@ __all__ = [
     "Draw",
     "LatentVariableModel",
     "Level",
+    "WithPrior",
     "check_model",
     "kl_by_dimension",
     "levels_of",

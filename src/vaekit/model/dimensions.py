@@ -13,7 +13,7 @@ from .draw import levels_of
 def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
     """KL of each latent dimension, shape (B, *latent): in closed form, or log q − log p at z where there is none.
 
-    None where posterior or prior do not factorize.
+    None where posterior or prior do not factorize, or the posterior is a point.
     """
     of_levels = []
     for level in levels_of(z, q, p):
@@ -21,4 +21,4 @@ def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | Non
         if kl is None:
             return None
         of_levels.append(kl)
-    return torch.cat(of_levels, -1)
+    return torch.cat(of_levels, -1) if of_levels else None

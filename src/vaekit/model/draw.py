@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
-from ..distributions import Chain, closed_form_kl, full_precision, log_prob_observed
+from ..distributions import Chain, PointMass, closed_form_kl, full_precision, log_prob_observed
 from ..errors import ConfigError
 
 KL = Literal["auto", "analytic", "sampled"]
@@ -99,7 +99,7 @@ class Draw:
     Arguments:
         x: Data, shape (B, *event).
         z: All latents, shape (K, B, *latent), as the likelihood got them.
-        levels: Latent levels, at least one.
+        levels: Latent levels; none where z is a point without a density.
         likelihood: p(x | z), batch shape (K, B).
         penalties: Named terms without a density, each (B,), that are subtracted from the objective.
         q: Posterior of all latents at once; that of the only level by default.
@@ -139,7 +139,7 @@ class Draw:
         """Log p(x, z) − log q(z | x), shape (K, B), nats.
 
         Raises:
-            ConfigError: the draw carries a penalty, that is a latent without a density.
+            ConfigError: there is a latent without a density.
         """
         return self._log_joint() - _sum(level.log_q for level in self.levels)
 
@@ -162,6 +162,11 @@ class Draw:
         return log_q - log_q.detach()
 
     @property
+    def has_density(self) -> bool:
+        """Whether q has a density, so that bounds on log p(x) exist."""
+        return bool(self.levels) and not self.penalties
+
+    @property
     def _posterior(self) -> Distribution:
         return self._only_level("q").q if self.q is None else self.q
 
@@ -178,7 +183,7 @@ class Draw:
         return self.levels[0]
 
     def _log_joint(self) -> Tensor:
-        if self.penalties:
+        if not self.has_density:
             raise ConfigError(no_bound(self))
         return self.log_likelihood + _sum(level.log_p for level in self.levels)
 
@@ -188,7 +193,13 @@ class Draw:
         return -self.log_likelihood.mean(0)
 
     def rate(self, kl: KL = "auto") -> Tensor:
-        """KL(q ‖ p) summed over the levels, shape (B,), nats."""
+        """KL(q ‖ p) summed over the levels, shape (B,), nats.
+
+        Raises:
+            ConfigError: z is a point without a density.
+        """
+        if not self.levels:
+            raise ConfigError(no_bound(self))
         return _sum(level.kl(kl) for level in self.levels)
 
 
@@ -223,11 +234,15 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
 def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
     """One level for each block of z where q and p draw the same blocks one after another, else one for all of z.
 
+    There is none where q is a point, which has no density.
+
     Arguments:
         z: Latents, shape (K, B, *latent).
         q: Posterior.
         p: Prior.
     """
+    if isinstance(q, PointMass):
+        return ()
     if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
         return (Level(z, q, p),)
     blocks = zip(z.split(q.sizes, -1), q.factors(z), p.factors(z), strict=True)
@@ -235,7 +250,12 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
 
 
 def no_bound(draw: Draw) -> str:
-    """Why no bound on log p(x) exists for a draw with penalties."""
+    """Why no bound on log p(x) exists for a draw with penalties, or without levels."""
+    if not draw.levels:
+        return (
+            "a deterministic posterior has no density, so that neither a rate nor a bound on log p(x) exists; choose "
+            "objective.name = 'rae', or posterior.name = 'diagonal-normal'"
+        )
     return (
         f"this model has no density q (it carries the penalty {next(iter(draw.penalties))!r}), so no bound on log p(x) "
         "exists; choose an objective that is not a bound, such as 'beta'"

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any, Literal, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from ..errors import ConfigError, DataError, unknown
 T = TypeVar("T")
 
 Activation = Literal["relu", "leaky-relu", "elu", "silu", "gelu", "softplus", "tanh"]
+
+Nonlinearity = Callable[[], nn.Module]
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -169,9 +172,25 @@ def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
     return table[name]
 
 
-def nonlinearity(name: Activation) -> nn.Module:
-    """Make a nonlinearity from its name."""
-    return chosen("activation", name, ACTIVATIONS)()
+def nonlinearity(name: Activation | Nonlinearity) -> nn.Module:
+    """Make a nonlinearity from its name, or by what `sloped` gives."""
+    return name() if callable(name) else chosen("activation", name, ACTIVATIONS)()
+
+
+def sloped(name: Activation, negative_slope: float) -> Activation | Nonlinearity:
+    """An activation by name, "leaky-relu" with a slope below zero, which torch calls `negative_slope`."""
+    return partial(nn.LeakyReLU, negative_slope) if name == "leaky-relu" else name
+
+
+def dropping(probability: float) -> list[nn.Module]:
+    """What follows an activation: a layer that sets values to zero while training, or nothing where it would set none.
+
+    Raises:
+        ConfigError: a probability outside of [0, 1).
+    """
+    if not 0 <= probability < 1:
+        raise ConfigError(f"dropout is a probability and must lie in [0, 1), got {probability}")
+    return [nn.Dropout(probability)] if probability else []
 
 
 def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:

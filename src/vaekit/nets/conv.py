@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
+from math import prod
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from .base import Activation, chosen, widths
-from .stages import Activate, StagedDecoder, StagedEncoder, down, ladder, to_vector, up
+from .base import Activation, chosen, sloped, widths
+from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, ladder, to_vector, up
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
 
@@ -21,8 +22,12 @@ class ConvEncoder(StagedEncoder):
         in_shape: Shape of the images, (channels, H, W).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages; each halves the image, rounding up.
-        dense: Width of the dense layer, the features.
+        kernel_size: Of the convolutions; by default 4 on even sizes and 3 on odd ones, which halves any image.
+        stride: By which a stage with a kernel_size divides the image.
+        dense: Width of the dense layer, the features; false for none, the features then being all values at the end.
         activation: Nonlinearity of all layers.
+        negative_slope: Of "leaky-relu" below zero.
+        dropout: Probability that a value of a layer is set to zero, while training.
         norm: Normalization of each stage: over the batch, or over all channels and pixels of an image.
         context: Where c enters: as a scale and shift of every stage's channels (FiLM), or as constant planes beside the
             image.
@@ -37,19 +42,26 @@ class ConvEncoder(StagedEncoder):
         context_size: int = 0,
         *,
         channels: Sequence[int] = (16, 32),
-        dense: int = 256,
+        kernel_size: int | None = None,
+        stride: int = 2,
+        dense: Dense = 256,
         activation: Activation = "relu",
+        negative_slope: float = 0.01,
+        dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = None,
         context: Literal["film", "planes"] = "film",
     ) -> None:
-        super().__init__(in_shape, widths("dense", (dense,)), context_size)
+        strides, act = Strides(kernel_size, stride), sloped(activation, negative_slope)
+        sizes = ladder(in_shape, channels, strides)
+        features = channels[-1] * prod(sizes[-1]) if dense is False else widths("dense", (dense,))[0]
+        super().__init__(in_shape, (features,), context_size)
         self.channels = tuple(channels)
-        self.sizes = ladder(in_shape, channels)
+        self.sizes = sizes
         self.planes, film = injected(context, context_size)
         steps = zip(pairwise((in_shape[0] + self.planes, *channels)), self.sizes[:-1], strict=True)
-        self.convs = nn.ModuleList(down(a, b, size) for (a, b), size in steps)
-        self.activations = nn.ModuleList(Activate(a, normalization(norm, a), film, activation) for a in channels)
-        self.dense = to_vector(channels[-1], self.sizes[-1], dense, activation)
+        self.convs = nn.ModuleList(down(a, b, size, strides) for (a, b), size in steps)
+        self.activations = nn.ModuleList(Activate(a, normalization(norm, a), film, act, dropout) for a in channels)
+        self.dense = to_vector(channels[-1], self.sizes[-1], dense, act, dropout)
 
     def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
         """What each stage makes of (N, channels, H, W)."""
@@ -67,8 +79,12 @@ class ConvDecoder(StagedDecoder):
         out_shape: Shape of the output, (channels, H, W).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages, in the encoder's order, so that the last is the first here.
-        dense: Width of the dense layer.
+        kernel_size: Of the convolutions, as the encoder's.
+        stride: By which a stage with a kernel_size multiplies the image.
+        dense: Width of the first dense layer; false for none, so that a single one leads from z to the coarsest grid.
         activation: Nonlinearity of all layers but the last.
+        negative_slope: Of "leaky-relu" below zero.
+        dropout: Probability that a value of a stage is set to zero, while training.
         norm: Normalization of each stage: over the batch, or over all channels and pixels of an image.
         context: Where c enters: as a scale and shift of every stage's channels (FiLM), or beside the latents, which are
             planes of one pixel.
@@ -84,20 +100,25 @@ class ConvDecoder(StagedDecoder):
         context_size: int = 0,
         *,
         channels: Sequence[int] = (16, 32),
-        dense: int = 256,
+        kernel_size: int | None = None,
+        stride: int = 2,
+        dense: Dense = 256,
         activation: Activation = "relu",
+        negative_slope: float = 0.01,
+        dropout: float = 0.0,
         norm: Literal["batch", "layer"] | None = None,
         context: Literal["film", "planes"] = "film",
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
-        self.sizes = ladder(out_shape, channels)
+        strides, act = Strides(kernel_size, stride), sloped(activation, negative_slope)
+        self.sizes = ladder(out_shape, channels, strides)
         self.planes, film = injected(context, context_size)
-        self.dense = self.way_in(channels[-1], self.sizes[-1], dense, activation, self.planes)
+        self.dense = self.way_in(channels[-1], self.sizes[-1], dense, act, self.planes)
         self.activations = nn.ModuleList(
-            Activate(a, normalization(norm, a), film, activation) for a in reversed(channels)
+            Activate(a, normalization(norm, a), film, act, dropout) for a in reversed(channels)
         )
         steps = zip(pairwise((*reversed(channels), out_shape[0])), self.sizes[-2::-1], strict=True)
-        self.convs = nn.ModuleList(up(a, b, size) for (a, b), size in steps)
+        self.convs = nn.ModuleList(up(a, b, size, strides) for (a, b), size in steps)
 
     def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, *in_shape) to (N, channels, H, W)."""

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from .base import Activation, Decoder, Encoder, chosen, nonlinearity, widths, with_context
+from .base import Activation, Decoder, Encoder, chosen, dropping, nonlinearity, sloped, widths, with_context
 
 NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
@@ -40,6 +40,8 @@ class MLP(Encoder, Decoder):
         x: Training data, for their mean.
         hidden: Widths of the hidden layers; without any the network is linear.
         activation: Nonlinearity of the hidden layers.
+        negative_slope: Of "leaky-relu" below zero.
+        dropout: Probability that a value of a hidden layer is set to zero, while training.
         gated: Make the hidden layers gated linear ones; the gate takes the place of the activation.
         norm: Normalization between a hidden layer and its activation; batch statistics are taken over all leading
             dimensions.
@@ -60,6 +62,8 @@ class MLP(Encoder, Decoder):
         *,
         hidden: Sequence[int] = (400, 400, 400),
         activation: Activation = "relu",
+        negative_slope: float = 0.01,
+        dropout: float = 0.0,
         gated: bool = False,
         norm: Literal["batch", "layer"] | None = None,
         centred: bool = False,
@@ -72,7 +76,8 @@ class MLP(Encoder, Decoder):
             if norm is not None:
                 layers.append(chosen("norm", norm, NORMS)(width_out))
             if not gated:
-                layers.append(nonlinearity(activation))
+                layers.append(nonlinearity(sloped(activation, negative_slope)))
+            layers += dropping(dropout)
         if out_shape is not None:
             layers.append(nn.Linear(sizes[-1], prod(out_shape)))
         self.layers = nn.Sequential(*layers)

@@ -2,22 +2,80 @@
 
 A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
 padding 1, give exactly that, and their transposes give exactly the way back: a decoder meets any size without cropping.
+With a kernel k and a stride s of one's own the padding is ⌊(k − 1)/2⌋, and the transposes pad their output to fit.
 On even sizes every output pixel is covered equally often, so that nothing suggests a checkerboard (Odena, Dumoulin and
 Olah 2016, doi:10.23915/distill.00003).
 """
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .base import Activation, Decoder, Encoder, nonlinearity, widths
+from ..errors import ConfigError, at_least
+from .base import Activation, Decoder, Encoder, Nonlinearity, dropping, nonlinearity, widths
 
 Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Strides:
+    """How each stage makes an image smaller.
+
+    Arguments:
+        kernel_size: Of the convolutions; None for 4 on even sizes and 3 on odd ones.
+        stride: From one place of the kernel to the next.
+
+    Raises:
+        ConfigError: one is below 1.
+    """
+
+    kernel_size: int | None = None
+    stride: int = 2
+
+    def __post_init__(self) -> None:
+        at_least(1, "stride", self.stride)
+        at_least(1, "kernel_size", 1 if self.kernel_size is None else self.kernel_size)
+        if self.kernel_size is None and self.stride != 2:
+            raise ConfigError(f"stride = {self.stride} needs a kernel_size; without one a stage halves the image")
+
+    def kernel(self, size: Size) -> Size:
+        """Of a stage that begins with an image of this size."""
+        k = self.kernel_size
+        return (4 - size[0] % 2, 4 - size[1] % 2) if k is None else (k, k)
+
+    @property
+    def padding(self) -> int:
+        """At every edge."""
+        return 1 if self.kernel_size is None else (self.kernel_size - 1) // 2
+
+    def after(self, size: Size) -> Size:
+        """Size of an image after a stage.
+
+        Raises:
+            ConfigError: nothing is left.
+        """
+        kernel, pad = self.kernel(size), 2 * self.padding
+        height, width = ((n + pad - k) // self.stride + 1 for n, k in zip(size, kernel, strict=True))
+        if min(height, width) < 1:
+            raise ConfigError(f"kernel_size = {self.kernel_size} is too large for a stage's image of {size} pixels")
+        return height, width
+
+    def excess(self, size: Size) -> Size:
+        """By how many pixels the way back would fall short of an image of this size."""
+        small, kernel = self.after(size), self.kernel(size)
+        rows, columns = (
+            n - ((m - 1) * self.stride - 2 * self.padding + k) for n, m, k in zip(size, small, kernel, strict=True)
+        )
+        return rows, columns
+
+
+HALVING = Strides()
+Dense = int | Literal[False]
 
 
 class StagedEncoder(Encoder):
@@ -77,12 +135,21 @@ class StagedDecoder(Decoder):
 
     @classmethod
     def wanted_shape(
-        cls, latent_size: int, out_shape: tuple[int, ...], *, channels: Sequence[int] = (16, 32), **options: Any
+        cls,
+        latent_size: int,
+        out_shape: tuple[int, ...],
+        *,
+        channels: Sequence[int] = (16, 32),
+        kernel_size: int | None = None,
+        stride: int = 2,
+        **options: Any,
     ) -> tuple[int, ...]:
         """The coarsest grid, with `latent_size` channels."""
-        return (latent_size, *ladder(out_shape, channels)[-1])
+        return (latent_size, *ladder(out_shape, channels, Strides(kernel_size, stride))[-1])
 
-    def way_in(self, channels: int, size: Size, dense: int, activation: Activation, context_size: int) -> nn.Module:
+    def way_in(
+        self, channels: int, size: Size, dense: Dense, activation: Activation | Nonlinearity, context_size: int
+    ) -> nn.Module:
         """Layers from (N, *in_shape), with a context beside it where there is one, to (N, channels, *size)."""
         if self.in_shape[1:] == size:
             return nn.Conv2d(self.in_shape[0] + context_size, channels, 1)
@@ -128,13 +195,23 @@ class Activate(nn.Module):
         norm: Normalization.
         context_size: Width of c; 0 for none.
         activation: Nonlinearity.
+        dropout: Probability that a value is set to zero afterwards, while training.
     """
 
-    def __init__(self, channels: int, norm: nn.Module, context_size: int, activation: Activation) -> None:
+    def __init__(
+        self,
+        channels: int,
+        norm: nn.Module,
+        context_size: int,
+        activation: Activation | Nonlinearity,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.norm = norm
         self.film = FiLM(channels, context_size) if context_size else None
-        self.activation = nonlinearity(activation)
+        self.activation = (
+            nn.Sequential(nonlinearity(activation), *dropping(dropout)) if dropout else nonlinearity(activation)
+        )
 
     def forward(self, h: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, channels, H, W), with c of shape (N, context_size), to the same shape."""
@@ -145,7 +222,7 @@ class Activate(nn.Module):
         return activated
 
 
-def ladder(shape: Sequence[int], channels: Sequence[int]) -> list[Size]:
+def ladder(shape: Sequence[int], channels: Sequence[int], strides: Strides = HALVING) -> list[Size]:
     """Sizes of an image before the first stage and after each.
 
     >>> ladder((1, 65, 47), (32, 64))
@@ -162,34 +239,37 @@ def ladder(shape: Sequence[int], channels: Sequence[int]) -> list[Size]:
         raise ConfigError("channels must name at least one stage, got []; use the name 'mlp' for none")
     sizes = [(shape[1], shape[2])]
     for _ in channels:
-        sizes.append(((sizes[-1][0] + 1) // 2, (sizes[-1][1] + 1) // 2))
+        sizes.append(strides.after(sizes[-1]))
     return sizes
 
 
-def down(channels_in: int, channels_out: int, size: Size) -> nn.Conv2d:
-    """Convolution that halves an image of this size, rounding up."""
-    return nn.Conv2d(channels_in, channels_out, _kernel(size), stride=2, padding=1)
+def down(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.Conv2d:
+    """Convolution that makes an image of this size smaller; by default it halves it, rounding up."""
+    return nn.Conv2d(channels_in, channels_out, strides.kernel(size), strides.stride, strides.padding)
 
 
-def up(channels_in: int, channels_out: int, size: Size) -> nn.ConvTranspose2d:
-    """Transposed convolution that gives an image of this size, from one of half of it."""
-    return nn.ConvTranspose2d(channels_in, channels_out, _kernel(size), stride=2, padding=1)
+def up(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.ConvTranspose2d:
+    """Transposed convolution that gives an image of this size, from what `down` makes of one."""
+    kernel, excess = strides.kernel(size), strides.excess(size)
+    return nn.ConvTranspose2d(channels_in, channels_out, kernel, strides.stride, strides.padding, excess)
 
 
-def _kernel(size: Size) -> Size:
-    return 4 - size[0] % 2, 4 - size[1] % 2
+def to_vector(
+    channels: int, size: Size, width: Dense, activation: Activation | Nonlinearity, dropout: float = 0.0
+) -> nn.Sequential:
+    """Dense layer from (N, channels, *size) to (N, width), or without one all values in a row."""
+    if width is False:
+        return nn.Sequential(nn.Flatten())
+    layers = nn.Linear(channels * prod(size), width), nonlinearity(activation), *dropping(dropout)
+    return nn.Sequential(nn.Flatten(), *layers)
 
 
-def to_vector(channels: int, size: Size, width: int, activation: Activation) -> nn.Sequential:
-    """Dense layer from (N, channels, *size) to (N, width)."""
-    return nn.Sequential(nn.Flatten(), nn.Linear(channels * prod(size), width), nonlinearity(activation))
-
-
-def from_vector(width_in: int, width: int, channels: int, size: Size, activation: Activation) -> nn.Sequential:
-    """Two dense layers, the second without an activation, from (N, width_in) to (N, channels, *size)."""
-    return nn.Sequential(
-        nn.Linear(width_in, widths("dense", (width,))[0]),
-        nonlinearity(activation),
-        nn.Linear(width, channels * prod(size)),
-        nn.Unflatten(1, (channels, *size)),
-    )
+def from_vector(
+    width_in: int, width: Dense, channels: int, size: Size, activation: Activation | Nonlinearity
+) -> nn.Sequential:
+    """Dense layers to (N, channels, *size): two, or one without a width, the last without an activation."""
+    grid = nn.Unflatten(1, (channels, *size))
+    if width is False:
+        return nn.Sequential(nn.Linear(width_in, channels * prod(size)), grid)
+    first = nn.Linear(width_in, widths("dense", (width,))[0])
+    return nn.Sequential(first, nonlinearity(activation), nn.Linear(width, channels * prod(size)), grid)

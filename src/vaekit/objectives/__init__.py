@@ -7,15 +7,19 @@ from .disentangled import beta_tc
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
 from .importance import ciwae, iwae, miwae, piwae
+from .regularized import RegularizedAutoencoder
 from .scores import disarm, rloo
+from .semi_supervised import M2
 
 __all__ = [
     "AAE",
+    "M2",
     "FactorVAE",
     "Loss",
     "OfBatch",
     "OfDraw",
     "Player",
+    "RegularizedAutoencoder",
     "Terms",
     "as_loss",
     "beta_elbo",

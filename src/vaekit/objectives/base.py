@@ -133,8 +133,9 @@ class OfBatch(Loss):
 class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
-    It logs `neg_elbo`, `rate` and `distortion` in nats, and the draw's penalties by their names. A draw without levels
-    has no rate and no ELBO, and one with relaxed samples no ELBO.
+    It logs `neg_elbo`, `rate` and `distortion` in nats, of several latent levels the rate of each, `rate_1` that of the
+    one nearest to the data, and the draw's penalties by their names. A draw without levels has no rate and no ELBO, and
+    one with relaxed samples no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
@@ -160,6 +161,8 @@ class OfDraw(Loss):
                 logged = {"rate": rate} | logged
                 if not getattr(draw.q, "relaxed", False):
                     logged = {"neg_elbo": rate + distortion} | logged
+            if len(draw.levels) > 1:
+                logged |= {f"rate_{i}": level.kl() for i, level in enumerate(draw.levels, 1)}
             return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
@@ -168,11 +171,11 @@ class OfDraw(Loss):
         The draw's penalties are subtracted from what the function gives.
 
         Raises:
-            ConfigError: the draw has penalties and the function is a bound on log p(x); or a gradient is wanted through
-                samples that have none.
+            ConfigError: the draw has no density q and the function is a bound on log p(x); or a gradient is wanted
+                through samples that have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
-        if draw.penalties and self.is_bound:
+        if not draw.has_density and self.is_bound:
             raise ConfigError(no_bound(draw))
         if not getattr(self.function, "takes_scores", False):
             need_gradient(draw)

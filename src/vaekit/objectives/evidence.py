@@ -52,21 +52,24 @@ def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, 
 
 
 @couples_rows
-def free_bits(draw: Draw, *, minimum: float = 0.1) -> Tensor:
+def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "level"] = "dimension") -> Tensor:
     """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
 
     A dimension that carries less than `minimum` nats costs nothing more, so that the posterior does not collapse. A
-    posterior or prior that does not factorize counts as one dimension for each level.
+    posterior or prior that does not factorize counts as one dimension for each level; with `per` = "level" every one
+    does.
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
     """
     if minimum < 0:
         raise ConfigError(f"objective.minimum of free-bits must be ≥ 0 nats, got {minimum}")
-    rates = [_kl_by_dimension(level).mean(0).clamp_min(minimum).sum() for level in draw.levels]
+    if not draw.levels:
+        draw.rate()  # which says why there is none
+    rates = [_kl_by_dimension(level, per).mean(0).clamp_min(minimum).sum() for level in draw.levels]
     return -draw.distortion - torch.stack(rates).sum()
 
 
-def _kl_by_dimension(level: Level) -> Tensor:
+def _kl_by_dimension(level: Level, per: Literal["dimension", "level"]) -> Tensor:
     """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), without a closed form of each."""
-    kl = level.kl_by_dimension("analytic")
+    kl = None if per == "level" else level.kl_by_dimension("analytic")
     return level.kl().unsqueeze(-1) if kl is None else kl.flatten(1)

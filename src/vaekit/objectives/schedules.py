@@ -15,8 +15,8 @@ from ..errors import ConfigError
 class RateSchedule(Protocol):
     """A factor on the learning rate."""
 
-    def __call__(self, epoch: float, epochs: int) -> float:
-        """The factor at `epoch` of a training of `epochs`."""
+    def __call__(self, epoch: float, epochs: float) -> float:
+        """The factor at `epoch` of a training of `epochs`, which need not be whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +71,7 @@ class Cyclical:
 class Constant:
     """The same rate throughout."""
 
-    def __call__(self, epoch: float, epochs: int) -> float:
+    def __call__(self, epoch: float, epochs: float) -> float:
         """Always 1."""
         return 1.0
 
@@ -91,7 +91,7 @@ class OneCycle:
         if not 0 <= self.warm_up < 1:
             raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
 
-    def __call__(self, epoch: float, epochs: int) -> float:
+    def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
         part = min(epoch / epochs, 1.0)
         if part < self.warm_up:
@@ -110,7 +110,7 @@ class Decay:
         if not 0 <= self.warm_up < 1:
             raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
 
-    def __call__(self, epoch: float, epochs: int) -> float:
+    def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
         part = min(epoch / epochs, 1.0)
         if part < self.warm_up:
@@ -127,11 +127,62 @@ class Stages:
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5.
     """
 
-    def __call__(self, epoch: float, epochs: int) -> float:
+    def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
         reached = min(epoch / epochs, 1.0) * _STAGED_EPOCHS
         stage = int(math.log(2 * reached + 1, 3) + 1e-9)
         return math.pow(10.0, -min(stage, 7) / 7)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StepDecay:
+    """The factor gamma^⌊epoch/step_size⌋: times gamma after every `step_size` epochs, as torch's StepLR."""
+
+    step_size: float = 30.0
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        _positive("step_size", self.step_size)
+        _positive("gamma", self.gamma)
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        """The factor at `epoch`."""
+        return self.gamma ** math.floor(epoch / self.step_size + 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exponential:
+    """The factor gamma^⌊epoch⌋: times gamma after every epoch, as torch's ExponentialLR."""
+
+    gamma: float = 0.95
+
+    def __post_init__(self) -> None:
+        _positive("gamma", self.gamma)
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        """The factor at `epoch`."""
+        return self.gamma ** math.floor(epoch + 1e-9)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plateau:
+    """Times `factor` whenever the validation has not been better for `patience` epochs, as torch's ReduceLROnPlateau.
+
+    It is counted from the best epoch or the last reduction, whichever is later. The trainer counts the reductions, and
+    a checkpoint has them.
+    """
+
+    factor: float = 0.1
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        if not 0 < self.factor < 1:
+            raise ConfigError(f"factor of schedule plateau must lie in (0, 1), got {self.factor}")
+        _positive("patience", self.patience)
+
+    def __call__(self, epoch: float, epochs: float) -> float:
+        """1, whatever the epoch is: the reductions are the trainer's to count."""
+        return 1.0
 
 
 _STAGED_EPOCHS = sum(3**i for i in range(8))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..distributions import is_discrete
+from ..distributions import Curved, is_discrete, support_in
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
@@ -68,6 +68,8 @@ def interpolation(
 ) -> Picture:
     """Walk in even steps along straight lines between latents, and decode: z = (1 − t)·z₀ + t·z₁.
 
+    Where latents lie on a sphere or in another curved space, the way is the shortest one in it, such as a great circle.
+
     Arguments:
         model: The model.
         rows: Lines, each between two latents drawn from the prior; of no account with `between`.
@@ -91,6 +93,7 @@ def interpolation(
     if between is not None:
         context = model.context(c, 2)
         refuse_discrete(model, context)
+        prior = model.prior(context)
         z = _encode_two(model, between, context)[:, None]
         contexts = None if context is None else context[:, None]
     else:
@@ -100,7 +103,7 @@ def interpolation(
             prior = model.prior(context)
             z = prior.sample(torch.Size((2,) if prior.batch_shape else (2, rows)))
         contexts = None if context is None else context.expand(2, -1, -1)
-    images = decoded(model, _walk(z, steps), None if contexts is None else _walk(contexts, steps))
+    images = decoded(model, _walk(z, steps, support_in(prior)), None if contexts is None else _walk(contexts, steps))
     labels: dict[str, Any] = {"rows": names}
     if between is not None:
         first, second = names if len(names) == 2 else ("", "")
@@ -127,9 +130,11 @@ def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Te
     return model.encode(torch.stack((first, second)), c)
 
 
-def _walk(ends: Tensor, steps: int) -> Tensor:
-    """Even steps from ends[0] to ends[1], each (R, *event): shape (R·steps, *event)."""
+def _walk(ends: Tensor, steps: int, space: Curved | None = None) -> Tensor:
+    """Even steps from ends[0] to ends[1], each (R, *event), in a space: shape (R·steps, *event)."""
     t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device).reshape(-1, *[1] * (ends.ndim - 2))
+    if space is not None:
+        return space.between(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
     return torch.lerp(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
-from ..distributions import draw_samples
+from ..distributions import UnitSphere, draw_samples, support_in
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel, kl_by_dimension
 from ..rng import seeded
@@ -221,6 +221,10 @@ def _base(
         raise DataError(f"there is no image number {image}; they are numbered 0 to {len(images) - 1}")
     c = model.context(labels if model.context_size else None, len(images))
     refuse_discrete(model, None if c is None else c[:1])
+    if isinstance(support_in(model.prior(c)), UnitSphere):
+        raise ConfigError(
+            "no latent of a direction on the unit sphere can change alone; draw a walk between two of them"
+        )
     means = model.encode(images, c).flatten(1)
     return means[image : image + 1], means, None if c is None else c[image : image + 1]
 

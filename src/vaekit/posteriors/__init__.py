@@ -7,8 +7,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Amortized, Posterior
+from .curved_spaces import PowerSphericalPosterior, WrappedNormalPosterior
+from .deterministic import Deterministic
 from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
 from .hierarchical import HierarchicalPosterior
+from .ladder import LadderPosterior, TopDownPosterior
 from .normal import DiagonalNormal, FullCovarianceNormal
 
 if TYPE_CHECKING:
@@ -18,14 +21,19 @@ __all__ = [
     "Amortized",
     "BernoulliPosterior",
     "CategoricalPosterior",
+    "Deterministic",
     "DiagonalNormal",
     "FullCovarianceNormal",
     "GumbelSoftmaxPosterior",
     "HierarchicalPosterior",
     "IAFPosterior",
+    "LadderPosterior",
     "NSFPosterior",
     "PlanarPosterior",
     "Posterior",
+    "PowerSphericalPosterior",
+    "TopDownPosterior",
+    "WrappedNormalPosterior",
 ]
 
 _FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")

@@ -24,7 +24,8 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
 
     Attributes:
-        latents: What values z takes: "real" numbers, "bits", one-hot "categories". A prior has the same.
+        latents: What values z takes: "real" numbers, "bits", one-hot "categories", "directions" on
+            the unit sphere, points of the Poincaré "ball". A prior has the same.
         latent_shape: Event shape of z.
         latent_size: How many values that is.
         decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.

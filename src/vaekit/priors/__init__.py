@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 
 from .base import Prior
 from .discrete import BernoulliPrior, CategoricalPrior
+from .fitting import fit_mixture
 from .full_covariance import FullCovarianceNormalMixture
 from .hierarchical import HierarchicalPrior
+from .ladder_priors import LadderPrior, TopDownPrior
 from .mixture import NormalMixture
 from .normal import LearnedNormal, StandardNormal
+from .on_curved_spaces import UniformSpherePrior, WrappedNormalPrior
 from .vamp import VampPrior
 
 if TYPE_CHECKING:
@@ -22,13 +25,18 @@ __all__ = [
     "CategoricalPrior",
     "FullCovarianceNormalMixture",
     "HierarchicalPrior",
+    "LadderPrior",
     "LearnedNormal",
     "MAFPrior",
     "NSFPrior",
     "NormalMixture",
     "Prior",
     "StandardNormal",
+    "TopDownPrior",
+    "UniformSpherePrior",
     "VampPrior",
+    "WrappedNormalPrior",
+    "fit_mixture",
 ]
 
 _FLOWS = ("MAFPrior", "NSFPrior")

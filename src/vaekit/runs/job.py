@@ -23,8 +23,8 @@ from ..data import load as load_data
 from ..data.batches import whole
 from ..data.pixels import repeatable
 from ..data.values import Values
-from ..model import LatentVariableModel
-from ..objectives import Loss, OfDraw, beta_elbo, module_of
+from ..model import Draw, LatentVariableModel
+from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
@@ -35,10 +35,11 @@ from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
 from . import tensorboard
-from .demands import check_data, check_memory
+from .demands import check_data, check_labels, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 
 EVALUATION_BATCH = 500
+MOST_LABELLED = 10_000  # rows of known class that a loss keeps in memory
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ class Job:
         x, labels = _some(data.train, recipe.values)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
-        loss = recipe.loss(model, dataset_size=len(data.train), **facts)
+        labelled = _labelled(data.train) if "labelled" in recipe.parts["objective"].wiring else None
+        loss = recipe.loss(model, dataset_size=len(data.train), labelled=labelled, **facts)
+        check_labels(model, loss, data)
         own = module_of(loss)
         if own is not None:
             own.to(device)
@@ -193,9 +196,9 @@ class Job:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(tensorboard.logged(run, done)))
             self.fit(run, _Several(listeners), checkpoint)
-        # With β = 1 it is the ELBO, less the penalties of a model that has some and so no ELBO.
-        measure = OfDraw(beta_elbo, {"beta": 1.0})
-        test = validate(self.model, self.batches(self.data.test), measure)
+        test = validate(self.model, self.batches(self.data.test), OfDraw(_minus_distortion))
+        if not isinstance(self.loss, OfDraw):  # it has more to say, such as the errors of a classifier
+            test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
         del test["loss"]
         _warn_of_infinities(test)
         run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": "nats per image"})
@@ -238,6 +241,11 @@ def _warn_of_infinities(test: Mapping[str, float]) -> None:
         )
 
 
+def _minus_distortion(draw: Draw) -> Tensor:
+    """What exists of every model; what else does is logged beside it."""
+    return -draw.distortion
+
+
 class _Several(Listener):
     """Tells several listeners."""
 
@@ -269,3 +277,9 @@ def _some(split: Split, values: Values) -> tuple[Tensor, Tensor | None]:
         return some.x, some.labels
     known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
     return some.x.where(some.observed, known), some.labels
+
+
+def _labelled(split: Split) -> Split:
+    """Up to 10,000 rows whose class is known, evenly spread over them, in memory."""
+    known = torch.arange(0) if split.labels is None else (split.labels >= 0).nonzero().flatten()
+    return split.rows(known[:: max(1, -(-len(known) // MOST_LABELLED))])

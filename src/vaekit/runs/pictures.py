@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import plot
 from ..data import Batch, Dataset
 from ..data.batches import whole
-from ..distributions import is_discrete
+from ..distributions import UnitSphere, is_discrete, support_in
 from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Checkpoint, Run
@@ -59,6 +59,11 @@ class Scene:
             return is_discrete(self.model.prior(self.model.context(0 if self.model.context_size else None, 1)))
 
     @cached_property
+    def on_sphere(self) -> bool:
+        """Whether latents are directions, of which none can change alone."""
+        return isinstance(support_in(self.model.prior(self.model.context(self.test.c, len(self.test)))), UnitSphere)
+
+    @cached_property
     def test(self) -> Batch:
         """Some test images, as the model takes them."""
         return self.model.to_model(whole(self.data.test.spread(ENCODED), values=self.model.values))
@@ -94,7 +99,7 @@ class Panel:
     def fits(self, scene: Scene) -> bool:
         """Whether there is such a picture of this model and these data."""
         has_images = scene.data.kind == "image"
-        has_latents = len(scene.model.latent_shape) == 1 and len(scene.data.test) > 1
+        has_latents = len(scene.model.latent_shape) == 1 and len(scene.data.test) > 1 and not scene.on_sphere
         return (
             (has_images or not self.of_images)
             and (bool(scene.model.context_size) or not self.of_classes)
@@ -124,7 +129,9 @@ def _samples(scene: Scene) -> Any:
 def _interpolation(scene: Scene) -> Any:
     c = _cycled(scene.model, 12)
     names = [] if c is None else [scene.names[i] if i < len(scene.names) else str(i) for i in c.tolist()]
-    title = "Straight lines between two latents of the prior"
+    space = support_in(scene.model.prior(scene.model.context(c, 12)))
+    title = "Straight lines" if space is None else f"Shortest ways {space.where}"
+    title += " between two latents of the prior"
     return plot.interpolation(scene.model, c=c, names=names, generator=scene.generator(), title=title)
 
 

@@ -50,5 +50,5 @@ def train(
         sections["data"] = {**sections.get("data", {}), "name": os.fspath(data)}
     recipe = Recipe.resolve(read(preset, sections=sections), trust)
     visible = is_watched() if progress is None else progress
-    with shown(recipe.config.train.epochs) if visible else nullcontext() as listener:
+    with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
         return lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener)

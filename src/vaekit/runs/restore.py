@@ -20,6 +20,7 @@ from ..data.tables import open_table
 from ..data.values import Values
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
+from ..objectives import Loss, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import find_device
@@ -124,6 +125,27 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
     return model.to(find_device(device)).eval()
 
 
+def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
+    """What a run was trained by; the weights that it has, such as those of a classifier, are those of the last step.
+
+    Raises:
+        RunError: the weights do not fit.
+    """
+    told = _data_facts(run)
+    facts = {name: told[name] for name in ("event_shape", "num_classes")}
+    with seeded(torch.Generator().manual_seed(0)):
+        loss = recipe.loss(model, dataset_size=1, **facts)  # whose size matters to a training only
+    own = module_of(loss)
+    if own is not None:
+        stored = run.load_checkpoint("last", parts=("loss",)).tensors.items()
+        try:
+            own.load_state_dict({name.removeprefix("loss/"): t for name, t in stored if name.startswith("loss/")})
+        except RuntimeError as error:
+            raise RunError(f"the weights of the loss of {run.path} do not fit: {str(error).splitlines()[-1]}") from None
+        own.to(model.device).eval()
+    return loss
+
+
 def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = None) -> Dataset:
     """The data set of a run, as `data_of` gives it, or another one that its model takes.
 
@@ -176,7 +198,7 @@ def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
 
 
 def data_of(run: Run, recipe: Recipe) -> Dataset:
-    """The data set that a run was trained on, in the splits that it was trained with.
+    """The data set that a run was trained on, in the splits that it was trained with, and with all of its labels.
 
     Raises:
         DataError: the files are not there, or are others than those the run was trained on: what is held out would be
@@ -186,7 +208,7 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
     by_path = section.name not in data.NAMES and is_path(section.name)
     try:
         meaning = {"values": values_of_run(run)} if "values" in recipe.data_arguments else {}
-        dataset = data.load(**{**recipe.data_arguments, **meaning})
+        dataset = data.load(**{**recipe.data_arguments, **meaning, "labelled": None})
     except DataError as error:
         raise DataError(f"{error} (run {run.name} was trained on it)" if by_path else str(error)) from error
     if by_path and dataset.checksum != run.recorded("data", "checksum"):

@@ -28,7 +28,7 @@ def is_watched() -> bool:
 
 
 @contextmanager
-def shown(epochs: int, *, introduced: bool = True) -> Iterator[Listener]:
+def shown(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
     """A listener that shows the progress on stderr for the length of a block.
 
     Arguments:
@@ -52,7 +52,7 @@ class Replicates:
         side_by_side: Whether several are trained at the same time; then each epoch is one line that names the seed.
     """
 
-    def __init__(self, epochs: int, count: int, *, side_by_side: bool = False) -> None:
+    def __init__(self, epochs: int | None, count: int, *, side_by_side: bool = False) -> None:
         self.epochs = epochs
         self.count = count
         self.side_by_side = side_by_side
@@ -75,10 +75,15 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
+def _of(epochs: int | None) -> str:
+    """How many there will be, where the length is given in epochs."""
+    return "" if epochs is None else f"/{epochs}"
+
+
 class _Lines(Listener):
     """One line an epoch."""
 
-    def __init__(self, console: Console, epochs: int, *, prefix: str = "", introduced: bool = True) -> None:
+    def __init__(self, console: Console, epochs: int | None, *, prefix: str = "", introduced: bool = True) -> None:
         self.console = console
         self.epochs = epochs
         self.prefix = prefix
@@ -89,9 +94,9 @@ class _Lines(Listener):
             self.console.print(packed([visible(fact) for fact in facts], gap=", "))
 
     def epoch(self, record: Record) -> None:
-        width = len(str(self.epochs))
+        width = len(str(self.epochs or ""))
         pieces = [
-            f"{self.prefix}epoch {record['epoch']:{width}d}/{self.epochs}",
+            f"{self.prefix}epoch {record['epoch']:{width}d}{_of(self.epochs)}",
             *_means(record, brief=bool(self.prefix)),
         ]
         if "validation_neg_elbo" in record:
@@ -114,10 +119,10 @@ class _Lines(Listener):
 class _Bar(_Lines):
     """The same lines above a live bar."""
 
-    def __init__(self, console: Console, epochs: int, bar: Progress, *, introduced: bool = True) -> None:
+    def __init__(self, console: Console, epochs: int | None, bar: Progress, *, introduced: bool = True) -> None:
         super().__init__(console, epochs, introduced=introduced)
         self.bar = bar
-        self.task = bar.add_task(f"epoch 1/{epochs}", total=epochs, means="")
+        self.task = bar.add_task(f"epoch 1{_of(epochs)}", total=epochs, means="")
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
         part = reached.batch / batches if batches else 0.0
@@ -125,7 +130,7 @@ class _Bar(_Lines):
         self.bar.update(
             self.task,
             completed=reached.epoch + part,
-            description=f"epoch {reached.epoch + 1}/{self.epochs}",
+            description=f"epoch {reached.epoch + 1}{_of(self.epochs)}",
             means=f"{_first(means)}  {speed:,.0f} images/s",
         )
 

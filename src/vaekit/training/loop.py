@@ -18,7 +18,7 @@ from ..data.feeding import Feeding
 from ..errors import ConfigError, RankError
 from ..model import LatentVariableModel, check_model
 from ..objectives import as_loss, elbo, module_of
-from ..objectives.schedules import Constant, RateSchedule
+from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
@@ -118,7 +118,8 @@ def fit(
     players = players_of(model, loss, optimizer or partial(torch.optim.Adam, lr=options.learning_rate, fused=True))
     check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
-    trainer = Trainer(model, loss, players, options, schedule, ranks)
+    options, length = in_epochs(options, batches)
+    trainer = Trainer(model, loss, players, options, schedule, ranks, length)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
@@ -129,6 +130,8 @@ def fit(
             trainer.training_mode()
             last: list[Any] = []
             for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
+                if options.steps is not None and progress.step >= options.steps:
+                    break
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
                 last = [batch]
                 if clock.due():
@@ -209,6 +212,8 @@ def check_fit(
                 f"a listener must have the methods step and epoch, as vaekit.training.Listener says; "
                 f"{type(listener).__name__} has no {name}"
             )
+    if isinstance(schedule, Plateau) and validation is None:
+        raise ConfigError("the schedule plateau needs validation data, by which it can tell that nothing gets better")
     if options.patience is not None and validation is None:
         raise ConfigError("patience needs a validation loader, by which it can tell that training does not get better")
     try:
@@ -221,6 +226,23 @@ def check_fit(
             "length, or leave the schedule out"
         )
     return None
+
+
+def in_epochs(options: Train, batches: int | None) -> tuple[Train, float]:
+    """The options of a training whose length is given in steps with as many epochs as these begin, and its length.
+
+    Arguments:
+        options: How to train.
+        batches: How many an epoch has, if it is known.
+
+    Raises:
+        ConfigError: it is not, and the length is given in steps.
+    """
+    if options.steps is None:
+        return options, options.epochs
+    if batches is None:
+        raise ConfigError("steps needs to know how many batches an epoch has; give the loader a length, or set epochs")
+    return options.model_copy(update={"epochs": -(-options.steps // batches)}), options.steps / batches
 
 
 def _out_of_patience(progress: Progress, patience: int | None) -> bool:

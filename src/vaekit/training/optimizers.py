@@ -68,3 +68,17 @@ def sgd(
     return torch.optim.SGD(
         parameters, learning_rate, momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True
     )
+
+
+def rmsprop(
+    parameters: Iterable[nn.Parameter],
+    learning_rate: float,
+    *,
+    alpha: float = 0.99,
+    eps: float = 1e-8,
+    momentum: float = 0.0,
+    centered: bool = False,
+    weight_decay: float = 0.0,
+) -> Optimizer:
+    """RMSprop. Reference: Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning"."""
+    return torch.optim.RMSprop(parameters, learning_rate, alpha, eps, weight_decay, momentum, centered)

@@ -8,7 +8,11 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """Where a training stands between two steps: whole epochs, batches of the one begun, and the best validation."""
+    """Where a training stands between two steps.
+
+    Whole epochs and batches of the one begun; the best validation; how often the schedule `plateau` has reduced the
+    rate, and after which epoch last.
+    """
 
     epoch: int = 0
     batch: int = 0
@@ -17,6 +21,8 @@ class Progress:
     learning_rate: float = 0.0
     best: float | None = None
     best_epoch: int = 0
+    reductions: int = 0
+    reduced_epoch: int = 0
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> "Progress":
@@ -26,7 +32,8 @@ class Progress:
             TypeError, ValueError: not the progress of a training.
         """
         progress = cls(**table)
-        counts = (progress.epoch, progress.batch, progress.step, progress.best_epoch)
+        counts = [progress.epoch, progress.batch, progress.step, progress.best_epoch]
+        counts += [progress.reductions, progress.reduced_epoch]
         numbers = (progress.seconds, progress.learning_rate, progress.best or 0.0)
         if not all(type(n) is int and 0 <= n < 2**63 for n in counts) or progress.best_epoch > progress.epoch:
             raise ValueError(f"no progress of a training: {table!r:.200}")

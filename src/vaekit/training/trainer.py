@@ -22,7 +22,7 @@ from ..errors import DataError, NumericalError
 from ..model import LatentVariableModel
 from ..objectives import Loss, Player, module_of
 from ..objectives.base import Minimised
-from ..objectives.schedules import Constant, RateSchedule
+from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..rng import seeded
 from .meter import EXPLODED
 from .progress import Progress
@@ -44,6 +44,7 @@ class Trainer:
         options: How to train.
         schedule: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes that train this together.
+        length: Epochs of the training, for the schedule; those of the options by default.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class Trainer:
         options: Train,
         schedule: RateSchedule | None = None,
         ranks: Ranks = ALONE,
+        length: float | None = None,
     ) -> None:
+        self.length = options.epochs if length is None else length
         self.model = model
         self.loss = loss
         self.players = list(players)
@@ -85,7 +88,9 @@ class Trainer:
 
     def step(self, item: Any, epoch: float) -> None:
         """One step on one batch, the same on all ranks, at `epoch`, which need not be whole."""
-        factor = self.schedule(epoch, self.options.epochs)
+        factor = self.schedule(epoch, self.length)
+        if isinstance(self.schedule, Plateau):
+            factor *= self.schedule.factor**self.progress.reductions
         self.progress.learning_rate = factor * self.rates[0]
         for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
             set_rate(group, factor * rate)
@@ -150,6 +155,7 @@ class Trainer:
             if is_last and self.progress.best is None:
                 self._check_last(means)
             self._choose(record)
+            self._reduce(record["epoch"])
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
@@ -170,6 +176,15 @@ class Trainer:
             self.progress.best = score
             self.progress.best_epoch = record["epoch"]
             self.best = self.weights()
+
+    def _reduce(self, epoch: int) -> None:
+        """Count a reduction of the rate, where a schedule asks for one after an epoch."""
+        schedule, progress = self.schedule, self.progress
+        if not isinstance(schedule, Plateau):
+            return
+        if epoch - max(progress.best_epoch, progress.reduced_epoch) >= schedule.patience:
+            progress.reductions += 1
+            progress.reduced_epoch = epoch
 
     @contextmanager
     def averaged(self) -> Iterator[None]:

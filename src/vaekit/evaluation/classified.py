@@ -1,0 +1,42 @@
+"""How often the classifier that was trained with a model is wrong.
+
+Not for: classifiers that judge samples (`classifier`) or that read latents (`latents`).
+"""
+
+import torch
+from torch import Tensor, nn
+
+from ..model import LatentVariableModel
+from ..model.modes import evaluating
+from . import chunks
+from .record import StageListener, Value, share_of
+
+
+def classification_error(
+    model: LatentVariableModel,
+    loss: object,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    listener: StageListener | None = None,
+) -> Value | None:
+    """Share of rows whose class a loss's q(y | x) gets wrong, in percent; None where the loss has no classifier.
+
+    Arguments:
+        model: The model.
+        loss: What it was trained by; one with a classifier has a method `log_q`, x → log q(y | x).
+        images: Shape (N, *event).
+        labels: Their classes, shape (N,).
+        listener: Hears about the progress.
+    """
+    log_q = getattr(loss, "log_q", None)
+    if not isinstance(loss, nn.Module) or log_q is None:
+        return None
+
+    def compute(index: int) -> dict[str, Tensor]:
+        rows = slice(index * chunks.ROWS, (index + 1) * chunks.ROWS)
+        return {"class": log_q(model.checked(images[rows])).argmax(-1)}
+
+    with evaluating(model, loss), torch.no_grad():
+        predicted = chunks.over_batches("classes", images, compute, listener=listener)["class"]
+    return share_of("classification error", predicted != labels)

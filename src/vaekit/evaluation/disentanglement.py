@@ -1,0 +1,185 @@
+"""Whether each latent stands for one factor: MIG, SAP, DCI and the FactorVAE score, where all factors are known.
+
+All four read a representation, one number for each latent, and the factors, one whole number each.
+
+Not for: what latents carry whatever it is (`latents`).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..model import LatentVariableModel
+from ..rng import seeded
+from . import chunks
+from .latents import ACTIVE
+from .record import StageListener, Value, share_of
+
+BINS = 20
+GROUP, VOTES = 64, 800  # images of one value of a factor; votes to learn from, and as many to count
+TREES = 10
+
+
+def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]:
+    """All four, of a representation.
+
+    Arguments:
+        z: Representation, shape (N, Z); every combination of factors should occur, as in the data set "shapes".
+        factors: Shape (N, F), int64.
+        seed: Of what is drawn.
+
+    Returns:
+        MIG and SAP, from 0 to 1; the FactorVAE score in percent; and DCI's disentanglement, completeness and
+        informativeness, from 0 to 1, where scikit-learn is installed.
+    """
+    with seeded(torch.Generator().manual_seed(seed)):
+        z = z.double()
+        values = [Value("MIG", mutual_information_gap(z, factors), None, "")]
+        values.append(Value("SAP", separated_attribute_predictability(z, factors), None, ""))
+        values.append(factor_vae_score(z, factors))
+    names = ("disentanglement", "completeness", "informativeness")
+    found = dci(z, factors, seed=seed)
+    return values + [Value(f"DCI {name}", value, None, "") for name, value in zip(names, found or (), strict=False)]
+
+
+def mutual_information_gap(z: Tensor, factors: Tensor) -> float:
+    """MIG: by how much the latent that tells most of a factor tells more of it than the next does.
+
+    As a share of the factor's entropy; the mean over factors. Latents are divided into 20 bins of equal width.
+
+    Reference: Chen et al. 2018, arXiv:1802.04942, eq. 6; the bins are those of Locatello et al. 2019, arXiv:1811.12359.
+    """
+    gaps = []
+    for joint in _joint(_binned(z), factors):
+        p = joint / joint.sum((1, 2), keepdim=True)
+        of_latent, of_factor = p.sum(2, keepdim=True), p.sum(1, keepdim=True)
+        nats = torch.where(p > 0, p * (p.clamp_min(1e-30) / (of_latent * of_factor).clamp_min(1e-30)).log(), 0).sum(
+            (1, 2)
+        )
+        entropy = -(of_factor[0] * of_factor[0].clamp_min(1e-30).log()).sum()
+        gaps.append(_gap(nats) / entropy)
+    return torch.stack(gaps).mean().item()
+
+
+def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
+    """SAP: by how much the latent that predicts a factor best predicts it better than the next; the mean over factors.
+
+    A latent predicts the value that is commonest in its bin, of 20; every second row is learned from and the others
+    count.
+
+    Reference: Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3, where a linear classifier of each
+    latent predicts.
+    """
+    order = torch.randperm(len(z))
+    bins, factors = _binned(z)[order], factors[order]
+    gaps = []
+    for learned, tested in zip(_joint(bins[::2], factors[::2]), _joint(bins[1::2], factors[1::2]), strict=True):
+        predicted = learned.argmax(2, keepdim=True)
+        accuracy = tested.gather(2, predicted).sum((1, 2)) / tested.sum((1, 2))
+        gaps.append(_gap(accuracy))
+    return torch.stack(gaps).mean().item()
+
+
+def factor_vae_score(z: Tensor, factors: Tensor) -> Value:
+    """FactorVAE score: how often the latent that varies least among images of one value of a factor tells which factor.
+
+    Latents whose variance is below 0.01 are left out. 800 votes are learned from and 800 counted.
+
+    Reference: Kim and Mnih 2018, arXiv:1802.05983, section 4.
+    """
+    name, count = "FactorVAE score", factors.shape[1]
+    z = z[:, z.var(0) > ACTIVE]
+    if not z.shape[1]:
+        return Value(name, 100 / count, None, "%")
+    z = z / z.std(0)
+    votes = torch.zeros(2, z.shape[1], count)
+    for half in votes:
+        for _ in range(VOTES):
+            factor = int(torch.randint(count, ()))
+            value = factors[torch.randint(len(z), ()), factor]
+            rows = (factors[:, factor] == value).nonzero().flatten()
+            chosen = rows[torch.randint(len(rows), (GROUP,))]
+            half[int(z[chosen].var(0).argmin()), factor] += 1
+    learned, counted = votes
+    right = counted.gather(1, learned.argmax(1, keepdim=True)).sum()
+    return share_of(name, torch.arange(VOTES) < right)
+
+
+def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, float] | None:
+    """DCI: disentanglement, completeness and informativeness, from the importance of each latent to a random forest.
+
+    None where scikit-learn is not installed.
+
+    Reference: Eastwood and Williams 2018, "A framework for the quantitative evaluation of disentangled
+    representations", ICLR, section 2.
+    """
+    try:
+        from sklearn.ensemble import RandomForestClassifier
+    except ImportError:
+        return None
+    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+    x, y = z[order].numpy(), factors[order].numpy()
+    half = len(x) // 2
+    importance, accuracy = [], []
+    for factor in range(y.shape[1]):
+        forest = RandomForestClassifier(TREES, max_features=None, min_samples_leaf=3, random_state=seed)
+        forest.fit(x[:half], y[:half, factor])
+        importance.append(torch.from_numpy(forest.feature_importances_))
+        accuracy.append(float(forest.score(x[half:], y[half:, factor])))
+    matrix = torch.stack(importance, 1).double().clamp_min(0)  # (Z, F)
+    by_latent = 1 - _entropy(matrix) / torch.tensor(float(matrix.shape[1])).log()
+    by_factor = 1 - _entropy(matrix.T) / torch.tensor(float(max(2, matrix.shape[0]))).log()
+    weights = matrix.sum(1) / matrix.sum()
+    return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
+
+
+def of_shapes(model: LatentVariableModel, *, listener: StageListener | None = None) -> list[Value]:
+    """All four, of a model's posterior means over the data set "shapes".
+
+    Arguments:
+        model: A model of its images.
+        listener: Hears about the progress.
+    """
+    from ..data.sources.drawn import every_shape
+
+    images, factors = every_shape()
+    c = factors[:, 0] if model.context_size else None
+
+    def compute(index: int) -> dict[str, Tensor]:
+        return {"means": model.posterior(*chunks.batch(model, images, c, index)).mean.flatten(1)}
+
+    with chunks.evaluating(model):
+        z = chunks.over_batches("factors", images, compute, listener=listener)["means"]
+    return disentanglement(z, factors)
+
+
+def _binned(z: Tensor) -> Tensor:
+    """The number of each value's bin, of `BINS` between the least and the greatest, shape (N, Z)."""
+    low, high = z.min(0).values, z.max(0).values
+    return ((z - low) / (high - low).clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
+
+
+def _joint(bins: Tensor, factors: Tensor) -> Sequence[Tensor]:
+    """How often each bin of each latent occurs with each value of a factor, (Z, BINS, values), for every factor."""
+    size = bins.shape[1]
+    counts = []
+    for factor in factors.T:
+        values = int(factor.max()) + 1
+        index = (torch.arange(size) * BINS + bins) * values + factor[:, None]
+        counts.append(
+            index.flatten().bincount(minlength=size * BINS * values).double().unflatten(0, (size, BINS, values))
+        )
+    return counts
+
+
+def _gap(values: Tensor) -> Tensor:
+    """By how much the greatest is greater than the next; of one value, how great it is."""
+    best = torch.cat((values, values.new_zeros(1))).topk(2).values
+    return best[0] - best[1]
+
+
+def _entropy(matrix: Tensor) -> Tensor:
+    """Of each row, made to sum to one, nats."""
+    p = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
+    return -(p * p.clamp_min(1e-30).log()).sum(1)

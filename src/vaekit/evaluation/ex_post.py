@@ -1,0 +1,174 @@
+"""Priors fitted to the aggregate posterior of a trained model: what mends samples that fall between its latents.
+
+A model with such a prior (`vaekit.model.WithPrior`) is a model like any other.
+
+Not for: the aggregate posterior in numbers (`aggregate`, `latents`).
+"""
+
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from ..config.recipe import Recipe
+from ..data import Batches, Dataset, Split
+from ..data.labelled import keep_labels
+from ..data.pixels import repeatable
+from ..errors import ConfigError, DataError, RunError, unknown
+from ..model import LatentVariableModel, WithPrior
+from ..priors import FullCovarianceNormalMixture, fit_mixture
+from ..priors.base import OverGrid, Prior
+from ..rng import seeded
+from ..runs.restore import dataset_of, recipe_of
+from ..store import Run, files
+from ..store.tensors import pack, sha256, unpack
+from . import chunks
+from .support import FAR, TRIED, support_of
+
+Density = Literal["mixture", "normal", "flow"]
+
+ROWS = 20_000  # latents that a density is fitted to
+COMPONENTS = 100
+PER_COMPONENT = 5  # latents a component has at least, for each dimension
+WIDEST = 512  # dimensions of a full covariance
+EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow
+SIZE_LIMIT = 1 << 30  # bytes of a file
+
+
+def fit_prior(
+    model: LatentVariableModel,
+    data: Dataset | Split,
+    density: Density = "mixture",
+    *,
+    binarize: str = "none",
+    seed: int = 0,
+) -> Prior:
+    """A prior fitted to the aggregate posterior: to one latent of each of up to 20,000 training rows.
+
+    Arguments:
+        model: A trained model; a conditional one gets a density for each class.
+        data: A data set, whose training split is used, or a split.
+        density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", one of
+            them; or "flow", a masked autoregressive flow, by gradient.
+        binarize: How grey values become binary, as in the config of the training.
+        seed: Of the latents and of the fit.
+
+    Raises:
+        ConfigError: latents that are not real numbers, or too many for a covariance, or an unknown density.
+        DataError: there are no rows, or no classes for a conditional model.
+
+    Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100.
+    """
+    if density not in get_args(Density):
+        raise ConfigError(unknown("density", density, get_args(Density)))
+    rows = _some(model, data.train if isinstance(data, Dataset) else data)
+    if not len(rows):
+        raise DataError("a density of latents is fitted to training rows, and there are none")
+    with seeded(chunks.generator(seed, "ex post", 0)):
+        z, labels = _latents(model, rows, binarize)
+        prior = _empty(model, density, len(z))
+        inner = prior.prior if isinstance(prior, OverGrid) else prior
+        if isinstance(inner, FullCovarianceNormalMixture):
+            fit_mixture(inner, z.flatten(1), labels)
+        else:
+            _descend(inner, z.flatten(1), None if labels is None else model.context(labels, len(z)))
+    return prior.to(next(model.parameters())).eval().requires_grad_(False)
+
+
+def fitted_prior(
+    run: Run, model: LatentVariableModel, density: Density = "mixture", *, recipe: Recipe | None = None
+) -> WithPrior:
+    """The model of a run with a prior fitted to its aggregate posterior, which is fitted once and stored with the run.
+
+    Arguments:
+        run: The run.
+        model: Its model, as `vaekit.load(run)` gives it.
+        density: As for `fit_prior`.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+
+    Raises:
+        ConfigError, DataError: As `fit_prior`.
+    """
+    name, weights = f"prior-{density}.safetensors", sha256(model.state_dict())
+    try:
+        path = files.confine(run.path, name)
+        tensors, facts = unpack(files.read(path, SIZE_LIMIT), path)
+        prior = _empty(model, density, int(facts["rows"]))
+        prior.load_state_dict(tensors)
+        if facts["weights"] == weights and facts["sha256"] == sha256(tensors):
+            return WithPrior(model, prior.to(next(model.parameters())).requires_grad_(False)).eval()
+    except (RunError, KeyError, ValueError, RuntimeError):
+        pass  # absent, damaged, or of other weights: fitted anew
+    recipe = recipe or recipe_of(run)
+    dataset, labelled = dataset_of(run, recipe=recipe), recipe.config.data.labelled
+    dataset = dataset if labelled is None else keep_labels(dataset, labelled)  # no more than the run was told
+    rows = _some(model, dataset.train)
+    prior = fit_prior(model, rows, density, binarize=recipe.config.data.binarize)
+    tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
+    facts = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
+    run.write_bytes(name, pack(tensors, facts))
+    return WithPrior(model, prior).eval()
+
+
+def _some(model: LatentVariableModel, split: Split) -> Split:
+    """Up to 20,000 rows, of a conditional model those whose class is known."""
+    split = split.labelled() if model.context_size and split.context is None else split
+    return split.spread(ROWS) if len(split) > ROWS else split
+
+
+def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:
+    """One latent of each row, shape (N, *latent), and the classes, shape (N,), that a conditional model is told."""
+    if model.context_size and (split.context is not None or model.refuses_classes):
+        raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
+    drawn: list[Tensor] = []
+    with chunks.evaluating(model):
+        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)):
+            batch = model.to_model(item)
+            q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
+            if not drawn:
+                _refuse(q)
+            drawn.append(q.sample().cpu())
+    return torch.cat(drawn), split.known_labels() if model.context_size else None
+
+
+def _refuse(q: torch.distributions.Distribution) -> None:
+    support = support_of(q)
+    z = q.sample()
+    if support is not None and (
+        support.is_discrete or not bool(support.check(FAR * torch.randn(TRIED, *z.shape)).all())
+    ):
+        raise ConfigError(
+            f"a density is fitted to latents that are any real numbers, but these have values in {support}"
+        )
+
+
+def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
+    """A prior of the kind and size that fits a model and so many rows, its parameters yet to be set."""
+    size, classes = model.latent_size, model.context_size
+    if density == "flow":
+        from ..priors.flows import MAFPrior
+
+        return _laid_over(MAFPrior(size, classes), model)
+    if size > WIDEST:
+        raise ConfigError(f"a full covariance of {size} latents is too large, at most {WIDEST}; fit 'flow' instead")
+    most = 1 if density == "normal" else max(1, min(COMPONENTS, rows // (PER_COMPONENT * size)))
+    components = max(1, most // max(1, classes)) * max(1, classes)
+    return _laid_over(FullCovarianceNormalMixture(size, classes, components=components), model)
+
+
+def _laid_over(prior: Prior, model: LatentVariableModel) -> Prior:
+    return prior if len(model.latent_shape) == 1 else OverGrid(prior, model.latent_shape)
+
+
+def _descend(prior: nn.Module, z: Tensor, c: Tensor | None) -> None:
+    """Train a prior on latents, by Adam on a rate that falls to 0."""
+    optimizer = torch.optim.Adam(prior.parameters(), RATE)
+    steps, z = EPOCHS * -(-len(z) // BATCH), z.float()
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(EPOCHS):
+        for index in torch.randperm(len(z)).split(BATCH):
+            loss = -prior(None if c is None else c[index].float().cpu()).log_prob(z[index]).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()

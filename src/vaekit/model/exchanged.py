@@ -1,0 +1,50 @@
+"""A trained model with another prior."""
+
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import full_precision
+from .base import LatentVariableModel
+
+
+class WithPrior(LatentVariableModel):
+    """The posterior and the likelihood of a model with another prior p(z | c): a model like any other.
+
+    Its bounds are bounds on the likelihood under that prior, honest where the prior has seen training data only.
+
+    Arguments:
+        model: The model; its weights are shared.
+        prior: Module c → p(z | c) over latents of the same shape.
+    """
+
+    def __init__(self, model: LatentVariableModel, prior: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.own_prior = prior
+        self.latent_size = model.latent_size
+        self.latent_shape = model.latent_shape
+        self.context_size = model.context_size
+        self.refuses_classes = model.refuses_classes
+        self.values = model.values
+        self.columns = model.columns
+        self.sees_missing = model.sees_missing
+        self.event_shape = model.event_shape
+        self.value_range = model.value_range
+
+    def check_values(self, x: Tensor) -> None:
+        """Refuse what the model refuses."""
+        self.model.check_values(x)
+
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """q(z | x, c) of the model."""
+        return self.model.posterior(x, c)
+
+    def prior(self, c: Tensor | None = None) -> Distribution:
+        """The other prior."""
+        with full_precision(self.device):
+            p: Distribution = self.own_prior(c)
+            return p
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """p(x | z, c) of the model."""
+        return self.model.likelihood(z, c)

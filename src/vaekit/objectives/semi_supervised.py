@@ -1,0 +1,121 @@
+"""Learning from few labels: model M2, whose class is a latent where nobody has told it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..data import Batch, Split
+from ..errors import ConfigError, at_least
+from ..model import LatentVariableModel, one_hot
+from ..nets import MLP, Activation
+from .base import Loss, Terms
+
+
+class M2(nn.Module, Loss):
+    """−ELBO of log p(x, y) where the class y is known, of log p(x) with y summed out where it is not, and a classifier.
+
+    With L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z | y)) and a uniform p(y), the loss is
+    −L(x, y) where y is known, −Σ_y q(y | x) (L(x, y) − log q(y | x)) elsewhere, and everywhere alpha times the mean
+    cross-entropy of q(y | x) over some of the rows whose class is known, times how many rows there are for each of
+    them. `neg_elbo` is −Σ_y q(y | x) (L(x, y) − log q(y | x)) of every row: minus a bound on log p(x), whatever its
+    class, and `rate` is that of z and y. `error` is the share of wrong classes, of those rows in training and of all
+    known ones elsewhere.
+
+    Arguments:
+        num_classes: C.
+        event_shape: Event shape of x.
+        dataset_size: How many rows there are to train on.
+        labelled: The rows among them whose class is known.
+        binarize: How their grey values become binary, as the config says.
+        alpha: Weight of the classifier.
+        hidden: Widths of its hidden layers.
+        activation: Their nonlinearity.
+        rows: How many rows of known class it sees in a step.
+
+    Raises:
+        ConfigError: the model is not conditional on the class, or no class is known.
+
+    Reference: Kingma, Rezende, Mohamed and Welling 2014, arXiv:1406.5298, eq. 6, 7 and 9; their rows of known class are
+    as many in every batch, ours the cross-entropy's alone.
+    """
+
+    known_x: Tensor | None
+    known_labels: Tensor | None
+
+    def __init__(
+        self,
+        num_classes: int,
+        event_shape: tuple[int, ...],
+        dataset_size: int,
+        labelled: Split | None = None,
+        binarize: str = "none",
+        *,
+        alpha: float = 0.1,
+        hidden: Sequence[int] = (500,),
+        activation: Activation = "softplus",
+        rows: int = 100,
+    ) -> None:
+        super().__init__()
+        if alpha < 0:
+            raise ConfigError(f"objective.alpha of m2 must be ≥ 0, got {alpha}")
+        self.num_classes = num_classes
+        self.rows = at_least(1, "objective.rows", rows)
+        self.binarize = binarize != "none"
+        self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
+        self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
+        x, labels = (None, None) if labelled is None else (labelled.x[:], labelled.labels)
+        self.register_buffer("known_x", x, persistent=False)
+        self.register_buffer("known_labels", labels, persistent=False)
+        self.weight = alpha * dataset_size / max(1, 0 if labels is None else len(labels))
+
+    def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
+        """The loss of each row."""
+        if model.context_size != self.num_classes:
+            raise ConfigError("objective.name = 'm2' needs a model of each class; set model.condition = 'class'")
+        labels = batch.labels if batch.labels is not None else torch.full((len(batch),), -1, device=batch.x.device)
+        known = labels >= 0
+        log_q = self.log_q(batch.x)
+        rate, distortion = self.by_class(model, batch)
+        bound = -rate - distortion - math.log(self.num_classes)
+        of_x = (log_q.exp() * (bound - log_q)).sum(-1)
+        index = labels.clamp_min(0).unsqueeze(-1)
+        of_pair = bound.gather(-1, index).squeeze(-1)
+        if self.training:
+            cross_entropy, error = self._of_known(model)
+            cross_entropy, error = cross_entropy.expand(len(batch)), error.expand(len(batch))
+        else:
+            share = known.double().mean().clamp_min(1e-9).to(log_q)
+            cross_entropy = torch.where(known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
+            error = (known & (log_q.argmax(-1) != labels)).to(log_q) / share
+        loss = -torch.where(known, of_pair, of_x) + self.weight * cross_entropy
+        expected = (log_q.exp() * distortion).sum(-1)
+        logged = {"neg_elbo": -of_x, "rate": -of_x - expected, "distortion": expected}
+        logged |= {"cross_entropy": cross_entropy, "error": error}
+        return Terms(loss, {name: value.detach() for name, value in logged.items()})
+
+    def log_q(self, x: Tensor) -> Tensor:
+        """Log q(y | x) of each class, shape (B, C)."""
+        log_q: Tensor = self.classifier(x).log_softmax(-1)
+        return log_q
+
+    def by_class(self, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Rate and distortion with every class y, from one sample of z each, shapes (B, C), nats."""
+        classes, n = self.num_classes, len(batch)
+        x = batch.x.repeat(classes, *[1] * (batch.x.ndim - 1))
+        observed = None if batch.observed is None else batch.observed.repeat(classes, *[1] * (batch.x.ndim - 1))
+        c = one_hot(torch.arange(classes, device=x.device).repeat_interleave(n), classes)
+        draw = model.draw(x, 1, c, observed=observed)
+        rate, distortion = (term.unflatten(0, (classes, n)).T for term in (draw.rate(), draw.distortion))
+        return rate, distortion
+
+    def _of_known(self, model: LatentVariableModel) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and share of errors of some rows of known class."""
+        if self.known_x is None or self.known_labels is None or not len(self.known_x):
+            raise ConfigError("objective.name = 'm2' needs some rows whose class is known; set data.labelled = 100")
+        chosen = torch.randint(len(self.known_x), (min(self.rows, len(self.known_x)),), device=self.known_x.device)
+        x, labels = model.rows(self.known_x[chosen]), self.known_labels[chosen]
+        log_q = self.log_q(torch.bernoulli(x) if self.binarize else x)
+        error = (log_q.detach().argmax(-1) != labels).to(log_q).mean()
+        return nn.functional.nll_loss(log_q, labels), error

@@ -1,0 +1,238 @@
+"""Posteriors of several levels that are drawn downwards, as the prior is: they correct what the prior expects.
+
+Not for: levels that are drawn upwards (`hierarchical`), or the distribution itself (`distributions.chain`).
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from ..distributions import Chain, Step, bounded, diagonal_normal
+from ..errors import at_least
+from ..nets import MLP, Activation
+from .base import Posterior
+from .hierarchical import between_levels, steps_given
+
+
+class LadderPosterior(Posterior):
+    """q(z_L | x) … q(z_1 | z_2, x), downwards: at every level the prior's normal and the data's, by their precisions.
+
+    A network goes up from the features, d_1 = h, d_l = net_l(d_{l−1}), and gives a normal N(μ̂_l, σ̂_l²) at every level.
+    q(z_L | x) is the last of them. Below, with p(z_l | z_{l+1}) = N(μ_p, σ_p²), 1/σ² = 1/σ̂² + 1/σ_p² and
+    μ = σ² (μ̂/σ̂² + μ_p/σ_p²).
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features).
+        features: Its width.
+        latent_size: Width of z_1, which the decoder reads.
+        context_size: C; 0 for an unconditional model.
+        upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
+        hidden: Widths of the hidden layers between two levels, upwards and downwards.
+        activation: Their nonlinearity.
+
+    Attributes:
+        latent_sizes: Widths of all levels, z_1 first.
+        downward: Modules of p(z_l | z_{l+1}, c), from the top; the prior 'ladder' shares them.
+
+    Reference: Sønderby et al. 2016, arXiv:1602.02282, eq. 8 to 12.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        features: int,
+        latent_size: int,
+        context_size: int = 0,
+        *,
+        upper_sizes: Sequence[int] | None = None,
+        hidden: Sequence[int] = (100, 100),
+        activation: Activation = "leaky-relu",
+    ) -> None:
+        upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
+        at_least(1, "the number of posterior.upper_sizes", len(upper))
+        at_least(1, "the number of posterior.hidden layers", len(hidden))
+        sizes = (latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper))
+        super().__init__((sum(sizes),))
+        self.latent_sizes = sizes
+        self.net = net
+        ups = (MLP((a,), hidden=hidden, activation=activation) for a in (features, *[hidden[-1]] * (len(upper) - 1)))
+        self.upward = nn.ModuleList(ups)
+        inputs = (features, *[hidden[-1]] * len(upper))
+        self.mu = nn.ModuleList(nn.Linear(a, size) for a, size in zip(inputs, sizes, strict=True))
+        self.log_var = nn.ModuleList(nn.Linear(a, size) for a, size in zip(inputs, sizes, strict=True))
+        self.downward = between_levels(sizes[::-1], context_size, hidden, activation)
+
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """(width of z_1,): the decoder reads the level nearest to the data."""
+        return self.latent_sizes[:1]
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
+        """The posterior of each row of x."""
+        d = [self.net(x, c)]
+        for up in self.upward:
+            d.append(up(d[-1]))
+        said = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, d, strict=True)]
+        *lower, top = said
+        priors = steps_given(self.downward, c)
+        steps = [partial(_corrected, prior, *pair) for prior, pair in zip(priors, reversed(lower), strict=True)]
+        return Chain(diagonal_normal(*top), steps, self.latent_sizes, downward=True)
+
+
+def _corrected(prior: Step, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
+    """The normal of the data and that of the prior, multiplied."""
+    p = prior(drawn).base_dist  # type: ignore[attr-defined]
+    said, expected = (-bounded(log_var)).exp(), p.scale.square().reciprocal()
+    precision = said + expected
+    return diagonal_normal((mu * said + p.loc * expected) / precision, -precision.log())
+
+
+class TopDownPosterior(Posterior):
+    """q(z_L | x) … q(z_1 | z_2 … z_L, x) along a path of states that prior, posterior and decoder share.
+
+    The path begins at a learned state s_L (and the context). At level l the prior reads s_l, and the posterior reads
+    s_l and the encoder's features; then s_{l−1} = s_l + W z_l + net_l(s_l + W z_l). The decoder reads s_0. The top
+    level reads the encoder's last features, lower ones its finer feature maps, where it has several.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features), perhaps with `maps`.
+        features: Width of its output.
+        latent_size: Width of z at every level.
+        context_size: C; 0 for an unconditional model.
+        levels: L.
+        width: Of the states.
+        hidden: Widths of the hidden layers of every network along the path.
+        activation: Their nonlinearity.
+
+    Attributes:
+        latent_sizes: Widths of all levels, z_1 first.
+
+    Reference: Child 2021, arXiv:2011.10650, section 3 and figure 3, with vectors for its grids and one block a level.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        features: int,
+        latent_size: int,
+        context_size: int = 0,
+        *,
+        levels: int = 3,
+        width: int = 128,
+        hidden: Sequence[int] = (128,),
+        activation: Activation = "silu",
+    ) -> None:
+        at_least(2, "posterior.levels", levels)
+        at_least(1, "posterior.width", width)
+        at_least(1, "the number of posterior.hidden layers", len(hidden))
+        self.latent_sizes = (latent_size,) * levels
+        super().__init__((sum(self.latent_sizes),))
+        self.net = net
+        self.width = width
+        shapes = getattr(net, "map_shapes", ((features,),))
+        read = [torch.Size(shapes[max(0, len(shapes) - 1 - i)]).numel() for i in range(levels)]  # from the top
+        self.begin = nn.Parameter(torch.zeros(width))
+        self.begin_context = nn.Linear(context_size, width, bias=False) if context_size else None
+        self.hidden = tuple(hidden)
+        self.activation = activation
+        self.data = nn.ModuleList(nn.Linear(size, width) for size in read)
+        self.nets = nn.ModuleList(self.network(2 * width, 2 * latent_size) for _ in range(levels))
+        self.enter = nn.ModuleList(nn.Linear(latent_size, width) for _ in range(levels))
+        self.onward = nn.ModuleList(self.network(width, width) for _ in range(levels))
+
+    @property
+    def decoded_shape(self) -> tuple[int, ...]:
+        """(width of a state,): the decoder reads the last one."""
+        return (self.width,)
+
+    def network(self, size_in: int, size_out: int) -> MLP:
+        """A network along the path."""
+        return MLP((size_in,), (size_out,), hidden=self.hidden, activation=self.activation)
+
+    def reading(self, decoder: nn.Module) -> nn.Module:
+        """A decoder of the last state as one of all latents."""
+        return LastState(decoder, self)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
+        """The posterior of each row of x."""
+        own: Callable[..., Sequence[Tensor]] | None = getattr(self.net, "maps", None)
+        maps = (self.net(x, c),) if own is None else own(x, c)
+        read = [maps[max(0, len(maps) - 1 - i)].flatten(1) for i in range(len(self.latent_sizes))]
+        data = [layer(d) for layer, d in zip(self.data, read, strict=True)]
+
+        def level(i: int, state: Tensor) -> Distribution:
+            both = torch.cat(torch.broadcast_tensors(state, data[i]), -1)
+            return diagonal_normal(*self.nets[i](both).chunk(2, -1))
+
+        return self.chain(c, level)
+
+    def chain(self, c: Tensor | None, level: Callable[[int, Tensor], Distribution]) -> Chain:
+        """All levels along the path, from the top.
+
+        Arguments:
+            c: Context, shape (B, C), or None.
+            level: From the number of a level, from the top, and the state there to its distribution.
+        """
+        path = Path(self, c)
+
+        def step(drawn: Sequence[Tensor]) -> Distribution:
+            return level(len(drawn), path(drawn))
+
+        return Chain(step(()), [step] * (len(self.latent_sizes) - 1), self.latent_sizes, downward=True)
+
+    def last_state(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """s_0 of all latents, shape (..., B, Z): shape (..., B, width)."""
+        return Path(self, c)(z.split(self.latent_sizes, -1)[::-1])
+
+
+class Path:
+    """States along the path of a posterior; each is computed once for the same latents above it.
+
+    Arguments:
+        posterior: Whose path it is.
+        c: Context, shape (B, C), or None.
+    """
+
+    def __init__(self, posterior: TopDownPosterior, c: Tensor | None) -> None:
+        self.posterior = posterior
+        self.c = c
+        self.last: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, drawn: Sequence[Tensor]) -> Tensor:
+        """The state after some levels, from the top, shape (..., width)."""
+        own, count = self.posterior, len(drawn)
+        if not count:
+            begin: Tensor = own.begin
+            if self.c is None or own.begin_context is None:
+                return begin
+            beside: Tensor = own.begin_context(self.c.to(begin.dtype))
+            return begin + beside
+        known = self.last.get(count)
+        if known is not None and known[0] is drawn[-1]:
+            return known[1]
+        state: Tensor = self(drawn[:-1]) + own.enter[count - 1](drawn[-1])
+        state = state + own.onward[count - 1](state)
+        self.last[count] = drawn[-1], state
+        return state
+
+
+class LastState(nn.Module):
+    """A decoder that reads the state at the end of a posterior's path.
+
+    Arguments:
+        net: Network (..., width), (B, C) → (..., *out_shape).
+        posterior: Whose path it is; it is not a part of this module, or it would be stored twice.
+    """
+
+    def __init__(self, net: nn.Module, posterior: TopDownPosterior) -> None:
+        super().__init__()
+        self.net = net
+        self._posterior = (posterior,)
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map all latents, (..., Z), to (..., *out_shape)."""
+        out: Tensor = self.net(self._posterior[0].last_state(z, c), c)
+        return out

@@ -1,0 +1,94 @@
+"""Fit a mixture of normals with full covariances to latents, by expectation maximization.
+
+Not for: the mixture itself (`full_covariance`), which is a prior like any other.
+"""
+
+import torch
+from torch import Tensor
+
+from .full_covariance import FullCovarianceNormalMixture
+
+STEPS = 100
+GAIN = 1e-3  # nats a latent; what a step must bring
+ROWS = 2048  # whose residues are in memory at a time
+
+
+@torch.no_grad()
+def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | None = None) -> list[float]:
+    """Let a mixture be the maximum of the posterior density of its parameters given latents: expectation maximization.
+
+    Each component starts at a random latent and counts as if it had seen Z more points with the covariance
+    Σ/K^(2/Z), Σ being that of all latents: so none shrinks to a point. Classes are fitted one by one.
+
+    Arguments:
+        prior: The mixture, whose parameters are set.
+        z: Latents, shape (N, Z).
+        labels: Their classes, shape (N,), for a mixture with a context.
+
+    Returns:
+        What each step ascends, log density a latent and the penalty, nats; of the last class.
+
+    Reference: Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B
+    39; Fraley and Raftery 2007, doi:10.1007/s00357-007-0004-5, for the scale of the covariance.
+    """
+    z = z.to("cpu", torch.float64)
+    classes = prior.context_size or 1
+    ascent: list[float] = []
+    for label in range(classes):
+        own = z if labels is None or not prior.context_size else z[labels == label]
+        components = torch.arange(label, len(prior.loc), classes)
+        own = own if len(own) else z
+        loc, covariance, weights, ascent = _ascend(own, len(components))
+        tril = torch.linalg.inv(torch.linalg.cholesky(covariance))
+        below = tril.tril(-1) + tril.diagonal(dim1=1, dim2=2).log().diag_embed()
+        prior.loc[components] = loc.to(prior.loc)
+        prior.tril[components] = below.to(prior.tril)
+        prior.logits[components] = weights.log().to(prior.logits)
+    return ascent
+
+
+def _ascend(z: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, list[float]]:
+    """Means (k, Z), covariances (k, Z, Z) and weights (k,) of a mixture, and its ascent."""
+    n, size = z.shape
+    pooled = torch.cov(z.T).reshape(size, size) if n > 1 else torch.eye(size, dtype=z.dtype)
+    pooled = pooled + (1e-6 * pooled.trace() / size + 1e-12) * torch.eye(size, dtype=z.dtype)
+    scale = pooled / k ** (2 / size)
+    loc = z[torch.randperm(n)[torch.arange(k) % n]].clone()
+    covariance, weights = scale.expand(k, -1, -1).clone(), torch.full((k,), 1 / k, dtype=z.dtype)
+    ascent: list[float] = []
+    for _ in range(STEPS):
+        log_p = _log_joint(z, loc, covariance, weights)
+        evidence = log_p.logsumexp(1)
+        ascent.append((evidence.sum() + _penalty(covariance, scale)).item() / n)
+        if len(ascent) > 1 and ascent[-1] - ascent[-2] < GAIN:
+            break
+        shares = (log_p - evidence.unsqueeze(1)).exp()
+        counts = shares.sum(0)
+        loc = torch.where(counts[:, None] > 1e-9, (shares.T @ z) / counts.clamp_min(1e-9)[:, None], loc)
+        for i in range(k):
+            away = z - loc[i]
+            covariance[i] = (size * scale + (away * shares[:, i : i + 1]).T @ away) / (size + counts[i])
+        weights = (counts / n).clamp_min(1e-12)
+    return loc, covariance, weights / weights.sum(), ascent
+
+
+def _log_joint(z: Tensor, loc: Tensor, covariance: Tensor, weights: Tensor) -> Tensor:
+    """Log of weight and density of each component, shape (N, K)."""
+    tril = torch.linalg.cholesky(covariance)
+    half = torch.linalg.inv(tril)
+    shift = (half @ loc.unsqueeze(-1)).squeeze(-1)
+    constant = weights.log() - tril.diagonal(dim1=1, dim2=2).log().sum(1)
+    constant = constant - 0.5 * loc.shape[1] * torch.log(torch.tensor(2 * torch.pi, dtype=z.dtype))
+    parts = []
+    for rows in z.split(ROWS):
+        residues = (rows @ half.flatten(0, 1).T).unflatten(1, shift.shape) - shift
+        parts.append(constant - 0.5 * residues.square().sum(2))
+    return torch.cat(parts)
+
+
+def _penalty(covariance: Tensor, scale: Tensor) -> Tensor:
+    """Log density of Z points of covariance `scale` under each component's, summed over components."""
+    size = scale.shape[0]
+    trace = torch.linalg.solve(covariance, scale.expand_as(covariance)).diagonal(dim1=1, dim2=2).sum(1)
+    penalty: Tensor = (-0.5 * size * (torch.logdet(covariance) + trace)).sum()
+    return penalty

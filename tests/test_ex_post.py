@@ -1,0 +1,233 @@
+"""Densities fitted to latents after the training, and autoencoders that have no other prior."""
+
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Exponential, Independent, MultivariateNormal
+
+import exact
+import tiny
+from conftest import one_line
+from oracles import LinearGaussian
+from vaekit import build, elbo, load
+from vaekit.data import Batch, Split
+from vaekit.errors import ConfigError
+from vaekit.evaluation import ex_post
+from vaekit.evaluation.ex_post import fit_prior
+from vaekit.model import WithPrior
+from vaekit.objectives import OfDraw, RegularizedAutoencoder
+from vaekit.objectives.regularized import squared_slope
+from vaekit.priors import FullCovarianceNormalMixture, fit_mixture
+
+
+def two_normals(n: int) -> MultivariateNormal:
+    mean = torch.tensor([[-2.0, 0.0], [2.0, 1.0]], dtype=torch.float64)
+    tril = torch.tensor([[[1.0, 0.0], [0.8, 0.3]], [[0.5, 0.0], [0.0, 0.5]]], dtype=torch.float64)
+    return MultivariateNormal(mean[torch.arange(n) % 2], scale_tril=tril[torch.arange(n) % 2])
+
+
+def test_every_step_of_expectation_maximization_ascends() -> None:
+    torch.manual_seed(0)
+    prior = FullCovarianceNormalMixture(2, components=5).double()
+    ascent = fit_mixture(prior, two_normals(600).sample())
+    assert len(ascent) > 3
+    assert all(b >= a - 1e-12 for a, b in itertools.pairwise(ascent))
+
+
+def test_a_mixture_is_as_good_as_the_truth_and_better_than_one_normal() -> None:
+    torch.manual_seed(1)
+    z, new = two_normals(4000).sample(), two_normals(4000).sample()
+    truth = torch.stack([two_normals(2).log_prob(new[:, None])[:, i] for i in range(2)]).logsumexp(0) - math.log(2)
+    values = {}
+    for components in (1, 2):
+        prior = FullCovarianceNormalMixture(2, components=components).double()
+        fit_mixture(prior, z)
+        with torch.no_grad():
+            values[components] = prior().log_prob(new) - truth
+    error = {k: v.std() / math.sqrt(len(v)) for k, v in values.items()}
+    assert abs(values[2].mean()) < 5 * error[2] + 0.01
+    assert values[1].mean() < -0.3  # negative control: one normal does not do
+
+
+def test_one_component_has_the_moments_in_closed_form() -> None:
+    torch.manual_seed(2)
+    z = torch.randn(50, 3, dtype=torch.float64) @ torch.randn(3, 3, dtype=torch.float64) + 1
+    prior = FullCovarianceNormalMixture(3, components=1).double()
+    fit_mixture(prior, z)
+    tril = prior.tril[0].tril(-1) + prior.tril[0].diagonal().exp().diag()
+    centred = z - z.mean(0)
+    expected = (3 * torch.cov(z.T) + centred.T @ centred) / (3 + 50)
+    torch.testing.assert_close(prior.loc[0].detach(), z.mean(0))
+    torch.testing.assert_close(torch.linalg.inv(tril.T @ tril).detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_identical_latents_make_no_singular_covariance() -> None:
+    prior = FullCovarianceNormalMixture(2, components=3)
+    fit_mixture(prior, torch.ones(20, 2))
+    assert prior().sample((5,)).isfinite().all()
+
+
+@pytest.mark.parametrize("density", ["mixture", "normal", "flow"])
+def test_a_linear_gaussian_models_aggregate_posterior_is_its_prior(
+    density: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ex_post, "EPOCHS", 3)
+    monkeypatch.setattr(ex_post, "COMPONENTS", 5)
+    model = LinearGaussian()
+    torch.manual_seed(3)
+    prior = fit_prior(model, Split(model.evidence().sample((3000,))), density)
+    new = model.prior().sample((4000,))
+    loss = (model.prior().log_prob(new) - prior().log_prob(new)).detach()  # its mean is the KL
+    assert loss.mean() < 0.08
+    moved = (model.prior().log_prob(new) - prior().log_prob(new + 0.5)).detach()
+    assert moved.mean() > 0.25  # negative control
+
+
+def test_the_bound_of_a_model_with_a_fitted_prior_is_that_of_the_composed_model() -> None:
+    torch.manual_seed(4)
+    model = build(
+        "standard-vae", event_shape=(1, 8, 8), latent_size=3, encoder={"hidden": [8]}, decoder={"hidden": [8]}
+    )
+    data = tiny.dataset()
+    with_prior = WithPrior(model, fit_prior(model, data))
+    x = data.test.x.float() / 255
+    values = {}
+    for name, some in (("own", model), ("fitted", with_prior)):
+        torch.manual_seed(5)
+        values[name] = some.draw(x, 4).log_w
+    draw = model.draw(x, 1)
+    torch.testing.assert_close(with_prior.draw(x, 1).distortion.shape, draw.distortion.shape)
+    torch.manual_seed(5)
+    z = model.draw(x, 4).z
+    difference = with_prior.prior().log_prob(z) - model.prior().log_prob(z)
+    torch.testing.assert_close(values["fitted"] - values["own"], difference, rtol=1e-4, atol=1e-3)
+    assert with_prior.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_a_conditional_model_gets_a_density_for_each_class() -> None:
+    torch.manual_seed(6)
+    config = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}, "model": {"condition": "class"}}
+    model = build("standard-vae", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **config)
+    data = tiny.dataset()
+    prior = fit_prior(model, data, "normal")
+    z, labels = ex_post._latents(model, data.train, "none")
+    for label in range(3):
+        mean = prior(nn.functional.one_hot(torch.tensor([label]), 3).float()).mean[0]
+        error = (mean - z[labels == label].mean(0)).abs() / z[labels == label].std(0) * math.sqrt(64 / 3)
+        assert bool((error < 5).all())
+
+
+def test_latents_that_are_not_real_numbers_are_refused() -> None:
+    class Positive(LinearGaussian):
+        def posterior(self, x: torch.Tensor, c: Any = None) -> Any:
+            return Independent(Exponential(torch.ones(len(x), 3)), 1)
+
+    with pytest.raises(ConfigError, match="any real numbers"):
+        fit_prior(Positive(), Split(torch.randn(5, 5)))
+    with pytest.raises(ConfigError, match="density"):
+        fit_prior(LinearGaussian(), Split(torch.randn(5, 5)), "gauss")  # type: ignore[arg-type]
+
+
+def test_sampling_from_the_aggregate_fits_once_and_again_after_more_training(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = exact.prove("standard-cvae", Path("runs"), monkeypatch, model={"latent_size": 2})
+    monkeypatch.setattr(ex_post, "dataset_of", lambda *_, **__: tiny.dataset())
+    options = ("sample", "stopped", "--from", "aggregate", "-n", "3", "-o")
+    assert command(*options, "a.npy").status == 0
+    file = run.path / "prior-mixture.safetensors"
+    before = file.stat().st_mtime_ns, file.read_bytes()
+    assert command(*options, "b.npy").status == 0
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "b.npy").read_bytes()
+    assert file.stat().st_mtime_ns == before[0]
+    file.write_bytes(before[1][:-8])
+    assert command(*options, "c.npy").status == 0
+    assert (tmp_path / "a.npy").read_bytes() == (tmp_path / "c.npy").read_bytes()
+    assert command("sample", "stopped", "-n", "3", "-o", "d.npy").status == 0
+    assert (tmp_path / "a.npy").read_bytes() != (tmp_path / "d.npy").read_bytes()
+    assert "aggregat" in one_line(command("sample", "stopped", "--from", "agregate"))
+
+
+# -- regularized autoencoders -----------------------------------------------------------------------------------------
+
+
+def test_the_squared_slope_of_a_linear_map_is_its_frobenius_norm() -> None:
+    torch.manual_seed(0)
+    weight = torch.randn(7, 4, dtype=torch.float64)
+    z = torch.randn(1, 20_000, 4, dtype=torch.float64, requires_grad=True)
+    estimates = squared_slope(torch.tanh(z[0] * 0 + z[0]).atanh() @ weight.T, z).detach()
+    score = (estimates.mean() - weight.square().sum()) / (estimates.std() / math.sqrt(len(estimates)))
+    assert abs(score) < 5
+    wrong = (estimates.mean() - weight.square().mean()) / (estimates.std() / math.sqrt(len(estimates)))
+    assert abs(wrong) > 50  # negative control: a mean instead of a sum
+
+
+def rae(**options: Any) -> Any:
+    torch.manual_seed(0)
+    sizes = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}, "prior": {"components": 3}}
+    return build("rae", event_shape=(1, 8, 8), latent_size=3, **sizes, **options)
+
+
+def test_a_fitted_prior_feels_the_codes_and_the_codes_feel_nothing_of_it() -> None:
+    model, x = rae(), tiny.dataset().train.x[:8].float() / 255
+    loss = RegularizedAutoencoder()
+    loss(model, Batch(x), 0.0).loss.sum().backward()
+    prior = [p.grad.clone() for p in model.parts["prior"].parameters()]
+    encoder = [p.grad.clone() for p in model.parts["posterior"].parameters()]
+    assert all(bool(grad.abs().sum() > 0) for grad in prior[:1])
+    model.zero_grad()
+    terms = loss(model, Batch(x), 0.0)
+    draw = model.draw(x)
+    only = draw.distortion + 0.05 * draw.z[0].square().sum(1)
+    only.sum().backward()
+    for grad, p in zip(encoder, model.parts["posterior"].parameters(), strict=True):
+        torch.testing.assert_close(grad, p.grad)
+    torch.testing.assert_close(terms.loss.detach(), torch.stack(list(terms.logged.values())).sum(0))
+    model.zero_grad()
+    (-model.prior().log_prob(model.draw(x).z[0])).sum().backward()
+    assert any(bool(p.grad.abs().sum() > 0) for p in model.parts["posterior"].parameters())  # negative control
+
+
+def test_a_point_has_no_rate_and_no_bound() -> None:
+    model, x = rae(), tiny.dataset().train.x[:4].float() / 255
+    draw = model.draw(x)
+    assert draw.levels == ()
+    for ask in (lambda: elbo(draw), lambda: OfDraw(elbo).of(draw), lambda: draw.log_w, lambda: draw.rate()):
+        with pytest.raises(ConfigError, match="no density"):
+            ask()
+    with pytest.raises(ConfigError, match=r"set posterior\.name = 'deterministic'"):
+        RegularizedAutoencoder()(build("standard-vae", event_shape=(1, 8, 8)), Batch(x), 0.0)
+    with pytest.raises(ConfigError, match="≥ 0"):
+        RegularizedAutoencoder(beta=-1.0)
+
+
+@pytest.mark.parametrize("regularizer", ["l2", "gradient", "none"])
+@pytest.mark.parametrize("condition", ["none", "class"])
+def test_every_regularizer_reaches_every_weight(regularizer: Any, condition: str) -> None:
+    model = rae(model={"condition": condition}, num_classes=3)
+    data = tiny.dataset()
+    batch = model.to_model(Batch(data.train.x[:6], labels=data.train.labels[:6]))
+    RegularizedAutoencoder(regularizer=regularizer)(model, batch, 0.0).loss.mean().backward()
+    assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_a_run_of_an_autoencoder_resumes_evaluates_and_samples(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = exact.prove("rae", Path("runs"), monkeypatch, model={"latent_size": 2}, prior={"components": 2})
+    assert {"distortion", "code", "regularizer", "code_nll", "validation_loss"} <= set(run.metrics()[0])
+    assert "neg_elbo" not in run.read_json("test.json")
+    from vaekit.evaluation import stored
+
+    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
+    result = stored.evaluate_run(run, load(run.path), samples=2)
+    assert "nll" not in [value.name for value in result.values]
+    assert any("no density q" in warning for warning in result.warnings)
+    assert load(run.path).sample(3).shape == (3, 1, 8, 8)

@@ -1,0 +1,173 @@
+"""Model M2: few labels, a class that is summed out, and a classifier whose errors are counted."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+
+import exact
+import tiny
+from conftest import one_line
+from densities import z_scores
+from oracles import LinearGaussian
+from vaekit import build, load
+from vaekit.data import Batch, Split
+from vaekit.data.labelled import keep_labels
+from vaekit.errors import ConfigError, DataError
+from vaekit.objectives import M2
+from vaekit.runs import lifecycle
+
+CLASSES = 3
+
+
+class ByClass(LinearGaussian):
+    """A linear Gaussian model whose mean depends on the class, with the exact posterior q(z | x, y)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.context_size = CLASSES
+        self.shift = nn.Parameter(torch.randn(CLASSES, 5, generator=torch.Generator().manual_seed(3)).double())
+
+    def posterior(self, x: Tensor, c: Tensor | None = None) -> MultivariateNormal:
+        return self.exact_posterior(x - c @ self.shift)
+
+    def likelihood(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        return Independent(Normal(z @ self.weight.T + self.bias + c @ self.shift, self.sigma), 1)
+
+    def log_joint(self, x: Tensor) -> Tensor:
+        """Log p(x, y) of each class, shape (B, C)."""
+        return torch.stack([self.evidence().log_prob(x - s) for s in self.shift], -1) - math.log(CLASSES)
+
+
+class Fixed(M2):
+    """M2 with a classifier that is given."""
+
+    given: Tensor
+
+    def log_q(self, x: Tensor) -> Tensor:
+        return self.given.expand(len(x), CLASSES)
+
+
+def toy(given: Tensor, labels: int = -1) -> tuple[Tensor, ByClass, Tensor]:
+    """Losses of 20,000 copies of one row, the model, and the row."""
+    model, torch_seed = ByClass(), 5
+    torch.manual_seed(torch_seed)
+    x = model.evidence().sample()
+    loss = Fixed(CLASSES, (5,), 100).double().eval()
+    loss.given = given
+    batch = Batch(x.expand(20_000, 5), labels=torch.full((20_000,), labels))
+    terms = loss(model, batch, 0.0)
+    return terms.loss.detach(), model, x
+
+
+def test_with_the_exact_class_the_sum_over_classes_is_the_evidence() -> None:
+    _, model, x = toy(torch.zeros(CLASSES))
+    joint = model.log_joint(x[None])[0].detach()
+    loss, *_ = toy(joint.log_softmax(-1))
+    evidence = joint.logsumexp(-1)
+    assert abs(z_scores(-loss, evidence.item())) < 5
+    assert abs(z_scores(-loss, evidence.item() + 0.2)) > 5  # negative control
+
+
+def test_with_another_classifier_the_bound_is_below_by_its_divergence() -> None:
+    _, model, x = toy(torch.zeros(CLASSES))
+    joint = model.log_joint(x[None])[0].detach()
+    log_q = torch.tensor([0.2, 0.5, 0.3], dtype=torch.float64).log()
+    loss, *_ = toy(log_q)
+    gap = (log_q.exp() * (log_q - joint.log_softmax(-1))).sum()
+    assert gap > 0.05
+    assert abs(z_scores(-loss, (joint.logsumexp(-1) - gap).item())) < 5
+
+
+@pytest.mark.parametrize("label", range(CLASSES))
+def test_a_row_of_known_class_has_the_bound_of_its_pair(label: int) -> None:
+    log_q = torch.full((CLASSES,), -math.log(CLASSES), dtype=torch.float64)
+    loss, model, x = toy(log_q, label)
+    weight_of_classifier = 0.1 * 100 * math.log(CLASSES)
+    expected = model.log_joint(x[None])[0, label].item() - weight_of_classifier
+    assert abs(z_scores(-loss, expected)) < 5
+
+
+def small(**options: Any) -> tuple[Any, M2, Any]:
+    torch.manual_seed(0)
+    sizes = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
+    model = build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **sizes)
+    data = keep_labels(tiny.dataset(), 6)
+    loss = M2(3, (1, 8, 8), 64, data.train.labelled(), hidden=(8,), **options)
+    return model, loss, data
+
+
+def test_gradients_reach_everything_and_labels_of_unknown_rows_do_not_matter() -> None:
+    model, loss, data = small()
+    batch = model.to_model(Batch(data.train.x[:], labels=data.train.labels))
+    torch.manual_seed(1)
+    terms = loss(model, batch, 0.0)
+    assert terms.loss.shape == (64,) and bool(terms.loss.isfinite().all())
+    terms.loss.mean().backward()
+    parameters = [*model.parameters(), *loss.parameters()]
+    assert all(p.grad is not None and bool((p.grad != 0).any()) for p in parameters)
+    loss.zero_grad()
+    unknown = batch.rows(batch.labels == -1)
+    loss.weight = 0.0  # the classifier learns from rows of unknown class alone, by their bound
+    loss(model, unknown, 0.0).loss.mean().backward()
+    assert any(bool((p.grad != 0).any()) for p in loss.parameters())
+
+
+def test_labels_are_kept_by_class_and_always_the_same() -> None:
+    data, again = keep_labels(tiny.dataset(), 7), keep_labels(tiny.dataset(), 7)
+    assert torch.equal(data.train.labels, again.train.labels)
+    known = data.train.labels[data.train.labels >= 0]
+    assert known.bincount().tolist() == [3, 2, 2]
+    same = data.train.labels >= 0
+    assert torch.equal(data.train.labels[same], tiny.dataset().train.labels[same])
+    assert torch.equal(data.test.labels, tiny.dataset().test.labels)
+    for count, message in ((2, "at least 3"), (600, "has 22 training rows")):
+        with pytest.raises(ConfigError, match=message):
+            keep_labels(tiny.dataset(), count)
+
+
+def test_mistakes_are_one_line(command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = one_line(command("train", "standard-cvae", "--labelled", "100"))
+    assert "the class of 54900 of the 55000 training rows is unknown" in said and "m2" in said
+    assert "at least 10" in one_line(command("train", "m2", "--labelled", "5"))
+    assert "model.condition = 'class'" in one_line(command("train", "m2", "--set", "model.condition=none"))
+    assert not (tmp_path / "runs").exists()
+    model, _, data = small()
+    empty = M2(3, (1, 8, 8), 64, Split(torch.zeros(0, 1, 8, 8), torch.zeros(0).long()))
+    with pytest.raises(ConfigError, match=r"data\.labelled = 100"):
+        empty(model, model.to_model(Batch(data.train.x[:4], labels=data.train.labels[:4])), 0.0)
+
+
+def test_a_run_resumes_and_counts_its_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any) -> None:
+    def data(**_: object) -> Any:
+        return keep_labels(tiny.dataset(), 6)
+
+    monkeypatch.chdir(tmp_path)
+    sections = {"model": {"latent_size": 2}, "objective": {"hidden": [8]}, "data": {"validation": None}}
+    run = exact.prove("m2", Path("runs"), monkeypatch, load=data, train={"epochs": 6}, **sections)
+    records, test = run.metrics(), run.read_json("test.json")
+    assert records[-1]["cross_entropy"] < records[0]["cross_entropy"]
+    assert 0 <= test["error"] <= 1 and math.isfinite(test["neg_elbo"])
+    assert {"validation_error", "validation_neg_elbo", "error"} <= set(records[0])
+    from vaekit.evaluation import stored
+
+    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
+    result = stored.evaluate_run(run, load(run.path), samples=2)
+    error = next(value for value in result.values if value.name == "classification error")
+    assert error.unit == "%" and error.standard_error is not None
+    assert error.value / 100 == pytest.approx(test["error"])  # the best weights are the last here, or as good
+    sampled = command("sample", "stopped", "--class", "1", "-n", "2", "-o", "a.npy")
+    assert sampled.status == 0, sampled.err
+
+
+def test_a_model_of_each_class_by_another_objective_needs_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaekit.runs import job
+
+    monkeypatch.setattr(job, "load_data", lambda **_: keep_labels(tiny.dataset(), 6))
+    with pytest.raises(DataError, match="needs it; choose"):
+        lifecycle.train(exact.small("standard-cvae"), root="nowhere")
