@@ -157,3 +157,25 @@ def _with(command: Any, name: str, value: str) -> Any:
     table.loc[3, name] = value
     table.to_csv("bad.csv", index=False)
     return command("encode", "a", "--data", "bad.csv")
+
+
+def test_a_matrix_of_counts_is_a_table(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    depth = np.random.default_rng(0).lognormal(0, 0.5, (80, 1))
+    np.save("x.npy", np.random.default_rng(1).poisson(depth * np.arange(1, 7)))
+    train = ["train.epochs=2", "encoder.hidden=[8]", "decoder.hidden=[8]", "model.latent_size=2"]
+    arguments = [word for setting in train for word in ("--set", setting)]
+    trained = command("train", "count-vae", "--data", "x.npy", "--device", "cpu", "--name", "c", *arguments)
+    assert trained.status == 0, trained.err
+    assert [column.kind for column in load("runs/c").columns] == ["count"] * 6 + ["size-factor"]
+    assert command("sample", "c", "-n", 30, "-o", "new.csv").status == 0
+    new = pd.read_csv("new.csv")
+    assert list(new) == [f"x{i}" for i in range(6)] and (new >= 0).all().all() and new["x5"].dtype.kind == "i"
+    gaps = np.load("x.npy").astype(float)
+    gaps[::7, 2] = np.nan
+    np.save("gaps.npy", gaps)
+    filled = command("impute", "c", "--data", "gaps.npy", "-o", "full.npy", "--samples", 20)
+    assert filled.status == 0, filled.err
+    full = np.load("full.npy")
+    assert (full[~np.isnan(gaps)] == gaps[~np.isnan(gaps)]).all() and not np.isnan(full).any()
+    assert command("score", "c", "--data", "gaps.npy", "--samples", 5).status == 0
