@@ -212,13 +212,13 @@ class Wide(LinearGaussian):
 
     def __init__(self) -> None:
         super().__init__(exact=False)
-        self.rows: list[int] = []
+        self.decoded: list[int] = []
 
     def prior(self, c=None):
         return Independent(Normal(c @ torch.eye(3, dtype=c.dtype), 1.0), 1)
 
     def likelihood(self, z, c=None):
-        self.rows.append(z[..., 0].numel())
+        self.decoded.append(z[..., 0].numel())
         hidden = z.repeat_interleave(2000, -1)
         return super().likelihood(hidden.unflatten(-1, (-1, 2000)).mean(-1) + 0.1 * c)
 
@@ -229,13 +229,13 @@ def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, opt
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
     ample = bounds(model, x, labels, samples=(1, 30))
-    largest = max(model.rows)
-    model.rows.clear()
+    largest = max(model.decoded)
+    model.decoded.clear()
     if not options:
         monkeypatch.setattr("vaekit.evaluation.chunks.CACHED", 16 << 20)
     tight = bounds(model, x, labels, samples=(1, 30), **options)
-    assert max(model.rows) * 6000 * 8 * 2 <= 16 << 20
-    assert max(model.rows) < largest / 5
+    assert max(model.decoded) * 6000 * 8 * 2 <= 16 << 20
+    assert max(model.decoded) < largest / 5
     for name, value in ample.per_image.items():
         torch.testing.assert_close(tight.per_image[name], value, rtol=1e-9, atol=1e-9, equal_nan=True)
 
