@@ -208,7 +208,7 @@ def test_conditional_and_hierarchical_models_in_single_precision(start: module.S
 
 def test_the_memory_limit_changes_the_slices_and_not_the_result() -> None:
     class Wide(LinearGaussian):
-        rows = 0
+        most_rows = 0
 
         def likelihood(self, z, c=None):
             self.most_rows = max(self.most_rows, z[..., 0].numel())
