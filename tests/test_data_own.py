@@ -378,7 +378,7 @@ def shrunk(in_memory, dataset, memory):
 def test_a_class_condition_needs_labels(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS, None)
     settings = config.changed(tiny(path), ["model.condition=class"])
-    with pytest.raises(DataError, match=r"needs images of several classes, but .*x.npy has no labels"):
+    with pytest.raises(DataError, match=r"needs rows of several classes, but .*x.npy has no labels"):
         lifecycle.train(settings, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 

@@ -12,8 +12,8 @@ from safetensors.torch import save
 
 from vaekit import config
 from vaekit.errors import ConfigError, RunError
-from vaekit.evaluation import Evaluation, Value, compare
-from vaekit.evaluation.comparison import evaluated, protocol_of, student_t
+from vaekit.evaluation import Evaluation, Value, compare, student
+from vaekit.evaluation.comparison import evaluated, protocol_of
 from vaekit.store import Run
 
 PROTOCOL = {
@@ -132,7 +132,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     ],
 )
 def test_student_t(freedom: int, expected: float) -> None:
-    assert student_t(freedom) == pytest.approx(expected, abs=1e-5)
+    assert student.quantile(freedom, 0.95) == pytest.approx(expected, abs=1e-5)
 
 
 def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:

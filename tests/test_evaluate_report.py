@@ -309,7 +309,7 @@ def test_data_of_another_shape_are_refused(run: Run, monkeypatch) -> None:
         return Dataset(name, split, split, split, ("a", "b"), "e" * 64)
 
     monkeypatch.setattr(restore.data, "load", wide)
-    with pytest.raises(DataError, match=r"takes images of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
+    with pytest.raises(DataError, match=r"takes rows of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
         evaluate_run(run, restore.load(run), data_name="svhn")
 
 

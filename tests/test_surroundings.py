@@ -22,7 +22,7 @@ from vaekit.runs import terminal
 from vaekit.runs.commit import commit
 from vaekit.store import Run, escape
 from vaekit.training import Progress as Reached
-from vaekit.training.loop import stop_requests
+from vaekit.training import stop_requests
 
 Command = Callable[..., Result]
 ESCAPES = "a\nvae: all is well\x1b]0;owned\x07\x9b31m\u202e\ud800"

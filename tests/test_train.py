@@ -550,7 +550,7 @@ def test_a_rate_that_explodes_stops_although_all_is_finite(mean: float, stops: b
         (record,) = fit(model, loader(), epochs=1)
         assert 1e5 < record["rate"] < 1e7
         return
-    with pytest.raises(NumericalError, match=r"or the rate exceeds 16777216 nats per image, at epoch 1, step 0"):
+    with pytest.raises(NumericalError, match=r"or the rate exceeds 16777216 nats per row, at epoch 1, step 0"):
         fit(model, loader(), epochs=1)
 
 

@@ -20,6 +20,7 @@ from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run, files, list_runs
 from ..store.tensors import unpack
+from . import student
 from .record import Evaluation
 from .table import Cell, Comparison, Difference
 
@@ -244,13 +245,13 @@ def _welch(group: str, name: str, mine: Sequence[float], theirs: Sequence[float]
     total = sum(errors)
     rest = sum(error**2 / (len(values) - 1) for error, values in zip(errors, sets, strict=True))
     freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
-    reach = student_t(freedom) * math.sqrt(total)
+    reach = student.quantile(freedom, CONFIDENCE) * math.sqrt(total)
     return Difference(group, name, mean, mean - reach, mean + reach, len(mine) + len(theirs), "seeds, unpaired")
 
 
 def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
     mean, error = pairs.mean().item(), pairs.std().item() / math.sqrt(len(pairs))
-    reach = student_t(len(pairs) - 1) * error
+    reach = student.quantile(len(pairs) - 1, CONFIDENCE) * error
     return Difference(group, name, mean, mean - reach, mean + reach, len(pairs), over)
 
 
@@ -266,32 +267,3 @@ def _per_image(member: Member, name: str) -> Tensor | None:
     except RunError:
         return None
     return sign * kept[key] if key in kept and kept[key].numel() > 1 else None
-
-
-def student_t(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """The t with P(|T| ≤ t) = confidence, for T of Student's t distribution.
-
-    Arguments:
-        freedom: Degrees of freedom ν, at least 1.
-        confidence: Probability.
-
-    Reference: Abramowitz and Stegun 1964, 26.7.3 and 26.7.4.
-
-    >>> [round(student_t(freedom), 3) for freedom in (1, 4, 30, 10_000)]
-    [12.706, 2.776, 2.042, 1.96]
-    """
-
-    def within(angle: float) -> float:
-        sine, cosine = math.sin(angle), math.cos(angle)
-        term = sine if freedom % 2 == 0 else sine * cosine if freedom > 1 else 0.0
-        total, start = 0.0, 2 if freedom % 2 == 0 else 3
-        for power in range(start, freedom + 1, 2):
-            total += term
-            term *= cosine * cosine * (power - 1) / power
-        return total if freedom % 2 == 0 else 2 / math.pi * (angle + total)
-
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle) < confidence else (low, middle)
-    return math.tan(low) * math.sqrt(freedom)

@@ -18,7 +18,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..data import Batches
@@ -27,6 +26,7 @@ from ..errors import ConfigError, at_least
 from ..runs.environment import setup
 from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
+from . import student
 from .bounds import bounds
 from .record import StageListener
 
@@ -145,10 +145,7 @@ def p_value(scores: Sequence[float], goal: float) -> float:
     if sd == 0:
         return 0.0 if scores[0] < goal else 1.0
     t = (goal - statistics.mean(scores)) / (sd / math.sqrt(n))
-    half = np.linspace(0, math.atan(abs(t) / math.sqrt(n - 1)), 10_001)  # t = √(n − 1) tan φ: its density is cosⁿ⁻²φ
-    whole = np.linspace(0, math.pi / 2, 10_001)
-    inside = np.trapezoid(np.cos(half) ** (n - 2), half) / np.trapezoid(np.cos(whole) ** (n - 2), whole)
-    return float(0.5 - math.copysign(0.5 * inside, t))
+    return student.cdf(-t, n - 1)
 
 
 def _check_rules(track: Track, run: Run) -> None:

@@ -249,8 +249,8 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
     return tuple(Level(*block, closed_form=p.before(i) <= q.before(i)) for i, block in enumerate(blocks))
 
 
-def no_bound(draw: Draw) -> str:
-    """Why no bound on log p(x) exists for a draw with penalties, or without levels."""
+def no_bound(draw: Draw, choose: str = "an objective that is not a bound, such as 'beta'") -> str:
+    """Why no bound on log p(x) exists for a draw with penalties, or without levels, and what to choose instead."""
     if not draw.levels:
         return (
             "a deterministic posterior has no density, so that neither a rate nor a bound on log p(x) exists; choose "
@@ -258,7 +258,7 @@ def no_bound(draw: Draw) -> str:
         )
     return (
         f"this model has no density q (it carries the penalty {next(iter(draw.penalties))!r}), so no bound on log p(x) "
-        "exists; choose an objective that is not a bound, such as 'beta'"
+        f"exists; choose {choose}"
     )
 
 

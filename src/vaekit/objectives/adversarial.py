@@ -95,7 +95,7 @@ class Adversarial(nn.Module, Loss):
         draw = draw_of(model, batch)
         need_gradient(draw)
         if draw.penalties:
-            raise ConfigError(no_bound(draw).replace("choose an objective that is not a bound, such as", "choose"))
+            raise ConfigError(no_bound(draw, choose="'beta'"))
         return draw
 
 

@@ -39,7 +39,7 @@ def check_data(config: Config, data: Dataset) -> None:
             raise DataError(f"{data.name} has 0 rows to {name} on, a training needs at least 1; {remedy}")
     if config.model.condition == "class" and data.num_classes < 2:
         raise DataError(
-            f'model.condition = "class" needs images of several classes, but {data.name} has no labels; leave it '
+            f'model.condition = "class" needs rows of several classes, but {data.name} has no labels; leave it '
             "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
         )
     name = config.likelihood.name
@@ -50,7 +50,7 @@ def check_data(config: Config, data: Dataset) -> None:
             "choose likelihood.name = 'columns'"
         )
     if config.train.patience is not None and not len(data.validation):
-        raise ConfigError("train.patience needs validation images; set data.validation to how many to hold out")
+        raise ConfigError("train.patience needs validation rows; set data.validation to how many to hold out")
 
 
 def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:

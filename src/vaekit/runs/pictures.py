@@ -225,9 +225,8 @@ def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint
         return None
     if run.picture(_epoch_name(epoch)).exists():
         return None
-    tensors = checkpoint.tensors.items()
     try:
-        model.load_state_dict({name.removeprefix("model/"): t for name, t in tensors if name.startswith("model/")})
+        model.load_state_dict(checkpoint.part("model"))
     except RuntimeError:  # damaged: the resume says so
         return None
     return _draw_epoch(model, run, data.classes, epoch)

@@ -22,7 +22,7 @@ from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
 from ..rng import seeded
-from ..store import Checkpoint, Run
+from ..store import Run
 from ..training import find_device
 
 GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
@@ -108,7 +108,7 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
     facts = _data_facts(run)
     wanted = None if recipe.has_own_code else recipe.shapes(**facts)
     limit = None if wanted is None else SLACK + _BYTES * sum(shape.numel() for shape in wanted.values())
-    tensors = _weights(run.load_checkpoint(kind, parts=("model",), limit=limit))
+    tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
     if wanted is not None:
         check_shapes(run, wanted, tensors)
     with seeded(torch.Generator().manual_seed(0)):
@@ -192,7 +192,7 @@ def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
     wanted = tuple(run.recorded("data", "shape", kind=list))
     if tuple(event_shape) != wanted:
         raise DataError(
-            f"run {run.name} takes images of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to that "
+            f"run {run.name} takes rows of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to that "
             "size and number of channels"
         )
 
@@ -282,8 +282,3 @@ def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column
     if len(columns) != shape[0]:
         raise RunError(f"{where} is damaged: it has {len(columns)} columns, but rows of {shape[0]}")
     return columns
-
-
-def _weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    tensors = checkpoint.tensors.items()
-    return {name.removeprefix("model/"): tensor for name, tensor in tensors if name.startswith("model/")}

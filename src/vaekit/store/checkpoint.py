@@ -56,6 +56,18 @@ class Checkpoint:
     tensors: "dict[str, Tensor]"
     state: dict[str, Any]
 
+    def parts(self) -> "dict[str, dict[str, Tensor]]":
+        """The tensors by part and name: "model/encoder.weight" is in "model" as "encoder.weight"."""
+        by_part: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in self.tensors.items():
+            part, _, rest = name.partition("/")
+            by_part.setdefault(part, {})[rest] = tensor
+        return by_part
+
+    def part(self, name: str) -> "dict[str, Tensor]":
+        """The tensors of one part by name; none where there is no such part."""
+        return self.parts().get(name, {})
+
     def __repr__(self) -> str:
         return f"Checkpoint({len(self.tensors)} tensors, state: {', '.join(self.state)})"
 

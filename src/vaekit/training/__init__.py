@@ -12,6 +12,7 @@
     launch.py        the processes that torchrun has started
     refusals.py      what several processes do not train
     clock.py         when a training is checked
+    signals.py       how it is asked to stop
     devices.py       devices by name, and their memory
     precision.py     in which precision networks multiply
     processor.py     what it does with tiny numbers, and on how many threads
@@ -23,9 +24,10 @@ Not for: reading configs or writing pictures (`runs`).
 
 from .devices import find_device
 from .launch import joined
-from .loop import Interrupted, Listener, fit, stop_requests
+from .loop import Listener, fit
 from .progress import Progress
 from .ranks import ALONE, Ranks
+from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer
 from .validation import validate
 

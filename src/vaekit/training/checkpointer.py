@@ -14,7 +14,7 @@ from ..rng import check_generator_state
 from ..store import Checkpoint, Run
 from .progress import Progress
 from .ranks import Ranks
-from .state import like, parts, restore, state_of
+from .state import like, restore, state_of
 from .trainer import Record, Trainer
 
 SNAPSHOT_AFTER = 200.0  # times the seconds that a snapshot takes
@@ -85,7 +85,7 @@ class Checkpointer:
         return records
 
     def _restore(self, checkpoint: Checkpoint) -> None:
-        position = parts(checkpoint.tensors).get("loader", {})
+        position = checkpoint.part("loader")
         if isinstance(self.loader, Stateful):
             try:
                 for state in position.values():
@@ -105,7 +105,7 @@ class Checkpointer:
         weights = self.trainer.best
         try:
             stored = run.load_checkpoint("best", parts=("model",))
-            part = parts(stored.tensors)["model"]
+            part = stored.parts()["model"]
             self.trainer.best = {name: like(weights[name], part[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:

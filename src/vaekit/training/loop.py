@@ -1,10 +1,7 @@
 """The training loop, read top to bottom."""
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,7 +12,7 @@ from torch.optim import Optimizer
 from ..config import Train, parse
 from ..data import Batches
 from ..data.feeding import Feeding
-from ..errors import ConfigError, RankError
+from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..objectives import as_loss, elbo, module_of
 from ..objectives.schedules import Constant, Plateau, RateSchedule
@@ -28,10 +25,10 @@ from .processor import Pace, flushed
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .refusals import check_ranks
+from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
-HANG_UP = getattr(signal, "SIGHUP", None)  # which Windows does not have
 
 
 class Listener:
@@ -52,10 +49,6 @@ class Listener:
     def slower(self, times: float) -> None:
         """Called once, when steps have become many times slower than they were."""
         return
-
-
-class Interrupted(KeyboardInterrupt):
-    """The training was asked to stop, by Ctrl-C or a signal, and has stopped at a whole step."""
 
 
 def fit(
@@ -128,19 +121,20 @@ def fit(
             progress = trainer.progress
             begun = time.perf_counter() - progress.seconds
             trainer.training_mode()
-            last: list[Any] = []
+            last: Any = None
             for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
                 if options.steps is not None and progress.step >= options.steps:
                     break
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
-                last = [batch]
+                last = batch
                 if clock.due():
                     progress.seconds = time.perf_counter() - begun
                     means = trainer.check()
                     if listener is not None:
                         listener.step(progress, batches, means)
-                        if (times := pace.slower(clock.seconds)) is not None and isinstance(listener, Listener):
-                            listener.slower(times)
+                        times = pace.slower(clock.seconds)
+                        if times is not None:
+                            getattr(listener, "slower", Listener().slower)(times)
                     stopping = clock.stopping()
                     checkpointer.within_epoch(stop=stopping)
                     clock.end()
@@ -247,34 +241,3 @@ def in_epochs(options: Train, batches: int | None) -> tuple[Train, float]:
 
 def _out_of_patience(progress: Progress, patience: int | None) -> bool:
     return patience is not None and progress.epoch - progress.best_epoch >= patience
-
-
-@contextmanager
-def stop_requests() -> Iterator[list[float]]:
-    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes; another, half a second later or more, acts at once.
-
-    SIGHUP says that the terminal was closed; after `nohup` it stays ignored. One Ctrl-C under torchrun comes twice:
-    from the terminal, and from torchrun.
-    """
-    received: list[float] = []
-
-    def note(number: int, frame: object) -> None:
-        now = time.monotonic()
-        if received and now - received[0] >= 0.5:
-            raise KeyboardInterrupt
-        received.append(now)
-
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    if HANG_UP is not None and signal.getsignal(HANG_UP) != signal.SIG_IGN:
-        before[HANG_UP] = signal.signal(HANG_UP, note)
-    try:
-        yield received
-    except RankError:
-        before[signal.SIGTERM] = signal.SIG_IGN  # torchrun now ends all ranks; this one has yet to say why
-        raise
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

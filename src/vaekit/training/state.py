@@ -59,7 +59,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     Raises:
         RunError: the checkpoint is of another training, or holds no training at all.
     """
-    part = parts(checkpoint.tensors)
+    part = checkpoint.parts()
     try:
         progress = Progress.read(checkpoint.state["progress"])
         slots = {  # first: the trials touch the weights
@@ -168,12 +168,3 @@ def like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
         shapes = f"{tuple(stored.shape)} {stored.dtype} instead of {tuple(expected.shape)} {expected.dtype}"
         raise ValueError(f"{name} is {shapes}")
     return stored
-
-
-def parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
-    """The tensors of a checkpoint by part and name: "model/encoder.weight" is in "model" as "encoder.weight"."""
-    by_part: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        part, _, rest = name.partition("/")
-        by_part.setdefault(part, {})[rest] = tensor
-    return by_part

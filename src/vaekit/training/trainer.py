@@ -116,7 +116,7 @@ class Trainer:
         """The message about a step that went wrong."""
         lowered = self.options.precision not in ("fp32", "auto")
         return (
-            f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per image, at epoch "
+            f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per row, at epoch "
             f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
             + "train.learning_rate, train.clip_norm = 1"
             + (', train.precision = "fp32"' if lowered else "")
@@ -127,13 +127,13 @@ class Trainer:
             )
         )
 
-    def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Sequence[Any] = ()) -> Record:
+    def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Any = None) -> Record:
         """Finish an epoch: its record, with the validation, after which the best weights are known.
 
         Arguments:
             seconds: What it took.
             validation: Batches for the validation.
-            last: Where there are none, batches by which to see what the last step of the training has made of the
+            last: Where there are none, a batch by which to see what the last step of the training has made of the
                 weights, as the loss of every other step is seen in the next.
 
         Raises:
@@ -150,8 +150,8 @@ class Trainer:
                 epochs = self.options.epochs
                 means = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
                 record |= {f"validation_{name}": value for name, value in means.items()}
-            elif last and is_last and not self.meter.skip:
-                means = validate(self.model, last, self.loss, ranks=self.ranks)
+            elif last is not None and is_last and not self.meter.skip:
+                means = validate(self.model, [last], self.loss, ranks=self.ranks)
             if is_last and self.progress.best is None:
                 self._check_last(means)
             self._choose(record)
