@@ -16,10 +16,10 @@ from vaekit.evaluation.classifier import classifier_for
 from vaekit.evaluation.quality import (
     _balance,
     frechet,
-    manifold,
     moments,
     neighbours,
     neighbours_picture,
+    precision_recall,
     quality,
     squared_frechet,
 )
@@ -102,25 +102,25 @@ def mixture(n: int, modes: int, seed: int) -> Tensor:
 
 
 def test_the_same_distribution_has_everything() -> None:
-    found = named(manifold(mixture(800, 4, 0), mixture(800, 4, 1)))
+    found = named(precision_recall(mixture(800, 4, 0), mixture(800, 4, 1)))
     assert found["precision"] > 85 and found["recall"] > 85 and found["coverage"] > 85
     assert 0.9 < found["density"] < 1.1
-    same = named(manifold(mixture(800, 4, 0), mixture(800, 4, 0)))
+    same = named(precision_recall(mixture(800, 4, 0), mixture(800, 4, 0)))
     assert same["precision"] == same["recall"] == same["coverage"] == 100
 
 
 def test_the_errors_of_precision_recall_density_and_coverage_are_those_of_new_sets() -> None:
-    values = [manifold(randn(300, 4, seed=2 * i), 0.3 + 0.9 * randn(300, 4, seed=2 * i + 1)) for i in range(60)]
+    values = [precision_recall(randn(300, 4, seed=2 * i), 0.3 + 0.9 * randn(300, 4, seed=2 * i + 1)) for i in range(60)]
     for column in zip(*values, strict=True):
         spread = torch.tensor([value.value for value in column]).std().item()
         claimed = torch.tensor([value.standard_error for value in column]).square().mean().sqrt().item()
         assert 0.9 * spread < claimed < 1.6 * spread, column[0].name
-    assert all(value.standard_error is None for value in manifold(randn(19, 2), randn(19, 2, seed=1)))
+    assert all(value.standard_error is None for value in precision_recall(randn(19, 2), randn(19, 2, seed=1)))
 
 
 def test_dropped_modes_cost_recall_and_invented_modes_cost_precision() -> None:
     some, all_modes = mixture(800, 2, 0), mixture(800, 4, 1)
-    dropped, invented = named(manifold(all_modes, some)), named(manifold(some, all_modes))
+    dropped, invented = named(precision_recall(all_modes, some)), named(precision_recall(some, all_modes))
     assert dropped["precision"] > 85 and dropped["recall"] == pytest.approx(50, abs=6)
     assert dropped["coverage"] == pytest.approx(50, abs=6)
     assert invented["recall"] > 85 and invented["precision"] == pytest.approx(50, abs=6)
@@ -128,13 +128,13 @@ def test_dropped_modes_cost_recall_and_invented_modes_cost_precision() -> None:
 
 
 def test_samples_far_away_have_nothing() -> None:
-    assert set(named(manifold(mixture(100, 4, 0), 1e4 + mixture(100, 4, 1))).values()) == {0.0}
+    assert set(named(precision_recall(mixture(100, 4, 0), 1e4 + mixture(100, 4, 1))).values()) == {0.0}
 
 
 def test_one_real_outlier_fools_precision_but_not_density() -> None:
     real = torch.cat((randn(200, 2), torch.full((1, 2), 50.0)))
     fake = 25 + randn(200, 2, seed=1)  # between the crowd and the outlier, whose ball reaches the crowd
-    found = named(manifold(real, fake))
+    found = named(precision_recall(real, fake))
     assert found["precision"] == 100
     assert found["density"] < 0.25
     assert found["coverage"] < 1
@@ -143,7 +143,7 @@ def test_one_real_outlier_fools_precision_but_not_density() -> None:
 def test_points_on_a_line_by_hand() -> None:
     real = torch.arange(8.0)[:, None]  # radii for k = 3: 3, 2, 2, 2 … from the ends
     fake = torch.tensor([[-2.5], [0.0], [3.0], [7.0], [9.5], [30.0]])
-    found = named(manifold(real, fake))
+    found = named(precision_recall(real, fake))
     assert found["precision"] == pytest.approx(100 * 5 / 6)
     # Radii for k = 5 are 5 4 3 3 3 3 4 5: real points whose ball holds a sample.
     assert found["coverage"] == 100
@@ -237,7 +237,7 @@ def test_what_cannot_be_judged_is_refused(corners: Dataset, judge: eyes.Classifi
     with pytest.raises(DataError, match="knows 3 classes, 'corners' has 4"):
         quality(other, corners, judge)
     with pytest.raises(DataError, match="at least 6 features"):
-        manifold(randn(5, 2), randn(50, 2))
+        precision_recall(randn(5, 2), randn(50, 2))
     with pytest.raises(ConfigError, match="neighbours must be from 1 to 3"):
         neighbours(torch.zeros(2, 1, 4, 4), torch.zeros(3, 1, 4, 4), k=4)
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import vaekit
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.hub import facts, interchange
-from vaekit.model.paths import Decoding, Posterior
+from vaekit.model.paths import Decoding, PosteriorMoments
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
@@ -262,7 +262,7 @@ def test_the_unchecked_paths_are_the_checked_ones_without_the_checks() -> None:
     x, z = torch.rand(3, 1, 8, 8), torch.randn(3, 15)
     with torch.no_grad():
         assert torch.equal(Decoding(model)(z), model.decode(z))
-        mean, scale = Posterior(model)(x)
+        mean, scale = PosteriorMoments(model)(x)
         assert torch.equal(mean, model.encode(x)) and torch.equal(scale, model.posterior(x).stddev)
 
 

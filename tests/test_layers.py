@@ -110,3 +110,18 @@ def test_every_registered_part_exists() -> None:
     for kind, table in parts.PARTS.items():
         for name in table:
             assert callable(parts.find(kind, name))
+
+
+def positional(tree: ast.AST) -> list[str]:
+    """Calls with more than six positional arguments, whose order nobody remembers; names of fields are a list."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and len(node.args) > 6]
+    return [ast.unparse(call) for call in calls if not all(isinstance(value, ast.Constant) for value in call.args)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_calls_name_their_arguments(path: Path) -> None:
+    assert not positional(ast.parse(path.read_text()))
+
+
+def test_the_check_sees_a_call_with_seven_positional_arguments() -> None:
+    assert positional(ast.parse("f(a, b, c, d, e, f, g)"))

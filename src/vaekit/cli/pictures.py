@@ -91,7 +91,7 @@ def sample(
     if is_of_table(folder):
         if source != "prior":
             raise DataError(f"--from is for images, but the data of run {folder.name} are a table; leave it out")
-        rows.draw(folder, recipe, count, given, output, seed, device)
+        rows.draw(folder, recipe, count, given, output, seed=seed, device=device)
         return
     if given:
         raise DataError(f"--where is for tables, but the data of run {folder.name} are not one; use --class")

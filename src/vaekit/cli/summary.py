@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from ..evaluation import Evaluation, Value
 from .printing import out
 
-Row = tuple[str, str, str]  # of a value: how its name begins, what to call it, what it means
+Row = tuple[str, str, str]  # of a value: its name, up to * if that is not all of it; what to call it, what it means
 
 BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
     "Likelihood": (
@@ -23,19 +23,19 @@ BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
         "What the code of an image says about it.",
         (
             ("active units", "latents in use", ""),
-            ("10-nearest", "class of the neighbours", "guessed from the nearest codes"),
-            ("linear probe", "class by a straight cut", "guessed from the code"),
+            ("10-nearest*", "class of the neighbours", "guessed from the nearest codes"),
+            ("linear probe*", "class by a straight cut", "guessed from the code"),
         ),
     ),
     "Samples": (
         "How images that the model makes up compare with real ones.",
         (
-            ("recognised", "show the class asked for", ""),
+            ("recognised*", "show the class asked for", ""),
             ("precision", "precision", "samples that look like an image"),
             ("recall", "recall", "images that look like a sample"),
             ("coverage", "coverage", "images with a sample nearby"),
-            ("Fréchet distance (", "Fréchet distance", "less is closer"),
-            ("Fréchet distance of", "… of training images", "as near as one can come"),
+            ("Fréchet distance (*", "Fréchet distance", "less is closer"),
+            ("Fréchet distance of*", "… of training images", "as near as one can come"),
         ),
     ),
     "Rows": (
@@ -64,9 +64,10 @@ def print_blocks(evaluation: Evaluation) -> None:
 
 
 def _lines(values: list[Value], rows: tuple[Row, ...]) -> Iterator[str]:
-    for start, label, meaning in rows:
+    for name, label, meaning in rows:
         for value in values:
-            if value.name.startswith(start) and value.name not in ("AIS acceptance",):
+            is_meant = value.name.startswith(name[:-1]) if name.endswith("*") else value.name == name
+            if is_meant:
                 number = f"{value} {value.unit}".strip()
                 yield f"  {label:<25}{number:<24}{meaning}".rstrip()
                 break

@@ -63,7 +63,7 @@ def train(asked: Asked, name: str | None, seeds: int | None, jobs: int, log: boo
     _prepare_cuda(config.train.deterministic)
     recipe = resolved(config)
     if seeds is not None:
-        train_series(recipe, seeds, jobs, name, asked.label, log, root, as_json)
+        train_series(recipe, seeds, jobs, name, preset=asked.label, log=log, root=root, as_json=as_json)
         return
     _train(recipe, name, asked.label, log, root, as_json)
 

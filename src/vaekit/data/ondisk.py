@@ -40,7 +40,7 @@ class Reader(Protocol):
         """
 
 
-class Rows(Protocol):
+class RowNumbers(Protocol):
     """The numbers of rows: an array, or what can be indexed like one."""
 
     def __len__(self) -> int: ...
@@ -78,7 +78,7 @@ class Stored:
 
     device = torch.device("cpu")
 
-    def __init__(self, reader: Reader, rows: Rows) -> None:
+    def __init__(self, reader: Reader, rows: RowNumbers) -> None:
         self.reader = reader
         self.rows = rows
         self.shape = torch.Size((len(rows), *reader.shape))

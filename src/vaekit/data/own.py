@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
 from .drawn import held_out
-from .ondisk import Rows, Stored
+from .ondisk import RowNumbers, Stored
 from .sources.arrays import Opened, open_npy, open_npz
 from .sources.frames import SUFFIXES
 from .sources.image_folder import FolderReader, open_folder
@@ -113,7 +113,7 @@ def _open(path: Path, size: int | None, values: Values) -> Opened:
 _OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".npz": open_npz}
 
 
-def _split(opened: Opened, rows: Rows, in_memory: bool) -> Split:
+def _split(opened: Opened, rows: RowNumbers, in_memory: bool) -> Split:
     x = Stored(opened.reader, rows)
     if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory

@@ -26,9 +26,20 @@ from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
 SHOWN = (  # by default, those that all runs have
-    *("nll", "elbo", "rate", "distortion", "bits per dimension", "AIS", "active units"),
-    *("Fréchet distance (classifier features)", "precision", "recall", "density", "coverage"),
-    *("recognised as the class asked for", "linear probe accuracy"),
+    "nll",
+    "elbo",
+    "rate",
+    "distortion",
+    "bits per dimension",
+    "AIS",
+    "active units",
+    "Fréchet distance (classifier features)",
+    "precision",
+    "recall",
+    "density",
+    "coverage",
+    "recognised as the class asked for",
+    "linear probe accuracy",
 )
 # What may differ between the runs of a group, or says nothing about the numbers.
 _SAME = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
@@ -230,7 +241,7 @@ def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Me
         if images[0] is not None and images[1] is not None and images[0].shape == images[1].shape:
             return _interval_of(group, name, images[0].double() - images[1].double(), "images")
     means = [_cell(list(values.values())).mean for values in (mine, theirs)]
-    return Difference(group, name, means[0] - means[1], None, None, min(len(mine), len(theirs)), "seeds")
+    return Difference(group, name, means[0] - means[1], None, None, n=min(len(mine), len(theirs)), over="seeds")
 
 
 def _welch(group: str, name: str, mine: Sequence[float], theirs: Sequence[float]) -> Difference:
@@ -246,13 +257,13 @@ def _welch(group: str, name: str, mine: Sequence[float], theirs: Sequence[float]
     rest = sum(error**2 / (len(values) - 1) for error, values in zip(errors, sets, strict=True))
     freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
     reach = student.quantile(freedom, CONFIDENCE) * math.sqrt(total)
-    return Difference(group, name, mean, mean - reach, mean + reach, len(mine) + len(theirs), "seeds, unpaired")
+    return Difference(group, name, mean, mean - reach, mean + reach, n=len(mine) + len(theirs), over="seeds, unpaired")
 
 
 def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
     mean, error = pairs.mean().item(), pairs.std().item() / math.sqrt(len(pairs))
     reach = student.quantile(len(pairs) - 1, CONFIDENCE) * error
-    return Difference(group, name, mean, mean - reach, mean + reach, len(pairs), over)
+    return Difference(group, name, mean, mean - reach, mean + reach, n=len(pairs), over=over)
 
 
 def _per_image(member: Member, name: str) -> Tensor | None:

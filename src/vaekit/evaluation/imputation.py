@@ -111,7 +111,8 @@ def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)
     likelihood = model.likelihood(z, rows.c)
-    return Weighted(model, rows, Draw(rows.x, z, levels_of(z, q, p), likelihood, {}, q, p, rows.observed))
+    draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
+    return Weighted(model, rows, draw)
 
 
 def with_common_noise(q: Distribution, k: int) -> Tensor:

@@ -134,7 +134,7 @@ def latents(
         of_image = chunks.over_batches("latents", rows, compute, listener=listener)
         chosen = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
         z = of_image["z"][chosen].to(model.device)
-        log_q = _aggregate(model, rows, c, z, chosen, memory, listener).cpu()
+        log_q = _aggregate(model, rows, c, z, chosen, memory=memory, listener=listener).cpu()
     means, kl = of_image["means"], of_image.get("kl")
     return Latents(
         means=means,
@@ -160,6 +160,7 @@ def _aggregate(
     c: Tensor | None,
     z: Tensor,
     chosen: Tensor,
+    *,
     memory: int,
     listener: StageListener | None,
 ) -> Tensor:

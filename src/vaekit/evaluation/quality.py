@@ -84,7 +84,7 @@ def quality(
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
         frechet("Fréchet distance of training images", real_features, other_features, seed=seed),
-        *manifold(real_features, features),
+        *precision_recall(real_features, features),
         *_balance(logits),
     ]
     classes = {
@@ -158,7 +158,7 @@ def squared_frechet(mean: Tensor, covariance: Tensor, mean2: Tensor, covariance2
     return distance.item()
 
 
-def manifold(real: Tensor, fake: Tensor) -> list[Value]:
+def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     """Precision and recall, density and coverage: which samples lie in the balls about real ones, and vice versa.
 
     A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for the others.

@@ -68,7 +68,10 @@ def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | Non
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-    return _subject(model, run.name, facts, dataset.test, dataset.classes, f"{dataset.name} test", most, binarize)
+    source = f"{dataset.name} test"
+    return _subject(
+        model, run.name, dataset.test, most, facts=facts, classes=dataset.classes, source=source, binarize=binarize
+    )
 
 
 def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: int) -> Subject:
@@ -79,25 +82,26 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     """
     name = type(model).__name__
     if isinstance(data, Dataset):
-        return _subject(model, name, [], data.test, data.classes, f"{data.name} test", most, "none")
+        return _subject(model, name, data.test, most, classes=data.classes, source=f"{data.name} test")
     if isinstance(data, Tensor):
         data = Split(data)
     labels = _labels(data)
     if model.context_size and len(data) and int(labels.min()) < 0:
         raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
     names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, name, [], data, names, "images", most, "none")
+    return _subject(model, name, data, most, classes=names, source="images")
 
 
 def _subject(
     model: LatentVariableModel,
     name: str,
-    facts: Sequence[str],
     split: Split,
+    most: int,
+    *,
     classes: Sequence[str],
     source: str,
-    most: int,
-    binarize: str,
+    facts: Sequence[str] = (),
+    binarize: str = "none",
 ) -> Subject:
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page has a choice of classes, and this model is conditional on something else")
@@ -109,7 +113,9 @@ def _subject(
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
-    return Subject(model.eval(), name, everything, x, labels, rows, classes, kind, source)
+    return Subject(
+        model.eval(), name, everything, x, labels=labels, numbers=rows, classes=classes, kind=kind, source=source
+    )
 
 
 def _labels(split: Split) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..model import LatentVariableModel
-from ..model.paths import Decoding, Posterior
+from ..model.paths import Decoding, PosteriorMoments
 
 ROWS = 64  # that a port is compared on
 LIMIT = 1e-5
@@ -38,10 +38,10 @@ def modules(
     z = torch.randn(len(x), model.latent_size, generator=torch.Generator().manual_seed(0))
     context = () if c is None else (c,)
     try:
-        Posterior(model)(x, c)
-        encoder, outputs = Posterior(model), ["mean", "scale"]
+        PosteriorMoments(model)(x, c)
+        encoder, outputs = PosteriorMoments(model), ["mean", "scale"]
     except (NotImplementedError, AttributeError):
-        encoder, outputs = Posterior(model, scaled=False), ["mean"]
+        encoder, outputs = PosteriorMoments(model, scaled=False), ["mean"]
     return {"encoder": (encoder, (x, *context), outputs), "decoder": (Decoding(model), (z, *context), ["x"])}
 
 

@@ -151,7 +151,8 @@ class LatentVariableModel(nn.Module, ABC):
         with full_precision(x):
             z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
         penalties = getattr(q, "penalties", {})
-        return Draw(x, z, levels_of(z, q, p), self.likelihood(z, c), penalties, q, p, observed, antithetic)
+        levels, likelihood = levels_of(z, q, p), self.likelihood(z, c)
+        return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 
     def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """What the posterior is given for x, in which values that are not observed are 0: NaN there, if it sees it."""
@@ -207,6 +208,10 @@ class LatentVariableModel(nn.Module, ABC):
         with seeded(generator):
             log_w = self.draw(self.checked(x), k, c).log_w
         return log_w.logsumexp(0) - math.log(k)
+
+    def prior_parameters(self) -> list[nn.Parameter]:
+        """The weights of the prior alone; none, unless a model says otherwise."""
+        return []
 
     @property
     def device(self) -> torch.device:

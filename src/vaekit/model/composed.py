@@ -66,6 +66,10 @@ class Composed(LatentVariableModel):
             check(x)
         super().check_values(x)
 
+    def prior_parameters(self) -> list[nn.Parameter]:
+        """The weights of the prior alone."""
+        return list(self.parts["prior"].parameters())
+
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c)."""
         q: Distribution = self.parts["posterior"](x, c)

@@ -60,7 +60,7 @@ class Encoding(nn.Module):
         return flat, rate.expand(len(x)), distortion
 
 
-class Posterior(nn.Module):
+class PosteriorMoments(nn.Module):
     """(x, c) → the mean and, where q has one, the standard deviation of q(z | x, c).
 
     Arguments:

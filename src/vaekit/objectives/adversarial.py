@@ -205,11 +205,10 @@ class AAE(Adversarial):
         Raises:
             ConfigError: the prior has weights of its own.
         """
-        prior = getattr(model, "parts", {"prior": nn.Identity()})["prior"]
-        if any(p.requires_grad for p in prior.parameters()):
+        if any(p.requires_grad for p in model.prior_parameters()):
             raise ConfigError(
-                f"aae does not train a prior, and {type(prior).__name__} has weights; set prior.name = "
-                "'standard-normal', or choose objective.name = 'elbo'"
+                "aae does not train a prior, and that of this model has weights; set prior.name = 'standard-normal', "
+                "or choose objective.name = 'elbo'"
             )
         return super().opponents(model)
 

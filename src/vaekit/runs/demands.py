@@ -1,6 +1,6 @@
 """What a config demands of the data and of the machine, said before memory is taken or a file is written.
 
-Not for: whether parts fit one another (`config`) or the rows the likelihood (`training.looking`).
+Not for: whether parts fit one another (`config`) or the rows the likelihood (`training.data_checks`).
 """
 
 import math

@@ -23,8 +23,20 @@ from .commit import commit
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
-    *("vaekit", "torch", "numpy", "python", "platform", "device", "device_name", "capability", "threads", "precision"),
-    *("flush_denormal", "deterministic", "ranks", "git"),
+    "vaekit",
+    "torch",
+    "numpy",
+    "python",
+    "platform",
+    "device",
+    "device_name",
+    "capability",
+    "threads",
+    "precision",
+    "flush_denormal",
+    "deterministic",
+    "ranks",
+    "git",
 )
 
 

@@ -28,7 +28,7 @@ from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
-from ..training.looking import check_rows
+from ..training.data_checks import check_rows
 from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
 from ..training.processor import find_threads
@@ -176,7 +176,7 @@ class Job:
         )
         self.ranks.wait()
 
-    def train(self, run: Run, listener: Listener | None, log: bool, checkpoint: Checkpoint | None = None) -> None:
+    def train(self, run: Run, listener: Listener | None, *, log: bool, checkpoint: Checkpoint | None = None) -> None:
         """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
 
         Arguments:

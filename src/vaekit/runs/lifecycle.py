@@ -64,7 +64,7 @@ def train(
             run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
             with _closing(run):
                 _lead(job)
-                job.train(run, listener, log)
+                job.train(run, listener, log=log)
     return run
 
 
@@ -113,7 +113,7 @@ def resume(
             with _closing(run):
                 _begin_session(run, job, settings)
                 _lead(job)
-                job.train(run, listener, log, checkpoint)
+                job.train(run, listener, log=log, checkpoint=checkpoint)
     return run
 
 

@@ -19,7 +19,7 @@ from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
-from .looking import check_rows, first_checked
+from .data_checks import check_rows, first_checked
 from .precision import find_precision
 from .processor import Pace, flushed
 from .progress import Progress

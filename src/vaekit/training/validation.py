@@ -11,7 +11,7 @@ from ..model import LatentVariableModel
 from ..model.modes import evaluating
 from ..objectives import as_loss, elbo, module_of
 from ..rng import seeded
-from .looking import first_checked
+from .data_checks import first_checked
 from .meter import widest
 from .ranks import ALONE, Ranks
 

@@ -51,7 +51,7 @@ class Opened:
     folder: Path
 
 
-class Rows(Protocol):
+class Indexable(Protocol):
     """An array in memory or in a file, of which rows can be taken."""
 
     @property
@@ -171,7 +171,7 @@ class ArrayReader:
 
     threads = 4  # which wait for the disk, not for a processor
 
-    def __init__(self, array: Rows, name: str, values: Values = "pixels") -> None:
+    def __init__(self, array: Indexable, name: str, values: Values = "pixels") -> None:
         self.array = array
         self.name = name
         self.values = values

@@ -43,7 +43,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
 
 
 def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:
-    """The batches of an epoch, the first of which is looked at.
+    """The batches of an epoch, the first of which is checked.
 
     Arguments:
         model: The model.
