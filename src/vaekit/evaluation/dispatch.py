@@ -55,20 +55,26 @@ def evaluate(
         _check_dataset(data)
         model = subject if device is None else subject.to(find_device(device))
         return evaluate_model(model, data, options, **settings)
-    if isinstance(subject, Run):
-        run = subject
-    else:
-        if subject is not None and not isinstance(subject, (str, os.PathLike)):
-            check_model(subject)
-        run = Run.open(subject if subject is None or isinstance(subject, str) else Path(subject), root=root)
-    if isinstance(data, Dataset):
+    run = _opened(subject, root)
+    if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
-            f"a run is evaluated on data by name; for this {data.name!r}: evaluate(vaekit.load(run), data)"
+            f"a run is evaluated on data by name, got {type(data).__name__} {getattr(data, 'name', '')!r}; for these: "
+            "evaluate(vaekit.load(run), data)"
         )
     name = None if data is None else os.fspath(data)
     recipe = recipe_of(run, trust)
     model = model_of(run, recipe, device=device or "auto")
     return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings)
+
+
+def _opened(subject: Any, root: str | Path) -> Run:
+    if isinstance(subject, Run):
+        return subject
+    if isinstance(subject, os.PathLike):
+        return Run.open(Path(subject), root=root)
+    if subject is not None and not isinstance(subject, str):
+        check_model(subject)
+    return Run.open(subject, root=root)
 
 
 def _check_dataset(data: object) -> None:
