@@ -87,7 +87,7 @@ def impute(
     recipe = recipe_of(found)
     if columns is None:
         model, _ = load_model(found, recipe, device, seed)
-        _go_on(found, recipe, model, hide or HALVES[0], count, draws or WAYS, output, seed)
+        _go_on(found, recipe, model, hide or HALVES[0], count, draws or WAYS, output=output, seed=seed)
         return
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {found.name} are a table, whose gaps are filled")

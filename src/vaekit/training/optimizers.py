@@ -81,4 +81,6 @@ def rmsprop(
     weight_decay: float = 0.0,
 ) -> Optimizer:
     """RMSprop. Reference: Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning"."""
-    return torch.optim.RMSprop(parameters, learning_rate, alpha, eps, weight_decay, momentum, centered)
+    return torch.optim.RMSprop(
+        parameters, learning_rate, alpha, eps, weight_decay=weight_decay, momentum=momentum, centered=centered
+    )
