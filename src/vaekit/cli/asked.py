@@ -66,7 +66,7 @@ class Asked:
             "train.deterministic": self.deterministic or None,
         }
         own = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-        preset = self.preset if self.preset or self.config_file else self._usual()
+        preset = self._usual() if self.preset is None and self.config_file is None else self.preset
         return config.read(preset, self.config_file, [*self.settings, *own])
 
     def _check_preset(self, known: Collection[str]) -> None:
