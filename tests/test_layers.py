@@ -1,6 +1,7 @@
 """The structure of the package: who may import whom, what is public, and that doctests and help stay true."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,30 @@ def test_calls_name_their_arguments(path: Path) -> None:
 
 def test_the_check_sees_a_call_with_seven_positional_arguments() -> None:
     assert positional(ast.parse("f(a, b, c, d, e, f, g)"))
+
+
+def lower_case_entries(text: str) -> list[str]:
+    """Entries of Arguments, Attributes and Raises in docstrings that begin with a lower-case word."""
+    section: int | None = None
+    wrong: list[str] = []
+    for line in text.splitlines():
+        header = re.match(r"^( *)(Arguments|Attributes|Raises):$", line)
+        if header:
+            section = len(header[1]) + 4
+        elif line.strip() and section is not None and len(line) - len(line.lstrip()) < section:
+            section = None
+        elif section is not None and re.match(rf"^ {{{section}}}[\w*][\w*, .]*: (a|[a-z]{{2,}})(?=[ ,;:])", line):
+            wrong.append(line.strip())
+    return [line for line in wrong if not re.search(r": (log|lr|uint8|float32)\b", line)]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_docstrings_say_what_an_argument_is_in_a_sentence(path: Path) -> None:
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, documented)]
+    assert not [line for node in nodes for line in lower_case_entries(ast.get_docstring(node, clean=False) or "")]
+
+
+def test_the_check_sees_a_lower_case_entry() -> None:
+    assert lower_case_entries("Do.\n\n    Arguments:\n        x: rows.\n        y: Rows, z: a.\n") == []
+    assert lower_case_entries("Do.\n\n    Arguments:\n        x: rows of data.\n") == ["x: rows of data."]

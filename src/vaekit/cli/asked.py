@@ -73,7 +73,7 @@ class Asked:
         """Say how data and files are given, where one stands for the preset.
 
         Raises:
-            UsageError: it is one.
+            UsageError: It is one.
         """
         from ..data import NAMES
 

@@ -63,7 +63,7 @@ def assemble(
         columns: Of a table: what its columns are.
 
     Raises:
-        ConfigError: parts that do not fit.
+        ConfigError: Parts that do not fit.
     """
     facts = {"context_size": context_size, "columns": columns, **_by_both_names(event_shape=event_shape, x=x)}
     transform = _transform(parts["likelihood"])
@@ -126,7 +126,7 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
 
     Raises:
-        ConfigError: the output of an encoder without `out_shape` is no vector.
+        ConfigError: The output of an encoder without `out_shape` is no vector.
     """
     own: Any = getattr(encoder, "out_shape", None)
     if own is not None:
@@ -187,7 +187,7 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     """Refuse a prior over other values than the posterior gives: a density where there are probabilities.
 
     Raises:
-        ConfigError: the two do not agree.
+        ConfigError: The two do not agree.
     """
     own: str = getattr(posterior, "latents", Posterior.latents)
     theirs: str = getattr(prior.make, "latents", Prior.latents)
@@ -204,7 +204,7 @@ def _principal_start(
     """Let the model start as a principal component analysis of the training data.
 
     Raises:
-        ConfigError: a posterior without a mean and a log-variance of its own, or several outputs for each value.
+        ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
     """
     mu = getattr(posterior, "mu", None)
     log_var = getattr(posterior, "log_var", None)

@@ -62,7 +62,7 @@ def check(
         options: Of the part's constructor. The former name of `event_shape`, `image_shape`, is accepted too.
 
     Raises:
-        ConfigError: all findings, one a line.
+        ConfigError: All findings, one a line.
 
     >>> check(StandardNormal)
     >>> check(nn.Linear(4, 4), kind="prior")
@@ -287,7 +287,7 @@ def _kind_of(part: Any) -> str:
     """The kind of a part by its base class, or by what its constructor asks for.
 
     Raises:
-        ConfigError: neither tells.
+        ConfigError: Neither tells.
     """
     of: Any = part if inspect.isclass(part) else type(part)
     for kind, contract in CONTRACTS.items():

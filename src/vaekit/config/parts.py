@@ -133,7 +133,7 @@ class Resolved:
         """Make the part from those of the available things that it asks for.
 
         Raises:
-            ConfigError: it asks for something that the builder does not have, or refuses the value of an option.
+            ConfigError: It asks for something that the builder does not have, or refuses the value of an option.
         """
         for name in self.wiring:
             if name not in available:
@@ -156,7 +156,7 @@ def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
         own_code: Whether an import path is allowed.
 
     Raises:
-        ConfigError: no such part, or an import path that is not allowed.
+        ConfigError: No such part, or an import path that is not allowed.
     """
     known = PARTS.get(kind, {})
     target = known.get(name)
@@ -185,7 +185,7 @@ def resolve_data(section: Data, values: Values = "pixels", own_code: bool = Fals
         own_code: Whether an import path is allowed.
 
     Raises:
-        ConfigError: an import path that is not allowed, or that leads nowhere.
+        ConfigError: An import path that is not allowed, or that leads nowhere.
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
@@ -226,7 +226,7 @@ def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:
         own_code: Whether the part may be named by import path.
 
     Raises:
-        ConfigError: no such part, no such option (the nearest one is named), or a value that does not fit.
+        ConfigError: No such part, no such option (the nearest one is named), or a value that does not fit.
     """
     make: Any = find(kind, part.name, own_code)
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:

@@ -43,7 +43,7 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     """A table that overrides a section.
 
     Raises:
-        ConfigError: the value is no table, nor what may stand for one.
+        ConfigError: The value is no table, nor what may stand for one.
     """
     if isinstance(value, Mapping):
         return {name: dict(value)}
@@ -156,7 +156,7 @@ def preset_text(name: str) -> str:
     """The TOML of a preset.
 
     Raises:
-        ConfigError: no preset of that name; the nearest one is named.
+        ConfigError: No preset of that name; the nearest one is named.
     """
     names = preset_names()
     if name not in names:

@@ -46,7 +46,7 @@ class Recipe:
             trust: Import parts by path.
 
         Raises:
-            ConfigError: a part or an option that does not exist or does not fit.
+            ConfigError: A part or an option that does not exist or does not fit.
         """
         config = _located(config)
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PARTS}
@@ -93,7 +93,7 @@ class Recipe:
             columns: Of a table: what its columns are.
 
         Raises:
-            ConfigError: parts that do not fit.
+            ConfigError: Parts that do not fit.
         """
         model = self._model(event_shape, num_classes, x, labels, columns)
         facts = {"event_shape": list(event_shape), "num_classes": num_classes}
@@ -139,7 +139,7 @@ class Recipe:
             labelled: Training rows whose class is known, for losses that look at them in every step.
 
         Raises:
-            ConfigError: the class asks for something that is not there.
+            ConfigError: The class asks for something that is not there.
         """
         part = self.parts["objective"]
         samples = self.config.objective.samples
@@ -180,7 +180,7 @@ class Recipe:
         None where a part is built by looking at values, as zuko's masked networks are.
 
         Raises:
-            ConfigError: parts that do not fit, or sizes that no tensor can have.
+            ConfigError: Parts that do not fit, or sizes that no tensor can have.
         """
         try:
             with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
@@ -223,7 +223,7 @@ def build(
         prior, in this order.
 
     Raises:
-        ConfigError: a part or an option that does not exist, or parts that do not fit.
+        ConfigError: A part or an option that does not exist, or parts that do not fit.
     """
     event_shape = sections.pop("image_shape", event_shape) if columns is None else len(columns)
     x = sections.pop("images", x)

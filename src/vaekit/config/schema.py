@@ -158,7 +158,7 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
     """Check a tree of tables.
 
     Raises:
-        ConfigError: a key that does not exist, with the nearest one that does, or a value out of range.
+        ConfigError: A key that does not exist, with the nearest one that does, or a value out of range.
     """
     try:
         check_table(tree)

@@ -83,7 +83,7 @@ def named(item: Mapping[Any, Any]) -> dict[str, Any]:
     """A mapping with the names of `Batch`.
 
     Raises:
-        DataError: it has no values, two things of one meaning, or a key that means nothing here.
+        DataError: It has no values, two things of one meaning, or a key that means nothing here.
     """
     meaning = {name: field for field, names in NAMES.items() for name in names}
     fields_of_batch: dict[str, Any] = {}
@@ -109,7 +109,7 @@ def as_tensor(value: object, what: str) -> Tensor:
     """A tensor of numbers.
 
     Raises:
-        DataError: there is none.
+        DataError: There is none.
     """
     if isinstance(value, Tensor):
         return value

@@ -34,19 +34,19 @@ class Batches:
     iterator, and the generator must be used by nothing else.
 
     Arguments:
-        data: a `Split`, or rows (N, …), uint8 or floating-point, as a tensor or an array.
+        data: A `Split`, or rows (N, …), uint8 or floating-point, as a tensor or an array.
         labels: (N,), with rows; None where there are none. A `Split` brings its own.
-        batch_size: rows of a batch; the last one may have fewer.
-        shuffle: serve each epoch in a new random order.
-        generator: source of order and noise, on any device; by default a new one, seeded from torch's global one.
-        device: where batches are to be. Data moves there at once if it takes at most half of the free memory, else
+        batch_size: Rows of a batch; the last one may have fewer.
+        shuffle: Serve each epoch in a new random order.
+        generator: Source of order and noise, on any device; by default a new one, seeded from torch's global one.
+        device: Where batches are to be. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
-        values: what the numbers in x mean: "pixels", "counts" or "real". What is binarized is 0 or 1 in any case.
+        values: What the numbers in x mean: "pixels", "counts" or "real". What is binarized is 0 or 1 in any case.
 
     Raises:
         ConfigError: `batch_size` is below 1, or `binarize` is unknown.
-        DataError: rows of another type, labels that do not match them or come beside a `Split`, or values outside
+        DataError: Rows of another type, labels that do not match them or come beside a `Split`, or values outside
             [0, 1] to binarize.
 
     >>> x = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
@@ -127,7 +127,7 @@ class Batches:
         """Continue where `state_dict()` was called, on the same data with the same options.
 
         Raises:
-            DataError: not a state of these batches; nothing is changed.
+            DataError: Not a state of these batches; nothing is changed.
         """
         before = self.generator.get_state()
         try:
@@ -177,7 +177,7 @@ def whole(data: Split, *, values: Values = "pixels") -> Batch:
     """All rows of a split as one batch, in order, on the CPU.
 
     Raises:
-        DataError: there are none.
+        DataError: There are none.
     """
     if not len(data):
         raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")

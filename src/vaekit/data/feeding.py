@@ -44,7 +44,7 @@ class Feeding:
         """Loaders to train and to validate on; a data set's own validation split is used unless there is another.
 
         Raises:
-            DataError: there is no way to make batches of these.
+            DataError: There is no way to make batches of these.
         """
         if isinstance(train, (str, os.PathLike)):
             train = load(train, values=self.values)
@@ -63,7 +63,7 @@ class Feeding:
         """A loader of batches: the very same, if it is one.
 
         Raises:
-            DataError: there is no way to make batches of this.
+            DataError: There is no way to make batches of this.
         """
         if isinstance(rows, Split):
             return self._batches(rows, shuffle)
@@ -125,7 +125,7 @@ class Feeding:
         """Whether the items of a sequence are single rows, such as those of a data set of torch.
 
         Raises:
-            DataError: they are, but no tensors of the right shape.
+            DataError: They are, but no tensors of the right shape.
         """
         if not len(rows):
             return False

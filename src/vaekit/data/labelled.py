@@ -18,7 +18,7 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
         labelled: How many training rows keep their label.
 
     Raises:
-        ConfigError: there are no classes, or fewer rows of one of them.
+        ConfigError: There are no classes, or fewer rows of one of them.
     """
     classes = data.num_classes
     labels = data.train.labels

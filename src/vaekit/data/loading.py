@@ -60,26 +60,26 @@ def load(
     its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
-        name: one of `vaekit.data.NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
+        name: One of `vaekit.data.NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
             returned.
-        validation: how many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
+        validation: How many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
-        test: how many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
+        test: How many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
             test on.
-        size: crop the images of a folder to their central square and resize that to size × size pixels.
+        size: Crop the images of a folder to their central square and resize that to size × size pixels.
         memory: GiB up to which the user's own images are read into memory; 1 by default, 0 always reads them from disk.
-        root: folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
+        root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for what is there already, nor exist for MNIST.
-        values: what the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its
+        values: What the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its
             likelihood takes them.
-        columns: kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
+        columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
-        labelled: how many training rows keep their label, as many of each class; the others get −1, unknown. It is
+        labelled: How many training rows keep their label, as many of each class; the others get −1, unknown. It is
             always the same rows. All keep theirs by default.
 
     Raises:
-        DataError: unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
-        ConfigError: the option is out of range, or does not apply to a named data set or to the function.
+        DataError: Unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
+        ConfigError: The option is out of range, or does not apply to a named data set or to the function.
     """
     if labelled is not None:
         options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root}

@@ -25,7 +25,7 @@ class Reader(Protocol):
     Attributes:
         shape: Shape of the values of one row.
         dtype: torch.uint8, or torch.float32 with values in [0, 1].
-        threads: how many threads are worth while.
+        threads: How many threads are worth while.
     """
 
     shape: tuple[int, ...]
@@ -36,7 +36,7 @@ class Reader(Protocol):
         """The rows of these numbers, a new tensor (n, *shape); called by several threads at once.
 
         Raises:
-            DataError: one of them is damaged or differs from the others.
+            DataError: One of them is damaged or differs from the others.
         """
 
 
@@ -72,8 +72,8 @@ class Stored:
     """Rows on disk, which are indexed like a tensor (N, *event), by rows only; each index reads anew.
 
     Arguments:
-        reader: where they are read from.
-        rows: which of its rows these are, in this order.
+        reader: Where they are read from.
+        rows: Which of its rows these are, in this order.
     """
 
     device = torch.device("cpu")

@@ -45,8 +45,8 @@ def load_own(
     """Images by path; see `vaekit.data.load`.
 
     Raises:
-        DataError: no such path, or images that are damaged, too few or not of one kind.
-        ConfigError: an option out of range.
+        DataError: No such path, or images that are damaged, too few or not of one kind.
+        ConfigError: An option out of range.
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
@@ -65,9 +65,9 @@ class Collection:
     """All rows of a path, none held out.
 
     Arguments:
-        split: their values, on disk, and their labels.
-        names: what each is called: its file in the folder, or its number in the array.
-        classes: class names; label i means `classes[i]`; ("all",) where there are no labels.
+        split: Their values, on disk, and their labels.
+        names: What each is called: its file in the folder, or its number in the array.
+        classes: Class names; label i means `classes[i]`; ("all",) where there are no labels.
     """
 
     split: Split
@@ -79,13 +79,13 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
     """Every row of a path, in the order of its files or rows.
 
     Arguments:
-        name: a folder of images, a `.npy` or a `.npz`.
-        size: crop the images of a folder to their central square and resize that to size × size pixels.
-        colour: turn the grey images of a folder into images in colour.
-        values: what the numbers of an array mean.
+        name: A folder of images, a `.npy` or a `.npz`.
+        size: Crop the images of a folder to their central square and resize that to size × size pixels.
+        colour: Turn the grey images of a folder into images in colour.
+        values: What the numbers of an array mean.
 
     Raises:
-        DataError: no such path, or images that are damaged or not of one kind.
+        DataError: No such path, or images that are damaged or not of one kind.
     """
     path = Path(os.path.expanduser(name))
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)

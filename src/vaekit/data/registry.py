@@ -16,19 +16,19 @@ class Source:
     """A data set that can be loaded by name.
 
     Arguments:
-        name: what `vaekit.data.load` calls it.
+        name: What `vaekit.data.load` calls it.
         shape: (C, H, W) of one image.
-        train: number of training images, the validation images included.
-        test: number of test images.
-        validation: default number of training images, the last ones, held out for validation.
-        classes: class names; label i means `classes[i]`.
-        folder: where the files lie below the root.
-        files: file name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
+        train: Number of training images, the validation images included.
+        test: Number of test images.
+        validation: Default number of training images, the last ones, held out for validation.
+        classes: Class names; label i means `classes[i]`.
+        folder: Where the files lie below the root.
+        files: File name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
             Data sets in IDX format list training images, training labels, test images, test labels, in that order.
-        torchvision: name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
-        arguments: that class's arguments for the training set and for the test set.
-        elsewhere: other folders that may hold the files, gzipped.
-        drawn: whether this package draws the images; there are no files.
+        torchvision: Name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
+        arguments: That class's arguments for the training set and for the test set.
+        elsewhere: Other folders that may hold the files, gzipped.
+        drawn: Whether this package draws the images; there are no files.
     """
 
     name: str
@@ -230,7 +230,7 @@ def available(root: str | os.PathLike[str] | None = None) -> list[Listing]:
     """Every data set that can be loaded by name, with its sizes, and whether its files are on this machine.
 
     Arguments:
-        root: folder of the data sets; the user's cache by default.
+        root: Folder of the data sets; the user's cache by default.
 
     >>> [listing.name for listing in available() if listing.name.endswith("mnist")]
     ['mnist', 'fashion-mnist', 'kmnist', 'emnist']

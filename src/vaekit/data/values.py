@@ -42,7 +42,7 @@ def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str
         who: Who takes them, for the message.
 
     Raises:
-        DataError: one is outside.
+        DataError: One is outside.
     """
     if not x.numel() or x.dtype == torch.bool:
         return

@@ -83,7 +83,7 @@ class GumbelSoftmax(Distribution):
         """Log-probability of one-hot values.
 
         Raises:
-            ConfigError: samples are relaxed, which have none.
+            ConfigError: Samples are relaxed, which have none.
         """
         if self.relaxed:
             raise ConfigError(

@@ -24,7 +24,7 @@ def log_prob_observed(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
         Nats, of the batch shape.
 
     Raises:
-        ConfigError: the values are not independent.
+        ConfigError: The values are not independent.
 
     >>> import torch
     >>> from torch.distributions import Normal
@@ -48,7 +48,7 @@ def log_prob_of_values(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
     """Log-density of each value of x by itself, shape (*batch, *event); only those at observed places mean something.
 
     Raises:
-        ConfigError: the values are not independent.
+        ConfigError: The values are not independent.
     """
     own: Any = getattr(p, "log_prob_where", None)
     if own is not None:

@@ -95,7 +95,7 @@ def up_to(samples: int) -> tuple[int, ...]:
     """1, 10, 100 … and `samples` itself.
 
     Raises:
-        ConfigError: less than 1, or more than 2^20.
+        ConfigError: Less than 1, or more than 2^20.
 
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)

@@ -54,8 +54,8 @@ def fit_prior(
         seed: Of the latents and of the fit.
 
     Raises:
-        ConfigError: latents that are not real numbers, or too many for a covariance, or an unknown density.
-        DataError: there are no rows, or no classes for a conditional model.
+        ConfigError: Latents that are not real numbers, or too many for a covariance, or an unknown density.
+        DataError: There are no rows, or no classes for a conditional model.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100.
     """

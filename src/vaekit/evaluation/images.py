@@ -89,8 +89,8 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
-        DataError: no such images, or images or classes that the run does not know.
-        ConfigError: no such split.
+        DataError: No such images, or images or classes that the run does not know.
+        ConfigError: No such split.
     """
     recipe = recipe or recipe_of(run)
     section = recipe.config.data
@@ -124,7 +124,7 @@ def _number(name: str, known: Sequence[str], run: Run) -> int:
     """What the run calls a class.
 
     Raises:
-        DataError: it has none of this name.
+        DataError: It has none of this name.
     """
     if name not in known:
         raise DataError(
@@ -180,7 +180,7 @@ def score(
         KL(q(z | x) ‖ p(z)).
 
     Raises:
-        ConfigError: fewer than one sample, or a model without densities.
+        ConfigError: Fewer than one sample, or a model without densities.
     """
     parts: list[Tensor] = []
     total = -(-len(images) // AT_A_TIME)

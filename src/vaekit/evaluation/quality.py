@@ -67,7 +67,7 @@ def quality(
         listener: Told about the progress.
 
     Raises:
-        DataError: fewer than 10 real images, or a conditional model of other classes.
+        DataError: Fewer than 10 real images, or a conditional model of other classes.
     """
     real = data.test if split is None else split
     n = min(n, len(real))
@@ -170,7 +170,7 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
         fake: Features, shape (M, D).
 
     Raises:
-        DataError: fewer than 6 features.
+        DataError: Fewer than 6 features.
 
     Reference: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, eq. 3
     and 4.

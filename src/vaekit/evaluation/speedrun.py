@@ -93,7 +93,7 @@ def speedrun(
         The record: the track, each seed's seconds and score, their means, the p-value, and the machine.
 
     Raises:
-        ConfigError: fewer seeds than 3, or a run that does not keep to the rules.
+        ConfigError: Fewer seeds than 3, or a run that does not keep to the rules.
     """
     at_least(LEAST_SEEDS, "seeds", seeds)
     entries: list[dict[str, Any]] = []
@@ -152,7 +152,7 @@ def _check_rules(track: Track, run: Run) -> None:
     """Check that a run keeps to the rules.
 
     Raises:
-        ConfigError: it learns from other images, or other values of them.
+        ConfigError: It learns from other images, or other values of them.
     """
     data = config_of(run).data
     images = run.recorded("data", "images", "train")

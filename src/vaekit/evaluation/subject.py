@@ -60,7 +60,7 @@ def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | Non
     """A run's model with at most `most` of its test images, evenly spread.
 
     Raises:
-        DataError: the run's data are not there.
+        DataError: The run's data are not there.
     """
     recipe = recipe or recipe_of(run)
     dataset = dataset_of(run, recipe=recipe)
@@ -78,7 +78,7 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     """A model with at most so many of a data set's test images, of a split, or of images (N, C, H, W).
 
     Raises:
-        DataError: a conditional model gets images without labels.
+        DataError: A conditional model gets images without labels.
     """
     name = type(model).__name__
     if isinstance(data, Dataset):

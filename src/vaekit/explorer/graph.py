@@ -75,7 +75,7 @@ def decoding(model: LatentVariableModel, weights: Weights) -> Program:
     """The program of `Decoding`, for one latent at a time.
 
     Raises:
-        ConfigError: the model does something that the page cannot.
+        ConfigError: The model does something that the page cannot.
     """
     z = torch.zeros(1, model.latent_size)
     return lowered(Decoding(model), _with_context(model, z), weights)
@@ -85,7 +85,7 @@ def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence
     """The program of `Encoding`, for one image at a time; without the score where that cannot be exported.
 
     Raises:
-        ConfigError: the model does something that the page cannot.
+        ConfigError: The model does something that the page cannot.
     """
     inputs = _with_context(model, torch.full((1, *event_shape), 0.5))
     try:
@@ -107,7 +107,7 @@ def lowered(module: nn.Module, inputs: tuple[Tensor, ...], weights: Weights) -> 
         weights: Where the constants go.
 
     Raises:
-        ConfigError: torch cannot export the module, or it has an operator that the page does not know.
+        ConfigError: Torch cannot export the module, or it has an operator that the page does not know.
     """
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -50,8 +50,8 @@ def report(runs: Sequence[Run]) -> str:
         runs: The runs, at least one.
 
     Raises:
-        RunError: a run is damaged.
-        DataError: there is none.
+        RunError: A run is damaged.
+        DataError: There is none.
     """
     if not runs:
         raise DataError("a report needs at least one run")
@@ -90,8 +90,8 @@ def write(runs: Sequence[Run], path: Path) -> Path:
     """Write the page: all of the file, or nothing.
 
     Raises:
-        DataError: the name does not end in .html.
-        RunError: a run is damaged, or the file cannot be written.
+        DataError: The name does not end in .html.
+        RunError: A run is damaged, or the file cannot be written.
     """
     if path.suffix.lower() not in (".html", ".htm"):
         raise DataError(f"a report is written as .html, got {path.name!r}; change the suffix")

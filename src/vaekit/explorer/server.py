@@ -61,7 +61,7 @@ class Answers:
         """Answer as little-endian float32.
 
         Raises:
-            VAEError: the request does not fit the model.
+            VAEError: The request does not fit the model.
         """
         with self.lock:
             answer = self.by_name[name](request)
@@ -120,7 +120,7 @@ class Server:
         address: The page's address.
 
     Raises:
-        OSError: the port is taken.
+        OSError: The port is taken.
     """
 
     def __init__(self, subject: Subject, scene: Scene, *, port: int = 0) -> None:

@@ -48,8 +48,8 @@ class Page:
         """Write it: all of the file, or nothing.
 
         Raises:
-            DataError: the name does not end in .html.
-            RunError: it cannot be written.
+            DataError: The name does not end in .html.
+            RunError: It cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() not in (".html", ".htm"):
@@ -76,8 +76,8 @@ def explore(
         recipe: Of a run, what `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
-        DataError: no data for a model, or data that do not fit it.
-        RunError: no such run.
+        DataError: No data for a model, or data that do not fit it.
+        RunError: No such run.
     """
     if images < 0:
         raise DataError(f"images must be at least 0, got {images}")

@@ -43,9 +43,9 @@ def load(
         trust: Import parts by path. Without it nothing that is read is executed.
 
     Raises:
-        RunError: no such run, no weights yet, or a folder that is damaged or was changed.
-        DataError: a file that holds no weights of the assignment's.
-        ConfigError: parts by path that are not trusted.
+        RunError: No such run, no weights yet, or a folder that is damaged or was changed.
+        DataError: A file that holds no weights of the assignment's.
+        ConfigError: Parts by path that are not trusted.
     """
     path = Path(what) if isinstance(what, str | Path) else None
     if path is not None and path.suffix.lower() not in WEIGHTS and path.is_file():
@@ -109,7 +109,7 @@ def _known(table: Any, where: Path) -> dict[str, Any]:
     """The config of a config.json that is one of ours.
 
     Raises:
-        RunError: it is not, or of a newer format.
+        RunError: It is not, or of a newer format.
     """
     if not isinstance(table, dict) or table.get("library_name") != "vaekit":
         raise RunError(f"{where} is not of a folder that `vae export` wrote")

@@ -53,7 +53,7 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
         The deviation of each output of each of them.
 
     Raises:
-        ConfigError: the extra is not installed, a part cannot be exported, or the port deviates.
+        ConfigError: The extra is not installed, a part cannot be exported, or the port deviates.
     """
     try:
         import onnxruntime
@@ -93,7 +93,7 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
         The deviation of each output of each of them.
 
     Raises:
-        ConfigError: a part cannot be exported, or what is read back deviates.
+        ConfigError: A part cannot be exported, or what is read back deviates.
     """
     parity = {}
     for name, (module, inputs, outputs) in modules(model, x, c).items():

@@ -43,8 +43,8 @@ def export(
         The folder.
 
     Raises:
-        RunError: no such run, or the folder has something else in it or cannot be written.
-        ConfigError: the model cannot be exported to ONNX or as a program.
+        RunError: No such run, or the folder has something else in it or cannot be written.
+        ConfigError: The model cannot be exported to ONNX or as a program.
     """
     run = run if isinstance(run, Run) else Run.open(run, root=root)
     target = run.path / "export" if folder is None else Path(folder)
@@ -144,7 +144,7 @@ def _check_replaceable(target: Path) -> None:
     """Refuse a folder that has anything but an earlier export in it.
 
     Raises:
-        RunError: it has.
+        RunError: It has.
     """
     if not os.path.lexists(target):
         return

@@ -99,7 +99,7 @@ class Likelihood(nn.Module, ABC):
         """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
 
         Raises:
-            DataError: a value is outside `value_range`, or is not a whole number where x are counts.
+            DataError: A value is outside `value_range`, or is not a whole number where x are counts.
         """
         if cls.value_range is not None:
             check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)

@@ -28,7 +28,7 @@ class Counts(Likelihood):
         log1p: Whether an encoder that a config makes sees log(1 + x), without which large counts diverge.
 
     Raises:
-        ConfigError: a size factor is asked for and there is no context.
+        ConfigError: A size factor is asked for and there is no context.
     """
 
     values = "counts"

@@ -59,7 +59,7 @@ class DiscretizedLogisticMixture(Likelihood):
         components: How many.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: There are none.
 
     Reference: Salimans et al. 2017, arXiv:1701.05517, eq. 1 and 2.
     """

@@ -31,7 +31,7 @@ class LocationScale(Likelihood):
         start: What it is before that bound at the start of training; the class's own where there are no training rows.
 
     Raises:
-        ConfigError: the scale is a number that is not positive.
+        ConfigError: The scale is a number that is not positive.
     """
 
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level

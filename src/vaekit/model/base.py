@@ -85,8 +85,8 @@ class LatentVariableModel(nn.Module, ABC):
             path: The file, which is replaced; its usual suffix is .safetensors.
 
         Raises:
-            ConfigError: the model was not made of a config.
-            RunError: the file cannot be written.
+            ConfigError: The model was not made of a config.
+            RunError: The file cannot be written.
         """
         if self.made_of is None:
             raise ConfigError(
@@ -262,7 +262,7 @@ class LatentVariableModel(nn.Module, ABC):
         """The context of n rows as floats, shape (n, C), from one-hot rows, classes, or one class for all.
 
         Raises:
-            DataError: the model is conditional and c is missing, or the other way round, or c does not fit.
+            DataError: The model is conditional and c is missing, or the other way round, or c does not fit.
         """
         size = self.context_size
         if c is None:
@@ -316,7 +316,7 @@ def check_model(model: object) -> None:
     """Check that something is a model.
 
     Raises:
-        ConfigError: it is not.
+        ConfigError: It is not.
     """
     if not isinstance(model, LatentVariableModel):
         raise ConfigError(

@@ -127,7 +127,7 @@ class Draw:
         """Log p(x | z) of the observed values of x, shape (K, B), nats.
 
         Raises:
-            ConfigError: values are missing, and the likelihood does not factorize over them.
+            ConfigError: Values are missing, and the likelihood does not factorize over them.
         """
         with full_precision(self.x):
             if self.observed is None:
@@ -139,7 +139,7 @@ class Draw:
         """Log p(x, z) − log q(z | x), shape (K, B), nats.
 
         Raises:
-            ConfigError: there is a latent without a density.
+            ConfigError: There is a latent without a density.
         """
         return self._log_joint() - _sum(level.log_q for level in self.levels)
 

@@ -165,7 +165,7 @@ def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
     """Look a name up.
 
     Raises:
-        ConfigError: there is no such name.
+        ConfigError: There is no such name.
     """
     if name not in table:
         raise ConfigError(unknown(kind, name, table))
@@ -186,7 +186,7 @@ def dropping(probability: float) -> list[nn.Module]:
     """What follows an activation: a layer that sets values to zero while training, or nothing where it would set none.
 
     Raises:
-        ConfigError: a probability outside of [0, 1).
+        ConfigError: A probability outside of [0, 1).
     """
     if not 0 <= probability < 1:
         raise ConfigError(f"dropout is a probability and must lie in [0, 1), got {probability}")
@@ -197,7 +197,7 @@ def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
     """The widths of layers.
 
     Raises:
-        ConfigError: one is less than 1.
+        ConfigError: One is less than 1.
     """
     if any(value < 1 for value in values):
         raise ConfigError(

@@ -33,7 +33,7 @@ def initialize(module: nn.Module, scheme: Scheme) -> None:
         scheme: Name of the initialization.
 
     Raises:
-        ConfigError: there is no such scheme.
+        ConfigError: There is no such scheme.
 
     Reference: He et al. 2015, arXiv:1502.01852, eq. 10; Glorot and Bengio 2010, eq. 16.
     """

@@ -48,7 +48,7 @@ class MLP(Encoder, Decoder):
         centred: Subtract the mean of the training data from the input, which is then easier to learn from.
 
     Raises:
-        ConfigError: an option has a value that does not exist.
+        ConfigError: An option has a value that does not exist.
     """
 
     centre: Tensor | None

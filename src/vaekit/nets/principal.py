@@ -29,7 +29,7 @@ def principal_start(
         slope: How much the output moves with the mean of x, shape event.
 
     Raises:
-        ConfigError: a network of another kind, or one that is too narrow.
+        ConfigError: A network of another kind, or one that is too narrow.
     """
     latents = mu.out_features
     into, *inner = _layers(encoder, latents, "encoder")

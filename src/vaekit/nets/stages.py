@@ -31,7 +31,7 @@ class Strides:
         stride: From one place of the kernel to the next.
 
     Raises:
-        ConfigError: one is below 1.
+        ConfigError: One is below 1.
     """
 
     kernel_size: int | None = None
@@ -57,7 +57,7 @@ class Strides:
         """Size of an image after a stage.
 
         Raises:
-            ConfigError: nothing is left.
+            ConfigError: Nothing is left.
         """
         kernel, pad = self.kernel(size), 2 * self.padding
         height, width = ((n + pad - k) // self.stride + 1 for n, k in zip(size, kernel, strict=True))
@@ -229,7 +229,7 @@ def ladder(shape: Sequence[int], channels: Sequence[int], strides: Strides = HAL
     [(65, 47), (33, 24), (17, 12)]
 
     Raises:
-        ConfigError: the shape is not that of an image, or there is no stage.
+        ConfigError: The shape is not that of an image, or there is no stage.
     """
     if len(shape) != 3:
         raise ConfigError(

@@ -90,7 +90,7 @@ class Adversarial(nn.Module, Loss):
         """One sample of each row, of latents that a gradient goes through.
 
         Raises:
-            ConfigError: no gradient goes through them, or they have penalties.
+            ConfigError: No gradient goes through them, or they have penalties.
         """
         draw = draw_of(model, batch)
         need_gradient(draw)
@@ -114,7 +114,7 @@ class FactorVAE(Adversarial):
     It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
 
     Raises:
-        ConfigError: latents of one dimension, or discrete ones; an option out of range.
+        ConfigError: Latents of one dimension, or discrete ones; an option out of range.
 
     Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. There the permuted latents are of
     another batch than those that they are told from; here they are of the same, and the discriminator moves second.
@@ -165,7 +165,7 @@ class AAE(Adversarial):
     discriminator's estimate of KL(q(z) ‖ p(z)) in nats, and `discriminator`.
 
     Raises:
-        ConfigError: a prior with weights, which nothing here trains, or discrete latents; an option out of range.
+        ConfigError: A prior with weights, which nothing here trains, or discrete latents; an option out of range.
 
     Reference: Makhzani et al. 2015, arXiv:1511.05644, section 2, with both phases in one step; Tolstikhin et al. 2017,
     arXiv:1711.01558, algorithm 1 (WAE-GAN), for λ.
@@ -203,7 +203,7 @@ class AAE(Adversarial):
         """The discriminator.
 
         Raises:
-            ConfigError: the prior has weights of its own.
+            ConfigError: The prior has weights of its own.
         """
         if any(p.requires_grad for p in model.prior_parameters()):
             raise ConfigError(

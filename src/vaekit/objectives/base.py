@@ -171,7 +171,7 @@ class OfDraw(Loss):
         The draw's penalties are subtracted from what the function gives.
 
         Raises:
-            ConfigError: the draw has no density q and the function is a bound on log p(x); or a gradient is wanted
+            ConfigError: The draw has no density q and the function is a bound on log p(x); or a gradient is wanted
                 through samples that have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
@@ -238,7 +238,7 @@ def as_loss(objective: Callable[..., Any]) -> Loss:
     """The loss that is meant: a `Loss` or a module is one, any other function is an objective of a draw.
 
     Raises:
-        ConfigError: a class instead of one of its instances, or a function that does not take a draw alone.
+        ConfigError: A class instead of one of its instances, or a function that does not take a draw alone.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")

@@ -26,7 +26,7 @@ class RegularizedAutoencoder(Loss):
         weight: Of the regularizer.
 
     Raises:
-        ConfigError: a weight is negative.
+        ConfigError: A weight is negative.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, eq. 10, 11 (gradient) and 12 (l2). They fit the density after the
     training; `vae sample --from aggregate` does.

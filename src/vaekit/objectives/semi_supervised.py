@@ -35,7 +35,7 @@ class M2(nn.Module, Loss):
         rows: How many rows of known class it sees in a step.
 
     Raises:
-        ConfigError: the model is not conditional on the class, or no class is known.
+        ConfigError: The model is not conditional on the class, or no class is known.
 
     Reference: Kingma, Rezende, Mohamed and Welling 2014, arXiv:1406.5298, eq. 6, 7 and 9; their rows of known class are
     as many in every batch, ours the cross-entropy's alone.

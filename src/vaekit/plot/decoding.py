@@ -85,8 +85,8 @@ def interpolation(
         The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
 
     Raises:
-        ConfigError: rows is below 1 or steps below 2, or the latents are discrete.
-        DataError: the context or the images do not fit the model.
+        ConfigError: Rows is below 1 or steps below 2, or the latents are discrete.
+        DataError: The context or the images do not fit the model.
     """
     if rows < 1 or steps < 2:
         raise ConfigError(f"an interpolation needs at least 1 row and 2 steps, got {rows} and {steps}")
@@ -115,7 +115,7 @@ def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None
     """Refuse to show what lies between two latents of a model that has nothing there.
 
     Raises:
-        ConfigError: the latents are discrete.
+        ConfigError: The latents are discrete.
     """
     if is_discrete(model.prior(c)):
         raise ConfigError(
@@ -220,7 +220,7 @@ def per_class(
         The images, shape (classes·per_row, *image), row after row.
 
     Raises:
-        DataError: the model is unconditional, or per_row is below 1.
+        DataError: The model is unconditional, or per_row is below 1.
     """
     classes = _classes(model)
     device = None if generator is None else generator.device
@@ -242,7 +242,7 @@ def one_each(
     """One sample of each class, each from its own draw of the prior: images of shape (classes, *image).
 
     Raises:
-        DataError: the model is unconditional.
+        DataError: The model is unconditional.
     """
     classes = _classes(model)
     images = model.sample(classes, torch.arange(classes), generator=generator)

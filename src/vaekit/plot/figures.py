@@ -36,7 +36,7 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
             `validation_` before their names; what is absent or None is left out.
 
     Raises:
-        DataError: there is no record.
+        DataError: There is no record.
     """
     if not metrics:
         raise DataError("there are no metrics to plot; train for at least one epoch")
@@ -105,7 +105,7 @@ def latents(
         names: Names of the classes; their numbers by default.
 
     Raises:
-        DataError: there is not one label for each image.
+        DataError: There is not one label for each image.
     """
     if labels is not None and labels.shape != images.shape[:1]:
         raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")

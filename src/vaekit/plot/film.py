@@ -118,7 +118,7 @@ def epochs(run: "Run") -> Film:
         run: A run whose data are images.
 
     Raises:
-        ConfigError: there are none.
+        ConfigError: There are none.
     """
     from PIL import Image as Images
 

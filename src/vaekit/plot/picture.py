@@ -73,7 +73,7 @@ class Picture:
             cmap: One of matplotlib's colour maps, such as "magma"; for grey images.
 
         Raises:
-            ConfigError: there is no such colour map, or the images have colours of their own.
+            ConfigError: There is no such colour map, or the images have colours of their own.
         """
         if cmap is not None:
             if self._shown.ndim == 4 and self._shown.shape[1] == 3:
@@ -245,8 +245,8 @@ def grid(
         heads: Names of the columns, above them.
 
     Raises:
-        DataError: the images have another shape or there are none.
-        ConfigError: columns or scale is below 1, or padding below 0.
+        DataError: The images have another shape or there are none.
+        ConfigError: Columns or scale is below 1, or padding below 0.
 
     >>> grid(torch.zeros(6, 1, 28, 28), columns=3, scale=2).pixels.shape
     (118, 176)
@@ -274,7 +274,7 @@ def colours(cmap: str) -> Pixels:
     """The colours of 256 grey levels, shape (256, 3).
 
     Raises:
-        ConfigError: there is no such colour map.
+        ConfigError: There is no such colour map.
     """
     from .canvas import colormaps
 

@@ -33,8 +33,8 @@ def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, colum
         columns: Images in a row, for a batch.
 
     Raises:
-        DataError: the suffix is another one, or the images cannot be drawn.
-        RunError: the file cannot be written.
+        DataError: The suffix is another one, or the images cannot be drawn.
+        RunError: The file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()

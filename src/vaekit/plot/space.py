@@ -119,8 +119,8 @@ def traversals(
         title: A sentence above; by default it says what is shown.
 
     Raises:
-        ConfigError: steps is below 2, or latents below 1.
-        DataError: there are too few images, or none with this number.
+        ConfigError: Steps is below 2, or latents below 1.
+        DataError: There are too few images, or none with this number.
     """
     if steps < 2 or (latents is not None and latents < 1):
         raise ConfigError(f"traversals need at least 2 steps and 1 latent, got {steps} and {latents}")
@@ -171,8 +171,8 @@ def manifold(
         title: A sentence above; by default it says what is shown.
 
     Raises:
-        ConfigError: the latents are not two of the model's, or side is below 2.
-        DataError: there are too few images, or none with this number.
+        ConfigError: The latents are not two of the model's, or side is below 2.
+        DataError: There are too few images, or none with this number.
 
     Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4, which spaces the values by quantiles of the prior.
     """

@@ -39,7 +39,7 @@ class CategoricalPrior(Prior):
         context_size: C; 0 for one learned η.
 
     Raises:
-        ConfigError: the latents are not one-hot variables.
+        ConfigError: The latents are not one-hot variables.
     """
 
     latents = "categories"

@@ -31,7 +31,7 @@ class FullCovarianceNormalMixture(Prior):
         decays: Whether weight decay is applied to them.
 
     Raises:
-        ConfigError: there are no components, or a variance that is not positive.
+        ConfigError: There are no components, or a variance that is not positive.
     """
 
     learning_rate_factor = 3.0

@@ -23,7 +23,7 @@ class HierarchicalPrior(Prior):
         activation: Their nonlinearity.
 
     Raises:
-        ConfigError: the posterior has one level.
+        ConfigError: The posterior has one level.
 
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5 (two stochastic layers).
     """

@@ -18,7 +18,7 @@ class LadderPrior(Prior):
         posterior: The model's posterior, a ladder.
 
     Raises:
-        ConfigError: the posterior is another one.
+        ConfigError: The posterior is another one.
 
     Reference: Sønderby et al. 2016, arXiv:1602.02282, eq. 1 to 3.
     """
@@ -44,7 +44,7 @@ class TopDownPrior(Prior):
         posterior: The model's posterior, a top-down one.
 
     Raises:
-        ConfigError: the posterior is another one.
+        ConfigError: The posterior is another one.
 
     Reference: Child 2021, arXiv:2011.10650, section 3.
     """

@@ -37,7 +37,7 @@ class WrappedNormalPrior(Prior):
         scale: The standard deviation.
 
     Raises:
-        ConfigError: the standard deviation is not positive.
+        ConfigError: The standard deviation is not positive.
 
     Reference: Mathieu et al. 2019, arXiv:1901.06033, section 3.1.
     """

@@ -28,8 +28,8 @@ def check_data(config: Config, data: Dataset) -> None:
     """Check that the data have what the config needs.
 
     Raises:
-        DataError: there are no training or no test rows, or no classes where the model is conditional on them.
-        ConfigError: there are no validation rows where the training is to stop by them.
+        DataError: There are no training or no test rows, or no classes where the model is conditional on them.
+        ConfigError: There are no validation rows where the training is to stop by them.
     """
     for name, remedy in (
         ("train", "bring more rows"),
@@ -59,7 +59,7 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     Code of the caller's own may do as it likes.
 
     Raises:
-        ConfigError: it has more than 2^34 numbers, or more than there is memory for.
+        ConfigError: It has more than 2^34 numbers, or more than there is memory for.
     """
     if recipe.has_own_code:
         return
@@ -88,7 +88,7 @@ def check_labels(model: LatentVariableModel, loss: Loss, data: Dataset) -> None:
     """Check that a loss which does not look at labels gets no rows of unknown class for a model of each class.
 
     Raises:
-        DataError: it would.
+        DataError: It would.
     """
     labels = data.train.labels
     if isinstance(loss, OfDraw) and model.context_size and data.train.context is None and labels is not None:

@@ -71,7 +71,7 @@ class Job:
             ranks: All processes that train this together.
 
         Raises:
-            VAEError: anything that would not work.
+            VAEError: Anything that would not work.
         """
         config = recipe.config
         device = find_device(config.train.device)

@@ -49,8 +49,8 @@ def train(
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
 
     Raises:
-        VAEError: something in the config does not work; nothing has been written.
-        NumericalError: the loss is not finite or the rate explodes; the run keeps its last good state.
+        VAEError: Something in the config does not work; nothing has been written.
+        NumericalError: The loss is not finite or the rate explodes; the run keeps its last good state.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the run keeps a checkpoint.
     """
     if log:
@@ -91,8 +91,8 @@ def resume(
         ranks: As for `train`; their number need not be the one before.
 
     Raises:
-        RunError: the run is finished, another process trains it, or the data are no longer those it began with.
-        ConfigError: a setting that cannot be changed.
+        RunError: The run is finished, another process trains it, or the data are no longer those it began with.
+        ConfigError: A setting that cannot be changed.
     """
     if log:
         tensorboard.required()
@@ -121,7 +121,7 @@ def _lead(job: Job) -> None:
     """Tell the other ranks, which are in `work`, what to train; the first rank's side.
 
     Raises:
-        VAEError: one of them cannot.
+        VAEError: One of them cannot.
     """
     with job.ranks.raise_together():
         same_kind = job.config.train.model_copy(update={"device": job.model.device.type})

@@ -44,7 +44,7 @@ def profile_training(recipe: Recipe, *, steps: int = STEPS) -> Profile:
         steps: How many steps to time, and how many to profile.
 
     Raises:
-        VAEError: something in the config does not work.
+        VAEError: Something in the config does not work.
     """
     with streams_kept():
         return _profile(Job.prepare(recipe), steps)

@@ -51,7 +51,7 @@ def repeat(
         listener: Told about the progress.
 
     Raises:
-        RunError: the run is not finished, or its settings were changed on the way.
+        RunError: The run is not finished, or its settings were changed on the way.
     """
     if run.status != "finished":
         raise RunError(

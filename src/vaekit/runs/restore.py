@@ -36,7 +36,7 @@ def config_of(run: Run) -> Config:
     A warning names an option that this version no longer has and that changed no number; it is passed over.
 
     Raises:
-        ConfigError, RunError: it is damaged.
+        ConfigError, RunError: It is damaged.
     """
     tree = run.config
     train = tree.setdefault("train", {})
@@ -65,7 +65,7 @@ def recipe_of(run: Run, own_code: bool = False) -> Recipe:
         own_code: Whether it may name code of the caller's own, which is imported.
 
     Raises:
-        ConfigError: it names code of the caller's own, which is not allowed, or what this version does not have.
+        ConfigError: It names code of the caller's own, which is not allowed, or what this version does not have.
     """
     return Recipe.resolve(config_of(run), own_code)
 
@@ -94,7 +94,7 @@ def load(
         own_code: As for `recipe_of`.
 
     Raises:
-        RunError: no such run, no weights yet, or weights that do not fit the config.
+        RunError: No such run, no weights yet, or weights that do not fit the config.
     """
     run = run if isinstance(run, Run) else Run.open(run, root=root)
     return model_of(run, recipe_of(run, own_code), weights=weights, device=device)
@@ -129,7 +129,7 @@ def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
     """What a run was trained by; the weights that it has, such as those of a classifier, are those of the last step.
 
     Raises:
-        RunError: the weights do not fit.
+        RunError: The weights do not fit.
     """
     told = _data_facts(run)
     facts = {name: told[name] for name in ("event_shape", "num_classes")}
@@ -155,7 +155,7 @@ def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = Non
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
-        DataError: no such data set, or one of another shape; or as `data_of`.
+        DataError: No such data set, or one of another shape; or as `data_of`.
     """
     recipe = recipe or recipe_of(run)
     is_own = name is None or is_same_data(name, recipe.config.data.name)
@@ -187,7 +187,7 @@ def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
     """Check that the model of a run takes data.
 
     Raises:
-        DataError: it takes another shape.
+        DataError: It takes another shape.
     """
     wanted = tuple(run.recorded("data", "shape", kind=list))
     if tuple(event_shape) != wanted:
@@ -201,7 +201,7 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
     """The data set that a run was trained on, in the splits that it was trained with, and with all of its labels.
 
     Raises:
-        DataError: the files are not there, or are others than those the run was trained on: what is held out would be
+        DataError: The files are not there, or are others than those the run was trained on: what is held out would be
             drawn anew, with rows that the run has learned from.
     """
     section = recipe.config.data
@@ -234,7 +234,7 @@ def check_shapes(run: Run, wanted: Mapping[str, torch.Size], weights: Mapping[st
     """Compare the weights of a run with what its config asks for, before there is memory for that.
 
     Raises:
-        RunError: they differ.
+        RunError: They differ.
     """
     present = {name: tensor.shape for name, tensor in weights.items()}
     if wanted != present:

@@ -65,10 +65,10 @@ def train_replicates(
         The runs, finished, by seed.
 
     Raises:
-        ConfigError: fewer than one seed or one job, or more than 10,000.
-        RunError: a run of that name is there whose config is another one, or no run can have it; nothing has been
+        ConfigError: Fewer than one seed or one job, or more than 10,000.
+        RunError: A run of that name is there whose config is another one, or no run can have it; nothing has been
             trained.
-        VAEError, Interrupted: as `train`; what has been trained is kept.
+        VAEError, Interrupted: As `train`; what has been trained is kept.
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         at_least(1, argument, value, MOST_SEEDS)
@@ -94,7 +94,7 @@ def _is_finished(replicate: Replicate) -> bool:
     """Whether a replicate has been trained.
 
     Raises:
-        RunError: its run has another config, or no run can have its name.
+        RunError: Its run has another config, or no run can have its name.
     """
     if not os.path.lexists(replicate.root / files.component(replicate.name)):
         return False

@@ -34,8 +34,8 @@ def train_side_by_side(replicates: Sequence[Replicate], *, jobs: int, threads: i
         announce: Told which replicate is trained next; its context is open during the training.
 
     Raises:
-        VAEError: one of them failed; the others have stopped at whole steps.
-        RunError: the process of one of them was killed; the same.
+        VAEError: One of them failed; the others have stopped at whole steps.
+        RunError: The process of one of them was killed; the same.
         Interrupted: Ctrl-C; all have stopped at whole steps.
     """
     events: SimpleQueue[tuple[_Process, dict[str, Any] | None]] = SimpleQueue()
@@ -128,8 +128,8 @@ class _Process:
         """Say how it has ended.
 
         Raises:
-            VAEError: what it said.
-            RunError: it has ended without a word.
+            VAEError: What it said.
+            RunError: It has ended without a word.
         """
         status = self.wait()
         if self.error is not None:

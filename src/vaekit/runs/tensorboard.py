@@ -17,7 +17,7 @@ def required() -> Any:
     """TensorBoard's writer.
 
     Raises:
-        ConfigError: it is not installed.
+        ConfigError: It is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter
@@ -33,7 +33,7 @@ def logged(run: Run, epochs: int) -> Iterator[Listener]:
     """A listener that logs for the length of a block, after `epochs` that were logged before.
 
     Raises:
-        RunError: the event files cannot be written.
+        RunError: The event files cannot be written.
     """
     folder = run.place("tensorboard")
     with explained("write", folder):

@@ -32,7 +32,7 @@ def function(student: ModuleType, name: str) -> Callable[..., Tensor]:
     """A function of the student's module.
 
     Raises:
-        Mistake: there is none.
+        Mistake: There is none.
     """
     function = getattr(student, name, None)
     if not callable(function):
@@ -99,7 +99,7 @@ def no_gradient(gradients: list[tuple[str, Tensor | None]]) -> None:
     """Complain of gradients that are missing or zero.
 
     Raises:
-        Mistake: one is.
+        Mistake: One is.
     """
     without = [name for name, value in gradients if value is None or not value.any()]
     if without:

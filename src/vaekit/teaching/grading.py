@@ -47,7 +47,7 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
         A `Report`, which prints itself.
 
     Raises:
-        DataError: there is no such file, or it cannot be read.
+        DataError: There is no such file, or it cannot be read.
     """
     at_least(1, "seconds", seconds)
     at_least(1, "megabytes", megabytes)

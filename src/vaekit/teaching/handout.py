@@ -36,7 +36,7 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
         The files that were written; one that was there with the same content is not among them.
 
     Raises:
-        DataError: a file is there with other content, or the folder cannot be written; nothing is changed.
+        DataError: A file is there with other content, or the folder cannot be written; nothing is changed.
     """
     root = Path(folder)
     wanted = {root / target: source(name) for name, target in (STUDENT | (TEACHER if teacher else {})).items()}

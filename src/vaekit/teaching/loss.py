@@ -171,7 +171,7 @@ def _needs_gradient(student: ModuleType, inputs: Inputs, *names: str) -> None:
     """Complain of an argument that the gradient does not reach.
 
     Raises:
-        Mistake: there is one.
+        Mistake: There is one.
     """
     leaves = Inputs(*(value.clone().requires_grad_(name != "x") for name, value in inputs._asdict().items()))
     loss = _measure(student, leaves).mean()

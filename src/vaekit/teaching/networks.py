@@ -18,7 +18,7 @@ def build(student: ModuleType, name: str, **options: int) -> nn.Module:
     """A model of the student's class.
 
     Raises:
-        Mistake: there is no such class, or it is not a module.
+        Mistake: There is no such class, or it is not a module.
     """
     kind = getattr(student, name, None)
     if not isinstance(kind, type):
@@ -33,7 +33,7 @@ def part(model: nn.Module, name: str) -> Callable[..., Any]:
     """A network of a model.
 
     Raises:
-        Mistake: it is not there yet.
+        Mistake: It is not there yet.
     """
     layer = getattr(model, name, None)
     if layer is None:
@@ -47,7 +47,7 @@ def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
     """What a network of a model gives.
 
     Raises:
-        Mistake: it is not there yet, or what it gives is no tensor.
+        Mistake: It is not there yet, or what it gives is no tensor.
     """
     result = part(model, name)(value)
     if result is None:

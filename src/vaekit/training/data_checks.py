@@ -25,7 +25,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         lenient: Leave what is not finite to the training step, which skips it.
 
     Raises:
-        DataError: the model has no density for some.
+        DataError: The model has no density for some.
     """
     x = batches.x
     if isinstance(x, Stored) or not len(x):
@@ -51,7 +51,7 @@ def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient:
         lenient: Leave what is not finite to the training step, which skips it.
 
     Raises:
-        DataError: the model has no density for it.
+        DataError: The model has no density for it.
     """
     for number, item in enumerate(loader):
         if number == 0:

@@ -10,7 +10,7 @@ def find_device(name: str = "auto") -> torch.device:
     """A device by name; "auto" is CUDA where there is one, then MPS, then the CPU.
 
     Raises:
-        DeviceError: no such device here.
+        DeviceError: No such device here.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"

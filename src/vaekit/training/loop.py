@@ -92,12 +92,12 @@ def fit(
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
 
     Raises:
-        ConfigError: what is not a model, a setting that does not exist or is out of range, or what this training
+        ConfigError: What is not a model, a setting that does not exist or is out of range, or what this training
             cannot use.
-        DataError: data of another shape than the model's, or that the likelihood has no density for.
-        NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
+        DataError: Data of another shape than the model's, or that the likelihood has no density for.
+        NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
-        RankError: another rank died; `run` holds the last state that was good.
+        RankError: Another rank died; `run` holds the last state that was good.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished and, with `run`, a checkpoint written.
     """
     check_model(model)
@@ -156,7 +156,7 @@ def with_settings(options: Train | None, settings: Mapping[str, Any], model: Lat
     """Options with settings on top, checked, and with the precision that "auto" means for a model.
 
     Raises:
-        ConfigError: a setting that does not exist (the nearest one is named) or is out of range, or one of a run, which
+        ConfigError: A setting that does not exist (the nearest one is named) or is out of range, or one of a run, which
             `fit` cannot follow.
     """
     options = options or Train(precision="fp32")
@@ -173,8 +173,8 @@ def loaders(
     """Loaders of what is given; rows that are in memory are all looked at.
 
     Raises:
-        ConfigError: a size of batches is given for a loader, which makes its own.
-        DataError: data that do not fit the model, or that make no loader.
+        ConfigError: A size of batches is given for a loader, which makes its own.
+        DataError: Data that do not fit the model, or that make no loader.
     """
     feeding = Feeding(
         model.event_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
@@ -198,7 +198,7 @@ def check_fit(
     """How many batches an epoch has, or None where the loader does not know.
 
     Raises:
-        ConfigError: the options or the schedule need what is not there.
+        ConfigError: The options or the schedule need what is not there.
     """
     for name in ("step", "epoch") if listener is not None else ():
         if not callable(getattr(listener, name, None)):
@@ -230,7 +230,7 @@ def in_epochs(options: Train, batches: int | None) -> tuple[Train, float]:
         batches: How many an epoch has, if it is known.
 
     Raises:
-        ConfigError: it is not, and the length is given in steps.
+        ConfigError: It is not, and the length is given in steps.
     """
     if options.steps is None:
         return options, options.epochs

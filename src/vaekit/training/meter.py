@@ -43,7 +43,7 @@ class Meter:
         """Say what is summed: at the first step, or as a checkpoint has it.
 
         Raises:
-            ConfigError: a name that is taken, or other names than before.
+            ConfigError: A name that is taken, or other names than before.
         """
         if names == self.names:
             return

@@ -43,7 +43,7 @@ class NoiseOfRows(TorchFunctionMode):
         total: Rows of the whole batch.
 
     Raises:
-        ConfigError: a function that uses up as much of the stream as its values want, such as a gamma sample.
+        ConfigError: A function that uses up as much of the stream as its values want, such as a gamma sample.
 
     >>> import torch
     >>> noise = torch.Generator().manual_seed(0)

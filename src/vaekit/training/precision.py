@@ -27,7 +27,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
     image of one or two columns: that of oneDNN then reads memory that nobody wrote, and the first step is NaN.
 
     Raises:
-        ConfigError: a precision that does not exist, or that the device or the model has no use for.
+        ConfigError: A precision that does not exist, or that the device or the model has no use for.
     """
     if name not in PRECISIONS:
         raise ConfigError(unknown("precision", name, PRECISIONS))

@@ -29,7 +29,7 @@ class Progress:
         """From a checkpoint, whose values are checked.
 
         Raises:
-            TypeError, ValueError: not the progress of a training.
+            TypeError, ValueError: Not the progress of a training.
         """
         progress = cls(**table)
         counts = [progress.epoch, progress.batch, progress.step, progress.best_epoch]

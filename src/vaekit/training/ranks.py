@@ -118,7 +118,7 @@ class Ranks:
         """Check that the random streams and the model's buffers are still the same on all ranks.
 
         Raises:
-            ConfigError: they are not.
+            ConfigError: They are not.
         """
         if self.world_size == 1:
             return

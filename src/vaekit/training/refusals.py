@@ -21,8 +21,8 @@ def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents:
         opponents: The players that the loss brings.
 
     Raises:
-        ConfigError: a loss or a network that looks at several rows at once, or a loss with opponents.
-        DeviceError: a device on which ranks cannot reach each other.
+        ConfigError: A loss or a network that looks at several rows at once, or a loss with opponents.
+        DeviceError: A device on which ranks cannot reach each other.
     """
     n = ranks.world_size
     if n == 1:

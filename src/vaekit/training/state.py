@@ -57,7 +57,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
     Whether the optimizers' state fits is checked before anything is changed.
 
     Raises:
-        RunError: the checkpoint is of another training, or holds no training at all.
+        RunError: The checkpoint is of another training, or holds no training at all.
     """
     part = checkpoint.parts()
     try:
@@ -95,7 +95,7 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
     """How many steps averages are of; infinitely many where a checkpoint does not say: it goes on as it began.
 
     Raises:
-        ValueError: that is no such number.
+        ValueError: That is no such number.
     """
     good_steps = ema.get("good_steps", torch.tensor(math.inf))
     if good_steps.shape or not bool(good_steps >= 0):
@@ -107,7 +107,7 @@ def optimizers(trainer: Trainer) -> dict[str, Player]:
     """The players by the part of a checkpoint that has the state of their optimizers.
 
     Raises:
-        ConfigError: two opponents of one name.
+        ConfigError: Two opponents of one name.
     """
     model, *opponents = trainer.players
     by_part = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
@@ -127,7 +127,7 @@ def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor])
         part: Its tensors by "parameter.slot".
 
     Raises:
-        LookupError, ValueError: it has not.
+        LookupError, ValueError: It has not.
     """
     state: dict[int, dict[str, Tensor]] = {}
     if not part:
@@ -162,7 +162,7 @@ def like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
     """`stored`, if it has the shape and the type of `expected`.
 
     Raises:
-        ValueError: it has not.
+        ValueError: It has not.
     """
     if (stored.shape, stored.dtype) != (expected.shape, expected.dtype):
         shapes = f"{tuple(stored.shape)} {stored.dtype} instead of {tuple(expected.shape)} {expected.dtype}"

@@ -150,7 +150,7 @@ def checked(terms: Terms, rows: int) -> Terms:
     """Terms, if they have one number for each row.
 
     Raises:
-        ConfigError: they have not.
+        ConfigError: They have not.
     """
     if not isinstance(terms, Terms):
         raise ConfigError(f"a loss must return vaekit.objectives.Terms, got {type(terms).__name__}")

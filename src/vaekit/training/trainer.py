@@ -102,7 +102,7 @@ class Trainer:
         """Means of the epoch so far, nats per row, its rows and skipped steps: this waits for the device.
 
         Raises:
-            NumericalError: the loss, a gradient or a weight is not finite, or the rate explodes.
+            NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes.
         """
         self.ranks.check_in_step(self.model)
         bad = self.meter.first_bad()
@@ -137,7 +137,7 @@ class Trainer:
                 weights, as the loss of every other step is seen in the next.
 
         Raises:
-            NumericalError: as `check`; or the last step has made a loss that is not finite.
+            NumericalError: As `check`; or the last step has made a loss that is not finite.
         """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
         if not record["images"] and not record.get("skipped"):
@@ -244,7 +244,7 @@ def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any)
         item: A batch of a loader.
 
     Raises:
-        VAEError: the model, the loss and the batch do not fit together.
+        VAEError: The model, the loss and the batch do not fit together.
     """
     batch = model.to_model(as_batch(item))
     model.eval()

@@ -40,7 +40,7 @@ def validate(
         Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
 
     Raises:
-        DataError: the loader gave no batch.
+        DataError: The loader gave no batch.
     """
     loss = as_loss(objective)
     own = module_of(loss)

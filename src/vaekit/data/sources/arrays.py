@@ -35,12 +35,12 @@ class Opened:
     """What a path holds.
 
     Arguments:
-        reader: reads its images.
-        count: how many images there are.
+        reader: Reads its images.
+        count: How many images there are.
         labels: (N,) int64; None where there are none.
-        classes: class names; label i means `classes[i]`.
-        files: name and size of every file.
-        folder: where they lie.
+        classes: Class names; label i means `classes[i]`.
+        files: Name and size of every file.
+        folder: Where they lie.
     """
 
     reader: Reader
@@ -75,7 +75,7 @@ class FileRows:
         path: The file.
 
     Raises:
-        DataError: no such array.
+        DataError: No such array.
     """
 
     def __init__(self, path: Path) -> None:
@@ -130,7 +130,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
     """Shape, order and type of an array, of whose header no more is read than NumPy allows.
 
     Raises:
-        DataError: there is no such header.
+        DataError: There is no such header.
     """
     try:
         magic = stream.read(8)
@@ -161,12 +161,12 @@ class ArrayReader:
     divided by 65535.
 
     Arguments:
-        array: images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D).
-        name: what messages call it.
-        values: what the numbers mean.
+        array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D).
+        name: What messages call it.
+        values: What the numbers mean.
 
     Raises:
-        DataError: no such array.
+        DataError: No such array.
     """
 
     threads = 4  # which wait for the disk, not for a processor
@@ -256,7 +256,7 @@ def open_npy(path: Path, values: Values = "pixels") -> Opened:
     """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if there is one.
 
     Raises:
-        DataError: damaged, or no images.
+        DataError: Damaged, or no images.
     """
     reader = ArrayReader(FileRows(path), str(path), values)
     beside = path.with_name(f"{path.stem}-labels.npy")
@@ -273,7 +273,7 @@ def open_npz(path: Path, values: Values = "pixels") -> Opened:
     """Rows of a `.npz`, under `images` or `x`; labels under `labels` or `y`, if there are any. Read into memory.
 
     Raises:
-        DataError: damaged, too large, or no images.
+        DataError: Damaged, too large, or no images.
     """
     try:
         with open_file(path) as file, zipfile.ZipFile(file) as archive:
@@ -292,7 +292,7 @@ def open_array(path: Path) -> NDArray[Any]:
     """The whole array of a `.npy`, or that under `images` or `x` of a `.npz`, as it is.
 
     Raises:
-        DataError: damaged, or too large.
+        DataError: Damaged, or too large.
     """
     if path.suffix.lower() == ".npy":
         rows = FileRows(path)

@@ -42,11 +42,11 @@ def read_idx(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) 
     """The array in an IDX file, in the machine's byte order.
 
     Arguments:
-        source: path of the file, or its content; gzipped content is recognised by its first bytes.
-        md5: what the MD5 of the unpacked file must be (hexadecimal); None to accept any.
+        source: Path of the file, or its content; gzipped content is recognised by its first bytes.
+        md5: What the MD5 of the unpacked file must be (hexadecimal); None to accept any.
 
     Raises:
-        DataError: no file, not an IDX file, shorter or longer than its header says, or another checksum.
+        DataError: No file, not an IDX file, shorter or longer than its header says, or another checksum.
 
     >>> read_idx(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 1, 7, 9]))
     array([[7],

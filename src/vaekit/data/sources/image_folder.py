@@ -43,13 +43,13 @@ class FolderReader:
     are turned upright, as their EXIF orientation says.
 
     Arguments:
-        folder: where the files lie.
-        names: their names relative to it.
-        size: crop to the central square and resize to this side; None takes images as they are.
-        colour: turn all into colour images; by default a sample of them decides.
+        folder: Where the files lie.
+        names: Their names relative to it.
+        size: Crop to the central square and resize to this side; None takes images as they are.
+        colour: Turn all into colour images; by default a sample of them decides.
 
     Raises:
-        DataError: a file that is damaged or holds no 8-bit image.
+        DataError: A file that is damaged or holds no 8-bit image.
     """
 
     dtype = torch.uint8
@@ -103,12 +103,12 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
     """Images in a folder; where they are in subfolders, these are the classes, sorted.
 
     Arguments:
-        folder: the folder; hidden files and files that are no images are left out.
-        size: crop to the central square and resize to this side; None takes images as they are.
-        colour: turn all into colour images; by default a sample of them decides.
+        folder: The folder; hidden files and files that are no images are left out.
+        size: Crop to the central square and resize to this side; None takes images as they are.
+        colour: Turn all into colour images; by default a sample of them decides.
 
     Raises:
-        DataError: no images, images beside subfolders of images, or files that cannot be read.
+        DataError: No images, images beside subfolders of images, or files that cannot be read.
     """
     try:
         files = list(_scan(str(folder), ""))
