@@ -28,6 +28,7 @@ NAMES = {
     "real": "real numbers",
     "bits": "bits",
     "categories": "one-hot categories",
+    "codes": "codes",
     "directions": "directions, on the unit sphere",
     "ball": "points of the Poincaré ball",
 }
@@ -35,6 +36,7 @@ PRIORS = {
     "real": "standard-normal",
     "bits": "bernoulli",
     "categories": "categorical",
+    "codes": "uniform-codes",
     "directions": "uniform-sphere",
     "ball": "wrapped-normal",
 }
@@ -97,6 +99,8 @@ def assemble(
                 _principal_start(encoder, posterior, decoder, likelihood, x)
             except ConfigError as error:  # of parts that were exchanged in a preset
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
+        if isinstance(posterior, Posterior):
+            posterior.start(x, c)
         if isinstance(prior, Prior):
             prior.start(posterior, x, c)
     return model

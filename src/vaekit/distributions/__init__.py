@@ -9,6 +9,7 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
+from .codes import CertainCodes, UniformCodes
 from .columnwise import Block, Columnwise, OfLevels, level_probs
 from .counts import NegativeBinomial, Poisson
 from .curved import Curved, PoincareBall, UnitSphere, support_in
@@ -28,6 +29,7 @@ __all__ = [
     "LEVELS",
     "BetaBinomial",
     "Block",
+    "CertainCodes",
     "Chain",
     "CholeskyNormal",
     "Columnwise",
@@ -49,6 +51,7 @@ __all__ = [
     "UniformSphere",
     "UnitSphere",
     "WrappedNormal",
+    "UniformCodes",
     "bounded",
     "centre",
     "closed_form_kl",

@@ -25,6 +25,7 @@ from .chunks import GIB, Store
 from .classified import classification_error
 from .classifier import classifier_for
 from .disentanglement import of_shapes
+from .code_usage import code_usage
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
@@ -286,6 +287,7 @@ class _Work:
             self.model, self.x, self.c, memory=self.how.memory, seed=self.how.seed, listener=self.listener
         )
         evaluation.values.extend(posteriors.values)
+        evaluation.values.extend(code_usage(self.model, self.x, self.c, listener=self.listener))
         evaluation.warnings.extend(posteriors.warnings)
         evaluation.details["kl by dimension"] = None if posteriors.kl is None else posteriors.kl.tolist()
         evaluation.details["variance of posterior means"] = posteriors.variances.tolist()

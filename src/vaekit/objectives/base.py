@@ -134,8 +134,8 @@ class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
     It logs `neg_elbo`, `rate` and `distortion` in nats, of several latent levels the rate of each, `rate_1` that of the
-    one nearest to the data, and the draw's penalties by their names. A draw without levels has no rate and no ELBO, and
-    one with relaxed samples no ELBO.
+    one nearest to the data, and by their names the draw's penalties and what the posterior's `logged` has. A draw
+    without levels has no rate and no ELBO, and one with relaxed samples no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
@@ -163,7 +163,8 @@ class OfDraw(Loss):
                     logged = {"neg_elbo": rate + distortion} | logged
             if len(draw.levels) > 1:
                 logged |= {f"rate_{i}": level.kl() for i, level in enumerate(draw.levels, 1)}
-            return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()})
+            noted = getattr(draw.q, "logged", {})
+            return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()} | noted)
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
         """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from .base import Amortized, Posterior
 from .curved_spaces import PowerSphericalPosterior, WrappedNormalPosterior
 from .deterministic import Deterministic
+from .codes import CodesPosterior, FSQPosterior, VQPosterior
 from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
 from .hierarchical import HierarchicalPosterior
 from .ladder import LadderPosterior, TopDownPosterior
@@ -22,7 +23,9 @@ __all__ = [
     "BernoulliPosterior",
     "CategoricalPosterior",
     "Deterministic",
+    "CodesPosterior",
     "DiagonalNormal",
+    "FSQPosterior",
     "FullCovarianceNormal",
     "GumbelSoftmaxPosterior",
     "HierarchicalPosterior",
@@ -34,6 +37,7 @@ __all__ = [
     "PowerSphericalPosterior",
     "TopDownPosterior",
     "WrappedNormalPosterior",
+    "VQPosterior",
 ]
 
 _FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")

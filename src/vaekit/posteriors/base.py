@@ -24,8 +24,8 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
 
     Attributes:
-        latents: What values z takes: "real" numbers, "bits", one-hot "categories", "directions" on
-            the unit sphere, points of the Poincaré "ball". A prior has the same.
+        latents: What values z takes: "real" numbers, "bits", one-hot "categories", "codes", "directions" on the unit
+            sphere, points of the Poincaré "ball". A prior has the same.
         latent_shape: Event shape of z.
         latent_size: How many values that is.
         decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.
@@ -37,6 +37,14 @@ class Posterior(nn.Module, ABC):
         super().__init__()
         self.latent_shape = tuple(latent_shape)
         self.latent_size = prod(latent_shape)
+
+    def start(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Begin where the data are, once all weights are initialized; not when weights are loaded.
+
+        Arguments:
+            x: Training data, shape (N, *event).
+            c: Their context, shape (N, C), of a conditional model.
+        """
 
     @property
     def decoded_shape(self) -> tuple[int, ...]:

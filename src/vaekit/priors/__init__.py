@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Prior
+from .codes import AutoregressiveCodesPrior, UniformCodesPrior
 from .discrete import BernoulliPrior, CategoricalPrior
 from .fitting import fit_mixture
 from .full_covariance import FullCovarianceNormalMixture
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .flows import MAFPrior, NSFPrior
 
 __all__ = [
+    "AutoregressiveCodesPrior",
     "BernoulliPrior",
     "CategoricalPrior",
     "FullCovarianceNormalMixture",
@@ -34,6 +36,7 @@ __all__ = [
     "StandardNormal",
     "TopDownPrior",
     "UniformSpherePrior",
+    "UniformCodesPrior",
     "VampPrior",
     "WrappedNormalPrior",
     "fit_mixture",

@@ -37,6 +37,12 @@ def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents:
             f"{name_of(loss)} compares the rows of a batch with one another, and {n} ranks see only their own; "
             "train with one rank, or choose another objective"
         )
+    for module in model.modules():
+        if getattr(module, "couples_rows", False):
+            raise ConfigError(
+                f"{type(module).__name__} learns from whole batches, and {n} ranks see only their own rows; train with "
+                "one rank, or choose another part, such as posterior.name = 'fsq'"
+            )
     if device == "cpu" and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(
             f"batch normalization over {n} ranks needs CUDA, this is 'cpu'; train with one, or choose another norm, "

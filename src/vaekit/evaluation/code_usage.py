@@ -1,0 +1,41 @@
+"""How a model of codes uses them: how many, and how evenly.
+
+Not for: the rate, which a prior over codes makes (`bounds`).
+"""
+
+import torch
+from torch import Tensor
+
+from ..model import LatentVariableModel
+from ..posteriors import CodesPosterior
+from ..posteriors.codes import perplexity
+from . import chunks
+from .record import StageListener, Value
+
+
+def code_usage(
+    model: LatentVariableModel, rows: Tensor, c: Tensor | None = None, *, listener: StageListener | None = None
+) -> list[Value]:
+    """Codes in use and their perplexity, over all rows and places; nothing of a model without codes.
+
+    Arguments:
+        model: Any model.
+        rows: Shape (N, *event).
+        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        listener: Hears about the progress.
+    """
+    posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
+    if not isinstance(posterior, CodesPosterior):
+        return []
+
+    def compute(index: int) -> dict[str, Tensor]:
+        x, context = chunks.batch(model, rows, c, index)
+        return {"codes": posterior.index_of(model.posterior(x, context).mean).flatten(1)}
+
+    with chunks.evaluating(model):
+        codes = chunks.over_batches("codes", rows, compute, listener=listener)["codes"]
+    counts = codes.flatten().bincount(minlength=posterior.num_codes).double()
+    return [
+        Value("codes in use", float(torch.count_nonzero(counts)), None, f"of {posterior.num_codes}"),
+        Value("perplexity of codes", perplexity(counts).item(), None, f"of {posterior.num_codes}"),
+    ]

@@ -1,0 +1,344 @@
+"""Posteriors over a grid of codes: at every place of a feature map the encoder's output becomes the nearest code.
+
+With a point mass q and a prior over codes the ELBO is −distortion + log p(codes): an honest bound on log p(x).
+
+Not for: priors over codes (`vaekit.priors.codes`).
+"""
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+from torch.nn.functional import one_hot
+
+from ..distributions import CertainCodes, full_precision, widened
+from ..errors import ConfigError, at_least
+from .base import Posterior
+
+MOST_CODES = 1 << 20
+LLOYD = 10  # iterations of k-means
+START = 2000  # rows of data that the codebook starts from
+POINTS = 20_000  # of the encoder's output that it starts from
+
+
+class CodesPosterior(Posterior):
+    """What posteriors over codes share: the encoder's output at every place, and how often each code is used.
+
+    The places are those of the decoder's grid, where it reads one and the encoder has a feature map of that size;
+    elsewhere there are `places` of them in a row. A subclass gives `quantized`, `codes_of` and `index_of`.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features), with feature maps where latents are a grid.
+        features: Width of its output.
+        size: D, length of a code.
+        wanted_shape: The decoder's shape.
+        places: How many codes a row has, where the decoder reads no grid.
+
+    Attributes:
+        num_codes: How many codes there are.
+    """
+
+    latents = "codes"
+    num_codes: int
+
+    def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:
+        at_least(1, "posterior.places", places, MOST_CODES)
+        grid = tuple(wanted_shape[1:])
+        maps = [tuple(shape[1:]) for shape in getattr(net, "map_shapes", ())]
+        number = maps.index(grid) if len(grid) == 2 and grid in maps else None
+        super().__init__((size, *((places,) if number is None else grid)))
+        self.net = net
+        self.map = number
+        if number is None:
+            self.to_codes: nn.Module = nn.Linear(features, size * places)
+        else:
+            shapes: Sequence[tuple[int, ...]] = net.map_shapes  # type: ignore[assignment]
+            self.to_codes = nn.Conv2d(shapes[number][0], size, 1)
+
+    def said(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+        """What the encoder says before it is quantized, shape (B, D, *places)."""
+        if self.map is None:
+            h = widened(self.net(x, c))
+            with full_precision(h):
+                flat: Tensor = self.to_codes(h)
+                said: Tensor = flat.unflatten(-1, self.latent_shape)
+                return said
+        h = widened(self.net.maps(x, c)[self.map])  # type: ignore[operator]
+        with full_precision(h):
+            grid: Tensor = self.to_codes(h)
+            return grid
+
+    @abstractmethod
+    def codes_of(self, index: Tensor) -> Tensor:
+        """The codes with these numbers, shape (..., *places): latents, shape (..., D, *places)."""
+
+    @abstractmethod
+    def index_of(self, z: Tensor) -> Tensor:
+        """The numbers of the codes, shape (..., *places), in latents of shape (..., D, *places)."""
+
+    def rows(self, z: Tensor) -> Tensor:
+        """Latents with the D values of a place last, shape (..., *places, D)."""
+        return z.movedim(-len(self.latent_shape), -1)
+
+    def grid(self, rows: Tensor) -> Tensor:
+        """The way back from `rows`."""
+        return rows.movedim(-1, -len(self.latent_shape))
+
+    def usage(self, index: Tensor) -> dict[str, Tensor]:
+        """The perplexity of the codes of a batch, shape (B,), the same for all rows."""
+        counts = index.flatten().bincount(minlength=self.num_codes)
+        return {"perplexity": perplexity(counts).expand(len(index))}
+
+
+class FSQPosterior(CodesPosterior):
+    """Finite scalar quantization: each of D values is rounded to one of L_d levels, which makes Π L_d codes.
+
+    Nothing is learned about the codes, and nothing can die; the gradient passes the rounding as if it were not there.
+
+    Arguments:
+        net: As for `CodesPosterior`.
+        features: Width of its output.
+        wanted_shape: The decoder's shape.
+        levels: L_d, each at least 2; their number is D.
+        places: How many codes a row has, where the decoder reads no grid.
+
+    Reference: Mentzer et al. 2023, arXiv:2309.15505, section 3 and appendix A.1.
+    """
+
+    reach: Tensor
+    shift: Tensor
+    offset: Tensor
+    lowest: Tensor
+    basis: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        features: int,
+        wanted_shape: Sequence[int],
+        *,
+        levels: Sequence[int] = (8, 5, 5, 5),
+        places: int = 16,
+    ) -> None:
+        if not levels:
+            raise ConfigError("posterior.levels must name at least one number of levels, got []")
+        for level in levels:
+            at_least(2, "posterior.levels", level, MOST_CODES)
+        at_least(2, "the product of posterior.levels", prod(levels), MOST_CODES)
+        super().__init__(net, features, len(levels), wanted_shape, places)
+        self.num_codes = prod(levels)
+        sizes = torch.tensor(levels, dtype=torch.float32)
+        reach = (sizes - 1) * (1 + 1e-3) / 2
+        offset = torch.where(sizes % 2 == 0, 0.5, 0.0)
+        self.register_buffer("reach", reach, persistent=False)
+        self.register_buffer("offset", offset, persistent=False)
+        self.register_buffer("shift", (offset / reach).atanh(), persistent=False)
+        self.register_buffer("lowest", (sizes / 2).floor(), persistent=False)
+        self.register_buffer("basis", torch.tensor([prod(levels[:i]) for i in range(len(levels))]), persistent=False)
+        self.levels = tuple(levels)
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The codes of each row of x."""
+        rows = self.rows(self.said(x, c))
+        bounded = (rows + self.shift).tanh() * self.reach - self.offset
+        exact = bounded.detach().round()
+        rounded = (exact + (bounded - bounded.detach())) / self.lowest
+        return CertainCodes(self.grid(rounded), logged=self.usage(self._number(exact)))
+
+    def _number(self, digits: Tensor) -> Tensor:
+        return ((digits + self.lowest).round().long() * self.basis).sum(-1)
+
+    def index_of(self, z: Tensor) -> Tensor:
+        """The numbers of the codes."""
+        return self._number(self.rows(z.detach()) * self.lowest)
+
+    def codes_of(self, index: Tensor) -> Tensor:
+        """The codes with these numbers."""
+        sizes = torch.tensor(self.levels, device=index.device)
+        digits = index.unsqueeze(-1) // self.basis % sizes
+        return self.grid((digits - self.lowest) / self.lowest)
+
+
+class VQPosterior(CodesPosterior):
+    """Vector quantization: what the encoder says at a place becomes the nearest of K learned codes.
+
+    Where a gradient is recorded, β‖z − sg(e)‖² draws the encoder to its codes (`commitment`). The codes follow it: as
+    running means of what was assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both terms are
+    sums over places and values. Elsewhere there are no such terms, and the ELBO is a bound.
+
+    Arguments:
+        net: As for `CodesPosterior`.
+        features: Width of its output.
+        latent_size: D.
+        wanted_shape: The decoder's shape.
+        context_size: C; 0 for an unconditional model.
+        codes: K.
+        commitment: β.
+        codebook: How the codes learn.
+        decay: Of the running means, and of the counts by which dead codes are known.
+        revive: A code that is used less than this share of the average moves to what the encoder says somewhere; 0 for
+            never.
+        gradient: What the decoder's gradient becomes on its way to the encoder: the same ("straight-through"), or
+            rotated and scaled as z is to its code ("rotation").
+        places: How many codes a row has, where the decoder reads no grid.
+
+    Reference: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, eq. 3 and appendix A.1; Fifty et al. 2024,
+    arXiv:2410.06424, for the rotation.
+    """
+
+    couples_rows = True  # codes move by what a whole batch says
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(
+        self,
+        net: nn.Module,
+        features: int,
+        latent_size: int,
+        wanted_shape: Sequence[int],
+        context_size: int = 0,
+        *,
+        codes: int = 64,
+        commitment: float = 0.25,
+        codebook: Literal["ema", "gradient"] = "ema",
+        decay: float = 0.99,
+        revive: float = 0.01,
+        gradient: Literal["straight-through", "rotation"] = "straight-through",
+        places: int = 16,
+    ) -> None:
+        at_least(2, "posterior.codes", codes, MOST_CODES)
+        for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
+            if not 0 <= value < most:
+                raise ConfigError(f"posterior.{name} must lie in [0, {most:g}), got {value}")
+        super().__init__(net, features, latent_size, wanted_shape, places)
+        self.num_codes = codes
+        self.context_size = context_size
+        self.commitment = commitment
+        self.decay = decay
+        self.revive = revive
+        self.gradient = gradient
+        self.learns = codebook == "gradient"
+        start = torch.randn(codes, latent_size)
+        if self.learns:
+            self.codes = nn.Parameter(start)
+        else:
+            self.register_buffer("codes", start)
+        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("sums", start.clone())
+
+    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
+        """The codes of each row of x; they move, where a gradient is recorded in training mode."""
+        z = self.rows(self.said(x, c))
+        moves = self.training and torch.is_grad_enabled()
+        if moves and self.revive:
+            self._revive(z.detach().flatten(0, -2))
+        index = self.nearest(z.detach())
+        e = self.codes[index]
+        penalties = {}
+        if torch.is_grad_enabled():
+            penalties["commitment"] = self.commitment * _sum_of_squares(z - e.detach())
+            if self.learns:
+                penalties["codebook"] = _sum_of_squares(z.detach() - e)
+        passed = rotated(z, e.detach()) if self.gradient == "rotation" else e.detach() + (z - z.detach())
+        if moves:
+            self._follow(z.detach().flatten(0, -2), index.flatten())
+        return CertainCodes(self.grid(passed), penalties, self.usage(index))
+
+    def nearest(self, rows: Tensor) -> Tensor:
+        """The number of the code nearest to each row, shape (..., D) → (...)."""
+        codes = self.codes.detach()
+        return (codes.square().sum(-1) - 2 * rows @ codes.T).argmin(-1)
+
+    def index_of(self, z: Tensor) -> Tensor:
+        """The numbers of the codes."""
+        return self.nearest(self.rows(z.detach()))
+
+    def codes_of(self, index: Tensor) -> Tensor:
+        """The codes with these numbers."""
+        return self.grid(self.codes.detach()[index])
+
+    @torch.no_grad()
+    def _follow(self, rows: Tensor, index: Tensor) -> None:
+        """Let counts and sums, and so the running means, take in what was assigned."""
+        assigned = one_hot(index, self.num_codes).to(rows.dtype)
+        self.counts.lerp_(assigned.sum(0), 1 - self.decay)
+        if not self.learns:
+            self.sums.lerp_(assigned.T @ rows, 1 - self.decay)
+            self.codes.copy_(self.sums / self.counts.clamp_min(1e-9).unsqueeze(-1))
+
+    @torch.no_grad()
+    def _revive(self, rows: Tensor) -> None:
+        """Let codes that are hardly used be where the encoder is."""
+        average = self.counts.mean()
+        dead = self.counts < self.revive * average
+        somewhere = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
+        self.codes.copy_(torch.where(dead.unsqueeze(-1), somewhere, self.codes))
+        self.counts.copy_(torch.where(dead, average, self.counts))
+        self.sums.copy_(torch.where(dead.unsqueeze(-1), average * somewhere, self.sums))
+
+    @torch.no_grad()
+    def start(self, x: Tensor, c: Tensor | None = None) -> None:
+        """Let the codes begin at the centres that k-means finds in what the encoder says of some data.
+
+        Without the classes that a conditional encoder is told, they stay where they are.
+        """
+        if self.context_size and c is None:
+            return
+        was_training = self.training
+        self.eval()
+        step = max(1, len(x) // START)
+        contexts = None if c is None else c[::step]
+        parts = []
+        for i, part in enumerate(x[::step].split(500)):
+            parts.append(self.rows(self.said(part, None if contexts is None else contexts[500 * i : 500 * i + 500])))
+        self.train(was_training)
+        rows = torch.cat([part.flatten(0, -2) for part in parts])
+        points = rows[torch.randperm(len(rows), device=rows.device)[:POINTS]]
+        centres = k_means(points, self.num_codes)
+        self.codes.copy_(centres)
+        self.sums.copy_(centres)
+        self.counts.fill_(1.0)
+
+
+def k_means(points: Tensor, k: int) -> Tensor:
+    """Centres of k clusters, shape (k, D), by Lloyd's algorithm from random points (N, D); an empty one stays."""
+    centres = points[torch.arange(k, device=points.device) % len(points)].clone()
+    if k > len(points):
+        centres += 1e-3 * torch.randn_like(centres)  # or copies of a point would stay the same code
+    for _ in range(LLOYD):
+        index = (centres.square().sum(-1) - 2 * points @ centres.T).argmin(-1)
+        counts = index.bincount(minlength=k).to(points)
+        sums = torch.zeros_like(centres).index_add_(0, index, points)
+        centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
+    return centres
+
+
+def rotated(z: Tensor, e: Tensor) -> Tensor:
+    """The value of e, with the gradient of λRz: R turns z to e and λ = ‖e‖/‖z‖, both held fixed; shape (..., D).
+
+    Reference: Fifty et al. 2024, arXiv:2410.06424, eq. 4: R = I − 2rrᵀ + 2êẑᵀ with r the unit vector along ẑ + ê.
+    """
+    size = z.detach().norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    from_, to = z.detach() / size, e / e.norm(dim=-1, keepdim=True).clamp_min(1e-6)
+    r = nn.functional.normalize(from_ + to, dim=-1, eps=1e-6)
+    turned = z - 2 * (z * r).sum(-1, keepdim=True) * r + 2 * (z * from_).sum(-1, keepdim=True) * to
+    turned = e.norm(dim=-1, keepdim=True) / size * turned
+    passed: Tensor = e + (turned - turned.detach())
+    return passed
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """Exp of the entropy of how often codes are used: how many there would be if all were used alike."""
+    shares = counts / counts.sum()
+    effective: Tensor = torch.special.entr(shares).sum().exp()
+    return effective
+
+
+def _sum_of_squares(rows: Tensor) -> Tensor:
+    total: Tensor = rows.square().flatten(1).sum(1)
+    return total
