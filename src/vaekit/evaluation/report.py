@@ -24,8 +24,8 @@ from .bounds import bounds, up_to
 from .chunks import GIB, Store
 from .classified import classification_error
 from .classifier import classifier_for
-from .disentanglement import of_shapes
 from .code_usage import code_usage
+from .disentanglement import of_shapes
 from .latents import latents, linear_probe, nearest_neighbours
 from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality

@@ -7,9 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Amortized, Posterior
+from .codes import CodesPosterior, FSQPosterior, VQPosterior
 from .curved_spaces import PowerSphericalPosterior, WrappedNormalPosterior
 from .deterministic import Deterministic
-from .codes import CodesPosterior, FSQPosterior, VQPosterior
 from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
 from .hierarchical import HierarchicalPosterior
 from .ladder import LadderPosterior, TopDownPosterior
@@ -22,8 +22,8 @@ __all__ = [
     "Amortized",
     "BernoulliPosterior",
     "CategoricalPosterior",
-    "Deterministic",
     "CodesPosterior",
+    "Deterministic",
     "DiagonalNormal",
     "FSQPosterior",
     "FullCovarianceNormal",
@@ -36,8 +36,8 @@ __all__ = [
     "Posterior",
     "PowerSphericalPosterior",
     "TopDownPosterior",
-    "WrappedNormalPosterior",
     "VQPosterior",
+    "WrappedNormalPosterior",
 ]
 
 _FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")
