@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all lint notebook docs benchmark clean
+.PHONY: train test test-all test-lowest lint notebook docs benchmark clean
 .DELETE_ON_ERROR:
 
 train: .venv/installed  ## train the default model on MNIST and write its pictures
@@ -13,6 +13,9 @@ test: .venv/installed-dev  ## every test but the slow ones
 
 test-all: .venv/installed-dev  ## every test
 	$(BIN)/pytest -n auto
+
+test-lowest: .venv-lowest/installed  ## train, resume and evaluate with the lowest versions that pyproject.toml allows
+	.venv-lowest/bin/python tests/tools/lowest.py --try
 
 lint: .venv/installed-dev  ## style and types
 	$(BIN)/ruff check .
@@ -29,7 +32,7 @@ benchmark: .venv-benchmark/installed  ## speed beside the rivals and the floor; 
 	.venv-benchmark/bin/python benchmarks/speed.py
 
 clean:
-	rm -rf .venv .venv-benchmark build dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-benchmark .venv-lowest build dist .mypy_cache .pytest_cache .ruff_cache
 
 .venv/installed: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -42,6 +45,12 @@ clean:
 
 .venv/installed-docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	@touch $@
+
+.venv-lowest/installed: pyproject.toml tests/tools/lowest.py
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python tests/tools/lowest.py > .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet --editable . --constraint .venv-lowest/constraints.txt
 	@touch $@
 
 .venv-benchmark/installed: pyproject.toml benchmarks/requirements.txt

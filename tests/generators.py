@@ -48,7 +48,7 @@ VERBS: tuple[tuple[str, ...], ...] = (
     ("compare", "a", "b"),
     ("compare", "a", "b", "--format", "markdown"),
     ("resume", "a", "--set", "train.epochs=2"),
-    ("export", "a", "o"),
+    ("export", "a", "-o", "o"),
     ("report", "a", "-o", "o.html"),
 )
 ODD = (
