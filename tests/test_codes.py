@@ -15,10 +15,13 @@ from test_cli import assert_refused
 from test_train import StopAt, new_run, weights
 from vaekit import build, elbo, fit, iwae
 from vaekit.config import read
-from vaekit.data import Batch, Batches
+from vaekit.data import Batch, Batches, Split
 from vaekit.distributions import CertainCodes, UniformCodes
 from vaekit.errors import ConfigError
+from vaekit.evaluation import ex_post
 from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.ex_post import fit_prior
+from vaekit.model import WithPrior
 from vaekit.objectives import OfDraw, beta_elbo
 from vaekit.posteriors import FSQPosterior, VQPosterior
 from vaekit.posteriors.codes import k_means, perplexity, rotated
@@ -280,6 +283,29 @@ def test_no_place_sees_itself_or_what_comes_later() -> None:
     assert same.tolist() == [True, True, True, False, False]
 
 
+@pytest.mark.parametrize("condition", ["none", "class"])
+def test_a_network_fitted_to_codes_is_as_good_as_the_codes_allow(
+    condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three kinds of images, and so three grids of codes: log 3 nats, or none where the class tells them."""
+    monkeypatch.setattr(ex_post, "RATE", 0.02)
+    model = made("fsq", condition, levels=[3, 3], places=4).eval()
+    x, labels = binary(3).repeat(40, 1, 1, 1), torch.arange(120) % 3
+    prior = fit_prior(model, Split(x, labels))
+    fitted = WithPrior(model, prior)
+    c = labels[:3] if condition == "class" else None
+    with torch.no_grad():
+        rate = fitted.draw(x[:3], c=c).rate().mean().item()
+        uniform = model.draw(x[:3], c=c).rate().mean().item()
+        codes = len(model.parts["posterior"].index_of(model.draw(x[:3], c=c).z[0]).unique(dim=0))
+    assert uniform == pytest.approx(4 * math.log(9))
+    least = 0.0 if condition == "class" else math.log(codes)
+    assert least - 1e-4 <= rate < least + 0.3
+    assert fitted.sample(2, None if c is None else c[:2]).shape == (2, 1, 4, 4)
+    with pytest.raises(ConfigError, match="is not for this model, whose latents are no codes"):
+        fit_prior(build("standard-vae", event_shape=(1, 4, 4)), Split(x, labels), "codes")
+
+
 # -- whole models ------------------------------------------------------------------------------------------------------
 
 
@@ -344,6 +370,15 @@ def test_a_preset_trains_on_a_grid_and_is_evaluated(
     assert 1 <= values["perplexity of codes"] <= values["codes in use"]
     assert command("sample", "-n", 4, "-o", "s.png").status == 0
     assert command("reconstruct", "-n", 3, "-o", "r.png").status == 0
+    assert not (tmp_path / "runs/a/prior-codes.safetensors").exists()
+    assert command("sample", "-n", 4, "--from", "aggregate", "-o", "fitted.png").status == 0
+    assert command("sample", "-n", 4, "-o", "again.png").status == 0  # with the network that was fitted
+    pictures = [Path(name).read_bytes() for name in ("s.png", "fitted.png", "again.png")]
+    assert pictures[0] != pictures[1] == pictures[2]
+    assert command("sample", "-n", 4, "--from", "prior", "-o", "prior.png").status == 0
+    assert Path("prior.png").read_bytes() == pictures[0]
+    refused = command("sample", "-n", 4, "--from", "aggregate-flow", "-o", "f.png")
+    assert_refused(refused, "'flow' is not for this model, whose latents are codes")
     assert_refused(command("interpolate", "-o", "i.png"), "nothing lies between two of them")
     assert_refused(command("evaluate", "--samples", 10, "--ais"), "needs continuous latents")
 

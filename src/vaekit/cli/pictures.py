@@ -52,9 +52,9 @@ MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
     "source",
     type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow"]),
     default="prior",
-    show_default=True,
-    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow) fitted to the latents "
-    "of the training data, which mends a prior that does not fit.",
+    show_default="prior; of codes, aggregate once it was fitted",
+    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow; of codes, a network) "
+    "fitted to the latents of the training data, which mends a prior that does not fit.",
 )
 @colour_options
 @output_option
@@ -95,6 +95,8 @@ def sample(
         return
     if given:
         raise DataError(f"--where is for tables, but the data of run {folder.name} are not one; use --class")
+    if from_default("source") and has_fitted_codes(folder):
+        source = "aggregate"
     kind = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{seed}"
     path = _check_suffix(folder, output or _picture(folder, kind, label))
     model, generator = load_model(folder, recipe, device, seed)
@@ -199,6 +201,11 @@ def _from_aggregate(run: "Run", recipe: "Recipe", model: "LatentVariableModel", 
 
     densities: dict[str, Any] = {"aggregate": "mixture", "aggregate-normal": "normal", "aggregate-flow": "flow"}
     return fitted_prior(run, model, densities[source], recipe=recipe)
+
+
+def has_fitted_codes(run: "Run") -> bool:
+    """Whether a network over the codes of a run's model was fitted before."""
+    return (run.path / "prior-codes.safetensors").is_file()
 
 
 def _picture(run: "Run", name: str, label: str | None) -> Path:

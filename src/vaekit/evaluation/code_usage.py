@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from ..model import LatentVariableModel
-from ..posteriors import CodesPosterior
 from ..posteriors.codes import perplexity
 from . import chunks
+from .ex_post import codes_of
 from .record import StageListener, Value
 
 
@@ -24,8 +24,8 @@ def code_usage(
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         listener: Hears about the progress.
     """
-    posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
-    if not isinstance(posterior, CodesPosterior):
+    posterior = codes_of(model)
+    if posterior is None:
         return []
 
     def compute(index: int) -> dict[str, Tensor]:

@@ -16,7 +16,8 @@ from ..data.labelled import keep_labels
 from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError, RunError, unknown
 from ..model import LatentVariableModel, WithPrior
-from ..priors import FullCovarianceNormalMixture, fit_mixture
+from ..posteriors import CodesPosterior
+from ..priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, fit_mixture
 from ..priors.base import OverGrid, Prior
 from ..rng import seeded
 from ..runs.restore import dataset_of, recipe_of
@@ -25,13 +26,13 @@ from ..store.tensors import pack, sha256, unpack
 from . import chunks
 from .support import FAR, TRIED, support_of
 
-Density = Literal["mixture", "normal", "flow"]
+Density = Literal["mixture", "normal", "flow", "codes"]
 
 ROWS = 20_000  # latents that a density is fitted to
 COMPONENTS = 100
 PER_COMPONENT = 5  # latents a component has at least, for each dimension
 WIDEST = 512  # dimensions of a full covariance
-EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow
+EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow, or of a network over codes
 SIZE_LIMIT = 1 << 30  # bytes of a file
 
 
@@ -49,18 +50,19 @@ def fit_prior(
         model: A trained model; a conditional one gets a density for each class.
         data: A data set, whose training split is used, or a split.
         density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", one of
-            them; or "flow", a masked autoregressive flow, by gradient.
+            them; or "flow", a masked autoregressive flow, by gradient. Codes have "codes", a network that draws one
+            after another, which "mixture" means for them too.
         binarize: How grey values become binary, as in the config of the training.
         seed: Of the latents and of the fit.
 
     Raises:
-        ConfigError: Latents that are not real numbers, or too many for a covariance, or an unknown density.
+        ConfigError: Latents that are neither real numbers nor codes, or that the density is not for, or too many for a
+            covariance, or an unknown density.
         DataError: There are no rows, or no classes for a conditional model.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100.
     """
-    if density not in get_args(Density):
-        raise ConfigError(unknown("density", density, get_args(Density)))
+    density = density_for(model, density)
     rows = _some(model, data.train if isinstance(data, Dataset) else data)
     if not len(rows):
         raise DataError("a density of latents is fitted to training rows, and there are none")
@@ -68,10 +70,11 @@ def fit_prior(
         z, labels = _latents(model, rows, binarize)
         prior = _empty(model, density, len(z))
         inner = prior.prior if isinstance(prior, OverGrid) else prior
+        z = z if density == "codes" else z.flatten(1)
         if isinstance(inner, FullCovarianceNormalMixture):
-            fit_mixture(inner, z.flatten(1), labels)
+            fit_mixture(inner, z, labels)
         else:
-            _descend(inner, z.flatten(1), None if labels is None else model.context(labels, len(z)))
+            _descend(inner, z, None if labels is None else model.context(labels, len(z)))
     return prior.to(next(model.parameters())).eval().requires_grad_(False)
 
 
@@ -89,6 +92,7 @@ def fitted_prior(
     Raises:
         ConfigError, DataError: As `fit_prior`.
     """
+    density = density_for(model, density)
     name, weights = f"prior-{density}.safetensors", sha256(model.state_dict())
     try:
         path = files.confine(run.path, name)
@@ -110,6 +114,29 @@ def fitted_prior(
     return WithPrior(model, prior).eval()
 
 
+def density_for(model: LatentVariableModel, density: Density) -> Density:
+    """The density that is meant for a model's latents.
+
+    Raises:
+        ConfigError: There is no such density, or it is not for them.
+    """
+    if density not in get_args(Density):
+        raise ConfigError(unknown("density", density, get_args(Density)))
+    has_codes = codes_of(model) is not None
+    if has_codes and density == "mixture":
+        return "codes"
+    if has_codes != (density == "codes"):
+        what = "codes" if has_codes else "no codes"
+        raise ConfigError(f"density = {density!r} is not for this model, whose latents are {what}; leave it out")
+    return density
+
+
+def codes_of(model: LatentVariableModel) -> CodesPosterior | None:
+    """The posterior of a model of codes; None of another one."""
+    posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
+    return posterior if isinstance(posterior, CodesPosterior) else None
+
+
 def _some(model: LatentVariableModel, split: Split) -> Split:
     """Up to 20,000 rows, of a conditional model those whose class is known."""
     split = split.labelled() if model.context_size and split.context is None else split
@@ -125,7 +152,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
         for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
-            if not drawn:
+            if not drawn and codes_of(model) is None:
                 _refuse(q)
             drawn.append(q.sample().cpu())
     return torch.cat(drawn), split.known_labels() if model.context_size else None
@@ -145,6 +172,9 @@ def _refuse(q: torch.distributions.Distribution) -> None:
 def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
     """A prior of the kind and size that fits a model and so many rows, its parameters yet to be set."""
     size, classes = model.latent_size, model.context_size
+    codes = codes_of(model)
+    if codes is not None:
+        return AutoregressiveCodesPrior(codes, model.latent_shape, classes)
     if density == "flow":
         from ..priors.flows import MAFPrior
 
