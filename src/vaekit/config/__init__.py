@@ -5,7 +5,8 @@
     spelling.py  which key somebody means who wrote another
     parts.py     the table of parts, and how a name becomes a constructor with checked options
     recipe.py    a config resolved once, and the model, loss, optimizer and schedule that are made from it
-    assemble.py  from parts to a model: what each is given and asked
+    assemble.py  from parts to a model: what each is given
+    asking.py    what each is asked, and the answers of a plain module
     inspection.py  what a part lacks, said before training
     presets/     published models, a few lines of TOML each
 

@@ -1,7 +1,6 @@
-"""From parts to a model: which part is made when, what each is given, and what it is asked.
+"""From parts to a model: which part is made when, what each is given, and where each begins.
 
-The contracts are the classes `Encoder`, `Decoder`, `Posterior`, `Prior` and `Likelihood`. A part may be a plain module
-that knows nothing of them: what it does not say has a default, and all defaults are here.
+Not for: what a part is asked, and the answers of one that does not say (`asking`).
 """
 
 import warnings
@@ -13,16 +12,24 @@ from torch import Tensor, nn
 
 from ..data.columns import Column
 from ..errors import ConfigError
-from ..likelihoods import Likelihood
 from ..model import Composed, LatentVariableModel
-from ..nets import Decoder, Encoder, FirstLevel, initialize, principal_start
-from ..posteriors import Posterior
-from ..priors.base import OverGrid, Prior
+from ..nets import Encoder, FirstLevel, initialize, principal_start
+from ..posteriors.base import Amortized
+from ..priors.base import OverGrid
 from . import Model
+from .asking import (
+    Shape,
+    Transform,
+    ask,
+    features_of,
+    is_for_vectors,
+    latent_shapes,
+    output_shape,
+    seen_by_encoder,
+    wanted_shape,
+)
 from .parts import Resolved
 
-Shape = tuple[int, ...]
-Transform = Callable[[Tensor], Tensor]
 _FORMER = {"event_shape": "image_shape", "x": "images"}
 NAMES = {
     "real": "real numbers",
@@ -68,7 +75,7 @@ def assemble(
         ConfigError: Parts that do not fit.
     """
     facts = {"context_size": context_size, "columns": columns, **_by_both_names(event_shape=event_shape, x=x)}
-    transform = _transform(parts["likelihood"])
+    transform = seen_by_encoder(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
     encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | _by_both_names(x=seen))
     _let_see(encoder, transform)
@@ -96,26 +103,17 @@ def assemble(
     if x is not None:
         if section.init == "pca":
             try:
-                _principal_start(encoder, posterior, decoder, likelihood, x)
+                _principal_start(posterior, decoder, likelihood, x, transform)
             except ConfigError as error:  # of parts that were exchanged in a preset
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
-        if isinstance(posterior, Posterior):
-            posterior.start(x, c)
-        if isinstance(prior, Prior):
-            prior.start(posterior, x, c)
+        ask("posterior", posterior, "start")(x, c)
+        ask("prior", prior, "start")(posterior, x, c)
     return model
 
 
 def _by_both_names(**facts: Any) -> dict[str, Any]:
     """Facts for parts by their names and by the former ones."""
     return facts | {_FORMER[name]: value for name, value in facts.items()}
-
-
-def _transform(likelihood: Resolved) -> Transform | None:
-    """What the encoder is to see of x: the likelihood's `seen_by_encoder`, or x itself, None."""
-    own: Any = getattr(likelihood.make, "seen_by_encoder", Likelihood.seen_by_encoder)
-    transform: Transform | None = own(**likelihood.options)
-    return transform
 
 
 def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
@@ -126,53 +124,9 @@ def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
         encoder.register_forward_pre_hook(lambda _, arguments: (transform(arguments[0]), *arguments[1:]))
 
 
-def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
-    """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
-
-    Raises:
-        ConfigError: The output of an encoder without `out_shape` is no vector.
-    """
-    own: Any = getattr(encoder, "out_shape", None)
-    if own is not None:
-        return int(own[0])
-    was_training = encoder.training
-    with torch.no_grad():
-        c = torch.zeros(2, context_size) if context_size else None
-        output = encoder.eval()(torch.zeros(2, *event_shape), c)
-    encoder.train(was_training)
-    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
-        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ConfigError(f"the encoder must map (B, *event) to features (B, F), but 2 rows gave {got}")
-    return output.shape[1]
-
-
-def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
-    """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels, or one."""
-    own = getattr(likelihood.make, "out_shape", None)
-    if own is not None:
-        known = {"columns": columns} if "columns" in likelihood.wiring else {}
-        return tuple(own(event_shape, **known, **likelihood.options))
-    groups = getattr(likelihood.make, "per_value", Likelihood.per_value)(**likelihood.options)
-    return (groups * event_shape[0], *event_shape[1:])
-
-
-def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape:
-    """Shape of latents that suits the decoder best: its `wanted_shape`, or vectors."""
-    own = getattr(decoder.make, "wanted_shape", Decoder.wanted_shape)
-    return tuple(own(latent_size, out_shape, **decoder.options))
-
-
-def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
-    """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
-    size = getattr(posterior, "latent_size", latent_size)
-    shape: Any = getattr(posterior, "latent_shape", (size,))
-    decoded: Any = getattr(posterior, "decoded_shape", shape)
-    return tuple(shape), tuple(decoded)
-
-
 def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
     """The decoder as one of all latents: what the posterior's `reading` makes of it, or one of the first level."""
-    own: Callable[[nn.Module], nn.Module] | None = getattr(posterior, "reading", None)
+    own: Callable[[nn.Module], nn.Module] | None = ask("posterior", posterior, "reading")
     if own is not None:
         return own(decoder)
     return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
@@ -183,8 +137,7 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
     size = torch.Size(latent_shape).numel()
     _check_values(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
-    for_vectors = "latent_size" in part.wiring and not {"latent_shape", "posterior"} & set(part.wiring)
-    return OverGrid(prior, latent_shape) if for_vectors and len(latent_shape) != 1 else prior
+    return OverGrid(prior, latent_shape) if is_for_vectors(part) and len(latent_shape) != 1 else prior
 
 
 def _check_values(prior: Resolved, posterior: nn.Module) -> None:
@@ -193,8 +146,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     Raises:
         ConfigError: The two do not agree.
     """
-    own: str = getattr(posterior, "latents", Posterior.latents)
-    theirs: str = getattr(prior.make, "latents", Prior.latents)
+    own: str = ask("posterior", posterior, "latents")
+    theirs: str = ask("prior", prior.make, "latents")
     if theirs != own:
         raise ConfigError(
             f"the latents of {type(posterior).__name__} are {NAMES[own]}, and the prior {prior.make.__name__} is over "
@@ -203,36 +156,32 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
 
 
 def _principal_start(
-    encoder: nn.Module, posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, x: Tensor
+    posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, x: Tensor, transform: Transform | None
 ) -> None:
     """Let the model start as a principal component analysis of the training data.
 
     Raises:
         ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
     """
-    mu = getattr(posterior, "mu", None)
-    log_var = getattr(posterior, "log_var", None)
-    parameters_at: Any = getattr(likelihood, "parameters_at", None)
+    parameters_at = ask("likelihood", likelihood, "parameters_at")
     mean = x.mean(0)
-    unit = getattr(likelihood, "value_range", None) == (0.0, 1.0)
+    unit = ask("likelihood", likelihood, "value_range") == (0.0, 1.0)
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
     rise = None if parameters_at is None else parameters_at(middle + SLOPE_STEP) - parameters_at(middle - SLOPE_STEP)
-    if not isinstance(mu, nn.Linear) or not isinstance(log_var, nn.Linear) or rise is None or rise.shape != mean.shape:
+    if not isinstance(posterior, Amortized) or rise is None or rise.shape != mean.shape:
         raise ConfigError(
             "model.init = 'pca' needs a normal posterior and a likelihood with one output for each value; choose "
             "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"
         )
     slope = rise / (2 * SLOPE_STEP)
-    transform: Transform | None = getattr(encoder, "transform", None)
     if transform is not None:  # the components are those of what the encoder sees
         step = transform(mean + SLOPE_STEP) - transform(mean - SLOPE_STEP)
         slope, x = rise / step, transform(x)
-    principal_start(encoder, mu, log_var, decoder, x, slope)
+    principal_start(posterior.net, posterior.mu, posterior.log_var, decoder, x, slope)
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
     """Let the decoder's output start at the parameters of the mean of x, as far as both know how to."""
-    start: Any = getattr(decoder, "start_output", None)
-    parameters_at: Any = getattr(likelihood, "parameters_at", None)
-    if start is not None:
-        start(None if mean is None or parameters_at is None else parameters_at(mean), scale)
+    parameters_at = ask("likelihood", likelihood, "parameters_at")
+    value = None if mean is None or parameters_at is None else parameters_at(mean)
+    ask("decoder", decoder, "start_output")(value, scale)

@@ -21,7 +21,8 @@ from ..nets import MLP, Decoder, Encoder
 from ..posteriors import DiagonalNormal, Posterior
 from ..priors import Prior, StandardNormal
 from . import Model
-from .assemble import Shape, assemble, latent_shapes
+from .asking import Shape, latent_shapes
+from .assemble import assemble
 from .parts import Resolved
 from .recipe import build
 

@@ -23,11 +23,14 @@ class Prior(nn.Module, ABC):
         latents: What values z takes, as the posterior says it.
         learning_rate_factor: On the learning rate of its own parameters.
         decays: Whether weight decay is applied to them.
+        for_vectors: Whether it knows latents that are vectors only, and is laid over those of another shape. None means
+            that its constructor asks for `latent_size`, and for neither `latent_shape` nor `posterior`.
     """
 
     latents: ClassVar[str] = "real"
     learning_rate_factor: float = 1.0
     decays: bool = True
+    for_vectors: ClassVar[bool | None] = None
 
     @abstractmethod
     def forward(self, c: Tensor | None = None) -> Distribution:
@@ -50,6 +53,8 @@ class OverGrid(Prior):
         prior: Module c → p(v | c), event shape (Z,).
         latent_shape: Event shape of z, with Z values.
     """
+
+    for_vectors = False
 
     def __init__(self, prior: nn.Module, latent_shape: Sequence[int]) -> None:
         super().__init__()

@@ -37,6 +37,8 @@ class VampPrior(Prior):
     low: Tensor
     high: Tensor
 
+    for_vectors = False
+
     def __init__(
         self,
         posterior: nn.Module,

@@ -1,0 +1,109 @@
+"""What the builder asks of parts, and the answers for one that does not say.
+
+The questions are the attributes and methods of the contracts: `Encoder`, `Posterior`, `Decoder`, `Likelihood`, `Prior`.
+A part may be a plain module that knows nothing of them. Not for: which part is made when (`assemble`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..data.columns import Column
+from ..errors import ConfigError
+from ..likelihoods import Likelihood
+from ..nets import Decoder
+from ..posteriors import Posterior
+from ..priors import Prior
+from .parts import Resolved
+
+Shape = tuple[int, ...]
+Transform = Callable[[Tensor], Tensor]
+
+UNSAID: Mapping[str, Mapping[str, Any]] = {
+    "encoder": {"out_shape": None},  # then two rows are tried
+    "posterior": {
+        "latent_size": None,  # then as many as the config says
+        "latent_shape": None,  # then a vector
+        "decoded_shape": None,  # then all of it
+        "latents": Posterior.latents,
+        "reading": None,  # then the decoder reads the first level
+        "start": lambda x, c: None,
+    },
+    "decoder": {"wanted_shape": Decoder.wanted_shape, "start_output": lambda value, scale: None},
+    "likelihood": {
+        "per_value": Likelihood.per_value,
+        "out_shape": None,  # then `per_value` groups of the channels of x
+        "seen_by_encoder": Likelihood.seen_by_encoder,
+        "parameters_at": None,
+        "value_range": None,
+    },
+    "prior": {"for_vectors": None, "latents": Prior.latents, "start": lambda posterior, x, c: None},
+}
+
+
+def ask(kind: str, part: Any, question: str) -> Any:
+    """What a part says, or what holds for one that does not say.
+
+    Arguments:
+        kind: A key of `UNSAID`.
+        part: The part, or the class of one that is not made yet.
+        question: Name of an attribute or a method.
+    """
+    return getattr(part, question, UNSAID[kind][question])
+
+
+def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
+    """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
+
+    Raises:
+        ConfigError: the output of an encoder without `out_shape` is not a vector.
+    """
+    shape = ask("encoder", encoder, "out_shape")
+    if shape is not None:
+        return int(shape[0])
+    was_training = encoder.training
+    with torch.no_grad():
+        c = torch.zeros(2, context_size) if context_size else None
+        output = encoder.eval()(torch.zeros(2, *event_shape), c)
+    encoder.train(was_training)
+    if not isinstance(output, Tensor) or output.ndim != 2 or len(output) != 2:
+        got = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ConfigError(f"the encoder must map (B, *event) to features (B, F), but 2 rows gave {got}")
+    return output.shape[1]
+
+
+def seen_by_encoder(likelihood: Resolved) -> Transform | None:
+    """What the encoder is to see of x; None for x itself."""
+    transform: Transform | None = ask("likelihood", likelihood.make, "seen_by_encoder")(**likelihood.options)
+    return transform
+
+
+def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
+    """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels."""
+    shape = ask("likelihood", likelihood.make, "out_shape")
+    if shape is not None:
+        known = {"columns": columns} if "columns" in likelihood.wiring else {}
+        return tuple(shape(event_shape, **known, **likelihood.options))
+    groups = ask("likelihood", likelihood.make, "per_value")(**likelihood.options)
+    return (groups * event_shape[0], *event_shape[1:])
+
+
+def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape:
+    """Shape of latents that suits the decoder best."""
+    return tuple(ask("decoder", decoder.make, "wanted_shape")(latent_size, out_shape, **decoder.options))
+
+
+def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
+    """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
+    size = ask("posterior", posterior, "latent_size")
+    shape = ask("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
+    return tuple(shape), tuple(ask("posterior", posterior, "decoded_shape") or shape)
+
+
+def is_for_vectors(prior: Resolved) -> bool:
+    """Whether a prior knows vectors only: its `for_vectors`, or that it asks for their number and nothing else."""
+    said: bool | None = ask("prior", prior.make, "for_vectors")
+    asks = set(prior.wiring)
+    return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if said is None else said
