@@ -19,6 +19,7 @@ from torch.distributions import (
 
 from oracles import LinearGaussian
 from vaekit import CVAE, LatentVariableModel, build
+from vaekit.data import Batch
 from vaekit.distributions import Chain
 from vaekit.errors import ConfigError
 from vaekit.evaluation import ais as module
@@ -82,9 +83,9 @@ def test_bounds_of_both_directions_bracket_the_evidence(
     simulated: list[Tensor] = []
     chains = module._Chains
 
-    def spy(model, x, *rest):
-        simulated.append(x)
-        return chains(model, x, *rest)
+    def spy(model, rows, *rest):
+        simulated.append(rows.x)
+        return chains(model, rows, *rest)
 
     monkeypatch.setattr(module, "_Chains", spy)
     found = bidirectional(wrong, 300, annealing=Annealing(8, 2, 3, start))
@@ -109,7 +110,7 @@ def test_starting_anywhere_else_gives_no_upper_bound(wrong: LinearGaussian) -> N
     x = wrong.data(25)
     with torch.no_grad():
         torch.manual_seed(0)
-        chains = module._Chains(wrong, x, None, Annealing(2, 4, 1, "prior"), 1 << 30)
+        chains = module._Chains(wrong, Batch(x), Annealing(2, 4, 1, "prior"), 1 << 30)
         upper = module._backward(chains, wrong.prior().sample(torch.Size((25,))))
     assert (upper - evidence(wrong, x)).mean() < -1
 
@@ -163,7 +164,7 @@ def test_step_sizes_suit_each_image() -> None:
     model = Uneven()
     torch.manual_seed(0)
     with torch.no_grad():
-        chains = module._Chains(model, model.data(2), None, Annealing(200, 8, 5, "prior"), 1 << 30)
+        chains = module._Chains(model, Batch(model.data(2)), Annealing(200, 8, 5, "prior"), 1 << 30)
     wide, narrow = chains.steps[-1]
     assert wide > 5 * narrow
     torch.testing.assert_close(chains.steps[0, 0], chains.steps[0, 1], rtol=0.5, atol=0)  # both are the prior there
@@ -174,7 +175,7 @@ def test_gradients_are_those_of_the_path(wrong: LinearGaussian, start: module.St
     torch.manual_seed(0)
     x = wrong.data(3)
     with torch.no_grad():
-        chains = module._Chains(wrong, x, None, Annealing(2, 2, 1, start), 1 << 30)
+        chains = module._Chains(wrong, Batch(x), Annealing(2, 2, 1, start), 1 << 30)
     z = torch.randn(2, 3, 3, dtype=torch.float64, requires_grad=True)
     beta = 0.3
     joint = wrong.prior().log_prob(z) + wrong.likelihood(z).log_prob(x)

@@ -154,7 +154,7 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
     floats = Split(dataset.test.x / 255, dataset.test.labels)
 
     def prepared(split: Split, how: str) -> Tensor:
-        return report._prepared(made("bernoulli"), split, how)[1]
+        return report.served(made("bernoulli"), split, how)
 
     assert torch.equal(prepared(dataset.test, binarize) / 255, images)
     assert torch.equal(prepared(floats, binarize), images)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from vaekit.evaluation.missing import with_missing
 
 from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read
@@ -20,7 +21,6 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.conditional import column_scores, rows_given
 from vaekit.evaluation.imputation import weighted
-from vaekit.evaluation.missing import with_missing
 from vaekit.evaluation.outliers import auroc
 from vaekit.evaluation.synthetic import synthetic
 from vaekit.likelihoods import Columns

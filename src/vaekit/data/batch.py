@@ -44,6 +44,11 @@ class Batch:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.x, self.labels))
 
+    @property
+    def known(self) -> Tensor:
+        """Values, with 0 for those that are not observed, as models take them."""
+        return self.x if self.observed is None else self.x.masked_fill(~self.observed, 0)
+
     def rows(self, index: slice | Tensor) -> "Batch":
         """Some of the rows."""
         return self._each(lambda tensor: tensor[index])

@@ -15,7 +15,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `aggregate`, `subject` | the aggregate posterior; a model with data to show it on |
 | `classified`, `ex_post` | the error of a classifier trained with the model; priors fitted to its latents |
 | `classifier` | the classifier whose features and classes judge samples |
-| `support`, `missing` | whether p(x) is a likelihood for given data; values that are not observed |
+| `support` | whether p(x) is a likelihood for given data |
 | `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
 | `completion` | ways to go on with half of an image |
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |

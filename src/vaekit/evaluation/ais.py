@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ..data import Batch
 from ..distributions import draw_rows
 from ..errors import ConfigError
 from ..model import LatentVariableModel
@@ -91,7 +92,7 @@ class Annealed:
 
 def ais(
     model: LatentVariableModel,
-    rows: Tensor,
+    rows: Tensor | Batch,
     c: Tensor | None = None,
     *,
     annealing: Annealing | None = None,
@@ -108,7 +109,8 @@ def ais(
 
     Arguments:
         model: Any latent-variable model with real latents.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
+            are observed count, and which has its own context or labels.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
@@ -124,13 +126,14 @@ def ais(
     """
     how = annealing or Annealing()
     with chunks.evaluating(model):
-        chunks.check(model, rows, c, memory)
-        refuse_annealing(model, rows, c)
+        rows = chunks.as_rows(rows, c)
+        chunks.check(model, rows, memory)
+        refuse_annealing(model, rows)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, rows, c, index, BATCH)
+            some = chunks.batch(model, rows, index, BATCH)
             with seeded(chunks.generator(seed, "ais", index)):
-                return _forward(_Chains(model, x, context, how, memory))
+                return _forward(_Chains(model, some, how, memory))
 
         per_image = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
     return Annealed(per_image, "given")
@@ -175,11 +178,11 @@ def bidirectional(
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)
                 z = draw_rows(model.prior(context), size)
-                x = model.likelihood(z, context).sample()
+                made = Batch(model.likelihood(z, context).sample(), context)
                 if not index:
-                    chunks.check(model, x, context, memory)
-                    refuse_annealing(model, x, context)
-                chains = _Chains(model, x, context, how, memory)
+                    chunks.check(model, made, memory)
+                    refuse_annealing(model, made)
+                chains = _Chains(model, made, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
         per_image = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
@@ -220,15 +223,15 @@ class _State:
 class _Chains:
     """The path of one batch, and transitions that leave each density of the path invariant."""
 
-    def __init__(self, model: LatentVariableModel, x: Tensor, c: Tensor | None, how: Annealing, memory: int) -> None:
+    def __init__(self, model: LatentVariableModel, rows: Batch, how: Annealing, memory: int) -> None:
         self.model = model
-        self.x = x
+        self.x = rows.x
         self.how = how
-        self.parts = chunks.slices(model, x, c, how.chains, memory, gradient=True)
-        self.q = model.posterior(x, c) if how.start == "posterior" else None
-        self.base = self.q or model.prior(c)
+        self.parts = chunks.slices(model, rows, how.chains, memory, gradient=True)
+        self.q = chunks.posterior(model, rows) if how.start == "posterior" else None
+        self.base = self.q or model.prior(rows.c)
         self.betas = _schedule(how.temperatures)
-        self.dtype = chunks.wide(x).dtype
+        self.dtype = chunks.wide(rows.x).dtype
         self.steps = self._tuned()
 
     def start(self) -> _State:
@@ -252,7 +255,7 @@ class _Chains:
 
     def _slice(self, part: chunks.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
         prior = _with_slope(part.prior.log_prob, z)
-        likelihood = _with_slope(lambda z: self.model.likelihood(z, part.c).log_prob(part.x), z)
+        likelihood = _with_slope(lambda z: chunks.log_likelihood(self.model, z, part.batch), z)
         terms, slopes = (torch.stack(pair) for pair in zip(prior, likelihood, strict=True))
         return terms, slopes
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..data import Batch
 from ..distributions import closed_form_kl, draw_samples
 from ..errors import ConfigError, at_least
 from ..model import LatentVariableModel
@@ -108,7 +109,7 @@ def up_to(samples: int) -> tuple[int, ...]:
 
 def bounds(
     model: LatentVariableModel,
-    rows: Tensor,
+    rows: Tensor | Batch,
     c: Tensor | None = None,
     *,
     samples: Sequence[int] = DEFAULT_SAMPLES,
@@ -133,7 +134,8 @@ def bounds(
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
+            are observed count, and which has its own context or labels.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
@@ -154,14 +156,15 @@ def bounds(
         raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
     at_least(1, "samples", numbers[-1], MOST_SAMPLES)
     with chunks.evaluating(model):
-        chunks.check(model, rows, c, memory)
+        rows = chunks.as_rows(rows, c)
+        chunks.check(model, rows, memory)
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, rows, c, index)
-            decoder = _Decoder(model, x, context, memory, lowered, chunks.generator(seed, "rounding", index))
+            some = chunks.batch(model, rows, index)
+            decoder = _Decoder(model, some, memory, lowered, chunks.generator(seed, "rounding", index))
             with seeded(chunks.generator(seed, "bounds", index)):
-                return _of_batch(decoder, model.posterior(x, context), numbers)
+                return _of_batch(decoder, chunks.posterior(model, some), numbers)
 
         per_image = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
     return Bounds(numbers, per_image)
@@ -200,8 +203,7 @@ class _Decoder:
 
     Arguments:
         model: The model.
-        x: Images, shape (B, *image).
-        c: Context, shape (B, C) or None.
+        rows: As the model takes them.
         memory: Bytes.
         precision: Precision of the likelihood's networks.
         generator: Chooses the samples that correct for a low precision.
@@ -210,20 +212,19 @@ class _Decoder:
     def __init__(
         self,
         model: LatentVariableModel,
-        x: Tensor,
-        c: Tensor | None,
+        rows: Batch,
         memory: int,
         precision: str,
         generator: torch.Generator,
     ) -> None:
         self.model = model
-        self.rows = len(x)
-        self.prior = model.prior(c)
+        self.rows = len(rows)
+        self.prior = model.prior(rows.c)
         self.generator = generator
         self.exact = precision == "fp32"
         self.samples = SAMPLES if self.exact else ROUNDED
-        self.slices = chunks.slices(model, x, c, self.samples, memory)
-        self.wholes = [] if self.exact else chunks.slices(model, x, c, 1, memory)
+        self.slices = chunks.slices(model, rows, self.samples, memory)
+        self.wholes = [] if self.exact else chunks.slices(model, rows, 1, memory)
         self.lowered = Lowered(model, precision)
         self.squares = Mean()
 
@@ -236,7 +237,7 @@ class _Decoder:
         return log_p, log_lik if self.exact else log_lik + self._correction(z, log_lik, log_p - log_q)
 
     def _log_likelihood(self, z: Tensor, slices: Sequence[chunks.Slice]) -> Tensor:
-        log_p = [self.model.likelihood(z[:, part.rows], part.c).log_prob(part.x) for part in slices]
+        log_p = [chunks.log_likelihood(self.model, z[:, part.rows], part.batch) for part in slices]
         return chunks.wide(torch.cat(log_p, 1))
 
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
@@ -253,7 +254,7 @@ class _Decoder:
     @property
     def rounding(self) -> Tensor:
         """The root mean square error of a log-likelihood, shape (B,)."""
-        return self.slices[0].x.new_zeros(self.rows) if self.exact else self.squares.mean.sqrt()
+        return self.slices[0].batch.x.new_zeros(self.rows) if self.exact else self.squares.mean.sqrt()
 
 
 def _closed_form(q: Distribution, p: Distribution, n: int) -> Tensor | None:

@@ -17,8 +17,11 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
+from ..data import Batch
+from ..distributions import log_prob_observed
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, modes
+from ..objectives.base import draw_of
 from ..rng import seeded
 from .record import StageListener
 
@@ -64,23 +67,48 @@ def generator(seed: int, stage: str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def batch(
-    model: LatentVariableModel, rows: Tensor, c: Tensor | None, index: int, size: int = ROWS
-) -> tuple[Tensor, Tensor | None]:
-    """One batch of rows as the model takes them, shape (B, *event), and its context, shape (B, C).
+def as_rows(rows: Tensor | Batch, c: Tensor | None) -> Batch:
+    """What an estimator was given, as one batch of all rows.
+
+    Arguments:
+        rows: Values, shape (N, *event), uint8 or floating-point; or a batch, which says what is observed too.
+        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model; not beside a batch.
+    """
+    if isinstance(rows, Batch):
+        return rows
+    return Batch(rows, labels=c) if c is not None and c.ndim == 1 else Batch(rows, c)
+
+
+def context_of(model: LatentVariableModel, rows: Batch) -> Tensor | None:
+    """The context of rows, shape (B, C); None for an unconditional model, whatever the rows have."""
+    if not model.context_size:
+        return None
+    return model.context(rows.labels if rows.c is None else rows.c, len(rows))
+
+
+def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = ROWS) -> Batch:
+    """One batch of rows as the model takes them, on its device: what is not observed is 0, and c is the context.
 
     Arguments:
         model: The model.
-        rows: All rows, shape (N, *event), uint8 or floating-point.
-        c: Classes, shape (N,), or context rows; not used by an unconditional model.
+        rows: All rows.
         index: Number of the batch.
         size: Rows in a batch.
     """
-    chosen = slice(index * size, (index + 1) * size)
-    x = model.checked(rows[chosen])
-    if not model.context_size:
-        return x, None
-    return x, model.context(None if c is None else c[chosen], len(x))
+    some = rows.rows(slice(index * size, (index + 1) * size))
+    observed = None if some.observed is None else some.observed.to(model.device)
+    return Batch(model.checked(some.known), context_of(model, some), observed)
+
+
+def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
+    """q(z | x, c) of rows as the model takes them."""
+    return model.posterior(model.seen(rows.x, rows.observed), rows.c)
+
+
+def log_likelihood(model: LatentVariableModel, z: Tensor, rows: Batch) -> Tensor:
+    """Log p(x | z, c) of the values that are observed, shape (K, B), for z of shape (K, B, *latent)."""
+    p = model.likelihood(z, rows.c)
+    return p.log_prob(rows.x) if rows.observed is None else log_prob_observed(p, rows.x, rows.observed)
 
 
 def wide(values: Tensor) -> Tensor:
@@ -90,7 +118,7 @@ def wide(values: Tensor) -> Tensor:
 
 def over_batches(
     stage: str,
-    rows: Tensor,
+    rows: Tensor | Batch,
     compute: Callable[[int], dict[str, Tensor]],
     *,
     size: int = ROWS,
@@ -137,13 +165,12 @@ class Slice:
     """Rows of a batch that are decoded together, and the prior of their latents."""
 
     rows: slice
-    x: Tensor
-    c: Tensor | None
+    batch: Batch
     prior: Distribution
 
 
 def slices(
-    model: LatentVariableModel, x: Tensor, c: Tensor | None, samples: int, memory: int, *, gradient: bool = False
+    model: LatentVariableModel, rows: Batch, samples: int, memory: int, *, gradient: bool = False
 ) -> list[Slice]:
     """Cut a batch so that decoding `samples` latents of every row of a slice takes at most about `memory` bytes.
 
@@ -151,23 +178,22 @@ def slices(
 
     Arguments:
         model: The model.
-        x: Rows, shape (B, *event).
-        c: Context, shape (B, C) or None.
+        rows: As the model takes them.
         samples: Latents for each row.
         memory: Bytes.
         gradient: Whether the gradient with respect to z is wanted, for which every intermediate result is kept.
     """
-    if x.device.type == "cpu" and not gradient:
+    if rows.x.device.type == "cpu" and not gradient:
         memory = min(memory, CACHED)
-    rows = max(1, memory // (samples * _bytes_per_row(model, x[:1], None if c is None else c[:1], gradient)))
-    count = -(-len(x) // rows)
-    edges = [round(i * len(x) / count) for i in range(count + 1)]
+    most = max(1, memory // (samples * _bytes_per_row(model, rows.rows(slice(1)), gradient)))
+    count = -(-len(rows) // most)
+    edges = [round(i * len(rows) / count) for i in range(count + 1)]
     cuts = [slice(a, b) for a, b in pairwise(edges)]
-    contexts = [None if c is None else c[cut] for cut in cuts]
-    return [Slice(cut, x[cut], part, model.prior(part)) for cut, part in zip(cuts, contexts, strict=True)]
+    parts = [rows.rows(cut) for cut in cuts]
+    return [Slice(cut, part, model.prior(part.c)) for cut, part in zip(cuts, parts, strict=True)]
 
 
-def check(model: LatentVariableModel, rows: Tensor, c: Tensor | None, memory: int) -> None:
+def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """Refuse what cannot be evaluated, before the work begins.
 
     Raises:
@@ -178,21 +204,21 @@ def check(model: LatentVariableModel, rows: Tensor, c: Tensor | None, memory: in
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
-    for some in rows.split(1000):
-        model.checked(some)  # all of them, or the last would be refused after hours
-    x, context = batch(model, rows[:1], None if c is None else c[:1], 0)
+    for start in range(0, len(rows), 1000):
+        model.checked(rows.rows(slice(start, start + 1000)).known)  # all, or the last would be refused after hours
+    first = batch(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
-        model.draw(x, 1, context).log_w  # noqa: B018  (raises where there is no density)
+        draw_of(model, first).log_w  # noqa: B018  (raises where it has no density)
 
 
-def _bytes_per_row(model: LatentVariableModel, x: Tensor, c: Tensor | None, gradient: bool) -> int:
+def _bytes_per_row(model: LatentVariableModel, row: Batch, gradient: bool) -> int:
     """Bytes that the densities of one latent of one row take."""
-    prior = model.prior(c)
-    z = torch.zeros(1, 1, *prior.event_shape, dtype=x.dtype, device=x.device)
+    prior = model.prior(row.c)
+    z = torch.zeros(1, 1, *prior.event_shape, dtype=row.x.dtype, device=row.x.device)
     allocations = _Allocations()
     with torch.no_grad(), allocations:
         prior.log_prob(z)
-        model.likelihood(z, c).log_prob(x)
+        log_likelihood(model, z, row)
     return max(1, 2 * allocations.total if gradient else _HELD * allocations.largest)
 
 

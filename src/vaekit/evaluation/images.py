@@ -15,6 +15,7 @@ from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.pixels import repeatable
 from ..data.tables import open_table
+from ..distributions import centre
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
 from ..runs.restore import check_event_shape, columns_of, dataset_of, recipe_of, values_of_run
@@ -22,7 +23,6 @@ from ..store import Run
 from . import chunks
 from .bounds import bounds
 from .chunks import GIB
-from .missing import with_missing
 from .record import StageListener
 from .stored import RunStores
 from .support import Nature, nature_of
@@ -146,8 +146,8 @@ def encode(model: LatentVariableModel, images: Images, *, listener: StageListene
     total = -(-len(images) // AT_A_TIME)
     with chunks.evaluating(model):
         for batch in images.batches(model):
-            taking, x = with_missing(model, batch.x, batch.observed)
-            parts.append(taking.encode(x, batch.c).cpu())
+            q = chunks.posterior(model, chunks.batch(model, batch, 0, len(batch)))
+            parts.append(centre(q).cpu())
             if listener is not None:
                 listener("encoding", len(parts), total)
     return torch.cat(parts)
@@ -185,9 +185,8 @@ def score(
     parts: list[Tensor] = []
     total = -(-len(images) // AT_A_TIME)
     for batch in images.batches(model):
-        taking, x = with_missing(model, batch.x, batch.observed)
         # Each call of `bounds` begins its streams of noise anew, so that it needs a seed of its own.
-        of_row = bounds(taking, x, batch.c, samples=(samples,), memory=memory, seed=seed + len(parts)).per_image
+        of_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_image
         parts.append(torch.stack((-of_row[f"L_{samples}"], of_row["distortion"], of_row["rate"])))
         if listener is not None:
             listener(f"scoring {images.name}", len(parts), total)
@@ -204,12 +203,10 @@ def nature(model: LatentVariableModel, *several: Images) -> Nature:
     return nature_of(model, (part for images in several for part in _parts(model, images)))
 
 
-def _parts(model: LatentVariableModel, images: Images) -> Iterator[tuple[Tensor, Tensor | None]]:
+def _parts(model: LatentVariableModel, images: Images) -> Iterator[Batch]:
     for batch in images.batches(model):
-        _, x = with_missing(model, batch.x, batch.observed)
-        for start in range(0, len(x), chunks.ROWS):
-            rows = slice(start, start + chunks.ROWS)
-            yield x[rows], None if batch.c is None else batch.c[rows]
+        known = replace(batch, x=batch.known)
+        yield from (known.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
 
 
 def reference(

@@ -22,7 +22,7 @@ from ..data import Batch
 from ..model import Draw, LatentVariableModel
 from ..model.draw import levels_of
 from ..rng import seeded
-from .chunks import SAMPLES, evaluating, slices
+from .chunks import SAMPLES, evaluating, posterior, slices
 
 MEMORY = 1 << 28  # bytes that a slice of rows may take
 AT_A_TIME = 4096  # rows to encode
@@ -99,14 +99,14 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
     """
     batch = _prepared(model, batch)
     with evaluating(model):
-        cuts = slices(model, batch.x, batch.c, max(samples, SAMPLES), MEMORY) if len(batch) else []
+        cuts = slices(model, batch, max(samples, SAMPLES), MEMORY) if len(batch) else []
     for cut in cuts:
         with evaluating(model):
             yield _of_rows(model, batch.rows(cut.rows), samples, seed)
 
 
 def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
-    q = model.posterior(model.seen(rows.x, rows.observed), rows.c)
+    q = posterior(model, rows)
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)
@@ -139,13 +139,12 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
     batch = _prepared(model, batch)
     with evaluating(model):
         rows = [batch.rows(slice(i, i + AT_A_TIME)) for i in range(0, len(batch), AT_A_TIME)]
-        return torch.cat([model.posterior(model.seen(some.x, some.observed), some.c).mean for some in rows])
+        return torch.cat([posterior(model, some).mean for some in rows])
 
 
 def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:
     """Rows as the model takes them, 0 where nothing was observed."""
     batch = model.to_model(batch)
-    if batch.observed is not None:
-        batch = replace(batch, x=batch.x.masked_fill(~batch.observed, 0))
+    batch = replace(batch, x=batch.known)
     model.check_values(batch.x)
     return batch

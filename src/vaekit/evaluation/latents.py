@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
+from ..data import Batch
 from ..distributions import draw_samples
 from ..errors import DataError
 from ..model import LatentVariableModel, kl_by_dimension
@@ -94,7 +95,7 @@ class Latents:
 
 def latents(
     model: LatentVariableModel,
-    rows: Tensor,
+    rows: Tensor | Batch,
     c: Tensor | None = None,
     *,
     pairs: int = PAIRS,
@@ -112,7 +113,8 @@ def latents(
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
+            are observed count, and which has its own context or labels.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         pairs: The most latents at which to evaluate q(z).
         memory: About how many bytes comparing latents with posteriors may take.
@@ -124,17 +126,18 @@ def latents(
     section 2.3 (the bound).
     """
     with chunks.evaluating(model):
-        chunks.check(model, rows, c, memory)
+        rows = chunks.as_rows(rows, c)
+        chunks.check(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, context = chunks.batch(model, rows, c, index)
+            some = chunks.batch(model, rows, index)
             with seeded(chunks.generator(seed, "latents", index)):
-                return _of_batch(model, x, context)
+                return _of_batch(model, some)
 
         of_image = chunks.over_batches("latents", rows, compute, listener=listener)
         chosen = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
         z = of_image["z"][chosen].to(model.device)
-        log_q = _aggregate(model, rows, c, z, chosen, memory=memory, listener=listener).cpu()
+        log_q = _aggregate(model, rows, z, chosen, memory=memory, listener=listener).cpu()
     means, kl = of_image["means"], of_image.get("kl")
     return Latents(
         means=means,
@@ -145,10 +148,10 @@ def latents(
     )
 
 
-def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[str, Tensor]:
-    q, p = model.posterior(x, c), model.prior(c)
+def _of_batch(model: LatentVariableModel, rows: Batch) -> dict[str, Tensor]:
+    q, p = chunks.posterior(model, rows), model.prior(rows.c)
     z = draw_samples(q, 1)
-    log_p = p.log_prob(z).expand(1, len(x))[0]
+    log_p = p.log_prob(z).expand(1, len(rows))[0]
     of_batch = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
     kl = kl_by_dimension(z, q, p)
     return of_batch if kl is None else of_batch | {"kl": kl.flatten(1)}
@@ -156,8 +159,7 @@ def _of_batch(model: LatentVariableModel, x: Tensor, c: Tensor | None) -> dict[s
 
 def _aggregate(
     model: LatentVariableModel,
-    rows: Tensor,
-    c: Tensor | None,
+    rows: Batch,
     z: Tensor,
     chosen: Tensor,
     *,
@@ -165,18 +167,18 @@ def _aggregate(
     listener: StageListener | None,
 ) -> Tensor:
     """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the numbers `chosen`."""
-    groups = _groups(model, c, len(rows))
+    groups = _groups(model, rows)
     own = groups[chosen].to(z.device)
     at_once = max(1, memory // (4 * chunks.ROWS * z[0].nbytes))
     total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(rows) // chunks.ROWS)
     for index in range(batches):
-        x, context = chunks.batch(model, rows, c, index)
-        q = model.posterior(x, context)
-        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(x)].to(z.device)
+        some = chunks.batch(model, rows, index)
+        q = chunks.posterior(model, some)
+        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(some)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
-            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(x), *z.shape[1:])))
+            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(some), *z.shape[1:])))
             log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:
@@ -185,11 +187,11 @@ def _aggregate(
     return total - sizes.log()[own]
 
 
-def _groups(model: LatentVariableModel, c: Tensor | None, n: int) -> Tensor:
+def _groups(model: LatentVariableModel, rows: Batch) -> Tensor:
     """A group number for each row, shape (N,): rows of one group have the same prior."""
-    context = model.context(c if model.context_size else None, n)
+    context = chunks.context_of(model, rows)
     if context is None or not model.prior(context[:1]).batch_shape:
-        return torch.zeros(n, dtype=torch.long)
+        return torch.zeros(len(rows), dtype=torch.long)
     group: Tensor = torch.unique(context, dim=0, return_inverse=True)[1]
     return group.cpu()
 

@@ -5,16 +5,18 @@ Not for: an estimator itself, run folders (`stored`), or a table over several ru
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import __version__, plot
-from ..data import Batches, Dataset, Split
+from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
+from ..objectives.base import draw_of
 from ..rng import seeded
 from ..training.precision import find_precision
 from ..training.processor import flushed
@@ -27,7 +29,6 @@ from .classifier import classifier_for
 from .code_usage import code_usage
 from .disentanglement import of_shapes
 from .latents import latents, linear_probe, nearest_neighbours
-from .missing import with_missing
 from .quality import FEWEST, neighbours_picture, quality
 from .record import Evaluation, StageListener, mean_of
 from .support import Nature, nature_of, refuse_annealing
@@ -153,55 +154,43 @@ def evaluate_model(
     return evaluation
 
 
-def _prepared(model: LatentVariableModel, split: Split, binarize: str) -> tuple[LatentVariableModel, Tensor]:
-    """Rows as they are evaluated, always binarized in the same way, and the model that takes them.
-
-    The model is another one where values are missing: they are NaN then.
-    """
+def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
+    """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
     batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values)
     x = batches.x[:]
-    is_as_it_is = split.observed is None and (batches.are_counts or model.values != "counts")
-    return with_missing(model, x if is_as_it_is else batches.to_floats(x), split.observed)
+    return x if batches.are_counts or model.values != "counts" else batches.to_floats(x)
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
 class _Work:
     """A model and the rows to evaluate it on, and each part of an evaluation."""
 
-    def __init__(
-        self,
-        model: LatentVariableModel,
-        dataset: Dataset,
-        chosen: Split,
-        how: Options,
-        store_of: StoreOf | None,
-        listener: StageListener | None,
-    ) -> None:
-        self.dataset = dataset
-        self.chosen = chosen
-        self.how = how
-        self.store_of = store_of
-        self.listener = listener
-        self.trained = model
-        taking, values = _prepared(model, chosen, how.binarize)
-        self.model = taking
-        self.x = values
-        self.labels = chosen.labels
-        self.c = self.context(chosen)
+    model: LatentVariableModel
+    dataset: Dataset
+    chosen: Split
+    how: Options
+    store_of: StoreOf | None
+    listener: StageListener | None
+
+    @cached_property
+    def rows(self) -> Batch:
+        """The rows, always binarized in the same way."""
+        return self.rows_of(self.chosen)
+
+    def rows_of(self, split: Split) -> Batch:
+        """All rows of a split as they are evaluated; the context or the labels that a conditional model needs."""
+        x = served(self.model, split, self.how.binarize)
+        labels = split.known_labels() if self.model.context_size and split.context is None else split.labels
+        return Batch(x, split.context, split.observed, labels)
 
     @property
     def dimensions(self) -> float:
         """How many values of an image are observed, on average."""
         mask = self.chosen.observed
-        return self.x[0].numel() if mask is None else mask.sum().item() / len(mask)
-
-    def context(self, split: Split) -> Tensor | None:
-        """What a conditional model is conditioned on."""
-        if not self.model.context_size:
-            return None
-        return split.known_labels() if split.context is None else split.context
+        return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def estimating(self, store: Store | None) -> dict[str, Any]:
         """Arguments that all estimators take."""
@@ -209,26 +198,26 @@ class _Work:
 
     def nature(self) -> Nature:
         """What the likelihood of these rows is."""
-        count = -(-len(self.x) // chunks.ROWS)
-        return nature_of(self.model, (chunks.batch(self.model, self.x, self.c, i) for i in range(count)))
+        count = -(-len(self.rows) // chunks.ROWS)
+        return nature_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
 
     def has_density(self) -> bool:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
-        x, c = chunks.batch(self.model, self.x, self.c, 0, 1)
+        row = chunks.batch(self.model, self.rows, 0, 1)
         with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
-            return self.model.draw(x, 1, c).has_density
+            return draw_of(self.model, row).has_density
 
     def add_terms(self, evaluation: Evaluation) -> None:
         """Distortion and penalties, from one sample for each image: the numbers of a model without a density."""
 
         def compute(index: int) -> dict[str, Tensor]:
-            x, c = chunks.batch(self.model, self.x, self.c, index)
+            some = chunks.batch(self.model, self.rows, index)
             with seeded(chunks.generator(0, "terms", index)):
-                draw = self.model.draw(x, 1, c)
+                draw = draw_of(self.model, some)
             return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 
         with chunks.evaluating(self.model):
-            terms = chunks.over_batches("terms", self.x, compute, listener=self.listener)
+            terms = chunks.over_batches("terms", self.rows, compute, listener=self.listener)
         evaluation.values.extend(mean_of(name, values.double(), "nats") for name, values in terms.items())
         evaluation.warnings.append(
             "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no "
@@ -240,7 +229,7 @@ class _Work:
         store = None if self.store_of is None else self.store_of(evaluation.protocol)
         options = self.estimating(store)
         options["precision"] = evaluation.protocol["precision"]
-        bounds_of_x = bounds(self.model, self.x, self.c, samples=samples, **options)
+        bounds_of_x = bounds(self.model, self.rows, samples=samples, **options)
         evaluation.values.extend(nature.named(bounds_of_x.values, self.dimensions))
         evaluation.warnings.extend(bounds_of_x.warnings)
         evaluation.per_image.update(bounds_of_x.per_image)
@@ -248,18 +237,19 @@ class _Work:
     def check_annealing(self) -> None:
         """Refuse latents that cannot be annealed, before the rest is computed."""
         with chunks.evaluating(self.model):
-            refuse_annealing(self.model, self.x, self.c)
+            refuse_annealing(self.model, self.rows)
 
     def add_annealing(self, evaluation: Evaluation, nature: Nature, annealing: Annealing) -> None:
         """Annealed importance sampling of the first images, and bidirectional Monte Carlo of as many simulated ones."""
-        n = min(AIS_IMAGES, len(self.x))
+        n = min(AIS_IMAGES, len(self.rows))
         how = {**asdict(annealing), "images": n}
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
         store = None if self.store_of is None else self.store_of(facts)
         options = self.estimating(store)
-        c = None if self.c is None else self.c[:n]
-        given = ais(self.model, self.x[:n], c, annealing=annealing, **options)
-        both = bidirectional(self.model, n, c, annealing=annealing, **options)
+        first = self.rows.rows(slice(n))
+        given = ais(self.model, first, annealing=annealing, **options)
+        context = chunks.context_of(self.model, first)
+        both = bidirectional(self.model, n, context, annealing=annealing, **options)
         gain = given.per_image["ais"] - evaluation.per_image[f"L_{evaluation.protocol['samples']}"][:n]
         evaluation.values.extend(nature.named(given.values, self.dimensions))
         evaluation.values.append(
@@ -283,18 +273,17 @@ class _Work:
 
     def add_latents(self, evaluation: Evaluation) -> None:
         """Active units, information, collapse; and what can be read from the latents where there are classes."""
-        posteriors = latents(
-            self.model, self.x, self.c, memory=self.how.memory, seed=self.how.seed, listener=self.listener
-        )
+        labels = self.chosen.labels
+        posteriors = latents(self.model, self.rows, memory=self.how.memory, seed=self.how.seed, listener=self.listener)
         evaluation.values.extend(posteriors.values)
         evaluation.values.extend(code_usage(self.model, self.x, self.c, listener=self.listener))
         evaluation.warnings.extend(posteriors.warnings)
         evaluation.details["kl by dimension"] = None if posteriors.kl is None else posteriors.kl.tolist()
         evaluation.details["variance of posterior means"] = posteriors.variances.tolist()
-        if self.labels is None or len(self.labels[self.labels >= 0].unique()) < 2:
+        if labels is None or len(labels[labels >= 0].unique()) < 2:
             return
         train = _labelled(self._means(self.dataset.train), self.dataset.train.known_labels())
-        test = _labelled(posteriors.means, self.labels)
+        test = _labelled(posteriors.means, labels)
         for classifier in (linear_probe, nearest_neighbours):
             evaluation.values.append(classifier(*train, *test))
         if self.model.context_size:
@@ -304,18 +293,18 @@ class _Work:
         if self.chosen.context is not None:
             return
         shown = slice(0, 2000)
-        evaluation.pictures["latents"] = plot.latents(self.model, self.x[shown], self.labels[shown])
+        evaluation.pictures["latents"] = plot.latents(self.model, self.rows.rows(shown).known, labels[shown])
 
     def _means(self, split: Split) -> Tensor:
         """Posterior means of a split, shape (N, Z)."""
-        model, pixels = _prepared(self.trained, split, self.how.binarize)
-        c = self.context(split)
+        rows = self.rows_of(split)
 
         def compute(index: int) -> dict[str, Tensor]:
-            return {"means": model.posterior(*chunks.batch(model, pixels, c, index)).mean.flatten(1)}
+            some = chunks.batch(self.model, rows, index)
+            return {"means": chunks.posterior(self.model, some).mean.flatten(1)}
 
-        with chunks.evaluating(model):
-            return chunks.over_batches("training images", pixels, compute, listener=self.listener)["means"]
+        with chunks.evaluating(self.model):
+            return chunks.over_batches("training images", rows, compute, listener=self.listener)["means"]
 
     def add_samples(self, evaluation: Evaluation) -> None:
         """What a classifier says about samples."""
@@ -340,9 +329,9 @@ class _Work:
 
     def add_rows(self, evaluation: Evaluation) -> None:
         """How drawn rows of a table compare with real ones."""
-        if self.dataset.columns is None or self.trained.context_size or not len(self.dataset.train):
+        if self.dataset.columns is None or self.model.context_size or not len(self.dataset.train):
             return
-        evaluation.values.extend(synthetic(self.trained, self.dataset, seed=self.how.seed))
+        evaluation.values.extend(synthetic(self.model, self.dataset, seed=self.how.seed))
 
 
 def _labelled(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..data import Batch, Batches, Dataset, Split
+from ..data import Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import DataError
 from ..model import LatentVariableModel
@@ -109,7 +109,7 @@ def _subject(
     x, labels = torch.zeros(0, *split.event_shape), _labels(split)[rows]
     if len(rows):
         served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize, values=model.values))
-        x = torch.cat([_known(batch) for batch in served])
+        x = torch.cat([batch.known for batch in served])
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
@@ -121,8 +121,3 @@ def _subject(
 def _labels(split: Split) -> Tensor:
     """The class of each row, −1 where there are no labels."""
     return torch.full((len(split),), -1) if split.labels is None else split.labels
-
-
-def _known(batch: Batch) -> Tensor:
-    """Values, with 0 for those that are not observed, as models take them."""
-    return batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
+from ..data import Batch
 from ..distributions import Chain
 from ..errors import ConfigError
 from ..model import LatentVariableModel
@@ -78,24 +78,23 @@ def _bits_per_dimension(nll: Value, dimensions: float) -> Value:
     )
 
 
-def nature_of(model: LatentVariableModel, batches: Iterable[tuple[Tensor, Tensor | None]]) -> Nature:
+def nature_of(model: LatentVariableModel, batches: Iterable[Batch]) -> Nature:
     """What the likelihood of rows is: of all of them, since one grey image among binary ones has no probability.
 
     Arguments:
         model: The model.
-        batches: All rows as the model takes them, missing values being NaN, and their context, batch by batch.
+        batches: All rows as the model takes them, batch by batch.
     """
     nature = Nature(discrete=False, inside=True)
     with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
-        for x, c in batches:
-            missing = x.isnan()
-            x = x.masked_fill(missing, 0)
-            p = model.likelihood(model.posterior(x, c).sample(torch.Size((1,))), c)
+        for batch in batches:
+            x = batch.x
+            p = model.likelihood(chunks.posterior(model, batch).sample(torch.Size((1,))), batch.c)
             support = support_of(p)
             if support is None:
                 return Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
-            if bool(missing.any()):
-                x = torch.where(missing, p.sample()[0], x)  # what is missing is in the support
+            if batch.observed is not None:
+                x = x.where(batch.observed, p.sample()[0])  # what is missing is in the support
             nature = Nature(support.is_discrete, bool(support.check(x).all()))
             if not nature.inside:
                 break
@@ -111,7 +110,7 @@ def support_of(p: Distribution) -> Constraint | None:
         return None
 
 
-def refuse_annealing(model: LatentVariableModel, rows: Tensor, c: Tensor | None) -> None:
+def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
     """Refuse latents that Hamiltonian transitions cannot move: these walk over all real numbers.
 
     Off its support a distribution of torch may have a finite log-density, which is not to be believed, and the bounds
@@ -120,9 +119,9 @@ def refuse_annealing(model: LatentVariableModel, rows: Tensor, c: Tensor | None)
     Raises:
         ConfigError: The prior or the posterior is discrete, or does not have all real numbers as its support.
     """
-    x, context = chunks.batch(model, rows[:1], None if c is None else c[:1], 0, 1)
+    row = chunks.batch(model, rows, 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
-        for name, p in (("posterior", model.posterior(x, context)), ("prior", model.prior(context))):
+        for name, p in (("posterior", chunks.posterior(model, row)), ("prior", model.prior(row.c))):
             for factor in _factors(p):
                 _refuse_support(name, factor)
 

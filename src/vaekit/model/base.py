@@ -225,7 +225,7 @@ class LatentVariableModel(nn.Module, ABC):
         """What the numbers in x mean: "pixels", "counts" or "real"; real, where neither a model nor its range says."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
-    def rows(self, x: Tensor) -> Tensor:
+    def as_rows(self, x: Tensor) -> Tensor:
         """X on the model's device, in the type of its weights; bytes become pixel / 255, unless x are counts.
 
         Nothing here waits for the device.
@@ -249,12 +249,12 @@ class LatentVariableModel(nn.Module, ABC):
         check_values(x.nan_to_num(0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
-        """X as `rows` gives it, after a look at its values.
+        """X as `as_rows` gives it, after a look at its values.
 
         Raises:
             DataError: x has the wrong shape, or values that the model has no density for.
         """
-        x = self.rows(x)
+        x = self.as_rows(x)
         self.check_values(x)
         return x
 
@@ -294,7 +294,7 @@ class LatentVariableModel(nn.Module, ABC):
             self._check_takes_classes()
             batch = replace(batch, labels=check_labels(batch.labels, size))
         batch = batch.to(self.device)
-        batch = replace(batch, x=self.rows(batch.x))
+        batch = replace(batch, x=self.as_rows(batch.x))
         if not size:
             return replace(batch, c=None)
         if batch.c is None:

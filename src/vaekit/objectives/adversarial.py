@@ -70,7 +70,7 @@ class Adversarial(nn.Module, Loss):
     @torch.no_grad()
     def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
         """A sample of q(z | x, c) for each row, which nobody decodes."""
-        x = batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)
+        x = batch.known
         with full_precision(x):
             return draw_rows(model.posterior(x, batch.c), len(x))
 

@@ -39,7 +39,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         return
     for some, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
         seen = some if observed is None else some.masked_fill(~observed, 0)
-        model.check_values(model.rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
+        model.check_values(model.as_rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 
 def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:
@@ -56,7 +56,7 @@ def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient:
     for number, item in enumerate(loader):
         if number == 0:
             batch = model.to_model(as_batch(item))
-            x = batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, 0)
+            x = batch.known
             model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
         yield item
 
