@@ -497,3 +497,25 @@ def test_noise_of_the_largest_bound_is_that_of_another_seed(k: int, spread: floa
     torch.testing.assert_close(nested.noise, whole.noise)
     true, claimed = nested.mean.std().item(), nested.noise.mean().sqrt().item()
     assert claimed == pytest.approx(true, rel=0.12)
+
+
+@pytest.mark.parametrize("k", [1, 10, 100])
+def test_any_number_of_rounded_weights_is_unbiased_once_corrected(k: int) -> None:
+    torch.manual_seed(0)
+    rows = 20_000
+    z = torch.randn(100, rows, dtype=torch.float64)
+    exact = -2 * z.square()  # E exp(−2 z²) = 1 / √5 for z ~ N(0, 1)
+    rounded = exact + 0.2 + 0.5 * torch.sin(3 * z)
+    decoder = object.__new__(module._Decoder)
+    decoder.rows, decoder.wholes, decoder.squares = rows, [], module.Mean()
+    decoder.generator = torch.Generator().manual_seed(1)
+    decoder._log_likelihood = lambda z, slices: -2 * z.square()  # type: ignore[method-assign]
+    corrected = rounded + decoder._correction(z, rounded, torch.zeros_like(z))
+
+    def z_score(log_weights: Tensor) -> float:
+        means = log_weights[:k].exp().mean(0) - 5**-0.5
+        return (means.mean() / (means.std() / rows**0.5)).item()
+
+    assert abs(z_score(corrected)) < 4
+    assert z_score(rounded) > 10  # negative control
+    assert corrected[:k].logsumexp(0).mean() - math.log(k) < -0.5 * math.log(5)  # a lower bound
