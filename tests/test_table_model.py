@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
-from vaekit.evaluation.missing import with_missing
 
 from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read

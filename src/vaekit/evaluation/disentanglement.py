@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..data import Batch
 from ..model import LatentVariableModel
 from ..rng import seeded
 from . import chunks
@@ -144,13 +145,13 @@ def of_shapes(model: LatentVariableModel, *, listener: StageListener | None = No
     from ..data.sources.drawn import every_shape
 
     images, factors = every_shape()
-    c = factors[:, 0] if model.context_size else None
+    rows = Batch(images, labels=factors[:, 0])
 
     def compute(index: int) -> dict[str, Tensor]:
-        return {"means": model.posterior(*chunks.batch(model, images, c, index)).mean.flatten(1)}
+        return {"means": chunks.posterior(model, chunks.batch(model, rows, index)).mean.flatten(1)}
 
     with chunks.evaluating(model):
-        z = chunks.over_batches("factors", images, compute, listener=listener)["means"]
+        z = chunks.over_batches("factors", rows, compute, listener=listener)["means"]
     return disentanglement(z, factors)
 
 

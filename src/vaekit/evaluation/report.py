@@ -261,13 +261,14 @@ class _Work:
 
     def add_errors(self, evaluation: Evaluation, loss: object) -> None:
         """How often the classifier that was trained with the model is wrong, if there is one."""
-        if self.labels is not None:
-            error = classification_error(self.model, loss, self.x, self.labels, listener=self.listener)
+        labels = self.chosen.labels
+        if labels is not None:
+            error = classification_error(self.model, loss, self.rows.known, labels, listener=self.listener)
             evaluation.values.extend([] if error is None else [error])
 
     def add_factors(self, evaluation: Evaluation) -> None:
         """Whether each latent stands for one factor, of images whose factors are known."""
-        evaluation.values.extend(of_shapes(self.trained, listener=self.listener))
+        evaluation.values.extend(of_shapes(self.model, listener=self.listener))
         if "DCI completeness" not in [value.name for value in evaluation.values]:
             evaluation.warnings.append("DCI is left out: it needs scikit-learn, which the extra `sklearn` installs")
 

@@ -115,7 +115,7 @@ class M2(nn.Module, Loss):
         if self.known_x is None or self.known_labels is None or not len(self.known_x):
             raise ConfigError("objective.name = 'm2' needs some rows whose class is known; set data.labelled = 100")
         chosen = torch.randint(len(self.known_x), (min(self.rows, len(self.known_x)),), device=self.known_x.device)
-        x, labels = model.rows(self.known_x[chosen]), self.known_labels[chosen]
+        x, labels = model.as_rows(self.known_x[chosen]), self.known_labels[chosen]
         log_q = self.log_q(torch.bernoulli(x) if self.binarize else x)
         error = (log_q.detach().argmax(-1) != labels).to(log_q).mean()
         return nn.functional.nll_loss(log_q, labels), error
