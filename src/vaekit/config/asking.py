@@ -58,7 +58,7 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
 
     Raises:
-        ConfigError: the output of an encoder without `out_shape` is not a vector.
+        ConfigError: The output of an encoder without `out_shape` is not a vector.
     """
     shape = ask("encoder", encoder, "out_shape")
     if shape is not None:
