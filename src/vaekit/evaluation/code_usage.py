@@ -6,6 +6,7 @@ Not for: the rate, which a prior over codes makes (`bounds`).
 import torch
 from torch import Tensor
 
+from ..data import Batch
 from ..model import LatentVariableModel
 from ..posteriors.codes import perplexity
 from . import chunks
@@ -13,15 +14,12 @@ from .ex_post import codes_of
 from .record import StageListener, Value
 
 
-def code_usage(
-    model: LatentVariableModel, rows: Tensor, c: Tensor | None = None, *, listener: StageListener | None = None
-) -> list[Value]:
+def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListener | None = None) -> list[Value]:
     """Codes in use and their perplexity, over all rows and places; nothing of a model without codes.
 
     Arguments:
         model: Any model.
-        rows: Shape (N, *event).
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        rows: All rows, with the context or the labels that a conditional model needs.
         listener: Hears about the progress.
     """
     posterior = codes_of(model)
@@ -29,8 +27,8 @@ def code_usage(
         return []
 
     def compute(index: int) -> dict[str, Tensor]:
-        x, context = chunks.batch(model, rows, c, index)
-        return {"codes": posterior.index_of(model.posterior(x, context).mean).flatten(1)}
+        q = chunks.posterior(model, chunks.batch(model, rows, index))
+        return {"codes": posterior.index_of(q.mean).flatten(1)}
 
     with chunks.evaluating(model):
         codes = chunks.over_batches("codes", rows, compute, listener=listener)["codes"]

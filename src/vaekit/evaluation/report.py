@@ -277,7 +277,7 @@ class _Work:
         labels = self.chosen.labels
         posteriors = latents(self.model, self.rows, memory=self.how.memory, seed=self.how.seed, listener=self.listener)
         evaluation.values.extend(posteriors.values)
-        evaluation.values.extend(code_usage(self.model, self.x, self.c, listener=self.listener))
+        evaluation.values.extend(code_usage(self.model, self.rows, listener=self.listener))
         evaluation.warnings.extend(posteriors.warnings)
         evaluation.details["kl by dimension"] = None if posteriors.kl is None else posteriors.kl.tolist()
         evaluation.details["variance of posterior means"] = posteriors.variances.tolist()
