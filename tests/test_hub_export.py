@@ -139,7 +139,7 @@ def test_another_export_is_replaced_and_nothing_else(root: Path, tmp_path: Path)
     assert vaekit.export(root / "vae", there) == there and not (there / "stale").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
-    with pytest.raises(RunError, match="no earlier export"):
+    with pytest.raises(RunError, match="not an earlier export"):
         vaekit.export(root / "vae", tmp_path / "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
 

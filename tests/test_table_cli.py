@@ -135,7 +135,7 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     assert command("report", "a", "-o", "r.html").status == 0
     assert command("info", "a").status == 0
     for verb in ("map", "traverse"):
-        assert "are no images" in one_line(command(verb, "a"))
+        assert "are not images" in one_line(command(verb, "a"))
     assert "--hide is for images" in one_line(command("impute", "a", "--hide", "left"))
     assert command("explore", "a", "-o", "page.html").status in (0, 2)
     exported = command("export", "a", "-o", "exported")

@@ -44,7 +44,7 @@ def show_images(images: "Tensor | np.ndarray") -> None:
         images: Shape (N, 1, H, W), or (N, D) with D a square number; on any device, with or without a gradient.
 
     Raises:
-        ValueError: The shape is none of these, or there is no image.
+        ValueError: The shape is not one of these, or there are 0 images.
     """
     import matplotlib.pyplot as plt  # half a second that training does without
 

@@ -82,19 +82,19 @@ def impute(
     from ..runs.restore import columns_of
     from ..runs.terminal import shown_stages
 
-    found = open_run(run, root)
-    columns = columns_of(found)
-    recipe = recipe_of(found)
+    folder = open_run(run, root)
+    columns = columns_of(folder)
+    recipe = recipe_of(folder)
     if columns is None:
-        model, _ = load_model(found, recipe, device, seed)
-        _go_on(found, recipe, model, hide or HALVES[0], count, draws or WAYS, output=output, seed=seed)
+        model, _ = load_model(folder, recipe, device, seed)
+        _go_on(folder, recipe, model, hide or HALVES[0], count, draws or WAYS, output=output, seed=seed)
         return
     if hide is not None:
-        raise DataError(f"--hide is for images, but the data of run {found.name} are a table, whose gaps are filled")
+        raise DataError(f"--hide is for images, but the data of run {folder.name} are a table, whose gaps are filled")
     source = data_name or Path(recipe.config.data.name)
     frame, table = _read(source, columns)
-    path = output or found.place(f"imputed/{source.stem}{source.suffix}")
-    model, _ = load_model(found, recipe, device, seed)
+    path = output or folder.place(f"imputed/{source.stem}{source.suffix}")
+    model, _ = load_model(folder, recipe, device, seed)
     with shown_stages() as listener:
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
     beside = path.with_name(f"{path.stem}-cells.csv")
@@ -104,7 +104,7 @@ def impute(
     thin = int((filled.ess < FEW).sum())
     if as_json:
         facts = {"written": [str(one) for one in written], "cells": str(beside), "gaps": len(cells)}
-        out_json({"run": str(found.path), **facts, "rows with few effective samples": thin})
+        out_json({"run": str(folder.path), **facts, "rows with few effective samples": thin})
         return
     print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
     out()

@@ -150,7 +150,7 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
 def _with_images(run: str | None, root: Path) -> "Run":
     folder = open_run(run, root)
     if not draws_pictures(folder):
-        raise DataError(f"the data of run {folder.name} are no images, of which a picture could be drawn")
+        raise DataError(f"the data of run {folder.name} are not images, so that no picture can be drawn")
     return folder
 
 

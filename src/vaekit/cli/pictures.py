@@ -260,10 +260,10 @@ def _check_suffix(run: "Run", path: Path) -> Path:
     """A path that the run's data can be written to.
 
     Raises:
-        DataError: A picture of what are no images.
+        DataError: The path is that of a picture, and the data are not images.
     """
     if path.suffix.lower() not in (".npy", ".npz") and not draws_pictures(run):
-        raise DataError(f"the data of run {run.name} are no images, and {path.name} is a picture; write .npy or .npz")
+        raise DataError(f"the data of run {run.name} are not images, and {path.name} is a picture; write .npy or .npz")
     return path
 
 

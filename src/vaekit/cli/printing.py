@@ -1,7 +1,7 @@
 """Where the command line prints: results on stdout, everything else on stderr.
 
 Whatever is printed passes through here: control characters are shown by their codes, signs that the console's encoding
-lacks are replaced, a reader that has read enough is no error, a full disk under stdout is one line, and progress that
+lacks are replaced, a reader that stops reading is not an error, a full disk under stdout is one line, and progress that
 cannot be written is dropped, since a training is worth more than its log. Not for: what is said.
 """
 

@@ -142,7 +142,7 @@ def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Pat
 
 
 def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
-    """A row of the list: the data by the last part of their path, and no fault, of which a warning speaks."""
+    """A row of the list: the data by the last part of their path, and no fault, which is told as a warning."""
     shown = {key: value for key, value in row.items() if key != "fault"}
     return shown if long else shown | {"data": row["data"].rstrip("/").rpartition("/")[2]}
 

@@ -32,7 +32,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> Non
 
 
 def print_rows(rows: Sequence[Sequence[Any]], *, long: bool = False) -> None:
-    """The same for rows of which the first are the headings."""
+    """The same for rows; the first row is the headings."""
     for line in table_lines(rows, None if long else WIDTH):
         out(line)
 
@@ -50,7 +50,7 @@ def print_entry(name: str, text: str, indent: int) -> None:
 
 
 def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
-    """The lines of a table, the first row of which are its headings.
+    """The lines of a table; its first row is the headings.
 
     >>> table_lines([["name", "what"], ["vae", "it draws digits"]], 16)
     ['name  what', 'vae   it draws', '      digits']

@@ -133,7 +133,7 @@ def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, deco
 
 
 def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
-    """The prior; one that knows vectors only, where latents are none, is laid over them."""
+    """The prior; where latents are not vectors, a prior of vectors is laid over them."""
     size = torch.Size(latent_shape).numel()
     _check_values(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)

@@ -68,7 +68,7 @@ def check(
     >>> check(StandardNormal)
     >>> check(nn.Linear(4, 4), kind="prior")
     Traceback (most recent call last):
-    vaekit.errors.ConfigError: Linear is no prior yet:
+    vaekit.errors.ConfigError: Linear is not a prior yet:
     - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
     """
     event_shape = options.pop("image_shape", event_shape)
@@ -90,7 +90,9 @@ def check(
                 raise ConfigError(unknown("kind of part", kind, CONTRACTS))
         trial.run(kind, part, latent_size, options)
     if trial.findings:
-        raise ConfigError("\n- ".join([f"{name} is no {kind} yet:", *trial.findings]))
+        raise ConfigError(
+            "\n- ".join([f"{name} is not {'an' if kind == 'encoder' else 'a'} {kind} yet:", *trial.findings])
+        )
 
 
 class _Trial:

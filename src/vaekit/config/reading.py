@@ -43,7 +43,7 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     """A table that overrides a section.
 
     Raises:
-        ConfigError: The value is no table, nor what may stand for one.
+        ConfigError: The value is neither a table nor what may stand for one.
     """
     if isinstance(value, Mapping):
         return {name: dict(value)}

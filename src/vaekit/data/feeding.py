@@ -125,7 +125,7 @@ class Feeding:
         """Whether the items of a sequence are single rows, such as those of a data set of torch.
 
         Raises:
-            DataError: They are, but no tensors of the right shape.
+            DataError: They are, but they are not tensors of the right shape.
         """
         if not len(rows):
             return False

@@ -18,7 +18,7 @@ Told = Mapping[str, str | Sequence[Level]]
 KINDS = ("real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor", "label", "ignore")
 EVERY = "*"  # stands for all columns that are not named
 MOST_LEVELS = 1000
-_FEW = 50  # different texts, up to which a column is no identifier
+_FEW = 50  # different texts; a column with more of them is an identifier
 
 
 @dataclass(frozen=True, eq=False)

@@ -117,9 +117,9 @@ def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path 
 def split_files(folder: str | os.PathLike[str]) -> list[Path]:
     """The tables of a folder that is split: train.csv, val.csv, test.csv; empty where there is no train.csv."""
     path = Path(os.path.expanduser(folder))
-    found = [path / f"{part}{suffix}" for suffix in SUFFIXES for part in PARTS]
-    found = [file for file in found if file.is_file()]
-    return found if any(file.stem == "train" for file in found) else []
+    files = [path / f"{part}{suffix}" for suffix in SUFFIXES for part in PARTS]
+    files = [file for file in files if file.is_file()]
+    return files if any(file.stem == "train" for file in files) else []
 
 
 def is_table(name: str, values: Values = "table") -> bool:
@@ -262,5 +262,5 @@ def encoded(data: Dataset) -> NDArray[np.float32]:
 def as_numbers(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
     """Rows as an array in which missing values are NaN."""
     values = x if observed is None else x.masked_fill(~observed, torch.nan)
-    found: NDArray[np.float32] = values.cpu().float().numpy()
-    return found
+    array: NDArray[np.float32] = values.cpu().float().numpy()
+    return array

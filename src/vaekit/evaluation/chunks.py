@@ -197,7 +197,7 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """Refuse what cannot be evaluated, before the work begins.
 
     Raises:
-        DataError: There is no row, or the rows or the context do not fit the model.
+        DataError: There are 0 rows, or the rows or the context do not fit the model.
         ConfigError: The memory is less than 1 MiB, or the posterior has no density.
     """
     if not len(rows):

@@ -74,7 +74,7 @@ def classifier_for(
         listener: Told about the training.
 
     Raises:
-        DataError: Fewer than two classes, or data that are no images.
+        DataError: Fewer than two classes, or data that are not images.
     """
     if data.num_classes < 2 or data.kind != "image":
         raise DataError(f"a classifier needs images of at least 2 classes, {data.name!r} has {data.num_classes}")

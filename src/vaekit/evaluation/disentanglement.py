@@ -40,8 +40,8 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
         values.append(Value("SAP", separated_attribute_predictability(z, factors), None, ""))
         values.append(factor_vae_score(z, factors))
     names = ("disentanglement", "completeness", "informativeness")
-    found = dci(z, factors, seed=seed)
-    return values + [Value(f"DCI {name}", value, None, "") for name, value in zip(names, found or (), strict=False)]
+    scores = dci(z, factors, seed=seed)
+    return values + [Value(f"DCI {name}", value, None, "") for name, value in zip(names, scores or (), strict=False)]
 
 
 def mutual_information_gap(z: Tensor, factors: Tensor) -> float:

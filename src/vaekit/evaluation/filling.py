@@ -97,13 +97,13 @@ def _of_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
 
 def _of_best(part: Weighted, best: Tensor) -> Tensor:
     """The probability of the best level of each value, NaN for numbers."""
-    found = torch.full_like(best, torch.nan)
+    probability = torch.full_like(best, torch.nan)
     p: Any = part.draw.likelihood
     for block in p.blocks if isinstance(p, Columnwise) else ():
         if block.levels is not None:
             probs = (part.weights[..., None, None] * level_probs(block.p)).sum(0)
-            found[:, block.index] = probs.max(-1).values
-    return found
+            probability[:, block.index] = probs.max(-1).values
+    return probability
 
 
 def into(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.DataFrame":

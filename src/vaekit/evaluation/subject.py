@@ -32,7 +32,7 @@ class Subject:
         labels: Classes, shape (N,), −1 where unknown.
         numbers: Where each stands in its split, shape (N,).
         classes: Names of the classes.
-        kind: "image", or "row" for anything that is no picture.
+        kind: "image", or "row" for everything that is not a picture.
         source: What the data are called.
     """
 

@@ -93,7 +93,7 @@ def _shape(column: Column, real: Tensor, drawn: Tensor) -> float:
 
 def _pairs(columns: Sequence[Column], real: Tensor, drawn: Tensor) -> list[float]:
     """One minus the distance between the dependences of each pair of columns."""
-    found = []
+    likeness = []
     for i, j in combinations(range(len(columns)), 2):
         both = [part[~(part[:, i].isnan() | part[:, j].isnan())][:, [i, j]].double() for part in (real, drawn)]
         if min(map(len, both)) < 2:
@@ -101,11 +101,11 @@ def _pairs(columns: Sequence[Column], real: Tensor, drawn: Tensor) -> list[float
         if columns[i].has_levels or columns[j].has_levels:
             edges = [_edges(columns[k], both[0][:, place]) for place, k in enumerate((i, j))]
             tables = [_two_way(part, edges) for part in both]
-            found.append(1 - 0.5 * float((tables[0] - tables[1]).abs().sum()))
+            likeness.append(1 - 0.5 * float((tables[0] - tables[1]).abs().sum()))
         else:
             r = [float(part.T.corrcoef()[0, 1]) for part in both]
-            found.append(1 - abs(r[0] - r[1]) / 2)
-    return found
+            likeness.append(1 - abs(r[0] - r[1]) / 2)
+    return likeness
 
 
 def _edges(column: Column, values: Tensor) -> Tensor:

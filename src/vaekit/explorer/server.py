@@ -38,7 +38,7 @@ Request = dict[str, Any]
 
 
 class Answers:
-    """What the page may ask: each a method of one request → a tensor, of which one runs at a time.
+    """What the page may ask: each is a method of one request → a tensor; one of them runs at a time.
 
     Arguments:
         subject: The model and its data.

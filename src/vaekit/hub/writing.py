@@ -152,7 +152,7 @@ def _check_replaceable(target: Path) -> None:
         names = set(os.listdir(target))
         if not names or {"config.json", "model.safetensors", "preprocessing.json"} <= names:
             return
-    raise RunError(f"{target} exists and is no earlier export; name another folder")
+    raise RunError(f"{target} exists and is not an earlier export; name another folder")
 
 
 def _put(new: Path, target: Path) -> None:

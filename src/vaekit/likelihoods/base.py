@@ -17,7 +17,7 @@ from ..distributions import full_precision, widened
 
 
 class Likelihood(nn.Module, ABC):
-    """p(x | z, c), independent over the values of x, each of which takes P outputs of net(z, c).
+    """p(x | z, c), independent over the values of x; each value takes P outputs of net(z, c).
 
     The outputs are P groups of channels. A subclass gives `distribution`, `parameters_at` and, unless P is 1,
     `per_value`. Its `forward` returns a distribution whose batch shape is that of z without the latents' own

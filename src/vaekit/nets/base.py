@@ -70,7 +70,9 @@ class Network(nn.Module, ABC):
             raise DataError(f"this network takes inputs of shape (..., {_list(self.in_shape)}), got {tuple(x.shape)}")
         if (0 if c is None else c.shape[-1]) != self.context_size:
             got = "none" if c is None else f"one of shape {tuple(c.shape)}"
-            raise DataError(f"this network takes a context of width {self.context_size} (0 is none), got {got}")
+            raise DataError(
+                f"this network takes a context of width {self.context_size} (0 means no context), got {got}"
+            )
         if c is not None:
             c = c.to(x.dtype).expand(*leading, -1).reshape(-1, self.context_size)
         return leading, x.reshape(-1, *self.in_shape), c

@@ -33,7 +33,7 @@ class ConvEncoder(StagedEncoder):
             image.
 
     Raises:
-        ConfigError: The input is no image, or an option has a value that does not exist.
+        ConfigError: The input is not an image, or an option has a value that does not exist.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class ConvDecoder(StagedDecoder):
             planes of one pixel.
 
     Raises:
-        ConfigError: The output is no image, or an option has a value that does not exist.
+        ConfigError: The output is not an image, or an option has a value that does not exist.
     """
 
     def __init__(

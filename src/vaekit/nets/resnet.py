@@ -49,7 +49,7 @@ class ResNetEncoder(StagedEncoder):
         group_norm: Normalize before each activation, in up to 8 groups of at least 4 channels.
 
     Raises:
-        ConfigError: The input is no image, or an option has a value that does not exist.
+        ConfigError: The input is not an image, or an option has a value that does not exist.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class ResNetDecoder(StagedDecoder):
         group_norm: Normalize before each activation, in up to 8 groups of at least 4 channels.
 
     Raises:
-        ConfigError: The output is no image, or an option has a value that does not exist.
+        ConfigError: The output is not an image, or an option has a value that does not exist.
     """
 
     def __init__(

@@ -167,7 +167,7 @@ class StagedDecoder(Decoder):
 class FiLM(nn.Module):
     """Scale and shift each channel as the context says: (1 + W_γ c) ⊙ h + W_β c.
 
-    The weights start at a tenth, so that every class begins near the identity. They are no linear layer of their own:
+    The weights start at a tenth, so that every class begins near the identity. They are not a linear layer:
     an initialization by name that fits those would, at every stage, double what passes.
 
     Arguments:

@@ -70,7 +70,7 @@ def _coarse(frame: Pixels) -> Pixels:
 
 
 def _with_palette(image: "Image") -> "Image":
-    """256 colours, of which a grey image has them all."""
+    """256 colours; for a grey image they are all the greys."""
     return image if image.mode == "L" else image.quantize(256)
 
 

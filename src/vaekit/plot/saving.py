@@ -29,7 +29,7 @@ def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, colum
         picture: A picture, film or figure, an image (C, H, W), or a batch of images (N, C, H, W), laid out by `grid`.
         path: File whose suffix says what is written: `.png`, `.jpg`, `.svg` or `.gif`; or the images with shape and
             values as they are, as `.npy`, or `.npz` (compressed, under the name "images"). A film is a `.gif`, and a
-            figure is no `.gif` and no array.
+            figure is neither a `.gif` nor an array.
         columns: Images in a row, for a batch.
 
     Raises:

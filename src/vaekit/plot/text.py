@@ -63,7 +63,7 @@ def fitting(texts: tuple[str, ...], size: int, width: float) -> int:
 
 
 def shortened(text: str, size: int, width: float) -> str:
-    """A text that is no wider than `width`: its beginning and an ellipsis, if it is too long."""
+    """A text that is at most `width` wide: its beginning and an ellipsis, if it is too long."""
     if length(text, size) <= width:
         return text
     kept = text

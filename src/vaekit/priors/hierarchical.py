@@ -1,4 +1,4 @@
-"""Priors of several levels: … p(z_2 | z_3) p(z_1 | z_2), of which the decoder reads z_1."""
+"""Priors of several levels: … p(z_2 | z_3) p(z_1 | z_2); the decoder reads z_1."""
 
 from collections.abc import Sequence
 

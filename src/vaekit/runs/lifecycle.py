@@ -43,7 +43,7 @@ def train(
         root: Where run folders are.
         listener: Told about the progress.
         log: Write event files for TensorBoard.
-        ranks: All processes that train this together, of which this is the first; the others call `work`.
+        ranks: All processes that train this together. This is the first; the others call `work`.
 
     Returns:
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
@@ -133,7 +133,7 @@ def work(ranks: Ranks) -> None:
     """Train along with the first rank, which calls `train` or `resume`: this rank's rows, writing nothing.
 
     Arguments:
-        ranks: All processes, of which this is not the first.
+        ranks: All processes. This is not the first of them.
     """
     nothing: Any = None, None, None
     config, own_code, checksum = ranks.broadcast(nothing)

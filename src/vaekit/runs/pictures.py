@@ -183,7 +183,7 @@ PANELS = (
 def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, *, seed: int = 0) -> list[Path]:
     """Write the pictures of a trained model into its run folder.
 
-    A picture that cannot be drawn is left out with a warning: it is no reason to lose a training that has succeeded.
+    A picture that cannot be drawn is left out with a warning: a finished training must not fail because of it.
     """
     scene = Scene(model.eval(), data, run, seed)
     written = []
@@ -207,7 +207,7 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run) -> list[Listener]:
-    """Who draws a picture after every epoch: nobody, if the data are no images."""
+    """Who draws a picture after every epoch: nobody, if the data are not images."""
     return [EpochPictures(model, run, data.classes)] if data.kind == "image" else []
 
 

@@ -156,7 +156,7 @@ def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
 
 
 def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:
-    """Pieces one after another, none of which is broken, in lines of at most 80 columns."""
+    """Pieces one after another in lines of at most 80 columns; no piece is broken."""
     lines = [""]
     for piece in pieces:
         if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:

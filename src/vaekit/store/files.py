@@ -95,7 +95,7 @@ def read(path: Path, limit: int, fault: type[VAEError] = RunError) -> bytes:
     """Content of a regular file of at most `limit` bytes; the size is checked before memory is allocated.
 
     Raises:
-        VAEError: If it is missing, is no regular file, is larger than `limit` or cannot be read: a `fault`.
+        VAEError: If it is missing, is not a regular file, is larger than `limit` or cannot be read: a `fault`.
     """
     with explained("read", path, fault), open_regular(path, fault=fault) as file:
         size = os.fstat(file.fileno()).st_size
@@ -171,7 +171,7 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
 
     Raises:
         OSError: If it cannot be opened.
-        VAEError: If it is no regular file, or is to be changed but has another name (a hard link) elsewhere.
+        VAEError: If it is not a regular file, or is to be changed but has another name (a hard link) elsewhere.
     """
     descriptor = os.open(path, (os.O_RDWR | os.O_CREAT if change else os.O_RDONLY) | _NO_LINK, 0o666)
     status = os.fstat(descriptor)

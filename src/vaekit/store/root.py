@@ -74,5 +74,5 @@ def delete(path: Path) -> None:
     lock.release()
     gone = files.temporary(path)
     with files.explained("remove", path):
-        os.rename(path, gone)  # at once: a half-removed folder is no run
+        os.rename(path, gone)  # at once: a half-removed folder is not a run
         files.remove(gone)

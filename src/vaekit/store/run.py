@@ -89,7 +89,7 @@ class Run:
             root: The folder of all runs; made if missing.
 
         Raises:
-            RunError: If the name is taken or unsafe, the config is no TOML, or the folder cannot be written.
+            RunError: If the name is taken or unsafe, the config is not TOML, or the folder cannot be written.
         """
         root = Path(root)
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)

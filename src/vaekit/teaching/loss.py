@@ -101,7 +101,7 @@ def reconstruction(student: ModuleType) -> str:
 
 
 def _scale(student: ModuleType, inputs: Inputs) -> int:
-    """The number of the known reconstruction term that is used, −1 if it is none of them.
+    """The number of the known reconstruction term that is used, −1 if it is not one of them.
 
     The difference between two reconstructions does not depend on the KL.
     """

@@ -47,7 +47,7 @@ def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
     """What a network of a model gives.
 
     Raises:
-        Mistake: It is not there yet, or what it gives is no tensor.
+        Mistake: It is not there yet, or what it gives is not a tensor.
     """
     result = part(model, name)(value)
     if result is None:

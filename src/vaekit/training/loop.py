@@ -28,7 +28,7 @@ from .refusals import check_ranks
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 
-CHECK_EVERY = 0.25  # seconds between two checks of the loss, each of which waits for the device
+CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
 
 
 class Listener:
@@ -85,7 +85,7 @@ def fit(
         run: Folder for metrics and checkpoints.
         resume: Last checkpoint of `run`, to continue from.
         listener: Told about the progress.
-        ranks: All processes that train this together, each of which calls this in the same way; `joined()` gives them.
+        ranks: All processes that train this together, each calls this in the same way; `joined()` gives them.
         settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
 
     Returns:

@@ -44,7 +44,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
     if name == "bf16":
         if not networks:
             raise ConfigError(
-                f"precision = 'bf16' is for models made of vaekit.nets.Network, of which {type(model).__name__} "
+                f"precision = 'bf16' is for models made of vaekit.nets.Network, but {type(model).__name__} "
                 "has none; use 'fp32'"
             )
         if device == "cpu" and _convolves_columns(networks):

@@ -66,7 +66,7 @@ def find_threads(step: Callable[[], object]) -> int:
     """How many threads to compute with: as many as an outer block or the user says, or torch would; or one, if busy.
 
     The threads of a step wait for one another dozens of times. Where another program keeps one of them from running,
-    all of them wait for it: on two processors, of which one is busy, a step of 8 ms takes up to 1 s. One thread then
+    all of them wait for it: if one of two processors is busy, a step of 8 ms takes up to 1 s. One thread then
     takes 9 ms.
 
     Arguments:

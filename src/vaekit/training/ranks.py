@@ -65,7 +65,7 @@ class Ranks:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def shard(self, item: Any, samples: int) -> Shard:
-        """This rank's part of a batch, of which K samples are drawn: consecutive rows, as many as others or one more.
+        """This rank's share of a batch with K samples a row: consecutive rows, as many as others or one more.
 
         Arguments:
             item: A batch as the loader gives it; all ranks have the same.

@@ -95,7 +95,7 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
     """How many steps averages are of; infinitely many where a checkpoint does not say: it goes on as it began.
 
     Raises:
-        ValueError: That is no such number.
+        ValueError: It is not such a number.
     """
     good_steps = ema.get("good_steps", torch.tensor(math.inf))
     if good_steps.shape or not bool(good_steps >= 0):

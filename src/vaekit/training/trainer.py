@@ -31,7 +31,7 @@ from .step import Step, checked, set_rate
 from .validation import validate
 
 Record = dict[str, Any]
-LARGEST = 2.0**40  # of a weight: from here on a step has made it, of which the next loss would be no number
+LARGEST = 2.0**40  # of a weight: a larger one was made by a step after which the next loss would not be a number
 
 
 class Trainer:
@@ -163,7 +163,7 @@ class Trainer:
         return record
 
     def _check_last(self, means: Mapping[str, float]) -> None:
-        """Check the loss after the last step, of which no later step shows what it did to the weights that are kept."""
+        """Check the loss after the last step: no later step shows what this one did to the weights that are kept."""
         if not (math.isfinite(means.get("loss", 0.0)) and means.get("rate", 0.0) <= EXPLODED):
             raise NumericalError(self._numerical(self.progress.step - 1))
 

@@ -52,7 +52,7 @@ class Opened:
 
 
 class Indexable(Protocol):
-    """An array in memory or in a file, of which rows can be taken."""
+    """An array in memory or in a file that gives rows."""
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -212,8 +212,8 @@ def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> R
 
 
 def _plain(value: Any) -> Level:
-    found: Level = value.item() if isinstance(value, np.generic) else value
-    return found
+    level: Level = value.item() if isinstance(value, np.generic) else value
+    return level
 
 
 def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> list[Raw]:

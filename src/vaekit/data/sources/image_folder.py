@@ -103,7 +103,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
     """Images in a folder; where they are in subfolders, these are the classes, sorted.
 
     Arguments:
-        folder: The folder; hidden files and files that are no images are left out.
+        folder: The folder; hidden files and files that are not images are left out.
         size: Crop to the central square and resize to this side; None takes images as they are.
         colour: Turn all into colour images; by default a sample of them decides.
 

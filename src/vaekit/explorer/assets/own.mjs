@@ -79,14 +79,14 @@ export function makeOwn({ box, store, scene, engine, say, fail }) {
 
   async function load(blob) {
     if (!blob || !blob.type.startsWith("image/")) {
-      fail(new Error("that is no image that this browser can read"));
+      fail(new Error("this browser cannot read the file as an image"));
       return;
     }
     try {
       const bitmap = await createImageBitmap(blob);
       last = { source: bitmap, width: bitmap.width, height: bitmap.height };
     } catch {
-      fail(new Error("that is no image that this browser can read"));
+      fail(new Error("this browser cannot read the file as an image"));
       return;
     }
     await take("auto");
