@@ -91,6 +91,8 @@ def refusal(posterior: str, prior: str, objective: str, condition: str = "class"
         return "no density"
     if posterior in ("hierarchical", "ladder", "top-down") and prior == "full-covariance-mixture":
         pytest.skip("refused with a word: for one latent level")
+    if objective == "dip" and posterior not in ("diagonal-normal", "full-covariance-normal"):
+        return "dip needs one latent level"
     if objective == "beta-tc" and posterior != "diagonal-normal":
         return "factorized posterior"
     if objective == "aae" and prior != "standard-normal":

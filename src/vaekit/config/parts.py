@@ -89,6 +89,7 @@ PARTS: dict[str, dict[str, str]] = {
         "beta-tc": "vaekit.objectives:beta_tc",
         "capacity": "vaekit.objectives:capacity_elbo",
         "ciwae": "vaekit.objectives:ciwae",
+        "dip": "vaekit.objectives:dip",
         "disarm": "vaekit.objectives:disarm",
         "factor": "vaekit.objectives:FactorVAE",
         "free-bits": "vaekit.objectives:free_bits",

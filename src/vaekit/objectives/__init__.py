@@ -3,7 +3,7 @@
 from . import schedules
 from .adversarial import AAE, FactorVAE
 from .base import Loss, OfBatch, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of, module_of, score_function
-from .disentangled import beta_tc
+from .disentangled import beta_tc, dip, dip_penalty
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
 from .importance import ciwae, iwae, miwae, piwae
@@ -28,6 +28,8 @@ __all__ = [
     "capacity_elbo",
     "ciwae",
     "couples_rows",
+    "dip",
+    "dip_penalty",
     "disarm",
     "draw_of",
     "elbo",

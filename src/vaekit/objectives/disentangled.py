@@ -5,10 +5,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Independent, MultivariateNormal, Normal
 
 from ..errors import ConfigError
-from ..model import Draw
+from ..model import KL, Draw
 from .base import couples_rows
 
 
@@ -40,6 +40,70 @@ def beta_tc(
     information, correlation, rest = log_q - log_q_z, log_q_z - log_q_product, log_q_product - level.log_p[0]
     total: Tensor = draw.log_likelihood[0] - information - beta * correlation - rest
     return total
+
+
+@couples_rows
+def dip(
+    draw: Draw,
+    *,
+    kind: Literal["I", "II"] = "I",
+    off_diagonal: float = 10.0,
+    diagonal: float = 100.0,
+    kl: KL = "auto",
+) -> Tensor:
+    """ELBO − λ_od Σ_{i≠j} C_ij² − λ_d Σ_i (C_ii − 1)², where C is a covariance of the aggregate posterior.
+
+    C is that of the posterior means over the minibatch ("I"), or of the latents themselves ("II"), to which the
+    posterior's own variances are added: Cov z = E Var(z | x) + Cov E(z | x).
+
+    Arguments:
+        draw: Samples with a normal posterior and one level.
+        kind: Which covariance.
+        off_diagonal: λ_od.
+        diagonal: λ_d; the paper has 10 λ_od for "I" and λ_od for "II".
+        kl: As for `elbo`.
+
+    Returns:
+        Shape (B,), nats less the penalty, which is the same for all rows.
+
+    Reference: Kumar, Sattigeri and Balakrishnan 2017, arXiv:1711.00848, eq. 5 to 7.
+    """
+    if off_diagonal < 0 or diagonal < 0:
+        raise ConfigError(
+            f"objective.off_diagonal and objective.diagonal must be ≥ 0, got {off_diagonal} and {diagonal}"
+        )
+    c = _covariance(draw, own=kind == "II")
+    return -draw.distortion - draw.rate(kl) - dip_penalty(c, off_diagonal, diagonal)
+
+
+def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Tensor:
+    """λ_od Σ_{i≠j} C_ij² + λ_d Σ_i (C_ii − 1)² of a covariance, shape (Z, Z).
+
+    >>> dip_penalty(torch.tensor([[3.0, 0.5], [0.5, 1.0]]), 10.0, 100.0)
+    tensor(405.)
+    """
+    variances = covariance.diagonal()
+    across = covariance.square().sum() - variances.square().sum()
+    return off_diagonal * across + diagonal * (variances - 1).square().sum()
+
+
+def _covariance(draw: Draw, *, own: bool) -> Tensor:
+    """Covariance over the minibatch of the posterior means, shape (Z, Z), and the mean of the posteriors' own."""
+    q = draw.levels[0].q if len(draw.levels) == 1 else None
+    factorizes = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
+    if q is None or not (factorizes or isinstance(q, MultivariateNormal)):
+        raise ConfigError(
+            "dip needs one latent level with a normal posterior, whose covariance it knows; choose posterior.name = "
+            "'diagonal-normal' or 'full-covariance-normal'"
+        )
+    means = q.mean.flatten(1)
+    away = means - means.mean(0)
+    of_means = away.T @ away / len(means)
+    if not own:
+        return of_means
+    if isinstance(q, MultivariateNormal):
+        return of_means + q.covariance_matrix.mean(0)
+    return of_means + q.variance.flatten(1).mean(0).diag()
 
 
 def _log_minibatch_weights(b: int, n: int, estimator: str, like: Tensor) -> Tensor:
