@@ -55,49 +55,6 @@ def presets() -> str:
     return "\n".join(rows)
 
 
-# Kingma et al. 2014, table 1; Davidson et al. 2018, table 1 (log p(x) by 500 samples, trained to the end).
-PUBLISHED = {
-    ("labels", "100"): "11.97 %",
-    ("labels", "600"): "4.94 %",
-    ("labels", "1000"): "3.60 %",
-    ("spheres", "sphere 2"): "132.5 nats",
-    ("spheres", "normal 2"): "135.7 nats",
-    ("spheres", "sphere 5"): "108.4 nats",
-    ("spheres", "normal 5"): "110.2 nats",
-    ("spheres", "sphere 10"): "93.2 nats",
-}
-
-
-def families() -> str:
-    """What is recorded of each family of models, one row a training."""
-    path = HERE / "families.json"
-    results = json.loads(path.read_text()) if path.exists() else {}
-    rows = ["| family | training | figures | published | wall-clock |", "|---|---|---|---|---|"]
-    for part, found in results.items():
-        for name, run in found["runs"].items():
-            command = run["command"].removesuffix(f" --seed {run['seed']}").replace(" --set train.threads=1", "")
-            figures = "; ".join(_figures(run))
-            theirs = PUBLISHED.get((part, name), "")
-            rows.append(f"| {part}: {name} | `{command}` | {figures} | {theirs} | {run['wall_clock_seconds']:.0f} s |")
-    return "\n".join(rows)
-
-
-def _figures(run: dict[str, Any]) -> list[str]:
-    """The figures of a training in words."""
-    words = {name: run[name] for name in ("prior", "normal", "mixture") if name in run}
-    if words:
-        return [f"Fréchet from {name} {v['frechet']:.1f} ± {v['error']:.1f}" for name, v in words.items()]
-    if "validation" in run:
-        return [f"test error {run['error']:.2f} %"]
-    if "nll" in run:
-        rates = [f"rates {' '.join(f'{rate:.2f}' for rate in run['rates'].values())}"] if run.get("rates") else []
-        return [f"−log p(x) ≤ {run['nll']:.2f} ± {run['error']:.2f} nats", *rates]
-    scores = ("MIG", "SAP", "FactorVAE score", "DCI disentanglement", "DCI completeness", "DCI informativeness")
-    return [
-        f"{name} {run[name]:.{0 if name.endswith('score') else 3}f}" for name in scores if run.get(name) is not None
-    ]
-
-
 def speed() -> str:
     results = json.loads((HERE / "speed.json").read_text())
     rows = ["| what | ours | compared with | theirs | ratio | goal |", "|---|---|---|---|---|---|"]
@@ -279,7 +236,7 @@ def peers() -> str:
 
 TABLES = {
     "README.md": {"recipes": recipes, "peers": peers},
-    "docs/choosing.md": {"presets": presets, "samples": samples, "families": families},
+    "docs/choosing.md": {"presets": presets, "samples": samples},
     "docs/speed.md": {
         "speed": speed,
         "quality": quality,
