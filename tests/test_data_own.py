@@ -160,6 +160,13 @@ def test_remainder_is_what_is_left(without, n):
 # the checksum
 
 
+def test_checksum_is_the_one_that_earlier_runs_recorded(tmp_path):
+    """A run resumes, repeats and is evaluated on its data only while their checksum stays what it was."""
+    np.save(tmp_path / "x.npy", (np.arange(640) % 251).astype("u1").reshape(40, 4, 4))
+    recorded = "11247900f9e2d34428e93193903172c2ba4cba5644118101c8bab16e12fce37f"  # by version b8d842f
+    assert load(tmp_path / "x.npy").checksum == load(tmp_path / "x.npy", test=4).checksum == recorded
+
+
 def test_checksum_sees_what_changes(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS)
     folder = save_folder(tmp_path / "folder", PIXELS)

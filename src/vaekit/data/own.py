@@ -56,7 +56,7 @@ def load_own(
     pixels = count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
     in_memory = pixels <= (IN_MEMORY if memory is None else memory) * 2**30
     train, validated_split, tested_split = (_split(opened, rows, in_memory) for rows in (kept, validated, tested))
-    checksum = _checksum(opened, f"size {size}, test {test}")
+    checksum = _checksum(opened, f"size {size}, test {len(tested)}")
     return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
 
 
