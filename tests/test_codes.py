@@ -24,7 +24,7 @@ from vaekit.evaluation.ex_post import fit_prior
 from vaekit.model import WithPrior
 from vaekit.objectives import OfDraw, beta_elbo
 from vaekit.posteriors import FSQPosterior, VQPosterior
-from vaekit.posteriors.codes import k_means, perplexity, rotated
+from vaekit.posteriors.quantized import k_means, perplexity, rotated
 from vaekit.priors import AutoregressiveCodesPrior
 from vaekit.runs import lifecycle
 from vaekit.training import Interrupted, Ranks

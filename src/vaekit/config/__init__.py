@@ -2,7 +2,7 @@
 
     schema.py    the records: sections and parts
     reading.py   from a preset or a TOML file, with settings on top, to a config
-    spelling.py  which key somebody means who wrote another
+    spelling.py, synonyms.py  which key somebody means who wrote another
     parts.py     the table of parts, and how a name becomes a constructor with checked options
     recipe.py    a config resolved once, and the model, loss, optimizer and schedule that are made from it
     assemble.py  from parts to a model: what each is given
@@ -13,9 +13,8 @@
 Importing this package imports no torch, so that the command line answers at once.
 """
 
-from .reading import changed, flat, preset_header, preset_names, preset_text, presets, read
+from .reading import changed, flat, meant, preset_header, preset_names, preset_text, presets, read
 from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, parse
-from .spelling import meant
 
 __all__ = [
     "Config",

@@ -10,6 +10,7 @@ from ..errors import ConfigError, unknown
 from ..store.bounded import DEEPEST, TOML_LIMIT, toml_table
 from ..store.files import read as read_whole
 from .schema import Config, Model, parse
+from .spelling import nearest_key
 
 
 def read(
@@ -54,7 +55,7 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     known = ", ".join(Config.model_fields)
     if name in Config.model_fields:
         raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
-    hint = _meant(name)
+    hint = meant(name) or ""
     section, _, key = hint.partition(".")
     said = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
     raise ConfigError(
@@ -116,14 +117,17 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 
 def _perhaps(word: str, value: str) -> str:
     """What a setting may have meant, if a key is like it."""
-    hint = _meant(word.strip())
+    hint = meant(word.strip())
     return f"; did you mean {hint}={value.strip() or 'VALUE'!s:.80}?" if hint else ""
 
 
-def _meant(word: str) -> str:
-    from .spelling import meant  # which reads presets, and is needed after a mistake only
+def meant(word: str) -> str | None:
+    """The key of a config that a word stands for, of the sections or of the parts that presets set; or None.
 
-    return meant(word) or ""
+    >>> meant("size"), meant("conditional")
+    ('data.size', 'model.condition')
+    """
+    return nearest_key(word, [key for preset in preset_names() for key in flat(toml_table(preset_text(preset)))])
 
 
 def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:

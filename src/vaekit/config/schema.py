@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..errors import ConfigError
 from ..store.bounded import check_table
+from .synonyms import OTHER_NAMES
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -190,8 +191,6 @@ def _nearest_key(key: str) -> str:
     fields: Mapping[str, Any] = Config.model_fields
     for step in path:
         fields = getattr(fields[step].annotation, "model_fields", {}) if step in fields else {}
-    from .spelling import OTHER_NAMES  # which reads this file
-
     other = OTHER_NAMES.get(last, "").removeprefix(".".join([*path, ""]))
     near = [other] if other in fields else get_close_matches(last, fields, n=1, cutoff=0.5)
     if near:

@@ -18,7 +18,7 @@ from .kinds import Told
 from .labelled import keep_labels
 from .own import is_path, load_own
 from .registry import SOURCES, Source, known_as, resolve_root
-from .sources import drawn, vision
+from .sources import shapes, vision
 from .sources.frames import is_frame
 from .sources.idx import as_array, md5_of, unpack
 from .tables import is_table, load_table
@@ -182,7 +182,7 @@ def _read_emnist(source: Source, root: Path | None) -> vision.Content:
 
 
 def _read_shapes(source: Source, root: Path | None) -> vision.Content:
-    return drawn.read_shapes(source.train)
+    return shapes.read_shapes(source.train)
 
 
 _READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {

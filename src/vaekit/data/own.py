@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
-from .drawn import held_out
+from .held_out import held_out
 from .ondisk import RowNumbers, Stored
 from .sources.arrays import Opened, open_npy, open_npz
 from .sources.frames import SUFFIXES

@@ -19,7 +19,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from .columns import Column, distinct
 from .dataset import Dataset, Split
-from .drawn import held_out
+from .held_out import held_out
 from .kinds import Raw, Told, check_told, column_of, told_of
 from .sources.frames import ARRAYS, SUFFIXES, is_frame, is_table_file, raws_of, raws_of_array, read_raws
 from .values import Values

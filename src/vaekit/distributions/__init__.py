@@ -9,19 +9,19 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, Recalling, Step
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
-from .codes import CertainCodes, UniformCodes
 from .columnwise import Block, Columnwise, OfLevels, level_probs
 from .counts import NegativeBinomial, Poisson
 from .curved import Curved, PoincareBall, UnitSphere, support_in
-from .discrete import GumbelSoftmax, centre, is_discrete
 from .full_mixture import FullCovarianceMixture
 from .gamma import log_gamma_rest
 from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
+from .grids import CertainCodes, UniformCodes
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
 from .point_mass import PointMass
 from .power_spherical import PowerSpherical, UniformSphere
 from .precise import full_precision, widened
+from .relaxed import GumbelSoftmax, centre, is_discrete
 from .rows import draw_rows, draw_samples
 from .wrapped_normal import WrappedNormal, exponential_at_zero
 

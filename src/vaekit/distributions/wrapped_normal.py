@@ -36,7 +36,9 @@ class WrappedNormal(Recalling, Distribution):
     scale: Tensor
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
-        self.loc, self.scale = torch.broadcast_tensors(loc, scale)
+        loc, scale = torch.broadcast_tensors(loc, scale)
+        self.loc = loc
+        self.scale = scale
         super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=False)
 
     @property

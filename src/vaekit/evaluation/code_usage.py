@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..data import Batch
 from ..model import LatentVariableModel
-from ..posteriors.codes import perplexity
+from ..posteriors.quantized import perplexity
 from . import chunks
 from .ex_post import codes_of
 from .record import StageListener, Value

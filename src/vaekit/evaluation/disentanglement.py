@@ -142,7 +142,7 @@ def of_shapes(model: LatentVariableModel, *, listener: StageListener | None = No
         model: A model of its images.
         listener: Hears about the progress.
     """
-    from ..data.sources.drawn import every_shape
+    from ..data.sources.shapes import every_shape
 
     images, factors = every_shape()
     rows = Batch(images, labels=factors[:, 0])

@@ -7,13 +7,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Amortized, Posterior
-from .codes import CodesPosterior, FSQPosterior, VQPosterior
 from .curved_spaces import PowerSphericalPosterior, WrappedNormalPosterior
 from .deterministic import Deterministic
 from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
 from .hierarchical import HierarchicalPosterior
 from .ladder import LadderPosterior, TopDownPosterior
 from .normal import DiagonalNormal, FullCovarianceNormal
+from .quantized import CodesPosterior, FSQPosterior, VQPosterior
 
 if TYPE_CHECKING:
     from .flows import IAFPosterior, NSFPosterior, PlanarPosterior

@@ -1,6 +1,6 @@
 """Posteriors of discrete latents, which need another gradient than reparametrized ones: of scores, or of a relaxation.
 
-Not for: codes in a grid (`codes`).
+Not for: codes in a grid (`quantized`).
 """
 
 from torch import Tensor, nn

@@ -7,8 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from .base import Prior
-from .codes import AutoregressiveCodesPrior, UniformCodesPrior
-from .discrete import BernoulliPrior, CategoricalPrior
+from .categorical import BernoulliPrior, CategoricalPrior
+from .code_priors import AutoregressiveCodesPrior, UniformCodesPrior
 from .fitting import fit_mixture
 from .full_covariance import FullCovarianceNormalMixture
 from .hierarchical import HierarchicalPrior

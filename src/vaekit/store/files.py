@@ -313,3 +313,8 @@ def _alive(pid: int, process: str) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def are_strings(values: object) -> bool:
+    """Whether what was read is a list of strings."""
+    return isinstance(values, list) and all(isinstance(value, str) for value in values)

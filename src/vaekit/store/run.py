@@ -226,7 +226,7 @@ class Run:
         sessions = self.environment.get("sessions", [])
         if isinstance(sessions, list):
             tables = [session for session in sessions if isinstance(session, dict)]
-            if len(tables) == len(sessions) and all(_are_strings(session.get("settings")) for session in tables):
+            if len(tables) == len(sessions) and all(files.are_strings(session.get("settings")) for session in tables):
                 return tables
         raise RunError(f"{self.path / 'environment.json'} is damaged: its sessions are {sessions!r:.200}")
 
@@ -378,10 +378,6 @@ class Run:
 
     def _read_table(self, name: str) -> dict[str, Any]:
         return files.table(self.read_json(name), self.path / name)
-
-
-def _are_strings(values: object) -> bool:
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
 
 
 def list_runs(root: Path | str = "runs") -> list[Run]:

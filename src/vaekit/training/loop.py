@@ -112,7 +112,8 @@ def fit(
     check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
     options, length = in_epochs(options, batches)
-    trainer = Trainer(model, loss, players, options, schedule, ranks=ranks, length=length)
+    trainer = Trainer(model, loss, players, options, schedule, ranks)
+    trainer.length = length
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():

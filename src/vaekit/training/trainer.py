@@ -44,7 +44,9 @@ class Trainer:
         options: How to train.
         schedule: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes that train this together.
-        length: Epochs of the training, for the schedule; those of the options by default.
+
+    Attributes:
+        length: Epochs of the training, by which the schedule goes; they need not be whole.
     """
 
     def __init__(
@@ -55,9 +57,8 @@ class Trainer:
         options: Train,
         schedule: RateSchedule | None = None,
         ranks: Ranks = ALONE,
-        length: float | None = None,
     ) -> None:
-        self.length = options.epochs if length is None else length
+        self.length: float = options.epochs
         self.model = model
         self.loss = loss
         self.players = list(players)

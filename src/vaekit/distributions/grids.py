@@ -1,6 +1,6 @@
 """Grids of codes as latents: one certain grid for each row, and all grids alike.
 
-Not for: how a code is chosen (`vaekit.posteriors.codes`).
+Not for: how a code is chosen (`vaekit.posteriors.quantized`).
 """
 
 import math

@@ -2,7 +2,7 @@
 
 With a point mass q and a prior over codes the ELBO is −distortion + log p(codes): an honest bound on log p(x).
 
-Not for: priors over codes (`vaekit.priors.codes`).
+Not for: priors over codes (`vaekit.priors.code_priors`).
 """
 
 import math

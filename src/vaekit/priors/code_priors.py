@@ -10,7 +10,7 @@ from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
 from ..distributions import UniformCodes
-from ..distributions.codes import Codebook
+from ..distributions.grids import Codebook
 from ..errors import at_least
 from .base import Prior
 
