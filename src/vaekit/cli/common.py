@@ -3,12 +3,13 @@
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .printing import note
+from .printing import note, out, out_json
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,7 @@ log_option = click.option(
     "--tensorboard", "log", is_flag=True, help="Also write logs for TensorBoard into the run folder."
 )
 run_argument = click.argument("run", required=False)
+_AS_JSON = f"{__name__}.json"  # where a command keeps that JSON was asked for
 
 
 def _allow_own_code(context: click.Context, option: click.Parameter, allowed: bool) -> None:
@@ -64,6 +66,24 @@ trust_option = click.option(
     callback=_allow_own_code,
     help="Allow code of your own: parts given as module:Name.",
 )
+
+
+def _note_json(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    context.meta[_AS_JSON] = asked
+
+
+files_json_option = click.option(
+    "--json", is_flag=True, expose_value=False, callback=_note_json, help="Print JSON: the files, and facts about them."
+)
+
+
+def print_files(*paths: Path | str, notes: Sequence[str] = (), **facts: Any) -> None:
+    """Say which files were written: notes and a line for each; with --json one object, `files` and the facts."""
+    if click.get_current_context().meta.get(_AS_JSON):
+        out_json({"files": [str(path) for path in paths], **facts})
+        return
+    for line in (*notes, *map(str, paths)):
+        out(line)
 
 
 def open_run(run: str | None, root: Path) -> "Run":

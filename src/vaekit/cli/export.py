@@ -4,8 +4,17 @@ from pathlib import Path
 
 import click
 
-from .common import FOLDER, open_run, recipe_of, relative, run_argument, runs_option, trust_option
-from .printing import out
+from .common import (
+    FOLDER,
+    files_json_option,
+    open_run,
+    print_files,
+    recipe_of,
+    relative,
+    run_argument,
+    runs_option,
+    trust_option,
+)
 
 
 @click.command(short_help="Write the model into a folder to hand on.")
@@ -15,6 +24,7 @@ from .printing import out
 @click.option("--torch-export", is_flag=True, help="Also encoder.pt2 and decoder.pt2, compared with PyTorch.")
 @trust_option
 @runs_option
+@files_json_option
 def export(run: str | None, output: Path | None, onnx: bool, torch_export: bool, root: Path) -> None:
     """Try `vae export -o my-vae`: weights, config, a filled model card and examples of RUN, the newest by default.
 
@@ -26,4 +36,4 @@ def export(run: str | None, output: Path | None, onnx: bool, torch_export: bool,
     from ..hub import export as exported
 
     folder = exported(opened, output, recipe=recipe, onnx=onnx, torch_export=torch_export)
-    out(relative(folder))
+    print_files(relative(folder), run=str(opened.path))

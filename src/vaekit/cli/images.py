@@ -15,10 +15,12 @@ from .common import (
     FILE,
     device_option,
     draws_pictures,
+    files_json_option,
     is_of_table,
     json_option,
     load_model,
     open_run,
+    print_files,
     recipe_of,
     relative,
     run_argument,
@@ -55,6 +57,7 @@ split_option = click.option(
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def encode(run: str | None, data_name: str | None, split: str, output: Path | None, device: str, root: Path) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every image.
 
@@ -79,7 +82,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     else:
         content = _arrays(path.suffix.lower(), images, z)
     files.write(path, content)
-    out(relative(path))
+    print_files(relative(path), run=str(folder.path), images=len(images), shape=list(z.shape))
 
 
 @click.command(short_help="Say how unusual images are.")

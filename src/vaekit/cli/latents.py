@@ -10,16 +10,17 @@ from .colours import class_names, colour_options
 from .common import (
     device_option,
     draws_pictures,
+    files_json_option,
     load_model,
     open_run,
     output_option,
+    print_files,
     recipe_of,
     run_argument,
     runs_option,
     trust_option,
 )
 from .pictures import _class, _save
-from .printing import out
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -53,6 +54,7 @@ class_option = click.option("--class", "label", help="Class to draw; for a condi
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def latent_map(
     run: str | None,
     latents: tuple[int, int] | None,
@@ -78,7 +80,7 @@ def latent_map(
     batch = _batch(folder, recipe, model, MAPPED, image)
     c = None if label is None else _class(folder, model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
-    _save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path, invert, cmap)
+    _save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path, folder, invert, cmap)
 
 
 @click.command(short_help="Change one latent after another.")
@@ -92,6 +94,7 @@ def latent_map(
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def traverse(
     run: str | None,
     latents: int | None,
@@ -116,7 +119,7 @@ def traverse(
     model, _ = load_model(folder, recipe, device, 0)
     batch = _batch(folder, recipe, model, MAPPED, image)
     c = None if label is None else _class(folder, model, label, 1)
-    _save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=latents), path, invert, cmap)
+    _save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=latents), path, folder, invert, cmap)
 
 
 @click.command(short_help="Show where the test images lie in latent space.")
@@ -126,6 +129,7 @@ def traverse(
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def latents(run: str | None, kl: bool, output: Path | None, device: str, root: Path) -> None:
     """Try `vae latents -o latents.svg`: show where test images lie in latent space, coloured by class.
 
@@ -144,7 +148,7 @@ def latents(run: str | None, kl: bool, output: Path | None, device: str, root: P
     else:
         figure = plot.latents(model, batch.x, batch.labels if len(names) > 1 else None, c=batch.c, names=names)
     plot.save(figure, path)
-    out(str(path))
+    print_files(path, run=str(folder.path))
 
 
 def _with_images(run: str | None, root: Path) -> "Run":

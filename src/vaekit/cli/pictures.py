@@ -15,10 +15,12 @@ from .common import (
     MOST,
     device_option,
     draws_pictures,
+    files_json_option,
     is_of_table,
     load_model,
     open_run,
     output_option,
+    print_files,
     recipe_of,
     run_argument,
     runs_option,
@@ -26,7 +28,6 @@ from .common import (
     slug,
     trust_option,
 )
-from .printing import out
 
 if TYPE_CHECKING:
     import torch
@@ -62,6 +63,7 @@ MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def sample(
     run: str | None,
     count: int,
@@ -113,7 +115,7 @@ def sample(
         c = None if label is None else _class(folder, model, label, count)
         n = None if from_default("count") else count
         picture = plot.samples(model, n, c=c, names=names, noise=noise, generator=generator)
-    _save(picture, path, invert, cmap)
+    _save(picture, path, folder, invert, cmap)
 
 
 @click.command(short_help="Draw walks between latents.")
@@ -128,6 +130,7 @@ def sample(
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def interpolate(
     run: str | None,
     rows: int,
@@ -168,9 +171,9 @@ def interpolate(
         names = [] if c is None else [classes[i] if i < len(classes) else str(i) for i in c.tolist()]
     if moves:
         plot.save(plot.walk(model, invert=invert, cmap=cmap, **options), path)
-        out(str(path))
+        print_files(path, run=str(folder.path))
         return
-    _save(plot.interpolation(model, names=names, **options), path, invert, cmap)
+    _save(plot.interpolation(model, names=names, **options), path, folder, invert, cmap)
 
 
 @click.command(short_help="Show test images, their reconstructions and the errors.")
@@ -180,6 +183,7 @@ def interpolate(
 @device_option
 @trust_option
 @runs_option
+@files_json_option
 def reconstruct(run: str | None, count: int, output: Path | None, device: str, root: Path) -> None:
     """Try `vae reconstruct -n 8`: show test images, their reconstructions by RUN, and the errors.
 
@@ -192,7 +196,7 @@ def reconstruct(run: str | None, count: int, output: Path | None, device: str, r
     path = _check_suffix(folder, output or _picture(folder, "reconstruct", None))
     model, _ = load_model(folder, recipe, device, 0)
     images, labels = _test_images(folder, recipe, range(count))
-    _save(plot.reconstructions(model, images, labels if model.context_size else None), path)
+    _save(plot.reconstructions(model, images, labels if model.context_size else None), path, folder)
 
 
 def _from_aggregate(run: "Run", recipe: "Recipe", model: "LatentVariableModel", source: str) -> "LatentVariableModel":
@@ -267,8 +271,8 @@ def _check_suffix(run: "Run", path: Path) -> Path:
     return path
 
 
-def _save(picture: "Picture", path: Path, invert: bool = False, cmap: str | None = None) -> None:
+def _save(picture: "Picture", path: Path, run: "Run", invert: bool = False, cmap: str | None = None) -> None:
     from .. import plot
 
     plot.save(picture.styled(invert=invert, cmap=cmap) if invert or cmap else picture, path)
-    out(str(path))
+    print_files(path, run=str(run.path), images=len(picture.images))

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, open_run, relative, run_argument, runs_option
-from .printing import out
+from .common import FILE, files_json_option, open_run, print_files, relative, run_argument, runs_option
 
 
 @click.command(short_help="One page to read, print and send.")
@@ -13,6 +12,7 @@ from .printing import out
 @click.option("-o", "--output", type=FILE, help="Where to; `report.html` in the run folder by default.")
 @click.option("--compare", "others", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
 @runs_option
+@files_json_option
 def report(run: str | None, output: Path | None, others: tuple[str, ...], root: Path) -> None:
     """Try `vae report -o report.html`: what RUN, the newest by default, is, and all that is known of it, on one page.
 
@@ -23,4 +23,4 @@ def report(run: str | None, output: Path | None, others: tuple[str, ...], root: 
     from ..explorer.run_page import write
 
     path = write(runs, output or runs[0].place("report.html"))
-    out(relative(path))
+    print_files(relative(path), runs=[str(one.path) for one in runs])

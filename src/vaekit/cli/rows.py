@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError, DataError, unknown
-from .common import load_model, relative, slug
-from .printing import out
+from .common import load_model, print_files, relative, slug
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,16 +51,19 @@ def draw(
     values, observed = condition(columns, given)
     path = output or run.place(f"samples/sample-{seed}{''.join(f'-{slug(one)}' for one in given)}.csv")
     model, generator = load_model(run, recipe, device, seed)
+    facts: dict[str, Any] = {"run": str(run.path), "rows": count}
+    notes: list[str] = []
     if given:
         x, ess = rows_given(model, count, values.to(model.device), observed.to(model.device), seed=seed)
-        out(f"effective sample size {ess:.0f}: of the latents that were drawn, so many go with {', '.join(given)}")
+        facts["effective_samples"] = ess
+        notes = [f"effective sample size {ess:.0f}: of the latents that were drawn, so many go with {', '.join(given)}"]
         if ess < FEW:
-            out(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(given)} is rare")
+            notes.append(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(given)} is rare")
     else:
         x = model.sample(count, generator=generator, noise=True)
     frame = frame_of(x.cpu().numpy(), columns)
     write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)
-    out(relative(path))
+    print_files(relative(path), notes=notes, **facts)
 
 
 def _is_computed(columns: "Sequence[Column]") -> bool:

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from .common import FOLDER, relative, say
-from .printing import out
+from .common import FOLDER, files_json_option, print_files, relative, say
 
 
 @click.command(short_help="Write the assignment, as files to hand out.")
 @click.argument("folder", type=FOLDER)
 @click.option("--student", is_flag=True, help="Leave out the solution and the rubric.")
 @click.option("--overwrite", is_flag=True, help="Replace files that are there, losing what is in them.")
+@files_json_option
 def teach(folder: Path, student: bool, overwrite: bool) -> None:
     """Try `vae teach course`: the assignment, as files to hand out and to grade.
 
@@ -21,6 +21,5 @@ def teach(folder: Path, student: bool, overwrite: bool) -> None:
     from ..teaching import teach as copy_out
 
     written = copy_out(folder, teacher=not student, overwrite=overwrite)
-    for path in written:
-        out(relative(path))
+    print_files(*map(relative, written))
     say(f"next: fill in {relative(folder / 'vae.py')}, then `vae check {relative(folder / 'vae.py')}`")
