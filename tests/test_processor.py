@@ -6,8 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+import tiny
 from conftest import SMALL
-from vaekit.runs import environment
+from vaekit.config import read
+from vaekit.config.recipe import Recipe
+from vaekit.runs import environment, job
 from vaekit.store import Run
 from vaekit.training import processor
 from vaekit.training.processor import Pace, find_threads, flushed, flushes, threads
@@ -99,3 +102,13 @@ def test_steps_that_become_slower_are_told_once() -> None:
     pace = Pace(times=5, lasting=3)
     told = [pace.slower(seconds) for seconds in (0.01, 0.012, 0.1, 0.01, 0.1, 0.1, 0.2, 0.2, 0.2)]
     assert told == [None] * 6 + [20.0, None, None]
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("preset", ["standard-vae", "standard-cvae"])
+def test_a_model_of_any_kind_is_tried(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
+    """Batches reach the model as the training's do, with a context where it is conditional."""
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    torch.set_num_threads(2)
+    config = read(preset, sections={**tiny.SECTIONS, "model": {"latent_size": 2}, "prior": {"name": "standard-normal"}})
+    assert job.Job.prepare(Recipe.resolve(config)).threads() in (1, 2)

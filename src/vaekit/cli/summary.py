@@ -23,16 +23,16 @@ BLOCKS: dict[str, tuple[str, tuple[Row, ...]]] = {
         "What the code of an image says about it.",
         (
             ("active units", "latents in use", ""),
-            ("10-nearest*", "class of the neighbours", "guessed from the nearest codes"),
-            ("linear probe*", "class by a straight cut", "guessed from the code"),
+            ("10-nearest*", "class of the neighbours", "by the nearest codes"),
+            ("linear probe*", "class by a straight cut", "by a linear classifier"),
         ),
     ),
     "Samples": (
         "How images that the model makes up compare with real ones.",
         (
             ("recognised*", "show the class asked for", ""),
-            ("precision", "precision", "samples that look like an image"),
-            ("recall", "recall", "images that look like a sample"),
+            ("precision", "precision", "samples like an image"),
+            ("recall", "recall", "images like a sample"),
             ("coverage", "coverage", "images with a sample nearby"),
             ("Fréchet distance (*", "Fréchet distance", "less is closer"),
             ("Fréchet distance of*", "… of training images", "as near as one can come"),

@@ -115,7 +115,8 @@ class Job:
         asked = self.config.train.threads
         if asked is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
             return asked
-        batch = next(iter(self.batches(self.data.train.rows(slice(self.config.train.batch_size)))))
+        batches = self.batches(self.data.train.rows(slice(self.config.train.batch_size)))
+        batch = self.model.to_model(next(iter(batches)))
         lowered = Lowered(self.model, self.config.train.precision)
 
         def gradient() -> None:
