@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import Chain, Step, bounded, diagonal_normal
+from ..distributions import Chain, Step, bounded, diagonal_normal, full_precision, widened
 from ..errors import at_least
 from ..nets import MLP, Activation
 from .base import Posterior
@@ -75,7 +75,9 @@ class LadderPosterior(Posterior):
         d = [self.net(x, c)]
         for up in self.upward:
             d.append(up(d[-1]))
-        said = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, d, strict=True)]
+        with full_precision(d[0]):
+            wide = [widened(h) for h in d]
+            said = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, wide, strict=True)]
         *lower, top = said
         priors = steps_given(self.downward, c)
         steps = [partial(_corrected, prior, *pair) for prior, pair in zip(priors, reversed(lower), strict=True)]
@@ -161,7 +163,8 @@ class TopDownPosterior(Posterior):
         own: Callable[..., Sequence[Tensor]] | None = getattr(self.net, "maps", None)
         maps = (self.net(x, c),) if own is None else own(x, c)
         read = [maps[max(0, len(maps) - 1 - i)].flatten(1) for i in range(len(self.latent_sizes))]
-        data = [layer(d) for layer, d in zip(self.data, read, strict=True)]
+        with full_precision(read[0]):
+            data = [layer(widened(d)) for layer, d in zip(self.data, read, strict=True)]
 
         def level(i: int, state: Tensor) -> Distribution:
             both = torch.cat(torch.broadcast_tensors(state, data[i]), -1)

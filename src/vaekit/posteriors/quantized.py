@@ -234,6 +234,10 @@ class VQPosterior(CodesPosterior):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The codes of each row of x; they move, where a gradient is recorded in training mode."""
         z = self.rows(self.said(x, c))
+        with full_precision(z):
+            return self._quantized(z)
+
+    def _quantized(self, z: Tensor) -> CertainCodes:
         moves = self.training and torch.is_grad_enabled()
         if moves and self.revive:
             self._revive(z.detach().flatten(0, -2))
