@@ -79,7 +79,10 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
         if word.startswith(("prior.", "posterior.", "likelihood.", "encoder.", "decoder.", "objective."))
     ]
     options = [option for setting in settings for option in ("--set", setting)]
-    for name, more in (("parts", options), ("model", ["--set", "model.name=my_model:Linear"])):
+    optimization = ["optimizer.name=my_optimizer:SignDescent", "schedule.name=my_schedule:Steps"]
+    others = [word for setting in (*optimization, "objective.name=my_losses:Guided") for word in ("--set", setting)]
+    ways = {"parts": options, "model": ["--set", "model.name=my_model:Linear"], "others": others}
+    for name, more in ways.items():
         arguments = ["vae", "train", "standard-vae", "--name", name, "--epochs", "1", "--trust", *more]
         monkeypatch.setattr(sys, "argv", arguments)
         with pytest.raises(SystemExit) as stop:
@@ -89,6 +92,11 @@ def test_own_parts_train_from_the_command_line(tmp_path: Path, monkeypatch, caps
         with pytest.raises(vaekit.errors.ConfigError, match="trust=True"):
             vaekit.load(name)
         assert vaekit.load(name, trust=True).sample(2).shape == (2, 1, 28, 28)
+    assert "critic" in vaekit.store.Run.open("parts").metrics()[0]
+    assert "error" in vaekit.store.Run.open("others").metrics()[0]
+    import my_data
+
+    assert my_data.stripes().event_shape == (1, 16, 16)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/choosing.md", "docs/reliability.md", "docs/speed.md"])
