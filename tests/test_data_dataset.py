@@ -58,8 +58,6 @@ def test_all_rows_as_one_batch() -> None:
     assert torch.equal(batch.observed, MASK)
     unknown = VALUES.masked_fill(~MASK, float("nan"))
     assert torch.equal(whole(Split(unknown, LABELS, observed=MASK)).x, VALUES * MASK)
-    grey = Split(unknown / 29, LABELS, observed=MASK)
-    assert whole(grey, binarize="threshold").x.unique().tolist() == [0, 1]
     pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
     assert whole(Split(pixels, torch.zeros(2).long())).x.tolist() == [[0.0], [1.0]]
 

@@ -29,6 +29,7 @@ from vaekit.likelihoods import (
     Poisson,
 )
 from vaekit.likelihoods.base import soft_bound, soft_bound_inverse
+from vaekit.likelihoods.per_column import Columns
 from vaekit.training import fit
 
 CASES: list[tuple[type[Likelihood], dict[str, Any]]] = [
@@ -190,7 +191,7 @@ def test_saved_and_loaded(part: type[Likelihood], options: dict[str, Any]) -> No
 
 def test_every_likelihood_is_in_the_matrix() -> None:
     found = {part for part in vars(likelihoods).values() if isinstance(part, type) and issubclass(part, Likelihood)}
-    assert found - {Likelihood, LocationScale} == {part for part, _ in CASES}
+    assert found - {Likelihood, LocationScale, Columns} == {part for part, _ in CASES}
 
 
 @pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])

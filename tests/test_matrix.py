@@ -237,7 +237,6 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     [
         (["posterior.name=iaf", "objective.kl=analytic"], "no closed-form KL; use 'auto' or 'sampled'"),
         (["prior.name=vamp", "prior.components=4", "objective.kl=analytic"], "no closed-form KL"),
-        (["likelihood.name=poisson"], "counts|whole numbers"),
         (["objective.name=miwae", "objective.samples=5", "objective.groups=2"], "multiple of objective.groups"),
         (["prior.name=hierarchical"], "needs a posterior with several levels"),
         (["objective.gradient=stl", "objective.kl=analytic"], "needs the sampled KL"),

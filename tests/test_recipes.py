@@ -99,7 +99,7 @@ def test_pairs_are_mirror_images_and_estimate_the_same() -> None:
 
 
 @pytest.mark.parametrize(
-    ("posterior", "samples", "message"), [("nsf", 2, "needs a normal posterior"), ("diagonal-normal", 3, "even")]
+    ("posterior", "samples", "message"), [("nsf", 2, "need a normal posterior"), ("diagonal-normal", 3, "even")]
 )
 def test_what_has_no_mirror_image_is_refused(posterior: str, samples: int, message: str) -> None:
     model = build("standard-vae", event_shape=(1, 4, 4), posterior={"name": posterior}, model={"latent_size": 2})

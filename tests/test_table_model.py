@@ -389,7 +389,10 @@ def test_self_masking_learns_what_hides() -> None:
     for missing in ("at-random", "self-masking"):
         data = load(x, test=10, validation=10)
         torch.manual_seed(0)
-        sections: dict[str, Any] = {"likelihood": {"name": "columns", "missing": missing}, "latent_size": 1}
+        sections: dict[str, Any] = {
+            "likelihood": {"name": "columns", "missing": missing},
+            "model": {"latent_size": 1, "init": "default"},
+        }
         model = build("not-miwae", columns=data.columns, encoder={"hidden": [16]}, decoder={"hidden": [16]}, **sections)
         fit(model, data, epochs=12, batch_size=100, learning_rate=1e-2, objective=OfDraw(iwae, samples=8))
         every = torch.from_numpy(x)

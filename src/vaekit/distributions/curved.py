@@ -86,5 +86,8 @@ def moebius_add(x: Tensor, y: Tensor) -> Tensor:
 
 def support_in(p: Any) -> Curved | None:
     """The curved space that a distribution lives in, or None."""
-    support = getattr(p, "support", None)
+    try:
+        support = getattr(p, "support", None)
+    except NotImplementedError:  # a distribution that does not say
+        return None
     return support if isinstance(support, Curved) else None

@@ -29,6 +29,7 @@ from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.data_checks import check_rows
+from ..training.loop import tell
 from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
 from ..training.processor import find_threads
@@ -190,7 +191,7 @@ class Job:
         if checkpoint is not None:
             draw_missing(self.model, self.data, run, checkpoint)
         if listener is not None:
-            listener.begin(self._facts(run, checkpoint))
+            tell(listener, "begin", self._facts(run, checkpoint))
         with ExitStack() as stack:
             listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
             if log:
@@ -263,7 +264,7 @@ class _Several(Listener):
 
     def slower(self, times: float) -> None:
         for listener in self.listeners:
-            listener.slower(times)
+            tell(listener, "slower", times)
 
 
 def _some(split: Split, values: Values) -> tuple[Tensor, Tensor | None]:

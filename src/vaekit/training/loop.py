@@ -51,6 +51,19 @@ class Listener:
         return
 
 
+def tell(listener: object, event: str, fact: object) -> None:
+    """Tell a listener what has happened; one of another class need not have a method for it.
+
+    Arguments:
+        listener: Any listener.
+        event: Name of a method of `Listener`.
+        fact: What that takes.
+    """
+    hear = getattr(listener, event, None)
+    if hear is not None:
+        hear(fact)
+
+
 def fit(
     model: LatentVariableModel,
     train: Any,
@@ -135,7 +148,7 @@ def fit(
                         listener.step(progress, batches, means)
                         times = pace.slower(clock.seconds)
                         if times is not None:
-                            getattr(listener, "slower", Listener().slower)(times)
+                            tell(listener, "slower", times)
                     stopping = clock.stopping()
                     checkpointer.within_epoch(stop=stopping)
                     clock.end()
