@@ -11,7 +11,7 @@ from torch import Tensor
 import exact
 from vaekit import load
 from vaekit.data import load as load_data
-from vaekit.data.sources.drawn import FACTORS, every_shape
+from vaekit.data.sources.shapes import FACTORS, every_shape
 from vaekit.evaluation.disentanglement import (
     disentanglement,
     factor_vae_score,
