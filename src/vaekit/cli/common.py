@@ -146,7 +146,7 @@ def headline(test: dict[str, Any]) -> str:
     name, *_ = terms_of(test)
     value = test[name]
     number = "—" if value is None else f"{value:.2f}"  # null where it was not finite
-    return f"test {'−ELBO' if name == 'neg_elbo' else name} {number} nats per image"
+    return f"test {'−ELBO' if name == 'neg_elbo' else name} {number} {test.get('unit', 'nats per image')}"
 
 
 def is_worker() -> bool:

@@ -203,7 +203,8 @@ class Job:
             test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
         del test["loss"]
         _warn_of_infinities(test)
-        run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": "nats per image"})
+        unit = f"nats per {'image' if self.data.kind == 'image' else 'row'}"
+        run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": unit})
         draw_pictures(self.model, self.data, run)
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
