@@ -61,3 +61,14 @@ def test_a_traceback_or_a_wrong_status_would_be_seen(runs: Path, monkeypatch: py
     monkeypatch.setattr(generators.cli, "main", lambda: sys.exit(1))
     with pytest.raises(AssertionError):
         generators.command("info", "b")
+
+
+def test_memory_of_one_command_would_be_seen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def takes() -> None:
+        assert b"x" * (8 << 20)
+        sys.exit(0)
+
+    monkeypatch.setattr(generators.cli, "main", takes)
+    monkeypatch.setattr(generators, "MEMORY", 4 << 20)
+    with pytest.raises(AssertionError, match="memory"):
+        generators.command("info", "b")
