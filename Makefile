@@ -9,10 +9,10 @@ train: .venv/installed  ## train the default model on MNIST and write its pictur
 	$(BIN)/vae train
 
 test: .venv/installed-dev  ## every test but the slow ones
-	$(BIN)/pytest -n auto -m "not slow"
+	$(BIN)/pytest -n auto --dist loadfile -m "not slow"
 
 test-all: .venv/installed-dev  ## every test
-	$(BIN)/pytest -n auto
+	$(BIN)/pytest -n auto --dist loadfile
 
 test-lowest: .venv-lowest/installed  ## train, resume and evaluate with the lowest versions that pyproject.toml allows
 	.venv-lowest/bin/python tests/tools/lowest.py --try
