@@ -45,8 +45,8 @@ output_option = click.option(
     type=FILE,
     help="File: .png, .jpg, .svg, .gif, .npy or .npz.  [default: in the run folder]",
 )
-log_option = click.option(
-    "--tensorboard", "log", is_flag=True, help="Also write logs for TensorBoard into the run folder."
+tensorboard_option = click.option(
+    "--tensorboard", is_flag=True, help="Also write logs for TensorBoard into the run folder."
 )
 run_argument = click.argument("run", required=False)
 _AS_JSON = f"{__name__}.json"  # where a command keeps that JSON was asked for

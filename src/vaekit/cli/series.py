@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def train_series(
-    recipe: "Recipe", seeds: int, jobs: int, name: str | None, preset: str, log: bool, root: Path, as_json: bool
+    recipe: "Recipe", seeds: int, jobs: int, name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import series_name, spread, train_replicates
@@ -21,7 +21,7 @@ def train_series(
 
     series = name or series_name(preset)
     announce = Replicates(recipe.config.train.known_epochs, seeds, side_by_side=jobs > 1).announce
-    options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "log": log}
+    options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "tensorboard": tensorboard}
     try:
         trained = train_replicates(recipe, seeds, name=series, jobs=jobs, **options)
     except KeyboardInterrupt as stop:

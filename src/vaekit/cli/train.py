@@ -12,13 +12,13 @@ from .common import (
     headline,
     is_worker,
     json_option,
-    log_option,
     open_run,
     recipe_of,
     relative,
     resolved,
     run_argument,
     runs_option,
+    tensorboard_option,
     terms_of,
     trust_option,
     within,
@@ -38,11 +38,13 @@ if TYPE_CHECKING:
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, help="Train this many of --seeds at the same time.")
 @moved("--resume", "vae resume RUN", metavar="RUN")
 @moved("--profile", "vae profile PRESET", is_flag=True)
-@log_option
+@tensorboard_option
 @trust_option
 @runs_option
 @json_option
-def train(asked: Asked, name: str | None, seeds: int | None, jobs: int, log: bool, root: Path, as_json: bool) -> None:
+def train(
+    asked: Asked, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path, as_json: bool
+) -> None:
     """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
 
     `vae presets` lists the presets. Any part can be replaced: --set prior.name=vamp --set objective.name=iwae
@@ -63,9 +65,9 @@ def train(asked: Asked, name: str | None, seeds: int | None, jobs: int, log: boo
     _prepare_cuda(config.train.deterministic)
     recipe = resolved(config)
     if seeds is not None:
-        train_series(recipe, seeds, jobs, name, preset=asked.label, log=log, root=root, as_json=as_json)
+        train_series(recipe, seeds, jobs, name, preset=asked.label, tensorboard=tensorboard, root=root, as_json=as_json)
         return
-    _train(recipe, name, asked.label, log, root, as_json)
+    _train(recipe, name, asked.label, tensorboard, root, as_json)
 
 
 @click.command(short_help="Continue an interrupted run.")
@@ -77,11 +79,11 @@ def train(asked: Asked, name: str | None, seeds: int | None, jobs: int, log: boo
     metavar="KEY=VALUE",
     help="Change train.epochs, train.learning_rate, …; may be repeated.",
 )
-@log_option
+@tensorboard_option
 @trust_option
 @runs_option
 @json_option
-def resume(run: str | None, settings: tuple[str, ...], log: bool, root: Path, as_json: bool) -> None:
+def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: Path, as_json: bool) -> None:
     """Try `vae resume`: continue an interrupted run, the newest by default.
 
     The weights become the very same as without the interruption.
@@ -99,7 +101,9 @@ def resume(run: str | None, settings: tuple[str, ...], log: bool, root: Path, as
 
     epochs = config.changed(recipe.config, settings).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
-        lifecycle.resume(opened, recipe=recipe, settings=settings, listener=listener, log=log, ranks=ranks)
+        lifecycle.resume(
+            opened, recipe=recipe, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks
+        )
     _report(opened, as_json)
 
 
@@ -110,13 +114,15 @@ def open_to_train(run: str | None, root: Path) -> "Run":
     return opened
 
 
-def _train(recipe: "Recipe", name: str | None, preset: str, log: bool, root: Path, as_json: bool) -> None:
+def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool) -> None:
     from ..runs import lifecycle
     from ..runs.terminal import shown
     from ..training import joined
 
     with shown(recipe.config.train.known_epochs) as listener, joined() as ranks:
-        run = lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener, log=log, ranks=ranks)
+        run = lifecycle.train(
+            recipe, name=name, preset=preset, root=root, listener=listener, tensorboard=tensorboard, ranks=ranks
+        )
     _report(run, as_json)
 
 

@@ -35,9 +35,9 @@ from ..training.precision import Lowered, find_precision
 from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
-from . import tensorboard
 from .demands import check_data, check_labels, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
+from .tensorboard import event_files
 
 EVALUATION_BATCH = 500
 MOST_LABELLED = 10_000  # rows of known class that a loss keeps in memory
@@ -178,13 +178,15 @@ class Job:
         )
         self.ranks.wait()
 
-    def train(self, run: Run, listener: Listener | None, *, log: bool, checkpoint: Checkpoint | None = None) -> None:
+    def train(
+        self, run: Run, listener: Listener | None, *, tensorboard: bool, checkpoint: Checkpoint | None = None
+    ) -> None:
         """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
 
         Arguments:
             run: The run folder.
             listener: Told about the progress.
-            log: Write event files for TensorBoard.
+            tensorboard: Write event files for TensorBoard.
             checkpoint: Where to continue.
         """
         draw_data(self.data, run)
@@ -194,9 +196,9 @@ class Job:
             tell(listener, "begin", self._facts(run, checkpoint))
         with ExitStack() as stack:
             listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
-            if log:
+            if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
-                listeners.append(stack.enter_context(tensorboard.logged(run, done)))
+                listeners.append(stack.enter_context(event_files(run, done)))
             self.fit(run, _Several(listeners), checkpoint)
         test = validate(self.model, self.batches(self.data.test), OfDraw(_minus_distortion))
         if not isinstance(self.loss, OfDraw):  # it has more to say, such as the errors of a classifier

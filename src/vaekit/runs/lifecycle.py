@@ -15,9 +15,10 @@ from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from ..training.processor import flushed, threads
-from . import environment, tensorboard
+from . import environment
 from .job import Job
 from .restore import most_bytes, recipe_of
+from .tensorboard import require_tensorboard
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
@@ -30,7 +31,7 @@ def train(
     preset: str = "custom",
     root: Path | str = "runs",
     listener: Listener | None = None,
-    log: bool = False,
+    tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
     """Train what a config says, in a new run folder.
@@ -42,7 +43,7 @@ def train(
         preset: What to call the config.
         root: Where run folders are.
         listener: Told about the progress.
-        log: Write event files for TensorBoard.
+        tensorboard: Write event files for TensorBoard.
         ranks: All processes that train this together. This is the first; the others call `work`.
 
     Returns:
@@ -53,8 +54,8 @@ def train(
         NumericalError: The loss is not finite or the rate explodes; the run keeps its last good state.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the run keeps a checkpoint.
     """
-    if log:
-        tensorboard.required()
+    if tensorboard:
+        require_tensorboard()
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     settings = recipe.config.train
     with streams_kept(), flushed(), deterministic(settings.deterministic, settings.device):
@@ -64,7 +65,7 @@ def train(
             run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
             with _closing(run):
                 _lead(job)
-                job.train(run, listener, log=log)
+                job.train(run, listener, tensorboard=tensorboard)
     return run
 
 
@@ -74,7 +75,7 @@ def resume(
     recipe: Recipe | None = None,
     settings: Sequence[str] = (),
     listener: Listener | None = None,
-    log: bool = False,
+    tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
     """Continue an interrupted run, to the very weights that it would have had; or with other settings.
@@ -87,15 +88,15 @@ def resume(
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
         listener: Told about the progress.
-        log: Write event files for TensorBoard.
+        tensorboard: Write event files for TensorBoard.
         ranks: As for `train`; their number need not be the one before.
 
     Raises:
         RunError: The run is finished, another process trains it, or the data are no longer those it began with.
         ConfigError: A setting that cannot be changed.
     """
-    if log:
-        tensorboard.required()
+    if tensorboard:
+        require_tensorboard()
     if run.status == "finished" and not settings:
         raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
@@ -113,7 +114,7 @@ def resume(
             with _closing(run):
                 _begin_session(run, job, settings)
                 _lead(job)
-                job.train(run, listener, log=log, checkpoint=checkpoint)
+                job.train(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
 
 

@@ -42,7 +42,7 @@ class Replicate:
         name: Name of the run.
         preset: What to call the config.
         root: Where run folders are.
-        log: Write event files for TensorBoard.
+        tensorboard: Write event files for TensorBoard.
     """
 
     number: int
@@ -50,7 +50,7 @@ class Replicate:
     name: str
     preset: str
     root: Path
-    log: bool
+    tensorboard: bool
 
     @property
     def seed(self) -> int:
@@ -61,7 +61,7 @@ class Replicate:
         """Train it in this process, from the beginning or from where its run folder stands."""
         if not os.path.lexists(self.root / self.name):
             options: dict[str, Any] = {"name": self.name, "preset": self.preset, "root": self.root}
-            train(self.recipe, **options, listener=listener, log=self.log)
+            train(self.recipe, **options, listener=listener, tensorboard=self.tensorboard)
             return
         run = Run.open(self.name, root=self.root)
         deadline = time.monotonic() + PATIENCE
@@ -69,11 +69,11 @@ class Replicate:
             time.sleep(0.05)
         if run.status != "finished":
             recipe = Recipe.resolve(config_of(run), self.recipe.has_own_code)
-            resume(run, recipe=recipe, listener=listener, log=self.log)
+            resume(run, recipe=recipe, listener=listener, tensorboard=self.tensorboard)
 
     def task(self, threads: int) -> dict[str, Any]:
         """What a process of its own needs to know, as JSON can hold it."""
-        names = ("number", "name", "preset", "log")
+        names = ("number", "name", "preset", "tensorboard")
         return {
             "replicate": {"root": str(self.root), **{name: getattr(self, name) for name in names}},
             "config": self.recipe.config.model_dump(exclude_none=True),

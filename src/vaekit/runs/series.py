@@ -43,7 +43,7 @@ def train_replicates(
     preset: str = "custom",
     root: Path | str = "runs",
     announce: Announce = lambda *_: nullcontext(),
-    log: bool = False,
+    tensorboard: bool = False,
 ) -> list[Run]:
     """Train what a config says with the seeds s, s + 1, …, s being its own, each in the run folder `<name>-seed<seed>`.
 
@@ -59,7 +59,7 @@ def train_replicates(
         preset: What to call the config.
         root: Where run folders are.
         announce: Told which replicate is trained next; its context is open during the training.
-        log: Write event files for TensorBoard.
+        tensorboard: Write event files for TensorBoard.
 
     Returns:
         The runs, finished, by seed.
@@ -72,7 +72,7 @@ def train_replicates(
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         at_least(1, argument, value, MOST_SEEDS)
-    series = [_member(recipe, i, name, preset, Path(root), log) for i in range(seeds)]
+    series = [_member(recipe, i, name, preset, Path(root), tensorboard) for i in range(seeds)]
     left = [one for one in series if not _is_finished(one)]
     if jobs == 1:
         for one in left:
@@ -84,10 +84,10 @@ def train_replicates(
     return [Run.open(one.name, root=root) for one in series]
 
 
-def _member(recipe: Recipe, number: int, name: str, preset: str, root: Path, log: bool) -> Replicate:
+def _member(recipe: Recipe, number: int, name: str, preset: str, root: Path, tensorboard: bool) -> Replicate:
     seed = recipe.config.train.seed + number
     seeded = replace(recipe, config=changed(recipe.config, [f"train.seed={seed}"]))
-    return Replicate(number, seeded, f"{name}-seed{seed}", preset, root, log)
+    return Replicate(number, seeded, f"{name}-seed{seed}", preset, root, tensorboard)
 
 
 def _is_finished(replicate: Replicate) -> bool:

@@ -13,7 +13,7 @@ from ..store.files import explained
 from ..training import Listener, Record
 
 
-def required() -> Any:
+def require_tensorboard() -> Any:
     """TensorBoard's writer.
 
     Raises:
@@ -23,21 +23,21 @@ def required() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError(
-            "log=True needs TensorBoard; pip install 'vaekit[tensorboard]'", mend=("tensorboard",)
+            "tensorboard=True needs TensorBoard; pip install 'vaekit[tensorboard]'", mend=("tensorboard",)
         ) from None
     return SummaryWriter
 
 
 @contextmanager
-def logged(run: Run, epochs: int) -> Iterator[Listener]:
-    """A listener that logs for the length of a block, after `epochs` that were logged before.
+def event_files(run: Run, epochs: int) -> Iterator[Listener]:
+    """A listener that writes them for the length of a block, after `epochs` that were logged before.
 
     Raises:
         RunError: The event files cannot be written.
     """
     folder = run.place("tensorboard")
     with explained("write", folder):
-        writer = required()(str(folder), purge_step=epochs + 1)
+        writer = require_tensorboard()(str(folder), purge_step=epochs + 1)
         try:
             yield _Epochs(writer)
         finally:
