@@ -13,7 +13,7 @@ from torch import Tensor
 from vaekit.config import Config, parse, preset_names, read
 from vaekit.config.parts import PARTS, find
 from vaekit.config.recipe import Recipe, build
-from vaekit.data import Batch, Split
+from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
 from vaekit.model import Composed
 from vaekit.objectives import Loss
@@ -122,8 +122,8 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
 
 def made(config: Config, model: Composed) -> Loss:
     """The loss, which has seen whether it can train this model."""
-    some = Split(pixels("bernoulli"), torch.arange(8) % CLASSES)
-    facts = {"dataset_size": 100, "num_classes": CLASSES, "event_shape": SHAPE, "labelled": some}
+    some = Batches(pixels("bernoulli"), torch.arange(8) % CLASSES, batch_size=8)
+    facts = {"dataset_size": 100, "num_classes": CLASSES, "event_shape": SHAPE, "batches": some}
     objective = Recipe.resolve(config).loss(model, **facts)
     objective.opponents(model)
     return objective
@@ -221,8 +221,8 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     c = torch.arange(16) % 10 if condition == "class" else None
     torch.manual_seed(0)
     model = build(config, x=x)
-    some = Split(x, torch.arange(16) % 10)
-    objective = Recipe.resolve(config).loss(model, dataset_size=16, num_classes=10, labelled=some)
+    some = Batches(x, torch.arange(16) % 10, batch_size=16)
+    objective = Recipe.resolve(config).loss(model, dataset_size=16, num_classes=10, batches=some)
     if name == "m2" and condition == "none":
         with pytest.raises(ConfigError, match="needs a model of each class"):
             value(model, objective, x, c)

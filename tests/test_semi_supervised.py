@@ -15,7 +15,7 @@ from conftest import one_line
 from densities import z_scores
 from oracles import LinearGaussian
 from vaekit import build, load
-from vaekit.data import Batch, Split
+from vaekit.data import Batch, Batches
 from vaekit.data.labelled import keep_labels
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import M2
@@ -97,7 +97,7 @@ def small(**options: Any) -> tuple[Any, M2, Any]:
     sizes = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
     model = build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **sizes)
     data = keep_labels(tiny.dataset(), 6)
-    loss = M2(3, (1, 8, 8), 64, data.train.labelled(), hidden=(8,), **options)
+    loss = M2(3, (1, 8, 8), 64, Batches(data.train, batch_size=64), hidden=(8,), **options)
     return model, loss, data
 
 
@@ -115,6 +115,23 @@ def test_gradients_reach_everything_and_labels_of_unknown_rows_do_not_matter() -
     loss.weight = 0.0  # the classifier learns from rows of unknown class alone, by their bound
     loss(model, unknown, 0.0).loss.mean().backward()
     assert any(bool((p.grad != 0).any()) for p in loss.parameters())
+
+
+@pytest.mark.parametrize("binarize", ["threshold", "fixed", "per-epoch"])
+def test_the_classifier_sees_the_binary_rows_that_the_model_sees(binarize: str) -> None:
+    torch.manual_seed(0)
+    labels = torch.full((64,), -1).index_fill(0, torch.arange(0, 60, 10), 1)
+    batches = Batches(torch.rand(64, 1, 8, 8), labels, batch_size=64, binarize=binarize)
+    loss = M2(3, (1, 8, 8), 64, batches, hidden=(8,), rows=500)
+    seen: list[Tensor] = []
+    loss.classifier.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    model, *_ = small()
+    loss._of_known(model)
+    (x,) = seen
+    assert bool(((x == 0) | (x == 1)).all()) and len(x) == 6
+    served = next(iter(batches)).x[labels >= 0]
+    same = bool((x.flatten(1)[:, None] == served.flatten(1)).all(-1).any(-1).all())
+    assert same == (binarize != "per-epoch")  # which draws them anew
 
 
 def test_labels_are_kept_by_class_and_always_the_same() -> None:
@@ -138,7 +155,7 @@ def test_mistakes_are_one_line(command: Any, tmp_path: Path, monkeypatch: pytest
     assert "model.condition = 'class'" in one_line(command("train", "m2", "--set", "model.condition=none"))
     assert not (tmp_path / "runs").exists()
     model, _, data = small()
-    empty = M2(3, (1, 8, 8), 64, Split(torch.zeros(0, 1, 8, 8), torch.zeros(0).long()))
+    empty = M2(3, (1, 8, 8), 64, Batches(torch.zeros(1, 1, 8, 8), torch.tensor([-1]), batch_size=1))
     with pytest.raises(ConfigError, match=r"data\.labelled = 100"):
         empty(model, model.to_model(Batch(data.train.x[:4], labels=data.train.labels[:4])), 0.0)
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Split
+from ..data import Batches
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import NAMES
@@ -127,7 +127,7 @@ class Recipe:
         dataset_size: int,
         num_classes: int = 0,
         event_shape: tuple[int, ...] | None = None,
-        labelled: Split | None = None,
+        batches: Batches | None = None,
     ) -> Loss:
         """Make the loss: of an objective, a function of a draw; or of the caller's own, a class by import path.
 
@@ -136,7 +136,7 @@ class Recipe:
             dataset_size: Number of training rows, for objectives that couple rows.
             num_classes: How many classes the data have.
             event_shape: Event shape of x.
-            labelled: Training rows whose class is known, for losses that look at them in every step.
+            batches: Training rows as the training serves them, for losses that look at some of them in every step.
 
         Raises:
             ConfigError: The class asks for something that is not there.
@@ -147,8 +147,7 @@ class Recipe:
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
-            facts |= {"labelled": labelled, "binarize": self.config.data.binarize}
-            loss = part(samples=samples, **facts)
+            loss = part(samples=samples, batches=batches, **facts)
             return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)
         if "dataset_size" in part.wiring:

@@ -1,6 +1,7 @@
 """`Batches`: minibatches of tensors or of rows on disk, in place of a sampler, workers and a collate function."""
 
 from collections.abc import Iterator, Mapping
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -103,12 +104,25 @@ class Batches:
         batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
         each = self.x.ahead if isinstance(self.x, Stored) else map
         for position, batch in enumerate(each(self._read, batches), self._position + 1):
-            here = batch.to(self.device)
-            served = replace(here, x=self._serve(here.x, here.observed))
+            served = self._serve(batch, self.generator)
             self._position = position
             yield served
         self._epoch_start = None
         self._position = 0
+
+    def only(self, rows: Tensor) -> "Batches":
+        """Batches of some rows, by number, which are read into memory now; rows that are binary here stay so."""
+        few = copy(self)
+        batch = self._read(rows.to(self.x.device))
+        few.x = batch.x
+        few.labels = batch.labels
+        few.observed = batch.observed
+        few.context = batch.c
+        return few
+
+    def rows(self, rows: Tensor) -> Batch:
+        """Some rows, by number, as an epoch serves them; noise is drawn from torch's global stream."""
+        return self._serve(self._read(rows.to(self.x.device)), None)
 
     def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as x[rows] on a CPU, and always a copy, safe to write to
@@ -166,11 +180,10 @@ class Batches:
         """Rows as they are served, but for noise: bytes as x / 255, or as they are where they are counts."""
         return x.float() if self.are_counts and not x.is_floating_point() else to_unit(x)
 
-    def _serve(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        values = self.to_floats(x)
-        if observed is not None:
-            values = values.masked_fill(~observed, 0)
-        return draw_binary(values, self.generator) if self.binarize == "per-epoch" else values
+    def _serve(self, stored: Batch, generator: torch.Generator | None) -> Batch:
+        batch = stored.to(self.device)
+        values = replace(batch, x=self.to_floats(batch.x)).known
+        return replace(batch, x=draw_binary(values, generator) if self.binarize == "per-epoch" else values)
 
 
 def whole(data: Split, *, values: Values = "pixels") -> Batch:

@@ -23,8 +23,10 @@ def to_unit(values: Tensor) -> Tensor:
     return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
 
 
-def draw_binary(probabilities: Tensor, generator: torch.Generator) -> Tensor:
-    """Draw 1 with the given probabilities, else 0."""
+def draw_binary(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draw 1 with the given probabilities, else 0; from torch's global stream where no generator is given."""
+    if generator is None:
+        return torch.bernoulli(probabilities)
     noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)
     return (noise.to(probabilities.device) < probabilities).to(probabilities.dtype)
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ..data import Batch, Split
+from ..data import Batch, Batches
 from ..errors import ConfigError, at_least
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Activation
 from .base import Loss, Terms
+
+MOST_LABELLED = 10_000  # rows of known class that are kept in memory
 
 
 class M2(nn.Module, Loss):
@@ -27,8 +29,7 @@ class M2(nn.Module, Loss):
         num_classes: C.
         event_shape: Event shape of x.
         dataset_size: How many rows there are to train on.
-        labelled: The rows among them whose class is known.
-        binarize: How their grey values become binary, as the config says.
+        batches: The training's batches, which serve the classifier those rows whose class is known, up to 10,000.
         alpha: Weight of the classifier.
         hidden: Widths of its hidden layers.
         activation: Their nonlinearity.
@@ -41,16 +42,12 @@ class M2(nn.Module, Loss):
     as many in every batch, ours the cross-entropy's alone.
     """
 
-    known_x: Tensor | None
-    known_labels: Tensor | None
-
     def __init__(
         self,
         num_classes: int,
         event_shape: tuple[int, ...],
         dataset_size: int,
-        labelled: Split | None = None,
-        binarize: str = "none",
+        batches: Batches | None = None,
         *,
         alpha: float = 0.1,
         hidden: Sequence[int] = (500,),
@@ -62,13 +59,10 @@ class M2(nn.Module, Loss):
             raise ConfigError(f"objective.alpha of m2 must be ≥ 0, got {alpha}")
         self.num_classes = num_classes
         self.rows = at_least(1, "objective.rows", rows)
-        self.binarize = binarize != "none"
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
-        x, labels = (None, None) if labelled is None else (labelled.x[:], labelled.labels)
-        self.register_buffer("known_x", x, persistent=False)
-        self.register_buffer("known_labels", labels, persistent=False)
-        self.weight = alpha * dataset_size / max(1, 0 if labels is None else len(labels))
+        self.labelled = None if batches is None else _labelled(batches)
+        self.weight = alpha * dataset_size / max(1, 0 if self.labelled is None else self.labelled.num_rows)
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row."""
@@ -86,7 +80,7 @@ class M2(nn.Module, Loss):
             cross_entropy, error = self._of_known(model)
             cross_entropy, error = cross_entropy.expand(len(batch)), error.expand(len(batch))
         else:
-            share = known.double().mean().clamp_min(1e-9).to(log_q)
+            share = known.to(log_q).mean().clamp_min(1e-9)
             cross_entropy = torch.where(known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
             error = (known & (log_q.argmax(-1) != labels)).to(log_q) / share
         loss = -torch.where(known, of_pair, of_x) + self.weight * cross_entropy
@@ -112,10 +106,19 @@ class M2(nn.Module, Loss):
 
     def _of_known(self, model: LatentVariableModel) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and share of errors of some rows of known class."""
-        if self.known_x is None or self.known_labels is None or not len(self.known_x):
+        if self.labelled is None or not self.labelled.num_rows:
             raise ConfigError("objective.name = 'm2' needs some rows whose class is known; set data.labelled = 100")
-        chosen = torch.randint(len(self.known_x), (min(self.rows, len(self.known_x)),), device=self.known_x.device)
-        x, labels = model.as_rows(self.known_x[chosen]), self.known_labels[chosen]
-        log_q = self.log_q(torch.bernoulli(x) if self.binarize else x)
-        error = (log_q.detach().argmax(-1) != labels).to(log_q).mean()
-        return nn.functional.nll_loss(log_q, labels), error
+        count = self.labelled.num_rows
+        rows = torch.randint(count, (min(self.rows, count),), device=model.device)
+        batch = model.to_model(self.labelled.rows(rows))
+        assert batch.labels is not None
+        log_q = self.log_q(batch.x)
+        error = (log_q.detach().argmax(-1) != batch.labels).to(log_q).mean()
+        return nn.functional.nll_loss(log_q, batch.labels), error
+
+
+def _labelled(batches: Batches) -> Batches:
+    """Batches of the rows whose class is known, or of 10,000 of them, evenly spread."""
+    labels = batches.labels
+    known = torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()
+    return batches.only(known[:: max(1, -(-len(known) // MOST_LABELLED))])

@@ -40,7 +40,6 @@ from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 from .tensorboard import event_files
 
 EVALUATION_BATCH = 500
-MOST_LABELLED = 10_000  # rows of known class that a loss keeps in memory
 
 
 @dataclass(frozen=True)
@@ -86,8 +85,9 @@ class Job:
         x, labels = _some(data.train, recipe.values)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
-        labelled = _labelled(data.train) if "labelled" in recipe.parts["objective"].wiring else None
-        loss = recipe.loss(model, dataset_size=len(data.train), labelled=labelled, **facts)
+        asks = "batches" in recipe.parts["objective"].wiring
+        batches = _training_batches(recipe.config, model, data.train) if asks else None
+        loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
         check_labels(model, loss, data)
         own = module_of(loss)
         if own is not None:
@@ -132,24 +132,13 @@ class Job:
 
     def batches(self, split: Split, *, training: bool = False) -> Batches:
         """The rows of a split, on the model's device: shuffled by the run's seed, or in order with fixed noise."""
-        binarize = self.config.data.binarize
         if training:
-            generator = torch.Generator().manual_seed(self.config.train.seed)
-            size = self.config.train.batch_size
-            return Batches(
-                split,
-                batch_size=size,
-                shuffle=True,
-                generator=generator,
-                device=self.model.device,
-                binarize=binarize,
-                values=self.model.values,
-            )
+            return _training_batches(self.config, self.model, split)
         return Batches(
             split,
             batch_size=EVALUATION_BATCH,
             device=self.model.device,
-            binarize=repeatable(binarize),
+            binarize=repeatable(self.config.data.binarize),
             values=self.model.values,
         )
 
@@ -284,7 +273,14 @@ def _some(split: Split, values: Values) -> tuple[Tensor, Tensor | None]:
     return some.x.where(some.observed, known), some.labels
 
 
-def _labelled(split: Split) -> Split:
-    """Up to 10,000 rows whose class is known, evenly spread over them, in memory."""
-    known = torch.arange(0) if split.labels is None else (split.labels >= 0).nonzero().flatten()
-    return split.rows(known[:: max(1, -(-len(known) // MOST_LABELLED))])
+def _training_batches(config: Config, model: LatentVariableModel, split: Split) -> Batches:
+    """The rows of a split, shuffled by the run's seed."""
+    return Batches(
+        split,
+        batch_size=config.train.batch_size,
+        shuffle=True,
+        generator=torch.Generator().manual_seed(config.train.seed),
+        device=model.device,
+        binarize=config.data.binarize,
+        values=model.values,
+    )
