@@ -158,6 +158,48 @@ def test_codes_are_running_means_of_what_was_assigned() -> None:
     assert torch.equal(posterior.codes, before)
 
 
+def test_each_step_of_a_residual_codebook_learns_what_the_steps_before_it_leave() -> None:
+    """∂/∂e_s = 2(e_1 + … + e_s − z), ∂/∂z = 2β Σ_s (z − e_1 − … − e_s); running means are of what is left."""
+    posterior = quantizer(codes=3, steps=2, commitment=0.25, codebook="gradient")
+    said = torch.randn(9, 2, requires_grad=True)
+    q = posterior(said)
+    sum(term.sum() for term in q.penalties.values()).backward()
+    by_said, left, sums = torch.zeros(9, 2), said.detach(), torch.zeros(9, 2)
+    for step, codes in enumerate(posterior.codes.detach().split(3)):
+        index = torch.cdist(left, codes).argmin(1)
+        left, sums = left - codes[index], sums + codes[index]
+        by_code = torch.zeros(3, 2).index_add_(0, index, 2 * (sums - said.detach()))
+        torch.testing.assert_close(posterior.codes.grad[3 * step : 3 * step + 3], by_code)
+        by_said += 0.5 * (said.detach() - sums)
+    torch.testing.assert_close(said.grad, by_said)
+    torch.testing.assert_close(q.z[..., 0], sums)
+
+    means = quantizer(codes=3, steps=2, decay=0.8)
+    before = means.codes.clone().split(3)
+    left = said.detach()
+    means(said)
+    for step, codes in enumerate(before):
+        index = torch.cdist(left, codes).argmin(1)
+        taken = [left[index == k] for k in range(3)]
+        expected = [
+            (0.8 * e + 0.2 * mine.sum(0)) / (0.8 + 0.2 * len(mine)) for e, mine in zip(codes, taken, strict=True)
+        ]
+        torch.testing.assert_close(means.codes[3 * step : 3 * step + 3], torch.stack(expected))
+        left = left - codes[index]
+
+
+def test_more_steps_leave_less() -> None:
+    """k-means, step after step, on what is left over: each step lowers the error."""
+    points = torch.randn(500, 2, generator=torch.Generator().manual_seed(0))
+    errors = []
+    for steps in (1, 2, 3):
+        posterior = quantizer(codes=8, steps=steps)
+        posterior.start(points)
+        quantized = posterior.codes_of(posterior.nearest(points)[:, None])[..., 0]
+        errors.append((quantized - points).square().sum(1).mean().item())
+    assert errors[1] < 0.5 * errors[0] and errors[2] < 0.5 * errors[1]
+
+
 def test_rotation_turns_the_gradient_with_the_code() -> None:
     torch.manual_seed(0)
     z, e = torch.randn(5, 4, dtype=torch.float64, requires_grad=True), torch.randn(5, 4, dtype=torch.float64)
@@ -191,9 +233,10 @@ def test_numbers_and_codes_of_levels_are_a_bijection(levels: list[int]) -> None:
     assert torch.equal(posterior.codes_of(posterior.index_of(said.z)), said.z)
 
 
-def test_numbers_and_codes_of_vectors_are_a_bijection() -> None:
-    posterior = made("vq-vae", codes=20, places=3).parts["posterior"]
-    index = torch.randint(20, (50, 3))
+@pytest.mark.parametrize(("preset", "options"), [("vq-vae", {"codes": 20}), ("residual-vq", {"codes": 4, "steps": 3})])
+def test_numbers_and_codes_of_vectors_are_a_bijection(preset: str, options: dict[str, Any]) -> None:
+    posterior = made(preset, places=3, **options).parts["posterior"]
+    index = torch.randint(posterior.num_codes, (80, 3))
     assert torch.equal(posterior.index_of(posterior.codes_of(index)), index)
 
 
@@ -315,6 +358,7 @@ def test_a_network_fitted_to_codes_is_as_good_as_the_codes_allow(
         ("fsq", {"levels": [3, 3]}),
         ("vq-vae", {"codes": 5}),
         ("vq-vae", {"codes": 5, "codebook": "gradient", "gradient": "rotation"}),
+        ("residual-vq", {"codes": 3}),
     ],
 )
 @pytest.mark.parametrize("condition", ["none", "class"])
@@ -355,7 +399,7 @@ def test_a_preset_trains_on_a_grid_and_is_evaluated(
     monkeypatch.setattr("vaekit.runs.job.draw_pictures", lambda *_, **__: [])
     generator = np.random.default_rng(0)
     np.savez("x.npz", images=generator.integers(0, 256, (150, 8, 8), "u1"), labels=np.arange(150) % 3)
-    settings = ["encoder.channels=[4]", "decoder.channels=[4]", "encoder.dense=4"]
+    settings = ["encoder.channels=[4]", "decoder.channels=[4]", "encoder.dense=4", "prior.name=uniform-codes"]
     options = [word for setting in settings for word in ("--set", setting)]
     trained = command("train", preset, "--data", "x.npz", "--epochs", 2, "--device", "cpu", "--name", "a", *options)
     assert trained.status == 0, trained.err
@@ -389,13 +433,14 @@ def test_a_preset_trains_on_a_grid_and_is_evaluated(
         ("vq-vae", ["objective.name=elbo"], "carries the penalty 'commitment'"),
         ("vq-vae", ["objective.name=factor"], "carries the penalty 'commitment'"),
         ("vq-vae", ["prior.name=standard-normal"], "are codes, and the prior StandardNormal is over real numbers"),
-        ("fsq", ["posterior.name=diagonal-normal"], "the prior UniformCodesPrior is over codes"),
+        ("fsq", ["posterior.name=diagonal-normal"], "the prior AutoregressiveCodesPrior is over codes"),
         ("fsq", ["posterior.levels=[1, 5]"], "posterior.levels"),
         ("fsq", ["posterior.levels=[]"], "at least one number of levels"),
         ("fsq", ["objective.name=rloo", "objective.samples=2"], "scores are for discrete samples"),
         ("vq-vae", ["posterior.codes=1"], "posterior.codes"),
         ("vq-vae", ["posterior.commitment=-1"], "posterior.commitment must lie in"),
         ("vq-vae", ["posterior.decay=1.0"], "posterior.decay must lie in"),
+        ("residual-vq", ["posterior.steps=4", "posterior.codes=17"], "posterior.codes must be at most 16"),
     ],
 )
 def test_what_makes_no_sense_is_refused(preset: str, settings: list[str], message: str, tmp_path: Path) -> None:

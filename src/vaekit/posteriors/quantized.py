@@ -21,6 +21,7 @@ from ..errors import ConfigError, at_least
 from .base import Posterior
 
 MOST_CODES = 1 << 20
+MOST_SUMS = 1 << 16  # of codes of several steps
 LLOYD = 10  # iterations of k-means
 START = 2000  # rows of data that the codebook starts from
 POINTS = 20_000  # of the encoder's output that it starts from
@@ -167,9 +168,12 @@ class FSQPosterior(CodesPosterior):
 class VQPosterior(CodesPosterior):
     """Vector quantization: what the encoder says at a place becomes the nearest of K learned codes.
 
+    With several steps it becomes a sum: each step has K codes of its own and takes the nearest to what the steps before
+    it leave over, so that there are K^steps codes at a place (residual quantization).
+
     Where a gradient is recorded, β‖z − sg(e)‖² draws the encoder to its codes (`commitment`). The codes follow it: as
     running means of what was assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both terms are
-    sums over places and values. Elsewhere there are no such terms, and the ELBO is a bound.
+    sums over places, values and steps, e being the sum so far. Elsewhere there are none, and the ELBO is a bound.
 
     Arguments:
         net: As for `CodesPosterior`.
@@ -178,6 +182,7 @@ class VQPosterior(CodesPosterior):
         wanted_shape: The decoder's shape.
         context_size: C; 0 for an unconditional model.
         codes: K.
+        steps: How many codes are added up at a place.
         commitment: β.
         codebook: How the codes learn.
         decay: Of the running means, and of the counts by which dead codes are known.
@@ -188,7 +193,7 @@ class VQPosterior(CodesPosterior):
         places: How many codes a row has, where the decoder reads no grid.
 
     Reference: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, eq. 3 and appendix A.1; Fifty et al. 2024,
-    arXiv:2410.06424, for the rotation.
+    arXiv:2410.06424, for the rotation; Lee et al. 2022, arXiv:2203.01941, eq. 2 to 5, for the steps.
     """
 
     couples_rows = True  # codes move by what a whole batch says
@@ -204,6 +209,7 @@ class VQPosterior(CodesPosterior):
         context_size: int = 0,
         *,
         codes: int = 64,
+        steps: int = 1,
         commitment: float = 0.25,
         codebook: Literal["ema", "gradient"] = "ema",
         decay: float = 0.99,
@@ -215,20 +221,24 @@ class VQPosterior(CodesPosterior):
         for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
             if not 0 <= value < most:
                 raise ConfigError(f"posterior.{name} must lie in [0, {most:g}), got {value}")
+        most = int(MOST_SUMS ** (1 / at_least(1, "posterior.steps", steps)) + 1e-9)
+        if steps > 1 and codes > most:
+            raise ConfigError(f"posterior.codes must be at most {most} with posterior.steps = {steps}, got {codes}")
         super().__init__(net, features, latent_size, wanted_shape, places)
-        self.num_codes = codes
+        self.num_codes = codes**steps
+        self.steps, self.each = steps, codes
         self.context_size = context_size
         self.commitment = commitment
         self.decay = decay
         self.revive = revive
         self.gradient = gradient
         self.learns = codebook == "gradient"
-        start = torch.randn(codes, latent_size)
+        start = torch.randn(steps * codes, latent_size)
         if self.learns:
             self.codes = nn.Parameter(start)
         else:
             self.register_buffer("codes", start)
-        self.register_buffer("counts", torch.ones(codes))
+        self.register_buffer("counts", torch.ones(steps * codes))
         self.register_buffer("sums", start.clone())
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
@@ -241,35 +251,63 @@ class VQPosterior(CodesPosterior):
         moves = self.training and torch.is_grad_enabled()
         if moves and self.revive:
             self._revive(z.detach().flatten(0, -2))
-        index = self.nearest(z.detach())
-        e = self.codes[index]
+        places = self._chosen(z.detach())
+        parts = self.codes[places]
+        sums = parts.detach().cumsum(-2)
+        e = sums[..., -1, :]
         penalties = {}
         if torch.is_grad_enabled():
-            penalties["commitment"] = self.commitment * _sum_of_squares(z - e.detach())
+            penalties["commitment"] = self.commitment * _sum_of_squares(z.unsqueeze(-2) - sums)
             if self.learns:
-                penalties["codebook"] = _sum_of_squares(z.detach() - e)
-        passed = rotated(z, e.detach()) if self.gradient == "rotation" else e.detach() + (z - z.detach())
+                own = sums - parts.detach() + parts  # the sums, with the gradient of the code of each step
+                penalties["codebook"] = _sum_of_squares(z.detach().unsqueeze(-2) - own)
+        passed = rotated(z, e) if self.gradient == "rotation" else e + (z - z.detach())
         if moves:
-            self._follow(z.detach().flatten(0, -2), index.flatten())
-        return CertainCodes(self.grid(passed), penalties, self.usage(index))
+            self._follow(self._left(z.detach(), places).flatten(0, -2), places.flatten())
+        return CertainCodes(self.grid(passed), penalties, self.usage(self._number(places)))
 
     def nearest(self, rows: Tensor) -> Tensor:
-        """The number of the code nearest to each row, shape (..., D) → (...)."""
-        codes = self.codes.detach()
-        return (codes.square().sum(-1) - 2 * rows @ codes.T).argmin(-1)
+        """The number of the code that each row becomes, shape (..., D) → (...)."""
+        return self._number(self._chosen(rows))
 
     def index_of(self, z: Tensor) -> Tensor:
         """The numbers of the codes."""
-        return self.nearest(self.rows(z.detach()))
+        rows = self.rows(z.detach())
+        every = torch.arange(self.num_codes, device=rows.device)
+        return _nearest(rows, self._sum(every)) if self.steps > 1 else self.nearest(rows)
 
     def codes_of(self, index: Tensor) -> Tensor:
         """The codes with these numbers."""
-        return self.grid(self.codes.detach()[index])
+        return self.grid(self._sum(index))
+
+    def _sum(self, index: Tensor) -> Tensor:
+        """The codes with these numbers, shape (...) → (..., D)."""
+        step = torch.arange(self.steps, device=index.device)
+        digits = index.unsqueeze(-1) // self.each**step % self.each
+        return self.codes.detach()[digits + self.each * step].cumsum(-2)[..., -1, :]
+
+    def _number(self, places: Tensor) -> Tensor:
+        step = torch.arange(self.steps, device=places.device)
+        return ((places - self.each * step) * self.each**step).sum(-1)
+
+    def _chosen(self, rows: Tensor) -> Tensor:
+        """Where in `codes` the code of each step is, shape (..., D) → (..., steps)."""
+        places = []
+        for step, codes in enumerate(self.codes.detach().split(self.each)):
+            index = _nearest(rows, codes)
+            places.append(index + self.each * step)
+            rows = rows - codes[index]
+        return torch.stack(places, -1)
+
+    def _left(self, rows: Tensor, places: Tensor) -> Tensor:
+        """What the steps before it leave over for each step, shape (..., D) → (..., steps, D)."""
+        parts = self.codes.detach()[places]
+        return rows.unsqueeze(-2) - (parts.cumsum(-2) - parts)
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, index: Tensor) -> None:
         """Let counts and sums, and so the running means, take in what was assigned."""
-        assigned = one_hot(index, self.num_codes).to(rows.dtype)
+        assigned = one_hot(index, len(self.codes)).to(rows.dtype)
         self.counts.lerp_(assigned.sum(0), 1 - self.decay)
         if not self.learns:
             self.sums.lerp_(assigned.T @ rows, 1 - self.decay)
@@ -280,7 +318,9 @@ class VQPosterior(CodesPosterior):
         """Let codes that are hardly used be where the encoder is."""
         average = self.counts.mean()
         dead = self.counts < self.revive * average
-        somewhere = rows[torch.randint(len(rows), (self.num_codes,), device=rows.device)]
+        left = self._left(rows, self._chosen(rows)) if self.steps > 1 else rows.unsqueeze(-2)
+        step = torch.arange(len(self.codes), device=rows.device) // self.each
+        somewhere = left[torch.randint(len(rows), (len(self.codes),), device=rows.device), step]
         self.codes.copy_(torch.where(dead.unsqueeze(-1), somewhere, self.codes))
         self.counts.copy_(torch.where(dead, average, self.counts))
         self.sums.copy_(torch.where(dead.unsqueeze(-1), average * somewhere, self.sums))
@@ -303,9 +343,12 @@ class VQPosterior(CodesPosterior):
         self.train(was_training)
         rows = torch.cat([part.flatten(0, -2) for part in parts])
         points = rows[torch.randperm(len(rows), device=rows.device)[:POINTS]]
-        centres = k_means(points, self.num_codes)
-        self.codes.copy_(centres)
-        self.sums.copy_(centres)
+        centres = []
+        for _ in range(self.steps):
+            centres.append(k_means(points, self.each))
+            points = points - centres[-1][_nearest(points, centres[-1])]
+        self.codes.copy_(torch.cat(centres))
+        self.sums.copy_(self.codes)
         self.counts.fill_(1.0)
 
 
@@ -315,7 +358,7 @@ def k_means(points: Tensor, k: int) -> Tensor:
     if k > len(points):
         centres += 1e-3 * torch.randn_like(centres)  # or copies of a point would stay the same code
     for _ in range(LLOYD):
-        index = (centres.square().sum(-1) - 2 * points @ centres.T).argmin(-1)
+        index = _nearest(points, centres)
         counts = index.bincount(minlength=k).to(points)
         sums = torch.zeros_like(centres).index_add_(0, index, points)
         centres = torch.where(counts[:, None] > 0, sums / counts.clamp_min(1)[:, None], centres)
@@ -341,6 +384,11 @@ def perplexity(counts: Tensor) -> Tensor:
     shares = counts / counts.sum()
     effective: Tensor = torch.special.entr(shares).sum().exp()
     return effective
+
+
+def _nearest(rows: Tensor, codes: Tensor) -> Tensor:
+    """The number of the code nearest to each row, shapes (..., D) and (K, D) → (...)."""
+    return (codes.square().sum(-1) - 2 * rows @ codes.T).argmin(-1)
 
 
 def _sum_of_squares(rows: Tensor) -> Tensor:
