@@ -33,7 +33,8 @@ from vaekit.cli.runs import facts_of, summaries
 from vaekit.config import Train, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import vision
-from vaekit.data.sources.arrays import Opened, open_npy, open_npz
+from vaekit.data.sources.archives import open_npz
+from vaekit.data.sources.arrays import Opened, open_npy
 from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare

@@ -444,6 +444,53 @@ def test_bad_labels(tmp_path, labels, message):
         load(save(tmp_path / "x.npy", PIXELS, labels))
 
 
+def test_the_archives_of_keras_bring_their_own_test_rows(tmp_path):
+    grey = PIXELS[..., 0]
+    parts = {"x_train": grey[:45], "y_train": CLASSES[:45, None], "x_test": grey[45:], "y_test": CLASSES[45:, None]}
+    np.savez(tmp_path / "k.npz", **parts)
+    data = load(tmp_path / "k.npz", validation=5)
+    assert [len(split) for split in data.splits.values()] == [40, 5, 15]
+    assert torch.equal(data.test.x[:, 0], torch.from_numpy(grey[45:]))
+    assert torch.equal(data.test.labels, torch.from_numpy(CLASSES[45:]))
+    with pytest.raises(ConfigError, match="says itself which rows to test on"):
+        load(tmp_path / "k.npz", test=3)
+    with pytest.raises(DataError, match="save x_train and x_test as two files"):
+        load(tmp_path / "k.npz", values="table")
+    np.savez(tmp_path / "k.npz", x_train=grey, y_train=CLASSES, x_test=grey[:, :3])
+    with pytest.raises(DataError, match="x_train and x_test must be alike"):
+        load(tmp_path / "k.npz")
+
+
+@pytest.mark.parametrize("form", ["csr", "csc"])
+def test_a_sparse_matrix_of_counts_is_read_in_full(tmp_path, form):
+    sparse = pytest.importorskip("scipy.sparse")
+    dense = np.random.default_rng(0).poisson(0.4, (COUNT, 7)).astype(np.int32)
+    path = tmp_path / "counts.npz"
+    sparse.save_npz(path, sparse.csr_matrix(dense).asformat(form))
+    read = own.open_all(str(path), values="counts").split.x[:]
+    assert torch.equal(read, torch.from_numpy(dense).float())
+    members = dict(np.load(path))
+    np.savez(path, **members | {"indices": members["indices"] + 100})
+    with pytest.raises(DataError, match="is not a sparse matrix of shape 60 × 7"):
+        load(path, values="counts")
+    sparse.save_npz(path, sparse.coo_matrix(dense))
+    with pytest.raises(DataError, match="it has: 'row'"):
+        load(path, values="counts")
+
+
+def test_pixels_that_are_nan_are_missing(tmp_path):
+    x = np.random.default_rng(0).random((COUNT, 4, 4)).astype("f4")
+    gaps = np.random.default_rng(1).random(x.shape) < 0.2
+    path = save(tmp_path / "x.npy", np.where(gaps, np.nan, x), None)
+    whole = own.open_all(str(path)).split
+    assert torch.equal(whole.observed[:, 0], ~torch.from_numpy(gaps))
+    assert torch.equal(whole.x[:, 0], torch.from_numpy(np.where(gaps, 0, x)))
+    data = load(path)
+    assert sum(int((~split.observed).sum()) for split in data.splits.values()) == gaps.sum()
+    with pytest.raises(DataError, match=r"row \d+ has NaN, a missing value, which only rows in memory can have"):
+        load(path, memory=0).train.x[:]
+
+
 def test_bad_archives(tmp_path, monkeypatch):
     path = tmp_path / "x.npz"
     for arrays, message in (
@@ -460,7 +507,7 @@ def test_bad_archives(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"x is truncated, 8768 bytes instead of 14384"):
         load(path)
     np.savez_compressed(path, x=np.zeros((2000, 10, 10), np.uint8))
-    monkeypatch.setattr("vaekit.data.sources.arrays._NPZ_LIMIT", 1999)
+    monkeypatch.setattr("vaekit.data.sources.archives._NPZ_LIMIT", 1999)
     with pytest.raises(
         DataError, match=r"200128 bytes, but an .npz is unpacked into memory, at most 1999; save .* as .npy"
     ):

@@ -13,8 +13,10 @@ import tiny
 from test_cli import assert_refused
 from vaekit import config, load
 from vaekit.cli.common import slug
+from vaekit.data import Batch
 from vaekit.evaluation import images as module
 from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.imputation import weighted
 from vaekit.runs import job, lifecycle
 
 
@@ -120,6 +122,18 @@ def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> No
     first = -bounds(model, x[:3], samples=(2,)).per_image["L_2"]
     assert torch.equal(found[:3], first)
     assert not bool((found[3:] == first).any())
+
+
+def test_scores_of_pixels_add_up_to_the_distortion(command, root: Path, folder: Path, tmp_path: Path) -> None:
+    found = command("score", "plain", "--data", folder, "--samples", 1, "--pixels", tmp_path / "pixels.npy")
+    assert found.status == 0, found.err
+    pixels = np.load(tmp_path / "pixels.npy")
+    _, x, _ = in_order(folder)
+    (part,) = weighted(load(root / "plain"), Batch(x), 1, seed=0)
+    distortion = -part.draw.likelihood.log_prob(x)[0]
+    assert pixels.shape == tuple(x.shape)
+    np.testing.assert_allclose(pixels.sum((1, 2, 3)), distortion.detach().numpy(), rtol=1e-5)
+    assert_refused(command("score", "plain", "--pixels", tmp_path / "pixels.csv"), "must end in .npy")
 
 
 def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder: Path, tmp_path: Path) -> None:

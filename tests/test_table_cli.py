@@ -141,6 +141,10 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     exported = command("export", "a", "-o", "exported")
     assert exported.status == 0, exported.err
     assert load("exported").columns == load("runs/a").columns
+    card = Path("exported/README.md").read_text()
+    assert "rows of a table of" in card and "image" not in card and "grey" not in card
+    assert "| sex | bernoulli | str | female, male |" in card
+    assert "--pixels p.npy: must end in .npy, and is for images" in one_line(command("score", "a", "--pixels", "p.npy"))
 
 
 def test_a_table_needs_a_model_of_tables(here: Path, command: Any) -> None:

@@ -18,7 +18,7 @@ from vaekit.data.columns import Column
 from vaekit.distributions import level_probs, log_prob_observed
 from vaekit.errors import ConfigError
 from vaekit.evaluation.bounds import bounds
-from vaekit.evaluation.conditional import column_scores, rows_given
+from vaekit.evaluation.conditional import rows_given, value_scores
 from vaekit.evaluation.imputation import weighted
 from vaekit.evaluation.outliers import auroc
 from vaekit.evaluation.synthetic import synthetic
@@ -267,7 +267,7 @@ def test_imputations_are_the_conditional_normal(exact: Composed, rows: Tensor) -
 def test_scores_of_columns_add_up_to_the_distortion(exact: Composed, rows: Tensor) -> None:
     observed = ~rows.isnan()
     batch = Batch(rows.masked_fill(~observed, 0), observed=observed)
-    scores = column_scores(exact, iter([batch]), samples=50)
+    scores = value_scores(exact, iter([batch]), samples=50)
     assert torch.equal(scores.isnan(), ~observed)
     (part,) = weighted(exact, batch, 50)
     expected = -(part.weights * part.draw.log_likelihood).sum(0)

@@ -101,6 +101,16 @@ def test_large_numbers_keep_their_digits() -> None:
     assert (frame_of(open_table(table, columns).x, columns)["id"] == table["id"]).all()
 
 
+@pytest.mark.parametrize(("least", "dtype", "decoded"), [(0, "int64", 0), (-1, "int64", -3), (0, "float64", -3)])
+def test_integers_that_are_never_negative_stay_so(least: int, dtype: str, decoded: int) -> None:
+    table = pd.DataFrame({"children": (least + R.integers(0, 9, N)).astype(dtype), "x": R.normal(size=N)})
+    table.loc[:1, "children"] = least
+    column = load(table, test=2, validation=2).columns[0]
+    below = column.decode(np.array([-3.0 - column.origin], np.float32))
+    assert below.dtype == dtype and below[0] == decoded
+    assert Column.from_json(column.to_json()) == column
+
+
 def test_standardization_is_that_of_the_observed_training_rows() -> None:
     table = frame(missing=0.3)
     data = load(table, columns={"income": "positive", "visits": "count"})

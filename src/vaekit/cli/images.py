@@ -97,6 +97,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     help="Importance samples for each image.",
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
+@click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
 @click.option("--labels", help="Column of a table, or class of images, that says what is unusual: for the AUROC.")
 @seed_option
 @device_option
@@ -109,6 +110,7 @@ def score(
     split: str,
     samples: int,
     output: Path | None,
+    pixels: Path | None,
     labels: str | None,
     seed: int,
     device: str,
@@ -123,8 +125,9 @@ def score(
     since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
     probability or density for them: train with --set likelihood.name=normal.
 
-    Of a table it writes a column of nats for each of its columns, too: what explains the row's nll. --labels y compares
-    the scores with a column y of the table, whose rarer value is the unusual one, or with a class of images.
+    Of a table it writes a column of nats for each of its columns, too: what explains the row's nll; of images, --pixels
+    pixels.npy does so for each pixel. --labels y compares the scores with a column y of the table, whose rarer value is
+    the unusual one, or with a class of images.
     """
     from ..evaluation import images as one_by_one
     from ..evaluation.outliers import auroc
@@ -138,6 +141,8 @@ def score(
     path = output or folder.place(f"scores/{slug(images.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
+    if pixels is not None and (is_of_table(folder) or pixels.suffix.lower() != ".npy"):
+        raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
     model, _ = load_model(folder, recipe, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
@@ -148,6 +153,8 @@ def score(
     agreement = None if unusual is None else auroc(columns["nll"], unusual)
     of_columns, why = rows.explained(folder, model, images, recipe, samples, seed)
     files.write(path, _csv(images, columns | of_columns))
+    if pixels is not None:
+        files.write(pixels, rows.pixel_scores(model, images, samples=samples, seed=seed))
     order = columns["nll"].argsort(descending=True)
     picture = folder.picture(f"least-likely-{slug(images.name)}.png") if draws_pictures(folder) else None
     if picture is not None:
@@ -169,7 +176,7 @@ def score(
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
     for sentence in warnings:
         out(f"beware      {sentence}")
-    out(f"scores      {relative(path)}")
+    out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 

@@ -121,7 +121,7 @@ def explained(
 
     A column's score is compared with those of the run's test rows. Both are empty for other data.
     """
-    from ..evaluation.conditional import column_scores
+    from ..evaluation.conditional import value_scores
     from ..evaluation.images import images_of, percentiles
     from ..runs.restore import columns_of
 
@@ -129,8 +129,8 @@ def explained(
     if columns is None:
         return {}, lambda _: {}
     names = [column.name for column in columns]
-    scores = column_scores(model, images.batches(model), samples=samples, seed=seed)
-    usual = column_scores(model, images_of(run, recipe=recipe).batches(model), samples=samples, seed=seed)
+    scores = value_scores(model, images.batches(model), samples=samples, seed=seed)
+    usual = value_scores(model, images_of(run, recipe=recipe).batches(model), samples=samples, seed=seed)
     ranks = [
         percentiles(score, known[~known.isnan()]).masked_fill(score.isnan(), -1)
         for score, known in zip(scores.T.contiguous(), usual.T, strict=True)
@@ -141,6 +141,20 @@ def explained(
         return {"because of": ", ".join(f"{names[d]} ({ranks[d][i]:.0f} %)" for d in order if ranks[d][i] > 90)}
 
     return dict(zip(names, scores.T, strict=True)), why
+
+
+def pixel_scores(model: "LatentVariableModel", images: "Images", *, samples: int, seed: int) -> bytes:
+    """A `.npy` of what each pixel costs given the image's latents, nats, shape (N, C, H, W)."""
+    import io
+
+    import numpy as np
+
+    from ..evaluation.conditional import value_scores
+
+    content = io.BytesIO()
+    scores = value_scores(model, images.batches(model), samples=samples, seed=seed)
+    np.save(content, scores.numpy(), allow_pickle=False)
+    return content.getvalue()
 
 
 def describe(columns: "Sequence[Column]", x: Any) -> list[dict[str, Any]]:

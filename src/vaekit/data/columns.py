@@ -37,6 +37,8 @@ class Column:
         origin: What is subtracted from numbers, so that single precision tells them apart.
         loc: Mean over the training rows of what a network sees: x, log x of positive ones, log(1 + x) of counts.
         scale: Its standard deviation.
+        never_negative: Whether it is a column of integers none of which is below 0 in the training rows; nor is one
+            that `decode` makes.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Column:
     origin: float = 0.0
     loc: float = 0.0
     scale: float = 1.0
+    never_negative: bool = False
 
     @property
     def has_levels(self) -> bool:
@@ -119,7 +122,8 @@ class Column:
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
-            return np.clip(np.rint(numbers), float(limits.min), float(limits.max)).astype(dtype)
+            least = 0.0 if self.never_negative else float(limits.min)
+            return np.clip(np.rint(numbers), least, float(limits.max)).astype(dtype)
         return np.where(numbers == 0, 0, _rounded(numbers)).astype(dtype)
 
     def fitted(self, x: NDArray[np.float32]) -> "Column":
@@ -134,7 +138,12 @@ class Column:
         if not len(known):
             return self
         seen = np.log1p(known) if self.kind == "count" else np.log(known) if self.kind in LOGARITHMIC else known
-        return replace(self, loc=float(seen.mean()), scale=float(seen.std()) or 1.0)
+        never_negative = self._is_whole and bool((known + self.origin >= 0).all())
+        return replace(self, loc=float(seen.mean()), scale=float(seen.std()) or 1.0, never_negative=never_negative)
+
+    @property
+    def _is_whole(self) -> bool:
+        return self.dtype not in DATES and np.dtype(self.dtype).kind in "iu"
 
     def with_origin(self, values: NDArray[Any], missing: NDArray[np.bool_]) -> "Column":
         """The same column with an origin, if single precision needs one."""

@@ -18,7 +18,8 @@ from ..errors import ConfigError, DataError
 from .dataset import Dataset, Split
 from .held_out import held_out
 from .ondisk import RowNumbers, Stored
-from .sources.arrays import Opened, open_npy, open_npz
+from .sources.archives import open_npz
+from .sources.arrays import ArrayReader, Opened, open_npy
 from .sources.frames import SUFFIXES
 from .sources.image_folder import FolderReader, open_folder
 from .sources.opening import open_file
@@ -51,13 +52,24 @@ def load_own(
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
     opened = _open(Path(os.path.expanduser(name)), size, values)
-    count = opened.count
-    kept, validated, tested = held_out(name, count, validation, test)
-    pixels = count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
-    in_memory = pixels <= (IN_MEMORY if memory is None else memory) * 2**30
+    kept, validated, tested = _parts(name, opened, validation, test)
+    in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
+    if isinstance(opened.reader, ArrayReader):
+        opened.reader.takes_gaps = in_memory
     train, validated_split, tested_split = (_split(opened, rows, in_memory) for rows in (kept, validated, tested))
     checksum = _checksum(opened, f"size {size}, test {len(tested)}")
     return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
+
+
+def _parts(name: str, opened: Opened, validation: int | None, test: int | None) -> tuple[RowNumbers, ...]:
+    """Numbers of the rows to train on, to validate with and to test on."""
+    if not opened.tested:
+        return held_out(name, opened.count, validation, test)
+    if test is not None:
+        raise ConfigError(f"data.test = {test}, but {name} says itself which rows to test on; leave data.test out")
+    rest = opened.count - opened.tested
+    kept, validated, _ = held_out(name, rest, validation, 0, elsewhere=True)
+    return kept, validated, np.arange(rest, opened.count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +103,7 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
     rows = np.arange(opened.count)
     names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
-    return Collection(_split(opened, rows, in_memory=False), names, opened.classes)
+    return Collection(_split(opened, rows, _with_gaps(opened)), names, opened.classes)
 
 
 def _open(path: Path, size: int | None, values: Values) -> Opened:
@@ -113,13 +125,34 @@ def _open(path: Path, size: int | None, values: Values) -> Opened:
 _OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".npz": open_npz}
 
 
+def _fits(opened: Opened, memory: float) -> bool:
+    """Whether the rows take at most so many GiB."""
+    size = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
+    return size <= memory * 2**30
+
+
+def _with_gaps(opened: Opened) -> bool:
+    """Let values be missing where the rows are floats that fit into memory; whether they are."""
+    reader = opened.reader
+    if not isinstance(reader, ArrayReader) or reader.array.dtype.kind != "f":
+        return False
+    reader.takes_gaps = _fits(opened, IN_MEMORY)
+    return reader.takes_gaps
+
+
 def _split(opened: Opened, rows: RowNumbers, in_memory: bool) -> Split:
     x = Stored(opened.reader, rows)
     if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
     else:
         labels = torch.from_numpy(opened.labels[rows[np.arange(len(rows))]])
-    return Split(x[:] if in_memory else x, labels)
+    if not in_memory:
+        return Split(x, labels)
+    values = x[:]
+    gaps = values.isnan() if values.is_floating_point() else None
+    if gaps is None or not bool(gaps.any()):
+        return Split(values, labels)
+    return Split(values.masked_fill_(gaps, 0), labels, ~gaps)
 
 
 def _checksum(opened: Opened, options: str) -> str:

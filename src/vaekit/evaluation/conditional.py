@@ -60,17 +60,20 @@ def _weighed(model: LatentVariableModel, count: int, given: Tensor, observed: Te
 
 
 @torch.no_grad()
-def column_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
-    """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, D), nats.
+def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
+    """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
 
     Arguments:
-        model: A model of a table.
+        model: A model whose likelihood factorizes over values: columns of a table, pixels of an image.
         batches: Rows, as the model takes them.
         samples: K, of each row.
         seed: Of the samples.
 
     Returns:
         float32; NaN where a value is missing.
+
+    Raises:
+        ConfigError: The values are not independent given the latents.
     """
     parts = []
     for batch in batches:
@@ -78,6 +81,7 @@ def column_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sampl
             draw = part.draw
             observed = draw.observed if draw.observed is not None else torch.ones_like(draw.x, dtype=torch.bool)
             each = log_prob_of_values(draw.likelihood, draw.x, observed)
-            scores = -(part.weights[..., None] * each.masked_fill(~observed, 0)).sum(0)
+            weights = part.weights.reshape(*part.weights.shape, *[1] * (draw.x.ndim - 1))
+            scores = -(weights * each.masked_fill(~observed, 0)).sum(0)
             parts.append(scores.masked_fill(~observed, torch.nan).float().cpu())
     return torch.cat(parts)

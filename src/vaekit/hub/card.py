@@ -41,9 +41,10 @@ def card(
         _what(config, facts),
         *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
         _how_to_load(facts),
-        _figures(evaluation, test),
+        _figures(facts, evaluation, test),
+        _columns(facts),
         _latents(facts),
-        _training(run, config),
+        _training(run, config, facts),
         _limits(facts, evaluation),
         _folder(facts, parity, pictures),
     ]
@@ -62,8 +63,10 @@ def _header(run: Run, facts: Mapping[str, Any]) -> str:
 
 def _what(config: Config, facts: Mapping[str, Any]) -> str:
     conditional = f", conditional on {facts['context_size']} classes" if facts["context_size"] else ""
+    shape = _shape(facts["event_shape"])
+    rows = f"rows of a table of {shape} columns" if "columns" in facts else f"{shape} {facts['kind']}s"
     return (
-        f"A variational autoencoder of {_shape(facts['event_shape'])} {facts['kind']}s{conditional}: "
+        f"A variational autoencoder of {rows}{conditional}: "
         f"{config.encoder.name} encoder, {config.posterior.name} posterior over {_shape(facts['latent_shape'])} "
         "latents, "
         f"{config.prior.name} prior, {config.decoder.name} decoder, {config.likelihood.name} likelihood; trained by "
@@ -79,7 +82,7 @@ def _how_to_load(facts: Mapping[str, Any]) -> str:
 ```python
 import vaekit
 model = vaekit.load("this/folder")
-images = model.sample(16{c}){said}
+{_rows(facts)} = model.sample(16{c}){said}
 ```
 
 `model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors as preprocessing.json makes them. Without
@@ -87,19 +90,35 @@ vaekit: the weights are plain safetensors; `example.safetensors` has eight input
 reconstructions, to verify a port."""
 
 
-def _figures(evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
+def _columns(facts: Mapping[str, Any]) -> str:
+    """What the columns of a table are, in the order of the values of x."""
+    if "columns" not in facts:
+        return ""
+    lines = ["## Columns", "", "| x | column | kind | type | levels |", "|---|---|---|---|---|"]
+    for i, column in enumerate(facts["columns"]):
+        levels = [str(level) for level in column["levels"][:6]] + ["…"] * (len(column["levels"]) > 6)
+        cells = (column["name"], column["kind"], column["dtype"], ", ".join(levels))
+        lines.append(f"| {i} | {' | '.join(_cell(cell) for cell in cells)} |")
+    text = (
+        "x has the number of a level, 0, 1, …, a number less `origin`, and 0 where a value is missing; see config.json."
+    )
+    return "\n".join([*lines, "", text])
+
+
+def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapping[str, Any] | None) -> str:
     lines = ["## Figures", ""]
+    rows = _rows(facts)
     if evaluation is not None:
         how = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
         lines += [f"| {_cell(v.name)} | {v} | {v.scale} | {v.kind} |" for v in evaluation.values]
-        where = f"{how.get('images')} images of {_plain(str(how.get('data')))} {how.get('split')}"
+        where = f"{how.get('images')} {rows} of {_plain(str(how.get('data')))} {how.get('split')}"
         noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
-        lines += ["", f"On {where}; ± is the standard error over images; {noise}."]
+        lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]
     elif test:
         known = [(name, value) for name, value in test.items() if isinstance(value, float)]
         lines += ["| | nats |", "|---|---|", *[f"| {_cell(name)} | {value:.2f} |" for name, value in known]]
-        where = f"{test.get('images')} test images at the end of training, one latent each"
+        where = f"{test.get('images')} test {rows} at the end of training, one latent each"
         lines += ["", f"On {where}, without errors: the run was not evaluated."]
     else:
         lines += ["None: the run was not evaluated."]
@@ -112,7 +131,7 @@ def _latents(facts: Mapping[str, Any]) -> str:
         return ""
     kl, silent = latent["kl"] or latent["information"], latent["silent"]
     what = "KL by latent, nats" if latent["kl"] else "Information about x by latent, nats, at most"
-    over = f"{latent['over']} test {facts['kind']}s"
+    over = f"{latent['over']} test {_rows(facts)}"
     text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
     if kl is None:
         return f"## Latents\n\n{text}"
@@ -121,7 +140,18 @@ def _latents(facts: Mapping[str, Any]) -> str:
     return f"## Latents\n\n{what}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 
-def _training(run: Run, config: Config) -> str:
+def _rows(facts: Mapping[str, Any]) -> str:
+    """What several of them are called."""
+    return "rows" if "columns" in facts else f"{facts['kind']}s"
+
+
+def _grey(config: Config, facts: Mapping[str, Any]) -> str | None:
+    if "columns" in facts:
+        return None
+    return "as they are" if config.data.binarize == "none" else f"binarized: {config.data.binarize}"
+
+
+def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
     environment = run.environment
     metrics = run.metrics()
     seconds = sum(record.get("seconds") or 0 for record in metrics)
@@ -132,7 +162,7 @@ def _training(run: Run, config: Config) -> str:
     versions = {name: environment.get(name.lower()) for name in ("vaekit", "torch", "Python")}
     rows = {
         "data": f"{data.get('name')}: {split}; sha256 {data.get('checksum', '?')}",
-        "grey values": {"none": "as they are"}.get(config.data.binarize, f"binarized: {config.data.binarize}"),
+        "grey values": _grey(config, facts),
         "preset": environment.get("preset"),
         "seed": environment.get("seed"),
         "command": f"`{shlex.join(map(str, command))}`" if isinstance(command, list) else None,
@@ -166,7 +196,9 @@ def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Se
     rows = {
         "model.safetensors": "the weights; its header has the checksum of config.json",
         "config.json": "parts and options, event shape, value range, classes, statistics of the latents",
-        "preprocessing.json": "from a stored image to x",
+        "preprocessing.json": "from a row of the table to x"
+        if "columns" in facts
+        else f"from a stored {facts['kind']} to x",
         "example.safetensors": "eight inputs `x`, their latents `z`, reconstructions `x_hat`, and any context `c`",
     }
     lines = ["## The folder", "", *[f"- `{name}`: {text}" for name, text in rows.items()]]

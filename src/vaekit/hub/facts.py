@@ -66,6 +66,9 @@ def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
         steps.append({"do": "divide", "by": 255})
+    if "columns" in run.recorded("data", kind=dict):
+        steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
+        steps.append({"do": "fill", "missing": 0})
     if config.data.binarize == "threshold":
         steps.append({"do": "binarize", "how": "1 where x > 0.5, else 0"})
     elif config.data.binarize != "none":

@@ -1,4 +1,7 @@
-"""Rows in NumPy's files, `.npy` read from disk, and `.npz`: nothing is unpickled, and sizes are checked first."""
+"""Rows in arrays, and in NumPy's `.npy`, read from disk: nothing is unpickled, and sizes are checked first.
+
+Not for: `.npz` (`archives`).
+"""
 
 import io
 import math
@@ -6,7 +9,6 @@ import os
 import struct
 import warnings
 import weakref
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, final
@@ -21,7 +23,6 @@ from ..ondisk import Reader
 from ..values import RANGES, Values, check_values
 from .opening import open_file
 
-_NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
 _HEADER_LIMIT = 10_000  # bytes, NumPy's own limit, which it looks at after the header is in memory
 _READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end
 _MOST_CLASSES = 1 << 16
@@ -41,6 +42,7 @@ class Opened:
         classes: Class names; label i means `classes[i]`.
         files: Name and size of every file.
         folder: Where they lie.
+        tested: How many, the last ones, are those to test on; 0 where the file does not say.
     """
 
     reader: Reader
@@ -49,6 +51,7 @@ class Opened:
     classes: tuple[str, ...]
     files: list[tuple[str, int]]
     folder: Path
+    tested: int = 0
 
 
 class Indexable(Protocol):
@@ -149,7 +152,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
     except DataError:
         raise
     except Exception as error:  # of a header that is Python's syntax
-        raise DataError(f"{name}: cannot be read as .{kind} ({_said(error)})") from error
+        raise DataError(f"{name}: cannot be read as .{kind} ({in_one_line(error)})") from error
     return tuple(shape), fortran, dtype
 
 
@@ -170,6 +173,7 @@ class ArrayReader:
     """
 
     threads = 4  # which wait for the disk, not for a processor
+    takes_gaps = False  # whether NaN, a missing value, is read rather than refused
 
     def __init__(self, array: Indexable, name: str, values: Values = "pixels") -> None:
         self.array = array
@@ -230,6 +234,15 @@ class ArrayReader:
 
     def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
         """Refuse what is not of the values asked for, and name the row."""
+        gaps = images.isnan()
+        some = gaps.flatten(1).any(1)
+        if bool(some.any()) and not bool(gaps.flatten(1).all(1).any()):  # a row without any value is refused below
+            if not self.takes_gaps:
+                raise DataError(
+                    f"{self.name}: row {rows[int(some.long().argmax())]} has NaN, a missing value, which only rows in "
+                    "memory can have; raise data.memory, or fill it in"
+                )
+            images = images.masked_fill(gaps, 0)
         try:
             check_values(images, RANGES[self.values], whole=self.values == "counts", who=self.name)
         except DataError as error:
@@ -264,83 +277,28 @@ def open_npy(path: Path, values: Values = "pixels") -> Opened:
     named = None
     if beside.exists():
         stored = FileRows(beside)
-        named = _labels(stored[np.arange(stored.shape[0])], count, str(beside))
+        named = numbered(stored[np.arange(stored.shape[0])], count, str(beside))
     files = [path] if named is None else [path, beside]
-    return _opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
-
-
-def open_npz(path: Path, values: Values = "pixels") -> Opened:
-    """Rows of a `.npz`, under `images` or `x`; labels under `labels` or `y`, if there are any. Read into memory.
-
-    Raises:
-        DataError: Damaged, too large, or no images.
-    """
-    try:
-        with open_file(path) as file, zipfile.ZipFile(file) as archive:
-            images, labels = _keys(archive, path)
-            reader = ArrayReader(_member(archive, images, path), f"{path}: {images}", values)
-            count = reader.array.shape[0]
-            named = None if labels is None else _labels(_member(archive, labels, path), count, f"{path}: {labels}")
-        return _opened(reader, count, named, [(path.name, path.stat().st_size)], path.parent)
-    except DataError:
-        raise
-    except Exception as error:  # zipfile and its decompressors have many
-        raise DataError(f"{path}: cannot be read as .npz ({_said(error)})") from error
-
-
-def open_array(path: Path) -> NDArray[Any]:
-    """The whole array of a `.npy`, or that under `images` or `x` of a `.npz`, as it is.
-
-    Raises:
-        DataError: Damaged, or too large.
-    """
-    if path.suffix.lower() == ".npy":
-        rows = FileRows(path)
-        return rows[np.arange(rows.shape[0])]
-    try:
-        with open_file(path) as file, zipfile.ZipFile(file) as archive:
-            return _member(archive, _keys(archive, path)[0], path)
-    except DataError:
-        raise
-    except Exception as error:  # zipfile and its decompressors have many
-        raise DataError(f"{path}: cannot be read as .npz ({_said(error)})") from error
+    return opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
 Named = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
-def _opened(reader: ArrayReader, count: int, named: Named | None, files: list[tuple[str, int]], folder: Path) -> Opened:
+def opened(
+    reader: ArrayReader,
+    count: int,
+    named: Named | None,
+    files: list[tuple[str, int]],
+    folder: Path,
+    tested: int = 0,
+) -> Opened:
+    """Rows, of one class "all" where they have no labels."""
     labels, classes = named if named is not None else (None, ("all",))
-    return Opened(reader, count, labels, classes, files, folder)
+    return Opened(reader, count, labels, classes, files=files, folder=folder, tested=tested)
 
 
-def _keys(archive: zipfile.ZipFile, path: Path) -> tuple[str, str | None]:
-    keys = [name.removesuffix(".npy") for name in archive.namelist()]
-    images, labels = (next((key for key in pair if key in keys), None) for pair in (("images", "x"), ("labels", "y")))
-    if images is None:
-        present = ", ".join(map(repr, keys))
-        raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {present:.200}")
-    return images, labels
-
-
-def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
-    member = archive.getinfo(f"{key}.npy")
-    if member.file_size > _NPZ_LIMIT:
-        raise DataError(
-            f"{path}: {key} takes {member.file_size} bytes, but an .npz is unpacked into memory, at most {_NPZ_LIMIT}; "
-            "save the images as .npy, which need not be"
-        )
-    with archive.open(member) as stream:
-        shape, _, dtype = read_header(stream, f"{path}: {key}", "npz")
-        promised = stream.tell() + math.prod(shape) * dtype.itemsize
-    if promised > member.file_size:  # or memory would be taken for it
-        raise DataError(f"{path}: {key} is truncated, {member.file_size} bytes instead of {promised}")
-    with archive.open(member) as stream:
-        array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)
-    return array
-
-
-def _labels(values: NDArray[Any], count: int, name: str) -> Named:
+def numbered(values: NDArray[Any], count: int, name: str) -> Named:
     """Labels as numbers 0, 1, …, and what each is called: the classes are the labels that occur."""
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be {count} integers, one per image, got {values.dtype} {values.shape}")
@@ -351,5 +309,6 @@ def _labels(values: NDArray[Any], count: int, name: str) -> Named:
     return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
 
 
-def _said(error: Exception) -> str:
+def in_one_line(error: Exception) -> str:
+    """What an exception says."""
     return f"{' '.join(str(error).split()) or type(error).__name__:.200}"

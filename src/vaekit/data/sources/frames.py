@@ -17,7 +17,8 @@ from ...errors import DataError
 from ...store import files
 from ..columns import Column, Level
 from ..kinds import Raw
-from .arrays import open_array
+from .archives import array_of
+from .arrays import FileRows
 from .opening import open_file
 
 if TYPE_CHECKING:
@@ -230,6 +231,14 @@ def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> li
     return [Raw(name, array[:, i], missing[:, i], dtype) for i, name in enumerate(names)]
 
 
+def _array(path: Path) -> NDArray[Any]:
+    """The whole array of a `.npy` or a `.npz`, as it is."""
+    if path.suffix.lower() != ".npy":
+        return array_of(path)
+    rows = FileRows(path)
+    return rows[np.arange(rows.shape[0])]
+
+
 def read_raws(path: Path) -> list[Raw]:
     """The columns of a file: `.csv`, `.tsv`, `.parquet`, or an array (N, D) in `.npy` or `.npz`.
 
@@ -237,7 +246,7 @@ def read_raws(path: Path) -> list[Raw]:
         DataError: It is damaged, or not a table.
     """
     if path.suffix.lower() in ARRAYS:
-        return raws_of_array(open_array(path))
+        return raws_of_array(_array(path))
     return raws_of(read_frame(path))
 
 
@@ -249,7 +258,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     """
     if path.suffix.lower() not in ARRAYS:
         return read_frame(path, as_text=True)
-    array = open_array(path)
+    array = _array(path)
     frame: pd.DataFrame = pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
     return frame
 
