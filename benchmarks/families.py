@@ -1,19 +1,19 @@
 """What the families of models come to in a short training each: `python benchmarks/families.py [PART …]`.
 
     ex-post     Fréchet distance of samples from the prior, and from a mixture and a normal fitted to the latents
-    labels      error of m2 with 100, 600 and 1,000 labels
+    labels      error of m2, and of m2 over the latents of another model, with few labels
     spheres     −log p(x) of a spherical and of a normal posterior
     levels      bounds of ladders and of iwae-2l's network after equal time
     factors     disentanglement on the shapes
 
-Parts that are in families.json already are not trained again. Trainings are far shorter than the papers': the figures
-show orders, not how good a family becomes.
+A part's trainings that are in families.json already are not repeated. They are far shorter than the papers': the
+figures show orders, not how good a family becomes. `--quick` trains for 20 steps, prints, and records nothing.
 """
 
+import argparse
 import json
-import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,30 +22,53 @@ import torch
 import vaekit
 from common import ROOT, processor, train
 from vaekit import data
-from vaekit.evaluation import evaluate_run, fitted_prior
+from vaekit.data import Split
+from vaekit.data.batches import whole
+from vaekit.data.pixels import binarized, repeatable
+from vaekit.evaluation import fitted_prior
+from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.classifier import classifier_for
+from vaekit.evaluation.disentanglement import of_shapes
 from vaekit.evaluation.quality import quality
 from vaekit.model import WithPrior
 from vaekit.store import Run
 
 RESULTS = Path(__file__).parent / "families.json"
-PRIORS = ("standard-vae", "standard-cvae", "course-vae", "beta-vae", "iaf-vae")
-JUDGED = 5000
-LABELS = (100, 1000)
+Found = Iterator[tuple[str, dict[str, Any]]]
+
+PRIORS = ("standard-vae", "beta-vae", "dip-vae", "iaf-vae", "standard-cvae")
+JUDGED = 2000
+LABELS = (100, 600, 1000)
+SEEDS = range(3)
+DISENTANGLING = ("standard-vae", "beta-vae", "beta-tcvae", "factor-vae", "dip-vae")
+SCORES = ("MIG", "SAP", "FactorVAE score", "DCI disentanglement", "DCI completeness", "DCI informativeness")
+QUICK = ("--set", "train.steps=20")
 
 
-def trained(preset: str, *options: str, seed: int = 0) -> tuple[dict[str, Any], Run]:
+def trained(preset: str, *options: str, seed: int = 0, quick: bool = False) -> tuple[dict[str, Any], Run]:
     """A training by the command line, its record, and its run."""
-    record = train(preset, *options, seed=seed)
+    record = train(preset, *options, *(QUICK if quick else ()), seed=seed)
     kept = ("command", "seed", "epochs", "wall_clock_seconds", "hardware", "date", "torch")
     return {key: record[key] for key in kept}, Run.open(f"{preset}-seed{seed}", root=ROOT)
 
 
-def ex_post() -> dict[str, Any]:
-    digits, results = data.load("mnist"), {}
+def nll(run: Run, *, samples: int, images: int) -> dict[str, Any]:
+    """−L_K of the first test images."""
+    split = data.load("mnist").test.rows(slice(images))
+    x = binarized(split.x[:], repeatable(run.config["data"]["binarize"]))
+    found = bounds(vaekit.load(run.path), whole(Split(x)).x, samples=(samples,), precision="auto")
+    value = -found.per_image[f"L_{samples}"]
+    error = value.std().item() / len(value) ** 0.5
+    return {"nll": value.mean().item(), "error": error, "samples": samples, "images": images}
+
+
+def ex_post(quick: bool, done: set[str]) -> Found:
+    digits = data.load("mnist")
     judge = classifier_for(digits)
     for preset in PRIORS:
-        record, run = trained(preset, "--epochs", "2", "--set", "train.threads=1")
+        if preset in done:
+            continue
+        record, run = trained(preset, "--epochs", "2", quick=quick)
         model = vaekit.load(run.path)
         models = {"prior": model}
         models |= {density: fitted_prior(run, model, density) for density in ("mixture", "normal")}  # type: ignore[arg-type]
@@ -54,78 +77,57 @@ def ex_post() -> dict[str, Any]:
             values = {v.name: v for v in quality(some, digits, judge, n=JUDGED).values}
             distance = values["Fréchet distance (classifier features)"]
             record[name] = {"frechet": distance.value, "error": distance.standard_error}
-        results[preset] = record | {"samples": JUDGED}
-        print(preset, {name: round(record[name]["frechet"], 1) for name in models}, flush=True)
-    return results
+        yield preset, record | {"samples": JUDGED}
 
 
-def labels() -> dict[str, Any]:
-    results = {}
+def labels(quick: bool, done: set[str]) -> Found:
     for count in LABELS:
-        record, run = trained("m2", "--labelled", str(count), "--epochs", "5", "--set", "train.threads=1")
-        records, test = run.metrics(), run.read_json("test.json")
-        record |= {"error": 100 * test["error"], "validation": [100 * r["validation_error"] for r in records]}
-        results[str(count)] = record
-        print(count, record["error"], flush=True)
-    return results
+        for seed in SEEDS:
+            if f"{count}, seed {seed}" in done:
+                continue
+            options = ("--labelled", str(count), "--set", "train.steps=1500")
+            record, run = trained("m2", *options, seed=seed, quick=quick)
+            test = run.read_json("test.json")
+            yield f"{count}, seed {seed}", record | {"error": 100 * test["error"], "images": test["images"]}
 
 
-def spheres() -> dict[str, Any]:
-    results = {}
+def spheres(quick: bool, done: set[str]) -> Found:
+    normal = ("--set", "posterior.name=diagonal-normal", "--set", "prior.name=standard-normal")
     for dimensions in (2, 5):
-        for name, preset, more in (
-            ("sphere", "spherical-vae", [f"model.latent_size={dimensions + 1}"]),
-            (
-                "normal",
-                "spherical-vae",
-                [f"model.latent_size={dimensions}", "posterior.name=diagonal-normal", "prior.name=standard-normal"],
-            ),
-        ):
-            settings = [word for setting in (*more, "train.threads=1") for word in ("--set", setting)]
-            record, run = trained(preset, "--epochs", "6", *settings)
-            evaluation = evaluate_run(run, vaekit.load(run.path), samples=500, images=1000)
-            nll = next(value for value in evaluation.values if value.name == "nll")
-            results[f"{name} {dimensions}"] = record | {"nll": nll.value, "error": nll.standard_error}
-            print(name, dimensions, nll.value, flush=True)
-    return results
+        for name, size, more in (("sphere", dimensions + 1, ()), ("normal", dimensions, normal)):
+            if f"{name} {dimensions}" in done:
+                continue
+            options = ("--epochs", "6", "--set", f"model.latent_size={size}", *more)
+            record, run = trained("spherical-vae", *options, quick=quick)
+            yield f"{name} {dimensions}", record | nll(run, samples=500, images=1000)
 
 
-def levels() -> dict[str, Any]:
-    results = {}
-    for preset, epochs in (("ladder-vae", 4), ("top-down-vae", 3), ("iwae-2l", 1)):
-        options = ["--set", "objective.samples=1"] if preset == "iwae-2l" else []
-        record, run = trained(preset, "--epochs", str(epochs), "--set", "train.threads=1", *options)
-        evaluation = evaluate_run(run, vaekit.load(run.path), samples=100, images=500)
-        nll = next(value for value in evaluation.values if value.name == "nll")
-        rates = {key: value for key, value in run.metrics()[-1].items() if key.startswith("validation_rate_")}
-        results[preset] = record | {"nll": nll.value, "error": nll.standard_error, "rates": rates}
-        print(preset, nll.value, flush=True)
-    return results
-
-
-def factors() -> dict[str, Any]:
-    results = {}
-    for preset in ("beta-vae", "beta-tcvae", "factor-vae", "dip-vae", "standard-vae"):
-        if preset not in vaekit.presets():
+def levels(quick: bool, done: set[str]) -> Found:
+    for preset, epochs, more in (
+        ("ladder-vae", 3, ("--set", "objective.beta.epochs=0.6")),
+        ("top-down-vae", 2, ()),
+        ("iwae-2l", 1, ("--set", "objective.samples=1")),
+    ):
+        if preset in done:
             continue
-        settings = (
-            "model.latent_size=10",
-            "encoder.name=conv",
-            "decoder.name=conv",
-            "train.threads=1",
-            "train.steps=600",
-        )
-        options = [word for setting in settings for word in ("--set", setting)]
-        record, run = trained(preset, "--data", "shapes", *options)
-        evaluation = evaluate_run(run, vaekit.load(run.path), samples=10, images=500)
-        named = {value.name: value.value for value in evaluation.values}
-        scores = ("MIG", "SAP", "FactorVAE score", "DCI disentanglement", "DCI completeness", "DCI informativeness")
-        results[preset] = record | {name: named.get(name) for name in (*scores, "rate", "distortion")}
-        print(preset, {name: results[preset][name] for name in scores}, flush=True)
-    return results
+        record, run = trained(preset, "--epochs", str(epochs), *more, quick=quick)
+        rates = {key: value for key, value in run.metrics()[-1].items() if key.startswith("validation_rate_")}
+        yield preset, record | {"rates": rates} | nll(run, samples=100, images=500)
 
 
-PARTS: dict[str, Callable[[], dict[str, Any]]] = {
+def factors(quick: bool, done: set[str]) -> Found:
+    for preset in DISENTANGLING:
+        if preset in done:
+            continue
+        options = ("--data", "shapes", "--set", "model.latent_size=10", "--set", "train.steps=1200")
+        record, run = trained(preset, *options, quick=quick)
+        named = {value.name: value.value for value in of_shapes(vaekit.load(run.path))}
+        test = run.read_json("test.json")
+        figures = {name: named.get(name) for name in SCORES} | {name: test[name] for name in ("rate", "distortion")}
+        yield preset, record | figures
+
+
+PARTS: dict[str, Callable[[bool, set[str]], Found]] = {
     "ex-post": ex_post,
     "labels": labels,
     "spheres": spheres,
@@ -135,17 +137,23 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
 
 
 def main() -> None:
-    """Run the parts that are asked for, all by default."""
+    """Run the parts that are asked for, all by default, and record each training when it is judged."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true")
+    options = parser.parse_args()
     torch.set_num_threads(1)
-    for name in sys.argv[1:] or list(PARTS):
+    for part in options.parts or list(PARTS):
         results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        if name in results:
-            continue
+        done = set() if options.quick else set(results.get(part, {}))
         began = time.perf_counter()
-        found = PARTS[name]()
-        results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-        results[name] = {"runs": found, "seconds": round(time.perf_counter() - began), "hardware": processor()}
-        RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False) + "\n")
+        for name, record in PARTS[part](options.quick, done):
+            made = record | {"seconds": round(time.perf_counter() - began, 1), "hardware": processor()}
+            print(part, name, json.dumps(made, ensure_ascii=False), flush=True)
+            if not options.quick:
+                results.setdefault(part, {})[name] = made
+                RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False) + "\n")
+            began = time.perf_counter()
 
 
 if __name__ == "__main__":

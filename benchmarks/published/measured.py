@@ -36,10 +36,17 @@ def measured(function: Callable[[int], float | dict[str, float]], seeds: Sequenc
     return values, (time.perf_counter() - began) / len(seeds)
 
 
+def recorded(file: str, **what: Any) -> list[dict[str, Any]]:
+    """The records of a JSON beside this file that are of some data, task, contender or metric."""
+    path = HERE / file
+    known: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return [one for one in known if all(one.get(key) == value for key, value in what.items())]
+
+
 def record(file: str, values: Sequence[float], seconds: float, **what: Any) -> None:
     """Put a record into a JSON beside this file, in place of an earlier one of the same figure."""
     path = HERE / file
-    known: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    known = recorded(file)
     made = {
         **what,
         "values": [round(float(value), 5) for value in values],
