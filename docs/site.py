@@ -30,7 +30,7 @@ REFERENCE = {
 PLACES = {  # public names that are found on first use, where the tool cannot follow them
     "vaekit.build": "vaekit.config.recipe.build",
     "vaekit.check": "vaekit.config.inspection.check",
-    "vaekit.fit": "vaekit.training.loop.fit",
+    "vaekit.fit": "vaekit.runs.own_model.fit",
     "vaekit.evaluate": "vaekit.evaluation.dispatch.evaluate",
     "vaekit.list_runs": "vaekit.store.run.list_runs",
     "vaekit.train": "vaekit.runs.preset.train",

@@ -1,6 +1,8 @@
 """The first ten minutes: what is typed first, and what comes of it on a terminal of 80 columns."""
 
+import json
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,13 @@ from safetensors.torch import save_file
 import vaekit
 from conftest import SMALL, Result, one_line
 from vaekit.cli.tables import table_lines
-from vaekit.config import meant, read
+from vaekit.config import Train, meant, read
+from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
-from vaekit.errors import ConfigError, RunError
+from vaekit.errors import ConfigError, RunError, VAEError
+from vaekit.runs.job import Job
 from vaekit.runs.terminal import packed
+from vaekit.training import Listener, Record
 
 
 def narrow(result: Result) -> str:
@@ -165,6 +170,100 @@ def test_things_print_as_a_person_would_say(tmp_path: Path) -> None:
     for c in (labels, labels.tolist(), vaekit.one_hot(labels, 10)):
         assert repr(cvae(torch.rand(2, 1, 28, 28), c)) == "Draw(x (2, 1, 28, 28), z (1, 2, 2), 1 latent level)"
     assert str(read("vae")).startswith('[data]\nname = "mnist"')
+
+
+def stripes(n: int = 60) -> vaekit.data.Dataset:
+    torch.manual_seed(0)
+    split = vaekit.data.Split(torch.randint(256, (n, 1, 6, 6), dtype=torch.uint8), torch.arange(n) % 3)
+    return vaekit.data.Dataset("stripes", split, split[:20], split[20:], classes=("a", "b", "c"), checksum="")
+
+
+SIZES = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}, "latent_size": 2}
+
+
+def test_a_split_has_rows_by_number() -> None:
+    split = stripes().train
+    assert repr(split[:10]) == "Split(10 rows of 1×6×6, uint8, with labels)"
+    x, label = split[-1]
+    assert torch.equal(x, split.x[59]) and label == 2
+    assert split[[4, 3]].labels.tolist() == [1, 0]
+    assert len(list(split)) == 60
+    assert next(iter(torch.utils.data.DataLoader(split, batch_size=5)))[1].tolist() == [0, 1, 2, 0, 1]
+    with pytest.raises(IndexError, match="0 to 59, got 60"):
+        split[60]
+
+
+def test_a_model_of_a_data_set_is_trained_as_a_run_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the last bit: it starts from the same rows, and has the preset's objective, optimizer and schedule."""
+    data = stripes()
+    monkeypatch.setattr("vaekit.runs.job.load_data", lambda **_: data)
+    settings = {"epochs": 2, "precision": "fp32"}
+    job = Job.prepare(Recipe.resolve(read("cvae", sections={"train": settings, **SIZES})))
+    job.fit()
+    torch.manual_seed(0)
+    model = vaekit.build("cvae", data=data, **SIZES)
+    assert model.event_shape == (1, 6, 6) and model.context_size == 3
+    batches = vaekit.data.Batches(data.train, batch_size=128, shuffle=True, generator=torch.Generator().manual_seed(0))
+    vaekit.fit(model, batches, data.validation, preset="cvae", **settings)
+    for name, tensor in job.model.state_dict().items():
+        assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_a_run_and_its_config_print_as_they_are(here: Path) -> None:
+    run = vaekit.list_runs(here / "runs")[0]
+    assert re.fullmatch(r".*: vae, \d+ epochs?, finished", str(run))
+    assert tomllib.loads(str(run.config)) == run.config
+
+
+def test_fit_trains_by_a_preset_and_shows_it(capsys: pytest.CaptureFixture[str]) -> None:
+    data, told = stripes(), []
+    model = vaekit.build("vae", data=data, **SIZES)
+    (record,) = vaekit.fit(model, data, preset="beta-tcvae", epochs=1, learning_rate=1e-5)
+    assert capsys.readouterr().err == ""  # nobody watches
+    assert record["loss"] != record["neg_elbo"] and record["learning_rate"] < 1e-5
+
+    class Own(Listener):
+        def epoch(self, record: Record) -> None:
+            told.append(record["epoch"])
+
+    vaekit.fit(model, data.train.x, epochs=2, progress=True, listener=Own())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Composed: ") and ", 60 rows, cpu fp32" in lines[0]
+    assert [line[:9] for line in lines[1:]] == ["epoch 1/2", "epoch 2/2"] and told == [1, 2]
+
+
+FITS = {
+    "list": (([torch.rand(4, 1, 6, 6)],), {"preset": "beta-tcvae"}, "depends on the number of rows, which list does"),
+    "both": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "options": Train()}, "leave one out"),
+    "seed": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "seed": 1}, "fit has no seed"),
+    "lr": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "lr": 1}, "did you mean 'train.learning_rate'"),
+    "name": ((torch.rand(4, 1, 6, 6),), {"preset": "vea"}, "did you mean 'vae'"),
+    "flat": ((torch.rand(4, 36),), {}, r"pass x.reshape\(-1, 1, 6, 6\)"),
+}
+
+
+@pytest.mark.parametrize("kind", FITS)
+def test_fit_says_what_it_cannot_do(kind: str) -> None:
+    arguments, options, message = FITS[kind]
+    with pytest.raises(VAEError, match=message):
+        vaekit.fit(vaekit.build("vae", event_shape=(1, 6, 6), **SIZES), *arguments, **{"epochs": 1, **options})
+
+
+def test_a_model_takes_saved_weights(tmp_path: Path) -> None:
+    model, other = (vaekit.build("standard-vae", event_shape=(1, 6, 6), **SIZES) for _ in range(2))
+    model.save(tmp_path / "m")
+    x = torch.rand(3, 1, 6, 6)
+    assert not torch.equal(model.encode(x), other.encode(x))
+    assert torch.equal(model.encode(x), other.load(tmp_path / "m").encode(x))
+    with pytest.raises(RunError, match=r"the weights of another model; vaekit\.load"):
+        vaekit.build("standard-vae").load(tmp_path / "m")
+
+
+def test_presets_print_as_a_list_and_as_json(command) -> None:
+    lines = repr(vaekit.presets()).splitlines()
+    assert max(map(len, lines)) <= 80 and lines[0].startswith("aae  ")
+    table = json.loads(command("presets", "vae", "--json").out)
+    assert table["config"]["prior"]["name"] == "full-covariance-mixture" and "arXiv:1312.6114" in table["paper"]
 
 
 @pytest.mark.parametrize("name", ["MNIST", "Mnist", "mnist"])

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from .hub import export, load
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
+    from .runs.own_model import fit
     from .runs.preset import train
     from .store import Run, list_runs
-    from .training import fit
 
 __version__ = "0.1.0"
 
@@ -73,9 +73,9 @@ _MODULE_OF = {
     "hub": ("export", "load"),
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
+    "runs.own_model": ("fit",),
     "runs.preset": ("train",),
     "store": ("Run", "list_runs"),
-    "training": ("fit",),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 

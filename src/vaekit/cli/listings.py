@@ -53,11 +53,18 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
 @long_option
 @json_option
 def presets(name: str | None, long: bool, as_json: bool) -> None:
-    """Try `vae presets vae`: list the presets, with --long also papers and parts, or print the TOML of one."""
+    """Try `vae presets vae`: list the presets, with --long also papers and parts, or print the TOML of one.
+
+    The TOML of one has what differs from the defaults; its JSON has every key.
+    """
     from .. import config
 
     if name is not None:
-        out_lines(config.preset_text(name))
+        if as_json:
+            whole = config.read(name).model_dump(exclude_none=True)
+            out_json({"name": name, **config.preset_header(name), "config": whole})
+        else:
+            out_lines(config.preset_text(name))
         return
     rows = []
     for preset in config.preset_names():

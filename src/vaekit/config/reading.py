@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from ..errors import ConfigError, unknown
@@ -151,9 +152,20 @@ def preset_names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _PRESETS.iterdir() if entry.name.endswith(".toml"))
 
 
+class Presets(dict[str, str]):
+    """What each preset is, by its name. It prints as a list."""
+
+    def __repr__(self) -> str:
+        indent = 2 + max(map(len, self))
+        return "\n".join(
+            fill(about, 80, initial_indent=name.ljust(indent), subsequent_indent=" " * indent)
+            for name, about in self.items()
+        )
+
+
 def presets() -> dict[str, str]:
     """Every preset, with a line on what it is."""
-    return {name: preset_header(name)["about"] for name in preset_names()}
+    return Presets({name: preset_header(name)["about"] for name in preset_names()})
 
 
 def preset_text(name: str) -> str:

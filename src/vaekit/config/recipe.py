@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data import Batches
+from ..data import Batches, Dataset
+from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import NAMES
@@ -200,6 +201,7 @@ def build(
     x: Tensor | None = None,
     labels: Tensor | None = None,
     columns: Sequence[Column] | None = None,
+    data: Dataset | Mapping[str, Any] | str | None = None,
     trust: bool = False,
     **sections: Any,
 ) -> LatentVariableModel:
@@ -213,6 +215,8 @@ def build(
             pseudo-inputs. Without them such a part starts at random.
         labels: Their classes, shape (N,), for a conditional model.
         columns: Of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they say the shape too.
+        data: A data set, as `vaekit.data.load` gives it, which stands for all five above: the model fits it and starts
+            from it, as with `vae train`. A name is only written down in the model's config.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`; or
             `event_shape` and `x` by their former names, `image_shape` and `images`.
@@ -224,14 +228,20 @@ def build(
     Raises:
         ConfigError: A part or an option that does not exist, or parts that do not fit.
     """
-    event_shape = sections.pop("image_shape", event_shape) if columns is None else len(columns)
-    x = sections.pop("images", x)
+    event_shape, x = sections.pop("image_shape", event_shape), sections.pop("images", x)
+    if not isinstance(data, Dataset | None):
+        sections["data"] = data
+    if columns is not None:
+        event_shape = len(columns)
     event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
     if isinstance(config, str):
         config = read(config, sections=sections)
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
+    if isinstance(data, Dataset):
+        event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
+        x, labels = some_rows(data.train, values=recipe.values)
     return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
 
 

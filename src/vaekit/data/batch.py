@@ -1,5 +1,6 @@
 """What a loader gives and a model takes: a batch of rows."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -108,6 +109,17 @@ def named(item: Mapping[Any, Any]) -> dict[str, Any]:
 def is_array(value: object) -> bool:
     """Whether a value is a tensor, or can be read as one by NumPy, and has at least one dimension."""
     return (isinstance(value, Tensor) or hasattr(value, "__array__")) and len(getattr(value, "shape", ())) > 0
+
+
+def to_reshape(x: Tensor, shape: tuple[int, ...] | None) -> str:
+    """What to do with rows that have the values of a shape in another arrangement; "" where they have others.
+
+    >>> to_reshape(torch.zeros(5, 784), (1, 28, 28))
+    '; pass x.reshape(-1, 1, 28, 28)'
+    """
+    if shape is None or x.ndim < 2 or x[0].numel() != math.prod(shape):
+        return ""
+    return f"; pass x.reshape(-1, {', '.join(map(str, shape))})"
 
 
 def as_tensor(value: object, what: str) -> Tensor:

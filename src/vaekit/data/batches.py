@@ -1,5 +1,6 @@
 """`Batches`: minibatches of tensors or of rows on disk, in place of a sampler, workers and a collate function."""
 
+import math
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import replace
@@ -195,6 +196,20 @@ def whole(data: Split, *, values: Values = "pixels") -> Batch:
     if not len(data):
         raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")
     return next(iter(Batches(data, batch_size=len(data), values=values)))
+
+
+def some_rows(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
+    """About 10,000 rows, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
+
+    What is not observed is the mean of what is.
+    """
+    most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
+    step = max(1, len(split) // max(1, most))
+    some = whole(split.rows(slice(None, None, step)), values=values)
+    if some.observed is None:
+        return some.x, some.labels
+    known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
+    return some.x.where(some.observed, known), some.labels
 
 
 def _split(data: Any, labels: Any) -> Split:

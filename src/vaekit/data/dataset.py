@@ -1,8 +1,9 @@
 """What a loaded data set is: records of values and labels."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -86,6 +87,15 @@ class Split:
     def event_shape(self) -> tuple[int, ...]:
         """Shape of the values of one row."""
         return tuple(self.x.shape[1:])
+
+    def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Any:
+        """Some of the rows, as `split[:100]`; of one, x and its label, as data sets of torch give them."""
+        if not isinstance(index, int):
+            return self.rows(index if isinstance(index, slice) else torch.as_tensor(index))
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"the rows are numbered 0 to {len(self) - 1}, got {index}")
+        x = self.x[index]
+        return x if self.labels is None else (x, int(self.labels[index]))
 
     def rows(self, index: slice | Tensor) -> "Split":
         """Some of the rows, in memory."""

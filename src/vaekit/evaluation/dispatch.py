@@ -4,6 +4,8 @@ Not for: the two ways themselves (`stored`, `report`).
 """
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ..data import Dataset, load
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import model_of, recipe_of
+from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
 from .record import Evaluation
@@ -26,6 +29,7 @@ def evaluate(
     device: str | None = None,
     root: str | Path = "runs",
     trust: bool = False,
+    progress: bool | None = None,
     **settings: Any,
 ) -> Evaluation:
     """Measure a run, as `vae evaluate` does, or a model on a data set.
@@ -37,6 +41,8 @@ def evaluate(
         device: Where to compute, such as "cuda"; by default the fastest device here, and a model where it is.
         root: Folder of all runs.
         trust: Import parts by path.
+        progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
+            `listener`.
         settings: Fields of `Options`, such as `samples=5000`; the other arguments of `evaluate_model` or of
             `evaluate_run`.
 
@@ -54,7 +60,8 @@ def evaluate(
             data = load(data, values=subject.values)
         _check_dataset(data)
         model = subject if device is None else subject.to(find_device(device))
-        return evaluate_model(model, data, options, **settings)
+        with _told(progress, settings) as listener:
+            return evaluate_model(model, data, options, **settings | listener)
     run = _opened(subject, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
@@ -64,7 +71,20 @@ def evaluate(
     name = None if data is None else os.fspath(data)
     recipe = recipe_of(run, trust)
     model = model_of(run, recipe, device=device or "auto")
-    return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings)
+    with _told(progress, settings) as listener:
+        return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings | listener)
+
+
+@contextmanager
+def _told(progress: bool | None, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The argument `listener`, if somebody is to see the progress."""
+    if progress is None:
+        progress = "listener" not in settings and is_watched()
+    if not progress:
+        yield {}
+        return
+    with shown_stages() as listener:
+        yield {"listener": listener}
 
 
 def _opened(subject: Any, root: str | Path) -> Run:

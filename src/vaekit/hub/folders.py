@@ -20,7 +20,6 @@ from ..training import find_device
 from .facts import FORMAT, checksum
 
 WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
-LIMIT = 1 << 36  # bytes of weights
 
 
 def load(
@@ -72,7 +71,7 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     content = files.read(where, files.JSON_LIMIT)
     table = files.parse_json(content, where)
     place = files.confine(folder, "model.safetensors")
-    state, facts = tensors.unpack(files.read(place, LIMIT), place)
+    state, facts = tensors.unpack(files.read(place, tensors.LIMIT), place)
     if facts.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
     return _made(table, state, where, trust)
@@ -80,7 +79,7 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
 
 def _saved(path: Path, trust: bool) -> LatentVariableModel:
     """The model that `model.save` wrote into a file."""
-    state, facts = tensors.unpack(files.read(path, LIMIT), path)
+    state, facts = tensors.unpack(files.read(path, tensors.LIMIT), path)
     if MADE_OF not in facts:
         raise RunError(f"{path} does not say which model its weights are of; `model.save` writes files that do")
     table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)

@@ -11,19 +11,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..data import Batch
-from ..data.batch import as_tensor
+from ..data.batch import as_tensor, to_reshape
 from ..data.columns import Column
 from ..data.pixels import to_unit
 from ..data.values import RANGES, Values, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, RunError
 from ..rng import seeded
 from ..store import files, tensors
 from .conditions import check_labels, rows_of_classes, rows_of_labels
@@ -96,6 +96,25 @@ class LatentVariableModel(nn.Module, ABC):
         content = tensors.pack(self.state_dict(), {MADE_OF: json.dumps(dict(self.made_of))})
         with files.explained("write", Path(path)):
             files.write(Path(path), content)
+
+    def load(self, path: str | os.PathLike[str]) -> Self:
+        """Take the weights that `save` wrote for a model of the same shape; `vaekit.load` makes the whole model again.
+
+        Arguments:
+            path: The file.
+
+        Raises:
+            RunError: It cannot be read, or does not hold the weights of such a model.
+        """
+        path = Path(path)
+        weights, _ = tensors.unpack(files.read(path, tensors.LIMIT), path)
+        try:
+            self.load_state_dict(weights)
+        except RuntimeError:
+            raise RunError(
+                f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes the one that they are of"
+            ) from None
+        return self
 
     @property
     def image_shape(self) -> tuple[int, ...] | None:
@@ -236,7 +255,8 @@ class LatentVariableModel(nn.Module, ABC):
         x, shape = as_tensor(x, "x"), self.event_shape
         if shape is not None and tuple(x.shape[1:]) != shape:
             single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
-            raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{single}")
+            hint = single or to_reshape(x, shape)
+            raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
         x = x.to(self.device)
         return (x if self.values == "counts" else to_unit(x)).to(next(self.parameters()).dtype)
 

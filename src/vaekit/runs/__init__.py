@@ -3,6 +3,7 @@
 demands.py       what a config demands of the data and of the machine
 job.py           a recipe with its data and its model, fitted into a run folder
 preset.py        a preset trained in one call
+own_model.py     a model that one holds, trained with its progress in sight
 lifecycle.py     trained, resumed, and what the other ranks do meanwhile
 repetition.py    trained again, to see whether the weights come out the same
 restore.py       from a run folder to its model

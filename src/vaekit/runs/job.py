@@ -20,9 +20,8 @@ from ..config import Config
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
-from ..data.batches import whole
+from ..data.batches import some_rows
 from ..data.pixels import repeatable
-from ..data.values import Values
 from ..model import Draw, LatentVariableModel
 from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
@@ -82,7 +81,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = _some(data.train, recipe.values)
+        x, labels = some_rows(data.train, values=recipe.values)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         asks = "batches" in recipe.parts["objective"].wiring
@@ -188,7 +187,7 @@ class Job:
             if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
-            self.fit(run, _Several(listeners), checkpoint)
+            self.fit(run, Several(listeners), checkpoint)
         test = validate(self.model, self.batches(self.data.test), OfDraw(_minus_distortion))
         if not isinstance(self.loss, OfDraw):  # it has more to say, such as the errors of a classifier
             test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
@@ -240,37 +239,26 @@ def _minus_distortion(draw: Draw) -> Tensor:
     return -draw.distortion
 
 
-class _Several(Listener):
+class Several(Listener):
     """Tells several listeners."""
 
     def __init__(self, listeners: Sequence[Listener]) -> None:
         self.listeners = listeners
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Tell each."""
         for listener in self.listeners:
             listener.step(progress, batches, means)
 
     def epoch(self, record: Record) -> None:
+        """Tell each."""
         for listener in self.listeners:
             listener.epoch(record)
 
     def slower(self, times: float) -> None:
+        """Tell each."""
         for listener in self.listeners:
             tell(listener, "slower", times)
-
-
-def _some(split: Split, values: Values) -> tuple[Tensor, Tensor | None]:
-    """About 10,000 rows, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
-
-    What is not observed is the mean of what is.
-    """
-    most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
-    step = max(1, len(split) // max(1, most))
-    some = whole(split.rows(slice(None, None, step)), values=values)
-    if some.observed is None:
-        return some.x, some.labels
-    known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
-    return some.x.where(some.observed, known), some.labels
 
 
 def _training_batches(config: Config, model: LatentVariableModel, split: Split) -> Batches:

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
+import tomli_w
+
 TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
 DEEPEST = 16  # levels of a config
 DEEPEST_JSON = 64  # levels of any other file
@@ -55,6 +57,13 @@ def toml_table(text: str) -> dict[str, Any]:
         raise ValueError(f"it is nested more than {DEEPEST} deep") from None
     check_table(table)
     return table
+
+
+class TomlTable(dict[str, Any]):
+    """A table that prints as the TOML it is."""
+
+    def __str__(self) -> str:
+        return tomli_w.dumps(self)
 
 
 def check_table(table: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import RunError, unknown
 from . import checkpoint, files, journal
-from .bounded import TOML_LIMIT
+from .bounded import TOML_LIMIT, TomlTable
 from .checkpoint import FORMAT, Checkpoint, Kind, Stamp
 from .lock import Lock
 from .root import claim, run_folders
@@ -66,8 +66,8 @@ class Run:
         return f"Run({str(self.path)!r})"
 
     def __str__(self) -> str:
-        epochs = sum(1 for _ in self.each_metrics())
-        return f"{self.path}: {self.environment.get('preset')}, {epochs} epochs, {self.status}"
+        n = sum(1 for _ in self.each_metrics())
+        return f"{self.path}: {self.environment.get('preset')}, {n} epoch{'s' * (n != 1)}, {self.status}"
 
     @classmethod
     def create(
@@ -232,13 +232,13 @@ class Run:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config that repeats the run, as a table.
+        """The config that repeats the run, as a table that prints as TOML.
 
         Raises:
             RunError: config.toml is missing or damaged.
         """
         path = files.confine(self.path, "config.toml")
-        return files.parse_toml(files.read(path, TOML_LIMIT), path)
+        return TomlTable(files.parse_toml(files.read(path, TOML_LIMIT), path))
 
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.

@@ -1,0 +1,128 @@
+"""`vaekit.fit`: train a model that one holds, with the progress in sight and, on request, by the recipe of a preset.
+
+Not for: the loop itself (`training.loop`), or a run folder (`preset`).
+"""
+
+import inspect
+from collections.abc import Iterable
+from contextlib import nullcontext
+from typing import Any
+
+from ..config import Train, read
+from ..config.recipe import Recipe
+from ..data import Batches, Dataset
+from ..errors import ConfigError
+from ..model import LatentVariableModel, check_model
+from ..training import Listener, Record, loop
+from ..training.optimizers import by_part
+from .job import Several
+from .terminal import is_watched, shown
+
+OF_THE_LOOP = {p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
+
+
+def fit(
+    model: LatentVariableModel,
+    train: Any,
+    validation: Any = None,
+    *,
+    preset: str | None = None,
+    progress: bool | None = None,
+    trust: bool = False,
+    **arguments: Any,
+) -> list[Record]:
+    """Train a model: minimise the mean of a loss over the rows of every batch.
+
+    Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
+
+    >>> import torch, vaekit
+    >>> model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    >>> records = vaekit.fit(model, torch.rand(100, 1, 8, 8), epochs=2)
+    >>> [record["epoch"] for record in records]
+    [1, 2]
+
+    Arguments:
+        model: Any latent-variable model, on the device to train on.
+        train: What to learn from: a tensor or array (N, *event); `(x, labels)`, labels being classes (N,) or context
+            rows (N, C); a `Split`; a `Dataset`, whose own validation split is used too, or its name; a data set of
+            torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
+        validation: The same, for the loss after every epoch, by which the best weights are chosen.
+        preset: Train by the objective, the optimizer, the schedule and the section [train] of this preset; by default
+            by the ELBO, Adam and `config.Train` in float32. The model and the data are taken as they are.
+        progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
+            `listener`.
+        trust: Import parts by path.
+        arguments: Fields of `config.Train`, which come first: `epochs=3, batch_size=64, learning_rate=1e-3`. And what
+            `vaekit.training.fit` takes: `objective`, a function of a `Draw` or any `objectives.Loss`; `optimizer`, or a
+            function that makes one, such as `partial(torch.optim.SGD, lr=0.1)`; `schedule`; `options`; `run`, a folder
+            for metrics and checkpoints, with `resume`; `listener`; `ranks`.
+
+    Returns:
+        One record for each epoch: means over its rows by name, the same of the validation, and timings.
+
+    Raises:
+        ConfigError: What is not a model, a preset or a setting that does not exist or is out of range, or what this
+            training cannot use.
+        DataError: Data of another shape than the model's, or that the likelihood has no density for.
+        NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
+            last state that was seen to be good.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished.
+    """
+    check_model(model)
+    own = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
+    recipe = None
+    if preset is not None:
+        if own.get("options") is not None:
+            raise ConfigError(
+                "preset and options both say how to train; leave one out, or pass fields such as epochs=3"
+            )
+        recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
+        own["options"] = recipe.config.train.for_fit()
+    options = own["options"] = loop.with_settings(own.get("options"), arguments, model)
+    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in arguments)
+    if recipe is not None:
+        own = _by_recipe(recipe, model, train, batches) | own
+    theirs: Listener | None = own.pop("listener", None)
+    visible = theirs is None and is_watched() if progress is None else progress
+    with shown(options.known_epochs) if visible else nullcontext() as listener:
+        if listener is not None:
+            listener.begin(_facts(model, number_of_rows(batches), options))
+        heard = Several([one for one in (listener, theirs) if one is not None]) if listener and theirs else None
+        return loop.fit(model, batches, validating, **own, listener=heard or listener or theirs)
+
+
+def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
+    """What a preset gives to the loop, beside the options.
+
+    Raises:
+        ConfigError: The objective depends on the number of rows, and nobody knows it.
+    """
+    wanted, rows = recipe.parts["objective"].wiring, number_of_rows(batches)
+    if "dataset_size" in wanted and rows is None:
+        raise ConfigError(
+            f"the objective {recipe.config.objective.name!r} depends on the number of rows, which "
+            f"{type(train).__name__} does not tell; pass a tensor, a Split or a Dataset as train"
+        )
+    seen = batches if isinstance(batches, Batches) else None
+    classes = train.num_classes if isinstance(train, Dataset) else (model.made_of or {}).get("num_classes", 0)
+    rate = recipe.config.train.learning_rate
+    return {
+        "objective": recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen),
+        "optimizer": lambda parameters: recipe.optimizer(by_part(model, parameters, rate)),
+        "schedule": recipe.schedule(),
+    }
+
+
+def number_of_rows(loader: Iterable[Any]) -> int | None:
+    """How many rows a loader has; None where only going through them would tell."""
+    if isinstance(loader, Batches):
+        return loader.num_rows
+    rows: Any = getattr(loader, "dataset", None)  # of a loader of torch
+    return len(rows) if hasattr(rows, "__len__") else None
+
+
+def _facts(model: LatentVariableModel, rows: int | None, options: Train) -> list[str]:
+    """What is trained, on how much, where and how, a few words each."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    counted = [] if rows is None else [f"{rows:,} rows"]
+    return [f"{type(model).__name__}: {weights:,} weights", *counted, f"{model.device} {options.precision}"]
