@@ -15,6 +15,7 @@ from vaekit.config.parts import PARTS, find
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
+from vaekit.evaluation.imputation import weighted
 from vaekit.model import Composed
 from vaekit.objectives import Loss
 from vaekit.runs import lifecycle
@@ -102,14 +103,15 @@ def refusal(posterior: str, prior: str, objective: str, condition: str = "class"
     return None
 
 
-def check(config: Config, likelihood: str, why_not: str | None, folder: Path) -> None:
+def check(config: Config, likelihood: str, why_not: str | None, folder: Path) -> Composed | None:
+    """Train, save and load a combination, and return it; where it is refused, check that and return None."""
     x, c = pixels(likelihood), torch.arange(8) % CLASSES if config.model.condition == "class" else None
     torch.manual_seed(0)
     if why_not:
         with pytest.raises(ConfigError, match=why_not):
             model = build(config, event_shape=SHAPE, num_classes=CLASSES, x=x)
             value(model, made(config, model), x, c)
-        return
+        return None
     model = build(config, event_shape=SHAPE, num_classes=CLASSES, x=x)
     objective = made(config, model)
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -118,6 +120,17 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
     assert step(model, objective, optimizer, x, c).mean() > first.mean()
     same_after_loading(model, config, x, c, folder)
+    return model
+
+
+def fills_gaps(model: Composed, x: Tensor, c: Tensor | None) -> None:
+    """Half of the rows' values are filled in, with probabilities, by the values that are observed."""
+    observed = torch.arange(x[0].numel()).reshape(x.shape[1:]).expand_as(x) % 2 == 0
+    (result,) = weighted(model, Batch(x, labels=c, observed=observed), 5)
+    filled = result.filled(result.mean())
+    assert filled.shape == x.shape and torch.equal(filled[observed], x[observed])
+    assert ((filled >= 0) & (filled <= 1)).all()
+    assert result.sample(3).shape == (3, *x.shape)
 
 
 def made(config: Config, model: Composed) -> Loss:
@@ -178,7 +191,10 @@ def same_after_loading(model: Composed, config: Config, x: Tensor, c: Tensor | N
 def test_posterior_times_prior(posterior: str, prior: str, condition: str, tmp_path: Path) -> None:
     objective = {"bernoulli": "rloo", "categorical": "rloo", "vq": "beta"}.get(posterior, "elbo")
     config = combination(posterior, prior, "bernoulli", objective, condition)
-    check(config, "bernoulli", refusal(posterior, prior, objective), tmp_path)
+    model = check(config, "bernoulli", refusal(posterior, prior, objective), tmp_path)
+    x, c = pixels("bernoulli"), torch.arange(8) % CLASSES if condition == "class" else None
+    if model is not None and model.draw(x, 1, c).has_density:
+        fills_gaps(model, x, c)
 
 
 @pytest.mark.parametrize("condition", ["none", "class"])

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from ..data import Batch
+from ..distributions import draw_samples
 from ..model import Draw, LatentVariableModel
 from ..model.draw import levels_of
 from ..rng import seeded
@@ -127,7 +128,7 @@ def with_common_noise(q: Distribution, k: int) -> Tensor:
         return loc + q.base_dist.scale * _noise(loc, k)
     if isinstance(q, MultivariateNormal):
         return q.loc + (q.scale_tril @ _noise(q.loc, k)[..., None])[..., 0]
-    return q.rsample(torch.Size((k,)))
+    return draw_samples(q, k)
 
 
 def _noise(loc: Tensor, k: int) -> Tensor:
