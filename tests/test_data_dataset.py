@@ -111,5 +111,24 @@ def test_a_function_loads_a_data_set_of_ones_own() -> None:
     assert given == [5]
     with pytest.raises(ConfigError, match="unexpected keyword argument 'validation'; leave the option out"):
         load(lambda: data, validation=5)
+    assert load(lambda columns, values: given.append((columns, values)) or data, columns={}, values="counts") is data
+    assert given[1] == ({}, "counts")
     with pytest.raises(DataError, match=r"must return a vaekit.data.Dataset, got NoneType"):
         load(lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        (dataset(vectors()), ("validation", "test", "size", "memory", "root", "columns")),
+        (VALUES.numpy(), ("size", "memory", "root")),
+        ("t.csv", ("size", "memory", "root")),
+        ("x.npy", ("root", "columns")),
+        ("mnist", ("test", "size", "memory", "columns")),
+    ],
+    ids=["data set", "array", "table", "path", "name"],
+)
+def test_an_option_that_does_not_apply_is_refused(source: object, options: tuple[str, ...]) -> None:
+    for option in options:
+        with pytest.raises(ConfigError, match=rf"{option} is for .*; leave it out with (a Dataset|a table|'{source}')"):
+            load(source, **{option: {"a": "real"} if option == "columns" else 4})

@@ -15,7 +15,7 @@ from PIL import Image
 from vaekit import build, config
 from vaekit.config.recipe import Recipe
 from vaekit.data import load
-from vaekit.data.loading import _keep
+from vaekit.data.named import _keep
 from vaekit.data.own import open_all
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import images as one_by_one

@@ -194,7 +194,7 @@ def resolve_data(section: Data, values: Values = "pixels", own_code: bool = Fals
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
-        arguments["name"] = find("data set", section.name, own_code)
+        arguments |= {"name": find("data set", section.name, own_code), "values": values}
     elif section.name not in NAMES and is_path(section.name):
         arguments["values"] = values
     return arguments

@@ -1,26 +1,23 @@
-"""`load`: a data set by its name, by the path of the user's files, or from the user's function."""
+"""`load`: which way leads to a data set, from a name, a path, a frame, an array or a function.
 
-import hashlib
+Not for: the ways themselves (`named`, `own`, `tables`).
+"""
+
 import inspect
 import os
-from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-
-from ..errors import ConfigError, DataError, RunError, unknown
-from ..store import files
+from ..errors import ConfigError, DataError, unknown
 from .batch import is_array
-from .dataset import Dataset, Split
+from .dataset import Dataset
 from .kinds import Told
 from .labelled import keep_labels
+from .named import load_named
 from .own import is_path, load_own
-from .registry import SOURCES, Source, known_as, resolve_root
-from .sources import shapes, vision
+from .registry import SOURCES, known_as
 from .sources.frames import is_frame
-from .sources.idx import as_array, md5_of, unpack
 from .tables import is_table, load_table
 from .values import Values
 
@@ -57,8 +54,8 @@ def load(
     and test.csv. Its columns get a kind each from their types, which `columns` overrides; an empty cell or NaN is
     missing. With `values="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for tests.
 
-    By a function: what it returns, a `Dataset`; it is given those options that are not None. In a config it is named by
-    its import path, `data.name = "my_module:my_function"`.
+    By a function: what it returns, a `Dataset`; it is given those options that are not None, and `values` if it asks
+    for them. In a config it is named by its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
         name: One of `vaekit.data.NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
@@ -80,139 +77,120 @@ def load(
 
     Raises:
         DataError: Unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
-        ConfigError: The option is out of range, or does not apply to a named data set or to the function.
+        ConfigError: An option is out of range, or does not apply to what is loaded.
     """
-    if labelled is not None:
-        options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root}
-        return keep_labels(load(name, **options, values=values, columns=columns), labelled)  # type: ignore[arg-type]
-    if isinstance(name, Dataset):
-        return name
-    if is_frame(name) or (is_array(name) and len(name.shape) == 2):
-        return load_table(name, validation=validation, test=test, told=columns)
-    if callable(name):
-        return _from_function(name, validation=validation, test=test, size=size, memory=memory, root=root)
-    if not isinstance(name, (str, os.PathLike)):
+    given = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
+    source, opener = _opener_of(name, values)
+    data = opener.open(source, values, **opener.checked(source, given))
+    return data if labelled is None else keep_labels(data, labelled)
+
+
+@dataclass(frozen=True)
+class _Opener:
+    """One way to load.
+
+    Arguments:
+        open: From what is to be loaded, what its numbers mean, and the options, to a data set.
+        options: Names of the options that apply; any other is refused.
+    """
+
+    open: Callable[..., Dataset]
+    options: tuple[str, ...]
+
+    def checked(self, source: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are given, all of which apply.
+
+        Raises:
+            ConfigError: One does not.
+        """
+        options = {option: value for option, value in given.items() if value is not None}
+        what = repr(source) if isinstance(source, str) else _kind_of(source)
+        for option in options:
+            if option not in self.options:
+                raise ConfigError(f"{_PURPOSES[option]}; leave it out with {what}")
+        if isinstance(options.get("test"), str) and "columns" not in self.options:
+            raise ConfigError(
+                f"data.test is the path of a table ({options['test']}), but {what} is not a table; give a number"
+            )
+        return options
+
+
+_PURPOSES = {
+    "validation": "data.validation is for data that are not split yet",
+    "test": "data.test is for images of your own, by path",
+    "size": "data.size is for images of your own, by path",
+    "memory": "data.memory is for images of your own, by path",
+    "root": "root is for data sets by name",
+    "columns": "data.columns is for tables, such as table.csv",
+}
+
+
+def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
+    """What to load, names spelled as in `NAMES`, and how.
+
+    Raises:
+        DataError: There is no way to load it.
+    """
+    if isinstance(source, Dataset):
+        return source, _GIVEN
+    if is_frame(source) or (is_array(source) and len(source.shape) == 2):
+        return source, _TABLE
+    if callable(source):
+        return source, _FUNCTION
+    if not isinstance(source, (str, os.PathLike)):
         raise DataError(
-            f"load takes the name or the path of a data set, a frame or an array (N, D), got {type(name).__name__}; "
+            f"load takes the name or the path of a data set, a frame or an array (N, D), got {type(source).__name__}; "
             "other arrays and tensors go to fit as they are, or into Split(x, labels)"
         )
-    name = os.fspath(name)
+    name = os.fspath(source)
     name = name if os.path.lexists(name) else known_as(name)
-    if name not in SOURCES and is_table(name, values):
-        return load_table(name, name=name, validation=validation, test=test, told=columns)
-    if columns is not None:
-        raise ConfigError(f"data.columns is for tables, such as table.csv; leave it out with {name!r}")
-    if isinstance(test, str):
-        raise ConfigError(f"data.test is the path of a table ({test}), but {name!r} is not a table; give a number")
-    if name not in SOURCES and is_path(name):
-        return load_own(name, validation=validation, test=test, size=size, memory=memory, values=values)
-    if name not in SOURCES:
-        raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
-    for option, value in (("test", test), ("size", size), ("memory", memory)):
-        if value is not None:
-            raise ConfigError(f"data.{option} is for images of your own, by path; leave it out with {name!r}")
-    source, place = SOURCES[name], resolve_root(root)
-    held_out = source.validation if validation is None else validation
-    if not 0 <= held_out < source.train:
-        raise ConfigError(
-            f"validation must be from 0 to {source.train - 1} of the {source.train} training images of {name!r}, "
-            f"got {held_out}"
-        )
-    if source.present_in(place) is None:
-        vision.fetch(source, place)
-    content = _READERS.get(name, _read_idx_files)(source, place)
-    _check(source, content.train, source.train)
-    _check(source, content.test, source.test)
-    x, labels, kept = content.train.x, content.train.known_labels(), source.train - held_out
-    return Dataset(
-        name=name,
-        train=Split(x[:kept], labels[:kept]),
-        validation=Split(x[kept:], labels[kept:]),
-        test=content.test,
-        classes=source.classes,
-        checksum=content.checksum,
-    )
+    if name in SOURCES:
+        return name, _NAMED
+    if is_table(name, values):
+        return name, _TABLE
+    if is_path(name):
+        return name, _OWN
+    raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
-def _from_function(function: Callable[..., Dataset], **options: object) -> Dataset:
-    given = {option: value for option, value in options.items() if value is not None}
+def _given(data: Dataset, values: Values) -> Dataset:
+    return data
+
+
+def _named(name: str, values: Values, **options: Any) -> Dataset:
+    return load_named(name, **options)
+
+
+def _table(source: Any, values: Values, columns: Told | None = None, **options: Any) -> Dataset:
+    return load_table(source, name=source if isinstance(source, str) else "table", told=columns, **options)
+
+
+def _own(name: str, values: Values, **options: Any) -> Dataset:
+    return load_own(name, values=values, **options)
+
+
+def _returned(function: Callable[..., Dataset], values: Values, **options: Any) -> Dataset:
+    """What a function of the user's returns; it hears what the numbers mean if it asks for `values`."""
     name = getattr(function, "__qualname__", repr(function))
+    signature = inspect.signature(function)
+    if "values" in signature.parameters:
+        options["values"] = values
     try:
-        inspect.signature(function).bind(**given)
+        signature.bind(**options)
     except TypeError as error:
         raise ConfigError(f"{name}: {error}; leave the option out, or let the function take it") from None
-    data = function(**given)
+    data = function(**options)
     if not isinstance(data, Dataset):
         raise DataError(f"{name} must return a vaekit.data.Dataset, got {type(data).__name__}")
     return data
 
 
-def _check(source: Source, split: Split, count: int) -> None:
-    expected, x = (count, *source.shape), split.x
-    if x.shape != expected or x.dtype != torch.uint8:
-        raise DataError(f"{source.name}: images are {tuple(x.shape)} {x.dtype} instead of {expected} uint8")
-    labels = split.known_labels()
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= len(source.classes):
-        raise DataError(f"{source.name}: labels are from {low} to {high} instead of 0 to {len(source.classes) - 1}")
+def _kind_of(source: Any) -> str:
+    return "a Dataset" if isinstance(source, Dataset) else f"a table of type {type(source).__name__}"
 
 
-def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
-    size = source.shape[1:]
-    shapes = ((source.train, *size), (source.train,), (source.test, *size), (source.test,))
-    arrays, digests = [], []
-    for file, shape in zip(source.files, shapes, strict=True):
-        content, path = _intact_copy(source, file, root)
-        array = as_array(content, str(path))
-        if array.shape != shape or array.dtype != "u1":
-            raise DataError(f"{path}: {array.dtype} of shape {array.shape} instead of uint8 of shape {shape}")
-        arrays.append(torch.from_numpy(array))
-        digests.append(source.files[file] or md5_of(content))
-    images, labels, test_images, test_labels = arrays
-    return vision.Content(
-        train=Split(images.unsqueeze(1), labels.long()),
-        test=Split(test_images.unsqueeze(1), test_labels.long()),
-        checksum=hashlib.sha256("".join(digests).encode()).hexdigest(),
-    )
-
-
-def _read_emnist(source: Source, root: Path | None) -> vision.Content:
-    train, test, checksum = _read_idx_files(source, root)  # whose images are stored transposed
-    train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (train, test))
-    return vision.Content(train, test, checksum)
-
-
-def _read_shapes(source: Source, root: Path | None) -> vision.Content:
-    return shapes.read_shapes(source.train)
-
-
-_READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {
-    "emnist": _read_emnist,
-    "cifar10": vision.read_cifar10,
-    "svhn": vision.read_svhn,
-    "celeba": vision.read_celeba,
-    "shapes": _read_shapes,
-}
-
-
-def _intact_copy(source: Source, file: str, root: Path | None) -> tuple[bytearray, Path]:
-    """The unpacked content of the first copy that is whole; what had to be unpacked is kept below the root."""
-    problem = f"{file}: no such file"
-    for path in source.copies(file, root):
-        try:
-            content = unpack(path, md5=source.files[file])
-        except DataError as error:
-            problem = str(error)
-            continue
-        if path.suffix == ".gz" and root is not None:
-            _keep(content, root / source.folder / file)
-        return content, path
-    remedy = "delete it and load again to fetch it anew" if source.torchvision else "install vaekit again"
-    raise DataError(f"{problem}; {remedy}")
-
-
-def _keep(content: bytearray, path: Path) -> None:
-    """Put content at a path in one step; a folder that cannot be written only costs time on the next run."""
-    with suppress(OSError, RunError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        files.write(path, bytes(content))
+_GIVEN = _Opener(_given, ())
+_NAMED = _Opener(_named, ("validation", "root"))
+_TABLE = _Opener(_table, ("validation", "test", "columns"))
+_OWN = _Opener(_own, ("validation", "test", "size", "memory"))
+_FUNCTION = _Opener(_returned, tuple(_PURPOSES))

@@ -81,6 +81,9 @@ def load_table(
     """
     told = told or {}
     train, validated_on, tested_on = _files(source, test)
+    for option, number, path in (("validation", validation, validated_on), ("test", test, tested_on)):
+        if isinstance(number, int) and path is not None:
+            raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
     raws = together = _raws(train)
     count = len(raws[0].values)
     ends = [count]
