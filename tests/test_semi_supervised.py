@@ -14,7 +14,7 @@ import tiny
 from conftest import one_line
 from densities import z_scores
 from oracles import LinearGaussian
-from vaekit import build, load
+from vaekit import build, fit, load
 from vaekit.data import Batch, Batches
 from vaekit.data.labelled import keep_labels
 from vaekit.errors import ConfigError, DataError
@@ -188,3 +188,15 @@ def test_a_model_of_each_class_by_another_objective_needs_all_labels(monkeypatch
     monkeypatch.setattr(job, "load_data", lambda **_: keep_labels(tiny.dataset(), 6))
     with pytest.raises(DataError, match="needs it; choose"):
         lifecycle.train(exact.small("standard-cvae"), root="nowhere")
+
+
+def test_fit_refuses_rows_of_unknown_class_as_a_training_of_a_run_does() -> None:
+    data = keep_labels(tiny.dataset(), 6)
+    model = build("standard-cvae", event_shape=data.event_shape, num_classes=data.num_classes)
+    rows = (data.train.x, data.train.labels)
+    with pytest.raises(DataError, match=rf"the class of {len(data.train) - 6} of the {len(data.train)} training rows"):
+        fit(model, rows, epochs=1)
+    with pytest.raises(DataError, match="validation rows is unknown"):
+        fit(model, tiny.dataset().train, rows, epochs=1)
+    with pytest.raises(DataError, match="first rows is unknown"):
+        fit(model, [(data.train.x[:8] / 255, data.train.labels[:8])], epochs=1)

@@ -15,8 +15,6 @@ from ..config.recipe import Recipe
 from ..data import Dataset
 from ..data.values import values_of
 from ..errors import ConfigError, DataError
-from ..model import LatentVariableModel
-from ..objectives import Loss, OfDraw
 from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
@@ -82,23 +80,6 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
             f"{len(data.train)} training rows have values; {_smaller(data)}",
             stacklevel=2,
         )
-
-
-def check_labels(model: LatentVariableModel, loss: Loss, data: Dataset) -> None:
-    """Check that a loss which does not look at labels gets no rows of unknown class for a model of each class.
-
-    Raises:
-        DataError: It would.
-    """
-    labels = data.train.labels
-    if isinstance(loss, OfDraw) and model.context_size and data.train.context is None and labels is not None:
-        unknown = int((labels < 0).sum())
-        if unknown:
-            raise DataError(
-                f"the class of {unknown} of the {len(labels)} training rows is unknown, and objective "
-                f"{loss.name!r} of a model of each class needs it; choose objective.name = 'm2', or "
-                "model.condition = 'none'"
-            )
 
 
 def _smaller(data: Dataset) -> str:

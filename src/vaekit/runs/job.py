@@ -27,14 +27,14 @@ from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
-from ..training.data_checks import check_rows
+from ..training.data_checks import check_classes, check_rows
 from ..training.loop import tell
 from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
 from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
-from .demands import check_data, check_labels, check_memory
+from .demands import check_data, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 from .tensorboard import event_files
 
@@ -87,7 +87,7 @@ class Job:
         asks = "batches" in recipe.parts["objective"].wiring
         batches = _training_batches(recipe.config, model, data.train) if asks else None
         loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
-        check_labels(model, loss, data)
+        check_classes(model, loss, data.train, "training")
         own = module_of(loss)
         if own is not None:
             own.to(device)

@@ -1,6 +1,6 @@
-"""A look at the data before and while they are trained on: have they a density under the model's likelihood?
+"""Checks of the rows that a model is to be trained on: their values, and their classes.
 
-Not for: what is looked for (`LatentVariableModel.check_values`).
+Not for: which values a likelihood takes (`LatentVariableModel.check_values`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -9,15 +9,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import Batch, Batches, Stored, as_batch
+from ..data import Batch, Batches, Split, Stored, as_batch
+from ..errors import DataError
 from ..model import LatentVariableModel
 from ..model.conditions import check_labels
+from ..objectives import Loss, OfDraw
 
 _ROWS = 1000  # at a time
 
 
 def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = False) -> None:
-    """Look at all rows that are in memory; those on disk are looked at when they are read.
+    """Check all rows that are in memory; those on disk are checked when they are read.
 
     Arguments:
         model: The model.
@@ -42,12 +44,38 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         model.check_values(model.as_rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 
-def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient: bool = False) -> Iterator[Any]:
+def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split | Batch, what: str) -> None:
+    """Check that a loss which does not look at labels gets no rows of unknown class for a model of each class.
+
+    Arguments:
+        model: The model.
+        loss: What is minimised.
+        rows: The rows.
+        what: What they are called, such as "training".
+
+    Raises:
+        DataError: It would.
+    """
+    context = rows.c if isinstance(rows, Batch) else rows.context
+    if not (isinstance(loss, OfDraw) and model.context_size and context is None) or rows.labels is None:
+        return
+    unknown = int((torch.as_tensor(rows.labels) < 0).sum())
+    if unknown:
+        raise DataError(
+            f"the class of {unknown} of the {len(rows.labels)} {what} rows is unknown, and objective {loss.name!r} of "
+            "a model of each class needs it; choose the objective 'm2', or a model without classes"
+        )
+
+
+def first_checked(
+    model: LatentVariableModel, loader: Iterable[Any], loss: Loss | None = None, *, lenient: bool = False
+) -> Iterator[Any]:
     """The batches of an epoch, the first of which is checked.
 
     Arguments:
         model: The model.
         loader: Batches.
+        loss: What is minimised; None to leave classes unchecked.
         lenient: Leave what is not finite to the training step, which skips it.
 
     Raises:
@@ -55,7 +83,10 @@ def first_checked(model: LatentVariableModel, loader: Iterable[Any], *, lenient:
     """
     for number, item in enumerate(loader):
         if number == 0:
-            batch = model.to_model(as_batch(item))
+            given = as_batch(item)
+            batch = model.to_model(given)
+            if loss is not None:
+                check_classes(model, loss, given, "first")
             x = batch.known
             model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
         yield item

@@ -14,12 +14,12 @@ from ..data import Batches
 from ..data.feeding import Feeding
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
-from ..objectives import as_loss, elbo, module_of
+from ..objectives import Loss, as_loss, elbo, module_of
 from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
-from .data_checks import check_rows, first_checked
+from .data_checks import check_classes, check_rows, first_checked
 from .precision import find_precision
 from .processor import Pace, flushed
 from .progress import Progress
@@ -115,8 +115,8 @@ def fit(
     """
     check_model(model)
     options = with_settings(options, settings, model)
-    train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
     loss = as_loss(objective)
+    train, validation = loaders(model, loss, train, validation, options, own_size="batch_size" in settings)
     own = module_of(loss)
     if own is not None:
         own.to(model.device)
@@ -136,7 +136,7 @@ def fit(
             begun = time.perf_counter() - progress.seconds
             trainer.training_mode()
             last: Any = None
-            for batch in first_checked(model, train, lenient=options.on_nan == "skip"):
+            for batch in first_checked(model, train, loss, lenient=options.on_nan == "skip"):
                 if options.steps is not None and progress.step >= options.steps:
                     break
                 trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
@@ -182,9 +182,9 @@ def with_settings(options: Train | None, settings: Mapping[str, Any], model: Lat
 
 
 def loaders(
-    model: LatentVariableModel, train: Any, validation: Any, options: Train, *, own_size: bool
+    model: LatentVariableModel, loss: Loss, train: Any, validation: Any, options: Train, *, own_size: bool
 ) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """Loaders of what is given; rows that are in memory are all looked at.
+    """Loaders of what is given; rows that are in memory are all checked.
 
     Raises:
         ConfigError: A size of batches is given for a loader, which makes its own.
@@ -196,9 +196,10 @@ def loaders(
     made, validating = feeding.loaders(train, validation)
     if own_size and made is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
-    for loader in (made, validating):
+    for what, loader in (("training", made), ("validation", validating)):
         if isinstance(loader, Batches):
             check_rows(model, loader, lenient=options.on_nan == "skip")
+            check_classes(model, loss, loader, what)
     return made, validating
 
 
