@@ -1,6 +1,7 @@
 """Scores of disentanglement on representations whose scores are known, and the shapes that they are measured on."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +101,7 @@ def test_silent_latents_are_chance(factors: Tensor) -> None:
 def test_a_run_on_shapes_is_evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def few(**_: object) -> Any:
         data = load_data("shapes")
-        return type(data)("shapes", *(split.rows(slice(64)) for split in data.splits.values()), data.classes, "few")
+        return replace(data, **{name: split.rows(slice(64)) for name, split in data.splits.items()}, checksum="few")
 
     sections = {"data": {"name": "shapes"}, "model": {"latent_size": 3}}
     run = exact.prove("beta-vae", tmp_path / "runs", monkeypatch, load=few, **sections)
@@ -110,3 +111,5 @@ def test_a_run_on_shapes_is_evaluated(tmp_path: Path, monkeypatch: pytest.Monkey
     result = stored.evaluate_run(run, load(run.path), samples=2)
     names = {value.name for value in result.values}
     assert {"MIG", "SAP", "FactorVAE score", "DCI disentanglement"} <= names
+    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: replace(few(), factors=None))  # of the same name
+    assert "MIG" not in {value.name for value in stored.evaluate_run(run, load(run.path), samples=2).values}

@@ -6,6 +6,7 @@ Not for: options of a config (`parts`) or data (`data`).
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -112,7 +113,7 @@ class _Trial:
         self.given = x
         self.findings: list[str] = []
 
-    @property
+    @cached_property
     def x(self) -> Tensor:
         """Rows of data."""
         return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.given is None else self.given[:ROWS].float()

@@ -1,7 +1,7 @@
 """What a loaded data set is: records of values and labels."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -148,6 +148,8 @@ class Dataset:
         kind: "image", which pictures are drawn of; "vector"; or "table". By default "image" if the shape of a row is
             (C, H, W), else "vector".
         columns: Of a table: what each value of a row means.
+        factors: Of data of which every factor is known: a function that gives a row for every combination of their
+            values, shape (N, *event), and the values, int64, shape (N, F).
 
     Raises:
         DataError: Splits of different shapes, an unknown kind, or images of another shape than (C, H, W).
@@ -161,6 +163,7 @@ class Dataset:
     checksum: str
     kind: Kind | None = None
     columns: tuple[Column, ...] | None = None
+    factors: Callable[[], tuple[Tensor, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         shape = self.event_shape

@@ -46,6 +46,7 @@ def load_named(name: str, *, validation: int | None = None, root: str | os.PathL
         test=content.test,
         classes=source.classes,
         checksum=content.checksum,
+        factors=content.factors,
     )
 
 

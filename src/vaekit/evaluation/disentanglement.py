@@ -135,23 +135,24 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
     return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
 
 
-def of_shapes(model: LatentVariableModel, *, listener: StageListener | None = None) -> list[Value]:
-    """All four, of a model's posterior means over the data set "shapes".
+def of_factors(
+    model: LatentVariableModel, rows: Tensor, factors: Tensor, *, listener: StageListener | None = None
+) -> list[Value]:
+    """All four, of a model's posterior means of rows whose factors are known.
 
     Arguments:
-        model: A model of its images.
+        model: A model of such rows; where it is conditional, the first factor is the class.
+        rows: Shape (N, *event).
+        factors: Shape (N, F), int64.
         listener: Hears about the progress.
     """
-    from ..data.sources.shapes import every_shape
-
-    images, factors = every_shape()
-    rows = Batch(images, labels=factors[:, 0])
+    batch = Batch(rows, labels=factors[:, 0])
 
     def compute(index: int) -> dict[str, Tensor]:
-        return {"means": chunks.posterior(model, chunks.batch(model, rows, index)).mean.flatten(1)}
+        return {"means": chunks.posterior(model, chunks.batch(model, batch, index)).mean.flatten(1)}
 
     with chunks.evaluating(model):
-        z = chunks.over_batches("factors", rows, compute, listener=listener)["means"]
+        z = chunks.over_batches("factors", batch, compute, listener=listener)["means"]
     return disentanglement(z, factors)
 
 

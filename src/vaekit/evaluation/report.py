@@ -27,7 +27,7 @@ from .chunks import GIB, Store
 from .classified import classification_error
 from .classifier import classifier_for
 from .code_usage import code_usage
-from .disentanglement import of_shapes
+from .disentanglement import of_factors
 from .latents import latents, linear_probe, nearest_neighbours
 from .quality import FEWEST, neighbours_picture, quality
 from .record import Evaluation, StageListener, mean_of
@@ -146,8 +146,8 @@ def evaluate_model(
     else:
         work.add_terms(evaluation)
     work.add_errors(evaluation, loss)
-    if dataset.name == "shapes":
-        work.add_factors(evaluation)
+    if dataset.factors is not None:
+        work.add_factors(evaluation, dataset.factors)
     if judge:
         work.add_samples(evaluation)
         work.add_rows(evaluation)
@@ -266,9 +266,9 @@ class _Work:
             error = classification_error(self.model, loss, self.rows.known, labels, listener=self.listener)
             evaluation.values.extend([] if error is None else [error])
 
-    def add_factors(self, evaluation: Evaluation) -> None:
-        """Whether each latent stands for one factor, of images whose factors are known."""
-        evaluation.values.extend(of_shapes(self.model, listener=self.listener))
+    def add_factors(self, evaluation: Evaluation, factors: Callable[[], tuple[Tensor, Tensor]]) -> None:
+        """Whether each latent stands for one factor, of data whose factors are known."""
+        evaluation.values.extend(of_factors(self.model, *factors(), listener=self.listener))
         if "DCI completeness" not in [value.name for value in evaluation.values]:
             evaluation.warnings.append("DCI is left out: it needs scikit-learn, which the extra `sklearn` installs")
 

@@ -60,4 +60,4 @@ def read_shapes(train: int) -> Content:
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     images, labels = images[order], factors[order, 0]
     checksum = hashlib.sha256(images.numpy().data).hexdigest()
-    return Content(Split(images[:train], labels[:train]), Split(images[train:], labels[train:]), checksum)
+    return Content(Split(images[:train], labels[:train]), Split(images[train:], labels[train:]), checksum, every_shape)

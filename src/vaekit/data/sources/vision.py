@@ -3,7 +3,7 @@
 import hashlib
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -19,11 +19,15 @@ from ..registry import Source
 
 
 class Content(NamedTuple):
-    """What the files of a data set hold: all training images, all test images, and a SHA-256 of both."""
+    """What the files of a data set hold: all training images, all test images, and a SHA-256 of both.
+
+    `factors` is that of `Dataset`.
+    """
 
     train: Split
     test: Split
     checksum: str
+    factors: Callable[[], tuple[Tensor, Tensor]] | None = None
 
 
 _TIMEOUT = 20.0  # seconds without an answer; torchvision sets none
