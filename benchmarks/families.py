@@ -25,10 +25,11 @@ from vaekit import data
 from vaekit.data import Split
 from vaekit.data.batches import whole
 from vaekit.data.pixels import binarized, repeatable
+from vaekit.data.sources.shapes import every_shape
 from vaekit.evaluation import fitted_prior
 from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.classifier import classifier_for
-from vaekit.evaluation.disentanglement import of_shapes
+from vaekit.evaluation.disentanglement import of_factors
 from vaekit.evaluation.quality import quality
 from vaekit.model import WithPrior
 from vaekit.store import Run
@@ -57,7 +58,7 @@ def nll(run: Run, *, samples: int, images: int) -> dict[str, Any]:
     split = data.load("mnist").test.rows(slice(images))
     x = binarized(split.x[:], repeatable(run.config["data"]["binarize"]))
     found = bounds(vaekit.load(run.path), whole(Split(x)).x, samples=(samples,), precision="auto")
-    value = -found.per_image[f"L_{samples}"]
+    value = -found.per_row[f"L_{samples}"]
     error = value.std().item() / len(value) ** 0.5
     return {"nll": value.mean().item(), "error": error, "samples": samples, "images": images}
 
@@ -121,7 +122,7 @@ def factors(quick: bool, done: set[str]) -> Found:
             continue
         options = ("--data", "shapes", "--set", "model.latent_size=10", "--set", "train.steps=1200")
         record, run = trained(preset, *options, quick=quick)
-        named = {value.name: value.value for value in of_shapes(vaekit.load(run.path))}
+        named = {value.name: value.value for value in of_factors(vaekit.load(run.path), *every_shape())}
         test = run.read_json("test.json")
         figures = {name: named.get(name) for name in SCORES} | {name: test[name] for name in ("rate", "distortion")}
         yield preset, record | figures

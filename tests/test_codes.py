@@ -84,7 +84,7 @@ def test_the_bound_is_honest(preset: str, options: dict[str, Any], prior: str) -
         draw = model.draw(x)
         bound = elbo(draw)
         chosen = posterior.index_of(draw.z[0]) @ torch.tensor([6, 1])
-        found = bounds(model, x, samples=(1, 10)).per_image
+        found = bounds(model, x, samples=(1, 10)).per_row
     evidence = log_joint.logsumexp(0)
     expected = log_joint.gather(0, chosen[None])[0]
     torch.testing.assert_close(bound, expected, rtol=0, atol=1e-5)

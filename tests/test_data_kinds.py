@@ -18,7 +18,7 @@ from vaekit.data import load
 from vaekit.data.named import _keep
 from vaekit.data.own import open_all
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import images as one_by_one
+from vaekit.evaluation import named_rows
 from vaekit.evaluation.stored import evaluate_run
 from vaekit.runs import job, lifecycle, repetition, restore
 from vaekit.store import Run
@@ -100,9 +100,9 @@ def test_a_run_reads_what_its_likelihood_takes(tmp_path: Path, array: np.ndarray
     np.save(tmp_path / "x.npy", array)
     run = trained(tmp_path / "x.npy", tmp_path, likelihood={"name": likelihood})
     assert run.metrics()[-1]["neg_elbo"] < 1e4
-    every = one_by_one.images_of(run, str(tmp_path / "x.npy"))
+    every = named_rows.rows_of(run, str(tmp_path / "x.npy"))
     assert torch.equal(every.split.x[:], torch.from_numpy(array.astype("f4")))
-    assert one_by_one.encode(restore.load(run), every).isfinite().all()
+    assert named_rows.encode(restore.load(run), every).isfinite().all()
 
 
 def test_the_encoder_of_counts_sees_their_logarithm() -> None:
@@ -255,13 +255,13 @@ def test_a_path_always_means_all_its_images_by_name(tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     run = trained(Path("photos"), tmp_path)
     for name in ("photos", "photos/", "./photos", str(tmp_path / "photos")):
-        found = one_by_one.images_of(run, name)
+        found = named_rows.rows_of(run, name)
         assert len(found) == 30
         assert found.names[0] == "p00.png"
-    assert len(one_by_one.images_of(run)) == 3
+    assert len(named_rows.rows_of(run)) == 3
     assert restore.config_of(run).data.name == str(tmp_path / "photos")
     monkeypatch.chdir("/")
-    assert len(one_by_one.images_of(run)) == 3
+    assert len(named_rows.rows_of(run)) == 3
 
 
 def test_a_folder_that_grew_is_no_test_set(tmp_path: Path) -> None:
@@ -270,10 +270,10 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path) -> None:
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "new.png")
     model = restore.load(run)
     message = r"\(31 rows\) are not those, 30 rows, that run r was trained on"
-    for use in (lambda: evaluate_run(run, model, samples=2), lambda: one_by_one.images_of(run)):
+    for use in (lambda: evaluate_run(run, model, samples=2), lambda: named_rows.rows_of(run)):
         with pytest.raises(DataError, match=message):
             use()
-    assert len(one_by_one.images_of(run, str(folder))) == 31
+    assert len(named_rows.rows_of(run, str(folder))) == 31
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "draw_pictures", lambda *_, **__: [])
         again = repetition.repeat(run, name="again", root=tmp_path)
@@ -284,13 +284,13 @@ def test_scores_to_compare_with_are_kept_in_the_run(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos")
     run = trained(folder, tmp_path)
     model = restore.load(run)
-    first, _ = one_by_one.reference(run, model, most=10, samples=4)
+    first, _ = named_rows.reference(run, model, most=10, samples=4)
     folder.rename(tmp_path / "elsewhere")
-    again, nature = one_by_one.reference(run, model, most=10, samples=4)
+    again, nature = named_rows.reference(run, model, most=10, samples=4)
     assert torch.equal(first, again)
     assert not nature.inside
     with pytest.raises(DataError, match=r"photos: no such file.*run r was trained on it"):
-        one_by_one.reference(run, model, most=10, samples=5)
+        named_rows.reference(run, model, most=10, samples=5)
 
 
 def test_the_config_of_data_by_name_stays_as_it_is() -> None:

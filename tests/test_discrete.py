@@ -218,7 +218,7 @@ def test_evaluation_takes_hard_samples_and_agrees_with_the_sum(preset: str) -> N
     with torch.no_grad():
         log_joint = model.likelihood(z[:, None]).log_prob(x) + model.prior().log_prob(z)[:, None]
         log_q = model.posterior(x).log_prob(z[:, None])
-        found = bounds(model, x, samples=(1, 2000)).per_image
+        found = bounds(model, x, samples=(1, 2000)).per_row
     evidence = log_joint.logsumexp(0)
     exact_elbo = (log_q.exp() * (log_joint - log_q)).sum(0)
     assert ((found["elbo"] - exact_elbo).abs() < 5 * found["noise elbo"].sqrt() + 1e-4).all()

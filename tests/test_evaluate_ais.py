@@ -53,10 +53,10 @@ def test_weights_average_to_the_evidence(wrong: LinearGaussian, start: module.St
     monkeypatch.setattr(module, "BATCH", 400)  # one stream and one large matrix: faster
     x = wrong.data(400)
     found = ais(wrong, x, annealing=Annealing(40, 8, 3, start))
-    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) < 4
-    bias = (found.per_image["ais"] - evidence(wrong, x)).mean()
+    assert abs(weight_z(found.per_row["ais"], evidence(wrong, x))) < 4
+    bias = (found.per_row["ais"] - evidence(wrong, x)).mean()
     assert -0.3 < bias < 0.03  # a lower bound, and not far below
-    assert 0.4 < found.per_image["acceptance"].mean() < 0.8
+    assert 0.4 < found.per_row["acceptance"].mean() < 0.8
 
 
 def test_a_transition_that_accepts_everything_is_found_out(wrong: LinearGaussian, monkeypatch) -> None:
@@ -64,15 +64,15 @@ def test_a_transition_that_accepts_everything_is_found_out(wrong: LinearGaussian
     monkeypatch.setattr(module._State, "moved", lambda self, accepted, other: other)
     x = wrong.data(400)
     found = ais(wrong, x, annealing=SHORT)
-    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) > 8
+    assert abs(weight_z(found.per_row["ais"], evidence(wrong, x))) > 8
 
 
 def test_one_temperature_from_the_posterior_is_importance_sampling() -> None:
     exact = LinearGaussian()
     x = exact.data(20)
     found = ais(exact, x, annealing=Annealing(1, 4, 1, "posterior"))
-    torch.testing.assert_close(found.per_image["ais"], evidence(exact, x), rtol=0, atol=1e-10)
-    assert found.per_image["noise ais"].max() < 1e-10
+    torch.testing.assert_close(found.per_row["ais"], evidence(exact, x), rtol=0, atol=1e-10)
+    assert found.per_row["noise ais"].max() < 1e-10
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
@@ -90,7 +90,7 @@ def test_bounds_of_both_directions_bracket_the_evidence(
     monkeypatch.setattr(module, "_Chains", spy)
     found = bidirectional(wrong, 300, annealing=Annealing(8, 2, 3, start))
     truth = evidence(wrong, simulated[0])
-    lower, upper = found.per_image["ais"], found.per_image["upper"]
+    lower, upper = found.per_row["ais"], found.per_row["upper"]
 
     def z(difference: Tensor) -> float:
         return (difference.mean() / (difference.std() / len(difference) ** 0.5)).item()
@@ -121,7 +121,7 @@ def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, m
     gaps = []
     for temperatures in (10, 50, 250):
         found = bidirectional(wrong, 200, annealing=Annealing(temperatures, 8, 5, "prior"))
-        gaps.append((found.per_image["upper"] - found.per_image["ais"]).mean().item())
+        gaps.append((found.per_row["upper"] - found.per_row["ais"]).mean().item())
     assert gaps[0] > 3 * gaps[1] > 9 * gaps[2] > 0
 
 
@@ -130,8 +130,8 @@ def test_long_chains_agree_with_the_evidence_to_a_hundredth_of_a_nat(wrong: Line
     monkeypatch.setattr(module, "BATCH", 200)
     x = wrong.data(200)
     found = ais(wrong, x, annealing=Annealing(500, 16, 5, "prior"))
-    assert abs((found.per_image["ais"] - evidence(wrong, x)).mean()) < 0.02
-    assert abs(weight_z(found.per_image["ais"], evidence(wrong, x))) < 4
+    assert abs((found.per_row["ais"] - evidence(wrong, x)).mean()) < 0.02
+    assert abs(weight_z(found.per_row["ais"], evidence(wrong, x))) < 4
 
 
 def test_annealing_does_not_believe_a_bad_encoder() -> None:
@@ -140,8 +140,8 @@ def test_annealing_does_not_believe_a_bad_encoder() -> None:
         model.offset.add_(3.0)
     x = model.data(25)
     truth = evidence(model, x).mean()
-    assert bounds(model, x, samples=(100,)).per_image["L_100"].mean() < truth - 1
-    assert ais(model, x, annealing=SHORT).per_image["ais"].mean() > truth - 0.4
+    assert bounds(model, x, samples=(100,)).per_row["L_100"].mean() < truth - 1
+    assert ais(model, x, annealing=SHORT).per_row["ais"].mean() > truth - 0.4
 
 
 # -- parts ------------------------------------------------------------------------------------------------------------
@@ -202,8 +202,8 @@ def test_conditional_and_hierarchical_models_in_single_precision(start: module.S
     for model, c in ((digits, labels), (two, None)):
         found = ais(model, torch.rand(6, 1, 4, 4).round(), c, annealing=how)
         both = bidirectional(model, 6, c, annealing=how)
-        assert found.per_image["ais"].isfinite().all()
-        assert both.per_image["upper"].mean() > both.per_image["ais"].mean() - 0.5
+        assert found.per_row["ais"].isfinite().all()
+        assert both.per_row["upper"].mean() > both.per_row["ais"].mean() - 0.5
         assert not any(p.grad is not None for p in model.parameters())
 
 
@@ -222,7 +222,7 @@ def test_the_memory_limit_changes_the_slices_and_not_the_result() -> None:
     model.most_rows = 0
     tight = ais(model, x, annealing=QUICK, memory=2 << 20)
     assert model.most_rows < 30
-    torch.testing.assert_close(tight.per_image["ais"], ample.per_image["ais"])
+    torch.testing.assert_close(tight.per_row["ais"], ample.per_row["ais"])
 
 
 def test_an_interrupted_annealing_goes_on_and_gives_the_same(wrong: LinearGaussian) -> None:
@@ -239,9 +239,9 @@ def test_an_interrupted_annealing_goes_on_and_gives_the_same(wrong: LinearGaussi
     assert len(store["ais"]["ais"]) == 25
     resumed = ais(wrong, x, annealing=QUICK, seed=3, store=store, listener=lambda *stage: stages.append(stage))
     assert stages == [("ais", 2, 3), ("ais", 3, 3)]
-    assert torch.equal(resumed.per_image["ais"], expected.per_image["ais"])
+    assert torch.equal(resumed.per_row["ais"], expected.per_row["ais"])
     other = ais(wrong, x, annealing=QUICK, seed=4)
-    assert not torch.equal(other.per_image["ais"], expected.per_image["ais"])
+    assert not torch.equal(other.per_row["ais"], expected.per_row["ais"])
 
 
 # -- bad input --------------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ EXACT = {"rtol": 0, "atol": 1e-10}
 
 def noise_z(found: module.Bounds, name: str, truth: Tensor) -> float:
     """How many Monte Carlo standard errors the mean over images is away from the truth."""
-    return ((found.per_image[name] - truth).sum() / found.per_image[f"noise {name}"].sum().sqrt()).item()
+    return ((found.per_row[name] - truth).sum() / found.per_row[f"noise {name}"].sum().sqrt()).item()
 
 
 class Memory:
@@ -65,9 +65,9 @@ def test_with_the_exact_posterior_every_bound_is_the_evidence() -> None:
     found = bounds(model, x, samples=(1, 7, 100))
     truth = model.evidence().log_prob(x).detach()
     for k in (1, 7, 100):
-        torch.testing.assert_close(found.per_image[f"L_{k}"], truth, **EXACT)
-    torch.testing.assert_close(found.per_image["ess"], torch.full((30,), 100.0, dtype=torch.float64))
-    assert found.per_image["pareto_k"].tolist() == [0.0] * 30
+        torch.testing.assert_close(found.per_row[f"L_{k}"], truth, **EXACT)
+    torch.testing.assert_close(found.per_row["ess"], torch.full((30,), 100.0, dtype=torch.float64))
+    assert found.per_row["pareto_k"].tolist() == [0.0] * 30
     assert found.warnings == []
 
 
@@ -88,15 +88,15 @@ def test_rate_and_distortion_are_those_of_the_model() -> None:
     x = model.data(40)
     found = bounds(model, x, samples=(2000,))
     kl = kl_divergence(model.posterior(x), model.prior()).detach()
-    torch.testing.assert_close(found.per_image["rate"], kl)
-    assert "noise rate" not in found.per_image
+    torch.testing.assert_close(found.per_row["rate"], kl)
+    assert "noise rate" not in found.per_row
     assert abs(noise_z(found, "distortion", -model.quadrature(x).log_likelihood.mean(0).detach())) < 4
 
 
 def test_bounds_rise_with_the_number_of_samples() -> None:
     model = LinearGaussian(exact=False)
     found = bounds(model, model.data(100), samples=(1, 3, 10, 50, 300))
-    means = [found.per_image[f"L_{k}"].mean().item() for k in (1, 3, 10, 50, 300)]
+    means = [found.per_row[f"L_{k}"].mean().item() for k in (1, 3, 10, 50, 300)]
     assert means == sorted(means)
     assert means[-1] - means[0] > 0.5
 
@@ -119,8 +119,8 @@ def test_pruning_an_unused_latent_leaves_the_likelihood_alone_and_pruning_a_used
     whole, pruned, cut = likelihood(weight), likelihood(weight[:, :2]), likelihood(weight[:, 1:])
 
     def difference(other: module.Bounds) -> float:
-        error = (whole.per_image["noise L_300"] + other.per_image["noise L_300"]).sum().sqrt()
-        return ((whole.per_image["L_300"] - other.per_image["L_300"]).sum() / error).item()
+        error = (whole.per_row["noise L_300"] + other.per_row["noise L_300"]).sum().sqrt()
+        return ((whole.per_row["L_300"] - other.per_row["L_300"]).sum() / error).item()
 
     assert abs(difference(pruned)) < 4
     assert abs(difference(cut)) > 50
@@ -138,8 +138,8 @@ def repeats() -> list[module.Bounds]:
 
 @pytest.mark.parametrize("name", ["L_1", "L_20", "L_200", "elbo", "distortion"])
 def test_the_noise_is_that_of_repeating_with_other_seeds(name: str, repeats: list[module.Bounds]) -> None:
-    spread = torch.stack([found.per_image[name].mean() for found in repeats]).std().item()
-    claimed = math.sqrt(torch.stack([found.per_image[f"noise {name}"].sum() for found in repeats]).mean().item()) / 20
+    spread = torch.stack([found.per_row[name].mean() for found in repeats]).std().item()
+    claimed = math.sqrt(torch.stack([found.per_row[f"noise {name}"].sum() for found in repeats]).mean().item()) / 20
     assert spread == pytest.approx(claimed, rel=0.45)  # 4 standard errors of a standard deviation from 40 values
 
 
@@ -200,9 +200,9 @@ def test_fewer_samples_are_the_first_of_many() -> None:
     model = LinearGaussian(exact=False)
     x = model.data(30)
     many, few = bounds(model, x, samples=(40, 80)), bounds(model, x, samples=(40,))
-    assert not torch.equal(many.per_image["L_40"], few.per_image["L_40"])  # two groups against the first one
+    assert not torch.equal(many.per_row["L_40"], few.per_row["L_40"])  # two groups against the first one
     double = bounds(model, x, samples=(1, 40)), bounds(model, x, samples=(40,))
-    assert torch.equal(double[0].per_image["L_40"], double[1].per_image["L_40"])
+    assert torch.equal(double[0].per_row["L_40"], double[1].per_row["L_40"])
 
 
 class Wide(LinearGaussian):
@@ -236,8 +236,8 @@ def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, opt
     tight = bounds(model, x, labels, samples=(1, 30), **options)
     assert max(model.decoded) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.decoded) < largest / 5
-    for name, value in ample.per_image.items():
-        torch.testing.assert_close(tight.per_image[name], value, rtol=1e-9, atol=1e-9, equal_nan=True)
+    for name, value in ample.per_row.items():
+        torch.testing.assert_close(tight.per_row[name], value, rtol=1e-9, atol=1e-9, equal_nan=True)
 
 
 def test_results_are_determined_by_the_seed_and_leave_the_callers_stream_alone() -> None:
@@ -248,8 +248,8 @@ def test_results_are_determined_by_the_seed_and_leave_the_callers_stream_alone()
     after = torch.rand(())
     torch.manual_seed(5)
     assert torch.rand(()) == after
-    assert torch.equal(bounds(model, x, samples=(10,), seed=1).per_image["L_10"], first.per_image["L_10"])
-    assert not torch.equal(bounds(model, x, samples=(10,), seed=2).per_image["L_10"], first.per_image["L_10"])
+    assert torch.equal(bounds(model, x, samples=(10,), seed=1).per_row["L_10"], first.per_row["L_10"])
+    assert not torch.equal(bounds(model, x, samples=(10,), seed=2).per_row["L_10"], first.per_row["L_10"])
 
 
 def test_an_interrupted_evaluation_goes_on_and_gives_the_same() -> None:
@@ -269,12 +269,12 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same() -> None:
     model.encoded.clear()
     resumed = bounds(model, x, samples=(1, 10), store=store)
     assert [n for n in model.encoded if n > 1] == [100, 50]
-    for name, value in expected.per_image.items():
-        assert torch.equal(resumed.per_image[name].nan_to_num(7), value.nan_to_num(7))
+    for name, value in expected.per_row.items():
+        assert torch.equal(resumed.per_row[name].nan_to_num(7), value.nan_to_num(7))
     model.encoded.clear()
     again = bounds(model, x, samples=(1, 10), store=store)
     assert max(model.encoded) == 1
-    assert torch.equal(again.per_image["L_10"], expected.per_image["L_10"])
+    assert torch.equal(again.per_row["L_10"], expected.per_row["L_10"])
 
 
 def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was() -> None:
@@ -289,9 +289,9 @@ def test_the_model_is_evaluated_in_evaluation_mode_and_left_as_it_was() -> None:
     model = Noisy().train()
     x = model.data(10)
     found = bounds(model, x, samples=(5,))
-    torch.testing.assert_close(found.per_image["L_5"], model.evidence().log_prob(x).detach(), **EXACT)
+    torch.testing.assert_close(found.per_row["L_5"], model.evidence().log_prob(x).detach(), **EXACT)
     assert model.training
-    assert not found.per_image["L_5"].requires_grad
+    assert not found.per_row["L_5"].requires_grad
 
 
 # -- any model --------------------------------------------------------------------------------------------------------
@@ -317,19 +317,19 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     with torch.no_grad():
         draw = model.draw(x, 4000, c)
     direct = draw.log_w.double()
-    error = (direct.var(0).sum() / 4000 + found.per_image["noise L_1"].sum()).sqrt()
-    assert abs(((direct.mean(0) - found.per_image["L_1"]).sum() / error).item()) < 4
+    error = (direct.var(0).sum() / 4000 + found.per_row["noise L_1"].sum()).sqrt()
+    assert abs(((direct.mean(0) - found.per_row["L_1"]).sum() / error).item()) < 4
     own = direct.logsumexp(0) - math.log(4000)
-    error = 2 * found.per_image["noise L_4000"].sum().sqrt()
-    assert abs(((own - found.per_image["L_4000"]).sum() / error).item()) < 4
-    torch.testing.assert_close(found.per_image["elbo"], -found.per_image["rate"] - found.per_image["distortion"])
+    error = 2 * found.per_row["noise L_4000"].sum().sqrt()
+    assert abs(((own - found.per_row["L_4000"]).sum() / error).item()) < 4
+    torch.testing.assert_close(found.per_row["elbo"], -found.per_row["rate"] - found.per_row["distortion"])
 
 
 def test_eight_bit_images_are_scaled() -> None:
     model = VAE(16, latent_size=4).eval()
     pixels = torch.randint(256, (7, 1, 4, 4), dtype=torch.uint8)
     found, expected = bounds(model, pixels, samples=(3,)), bounds(model, pixels / 255, samples=(3,))
-    assert torch.equal(found.per_image["L_3"], expected.per_image["L_3"])
+    assert torch.equal(found.per_row["L_3"], expected.per_row["L_3"])
 
 
 # -- the Pareto diagnostic --------------------------------------------------------------------------------------------
@@ -356,7 +356,7 @@ def test_a_proposal_that_is_too_narrow_is_found_out(width: float, bad: bool) -> 
         model.tril.mul_(width)
     found = bounds(model, model.data(50), samples=(1000,))
     assert bool(found.warnings) is bad
-    assert (found.per_image["pareto_k"].median() > found.threshold).item() is bad
+    assert (found.per_row["pareto_k"].median() > found.threshold).item() is bad
     if bad:
         assert "100%" in found.warnings[0] or "Pareto k > 0.67" in found.warnings[0]
         assert "annealing" in found.warnings[0]
@@ -365,7 +365,7 @@ def test_a_proposal_that_is_too_narrow_is_found_out(width: float, bad: bool) -> 
 def test_too_few_samples_have_no_tail() -> None:
     model = LinearGaussian(exact=False)
     found = bounds(model, model.data(5), samples=(20,))
-    assert found.per_image["pareto_k"].isnan().all()
+    assert found.per_row["pareto_k"].isnan().all()
     assert not any("pareto" in value.name for value in found.values)
     assert found.warnings == []
 
@@ -460,7 +460,7 @@ def test_in_bfloat16_the_same_number_is_estimated_thanks_to_the_correction(monke
     model, x = coarse(2.5)
     correction = module._Decoder._correction
     monkeypatch.setattr(module._Decoder, "_correction", lambda *given: corrected * correction(*given))
-    exact, rounded = (bounds(model, x, samples=(100, 500), precision=name).per_image for name in ("fp32", "bf16"))
+    exact, rounded = (bounds(model, x, samples=(100, 500), precision=name).per_row for name in ("fp32", "bf16"))
     for name in ("L_100", "L_500"):
         off = rounded[name] - exact[name]
         z = (off.mean() / off.std() * math.sqrt(len(off))).item()

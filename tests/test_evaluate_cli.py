@@ -120,7 +120,7 @@ def test_compare_makes_a_table(command) -> None:
     assert [(row["group"], row["n"]) for row in rows] == [("vae", "2"), ("iwae", "1")]
     assert r"\toprule" in command("compare", "plain-0", "iwae", "--format", "latex").out
     tree = json.loads(command("compare", "plain-0", "iwae", "asked", "--json").out)
-    assert {d["over"] for d in tree["differences"] if d["column"] == "nll"} == {"images"}
+    assert {d["over"] for d in tree["differences"] if d["column"] == "nll"} == {"rows"}
     assert tree["groups"]["cvae"]["runs"] == ["asked"]
 
 
@@ -150,7 +150,7 @@ def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> Non
         (("evaluate", "plian-0"), "unknown run 'plian-0'; did you mean 'plain-0'"),
         (("evaluate", "plain-0", "--memory", "much"), "--memory must be a size such as 500M or 4G, got 'much'"),
         (("evaluate", "plain-0", "--memory", "1K"), "memory must be at least 1048576 bytes"),
-        (("evaluate", "plain-0", "--images", 0), "images must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--rows", 0), "rows must be at least 1, got 0"),
         (("evaluate", "plain-0", "--temperatures", 5), "--temperatures goes with --ais"),
         (("evaluate", "plain-0", "--ais", "--temperatures", 0), "ais.temperatures must be at least 1, got 0"),
         (("compare",), "at least 2 runs, got 0"),

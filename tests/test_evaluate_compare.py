@@ -45,7 +45,7 @@ def made(tmp_path: Path):
         kind: str = "upper bound",
         details: dict | None = None,
         more: tuple[Value, ...] = (),
-        per_image: torch.Tensor | None = None,
+        per_row: torch.Tensor | None = None,
     ) -> Run:
         text = config.read("standard-vae", settings=[f"train.seed={seed}", *settings]).to_toml()
         run = Run.create(name, preset=preset, config=text, environment={}, root=tmp_path)
@@ -56,8 +56,8 @@ def made(tmp_path: Path):
             *more,
         ]
         details = dict(details or JUDGED)
-        if per_image is not None:
-            run.write_bytes("evaluation/per-image.safetensors", save({"L_50": -per_image}))
+        if per_row is not None:
+            run.write_bytes("evaluation/per-image.safetensors", save({"L_50": -per_row}))
             details["per image"] = "evaluation/per-image.safetensors"
         found = Evaluation(values, PROTOCOL | (protocol or {}), details=details)
         run.write_json("evaluation.json", found.to_json())
@@ -137,17 +137,17 @@ def test_student_t(freedom: int, expected: float) -> None:
 
 def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:
     base = torch.randn(100, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 20 + 90
-    one = made("one", per_image=base)
+    one = made("one", per_row=base)
     two = made(
         "two",
-        per_image=base - 1 + 0.5 * torch.randn(100, generator=torch.Generator().manual_seed(1)),
+        per_row=base - 1 + 0.5 * torch.randn(100, generator=torch.Generator().manual_seed(1)),
         settings=("prior.name=vamp",),
     )
     found = {d.column: d for d in compare([one, two]).differences}
-    assert found["nll"].over == "images"
+    assert found["nll"].over == "rows"
     assert found["nll"].mean == pytest.approx(-1, abs=0.2)
     assert found["nll"].high < -0.8  # unpaired, the images alone would spread the interval over ± 5 nats
-    assert "over images" in found["nll"].verdict
+    assert "over rows" in found["nll"].verdict
     assert found["elbo"].low is None  # which was not kept for each image
     assert found["elbo"].verdict == "unknown (one seed)"
 

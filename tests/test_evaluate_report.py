@@ -171,9 +171,9 @@ def test_conditional_models_are_told_the_class() -> None:
 
 def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:
     whole = evaluate(model, tiny.dataset(), judge=False, split="train", **QUICK)
-    few = evaluate(model, tiny.dataset(), judge=False, split="train", images=20, **QUICK)
+    few = evaluate(model, tiny.dataset(), judge=False, split="train", rows=20, **QUICK)
     assert whole.protocol["images"] == len(tiny.dataset().train) and few.protocol["images"] == 20
-    assert few.per_image["elbo"].shape == (20,)
+    assert few.per_row["elbo"].shape == (20,)
     assert few["elbo"].standard_error > whole["elbo"].standard_error
 
 
@@ -183,7 +183,7 @@ def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) 
     found = evaluate(model, one, **QUICK)
     assert found.details["samples"].startswith("not judged: a classifier needs 8-bit images of at least 2 classes")
     assert "linear probe accuracy" not in kinds(found)
-    few = evaluate(model, tiny.dataset(), images=5, **QUICK)
+    few = evaluate(model, tiny.dataset(), rows=5, **QUICK)
     assert few.details["samples"] == "not judged: it takes at least 10 images"
 
 
@@ -192,7 +192,7 @@ def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) 
     [
         ({"samples": 0}, ConfigError, "samples must be at least 1, got 0; papers report 5000"),
         ({"split": "tset"}, ConfigError, "unknown split 'tset'; did you mean 'test'"),
-        ({"images": 0}, ConfigError, "images must be at least 1, got 0"),
+        ({"rows": 0}, ConfigError, "rows must be at least 1, got 0"),
         ({"binarize": "fixd"}, ConfigError, "unknown binarization 'fixd'; did you mean 'fixed'"),
         ({"memory": 10}, ConfigError, "memory must be at least 1048576"),
     ],
@@ -259,7 +259,7 @@ def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run) -> None:
     assert [stage for stage in stages if stage[0] in ("bounds", "ais", "bdmc")] == [("bdmc", 2)]
 
 
-@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 13}, {"split": "validation"}, {"images": 9}, "weights"])
+@pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 13}, {"split": "validation"}, {"rows": 9}, "weights"])
 def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
     stages: list[str] = []
     trained = restore.load(run)
@@ -326,4 +326,4 @@ def tensor_bytes(tensors: dict[str, Tensor]) -> int:
 
 def test_what_is_kept_of_an_image_is_little(model: LatentVariableModel) -> None:
     found = evaluate(model, tiny.dataset(), judge=False, samples=5000)
-    assert tensor_bytes(found.per_image) / 16 < 250
+    assert tensor_bytes(found.per_row) / 16 < 250

@@ -96,7 +96,7 @@ def test_the_live_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         shown.step(Reached(epoch=998, batch=1, seconds=1.0), 2, means)
         (line,) = [line for line in console.render_lines(bar.get_renderable(), pad=False) if line]
     text = "".join(segment.text for segment in line)
-    assert len(text) <= 80 and "−ELBO 12345.67" in text and "3,000,000 images/s" in text and "…" not in text
+    assert len(text) <= 80 and "−ELBO 12345.67" in text and "3,000,000 rows/s" in text and "…" not in text
 
 
 def test_empty_arguments_are_mistakes(here: Path, command: Command) -> None:

@@ -235,7 +235,7 @@ def test_bounds_and_scores_are_the_evidence_for_any_mask(exact: Composed, rows: 
     for value in (elbo(draw, kl="sampled"), iwae(draw)):
         torch.testing.assert_close(value.double(), expected, rtol=0, atol=2e-4)
     torch.testing.assert_close(
-        bounds(exact, batch, samples=(1, 10)).per_image["L_10"].double(), expected, rtol=0, atol=2e-4
+        bounds(exact, batch, samples=(1, 10)).per_row["L_10"].double(), expected, rtol=0, atol=2e-4
     )
     torch.testing.assert_close(exact.log_prob(rows, k=3).double(), expected, rtol=0, atol=2e-4)  # NaN is missing
     wrong = iwae(exact.draw(batch.x, 8))  # negative control: zeros for values
@@ -304,7 +304,7 @@ def table_of(model: Composed) -> tuple[Tensor, Tensor]:
 def test_a_discrete_table_is_summed_exactly(discrete: Composed) -> None:
     every, p = table_of(discrete)
     assert len(every) == 24 and float(p.sum()) == pytest.approx(1, abs=1e-6)
-    found = bounds(discrete, every, samples=(20_000,), seed=1).per_image
+    found = bounds(discrete, every, samples=(20_000,), seed=1).per_row
     error = found["noise L_20000"].sqrt()
     assert ((found["L_20000"] - p.log()).abs() < 5 * error).all()
     assert (error < 0.05).all()

@@ -52,11 +52,11 @@ def test_a_wrong_name_is_answered_with_the_right_one() -> None:
 def test_a_run_and_a_model_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(eyes, "FEWEST", 10**9, raising=False)
     run = vaekit.train("standard-vae", epochs=1, name="r", **SMALL)
-    by_name = vaekit.evaluate("r", samples=2, images=4)
+    by_name = vaekit.evaluate("r", samples=2, rows=4)
     assert by_name["elbo"].unit == "nats"
     assert by_name.protocol["samples"] == 2
     model = vaekit.load(run)
-    assert vaekit.evaluate(model, tiny.dataset(), samples=2, images=4)["elbo"].value == by_name["elbo"].value
+    assert vaekit.evaluate(model, tiny.dataset(), samples=2, rows=4)["elbo"].value == by_name["elbo"].value
     with pytest.raises(ConfigError, match=r"evaluate\(model, vaekit.data.load"):
         vaekit.evaluate(model)
 

@@ -60,7 +60,7 @@ def aurocs(digit: int, latents: int, epochs: int, data: Any) -> dict[str, float]
     normal = data.validation.rows(torch.nonzero(data.validation.labels != digit)[:1000, 0])
     tested = data.test.rows(slice(2000))
     known, test = (whole(split).x for split in (normal, tested))
-    found, of_known = (bounds(model, x, samples=(K,), precision="auto").per_image for x in (test, known))
+    found, of_known = (bounds(model, x, samples=(K,), precision="auto").per_row for x in (test, known))
     nll, of_known = (-values[f"L_{K}"].numpy() for values in (found, of_known))
     line = np.polyfit(np.log(variation(known)), np.log(of_known), 1)
     scores = {

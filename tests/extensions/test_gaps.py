@@ -70,7 +70,7 @@ def test_bounds_with_the_exact_posterior_are_the_evidence_of_what_is_observed(ob
     for objective in (partial(elbo, kl="sampled"), iwae):
         torch.testing.assert_close(objective(draw), expected, rtol=0, atol=1e-10)
     torch.testing.assert_close(elbo(quadrature(model, batch)), expected, rtol=0, atol=1e-10)
-    found = bounds(model, batch, samples=(1, 10)).per_image
+    found = bounds(model, batch, samples=(1, 10)).per_row
     for name in ("L_1", "L_10"):
         torch.testing.assert_close(found[name], expected, rtol=0, atol=1e-10)
     wrong = iwae(model.draw(batch.x, 5, batch.c))  # negative control: as if everything were observed

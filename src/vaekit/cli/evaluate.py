@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
 @run_argument
-@click.option("--split", default="test", show_default=True, help="Which images: test, validation or train.")
+@click.option("--split", default="test", show_default=True, help="Which rows: test, validation or train.")
 @click.option(
     "--samples",
     type=AT_MOST,
@@ -38,8 +38,10 @@ if TYPE_CHECKING:
     help="Importance samples; papers take 5000.",
 )
 @click.option("--all", "everything", is_flag=True, help="Print every number, with its kind.")
-@click.option("--images", type=AT_MOST, help="Evaluate only the first images, for a quick look.  [default: all]")
-@click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 images: tighter, but slow.")
+@click.option(
+    "--rows", "--images", "rows", type=AT_MOST, help="Evaluate only the first rows, for a quick look.  [default: all]"
+)
+@click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 rows: tighter, but slow.")
 @click.option("--temperatures", type=AT_MOST, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
 @click.option("--data", "data_name", help="Evaluate on another data set than the run's.")
 @click.option(
@@ -62,7 +64,7 @@ def evaluate(
     split: str,
     samples: int,
     everything: bool,
-    images: int | None,
+    rows: int | None,
     ais: bool,
     temperatures: int | None,
     data_name: str | None,
@@ -75,7 +77,7 @@ def evaluate(
 ) -> None:
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
-    Every number has its standard error over images; --all prints them all and says which are bounds. An interrupted
+    Every number has its standard error over rows; --all prints them all and says which are bounds. An interrupted
     evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU; where the
     processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
@@ -91,7 +93,7 @@ def evaluate(
     from ..runs.terminal import shown_stages
     from .summary import print_blocks
 
-    options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "images": images}
+    options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "rows": rows}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
     options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
     try:

@@ -35,7 +35,7 @@ from .tables import print_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..evaluation.images import Images
+    from ..evaluation.named_rows import NamedRows
     from ..model import LatentVariableModel
 
 REFERENCE = 1000  # test images to compare with
@@ -64,19 +64,19 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     RUN is the newest run by default. A .csv has one row for each image; an .npy has the array z, shape (images,
     latents); an .npz has z, the names of the images, and their classes.
     """
-    from ..evaluation import images as one_by_one
+    from ..evaluation import named_rows
     from ..runs.terminal import shown_stages
     from ..store import files
 
     folder = open_run(run, root)
     recipe = recipe_of(folder)
-    images = one_by_one.images_of(folder, data_name, split=split, recipe=recipe)
+    images = named_rows.rows_of(folder, data_name, split=split, recipe=recipe)
     path = output or folder.place(f"latents/{slug(images.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
     model, _ = load_model(folder, recipe, device, 0)
     with shown_stages() as listener:
-        z = one_by_one.encode(model, images, listener=listener)
+        z = named_rows.encode(model, images, listener=listener)
     if path.suffix.lower() == ".csv":
         content = _csv(images, {f"z{i}": column for i, column in enumerate(z.unbind(1))})
     else:
@@ -129,14 +129,14 @@ def score(
     pixels.npy does so for each pixel. --labels y compares the scores with a column y of the table, whose rarer value is
     the unusual one, or with a class of images.
     """
-    from ..evaluation import images as one_by_one
+    from ..evaluation import named_rows
     from ..evaluation.outliers import auroc
     from ..runs.terminal import shown_stages
     from ..store import files
 
     folder = open_run(run, root)
     recipe = recipe_of(folder)
-    images = one_by_one.images_of(folder, data_name, split=split, recipe=recipe)
+    images = named_rows.rows_of(folder, data_name, split=split, recipe=recipe)
     unusual = None if labels is None else _unusual(images, data_name, labels)
     path = output or folder.place(f"scores/{slug(images.name)}.csv")
     if path.suffix.lower() != ".csv":
@@ -146,10 +146,10 @@ def score(
     model, _ = load_model(folder, recipe, device, seed)
     with shown_stages() as listener:
         options: dict[str, Any] = {"samples": samples, "seed": seed, "listener": listener}
-        usual, nature = one_by_one.reference(folder, model, most=REFERENCE, recipe=recipe, **options)
-        columns = one_by_one.score(model, images, **options)
-    warnings = (one_by_one.nature(model, images) if nature.inside else nature).warnings
-    columns["percentile"] = one_by_one.percentiles(columns["nll"], usual)
+        usual, nature = named_rows.reference(folder, model, most=REFERENCE, recipe=recipe, **options)
+        columns = named_rows.score(model, images, **options)
+    warnings = (named_rows.nature(model, images) if nature.inside else nature).warnings
+    columns["percentile"] = named_rows.percentiles(columns["nll"], usual)
     agreement = None if unusual is None else auroc(columns["nll"], unusual)
     of_columns, why = rows.explained(folder, model, images, recipe, samples, seed)
     files.write(path, _csv(images, columns | of_columns))
@@ -181,7 +181,7 @@ def score(
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
-def _unusual(images: "Images", data_name: str | None, labels: str) -> "Tensor":
+def _unusual(images: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
     """Which rows are unusual: those of the rarer value of a column of the table, or of a class."""
     import torch
 
@@ -197,12 +197,12 @@ def _unusual(images: "Images", data_name: str | None, labels: str) -> "Tensor":
     return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
 
 
-def _row(images: "Images", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:
+def _row(images: "NamedRows", columns: "dict[str, Tensor]", i: int) -> dict[str, Any]:
     values = {name: column[i].item() for name, column in columns.items()}
     return {images.what: images.names[i], "class": images.classes[i], **values}
 
 
-def _csv(images: "Images", columns: "dict[str, Tensor]") -> bytes:
+def _csv(images: "NamedRows", columns: "dict[str, Tensor]") -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([images.what, "class", *columns])
@@ -212,7 +212,7 @@ def _csv(images: "Images", columns: "dict[str, Tensor]") -> bytes:
     return text.getvalue().encode(errors="surrogateescape")
 
 
-def _arrays(suffix: str, images: "Images", z: "Tensor") -> bytes:
+def _arrays(suffix: str, images: "NamedRows", z: "Tensor") -> bytes:
     import numpy as np
 
     content = io.BytesIO()
@@ -223,7 +223,7 @@ def _arrays(suffix: str, images: "Images", z: "Tensor") -> bytes:
     return content.getvalue()
 
 
-def _draw(model: "LatentVariableModel", images: "Images", path: Path) -> None:
+def _draw(model: "LatentVariableModel", images: "NamedRows", path: Path) -> None:
     from .. import plot
 
     batch = next(images.batches(model))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..config.recipe import Recipe
     from ..data.columns import Column
-    from ..evaluation.images import Images
+    from ..evaluation.named_rows import NamedRows
     from ..model import LatentVariableModel
     from ..store import Run
 
@@ -115,14 +115,14 @@ def number(column: "Column", text: str) -> float:
 
 
 def explained(
-    run: "Run", model: "LatentVariableModel", images: "Images", recipe: "Recipe", samples: int, seed: int
+    run: "Run", model: "LatentVariableModel", images: "NamedRows", recipe: "Recipe", samples: int, seed: int
 ) -> "tuple[dict[str, Tensor], Callable[[int], dict[str, str]]]":
     """Scores of each column of a table by name, and for row i the columns that are most unusual.
 
     A column's score is compared with those of the run's test rows. Both are empty for other data.
     """
     from ..evaluation.conditional import value_scores
-    from ..evaluation.images import images_of, percentiles
+    from ..evaluation.named_rows import percentiles, rows_of
     from ..runs.restore import columns_of
 
     columns = columns_of(run)
@@ -130,7 +130,7 @@ def explained(
         return {}, lambda _: {}
     names = [column.name for column in columns]
     scores = value_scores(model, images.batches(model), samples=samples, seed=seed)
-    usual = value_scores(model, images_of(run, recipe=recipe).batches(model), samples=samples, seed=seed)
+    usual = value_scores(model, rows_of(run, recipe=recipe).batches(model), samples=samples, seed=seed)
     ranks = [
         percentiles(score, known[~known.isnan()]).masked_fill(score.isnan(), -1)
         for score, known in zip(scores.T.contiguous(), usual.T, strict=True)
@@ -143,7 +143,7 @@ def explained(
     return dict(zip(names, scores.T, strict=True)), why
 
 
-def pixel_scores(model: "LatentVariableModel", images: "Images", *, samples: int, seed: int) -> bytes:
+def pixel_scores(model: "LatentVariableModel", images: "NamedRows", *, samples: int, seed: int) -> bytes:
     """A `.npy` of what each pixel costs given the image's latents, nats, shape (N, C, H, W)."""
     import io
 

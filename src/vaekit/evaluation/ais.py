@@ -64,18 +64,18 @@ class Annealed:
     """What annealing says about N rows.
 
     Arguments:
-        per_image: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
+        per_row: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
             accepted proposals; and on simulated data "upper", nats.
         source: Whether the rows were given or simulated; the names of the values say so.
     """
 
-    per_image: dict[str, Tensor]
+    per_row: dict[str, Tensor]
     source: Literal["given", "simulated"]
 
     @property
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
-        some = self.per_image
+        some = self.per_row
         how: tuple[Setting, ...] = ("annealing",)
         if self.source == "given":
             return [
@@ -135,8 +135,8 @@ def ais(
             with seeded(chunks.generator(seed, "ais", index)):
                 return _forward(_Chains(model, some, how, memory))
 
-        per_image = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
-    return Annealed(per_image, "given")
+        per_row = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
+    return Annealed(per_row, "given")
 
 
 def bidirectional(
@@ -185,8 +185,8 @@ def bidirectional(
                 chains = _Chains(model, made, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
-        per_image = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
-    return Annealed(per_image, "simulated")
+        per_row = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
+    return Annealed(per_row, "simulated")
 
 
 @dataclass(frozen=True)

@@ -35,14 +35,14 @@ class Bounds:
 
     Arguments:
         samples: The numbers of samples K, ascending.
-        per_image: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
+        per_row: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
             sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; as "noise …" the
             Monte Carlo variance of a number, infinite where the samples do not tell; and "rounding", by how much log
             p(x | z) was off before it was corrected, in the root mean square, 0 for float32.
     """
 
     samples: tuple[int, ...]
-    per_image: dict[str, Tensor]
+    per_row: dict[str, Tensor]
 
     @property
     def threshold(self) -> float:
@@ -52,7 +52,7 @@ class Bounds:
     @property
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
-        some = self.per_image
+        some = self.per_row
         kinds: dict[str, Kind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {f"L_{k}": "lower bound" for k in self.samples}
         values = [
@@ -75,13 +75,13 @@ class Bounds:
     def warnings(self) -> list[str]:
         """What to beware of: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
         warnings = []
-        rounding = self.per_image["rounding"].square().mean().sqrt().item()
+        rounding = self.per_row["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
             warnings.append(
                 f"in bfloat16 log p(x | z) is off by {rounding:.2g} nats, and more than {COARSE:g} cannot be corrected "
                 'well; use precision="fp32"'
             )
-        share = (self.per_image["pareto_k"] > self.threshold).double().mean().item()
+        share = (self.per_row["pareto_k"] > self.threshold).double().mean().item()
         if share <= 0.05:
             return warnings
         k = self.samples[-1]
@@ -167,8 +167,8 @@ def bounds(
             with seeded(chunks.generator(seed, "bounds", index)):
                 return _of_batch(decoder, chunks.posterior(model, some), numbers)
 
-        per_image = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
-    return Bounds(numbers, per_image)
+        per_row = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
+    return Bounds(numbers, per_row)
 
 
 def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 Runs that differ only in their seed are one group, and a group is one row; of several runs of the same seed, which
 repeat one another, the first counts. Differences are to the first group. Where both groups have the same seeds, two or
 more, they are paired over these; where they have other seeds, they are Welch's, over the runs of each. Else they are
-over the images of one run each, which says nothing about how another training would have come out. The table says which
+over the rows of one run each, which says nothing about how another training would have come out. The table says which
 it was.
 """
 
@@ -237,9 +237,9 @@ def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Me
     if len(mine) >= 2 and len(theirs) >= 2:
         return _welch(group, name, list(mine.values()), list(theirs.values()))
     if len(mine) == len(theirs) == 1:
-        images = [_per_image(members[0], name) for members in (some, base)]
-        if images[0] is not None and images[1] is not None and images[0].shape == images[1].shape:
-            return _interval_of(group, name, images[0].double() - images[1].double(), "images")
+        of_rows = [_per_row(members[0], name) for members in (some, base)]
+        if of_rows[0] is not None and of_rows[1] is not None and of_rows[0].shape == of_rows[1].shape:
+            return _interval_of(group, name, of_rows[0].double() - of_rows[1].double(), "rows")
     means = [_cell(list(values.values())).mean for values in (mine, theirs)]
     return Difference(group, name, means[0] - means[1], None, None, n=min(len(mine), len(theirs)), over="seeds")
 
@@ -266,8 +266,8 @@ def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
     return Difference(group, name, mean, mean - reach, mean + reach, n=len(pairs), over=over)
 
 
-def _per_image(member: Member, name: str) -> Tensor | None:
-    """The numbers of a value for each image, where they were kept."""
+def _per_row(member: Member, name: str) -> Tensor | None:
+    """The numbers of a value for each row, where they were kept."""
     key, sign = (f"L_{member.evaluation.protocol.get('samples')}", -1) if name == "nll" else (name, 1)
     path = member.evaluation.details.get("per image")
     if not isinstance(path, str):

@@ -1,6 +1,6 @@
 """Scores beside labels: how well the unusual rows are told from the others.
 
-Not for: the scores themselves (`images`).
+Not for: the scores themselves (`named_rows`).
 """
 
 import math

@@ -27,7 +27,7 @@ class Value:
         standard_error: How far another test set of the same size would move it; None where that is not known.
         unit: "nats", "bits/dim", "%", "" for a pure number …
         kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
-        noise: How far another seed would move it, given the same images; None where nothing is sampled or the noise is
+        noise: How far another seed would move it, given the same rows; None where nothing is sampled or the noise is
             unknown. It is part of `standard_error`.
         depends_on: What changes the expectation of the number, beside the model and the rows: the K of the importance
             samples, the way of annealing, the classifier. Numbers that differ in one of these are not compared.
@@ -98,7 +98,7 @@ class Evaluation:
         warnings: Sentences that say what to beware of.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.
-        per_image: Numbers of each row, shape (N,), not kept in JSON either.
+        per_row: Numbers of each row, shape (N,), not kept in JSON either.
     """
 
     values: list[Value]
@@ -106,7 +106,7 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     pictures: dict[str, Any] = field(default_factory=dict)
-    per_image: dict[str, Tensor] = field(default_factory=dict)
+    per_row: dict[str, Tensor] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
@@ -137,7 +137,7 @@ class Evaluation:
 
     @classmethod
     def from_json(cls, table: Any) -> "Evaluation":
-        """The evaluation that `to_json` was called on, without pictures and per-image numbers.
+        """The evaluation that `to_json` was called on, without pictures and the numbers of rows.
 
         Raises:
             RunError: The table is not an evaluation, or one of another format.

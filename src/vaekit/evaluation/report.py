@@ -34,7 +34,7 @@ from .record import Evaluation, StageListener, mean_of
 from .support import Nature, nature_of, refuse_annealing
 from .synthetic import synthetic
 
-AIS_IMAGES = 50  # images that are annealed, and as many simulated ones, which take twice as long
+AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long
 
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
@@ -54,7 +54,7 @@ class Options:
         split: "test", "validation" or "train".
         binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
         samples: K of the importance-weighted bound; the smaller powers of ten are shown too. Papers take 5,000.
-        images: Evaluate this many rows only, the first ones; all by default.
+        rows: Evaluate this many rows only, the first ones; all by default.
         annealing: How to anneal; by default there is no annealed importance sampling.
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
@@ -67,15 +67,15 @@ class Options:
     split: str = "test"
     binarize: str = "none"
     samples: int = 100
-    images: int | None = None
+    rows: int | None = None
     annealing: Annealing | None = None
     memory: int = GIB
     seed: int = 0
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        if self.images is not None:
-            at_least(1, "images", self.images)
+        if self.rows is not None:
+            at_least(1, "rows", self.rows)
 
     def but(self, **settings: Any) -> "Options":
         """The same options, with these settings changed.
@@ -120,7 +120,7 @@ def evaluate_model(
     """
     how = (options or Options()).but(**settings)
     numbers = up_to(how.samples)
-    chosen = dataset.split(how.split).rows(slice(how.images))
+    chosen = dataset.split(how.split).rows(slice(how.rows))
     work = _Work(model, dataset, chosen, how, store_of, listener)
     nature = work.nature()
     protocol = {
@@ -188,7 +188,7 @@ class _Work:
 
     @property
     def dimensions(self) -> float:
-        """How many values of an image are observed, on average."""
+        """How many values of a row are observed, on average."""
         mask = self.chosen.observed
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
@@ -208,7 +208,7 @@ class _Work:
             return draw_of(self.model, row).has_density
 
     def add_terms(self, evaluation: Evaluation) -> None:
-        """Distortion and penalties, from one sample for each image: the numbers of a model without a density."""
+        """Distortion and penalties, from one sample for each row: the numbers of a model without a density."""
 
         def compute(index: int) -> dict[str, Tensor]:
             some = chunks.batch(self.model, self.rows, index)
@@ -232,7 +232,7 @@ class _Work:
         bounds_of_x = bounds(self.model, self.rows, samples=samples, **options)
         evaluation.values.extend(nature.named(bounds_of_x.values, self.dimensions))
         evaluation.warnings.extend(bounds_of_x.warnings)
-        evaluation.per_image.update(bounds_of_x.per_image)
+        evaluation.per_row.update(bounds_of_x.per_row)
 
     def check_annealing(self) -> None:
         """Refuse latents that cannot be annealed, before the rest is computed."""
@@ -240,8 +240,8 @@ class _Work:
             refuse_annealing(self.model, self.rows)
 
     def add_annealing(self, evaluation: Evaluation, nature: Nature, annealing: Annealing) -> None:
-        """Annealed importance sampling of the first images, and bidirectional Monte Carlo of as many simulated ones."""
-        n = min(AIS_IMAGES, len(self.rows))
+        """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
+        n = min(AIS_ROWS, len(self.rows))
         how = {**asdict(annealing), "images": n}
         facts = {**evaluation.protocol, "samples": None, "precision": "fp32", "annealing": how}
         store = None if self.store_of is None else self.store_of(facts)
@@ -250,13 +250,13 @@ class _Work:
         given = ais(self.model, first, annealing=annealing, **options)
         context = chunks.context_of(self.model, first)
         both = bidirectional(self.model, n, context, annealing=annealing, **options)
-        gain = given.per_image["ais"] - evaluation.per_image[f"L_{evaluation.protocol['samples']}"][:n]
+        gain = given.per_row["ais"] - evaluation.per_row[f"L_{evaluation.protocol['samples']}"][:n]
         evaluation.values.extend(nature.named(given.values, self.dimensions))
         evaluation.values.append(
             mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
         )
         evaluation.values.extend(both.values)
-        evaluation.per_image["ais"] = given.per_image["ais"]
+        evaluation.per_row["ais"] = given.per_row["ais"]
         evaluation.protocol["annealing"] = how
 
     def add_errors(self, evaluation: Evaluation, loss: object) -> None:
@@ -305,7 +305,7 @@ class _Work:
             return {"means": chunks.posterior(self.model, some).mean.flatten(1)}
 
         with chunks.evaluating(self.model):
-            return chunks.over_batches("training images", rows, compute, listener=self.listener)["means"]
+            return chunks.over_batches("training rows", rows, compute, listener=self.listener)["means"]
 
     def add_samples(self, evaluation: Evaluation) -> None:
         """What a classifier says about samples."""

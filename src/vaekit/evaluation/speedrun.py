@@ -128,7 +128,7 @@ def score(track: Track, run: Run, listener: StageListener | None = None) -> floa
     test = Batches(data_of(run, recipe).test, batch_size=1000, binarize=repeatable(recipe.config.data.binarize))
     x = torch.cat([batch.x for batch in test])
     best = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
-    return -best.per_image[f"L_{SAMPLES}"].mean().item()
+    return -best.per_row[f"L_{SAMPLES}"].mean().item()
 
 
 def p_value(scores: Sequence[float], goal: float) -> float:

@@ -81,14 +81,14 @@ def evaluate_run(
     listener: StageListener | None = None,
     **settings: Any,
 ) -> Evaluation:
-    """Evaluate the model of a run; write `evaluation.json`, numbers per image and pictures into the run folder.
+    """Evaluate the model of a run; write `evaluation.json`, numbers of each row and pictures into the run folder.
 
-    Batches that an interrupted evaluation of the same weights, images, samples and seed has finished are used.
+    Batches that an interrupted evaluation of the same weights, rows, samples and seed has finished are used.
 
     Arguments:
         run: The run.
         model: Its model, as `vaekit.load(run)` gives it.
-        options: How to evaluate; images become binary as in the run.
+        options: How to evaluate; rows become binary as in the run.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
         listener: As for `evaluate_model`.
@@ -123,9 +123,9 @@ def evaluate_run(
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
     elif checksum != run.recorded("data", "checksum"):
         evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
-    per_image = f"evaluation/per-image{suffix}.safetensors"
-    run.write_bytes(per_image, pack(evaluation.per_image))
-    evaluation.details["per image"] = per_image
+    per_row = f"evaluation/per-image{suffix}.safetensors"
+    run.write_bytes(per_row, pack(evaluation.per_row))
+    evaluation.details["per image"] = per_row
     evaluation.details["pictures"] = [f"samples/evaluation-{name}{suffix}.png" for name in evaluation.pictures]
     for name, picture in evaluation.pictures.items():
         plot.save(picture, run.picture(f"evaluation-{name}{suffix}.png"))

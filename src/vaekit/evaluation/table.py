@@ -47,7 +47,7 @@ class Difference:
         low: Lower end of the 95 % confidence interval; None where there is none.
         high: Upper end of the interval.
         n: Number of pairs, or of all runs where they are not paired.
-        over: "seeds", "seeds, unpaired", or "images" of one run each.
+        over: "seeds", "seeds, unpaired", or "rows" of one run each.
     """
 
     group: str

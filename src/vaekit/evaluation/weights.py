@@ -17,7 +17,7 @@ FLAT = 1e-3  # a tail that rises by less than this share of its largest weight i
 
 
 class Mean:
-    """Mean over samples and the variance of that mean, for each image."""
+    """Mean over samples and the variance of that mean, for each row."""
 
     def __init__(self) -> None:
         self.count = 0

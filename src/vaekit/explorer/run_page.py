@@ -258,7 +258,7 @@ def _evaluation(run: Run) -> str:
         head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
         by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
     protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
-    said = "<p class=quiet>± is the standard error over images. Numbers of different protocols cannot be compared.</p>"
+    said = "<p class=quiet>± is the standard error over rows. Numbers of different protocols cannot be compared.</p>"
     return f"{values}{said}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
 
 

@@ -131,7 +131,7 @@ class _Bar(_Lines):
             self.task,
             completed=reached.epoch + part,
             description=f"epoch {reached.epoch + 1}{_of(self.epochs)}",
-            means=f"{_first(means)}  {speed:,.0f} images/s",
+            means=f"{_first(means)}  {speed:,.0f} rows/s",
         )
 
     def epoch(self, record: Record) -> None:

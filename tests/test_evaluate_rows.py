@@ -14,7 +14,7 @@ from test_cli import assert_refused
 from vaekit import config, load
 from vaekit.cli.common import slug
 from vaekit.data import Batch
-from vaekit.evaluation import images as module
+from vaekit.evaluation import named_rows as module
 from vaekit.evaluation.bounds import bounds
 from vaekit.evaluation.imputation import weighted
 from vaekit.runs import job, lifecycle
@@ -96,8 +96,8 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
     Image.fromarray(np.full((8, 8), 128, np.uint8)).save(folder / "columns" / "grey.png")
     names, x, _ = in_order(folder)
     model = load(root / "plain")
-    expected = -bounds(model, x, samples=(7,)).per_image["L_7"].numpy()
-    reference = -bounds(model, tiny.dataset().test.x, samples=(7,)).per_image["L_7"].numpy()
+    expected = -bounds(model, x, samples=(7,)).per_row["L_7"].numpy()
+    reference = -bounds(model, tiny.dataset().test.x, samples=(7,)).per_row["L_7"].numpy()
     found = command("score", "plain", "--data", folder, "--samples", 7, "-o", tmp_path / "scores.csv")
     assert found.status == 0, found.err
     table = rows(tmp_path / "scores.csv")
@@ -117,9 +117,9 @@ def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> No
     monkeypatch.setattr(module, "AT_A_TIME", 3)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(6, -1, -1, -1)
-    images = module.Images("six of one", module.Split(x, torch.zeros(6)), [""] * 6, [""] * 6, "none")
+    images = module.NamedRows("six of one", module.Split(x, torch.zeros(6)), [""] * 6, [""] * 6, "none")
     found = module.score(model, images, samples=2)["nll"]
-    first = -bounds(model, x[:3], samples=(2,)).per_image["L_2"]
+    first = -bounds(model, x[:3], samples=(2,)).per_row["L_2"]
     assert torch.equal(found[:3], first)
     assert not bool((found[3:] == first).any())
 
@@ -171,7 +171,7 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
     sections = {"data": {"name": str(tmp_path / "own"), "size": 8}, "train": {"epochs": 1, "batch_size": 8}}
     sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
     run = lifecycle.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
-    images = module.images_of(run, str(tmp_path / "new"))
+    images = module.rows_of(run, str(tmp_path / "new"))
     assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
     assert module.encode(load(run), images).shape == (3, 15)
 

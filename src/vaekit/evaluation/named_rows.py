@@ -1,4 +1,4 @@
-"""What a model makes of single images: their latents, and how unusual they are.
+"""Rows with names, of a run's data or of the user's: their latents, and how unusual each is.
 
 Not for: numbers about a model (`report`).
 """
@@ -31,12 +31,12 @@ AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, eq=False)
-class Images:
-    """Images as a run takes them.
+class NamedRows:
+    """Rows as a run takes them, each with a name.
 
     Arguments:
         name: What they are called.
-        split: Images and labels; a label means what it means to the run.
+        split: Values and labels; a label means what it means to the run.
         names: What each is called.
         classes: Class of each, by name.
         binarize: How grey pixels become binary ones, without new noise for every look.
@@ -48,26 +48,26 @@ class Images:
     names: Sequence[str]
     classes: Sequence[str]
     binarize: str
-    what: str = "image"
+    what: str = "row"
 
     def __len__(self) -> int:
         return len(self.split)
 
-    def some(self, rows: Tensor) -> "Images":
+    def some(self, rows: Tensor) -> "NamedRows":
         """A few of them, in memory.
 
         Arguments:
             rows: Their numbers, int64.
         """
-        kept = rows.tolist()
+        numbers = rows.tolist()
         return replace(
             self,
             split=self.split.rows(rows),
-            names=[self.names[i] for i in kept],
-            classes=[self.classes[i] for i in kept],
+            names=[self.names[i] for i in numbers],
+            classes=[self.classes[i] for i in numbers],
         )
 
-    def spread(self, most: int) -> "Images":
+    def spread(self, most: int) -> "NamedRows":
         """At most `most` of them, evenly spread, in memory."""
         return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
 
@@ -77,10 +77,10 @@ class Images:
             yield model.to_model(batch)
 
 
-def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe: Recipe | None = None) -> Images:
-    """Images of a split of the run's own data or of another data set; or all images of a path, however it is spelled.
+def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: Recipe | None = None) -> NamedRows:
+    """Rows of a split of the run's own data or of another data set; or all rows of a path, however it is spelled.
 
-    A folder is read as the run's own was: resized by its `data.size`, in colour if those are.
+    A folder of images is read as the run's own was: resized by its `data.size`, in colour if those are.
 
     Arguments:
         run: The run.
@@ -89,7 +89,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
-        DataError: No such images, or images or classes that the run does not know.
+        DataError: No such rows, or rows or classes that the run does not know.
         ConfigError: No such split.
     """
     recipe = recipe or recipe_of(run)
@@ -117,7 +117,7 @@ def images_of(run: Run, name: str | None = None, *, split: str = "test", recipe:
     mine = [classes[label] if label >= 0 else "" for label in labels]
     if recipe.config.model.condition == "class":
         chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
-    return Images(called, chosen, names, mine, repeatable(section.binarize), "image" if columns is None else "row")
+    return NamedRows(called, chosen, names, mine, repeatable(section.binarize), "image" if columns is None else "row")
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:
@@ -129,23 +129,23 @@ def _number(name: str, known: Sequence[str], run: Run) -> int:
     if name not in known:
         raise DataError(
             f"{unknown('class', name, known)}; run {run.name} is conditional: put its images into subfolders that are "
-            "called as its classes, or bring their labels"
+            "called as its classes, or bring labels"
         )
     return known.index(name)
 
 
-def encode(model: LatentVariableModel, images: Images, *, listener: StageListener | None = None) -> Tensor:
+def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
     """Posterior means, shape (N, Z), on the CPU.
 
     Arguments:
         model: The model.
-        images: The images.
+        rows: The rows.
         listener: Told about the progress.
     """
     parts = []
-    total = -(-len(images) // AT_A_TIME)
+    total = -(-len(rows) // AT_A_TIME)
     with chunks.evaluating(model):
-        for batch in images.batches(model):
+        for batch in rows.batches(model):
             q = chunks.posterior(model, chunks.batch(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())
             if listener is not None:
@@ -155,21 +155,21 @@ def encode(model: LatentVariableModel, images: Images, *, listener: StageListene
 
 def score(
     model: LatentVariableModel,
-    images: Images,
+    rows: NamedRows,
     *,
     samples: int = 100,
     memory: int = GIB,
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
-    """How unlikely images are: the greater `nll`, the less likely.
+    """How unlikely rows are: the greater `nll`, the less likely.
 
     Likelihood is not familiarity: images that are simpler than those learned from can be likelier than these (Nalisnick
     et al. 2018, arXiv:1810.09136).
 
     Arguments:
         model: The model.
-        images: The images.
+        rows: The rows.
         samples: K.
         memory: Bytes that decoding may take, about.
         seed: Of the samples.
@@ -183,28 +183,28 @@ def score(
         ConfigError: Fewer than one sample, or a model without densities.
     """
     parts: list[Tensor] = []
-    total = -(-len(images) // AT_A_TIME)
-    for batch in images.batches(model):
+    total = -(-len(rows) // AT_A_TIME)
+    for batch in rows.batches(model):
         # Each call of `bounds` begins its streams of noise anew, so that it needs a seed of its own.
-        of_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_image
+        of_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_row
         parts.append(torch.stack((-of_row[f"L_{samples}"], of_row["distortion"], of_row["rate"])))
         if listener is not None:
-            listener(f"scoring {images.name}", len(parts), total)
+            listener(f"scoring {rows.name}", len(parts), total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
 
 
-def nature(model: LatentVariableModel, *several: Images) -> Nature:
-    """What the likelihood of images is: only where it is one do their scores say how likely they are.
+def nature(model: LatentVariableModel, *several: NamedRows) -> Nature:
+    """What the likelihood of rows is: only where it is one do their scores say how likely they are.
 
     Arguments:
         model: The model.
-        several: All images whose scores are compared.
+        several: All rows whose scores are compared.
     """
-    return nature_of(model, (part for images in several for part in _parts(model, images)))
+    return nature_of(model, (part for rows in several for part in _parts(model, rows)))
 
 
-def _parts(model: LatentVariableModel, images: Images) -> Iterator[Batch]:
-    for batch in images.batches(model):
+def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
+    for batch in rows.batches(model):
         known = replace(batch, x=batch.known)
         yield from (known.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
 
@@ -219,23 +219,23 @@ def reference(
     listener: StageListener | None = None,
     recipe: Recipe | None = None,
 ) -> tuple[Tensor, Nature]:
-    """Scores of test images of a run, to compare others with, and what their likelihood is; kept in the run's folder.
+    """Scores of test rows of a run, to compare others with, and what their likelihood is; kept in the run's folder.
 
     So later calls with the same samples and seed do not need the data of the run.
 
     Arguments:
         run: The run.
         model: Its model.
-        most: The greatest number of test images; they are evenly spread.
+        most: The greatest number of test rows; they are evenly spread.
         samples: K.
         seed: Of the samples.
         listener: Told about the progress.
-        recipe: As for `images_of`.
+        recipe: As for `rows_of`.
     """
     store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
     kept = store.load("reference")
     if kept is None:
-        usual = images_of(run, recipe=recipe).spread(most)
+        usual = rows_of(run, recipe=recipe).spread(most)
         likelihood = nature(model, usual)
         nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
         kept = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
