@@ -12,8 +12,8 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `repeat` | `vae repeat` |
 | `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
 | `latents` | `vae map`, `vae traverse`, `vae latents` |
-| `images` | `vae encode`, `vae score` |
-| `impute`, `rows` | `vae impute`; tables for `vae sample`, `vae data` and `vae score` |
+| `encode`, `score`, `row_files` | `vae encode`, `vae score`, and what they share |
+| `impute`, `table_rows` | `vae impute`; `vae sample` of a table |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
 | `evaluate`, `summary` | `vae evaluate`, and its three short blocks |
 | `compare` | `vae compare` |
@@ -21,7 +21,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `common`, `colours` | what verbs share: options, opening a run, printing, colours of pictures |
+| `common`, `drawing` | what verbs share: options, opening a run, printing; what those that draw share |
 """
 
 from .entry import app, main

@@ -13,10 +13,10 @@ from . import printing
 from .check import check
 from .common import say
 from .compare import compare
+from .encode import encode
 from .evaluate import evaluate
 from .explore import explore
 from .export import export
-from .images import encode, score
 from .impute import impute
 from .latents import latent_map, latents, traverse
 from .listings import data, presets
@@ -25,6 +25,7 @@ from .profile import profile
 from .repeat import repeat
 from .report import report
 from .runs import info, runs
+from .score import score
 from .speedrun import speedrun
 from .teach import teach
 from .train import resume, train

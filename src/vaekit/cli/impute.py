@@ -128,33 +128,16 @@ def _go_on(
     seed: int,
 ) -> None:
     """Draw test images whose half is hidden, each with ways to go on."""
-    import torch
-
     from .. import plot
-    from ..data import Batch
     from ..data.batches import whole
-    from ..evaluation.completion import completions
+    from ..evaluation.completion import complete
     from ..runs.restore import dataset_of
 
     if not draws_pictures(run):
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
-    batch = whole(dataset_of(run, recipe=recipe).test.rows(slice(count)))
-    observed = torch.ones_like(batch.x, dtype=torch.bool)
-    height, width = (size // 2 for size in batch.x.shape[-2:])
-    hidden = {
-        "bottom": (..., slice(height, None), slice(None)),
-        "top": (..., slice(None, height), slice(None)),
-        "left": (..., slice(None), slice(None, width)),
-        "right": (..., slice(None), slice(width, None)),
-    }
-    observed[hidden[hide]] = False
-    shown = completions(model, Batch(batch.x, batch.c, observed, batch.labels), ways, seed=seed).cpu()
-    x = batch.x
-    tiles = torch.cat((x[:, None], x.masked_fill(~observed, 0.5)[:, None], shown.transpose(0, 1)), 1)
-    heads = ["image", "given", *(str(i + 1) for i in range(ways))]
-    title = f"The {hide} of each test image is hidden: {ways} ways to go on"
+    images = whole(dataset_of(run, recipe=recipe).test.rows(slice(count)))
     path = output or run.picture(f"go-on-{hide}.png")
-    plot.save(plot.grid(tiles.flatten(0, 1), columns=ways + 2, heads=heads, title=title), path)
+    plot.save(complete(model, images, hide, ways=ways, seed=seed), path)
     out(relative(path))
 
 

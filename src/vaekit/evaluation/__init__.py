@@ -9,8 +9,8 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `weights` | what is kept of the importance weights: means, effective sample size, Pareto k̂ |
 | `ais` | annealed importance sampling, bidirectional Monte Carlo |
 | `latents` | KL by dimension, active units, mutual information, linear probe, nearest neighbours |
-| `named_rows` | single rows: their latents, and how unlikely each is |
-| `disentanglement` | whether each latent stands for one factor, of the data set "shapes" |
+| `named_rows`, `scoring` | single rows: their latents, and how unlikely each is; compared with the test rows of a run |
+| `disentanglement` | whether each latent stands for one factor, where the factors are known |
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
 | `aggregate`, `subject` | the aggregate posterior; a model with data to show it on |
 | `classified`, `ex_post` | the error of a classifier trained with the model; priors fitted to its latents |

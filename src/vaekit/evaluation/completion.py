@@ -3,16 +3,49 @@
 Not for: a few missing values (`imputation`), whose weights need no chain.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from .. import plot
 from ..data import Batch
 from ..distributions import draw_samples
-from ..errors import at_least
+from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from .chunks import evaluating
+
+HALVES = ("bottom", "top", "left", "right")
+
+
+def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int = 12, seed: int = 0) -> plot.Picture:
+    """Images of which one half is hidden, each in a row with ways in which the model goes on.
+
+    Arguments:
+        model: A model with densities, whose likelihood factorizes over values.
+        images: x of shape (N, C, H, W), with what a conditional model needs.
+        hide: One of `HALVES`.
+        ways: How many for each image.
+        seed: Of everything random.
+
+    Raises:
+        ConfigError: There is no such half, or `ways` is below 1.
+    """
+    if hide not in HALVES:
+        raise ConfigError(unknown("half of an image", hide, HALVES))
+    x = images.x
+    observed = torch.ones_like(x, dtype=torch.bool)
+    dim = -2 if hide in ("bottom", "top") else -1
+    half = x.shape[dim] // 2
+    start, length = (half, x.shape[dim] - half) if hide in ("bottom", "right") else (0, half)
+    observed.narrow(dim, start, length).fill_(False)
+    drawn = completions(model, replace(images, observed=observed), ways, seed=seed).cpu()
+    tiles = torch.cat((x[:, None], x.masked_fill(~observed, 0.5)[:, None], drawn.transpose(0, 1)), 1)
+    heads = ["image", "given", *(str(i + 1) for i in range(ways))]
+    title = f"The {hide} of each test image is hidden: {ways} ways to go on"
+    return plot.grid(tiles.flatten(0, 1), columns=ways + 2, heads=heads, title=title)
 
 
 @torch.no_grad()

@@ -3,13 +3,17 @@
 Not for: what is missing in rows that one has (`imputation`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..data import Batch
+from ..data.columns import Column
 from ..distributions import draw_rows, log_prob_observed, log_prob_of_values
+from ..errors import ConfigError, DataError, unknown
 from ..model import LatentVariableModel
 from ..rng import seeded
 from .chunks import evaluating
@@ -17,6 +21,53 @@ from .imputation import weighted
 
 AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
+
+
+def rows_where(
+    model: LatentVariableModel, columns: Sequence[Column], n: int, where: Mapping[str, object], *, seed: int = 0
+) -> tuple[Tensor, float]:
+    """Rows of a table with given values in some columns; see `rows_given`.
+
+    Arguments:
+        model: An unconditional model of the table.
+        columns: What it knows: `columns` of the data set.
+        n: How many rows.
+        where: Values by the name of their column, such as `{"sex": "female", "age": 30}`; texts will do for all.
+        seed: Of everything random.
+
+    Returns:
+        Encoded rows, shape (n, D), and the effective sample size; `data.sources.frames.frame_of` makes a frame of them.
+
+    Raises:
+        ConfigError: A column or a level that does not exist, or a value that a column cannot have.
+    """
+    names = [column.name for column in columns]
+    given, observed = torch.zeros(len(columns)), torch.zeros(len(columns), dtype=torch.bool)
+    for name, value in where.items():
+        if name not in names:
+            raise ConfigError(unknown("column", name, names))
+        index = names.index(name)
+        given[index], observed[index] = _encoded(columns[index], value), True
+    return rows_given(model, n, given.to(model.device), observed.to(model.device), seed=seed)
+
+
+def _encoded(column: Column, value: object) -> float:
+    """What a value of a column, or a text that stands for it, is to the model.
+
+    Raises:
+        ConfigError: The column cannot have it.
+    """
+    text = str(value)
+    if column.has_levels:
+        levels = [str(level) for level in column.levels]
+        if text not in levels:
+            raise ConfigError(f"column {column.name!r}: {unknown('level', text, levels)}")
+        return float(levels.index(text))
+    try:
+        number: Any = np.datetime64(text) if column.dtype in ("date", "datetime") else float(text)
+        return float(column.encode(np.array([number]), np.array([False]))[0])
+    except (ValueError, DataError) as error:
+        raise ConfigError(f"column {column.name!r} cannot be {text!r} ({error})") from None
 
 
 @torch.no_grad()

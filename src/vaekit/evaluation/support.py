@@ -40,7 +40,7 @@ class Nature:
     def description(self) -> str:
         """For the protocol."""
         if not self.inside:
-            return "not a likelihood: the rows have values outside of its support"
+            return "not a likelihood: the images have values outside of its support"
         return "probability" if self.discrete else "density, without dequantization"
 
     @property

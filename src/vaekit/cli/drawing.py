@@ -1,0 +1,171 @@
+"""What the verbs that draw share: their options as one record, classes, test images, and writing a picture."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from ..errors import ConfigError, DataError, unknown
+from .common import (
+    device_option,
+    draws_pictures,
+    files_json_option,
+    load_model,
+    open_run,
+    output_option,
+    print_files,
+    recipe_of,
+    run_argument,
+    runs_option,
+    seed_option,
+    slug,
+    trust_option,
+)
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..config.recipe import Recipe
+    from ..model import LatentVariableModel
+    from ..plot import Picture
+    from ..store import Run
+
+MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
+
+_COLOURS = (
+    click.option("--invert", is_flag=True, help="Show black as white and white as black."),
+    click.option("--cmap", metavar="NAME", help="A colour map of matplotlib for grey images, such as magma."),
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A run to draw from, and how to draw and write the picture.
+
+    Arguments:
+        run: The run.
+        recipe: What its config means.
+        output: Where to write; None for a place in the run folder.
+        device: Where to compute.
+        seed: Seed of the noise.
+        invert: Whether to show black as white.
+        cmap: Name of a colour map for grey images.
+    """
+
+    run: "Run"
+    recipe: "Recipe"
+    output: Path | None
+    device: str
+    seed: int = 0
+    invert: bool = False
+    cmap: str | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names of the classes of the run's data."""
+        return [str(name) for name in self.run.recorded("data", "classes", kind=list)]
+
+    def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
+        """The run's model, and the noise of the seed."""
+        return load_model(self.run, self.recipe, self.device, self.seed)
+
+    def path(self, name: str, label: str | None = None) -> Path:
+        """Where to write: an array by default where the data are not images.
+
+        Arguments:
+            name: What the file in the run folder is called.
+            label: The class that is drawn.
+
+        Raises:
+            DataError: The path is that of a picture, and the data are not images.
+        """
+        of_images = draws_pictures(self.run)
+        suffix = ".png" if of_images else ".npy"
+        path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
+        if path.suffix.lower() not in (".npy", ".npz") and not of_images:
+            raise DataError(
+                f"the data of run {self.run.name} are not images, and {path.name} is a picture; write .npy or .npz"
+            )
+        return path
+
+    def classes(self, model: "LatentVariableModel", label: str | None, n: int) -> "torch.Tensor | None":
+        """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … and again."""
+        import torch
+
+        if label is None:
+            return torch.arange(n) % model.context_size if model.context_size else None
+        if not model.context_size:
+            raise DataError(f"run {self.run.name} is unconditional; leave out --class {label}")
+        names = self.class_names[: model.context_size]
+        if label in names:
+            return torch.full((n,), names.index(label))
+        if label.isdecimal() and int(label) < model.context_size:
+            return torch.full((n,), int(label))
+        raise DataError(unknown("class", label, names))
+
+    def check_room(self, count: int) -> None:
+        """Check that this many images fit in memory, before it is taken.
+
+        Raises:
+            ConfigError: They do not.
+        """
+        shape = self.run.recorded("data", "shape", kind=list)
+        most = max(1, MOST_VALUES // max(1, math.prod(shape)))
+        if count > most:
+            raise ConfigError(f"{count} images of shape {tuple(shape)} are too many at once, at most {most}")
+
+    def test_images(self, numbers: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """Some test images, and what a conditional model is given with them: a context, or else their classes."""
+        import torch
+
+        from ..data.batches import whole
+        from ..runs.restore import dataset_of
+
+        split = dataset_of(self.run, recipe=self.recipe).test
+        for number in numbers:
+            if not 0 <= number < len(split):
+                raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
+        batch = whole(split.rows(torch.tensor(list(numbers))), values=self.recipe.values)
+        return batch.x, batch.labels if batch.c is None else batch.c
+
+    def save(self, picture: "Picture", path: Path) -> None:
+        """Write a picture, and say where it is."""
+        from .. import plot
+
+        styled = picture.styled(invert=self.invert, cmap=self.cmap) if self.invert or self.cmap else picture
+        plot.save(styled, path)
+        print_files(path, run=str(self.run.path), images=len(picture.images))
+
+
+def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..., Callable[..., Any]]:
+    """Give a command the options of a `Drawing`; it gets that as `drawing`.
+
+    Arguments:
+        colours: Whether there are --invert and --cmap.
+        seeded: Whether there is --seed.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_drawing(run: str | None, root: Path, **given: Any) -> Any:
+            opened = open_run(run, root)
+            names = [field.name for field in fields(Drawing) if field.name in given]
+            drawing = Drawing(opened, recipe_of(opened), **{name: given.pop(name) for name in names})
+            return command(drawing=drawing, **given)
+
+        options = [run_argument, *(_COLOURS if colours else ()), output_option, *([seed_option] if seeded else [])]
+        for option in reversed([*options, device_option, trust_option, runs_option, files_json_option]):
+            with_drawing = option(with_drawing)
+        return with_drawing
+
+    return decorate
+
+
+def from_default(option: str) -> bool:
+    """Whether an option was left out."""
+    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT

@@ -1,0 +1,76 @@
+"""`vae encode`: latents of single rows, as a file for other programs."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ..errors import ConfigError
+from .common import (
+    FILE,
+    device_option,
+    files_json_option,
+    load_model,
+    open_run,
+    print_files,
+    recipe_of,
+    relative,
+    run_argument,
+    runs_option,
+    slug,
+    trust_option,
+)
+from .row_files import csv_of, data_option, split_option
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..evaluation.named_rows import NamedRows
+
+
+@click.command(short_help="Write the latents of images.")
+@run_argument
+@data_option
+@split_option
+@click.option("-o", "--output", type=FILE, help="File to write: .npz, .npy or .csv.  [default: in the run folder]")
+@device_option
+@trust_option
+@runs_option
+@files_json_option
+def encode(run: str | None, data_name: str | None, split: str, output: Path | None, device: str, root: Path) -> None:
+    """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every image.
+
+    RUN is the newest run by default. A .csv has one row for each image; an .npy has the array z, shape (images,
+    latents); an .npz has z, the names of the images, and their classes.
+    """
+    from ..evaluation import named_rows
+    from ..runs.terminal import shown_stages
+    from ..store import files
+
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    rows = named_rows.rows_of(folder, data_name, split=split, recipe=recipe)
+    path = output or folder.place(f"latents/{slug(rows.name)}.npz")
+    if path.suffix.lower() not in (".npz", ".npy", ".csv"):
+        raise ConfigError(f"{path} must end in .npz, .npy or .csv")
+    model, _ = load_model(folder, recipe, device, 0)
+    with shown_stages() as listener:
+        z = named_rows.encode(model, rows, listener=listener)
+    if path.suffix.lower() == ".csv":
+        content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.unbind(1))})
+    else:
+        content = _arrays(path.suffix.lower(), rows, z)
+    files.write(path, content)
+    print_files(relative(path), run=str(folder.path), images=len(rows), shape=list(z.shape))
+
+
+def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
+    import numpy as np
+
+    content = io.BytesIO()
+    if suffix == ".npy":
+        np.save(content, z.numpy(), allow_pickle=False)
+    else:
+        np.savez(content, z=z.numpy(), images=np.array(rows.names), classes=np.array(rows.classes))
+    return content.getvalue()

@@ -1,0 +1,32 @@
+"""What `vae encode` and `vae score` share: their options, and rows as a CSV."""
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import click
+
+from ..store.escape import to_csv
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..evaluation.named_rows import NamedRows
+
+data_option = click.option(
+    "--data", "data_name", help="A folder of images, .npy, .npz or data set.  [default: the run's]"
+)
+split_option = click.option(
+    "--split", default="test", show_default=True, help="Which images of a data set: test, validation or train."
+)
+
+
+def csv_of(rows: "NamedRows", columns: "dict[str, Tensor]") -> bytes:
+    """A line for each row: its name, its class, and a number from each column."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([rows.what, "class", *columns])
+    values = [[f"{value:.7g}" for value in column.tolist()] for column in columns.values()]
+    texts = [list(map(to_csv, column)) for column in (rows.names, rows.classes)]
+    writer.writerows(zip(*texts, *values, strict=True))
+    return text.getvalue().encode(errors="surrogateescape")

@@ -1,0 +1,175 @@
+"""`vae score`: how unusual single rows are, as a file for other programs."""
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ConfigError
+from .common import (
+    COUNT,
+    FILE,
+    device_option,
+    draws_pictures,
+    is_of_table,
+    json_option,
+    load_model,
+    open_run,
+    recipe_of,
+    relative,
+    run_argument,
+    runs_option,
+    seed_option,
+    slug,
+    trust_option,
+)
+from .printing import out, out_json
+from .row_files import csv_of, data_option, split_option
+from .tables import print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..evaluation.named_rows import NamedRows
+    from ..evaluation.scoring import Scores
+    from ..model import LatentVariableModel
+
+SHOWN, PICTURED = 10, 32  # of the least likely rows
+
+
+@click.command(short_help="Say how unusual images are.")
+@run_argument
+@data_option
+@split_option
+@click.option(
+    "--samples",
+    type=COUNT,
+    default=100,
+    show_default=True,
+    help="Importance samples for each image.",
+)
+@click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
+@click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
+@click.option("--labels", help="Column of a table, or class of images, that says what is unusual: for the AUROC.")
+@seed_option
+@device_option
+@trust_option
+@runs_option
+@json_option
+def score(
+    run: str | None,
+    data_name: str | None,
+    split: str,
+    samples: int,
+    output: Path | None,
+    pixels: Path | None,
+    labels: str | None,
+    seed: int,
+    device: str,
+    root: Path,
+    as_json: bool,
+) -> None:
+    """Try `vae score --data photos/`: say how unlikely each image is, compared with the test images.
+
+    RUN is the newest run by default. It writes one row for each image: nll, an upper bound on −log p(x) in nats; its
+    two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
+    images with a smaller nll. Near 100, the image is unlike the training images. Near 0 it may be unlike them too,
+    since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
+    probability or density for them: train with --set likelihood.name=normal.
+
+    Of a table it writes a column of nats for each of its columns, too: what explains the row's nll; of images, --pixels
+    pixels.npy does so for each pixel. --labels y compares the scores with a column y of the table, whose rarer value is
+    the unusual one, or with a class of images.
+    """
+    from ..evaluation.named_rows import rows_of
+    from ..evaluation.outliers import auroc
+    from ..evaluation.scoring import score_run
+    from ..runs.terminal import shown_stages
+    from ..store import files
+
+    folder = open_run(run, root)
+    recipe = recipe_of(folder)
+    rows = rows_of(folder, data_name, split=split, recipe=recipe)
+    unusual = None if labels is None else _unusual(rows, data_name, labels)
+    path = output or folder.place(f"scores/{slug(rows.name)}.csv")
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{path} must end in .csv")
+    if pixels is not None and (is_of_table(folder) or pixels.suffix.lower() != ".npy"):
+        raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
+    model, _ = load_model(folder, recipe, device, seed)
+    with shown_stages() as listener:
+        scores = score_run(folder, model, rows, samples=samples, seed=seed, listener=listener, recipe=recipe)
+    agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
+    files.write(path, csv_of(rows, scores.values | scores.columns))
+    if pixels is not None:
+        files.write(pixels, _pixel_scores(model, rows, samples, seed))
+    picture = folder.picture(f"least-likely-{slug(rows.name)}.png") if draws_pictures(folder) else None
+    if picture is not None:
+        _draw(model, rows.some(scores.order[:PICTURED]), picture)
+    least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
+    if as_json:
+        facts: dict[str, Any] = {"picture": picture and str(picture), "least likely": least}
+        facts["warnings"] = scores.warnings
+        if agreement is not None:
+            facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
+        out_json({"run": str(folder.path), "scores": str(path), **facts})
+        return
+    print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
+    rare = int((scores.values["percentile"] >= 99).sum())
+    what = "rows" if is_of_table(folder) else "images"
+    out()
+    out(f"{what:<12}{len(rows)}; {rare} of them less likely than 99 % of the run's test {what}")
+    if agreement is not None:
+        area, error = agreement
+        out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
+    for sentence in scores.warnings:
+        out(f"beware      {sentence}")
+    out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
+    if picture is not None:
+        out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+
+
+def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
+    """Which rows are unusual: those of the rarer value of a column of the table, or of a class."""
+    import torch
+
+    from ..data.tables import is_table
+    from ..evaluation.outliers import rarer
+
+    if labels in rows.classes and len(set(rows.classes)) > 1:
+        return torch.tensor([name == labels for name in rows.classes])
+    if data_name is None or not is_table(data_name):
+        raise ConfigError(f"--labels {labels}: neither a class of these images nor a column of a table given as --data")
+    from ..data.sources.frames import read_table
+
+    return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
+
+
+def _row(scores: "Scores", i: int) -> dict[str, Any]:
+    """A line of the table: the row, its scores, and the columns that explain them."""
+    rows = scores.rows
+    values = {name: column[i].item() for name, column in scores.values.items()}
+    line = {rows.what: rows.names[i], "class": rows.classes[i], **values}
+    if scores.columns:
+        line["because of"] = ", ".join(f"{name} ({rank:.0f} %)" for name, rank in scores.reasons(i))
+    return line
+
+
+def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:
+    """A `.npy` of what each pixel costs given the image's latents, nats, shape (N, C, H, W)."""
+    import numpy as np
+
+    from ..evaluation.conditional import value_scores
+
+    content = io.BytesIO()
+    scores = value_scores(model, rows.batches(model), samples=samples, seed=seed)
+    np.save(content, scores.numpy(), allow_pickle=False)
+    return content.getvalue()
+
+
+def _draw(model: "LatentVariableModel", rows: "NamedRows", path: Path) -> None:
+    from .. import plot
+
+    batch = next(rows.batches(model))
+    plot.save(plot.reconstructions(model, batch.x, batch.c), path)

@@ -1,0 +1,70 @@
+"""`vae sample` of a table: new rows, with given values in some columns."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ConfigError
+from .common import print_files, relative, slug
+from .drawing import Drawing
+
+if TYPE_CHECKING:
+    from ..data.columns import Column
+
+FEW = 100  # effective samples, with fewer of which rows are much alike
+
+
+def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
+    """Write new rows of a table, with given values in some columns.
+
+    Arguments:
+        drawing: A run on a table, and where to write.
+        count: How many rows.
+        where: Texts "column=value".
+    """
+    from ..data.sources.frames import frame_of, write_frame
+    from ..data.tables import TOTAL
+    from ..evaluation.conditional import rows_where
+    from ..runs.restore import columns_of
+
+    run = drawing.run
+    columns = columns_of(run) or ()
+    values = _values(where)
+    path = drawing.output or run.place(
+        f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
+    )
+    model, generator = drawing.model()
+    facts: dict[str, Any] = {"run": str(run.path), "rows": count}
+    notes: list[str] = []
+    if values:
+        x, ess = rows_where(model, columns, count, values, seed=drawing.seed)
+        facts["effective_samples"] = ess
+        notes = [f"effective sample size {ess:.0f}: how many of the latents that were drawn go with {', '.join(where)}"]
+        if ess < FEW:
+            notes.append(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(where)} is rare")
+    else:
+        x = model.sample(count, generator=generator, noise=True)
+    frame = frame_of(x.cpu().numpy(), columns)
+    write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)
+    print_files(relative(path), notes=notes, **facts)
+
+
+def _values(where: Sequence[str]) -> dict[str, str]:
+    """The values that texts "column=value" give, by column.
+
+    Raises:
+        ConfigError: Not of this form.
+    """
+    values = {}
+    for text in where:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise ConfigError(f"--where takes COLUMN=VALUE, got {text!r}")
+        values[name] = value
+    return values
+
+
+def _is_computed(columns: "Sequence[Column]") -> bool:
+    """Whether the table's size factor is the sum of its counts, which is not written."""
+    from ..data.tables import TOTAL
+
+    return any(column.name == TOTAL and column.kind == "size-factor" for column in columns)

@@ -1,0 +1,102 @@
+"""How unusual each row is for a run: its scores, compared with those of the run's test rows, and what explains them.
+
+Not for: scores without a comparison (`named_rows.score`), or how well they tell outliers (`outliers`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..config.recipe import Recipe
+from ..model import LatentVariableModel
+from ..runs.restore import columns_of, recipe_of
+from ..store import Run
+from .conditional import value_scores
+from .named_rows import NamedRows, nature, percentiles, reference, rows_of, score
+from .record import StageListener
+
+REFERENCE = 1000  # test rows to compare with
+RARE = 90  # percentile above which a column makes a row unusual
+REASONS = 3  # columns that are named at most
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """How unusual rows are.
+
+    Arguments:
+        rows: The rows.
+        values: Tensors (N,) by name, nats: "nll", an upper bound on −log p(x), and its parts "distortion" and "rate";
+            and "percentile", the percentage of the run's test rows with a smaller nll.
+        columns: Of a table: nats of each column by its name, shape (N,), NaN where the value is missing.
+        ranks: Of a table: percentiles of these among those of the test rows, shape (D, N); −1 where it is missing.
+        warnings: Sentences on what to beware of.
+    """
+
+    rows: NamedRows
+    values: dict[str, Tensor]
+    columns: dict[str, Tensor]
+    ranks: Tensor
+    warnings: Sequence[str]
+
+    @property
+    def order(self) -> Tensor:
+        """Numbers of the rows, the least likely first."""
+        return self.values["nll"].argsort(descending=True)
+
+    def reasons(self, row: int) -> list[tuple[str, float]]:
+        """The columns that make a row of a table unusual, the most unusual first, with their percentiles."""
+        names = list(self.columns)
+        worst = sorted(range(len(names)), key=lambda column: -self.ranks[column, row].item())[:REASONS]
+        return [(names[i], self.ranks[i, row].item()) for i in worst if self.ranks[i, row] > RARE]
+
+
+def score_run(
+    run: Run,
+    model: LatentVariableModel,
+    rows: NamedRows,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    listener: StageListener | None = None,
+    recipe: Recipe | None = None,
+) -> Scores:
+    """How unusual rows are, compared with the test rows of a run.
+
+    Arguments:
+        run: The run.
+        model: Its model, as `vaekit.load(run)` gives it.
+        rows: What `named_rows.rows_of(run, data)` gives.
+        samples: K of the importance-weighted bound.
+        seed: Of the samples.
+        listener: Hears about the progress.
+        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+
+    Raises:
+        ConfigError: Fewer than one sample, or a model without densities.
+        DataError: The run's own data are needed, and are not there.
+    """
+    recipe = recipe or recipe_of(run)
+    usual, likelihood = reference(
+        run, model, most=REFERENCE, samples=samples, seed=seed, listener=listener, recipe=recipe
+    )
+    values = score(model, rows, samples=samples, seed=seed, listener=listener)
+    warnings = (nature(model, rows) if likelihood.inside else likelihood).warnings
+    values["percentile"] = percentiles(values["nll"], usual)
+    columns = columns_of(run)
+    if columns is None:
+        return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
+    scores, of_tests = (
+        value_scores(model, several.batches(model), samples=samples, seed=seed)
+        for several in (rows, rows_of(run, recipe=recipe))
+    )
+    ranks = torch.stack(
+        [
+            percentiles(column, tests[~tests.isnan()]).masked_fill(column.isnan(), -1)
+            for column, tests in zip(scores.T.contiguous(), of_tests.T, strict=True)
+        ]
+    )
+    names = [column.name for column in columns]
+    return Scores(rows, values, dict(zip(names, scores.T, strict=True)), ranks, warnings)
