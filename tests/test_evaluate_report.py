@@ -13,7 +13,7 @@ import tiny
 from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation import Evaluation, evaluate, evaluate_run, report
+from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure
 from vaekit.evaluation import classifier as eyes
 from vaekit.evaluation.ais import Annealing
 from vaekit.model import LatentVariableModel
@@ -154,7 +154,7 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
     floats = Split(dataset.test.x / 255, dataset.test.labels)
 
     def prepared(split: Split, how: str) -> Tensor:
-        return report.served(made("bernoulli"), split, how)
+        return measure.served(made("bernoulli"), split, how)
 
     assert torch.equal(prepared(dataset.test, binarize) / 255, images)
     assert torch.equal(prepared(floats, binarize), images)

@@ -19,7 +19,8 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
 | `completion` | ways to go on with half of an image |
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |
-| `report` | all of it for one model |
+| `measure`, `report` | the contract of a measure; all of them for one model |
+| `log_likelihood`, `representation` | the measures of likelihood and of latents |
 | `stored` | the same for a run, into its `evaluation.json` |
 | `dispatch` | either, by what is given |
 | `comparison`, `table` | a table over runs and seeds |
@@ -31,8 +32,9 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 from .comparison import compare
 from .dispatch import evaluate
 from .ex_post import fit_prior, fitted_prior
+from .measure import Options
 from .record import Evaluation, Value
-from .report import Options, evaluate_model
+from .report import evaluate_model
 from .stored import evaluate_run
 
 __all__ = [

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from ..model import LatentVariableModel
 from ..model.modes import evaluating
 from . import chunks
+from .measure import Context, Findings, Measure
 from .record import StageListener, Value, share_of
 
 
@@ -40,3 +41,15 @@ def classification_error(
     with evaluating(model, loss), torch.no_grad():
         predicted = chunks.over_batches("classes", images, compute, listener=listener)["class"]
     return share_of("classification error", predicted != labels)
+
+
+def find(context: Context) -> Findings:
+    """The error of the classifier that was trained with the model, if there is one."""
+    labels = context.split.labels
+    if labels is None:
+        return Findings()
+    error = classification_error(context.model, context.loss, context.rows.known, labels, listener=context.listener)
+    return Findings([] if error is None else [error])
+
+
+CLASSIFIED = Measure(find)

@@ -22,25 +22,11 @@ from ..store import Run, files, list_runs
 from ..store.tensors import unpack
 from . import student
 from .record import Evaluation
+from .report import MEASURES
 from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
-SHOWN = (  # by default, those that all runs have
-    "nll",
-    "elbo",
-    "rate",
-    "distortion",
-    "bits per dimension",
-    "AIS",
-    "active units",
-    "Fréchet distance (classifier features)",
-    "precision",
-    "recall",
-    "density",
-    "coverage",
-    "recognised as the class asked for",
-    "linear probe accuracy",
-)
+SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
 # What may differ between the runs of a group, or says nothing about the numbers.
 _SAME = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
 _LIMIT = 1 << 30  # bytes

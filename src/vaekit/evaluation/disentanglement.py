@@ -15,6 +15,7 @@ from ..model import LatentVariableModel
 from ..rng import seeded
 from . import chunks
 from .latents import ACTIVE
+from .measure import Context, Findings, Measure
 from .record import StageListener, Value, share_of
 
 BINS = 20
@@ -185,3 +186,16 @@ def _entropy(matrix: Tensor) -> Tensor:
     """Of each row, made to sum to one, nats."""
     p = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
     return -(p * p.clamp_min(1e-30).log()).sum(1)
+
+
+def find(context: Context) -> Findings:
+    """All four, of data whose factors are known."""
+    if context.dataset.factors is None:
+        return Findings()
+    values = of_factors(context.model, *context.dataset.factors(), listener=context.listener)
+    has_dci = any(value.name.startswith("DCI") for value in values)
+    lacking = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
+    return Findings(values, [] if has_dci else [lacking])
+
+
+DISENTANGLEMENT = Measure(find)

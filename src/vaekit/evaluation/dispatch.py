@@ -16,8 +16,9 @@ from ..runs.restore import model_of, recipe_of
 from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
+from .measure import Options
 from .record import Evaluation
-from .report import Options, evaluate_model
+from .report import evaluate_model
 from .stored import evaluate_run
 
 

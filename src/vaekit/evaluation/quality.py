@@ -17,7 +17,8 @@ from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from . import chunks
-from .classifier import Classifier
+from .classifier import Classifier, classifier_for
+from .measure import Context, Findings, Line, Measure
 from .record import StageListener, Value, mean_of, share_of
 
 SAMPLES = 10_000
@@ -262,3 +263,56 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
     """The images of `neighbours` as a picture: a sample and its neighbours in a row."""
     title = "Samples, each followed by the training images nearest to it in pixels"
     return plot.grid(images, columns=1 + k, title=title)
+
+
+def find(context: Context) -> Findings:
+    """What a classifier says about samples."""
+    if not context.judge:
+        return Findings()
+    why = _why_not(context)
+    if why is not None:
+        return Findings(details={"samples": f"not judged: {why}"})
+    model, dataset, listener = context.model, context.dataset, context.listener
+    judge = classifier_for(dataset, device=model.device, listener=listener)
+    judged = quality(model, dataset, judge, split=context.split, seed=context.options.seed, listener=listener)
+    return Findings(
+        judged.values,
+        details={"samples": judged.facts, "classes": judged.classes},
+        pictures={"neighbours": neighbours_picture(judged.neighbours)},
+    )
+
+
+def _why_not(context: Context) -> str | None:
+    """Why samples cannot be judged, or None."""
+    model, dataset = context.model, context.dataset
+    are_bytes = dataset.kind == "image" and context.split.x.dtype == torch.uint8
+    if dataset.num_classes < 2 or not are_bytes:
+        return "a classifier needs 8-bit images of at least 2 classes"
+    if model.values == "counts":
+        return "a classifier judges pixels in [0, 1], and samples of this model are counts"
+    if model.context_size not in (0, dataset.num_classes):
+        return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
+    return f"it takes at least {FEWEST} images" if len(context.split) < FEWEST else None
+
+
+QUALITY = Measure(
+    find,
+    "Samples",
+    "How images that the model makes up compare with real ones.",
+    (
+        Line("recognised*", "show the class asked for"),
+        Line("precision", "precision", "samples like an image"),
+        Line("recall", "recall", "images like a sample"),
+        Line("coverage", "coverage", "images with a sample nearby"),
+        Line("Fréchet distance (*", "Fréchet distance", "less is closer"),
+        Line("Fréchet distance of*", "… of training images", "as near as one can come"),
+    ),
+    compared=(
+        "Fréchet distance (classifier features)",
+        "precision",
+        "recall",
+        "density",
+        "coverage",
+        "recognised as the class asked for",
+    ),
+)

@@ -90,7 +90,7 @@ class Value:
 
 @dataclass
 class Evaluation:
-    """All numbers about a model, which `evaluate` fills in part by part.
+    """All numbers about a model.
 
     Arguments:
         values: Numbers with their errors.

@@ -17,8 +17,9 @@ from ..runs.restore import dataset_of, is_same_data, loss_of, recipe_of
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
+from .measure import Options
 from .record import Evaluation, StageListener
-from .report import Options, evaluate_model
+from .report import evaluate_model
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
 _STORE_LIMIT = 1 << 30  # bytes

@@ -18,6 +18,7 @@ from ..data.columns import Column
 from ..model import LatentVariableModel
 from ..nets import ColumnView
 from ..rng import seeded
+from .measure import Context, Findings, Line, Measure
 from .record import Value, share_of
 
 MOST = 2000  # rows of each kind that are compared
@@ -176,3 +177,26 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
         right = net(view(known[:, others])).argmax(-1) == known[:, target].long()
         values.append(share_of(f"learned from {name} rows: {columns[target].name}", right))
     return values
+
+
+def find(context: Context) -> Findings:
+    """How drawn rows of a table compare with real ones."""
+    is_table = context.dataset.columns is not None and len(context.dataset.train)
+    if not context.judge or not is_table or context.model.context_size:
+        return Findings()
+    return Findings(synthetic(context.model, context.dataset, seed=context.options.seed))
+
+
+SYNTHETIC = Measure(
+    find,
+    "Rows",
+    "How rows that the model makes up compare with real ones.",
+    (
+        Line("column shapes", "columns alike", "100 % at best"),
+        Line("pair trends", "pairs alike", "100 % at best"),
+        Line("told from", "told from real rows", "by a classifier; 50 % at best"),
+        Line("nearest training", "nearest training row", "of test rows 1; less: copies"),
+        Line("learned from drawn", "learned from them", "predicting a column with levels"),
+        Line("learned from real", "… from real rows"),
+    ),
+)

@@ -1,0 +1,96 @@
+"""The measure of likelihood: bounds on log p(x), by annealing too if asked for; terms where there is no density.
+
+Not for: the estimators themselves (`bounds`, `ais`).
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+from torch import Tensor
+
+from ..objectives.base import draw_of
+from ..rng import seeded
+from . import chunks
+from .ais import Annealing, ais, bidirectional
+from .bounds import bounds, up_to
+from .measure import Context, Findings, Line, Measure
+from .record import mean_of
+from .support import refuse_annealing
+
+AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long
+
+
+def find(context: Context) -> Findings:
+    """ELBO, rate, distortion, importance-weighted bounds, and what annealing adds."""
+    if not context.has_density:
+        return _terms(context)
+    annealing = context.options.annealing
+    if annealing is not None:
+        with chunks.evaluating(context.model):
+            refuse_annealing(context.model, context.rows)
+    estimating = context.estimating()
+    estimating["precision"] = context.protocol["precision"]
+    of_x = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
+    findings = Findings(
+        values=context.nature.named(of_x.values, context.dimensions),
+        warnings=[*context.nature.warnings, *of_x.warnings],
+        per_row=of_x.per_row,
+    )
+    return findings if annealing is None else _annealed(context, findings, annealing)
+
+
+def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Findings:
+    """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
+    n = min(AIS_ROWS, len(context.rows))
+    how = {**asdict(annealing), "images": n}
+    options: dict[str, Any] = context.estimating(samples=None, precision="fp32", annealing=how)
+    first = context.rows.rows(slice(n))
+    given = ais(context.model, first, annealing=annealing, **options)
+    c = chunks.context_of(context.model, first)
+    both = bidirectional(context.model, n, c, annealing=annealing, **options)
+    gain = given.per_row["ais"] - findings.per_row[f"L_{context.options.samples}"][:n]
+    over = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
+    return Findings(
+        values=[*findings.values, *context.nature.named(given.values, context.dimensions), over, *both.values],
+        warnings=findings.warnings,
+        protocol={"annealing": how},
+        per_row={**findings.per_row, "ais": given.per_row["ais"]},
+    )
+
+
+def _terms(context: Context) -> Findings:
+    """Distortion and penalties, from one sample for each row: the numbers of a model without a density."""
+    model = context.model
+
+    def compute(index: int) -> dict[str, Tensor]:
+        rows = chunks.batch(model, context.rows, index)
+        with seeded(chunks.generator(0, "terms", index)):
+            draw = draw_of(model, rows)
+        return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
+
+    with chunks.evaluating(model):
+        terms = chunks.over_batches("terms", context.rows, compute, listener=context.listener)
+    warning = (
+        "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no numbers "
+        "of its latents"
+    )
+    return Findings(
+        values=[mean_of(name, values.double(), "nats") for name, values in terms.items()],
+        warnings=[*context.nature.warnings, warning],
+    )
+
+
+LOG_LIKELIHOOD = Measure(
+    find,
+    "Likelihood",
+    "How well it predicts new images. Fewer nats are better.",
+    (
+        Line("nll", "−log p(x), at most", "from importance samples"),
+        Line("AIS", "log p(x), at least", "by annealing"),
+        Line("bits per dimension", "the same per pixel"),
+        Line("elbo", "ELBO", "what training maximises"),
+        Line("rate", "rate", "what the latents cost"),
+        Line("distortion", "distortion", "what they leave unexplained"),
+    ),
+    compared=("nll", "elbo", "rate", "distortion", "bits per dimension", "AIS"),
+)

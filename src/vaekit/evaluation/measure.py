@@ -1,0 +1,217 @@
+"""The contract of a measure: from a model and rows to findings, and where its numbers are shown.
+
+A measure is a function in a file of its own; `report.MEASURES` lists them. To add one, write the function and a line
+there.
+
+Not for: a measure itself (`log_likelihood`, `representation`, `classified`, `disentanglement`, `quality`, `synthetic`).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..data import Batch, Batches, Dataset, Split
+from ..data.pixels import repeatable
+from ..errors import ConfigError, at_least, unknown
+from ..model import LatentVariableModel
+from ..objectives.base import draw_of
+from ..rng import seeded
+from ..training.precision import find_precision
+from . import chunks
+from .ais import Annealing
+from .bounds import up_to
+from .chunks import GIB, Store
+from .record import StageListener, Value
+from .support import Nature, nature_of
+
+StoreOf = Callable[[Mapping[str, Any]], Store]
+
+_BINARIZED = {
+    "none": "none",
+    "threshold": "threshold at 0.5",
+    "fixed": "one fixed draw",
+    "per-epoch": "one fixed draw (trained on a new draw for every epoch)",
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to evaluate.
+
+    Arguments:
+        split: "test", "validation" or "train".
+        binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
+        samples: K of the importance-weighted bound; the smaller powers of ten are shown too. Papers take 5,000.
+        rows: Evaluate this many rows only, the first ones; all by default.
+        annealing: How to anneal; by default there is no annealed importance sampling.
+        memory: About how many bytes decoding may take.
+        seed: Seed of everything random.
+        precision: In which the bounds multiply matrices, as in `bounds`; everything else is in float32.
+
+    Raises:
+        ConfigError: A number is below 1.
+    """
+
+    split: str = "test"
+    binarize: str = "none"
+    samples: int = 100
+    rows: int | None = None
+    annealing: Annealing | None = None
+    memory: int = GIB
+    seed: int = 0
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        up_to(self.samples)
+        if self.rows is not None:
+            at_least(1, "rows", self.rows)
+
+    def but(self, **settings: Any) -> "Options":
+        """The same options, with these settings changed.
+
+        Raises:
+            ConfigError: There is no such option.
+        """
+        names = [field.name for field in fields(self)]
+        for name in settings:
+            if name not in names:
+                raise ConfigError(unknown("option of an evaluation", name, names))
+        return replace(self, **settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a measure may look at.
+
+    Arguments:
+        model: The model.
+        dataset: The data set that it was trained on.
+        split: The rows to evaluate it on.
+        options: How to evaluate.
+        judge: Whether to judge samples.
+        loss: What the model was trained by, or None.
+        store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
+        listener: Hears about the progress.
+    """
+
+    model: LatentVariableModel
+    dataset: Dataset
+    split: Split
+    options: Options
+    judge: bool = True
+    loss: object = None
+    store_of: StoreOf | None = None
+    listener: StageListener | None = None
+
+    @cached_property
+    def protocol(self) -> dict[str, Any]:
+        """What is measured and how, in words: numbers of different protocols cannot be compared."""
+        return {
+            "data": self.dataset.name,
+            "checksum": self.dataset.checksum,
+            "split": self.options.split,
+            "images": len(self.split),  # the key of evaluation.json, whatever the rows are
+            "binarize": _BINARIZED[self.options.binarize],
+            "likelihood": self.nature.description,
+            "samples": self.options.samples,
+            "precision": find_precision(self.options.precision, self.model),
+            "seed": self.options.seed,
+            "vaekit": __version__,
+        }
+
+    @cached_property
+    def rows(self) -> Batch:
+        """The rows, always binarized in the same way."""
+        return self.rows_of(self.split)
+
+    def rows_of(self, split: Split) -> Batch:
+        """All rows of a split as they are evaluated; the context or the labels that a conditional model needs."""
+        x = served(self.model, split, self.options.binarize)
+        labels = split.known_labels() if self.model.context_size and split.context is None else split.labels
+        return Batch(x, split.context, split.observed, labels)
+
+    @property
+    def dimensions(self) -> float:
+        """How many values of a row are observed, on average."""
+        mask = self.split.observed
+        return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
+
+    def estimating(self, **facts: Any) -> dict[str, Any]:
+        """Arguments that all estimators take; finished batches are kept under the protocol, with these facts in it."""
+        store = None if self.store_of is None else self.store_of({**self.protocol, **facts})
+        return {"memory": self.options.memory, "seed": self.options.seed, "store": store, "listener": self.listener}
+
+    @cached_property
+    def nature(self) -> Nature:
+        """What the likelihood of these rows is."""
+        count = -(-len(self.rows) // chunks.ROWS)
+        return nature_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
+
+    @cached_property
+    def has_density(self) -> bool:
+        """Whether the posterior has a density, without which there is no bound on log p(x)."""
+        row = chunks.batch(self.model, self.rows, 0, 1)
+        with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
+            return draw_of(self.model, row).has_density
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What a measure has found; the fields are those of `Evaluation`."""
+
+    values: Sequence[Value] = ()
+    warnings: Sequence[str] = ()
+    protocol: Mapping[str, Any] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    pictures: Mapping[str, Any] = field(default_factory=dict)
+    per_row: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of what `vae evaluate` prints.
+
+    Arguments:
+        name: Name of the value, up to * if that is not all of it.
+        label: What to call it.
+        meaning: What it means, in a few words.
+    """
+
+    name: str
+    label: str
+    meaning: str = ""
+
+    def is_of(self, value: Value) -> bool:
+        """Whether it shows this value."""
+        return value.name.startswith(self.name[:-1]) if self.name.endswith("*") else value.name == self.name
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A part of an evaluation.
+
+    Arguments:
+        find: Computes it; findings are empty where it has nothing to say of the model or the rows.
+        title: Of its block in what `vae evaluate` prints.
+        caption: A sentence on that block for people who are not specialists.
+        lines: Which values the block shows; without any there is no block.
+        compared: Names of the values that a comparison of runs shows by default.
+    """
+
+    find: Callable[[Context], Findings]
+    title: str = ""
+    caption: str = ""
+    lines: tuple[Line, ...] = ()
+    compared: tuple[str, ...] = ()
+
+
+def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
+    """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
+    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values)
+    x = batches.x[:]
+    return x if batches.are_counts or model.values != "counts" else batches.to_floats(x)

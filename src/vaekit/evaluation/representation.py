@@ -1,0 +1,81 @@
+"""The measure of latents: how many are used, what they carry, and which classes can be read from them.
+
+Not for: the estimators themselves (`latents`, `code_usage`), or latents that stand for factors (`disentanglement`).
+"""
+
+from torch import Tensor
+
+from .. import plot
+from ..data import Split
+from . import chunks
+from .code_usage import code_usage
+from .latents import Latents, latents, linear_probe, nearest_neighbours
+from .measure import Context, Findings, Line, Measure
+
+SHOWN = 2000  # rows in the picture
+
+
+def find(context: Context) -> Findings:
+    """Active units, information, collapse; and what can be read from the latents where there are classes."""
+    if not context.has_density:
+        return Findings()
+    model, rows, options = context.model, context.rows, context.options
+    posteriors = latents(model, rows, memory=options.memory, seed=options.seed, listener=context.listener)
+    classes = _classes(context, posteriors)
+    return Findings(
+        values=[*posteriors.values, *code_usage(model, rows, listener=context.listener), *classes.values],
+        warnings=[*posteriors.warnings, *classes.warnings],
+        details={
+            "kl by dimension": None if posteriors.kl is None else posteriors.kl.tolist(),
+            "variance of posterior means": posteriors.variances.tolist(),
+        },
+        pictures=classes.pictures,
+    )
+
+
+def _classes(context: Context, posteriors: Latents) -> Findings:
+    """What a linear classifier and the nearest neighbours read from posterior means, and a picture of these."""
+    labels = context.split.labels
+    if labels is None or len(labels[labels >= 0].unique()) < 2:
+        return Findings()
+    split = context.dataset.train
+    train = _of_known_class(_means(context, split), split.known_labels())
+    test = _of_known_class(posteriors.means, labels)
+    values = [classifier(*train, *test) for classifier in (linear_probe, nearest_neighbours)]
+    warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
+    pictures = {}
+    if context.split.context is None:
+        x = context.rows.rows(slice(SHOWN)).known
+        pictures = {"latents": plot.latents(context.model, x, labels[:SHOWN])}
+    return Findings(values, [warning] if context.model.context_size else [], pictures=pictures)
+
+
+def _means(context: Context, split: Split) -> Tensor:
+    """Posterior means of a split, shape (N, Z)."""
+    rows = context.rows_of(split)
+
+    def compute(index: int) -> dict[str, Tensor]:
+        batch = chunks.batch(context.model, rows, index)
+        return {"means": chunks.posterior(context.model, batch).mean.flatten(1)}
+
+    with chunks.evaluating(context.model):
+        return chunks.over_batches("training rows", rows, compute, listener=context.listener)["means"]
+
+
+def _of_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Latents whose class is known, and these classes."""
+    known = labels >= 0
+    return means[known].float(), labels[known]
+
+
+REPRESENTATION = Measure(
+    find,
+    "Latents",
+    "What the code of an image says about it.",
+    (
+        Line("active units", "latents in use"),
+        Line("10-nearest*", "class of the neighbours", "by the nearest codes"),
+        Line("linear probe*", "class by a straight cut", "by a linear classifier"),
+    ),
+    compared=("active units", "linear probe accuracy"),
+)
