@@ -58,14 +58,14 @@ class Asked:
         from .. import config
 
         self._check_preset(config.preset_names())
-        given = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
-        given |= {
+        values = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
+        values |= {
             "data.test": self.test_data,
             "data.labelled": self.labelled,
             "train.seed": self.seed,
             "train.deterministic": self.deterministic or None,
         }
-        own = [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
+        own = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
         preset = self._usual() if self.preset is None and self.config_file is None else self.preset
         return config.read(preset, self.config_file, [*self.settings, *own])
 

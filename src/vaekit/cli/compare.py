@@ -51,12 +51,14 @@ def compare(
     from ..evaluation.comparison import compare as compared
     from ..evaluation.comparison import evaluated
 
-    chosen = [open_run(name, root) for name in run] + [one for preset in presets for one in evaluated(preset, root)]
-    table = compared(chosen, columns=columns)
+    compared_runs = [open_run(name, root) for name in run] + [
+        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root)
+    ]
+    table = compared(compared_runs, columns=columns)
     if output is not None:
         from ..explorer.run_page import write
 
-        write(chosen, output)
+        write(compared_runs, output)
     if as_json or style == "json":
         out_json(table.to_json())
         return

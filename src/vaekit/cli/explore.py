@@ -54,17 +54,17 @@ def explore(
 
     count = images if images is not None else SERVED if output is None else IMAGES
     subject = of_run(opened, model, max(count, STATISTICS), recipe)
-    shown = scene(subject, images=count)
+    page_scene = scene(subject, images=count)
     if output is not None:
         from ..explorer.page import standalone
 
-        page = Page(*standalone(subject, shown, half=not float32))
+        page = Page(*standalone(subject, page_scene, half=not float32))
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
         out(str(output))
         return
 
-    _serve(subject, shown, port, not no_browser)
+    _serve(subject, page_scene, port, not no_browser)
 
 
 def _serve(subject: "Subject", shown: "Scene", port: int, browser: bool) -> None:

@@ -99,11 +99,11 @@ def impute(
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
     beside = path.with_name(f"{path.stem}-cells.csv")
     cells = filling.cells(table, filled)
-    written = _write(path, frame, table, filled)
+    table_paths = _write(path, frame, table, filled)
     write_frame(cells, beside)
     thin = int((filled.ess < FEW).sum())
     if as_json:
-        facts = {"written": [str(one) for one in written], "cells": str(beside), "gaps": len(cells)}
+        facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(beside), "gaps": len(cells)}
         out_json({"run": str(folder.path), **facts, "rows with few effective samples": thin})
         return
     print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
@@ -111,10 +111,10 @@ def impute(
     out(f"gaps        {len(cells)} in {len(frame)} rows; beside them {relative(beside)} says how sure each value is")
     if thin:
         out(f"beware      {thin} rows have fewer than {FEW} effective samples of {samples}; try more --samples")
-    for one in written[:3]:
-        out(f"table       {relative(one)}")
-    if len(written) > 3:
-        out(f"            … {relative(written[-1])}")
+    for table_path in table_paths[:3]:
+        out(f"table       {relative(table_path)}")
+    if len(table_paths) > 3:
+        out(f"            … {relative(table_paths[-1])}")
 
 
 def _go_on(
@@ -160,6 +160,6 @@ def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") 
         write_frame(into(frame, table, filled.best.numpy()), path)
         return [path]
     paths = [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(len(filled.draws))]
-    for one, values in zip(paths, filled.draws, strict=True):
-        write_frame(into(frame, table, values.numpy()), one)
+    for table_path, values in zip(paths, filled.draws, strict=True):
+        write_frame(into(frame, table, values.numpy()), table_path)
     return paths

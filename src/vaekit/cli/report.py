@@ -23,4 +23,4 @@ def report(run: str | None, output: Path | None, others: tuple[str, ...], root: 
     from ..explorer.run_page import write
 
     path = write(runs, output or runs[0].place("report.html"))
-    print_files(relative(path), runs=[str(one.path) for one in runs])
+    print_files(relative(path), runs=[str(shown_run.path) for shown_run in runs])

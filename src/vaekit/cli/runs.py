@@ -103,12 +103,12 @@ def _summary(run: "Run") -> dict[str, Any]:
     config = run.config
     by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
     scores = [score for score in by_epoch if isinstance(score, int | float)]
-    asked = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
+    epochs = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
     return {
         "name": run.name,
         "preset": str(run.environment.get("preset", "")),
         "data": str(within(config, "data", "name") or ""),
-        "epochs": f"{len(by_epoch)}/{asked}",
+        "epochs": f"{len(by_epoch)}/{epochs}",
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,
         "age": _age(time.time() - run.created.timestamp()),
@@ -125,26 +125,26 @@ def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Pat
     for word in what:
         if word not in names and word not in states:
             raise RunError(unknown("run", word, [*names, *states]))
-    chosen = [row for row in rows if row["name"] in what or row["state"] in what]
-    for row in chosen:
+    to_delete = [row for row in rows if row["name"] in what or row["state"] in what]
+    for row in to_delete:
         if row["state"] == "running":
             raise RunError(f"run {row['name']} is being trained; stop that first")
-    for row in chosen:
+    for row in to_delete:
         size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
         note(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB")
-    if not chosen:
+    if not to_delete:
         note("there is nothing to remove")
-    elif not yes and not click.confirm(f"Remove {len(chosen)} of the {len(rows)} runs in {root}?", err=True):
+    elif not yes and not click.confirm(f"Remove {len(to_delete)} of the {len(rows)} runs in {root}?", err=True):
         return []
-    for row in chosen:
+    for row in to_delete:
         delete(root / row["name"])
-    return chosen
+    return to_delete
 
 
 def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
     """A row of the list: the data by the last part of their path, and no fault, which is told as a warning."""
-    shown = {key: value for key, value in row.items() if key != "fault"}
-    return shown if long else shown | {"data": row["data"].rstrip("/").rpartition("/")[2]}
+    facts = {key: value for key, value in row.items() if key != "fault"}
+    return facts if long else facts | {"data": row["data"].rstrip("/").rpartition("/")[2]}
 
 
 def _described(name: str, value: Any) -> str:

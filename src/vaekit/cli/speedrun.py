@@ -48,24 +48,20 @@ def speedrun(
 
     if track is None:
         if as_json:
-            out_json({name: one.about for name, one in TRACKS.items()})
+            out_json({name: entry.about for name, entry in TRACKS.items()})
             return
-        print_table([{"track": name, "goal": one.about} for name, one in TRACKS.items()])
+        print_table([{"track": name, "goal": entry.about} for name, entry in TRACKS.items()])
         return
     if track not in TRACKS:
         raise click.UsageError(unknown("track", track, TRACKS))
     from ..runs.terminal import shown_stages
 
-    chosen = TRACKS[track]
-    words = [
-        word for setting in (*(chosen.settings if preset is None else ()), *settings) for word in ("--set", setting)
-    ]
-    command = ["train", preset or chosen.preset, *words]
+    goal = TRACKS[track]
+    words = [word for setting in (*(goal.settings if preset is None else ()), *settings) for word in ("--set", setting)]
+    command = ["train", preset or goal.preset, *words]
     name = f"{track}-{time.strftime('%Y%m%d-%H%M%S')}"
     with shown_stages() as listener:
-        record = measure(
-            chosen, lambda seed: _timed(command, seed, name, root), seeds=seeds, say=say, listener=listener
-        )
+        record = measure(goal, lambda seed: _timed(command, seed, name, root), seeds=seeds, say=say, listener=listener)
     record["command"] = " ".join(["vae", *command])
     if output is not None:
         output.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

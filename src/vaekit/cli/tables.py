@@ -58,7 +58,7 @@ def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> lis
     texts = [[visible(str(cell)) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     if width is not None:
-        widths = [min(one, width) for one in widths]
+        widths = [min(column_width, width) for column_width in widths]
     while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
         widths[widths.index(max(widths))] -= 1
     return [line for row in texts for line in _lines(row, widths)]

@@ -144,15 +144,20 @@ def _prepare_cuda(deterministic: object) -> None:
 def _report(run: "Run", as_json: bool) -> None:
     test = run.read_json("test.json")
     pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
-    shown = [path for path in pictures if not path.name.startswith("epoch-")]
+    final_pictures = [path for path in pictures if not path.name.startswith("epoch-")]
     if as_json:
-        out_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in shown]})
+        out_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in final_pictures]})
         return
     parts = ", ".join(f"{name} {test[name]:.2f}" for name in terms_of(test)[1:])
     out(headline(test) + (f" ({parts})" if parts else ""))
     out(f"run         {relative(run.path)}")
-    first = next((path for path in shown if path.stem == "samples"), shown[0] if shown else None)
+    first = next(
+        (path for path in final_pictures if path.stem == "samples"), final_pictures[0] if final_pictures else None
+    )
     if first is not None:
-        out(f"pictures    in it, samples/{first.name}" + (f" and {len(shown) - 1} more" if shown[1:] else ""))
+        out(
+            f"pictures    in it, samples/{first.name}"
+            + (f" and {len(final_pictures) - 1} more" if final_pictures[1:] else "")
+        )
     looks = "`vae explore` lets you touch it" if draws_pictures(run) else "`vae encode` writes its latents"
     out(f"next        `vae evaluate` measures it, {looks}")

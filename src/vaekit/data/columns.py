@@ -83,15 +83,15 @@ class Column:
     def _numbers_of_levels(self, values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float32]:
         numbers = np.full(len(values), np.nan, np.float32)
         codes = {level: float(i) for i, level in enumerate(self.levels)}
-        seen, places = distinct(values[~missing])
-        known = np.array([codes.get(value, np.nan) for value in seen], np.float32)
-        if np.isnan(known).any():
-            value = seen[int(np.isnan(known).argmax())]
-            row = int(np.flatnonzero(~missing)[int((places == np.isnan(known).argmax()).argmax())]) + 1
+        texts, places = distinct(values[~missing])
+        codes_of_texts = np.array([codes.get(value, np.nan) for value in texts], np.float32)
+        if np.isnan(codes_of_texts).any():
+            value = texts[int(np.isnan(codes_of_texts).argmax())]
+            row = int(np.flatnonzero(~missing)[int((places == np.isnan(codes_of_texts).argmax()).argmax())]) + 1
             levels = [str(level) for level in self.levels]
             raise DataError(f"column {self.name!r}, row {row}: {unknown('level', str(value), levels)}")
-        if len(seen):
-            numbers[~missing] = known[places]
+        if len(texts):
+            numbers[~missing] = codes_of_texts[places]
         return numbers
 
     def _check(
@@ -137,9 +137,11 @@ class Column:
         known = x[~np.isnan(x)].astype(np.float64)
         if not len(known):
             return self
-        seen = np.log1p(known) if self.kind == "count" else np.log(known) if self.kind in LOGARITHMIC else known
+        transformed = np.log1p(known) if self.kind == "count" else np.log(known) if self.kind in LOGARITHMIC else known
         never_negative = self._is_whole and bool((known + self.origin >= 0).all())
-        return replace(self, loc=float(seen.mean()), scale=float(seen.std()) or 1.0, never_negative=never_negative)
+        return replace(
+            self, loc=float(transformed.mean()), scale=float(transformed.std()) or 1.0, never_negative=never_negative
+        )
 
     @property
     def _is_whole(self) -> bool:
@@ -149,10 +151,10 @@ class Column:
         """The same column with an origin, if single precision needs one."""
         if self.kind != "real":
             return self
-        known = as_numbers(self.name, values, missing)[~missing]
-        if not len(known) or (self.dtype not in DATES and np.abs(known).max() * _FINE <= known.std()):
+        numbers = as_numbers(self.name, values, missing)[~missing]
+        if not len(numbers) or (self.dtype not in DATES and np.abs(numbers).max() * _FINE <= numbers.std()):
             return self
-        return replace(self, origin=float(np.round(np.median(known))))
+        return replace(self, origin=float(np.round(np.median(numbers))))
 
     def to_json(self) -> dict[str, Any]:
         """The column as a table that JSON can hold."""
@@ -200,8 +202,8 @@ def distinct(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
         rank = {value: i for i, value in enumerate(order)}
         moved = np.array([rank[value] for value in numbers], np.int64)
         return order, moved[places] if len(places) else places
-    seen, places = np.unique(values, return_inverse=True)
-    return seen.tolist(), places.reshape(-1)
+    values_once, places = np.unique(values, return_inverse=True)
+    return values_once.tolist(), places.reshape(-1)
 
 
 def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -52,17 +52,17 @@ def column_of(raw: Raw, told: str | Sequence[Level] | None = None) -> Column:
     Raises:
         DataError: It has no values, one value, too many levels, or values of no kind.
     """
-    seen, _ = distinct(raw.values[~raw.missing])
+    values_once, _ = distinct(raw.values[~raw.missing])
     hint = f"set data.columns.{raw.name} = 'ignore'"
-    if not seen:
+    if not values_once:
         raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; {hint}")
-    if len(seen) == 1:
-        raise DataError(f"column {raw.name!r} has the same value, {seen[0]!s:.60}, in all rows; {hint}")
+    if len(values_once) == 1:
+        raise DataError(f"column {raw.name!r} has the same value, {values_once[0]!s:.60}, in all rows; {hint}")
     if told is not None and not isinstance(told, str):
         return Column(raw.name, "ordinal", raw.dtype, tuple(told))
-    kind = inferred(raw, seen) if told is None else _as_told(raw, told)
+    kind = inferred(raw, values_once) if told is None else _as_told(raw, told)
     if kind in ("ordinal", "categorical", "bernoulli"):
-        levels = tuple(seen) if raw.levels is None else raw.levels
+        levels = tuple(values_once) if raw.levels is None else raw.levels
         _check_levels(raw, kind, levels, hint)
         return Column(raw.name, kind, raw.dtype, levels)
     as_numbers(raw.name, raw.values, raw.missing)

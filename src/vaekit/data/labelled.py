@@ -27,7 +27,7 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
     if labelled < classes:
         raise ConfigError(f"data.labelled must be at least {classes}, one row of each class, got {labelled}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
-    kept = torch.full_like(labels, -1)
+    remaining = torch.full_like(labels, -1)
     for label in range(classes):
         share = labelled // classes + (label < labelled % classes)
         rows = order[labels[order] == label]
@@ -36,5 +36,5 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
                 f"data.labelled = {labelled} keeps {share} labels of each class, but class {data.classes[label]!r} "
                 f"has {len(rows)} training rows"
             )
-        kept[rows[:share]] = label
-    return replace(data, train=replace(data.train, labels=kept))
+        remaining[rows[:share]] = label
+    return replace(data, train=replace(data.train, labels=remaining))

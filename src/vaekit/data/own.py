@@ -52,12 +52,14 @@ def load_own(
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
     opened = _open(Path(os.path.expanduser(name)), size, values)
-    kept, validated, tested = _parts(name, opened, validation, test)
+    trained, validation_rows, test_rows = _parts(name, opened, validation, test)
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
     if isinstance(opened.reader, ArrayReader):
         opened.reader.takes_gaps = in_memory
-    train, validated_split, tested_split = (_split(opened, rows, in_memory) for rows in (kept, validated, tested))
-    checksum = _checksum(opened, f"size {size}, test {len(tested)}")
+    train, validated_split, tested_split = (
+        _split(opened, rows, in_memory) for rows in (trained, validation_rows, test_rows)
+    )
+    checksum = _checksum(opened, f"size {size}, test {len(test_rows)}")
     return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
 
 

@@ -49,10 +49,10 @@ def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
     if binarize == "threshold":
         return _above_half(x, np.empty(0, np.int64))
     generator = torch.Generator().manual_seed(FIXED_SEED)  # on the CPU, so that it is the same everywhere
-    drawn = torch.empty_like(x)
-    for some, result in zip(torch.split(x, _CHUNK), torch.split(drawn, _CHUNK), strict=True):
-        result.copy_(_draw(some.cpu(), generator))
-    return drawn
+    bits = torch.empty_like(x)
+    for part, result in zip(torch.split(x, _CHUNK), torch.split(bits, _CHUNK), strict=True):
+        result.copy_(_draw(part.cpu(), generator))
+    return bits
 
 
 @final

@@ -94,16 +94,18 @@ def load_table(
     table = _encoded(together, columns, label)
     how: dict[str, Any] = {"what": "rows", "elsewhere": tested_on is not None, "share": SHARE}
     number = test if isinstance(test, int) else None
-    rest, validated, held = held_out(name, count, 0 if validated_on else validation, number, **how)
-    kept = rest[np.arange(len(rest))]
+    rest, validation_numbers, test_numbers = held_out(name, count, 0 if validated_on else validation, number, **how)
+    train_numbers = rest[np.arange(len(rest))]
     if tested_on is not None:
-        held = np.arange(ends[1], ends[2])
+        test_numbers = np.arange(ends[1], ends[2])
     if validated_on is not None:
-        validated = np.arange(ends[0], ends[1])
-    fitted = tuple(column.fitted(table.x[kept, i]) for i, column in enumerate(table.columns))
-    _check_constant(fitted, table.x[kept])
+        validation_numbers = np.arange(ends[0], ends[1])
+    fitted = tuple(column.fitted(table.x[train_numbers, i]) for i, column in enumerate(table.columns))
+    _check_constant(fitted, table.x[train_numbers])
     table = replace(table, columns=fitted)
-    train_rows, validation_rows, test_rows = (table.split(rows) for rows in (kept, validated, held))
+    train_rows, validation_rows, test_rows = (
+        table.split(rows) for rows in (train_numbers, validation_numbers, test_numbers)
+    )
     checksum = _checksum(table)
     return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=fitted)
 
@@ -144,12 +146,12 @@ def open_table(source: Any, columns: Sequence[Column]) -> Table:
     """
     raws = {raw.name: raw for raw in _raws(source)}
     names = [column.name for column in columns if column.name != TOTAL or TOTAL in raws]
-    lost = [name for name in names if name not in raws]
-    if lost:
-        known = ", ".join(map(repr, list(raws)[:20]))
+    lacking = [name for name in names if name not in raws]
+    if lacking:
+        present = ", ".join(map(repr, list(raws)[:20]))
         raise DataError(
-            f"the table lacks {'columns' if len(lost) > 1 else 'column'} {', '.join(map(repr, lost))}, which the model "
-            f"knows; it has: {known}; where all values are missing, add an empty column"
+            f"the table lacks {'columns' if len(lacking) > 1 else 'column'} {', '.join(map(repr, lacking))}, which the "
+            f"model knows; it has: {present}; where all values are missing, add an empty column"
         )
     return _encoded(list(raws.values()), list(columns), None)
 
@@ -165,9 +167,9 @@ def _raws(source: Any) -> list[Raw]:
 def _stacked(raws: list[Raw], more: list[Raw], name: str) -> list[Raw]:
     """The rows of two tables of the same columns."""
     of_test = {raw.name: raw for raw in more}
-    lost = [raw.name for raw in raws if raw.name not in of_test]
-    if lost:
-        raise DataError(f"{name}: has no column {lost[0]!r}, which the table to train on has")
+    lacking = [raw.name for raw in raws if raw.name not in of_test]
+    if lacking:
+        raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
     return [
         replace(
             raw,

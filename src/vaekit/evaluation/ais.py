@@ -75,17 +75,19 @@ class Annealed:
     @property
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
-        some = self.per_row
+        per_row = self.per_row
         how: tuple[Setting, ...] = ("annealing",)
         if self.source == "given":
             return [
-                mean_of("AIS", some["ais"], "nats", "lower bound", some["noise ais"], depends_on=how, likelihood=True),
-                mean_of("AIS acceptance", 100 * some["acceptance"], "%", depends_on=how),
+                mean_of(
+                    "AIS", per_row["ais"], "nats", "lower bound", per_row["noise ais"], depends_on=how, likelihood=True
+                ),
+                mean_of("AIS acceptance", 100 * per_row["acceptance"], "%", depends_on=how),
             ]
         values = [
-            mean_of("BDMC lower, simulated data", some["ais"], "nats", "lower bound", some["noise ais"]),
-            mean_of("BDMC upper, simulated data", some["upper"], "nats", "upper bound"),
-            mean_of("BDMC gap, simulated data", some["upper"] - some["ais"], "nats"),
+            mean_of("BDMC lower, simulated data", per_row["ais"], "nats", "lower bound", per_row["noise ais"]),
+            mean_of("BDMC upper, simulated data", per_row["upper"], "nats", "upper bound"),
+            mean_of("BDMC gap, simulated data", per_row["upper"] - per_row["ais"], "nats"),
         ]
         return [replace(value, depends_on=how) for value in values]
 
@@ -131,9 +133,9 @@ def ais(
         refuse_annealing(model, rows)
 
         def compute(index: int) -> dict[str, Tensor]:
-            some = chunks.batch(model, rows, index, BATCH)
+            batch = chunks.batch(model, rows, index, BATCH)
             with seeded(chunks.generator(seed, "ais", index)):
-                return _forward(_Chains(model, some, how, memory))
+                return _forward(_Chains(model, batch, how, memory))
 
         per_row = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
     return Annealed(per_row, "given")
@@ -178,11 +180,11 @@ def bidirectional(
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)
                 z = draw_rows(model.prior(context), size)
-                made = Batch(model.likelihood(z, context).sample(), context)
+                simulated = Batch(model.likelihood(z, context).sample(), context)
                 if not index:
-                    chunks.check(model, made, memory)
-                    refuse_annealing(model, made)
-                chains = _Chains(model, made, how, memory)
+                    chunks.check(model, simulated, memory)
+                    refuse_annealing(model, simulated)
+                chains = _Chains(model, simulated, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
         per_row = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)

@@ -52,20 +52,20 @@ class Bounds:
     @property
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
-        some = self.per_row
+        per_row = self.per_row
         kinds: dict[str, Kind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {f"L_{k}": "lower bound" for k in self.samples}
         values = [
-            mean_of(name, some[name], "nats", kind, some.get(f"noise {name}"), likelihood=name != "rate")
+            mean_of(name, per_row[name], "nats", kind, per_row.get(f"noise {name}"), likelihood=name != "rate")
             for name, kind in kinds.items()
         ]
         last = f"L_{self.samples[-1]}"
         of_k: tuple[Setting, ...] = ("samples",)
         nll = mean_of(
-            "nll", -some[last], "nats", "upper bound", some[f"noise {last}"], depends_on=of_k, likelihood=True
+            "nll", -per_row[last], "nats", "upper bound", per_row[f"noise {last}"], depends_on=of_k, likelihood=True
         )
-        values += [nll, mean_of("effective sample size", some["ess"], "samples", depends_on=of_k)]
-        tails = some["pareto_k"]
+        values += [nll, mean_of("effective sample size", per_row["ess"], "samples", depends_on=of_k)]
+        tails = per_row["pareto_k"]
         if bool(tails.isfinite().any()):
             values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=of_k))
             values.append(Value("pareto k, largest", tails.max().item(), None, "", depends_on=of_k))
@@ -162,10 +162,10 @@ def bounds(
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
-            some = chunks.batch(model, rows, index)
-            decoder = _Decoder(model, some, memory, lowered, chunks.generator(seed, "rounding", index))
+            batch = chunks.batch(model, rows, index)
+            decoder = _Decoder(model, batch, memory, lowered, chunks.generator(seed, "rounding", index))
             with seeded(chunks.generator(seed, "bounds", index)):
-                return _of_batch(decoder, chunks.posterior(model, some), numbers)
+                return _of_batch(decoder, chunks.posterior(model, batch), numbers)
 
         per_row = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
     return Bounds(numbers, per_row)
@@ -245,10 +245,10 @@ class _Decoder:
         """What to add to rounded log-likelihoods (K, B), shape (B,)."""
         shares = (log_lik + log_rest).softmax(0).cumsum(0)
         u = torch.rand(self.rows, dtype=shares.dtype, generator=self.generator).to(z.device)
-        chosen = (shares[:-1] < u * shares[-1]).sum(0)
+        picked = (shares[:-1] < u * shares[-1]).sum(0)
         rows = torch.arange(self.rows, device=z.device)
-        exact = self._log_likelihood(z[chosen, rows][None], self.wholes)[0]
-        off = exact - log_lik[chosen, rows]
+        exact = self._log_likelihood(z[picked, rows][None], self.wholes)[0]
+        off = exact - log_lik[picked, rows]
         self.squares.add(off.square()[None])
         return off
 

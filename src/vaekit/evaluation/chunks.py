@@ -95,9 +95,9 @@ def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = ROWS)
         index: Number of the batch.
         size: Rows in a batch.
     """
-    some = rows.rows(slice(index * size, (index + 1) * size))
-    observed = None if some.observed is None else some.observed.to(model.device)
-    return Batch(model.checked(some.known), context_of(model, some), observed)
+    part = rows.rows(slice(index * size, (index + 1) * size))
+    observed = None if part.observed is None else part.observed.to(model.device)
+    return Batch(model.checked(part.known), context_of(model, part), observed)
 
 
 def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
@@ -138,9 +138,9 @@ def over_batches(
     Returns:
         Tensors (N, …), on the CPU.
     """
-    kept = store.load(stage) if store is not None else None
-    parts = [kept] if kept else []
-    total, done = -(-len(rows) // size), -(-len(next(iter(kept.values()))) // size) if kept else 0
+    finished = store.load(stage) if store is not None else None
+    parts = [finished] if finished else []
+    total, done = -(-len(rows) // size), -(-len(next(iter(finished.values()))) // size) if finished else 0
     saved = time.monotonic()
     try:
         for index in range(done, total):
@@ -151,7 +151,7 @@ def over_batches(
                 store.save(stage, _joined(parts))
                 saved = time.monotonic()
     finally:
-        if store is not None and len(parts) > bool(kept):
+        if store is not None and len(parts) > bool(finished):
             store.save(stage, _joined(parts))
     return _joined(parts)
 

@@ -64,14 +64,14 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         _check_protocol(name, members)
     first = members[0].evaluation
     cells = {
-        group: {name: _cell([m.evaluation[name].value for m in some]) for name in names}
-        for group, some in groups.items()
+        group: {name: _cell([m.evaluation[name].value for m in members_of_group]) for name in names}
+        for group, members_of_group in groups.items()
     }
     base, *rest = groups
     differences = [_difference(group, name, groups[base], groups[group]) for group in rest for name in names]
     return Comparison(
         {name: (first[name].unit, first[name].kind) for name in names},
-        {group: [member.run.name for member in some] for group, some in groups.items()},
+        {group: [member.run.name for member in members_of_group] for group, members_of_group in groups.items()},
         cells,
         differences,
         protocol_of(first.protocol, first["nll"].depends_on if "nll" in names else ()),
@@ -106,8 +106,8 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
     """Groups of runs with equal configs; the name of a group says how it differs from others of the same preset."""
     by_config: dict[str, list[Member]] = {}
     for member in members:
-        kept = {key: value for key, value in member.config.items() if key not in _SAME}
-        by_config.setdefault(repr(sorted(kept.items())), []).append(member)
+        settings = {key: value for key, value in member.config.items() if key not in _SAME}
+        by_config.setdefault(repr(sorted(settings.items())), []).append(member)
     groups = list(by_config.values())
     presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
     return {
@@ -124,20 +124,20 @@ def _once(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member
     Raises:
         ConfigError: There is one run only.
     """
-    kept: dict[str, list[Member]] = {}
+    first_of_seed: dict[str, list[Member]] = {}
     repeats: dict[str, str] = {}
     for group, members in groups.items():
         first: dict[int, Member] = {}
         for member in members:
             if first.setdefault(member.seed, member) is not member:
                 repeats[member.run.name] = first[member.seed].run.name
-        kept[group] = list(first.values())
-    if sum(map(len, kept.values())) < 2:
+        first_of_seed[group] = list(first.values())
+    if sum(map(len, first_of_seed.values())) < 2:
         raise ConfigError(
             f"a comparison needs at least 2 runs, but {', '.join(repeats)} only repeat {next(iter(repeats.values()))}: "
             "the same config and the same seed"
         )
-    return kept, repeats
+    return first_of_seed, repeats
 
 
 def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
@@ -147,8 +147,8 @@ def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
         for key in keys
         if key not in _SAME and any(other.config.get(key) != member.config.get(key) for other in alike)
     ]
-    said = [f"{key}={member.config[key]}" for key in differ if key in member.config]
-    return f"{preset} ({', '.join(said)})" if said else preset
+    settings = [f"{key}={member.config[key]}" for key in differ if key in member.config]
+    return f"{preset} ({', '.join(settings)})" if settings else preset
 
 
 def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
@@ -216,34 +216,40 @@ def _cell(values: Sequence[float]) -> Cell:
 
 
 def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Member]) -> Difference:
-    mine, theirs = ({member.seed: member.evaluation[name].value for member in members} for members in (some, base))
-    if len(mine) >= 2 and mine.keys() == theirs.keys():
-        pairs = [mine[seed] - theirs[seed] for seed in sorted(mine)]
+    group_values, base_values = (
+        {member.seed: member.evaluation[name].value for member in members} for members in (some, base)
+    )
+    if len(group_values) >= 2 and group_values.keys() == base_values.keys():
+        pairs = [group_values[seed] - base_values[seed] for seed in sorted(group_values)]
         return _interval_of(group, name, torch.tensor(pairs, dtype=torch.float64), "seeds")
-    if len(mine) >= 2 and len(theirs) >= 2:
-        return _welch(group, name, list(mine.values()), list(theirs.values()))
-    if len(mine) == len(theirs) == 1:
+    if len(group_values) >= 2 and len(base_values) >= 2:
+        return _welch(group, name, list(group_values.values()), list(base_values.values()))
+    if len(group_values) == len(base_values) == 1:
         of_rows = [_per_row(members[0], name) for members in (some, base)]
         if of_rows[0] is not None and of_rows[1] is not None and of_rows[0].shape == of_rows[1].shape:
             return _interval_of(group, name, of_rows[0].double() - of_rows[1].double(), "rows")
-    means = [_cell(list(values.values())).mean for values in (mine, theirs)]
-    return Difference(group, name, means[0] - means[1], None, None, n=min(len(mine), len(theirs)), over="seeds")
+    means = [_cell(list(values.values())).mean for values in (group_values, base_values)]
+    return Difference(
+        group, name, means[0] - means[1], None, None, n=min(len(group_values), len(base_values)), over="seeds"
+    )
 
 
-def _welch(group: str, name: str, mine: Sequence[float], theirs: Sequence[float]) -> Difference:
+def _welch(group: str, name: str, values: Sequence[float], base_values: Sequence[float]) -> Difference:
     """The difference of two means over other seeds, whose spreads need not be alike.
 
     Reference: Welch 1947, "The generalization of 'Student's' problem when several different population variances are
     involved", Biometrika 34; the degrees of freedom are rounded down.
     """
-    sets = [torch.tensor(values, dtype=torch.float64) for values in (mine, theirs)]
+    sets = [torch.tensor(numbers, dtype=torch.float64) for numbers in (values, base_values)]
     mean = (sets[0].mean() - sets[1].mean()).item()
-    errors = [values.var().item() / len(values) for values in sets]
+    errors = [numbers.var().item() / len(numbers) for numbers in sets]
     total = sum(errors)
-    rest = sum(error**2 / (len(values) - 1) for error, values in zip(errors, sets, strict=True))
+    rest = sum(error**2 / (len(numbers) - 1) for error, numbers in zip(errors, sets, strict=True))
     freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
     reach = student.quantile(freedom, CONFIDENCE) * math.sqrt(total)
-    return Difference(group, name, mean, mean - reach, mean + reach, n=len(mine) + len(theirs), over="seeds, unpaired")
+    return Difference(
+        group, name, mean, mean - reach, mean + reach, n=len(values) + len(base_values), over="seeds, unpaired"
+    )
 
 
 def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
@@ -260,7 +266,7 @@ def _per_row(member: Member, name: str) -> Tensor | None:
         return None
     try:
         where = files.confine(member.run.path, path)
-        kept, _ = unpack(files.read(where, _LIMIT), where)
+        numbers, _ = unpack(files.read(where, _LIMIT), where)
     except RunError:
         return None
-    return sign * kept[key] if key in kept and kept[key].numel() > 1 else None
+    return sign * numbers[key] if key in numbers and numbers[key].numel() > 1 else None

@@ -101,8 +101,8 @@ def factor_vae_score(z: Tensor, factors: Tensor) -> Value:
             factor = int(torch.randint(count, ()))
             value = factors[torch.randint(len(z), ()), factor]
             rows = (factors[:, factor] == value).nonzero().flatten()
-            chosen = rows[torch.randint(len(rows), (GROUP,))]
-            half[int(z[chosen].var(0).argmin()), factor] += 1
+            group = rows[torch.randint(len(rows), (GROUP,))]
+            half[int(z[group].var(0).argmin()), factor] += 1
     learned, counted = votes
     right = counted.gather(1, learned.argmax(1, keepdim=True)).sum()
     return share_of(name, torch.arange(VOTES) < right)

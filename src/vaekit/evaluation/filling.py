@@ -75,8 +75,8 @@ def fill(
     total = -(-len(split) // AT_A_TIME)
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
-            some = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
-            batch = model.to_model(Batch(some.x[:], observed=some.observed))
+            part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
+            batch = model.to_model(Batch(part_of_table.x[:], observed=part_of_table.observed))
             parts += [_of_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)

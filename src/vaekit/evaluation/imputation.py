@@ -71,13 +71,13 @@ class Weighted:
         Each takes one of the K latents by its weight (sampling importance resampling), and then x from p(x | z).
         """
         with evaluating(self.model):
-            chosen = torch.multinomial(self.weights.T, n, replacement=True).T
+            picked = torch.multinomial(self.weights.T, n, replacement=True).T
             own: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
             if own is not None:
-                drawn: Tensor = own(chosen)
+                drawn: Tensor = own(picked)
                 return drawn
-            rows = torch.arange(len(self.batch), device=chosen.device)
-            return self.model.likelihood(self.draw.z[chosen, rows], self.batch.c).sample()
+            rows = torch.arange(len(self.batch), device=picked.device)
+            return self.model.likelihood(self.draw.z[picked, rows], self.batch.c).sample()
 
     def filled(self, values: Tensor) -> Tensor:
         """The rows with `values`, shape (..., B, *event), where nothing was observed."""
@@ -140,7 +140,7 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
     batch = _prepared(model, batch)
     with evaluating(model):
         rows = [batch.rows(slice(i, i + AT_A_TIME)) for i in range(0, len(batch), AT_A_TIME)]
-        return torch.cat([posterior(model, some).mean for some in rows])
+        return torch.cat([posterior(model, part).mean for part in rows])
 
 
 def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:

@@ -130,21 +130,21 @@ def latents(
         chunks.check(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
-            some = chunks.batch(model, rows, index)
+            batch = chunks.batch(model, rows, index)
             with seeded(chunks.generator(seed, "latents", index)):
-                return _of_batch(model, some)
+                return _of_batch(model, batch)
 
         of_image = chunks.over_batches("latents", rows, compute, listener=listener)
-        chosen = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
-        z = of_image["z"][chosen].to(model.device)
-        log_q = _aggregate(model, rows, z, chosen, memory=memory, listener=listener).cpu()
+        picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
+        z = of_image["z"][picked].to(model.device)
+        log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
     means, kl = of_image["means"], of_image.get("kl")
     return Latents(
         means=means,
         kl=None if kl is None else kl.double().mean(0),
         variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
-        information=of_image["log_q"][chosen].double() - log_q,
-        marginal=log_q - of_image["log_p"][chosen].double(),
+        information=of_image["log_q"][picked].double() - log_q,
+        marginal=log_q - of_image["log_p"][picked].double(),
     )
 
 
@@ -173,12 +173,12 @@ def _aggregate(
     total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(rows) // chunks.ROWS)
     for index in range(batches):
-        some = chunks.batch(model, rows, index)
-        q = chunks.posterior(model, some)
-        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(some)].to(z.device)
+        batch = chunks.batch(model, rows, index)
+        q = chunks.posterior(model, batch)
+        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
-            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(some), *z.shape[1:])))
+            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
             log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:
@@ -214,7 +214,7 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
     """
     classes = _classes(labels, test_labels)
     centre, spread = train.mean(0), train.std(0).clamp_min(1e-8)
-    x, y = ((some - centre) / spread for some in (train, test))
+    x, y = ((part - centre) / spread for part in (train, test))
     weight = torch.zeros(train.shape[1] + 1, classes, dtype=train.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
 

@@ -94,30 +94,32 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
     """
     recipe = recipe or recipe_of(run)
     section = recipe.config.data
-    known = run.recorded("data", "classes", kind=list)
+    run_classes = run.recorded("data", "classes", kind=list)
     columns = columns_of(run)
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.NAMES:
         table = open_table(name, columns)
-        chosen, classes, called = table.split(slice(None)), table.classes, name
-        names = [str(i + 1) for i in range(len(chosen))]
+        rows, classes, title = table.split(slice(None)), table.classes, name
+        names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.NAMES and is_path(name):
         colour = run.recorded("data", "shape", kind=list)[0] == 3
         everything = open_all(name, size=section.size, colour=colour, values=values_of_run(run))
         check_event_shape(run, name, everything.split.event_shape)
-        chosen, names, classes = everything.split, everything.names, everything.classes
-        called = name
+        rows, names, classes = everything.split, everything.names, everything.classes
+        title = name
     else:
         dataset = dataset_of(run, name, recipe=recipe)
-        chosen = dataset.split(split)
+        rows = dataset.split(split)
         classes = dataset.classes
-        called = f"{dataset.name} {split}"
-        names = [str(i) for i in range(len(chosen))]
-    labels = [0] * len(chosen) if chosen.labels is None else chosen.labels.tolist()
-    mine = [classes[label] if label >= 0 else "" for label in labels]
+        title = f"{dataset.name} {split}"
+        names = [str(i) for i in range(len(rows))]
+    labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
+    class_names = [classes[label] if label >= 0 else "" for label in labels]
     if recipe.config.model.condition == "class":
-        chosen = replace(chosen, labels=torch.tensor([_number(one, known, run) for one in mine]))
-    return NamedRows(called, chosen, names, mine, repeatable(section.binarize), "image" if columns is None else "row")
+        rows = replace(rows, labels=torch.tensor([_number(class_name, run_classes, run) for class_name in class_names]))
+    return NamedRows(
+        title, rows, names, class_names, repeatable(section.binarize), "image" if columns is None else "row"
+    )
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:
@@ -205,8 +207,8 @@ def nature(model: LatentVariableModel, *several: NamedRows) -> Nature:
 
 def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
     for batch in rows.batches(model):
-        known = replace(batch, x=batch.known)
-        yield from (known.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
+        observed = replace(batch, x=batch.known)
+        yield from (observed.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
 
 
 def reference(
@@ -233,15 +235,15 @@ def reference(
         recipe: As for `rows_of`.
     """
     store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
-    kept = store.load("reference")
-    if kept is None:
+    tensors = store.load("reference")
+    if tensors is None:
         usual = rows_of(run, recipe=recipe).spread(most)
         likelihood = nature(model, usual)
         nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
-        kept = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
-        store.save("reference", kept)
-    discrete, inside = kept["nature"].tolist()
-    return kept["nll"], Nature(discrete=discrete, inside=inside)
+        tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
+        store.save("reference", tensors)
+    discrete, inside = tensors["nature"].tolist()
+    return tensors["nll"], Nature(discrete=discrete, inside=inside)
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:

@@ -40,8 +40,8 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
     ordered = low.sort().values
     below, upto = torch.searchsorted(ordered, high), torch.searchsorted(ordered, high, right=True)
     area = float((below + upto).double().mean() / (2 * n))
-    one, two = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (m - 1) * (one - area**2) + (n - 1) * (two - area**2)) / (m * n)
+    of_highs, of_lows = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (m - 1) * (of_highs - area**2) + (n - 1) * (of_lows - area**2)) / (m * n)
     return area, math.sqrt(max(0.0, variance))
 
 

@@ -137,17 +137,24 @@ def evaluate_run(
 def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     """The part of a data set that fits in memory, and a sentence for each split that does not fit whole."""
     splits = dataset.splits
-    kept = {name: split.in_memory(memory) for name, split in splits.items()}
-    called = {"train": "training"}
+    smaller_splits = {name: split.in_memory(memory) for name, split in splits.items()}
+    adjectives = {"train": "training"}
     reduced = [
-        f"of the {len(split)} {called.get(name, name)} images on disk {len(kept[name])}, evenly spread, fit in `memory`"
+        f"of the {len(split)} {adjectives.get(name, name)} images on disk {len(smaller_splits[name])}, evenly spread, "
+        "fit in `memory`"
         for name, split in splits.items()
-        if len(kept[name]) < len(split)
+        if len(smaller_splits[name]) < len(split)
     ]
     checksum = (
         hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
     )
-    smaller = replace(dataset, train=kept["train"], validation=kept["validation"], test=kept["test"], checksum=checksum)
+    smaller = replace(
+        dataset,
+        train=smaller_splits["train"],
+        validation=smaller_splits["validation"],
+        test=smaller_splits["test"],
+        checksum=checksum,
+    )
     return smaller, reduced
 
 

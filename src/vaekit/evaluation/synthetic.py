@@ -75,8 +75,8 @@ def _with_gaps(drawn: Tensor, real: Tensor) -> Tensor:
 
 
 def _mean(name: str, shares: Sequence[float]) -> Value:
-    known = [share for share in shares if not math.isnan(share)]
-    return Value(name, 100 * sum(known) / max(1, len(known)), None, "%")
+    finite = [share for share in shares if not math.isnan(share)]
+    return Value(name, 100 * sum(finite) / max(1, len(finite)), None, "%")
 
 
 def _shape(column: Column, real: Tensor, drawn: Tensor) -> float:

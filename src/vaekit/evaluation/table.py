@@ -141,8 +141,8 @@ class Comparison:
             ]
             parts.append("\n".join(_line(row) for row in rows))
         if self.repeats:
-            said = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
-            parts.append(to_markdown(f"left out, being of the same config and seed as another: {said}"))
+            repeats = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
+            parts.append(to_markdown(f"left out, being of the same config and seed as another: {repeats}"))
         protocol = "; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum")
         parts.append(to_markdown(protocol))
         return "\n\n".join(parts) + "\n"

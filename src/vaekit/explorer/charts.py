@@ -47,14 +47,14 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
     """A chart of lines, with its legend below; a sentence for those who do not see it."""
-    known = [Line(line.name, _finite(line.points), line.style, line.dashed) for line in drawn]
-    known = [line for line in known if line.points]
-    if not known:
+    finite_lines = [Line(line.name, _finite(line.points), line.style, line.dashed) for line in drawn]
+    finite_lines = [line for line in finite_lines if line.points]
+    if not finite_lines:
         return ""
-    xs = [x for line in known for x, _ in line.points]
+    xs = [x for line in finite_lines for x, _ in line.points]
     # The first epochs are often far above all others: what is above thrice the spread of the later half is cut off.
-    late = sorted(y for line in known for _, y in line.points[len(line.points) // 2 :])
-    all_y = [y for line in known for _, y in line.points]
+    late = sorted(y for line in finite_lines for _, y in line.points[len(line.points) // 2 :])
+    all_y = [y for line in finite_lines for _, y in line.points]
     low, high = min(all_y), max(all_y)
     reach = late[-1] + 3 * (late[-1] - min(late[0], low))
     high = min(high, reach) if reach > late[-1] else high
@@ -66,7 +66,7 @@ def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
         return across, TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM)
 
     drawing = []
-    for line in known:
+    for line in finite_lines:
         places = [place(*point) for point in line.points]
         dashes = ' stroke-dasharray="5 3"' if line.dashed else ""
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
@@ -80,13 +80,15 @@ def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
     below = f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" class="end">{html.escape(x_name)}</text>'
     if max(all_y) > high:
         title = f"{title}; what is above {high:.0f} is cut off"
-    said = "; ".join(f"{line.name}: {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in known)
+    description = "; ".join(
+        f"{line.name}: {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in finite_lines
+    )
     legend = "".join(
         f'<span class="key s{line.style % 6}{" dashed" if line.dashed else ""}">{html.escape(line.name)}</span>'
-        for line in known
+        for line in finite_lines
     )
     content = _grid(left, right, low, high, place) + inside + below
-    return _figure(title, said, content, legend if len(known) > 1 else "")
+    return _figure(title, description, content, legend if len(finite_lines) > 1 else "")
 
 
 def bars(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
@@ -111,8 +113,8 @@ def bars(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:
             parts.append(
                 f'<text x="{x + width / 2:.1f}" y="{HEIGHT - BOTTOM + 14}" class="mid">{html.escape(name)}</text>'
             )
-    said = ", ".join(f"{name} {value:.3g}" for name, value in values)
-    return _figure(f"{title}, {unit}" if unit else title, said, "".join(parts), "")
+    description = ", ".join(f"{name} {value:.3g}" for name, value in values)
+    return _figure(f"{title}, {unit}" if unit else title, description, "".join(parts), "")
 
 
 def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -178,8 +178,8 @@ class _Lowering:
         if name not in KNOWN:
             raise ConfigError(f"the page does not know torch's operator {name}")
         schema = node.target._schema.arguments
-        given = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
-        args = {key: self._reference(value) for key, value in given.items() if not isinstance(value, torch.dtype)}
+        arguments = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
+        args = {key: self._reference(value) for key, value in arguments.items() if not isinstance(value, torch.dtype)}
         self.steps.append({"op": name, "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
 
     def _item(self, node: Node) -> None:
@@ -194,8 +194,8 @@ class _Lowering:
     def _value(self, node: Node) -> Any:
         """What a node that depends on shapes only gives."""
         like = {source: torch.empty(source.meta["val"].shape) for source in node.all_input_nodes}
-        known = like | self.constants
-        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: known[source])
+        constants = like | self.constants
+        args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: constants[source])
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
     def _reference(self, value: Any) -> Any:

@@ -258,8 +258,8 @@ def _evaluation(run: Run) -> str:
         head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
         by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
     protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
-    said = "<p class=quiet>± is the standard error over rows. Numbers of different protocols cannot be compared.</p>"
-    return f"{values}{said}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
+    note = "<p class=quiet>± is the standard error over rows. Numbers of different protocols cannot be compared.</p>"
+    return f"{values}{note}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
 
 
 def _rounded(value: Any) -> str:
@@ -295,8 +295,11 @@ def _compared(runs: Sequence[Run]) -> str:
     evaluations = [evaluation_of(run) for run in runs]
     tables: list[dict[str, str]]
     if any(evaluations):
-        tables = [{v.name: f"{v} {v.unit}".strip() for v in one.values} if one else {} for one in evaluations]
-        beware = _protocols([one for one in evaluations if one])
+        tables = [
+            {v.name: f"{v} {v.unit}".strip() for v in evaluation.values} if evaluation else {}
+            for evaluation in evaluations
+        ]
+        beware = _protocols([evaluation for evaluation in evaluations if evaluation])
     else:
         tests = [_json(run, "test.json") or {} for run in runs]
         tables = [
@@ -310,8 +313,8 @@ def _compared(runs: Sequence[Run]) -> str:
 
 def _protocols(evaluations: Sequence[Evaluation]) -> str:
     """A sentence where numbers are not measured alike."""
-    keys = list(dict.fromkeys(key for one in evaluations for key in one.protocol))
-    differ = [key for key in keys if len({str(one.protocol.get(key)) for one in evaluations}) > 1]
+    keys = list(dict.fromkeys(key for evaluation in evaluations for key in evaluation.protocol))
+    differ = [key for key in keys if len({str(evaluation.protocol.get(key)) for evaluation in evaluations}) > 1]
     if not differ:
         return ""
     return f"<p>Not to be compared as they are: the protocols differ in {escape(', '.join(differ))}.</p>"

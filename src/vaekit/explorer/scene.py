@@ -137,8 +137,8 @@ def _scores(rows: dict[str, Tensor]) -> list[float] | None:
     total = total[total.isfinite()]
     if not len(total):
         return None
-    some = torch.linspace(0, len(total) - 1, min(101, len(total))).round().long()
-    return [round(value, 2) for value in total[some].tolist()]
+    places = torch.linspace(0, len(total) - 1, min(101, len(total))).round().long()
+    return [round(value, 2) for value in total[places].tolist()]
 
 
 def _range(subject: Subject) -> list[float]:

@@ -76,13 +76,13 @@ def _what(config: Config, facts: Mapping[str, Any]) -> str:
 
 def _how_to_load(facts: Mapping[str, Any]) -> str:
     c = ", 3" if facts["context_size"] > 3 else ", 0" if facts["context_size"] else ""
-    said = "  # 16 of one class" if c else ""
+    comment = "  # 16 of one class" if c else ""
     return f"""## Use it
 
 ```python
 import vaekit
 model = vaekit.load("this/folder")
-{_rows(facts)} = model.sample(16{c}){said}
+{_rows(facts)} = model.sample(16{c}){comment}
 ```
 
 `model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors as preprocessing.json makes them. Without
@@ -116,8 +116,8 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
         noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
         lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]
     elif test:
-        known = [(name, value) for name, value in test.items() if isinstance(value, float)]
-        lines += ["| | nats |", "|---|---|", *[f"| {_cell(name)} | {value:.2f} |" for name, value in known]]
+        numbers = [(name, value) for name, value in test.items() if isinstance(value, float)]
+        lines += ["| | nats |", "|---|---|", *[f"| {_cell(name)} | {value:.2f} |" for name, value in numbers]]
         where = f"{test.get('images')} test {rows} at the end of training, one latent each"
         lines += ["", f"On {where}, without errors: the run was not evaluated."]
     else:

@@ -89,13 +89,13 @@ def _saved(path: Path, trust: bool) -> LatentVariableModel:
 def _made(table: Any, state: dict[str, torch.Tensor], where: Path, trust: bool) -> LatentVariableModel:
     """The model that a table describes, with its weights."""
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
-    given: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
-    given["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
-    wanted = None if recipe.has_own_code else recipe.shapes(**given)
-    if wanted is not None and wanted != {name: tensor.shape for name, tensor in state.items()}:
+    facts: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
+    facts["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
+    shapes = None if recipe.has_own_code else recipe.shapes(**facts)
+    if shapes is not None and shapes != {name: tensor.shape for name, tensor in state.items()}:
         raise RunError(f"the weights of {where.parent} do not fit {where.name}; export the run again")
     with seeded(torch.Generator().manual_seed(0)):
-        model = recipe.model(**given)
+        model = recipe.model(**facts)
     try:
         model.load_state_dict(state)
     except RuntimeError as error:

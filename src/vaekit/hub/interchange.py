@@ -78,9 +78,9 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         worst: Parity = {}
         for rows in (1, len(inputs[0])):
-            given = [value[:rows] for value in inputs]
-            port = session.run(None, {key: value.numpy() for key, value in zip(names, given, strict=True)})
-            _compare(worst, outputs, [torch.from_numpy(value) for value in port], module(*given))
+            example = [value[:rows] for value in inputs]
+            port = session.run(None, {key: value.numpy() for key, value in zip(names, example, strict=True)})
+            _compare(worst, outputs, [torch.from_numpy(value) for value in port], module(*example))
         parity[f"{name}.onnx"] = _near(f"{name}.onnx", worst)
     return parity
 
@@ -107,8 +107,8 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
             port = torch.export.load(path).module()
         worst: Parity = {}
         for rows in (1, len(inputs[0])):
-            given = [value[:rows] for value in inputs]
-            _compare(worst, outputs, port(*given), module(*given))
+            example = [value[:rows] for value in inputs]
+            _compare(worst, outputs, port(*example), module(*example))
         parity[f"{name}.pt2"] = _near(f"{name}.pt2", worst)
     return parity
 
@@ -118,12 +118,12 @@ def _without_others(module: nn.Module, exported: Any) -> nn.Module:
     signature = exported.graph_signature
     targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     used = {targets[node.name] for node in exported.graph.nodes if node.name in targets and node.users}
-    kept = copy.deepcopy(module)
-    for name in [*dict(kept.named_parameters()), *dict(kept.named_buffers())]:
+    copied = copy.deepcopy(module)
+    for name in [*dict(copied.named_parameters()), *dict(copied.named_buffers())]:
         if name not in used:
             path, _, leaf = name.rpartition(".")
-            setattr(kept.get_submodule(path), leaf, None)
-    return kept
+            setattr(copied.get_submodule(path), leaf, None)
+    return copied
 
 
 def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:

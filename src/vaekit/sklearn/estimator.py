@@ -96,9 +96,9 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     def _fit_model(self, recipe: Recipe, rows: Batch) -> None:
         config = recipe.config
         order = torch.randperm(len(rows))
-        held = round(self.validation_fraction * len(rows))
-        held = held if held >= FEWEST_TO_VALIDATE else 0
-        train, validation = rows.rows(order[held:]), rows.rows(order[:held])
+        validation_rows = round(self.validation_fraction * len(rows))
+        validation_rows = validation_rows if validation_rows >= FEWEST_TO_VALIDATE else 0
+        train, validation = rows.rows(order[validation_rows:]), rows.rows(order[:validation_rows])
         shape = tuple(rows.x.shape[1:])
         model = recipe.model(event_shape=shape, num_classes=0, x=train.x, columns=self.columns_)
         model = model.to(find_device(config.train.device))
@@ -106,11 +106,11 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         records = fit(
             model,
             Split(train.x, None, train.observed),
-            Split(validation.x, None, validation.observed) if held else None,
+            Split(validation.x, None, validation.observed) if validation_rows else None,
             objective=recipe.loss(model, dataset_size=len(train)),
             optimizer=recipe.optimizer(model),
             schedule=recipe.schedule(),
-            options=options if held else options.model_copy(update={"patience": None}),
+            options=options if validation_rows else options.model_copy(update={"patience": None}),
         )
         self.n_iter_ = len(records)
         self.history_ = records
@@ -163,17 +163,17 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: A column has no value, or none varies.
         """
-        told = self.columns or {}
-        check_told(told, [raw.name for raw in raws])
+        kinds_by_name = self.columns or {}
+        check_told(kinds_by_name, [raw.name for raw in raws])
         varying, constants = {}, {}
         for i, raw in enumerate(raws):
-            known = raw.values[~raw.missing]
-            if not len(known):
+            present = raw.values[~raw.missing]
+            if not len(present):
                 raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; leave it out")
-            if (known == known[0]).all():
-                constants[i] = known[0]
+            if (present == present[0]).all():
+                constants[i] = present[0]
                 continue
-            kind = told_of(raw.name, told)
+            kind = told_of(raw.name, kinds_by_name)
             if kind in ("label", "ignore"):
                 raise ConfigError(f"columns: {raw.name!r} is a {kind}: leave it out of X")
             column = column_of(raw, "real" if kind is None and raw.values.dtype.kind in "iuf" else kind)
@@ -191,8 +191,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _batch(self, raws: list[Raw]) -> Batch:
         """Rows as the model takes them: 0 where a value is missing."""
-        some = [raws[i] for i in self.varying_]
-        values = [column.encode(raw.values, raw.missing) for column, raw in zip(self.columns_, some, strict=True)]
+        varying = [raws[i] for i in self.varying_]
+        values = [column.encode(raw.values, raw.missing) for column, raw in zip(self.columns_, varying, strict=True)]
         x = torch.from_numpy(np.stack(values, 1))
         missing = x.isnan()
         return Batch(x.nan_to_num(0), observed=~missing if bool(missing.any()) else None)

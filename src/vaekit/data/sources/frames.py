@@ -100,9 +100,11 @@ def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
         DataError: It has none.
     """
     names = [str(column) for column in frame.columns]
-    twice = next((one for one in names if names.count(one) > 1), None) if len(set(names)) < len(names) else None
+    twice = (
+        next((column for column in names if names.count(column) > 1), None) if len(set(names)) < len(names) else None
+    )
     if twice is not None:
-        places = ", ".join(str(i + 1) for i, one in enumerate(names) if one == twice)
+        places = ", ".join(str(i + 1) for i, column in enumerate(names) if column == twice)
         raise DataError(f"{name}: two columns are called {twice!r} (numbers {places}); give them different names")
     if not len(frame) or not names:
         raise DataError(f"{name}: has {len(frame)} rows and {len(names)} columns; at least one of each is needed")
@@ -130,14 +132,14 @@ def _separator(text: str, path: Path) -> str:
 
 
 def _parser_said(error: Exception) -> str:
-    said = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", said)
+    reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
+    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason)
     if fields:
         return f"line {fields[2]} has {fields[3]} values, the lines before it have {fields[1]}; quote texts with commas"
-    quote = re.search(r"EOF inside string starting at row (\d+)", said)
+    quote = re.search(r"EOF inside string starting at row (\d+)", reason)
     if quote:
         return f"line {int(quote[1]) + 1} begins a quoted text that never ends; close or remove the quote"
-    return f"cannot be read as .csv ({said:.200})"
+    return f"cannot be read as .csv ({reason:.200})"
 
 
 def raws_of(frame: "pd.DataFrame") -> list[Raw]:
