@@ -286,9 +286,9 @@ def test_scores_to_compare_with_are_kept_in_the_run(tmp_path: Path) -> None:
     model = restore.load(run)
     first, _ = named_rows.reference(run, model, most=10, samples=4)
     folder.rename(tmp_path / "elsewhere")
-    again, nature = named_rows.reference(run, model, most=10, samples=4)
+    again, kind = named_rows.reference(run, model, most=10, samples=4)
     assert torch.equal(first, again)
-    assert not nature.inside
+    assert not kind.inside
     with pytest.raises(DataError, match=r"photos: no such file.*run r was trained on it"):
         named_rows.reference(run, model, most=10, samples=5)
 

@@ -123,7 +123,7 @@ def test_a_data_set_brings_its_validation() -> None:
 
 
 def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.data.feeding.load", tiny.dataset)
+    monkeypatch.setattr("vaekit.data.loaders.load", tiny.dataset)
     (record,) = fit(small(shape=(1, 8, 8)), "mnist", epochs=1)
     assert record["images"] == 64
 

@@ -6,7 +6,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | file | what |
 |---|---|
 | `entry` | the command `vae`: its verbs in order, and errors as a line and an exit status |
-| `train`, `asked` | `vae train` and `vae resume`, on one device or several; the options of a config |
+| `train`, `config_options` | `vae train` and `vae resume`, on one device or several; the options of a config |
 | `series` | `vae train --seeds` |
 | `profile` | `vae profile` |
 | `repeat` | `vae repeat` |

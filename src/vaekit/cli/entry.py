@@ -97,11 +97,11 @@ def app(context: click.Context) -> None:
 
 def main() -> None:
     """Run the command line; an error that the caller can mend becomes one line and exit status 2."""
-    with printing.streams(), _ctrl_c() as asked:
+    with printing.streams(), _ctrl_c() as signals:
         try:
             status = _run()
         except Exception:
-            if not asked:
+            if not signals:
                 raise
             say("stopped")  # a library turned the KeyboardInterrupt into another exception
             status = 130
@@ -111,17 +111,17 @@ def main() -> None:
 @contextmanager
 def _ctrl_c() -> Iterator[list[int]]:
     """A list of the times that Ctrl-C was pressed within the block."""
-    asked: list[int] = []
+    signals: list[int] = []
 
     def note(number: int, frame: object) -> None:
-        asked.append(number)
+        signals.append(number)
         raise KeyboardInterrupt
 
     before = signal.getsignal(signal.SIGINT)
     if before in (signal.default_int_handler, signal.SIG_DFL):  # shells have background jobs ignore it
         signal.signal(signal.SIGINT, note)
     try:
-        yield asked
+        yield signals
     finally:
         signal.signal(signal.SIGINT, before)
 

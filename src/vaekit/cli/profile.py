@@ -5,8 +5,8 @@ from dataclasses import asdict
 
 import click
 
-from .asked import Asked, config_options
 from .common import json_option, resolved, trust_option
+from .config_options import ConfigOptions, config_options
 from .printing import out, out_json
 from .tables import print_table
 
@@ -15,13 +15,13 @@ from .tables import print_table
 @config_options
 @trust_option
 @json_option
-def profile(asked: Asked, as_json: bool) -> None:
+def profile(options: ConfigOptions, as_json: bool) -> None:
     """Try `vae profile cvae`: train PRESET, "vae" by default, for some steps, and print where their time goes.
 
     Nothing is written. For comparing speeds, measure without it: profiling slows the steps down.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
-    recipe = resolved(asked.config())
+    recipe = resolved(options.config())
 
     from ..runs.profiling import profile_training
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .asked import Asked, config_options, moved
 from .common import (
     draws_pictures,
     headline,
@@ -23,6 +22,7 @@ from .common import (
     trust_option,
     within,
 )
+from .config_options import ConfigOptions, config_options, moved
 from .printing import out, out_json
 from .series import train_series
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 @runs_option
 @json_option
 def train(
-    asked: Asked, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path, as_json: bool
+    options: ConfigOptions, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path, as_json: bool
 ) -> None:
     """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
 
@@ -61,13 +61,15 @@ def train(
     if is_worker():
         _work()
         return
-    config = asked.config()
+    config = options.config()
     _prepare_cuda(config.train.deterministic)
     recipe = resolved(config)
     if seeds is not None:
-        train_series(recipe, seeds, jobs, name, preset=asked.label, tensorboard=tensorboard, root=root, as_json=as_json)
+        train_series(
+            recipe, seeds, jobs, name, preset=options.label, tensorboard=tensorboard, root=root, as_json=as_json
+        )
         return
-    _train(recipe, name, asked.label, tensorboard, root, as_json)
+    _train(recipe, name, options.label, tensorboard, root, as_json)
 
 
 @click.command(short_help="Continue an interrupted run.")

@@ -127,7 +127,7 @@ class Split:
         return self.rows(slice(None, n * step, step))
 
     def in_memory(self, most: int) -> "Split":
-        """The same rows as a tensor: all that are in memory now, or as many, evenly spread, as take `most` bytes."""
+        """The same rows as a tensor: all that are in memory now, or an evenly spread part that takes `most` bytes."""
         if isinstance(self.x, Tensor):
             return self
         return self.rows(slice(None, None, max(1, -(-self.x.nbytes // most))))

@@ -1,4 +1,4 @@
-"""Which kind a column of a table has: from the type of its values, or as one is told.
+"""Which kind a column of a table has: from the type of its values, or as the user says.
 
 Not for: what the kinds mean (`columns`).
 """
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError, unknown
 from .columns import Column, Kind, Level, as_numbers, distinct
 
-Told = Mapping[str, str | Sequence[Level]]
+ColumnKinds = Mapping[str, str | Sequence[Level]]
 
 KINDS = ("real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor", "label", "ignore")
 EVERY = "*"  # stands for all columns that are not named
@@ -42,12 +42,12 @@ class Raw:
     ordered: bool = False
 
 
-def column_of(raw: Raw, told: str | Sequence[Level] | None = None) -> Column:
+def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
     """The column that a raw one is.
 
     Arguments:
         raw: The column.
-        told: Its kind, or its levels in order; None to infer it.
+        given: Its kind, or its levels in order; None to infer it.
 
     Raises:
         DataError: It has no values, one value, too many levels, or values of no kind.
@@ -58,9 +58,9 @@ def column_of(raw: Raw, told: str | Sequence[Level] | None = None) -> Column:
         raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; {hint}")
     if len(values_once) == 1:
         raise DataError(f"column {raw.name!r} has the same value, {values_once[0]!s:.60}, in all rows; {hint}")
-    if told is not None and not isinstance(told, str):
-        return Column(raw.name, "ordinal", raw.dtype, tuple(told))
-    kind = inferred(raw, values_once) if told is None else _as_told(raw, told)
+    if given is not None and not isinstance(given, str):
+        return Column(raw.name, "ordinal", raw.dtype, tuple(given))
+    kind = inferred(raw, values_once) if given is None else _checked_kind(raw, given)
     if kind in ("ordinal", "categorical", "bernoulli"):
         levels = tuple(values_once) if raw.levels is None else raw.levels
         _check_levels(raw, kind, levels, hint)
@@ -74,7 +74,7 @@ def inferred(raw: Raw, seen: Sequence[Any]) -> Kind:
     """The kind that the type of a column's values suggests.
 
     Booleans and two values are Bernoulli; ordered categories are ordinal; texts and other categories are categorical;
-    numbers and dates are real. Counts and positive numbers are real, too, until one is told.
+    numbers and dates are real. Counts and positive numbers are real, too, unless the user says more.
 
     Raises:
         DataError: Numbers and texts in one column.
@@ -92,15 +92,15 @@ def inferred(raw: Raw, seen: Sequence[Any]) -> Kind:
     return "real"
 
 
-def _as_told(raw: Raw, told: str) -> Kind:
-    if told == "bernoulli" and len(distinct(raw.values[~raw.missing])[0]) > 2:
+def _checked_kind(raw: Raw, kind: str) -> Kind:
+    if kind == "bernoulli" and len(distinct(raw.values[~raw.missing])[0]) > 2:
         raise DataError(f"column {raw.name!r} is to be bernoulli, but it has more than two values; use 'categorical'")
-    if told == "ordinal" and raw.dtype == "str":
+    if kind == "ordinal" and raw.dtype == "str":
         raise ConfigError(
             f"column {raw.name!r} has texts, whose order is not known; give it: "
             f'data.columns.{raw.name} = ["low", "middle", "high"]'
         )
-    return told  # type: ignore[return-value]
+    return kind  # type: ignore[return-value]
 
 
 def _check_texts(raw: Raw) -> None:
@@ -132,18 +132,18 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def told_of(name: str, told: Told) -> str | Sequence[Level] | None:
-    """What is told about a column, by its name or for every one that is not named."""
-    return told.get(name, told.get(EVERY))
+def kind_of(name: str, kinds: ColumnKinds) -> str | Sequence[Level] | None:
+    """The kind given to a column, by its name or for every one that is not named."""
+    return kinds.get(name, kinds.get(EVERY))
 
 
-def check_told(told: Told, names: Sequence[str], computed: Sequence[str] = ()) -> None:
+def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str] = ()) -> None:
     """Refuse a kind that does not exist, or a column that is not there.
 
     Raises:
         ConfigError: One of them.
     """
-    for name, kind in told.items():
+    for name, kind in kinds.items():
         if isinstance(kind, str) and kind not in KINDS:
             raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, KINDS)}")
         if not isinstance(kind, str) and len(set(kind)) < 2:
@@ -151,5 +151,5 @@ def check_told(told: Told, names: Sequence[str], computed: Sequence[str] = ()) -
         if name != EVERY and name not in names and name not in computed:
             raise ConfigError(f"data.columns: {unknown('column', name, names)}")
     for single in ("label", "size-factor"):
-        if sum(kind == single for kind in told.values() if isinstance(kind, str)) > 1:
+        if sum(kind == single for kind in kinds.values() if isinstance(kind, str)) > 1:
             raise ConfigError(f"data.columns: only one column can be a {single}")

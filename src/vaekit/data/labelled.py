@@ -7,11 +7,11 @@ import torch
 from ..errors import ConfigError
 from .dataset import Dataset
 
-SEED = 1406_5298  # so that as many labels are always those of the same rows
+SEED = 1406_5298  # so that the same number of labels is always of the same rows
 
 
 def keep_labels(data: Dataset, labelled: int) -> Dataset:
-    """A data set whose other training rows have the class −1, unknown; as many of each class keep theirs.
+    """A data set of which only some training rows keep their class, equally many of each; −1, unknown, for the others.
 
     Arguments:
         data: A data set with labels.

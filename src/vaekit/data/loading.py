@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ConfigError, DataError, unknown
 from .batch import is_array
 from .dataset import Dataset
-from .kinds import Told
+from .kinds import ColumnKinds
 from .labelled import keep_labels
 from .named import load_named
 from .own import is_path, load_own
@@ -31,7 +31,7 @@ def load(
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
     values: Values = "pixels",
-    columns: Told | None = None,
+    columns: ColumnKinds | None = None,
     labelled: int | None = None,
 ) -> Dataset:
     """A data set by its name, unpacked or downloaded on first use; one's own by path, as a frame or array; a function.
@@ -47,8 +47,7 @@ def load(
     `x_train`, `y_train`, `x_test` and `y_test`, or SciPy's sparse matrix of counts; or a folder of images, whose
     subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with other
     `values` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur; without labels
-    all images are of one class, "all". What is held out is drawn at random, always the same of as many images. More
-    than `memory` stays on disk and is read when it is needed.
+    all images are of one class, "all". What is held out is drawn at random, the same rows for the same counts. More than `memory` stays on disk and is read when it is needed.
 
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
     and test.csv. Its columns get a kind each from their types, which `columns` overrides; an empty cell or NaN is
@@ -72,7 +71,7 @@ def load(
             likelihood takes them.
         columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
-        labelled: How many training rows keep their label, as many of each class; the others get −1, unknown. It is
+        labelled: How many training rows keep their label, equally many of each class; the others get −1, unknown. It is
             always the same rows. All keep theirs by default.
 
     Raises:
@@ -161,8 +160,8 @@ def _named(name: str, values: Values, **options: Any) -> Dataset:
     return load_named(name, **options)
 
 
-def _table(source: Any, values: Values, columns: Told | None = None, **options: Any) -> Dataset:
-    return load_table(source, name=source if isinstance(source, str) else "table", told=columns, **options)
+def _table(source: Any, values: Values, columns: ColumnKinds | None = None, **options: Any) -> Dataset:
+    return load_table(source, name=source if isinstance(source, str) else "table", kinds=columns, **options)
 
 
 def _own(name: str, values: Values, **options: Any) -> Dataset:

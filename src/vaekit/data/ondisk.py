@@ -115,7 +115,7 @@ class Stored:
         return x
 
     def ahead(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-        """`map(work, items)` with as many threads as are worth while here; see the function `ahead`."""
+        """`map(work, items)` with the number of threads that is fastest here; see the function `ahead`."""
         return ahead(work, items, threads=self.reader.threads)
 
 

@@ -20,7 +20,7 @@ from ..errors import ConfigError, DataError
 from .columns import Column, distinct
 from .dataset import Dataset, Split
 from .held_out import held_out
-from .kinds import Raw, Told, check_told, column_of, told_of
+from .kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .sources.frames import ARRAYS, SUFFIXES, is_frame, is_table_file, raws_of, raws_of_array, read_raws
 from .values import Values
 
@@ -64,7 +64,7 @@ def load_table(
     name: str = "table",
     validation: int | None = None,
     test: int | str | None = None,
-    told: Told | None = None,
+    kinds: ColumnKinds | None = None,
 ) -> Dataset:
     """A table as a data set; see `vaekit.data.load`.
 
@@ -73,13 +73,13 @@ def load_table(
         name: What it is called.
         validation: How many rows to hold out; 10 % by default.
         test: How many to test on, 10 % by default; or the path of a table to test on.
-        told: Kinds of columns by name, or their levels in order; "*" is for all others.
+        kinds: Kinds of columns by name, or their levels in order; "*" is for all others.
 
     Raises:
         DataError: No such file, or one that is damaged; a column of no kind; too few rows.
         ConfigError: A kind or a number of rows that cannot be.
     """
-    told = told or {}
+    kinds = kinds or {}
     train, validated_on, tested_on = _files(source, test)
     for option, number, path in (("validation", validation, validated_on), ("test", test, tested_on)):
         if isinstance(number, int) and path is not None:
@@ -90,7 +90,7 @@ def load_table(
     for path in (validated_on, tested_on):
         together = together if path is None else _stacked(together, _raws(path), str(path))
         ends.append(len(together[0].values))
-    columns, label = _columns(together, told)
+    columns, label = _columns(together, kinds)
     table = _encoded(together, columns, label)
     how: dict[str, Any] = {"what": "rows", "elsewhere": tested_on is not None, "share": SHARE}
     number = test if isinstance(test, int) else None
@@ -186,17 +186,17 @@ def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate((first, second))
 
 
-def _columns(raws: list[Raw], told: Told) -> tuple[list[Column], Raw | None]:
+def _columns(raws: list[Raw], kinds: ColumnKinds) -> tuple[list[Column], Raw | None]:
     """The columns, and the raw one that has the labels."""
-    check_told(told, [raw.name for raw in raws], (TOTAL,))
+    check_kinds(kinds, [raw.name for raw in raws], (TOTAL,))
     columns, label = [], None
     for raw in raws:
-        kind = told_of(raw.name, told)
+        kind = kind_of(raw.name, kinds)
         if kind == "label":
             label = raw
         elif kind != "ignore":
             columns.append(column_of(raw, kind))
-    if told.get(TOTAL) == "size-factor" and all(column.name != TOTAL for column in columns):
+    if kinds.get(TOTAL) == "size-factor" and all(column.name != TOTAL for column in columns):
         if not any(column.kind == "count" for column in columns):
             raise ConfigError(f"data.columns.{TOTAL} is the sum of the columns of kind 'count', but there is none")
         columns.append(Column(TOTAL, "size-factor", "float64"))

@@ -71,7 +71,7 @@ def classifier_for(
         data: The data set; all its training images are used, those held out for validation included.
         device: Where it is to be.
         folder: Where classifiers are kept; the user's cache by default. One that cannot be written costs only time.
-        listener: Told about the training.
+        listener: Hears about the training.
 
     Raises:
         DataError: Fewer than two classes, or data that are not images.

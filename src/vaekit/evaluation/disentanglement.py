@@ -19,7 +19,7 @@ from .measure import Context, Findings, Measure
 from .record import StageListener, Value, share_of
 
 BINS = 20
-GROUP, VOTES = 64, 800  # images of one value of a factor; votes to learn from, and as many to count
+GROUP, VOTES = 64, 800  # images of one value of a factor; votes to learn from, and the same number to count
 TREES = 10
 
 

@@ -105,7 +105,7 @@ def fitted_prior(
         pass  # absent, damaged, or of other weights: fitted anew
     recipe = recipe or recipe_of(run)
     dataset, labelled = dataset_of(run, recipe=recipe), recipe.config.data.labelled
-    dataset = dataset if labelled is None else keep_labels(dataset, labelled)  # no more than the run was told
+    dataset = dataset if labelled is None else keep_labels(dataset, labelled)  # no more labels than the run had
     rows = _some(model, dataset.train)
     prior = fit_prior(model, rows, density, binarize=recipe.config.data.binarize)
     tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
@@ -144,7 +144,7 @@ def _some(model: LatentVariableModel, split: Split) -> Split:
 
 
 def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:
-    """One latent of each row, shape (N, *latent), and the classes, shape (N,), that a conditional model is told."""
+    """One latent of each row, shape (N, *latent), and the classes, shape (N,), of a conditional model."""
     if model.context_size and (split.context is not None or model.refuses_classes):
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
@@ -170,7 +170,7 @@ def _refuse(q: torch.distributions.Distribution) -> None:
 
 
 def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
-    """A prior of the kind and size that fits a model and so many rows, its parameters yet to be set."""
+    """A prior of the kind and size that fits a model and the number of rows, its parameters yet to be set."""
     size, classes = model.latent_size, model.context_size
     codes = codes_of(model)
     if codes is not None:

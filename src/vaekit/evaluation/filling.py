@@ -68,7 +68,7 @@ def fill(
         samples: K weighted latents of each row.
         draws: How many whole tables to draw.
         seed: Of everything random.
-        listener: Told about the progress.
+        listener: Hears about the progress.
     """
     split = table.split(slice(None))
     parts: list[tuple[Tensor, ...]] = []

@@ -32,8 +32,8 @@ def find(context: Context) -> Findings:
     estimating["precision"] = context.protocol["precision"]
     of_x = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
     findings = Findings(
-        values=context.nature.named(of_x.values, context.dimensions),
-        warnings=[*context.nature.warnings, *of_x.warnings],
+        values=context.likelihood_kind.named(of_x.values, context.dimensions),
+        warnings=[*context.likelihood_kind.warnings, *of_x.warnings],
         per_row=of_x.per_row,
     )
     return findings if annealing is None else _annealed(context, findings, annealing)
@@ -51,7 +51,7 @@ def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Fin
     gain = given.per_row["ais"] - findings.per_row[f"L_{context.options.samples}"][:n]
     over = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
     return Findings(
-        values=[*findings.values, *context.nature.named(given.values, context.dimensions), over, *both.values],
+        values=[*findings.values, *context.likelihood_kind.named(given.values, context.dimensions), over, *both.values],
         warnings=findings.warnings,
         protocol={"annealing": how},
         per_row={**findings.per_row, "ais": given.per_row["ais"]},
@@ -76,7 +76,7 @@ def _terms(context: Context) -> Findings:
     )
     return Findings(
         values=[mean_of(name, values.double(), "nats") for name, values in terms.items()],
-        warnings=[*context.nature.warnings, warning],
+        warnings=[*context.likelihood_kind.warnings, warning],
     )
 
 

@@ -27,7 +27,7 @@ from .ais import Annealing
 from .bounds import up_to
 from .chunks import GIB, Store
 from .record import StageListener, Value
-from .support import Nature, nature_of
+from .support import LikelihoodKind, likelihood_kind_of
 
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
@@ -117,7 +117,7 @@ class Context:
             "split": self.options.split,
             "images": len(self.split),  # the key of evaluation.json, whatever the rows are
             "binarize": _BINARIZED[self.options.binarize],
-            "likelihood": self.nature.description,
+            "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
             "precision": find_precision(self.options.precision, self.model),
             "seed": self.options.seed,
@@ -147,10 +147,10 @@ class Context:
         return {"memory": self.options.memory, "seed": self.options.seed, "store": store, "listener": self.listener}
 
     @cached_property
-    def nature(self) -> Nature:
+    def likelihood_kind(self) -> LikelihoodKind:
         """What the likelihood of these rows is."""
         count = -(-len(self.rows) // chunks.ROWS)
-        return nature_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
+        return likelihood_kind_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
 
     @cached_property
     def has_density(self) -> bool:

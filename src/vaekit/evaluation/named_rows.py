@@ -25,7 +25,7 @@ from .bounds import bounds
 from .chunks import GIB
 from .record import StageListener
 from .stored import RunStores
-from .support import Nature, nature_of
+from .support import LikelihoodKind, likelihood_kind_of
 
 AT_A_TIME = 1000
 
@@ -142,7 +142,7 @@ def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListen
     Arguments:
         model: The model.
         rows: The rows.
-        listener: Told about the progress.
+        listener: Hears about the progress.
     """
     parts = []
     total = -(-len(rows) // AT_A_TIME)
@@ -175,7 +175,7 @@ def score(
         samples: K.
         memory: Bytes that decoding may take, about.
         seed: Of the samples.
-        listener: Told about the progress.
+        listener: Hears about the progress.
 
     Returns:
         Tensors (N,), float64, nats: "nll", −L_K, an upper bound on −log p(x); "distortion", −E_q log p(x | z); "rate",
@@ -195,14 +195,14 @@ def score(
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
 
 
-def nature(model: LatentVariableModel, *several: NamedRows) -> Nature:
+def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
     """What the likelihood of rows is: only where it is one do their scores say how likely they are.
 
     Arguments:
         model: The model.
         several: All rows whose scores are compared.
     """
-    return nature_of(model, (part for rows in several for part in _parts(model, rows)))
+    return likelihood_kind_of(model, (part for rows in several for part in _parts(model, rows)))
 
 
 def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
@@ -220,7 +220,7 @@ def reference(
     seed: int = 0,
     listener: StageListener | None = None,
     recipe: Recipe | None = None,
-) -> tuple[Tensor, Nature]:
+) -> tuple[Tensor, LikelihoodKind]:
     """Scores of test rows of a run, to compare others with, and what their likelihood is; kept in the run's folder.
 
     So later calls with the same samples and seed do not need the data of the run.
@@ -231,19 +231,19 @@ def reference(
         most: The greatest number of test rows; they are evenly spread.
         samples: K.
         seed: Of the samples.
-        listener: Told about the progress.
+        listener: Hears about the progress.
         recipe: As for `rows_of`.
     """
     store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = store.load("reference")
     if tensors is None:
         usual = rows_of(run, recipe=recipe).spread(most)
-        likelihood = nature(model, usual)
+        likelihood = likelihood_kind(model, usual)
         nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
         tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
         store.save("reference", tensors)
     discrete, inside = tensors["nature"].tolist()
-    return tensors["nll"], Nature(discrete=discrete, inside=inside)
+    return tensors["nll"], LikelihoodKind(discrete=discrete, inside=inside)
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def quality(
         split: Real images; the test set by default.
         n: Number of samples; at most the number of real images.
         seed: Of the samples.
-        listener: Told about the progress.
+        listener: Hears about the progress.
 
     Raises:
         DataError: Fewer than 10 real images, or a conditional model of other classes.

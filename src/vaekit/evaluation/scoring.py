@@ -14,7 +14,7 @@ from ..model import LatentVariableModel
 from ..runs.restore import columns_of, recipe_of
 from ..store import Run
 from .conditional import value_scores
-from .named_rows import NamedRows, nature, percentiles, reference, rows_of, score
+from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
 from .record import StageListener
 
 REFERENCE = 1000  # test rows to compare with
@@ -83,7 +83,7 @@ def score_run(
         run, model, most=REFERENCE, samples=samples, seed=seed, listener=listener, recipe=recipe
     )
     values = score(model, rows, samples=samples, seed=seed, listener=listener)
-    warnings = (nature(model, rows) if likelihood.inside else likelihood).warnings
+    warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     values["percentile"] = percentiles(values["nll"], usual)
     columns = columns_of(run)
     if columns is None:

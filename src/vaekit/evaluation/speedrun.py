@@ -86,7 +86,7 @@ def speedrun(
         track: The track.
         train: From a seed to its finished run, and the seconds from the start of a process to its end.
         seeds: How many trainings: of the seeds 0, 1, 2 …
-        say: Told how each seed went, one line.
+        say: Hears how each seed went, one line.
         listener: Hears about the progress of the measurements, which the clock leaves out.
 
     Returns:

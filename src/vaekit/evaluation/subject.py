@@ -75,10 +75,10 @@ def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | Non
 
 
 def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: int) -> Subject:
-    """A model with at most so many of a data set's test images, of a split, or of images (N, C, H, W).
+    """A model with at most `most` rows of a data set's test split, of a split, or of a tensor.
 
     Raises:
-        DataError: A conditional model gets images without labels.
+        DataError: A conditional model gets rows without labels.
     """
     name = type(model).__name__
     if isinstance(data, Dataset):

@@ -25,7 +25,7 @@ TRIED = 64
 
 
 @dataclass(frozen=True)
-class Nature:
+class LikelihoodKind:
     """What log p(x | z) is of some rows.
 
     Arguments:
@@ -78,27 +78,27 @@ def _bits_per_dimension(nll: Value, dimensions: float) -> Value:
     )
 
 
-def nature_of(model: LatentVariableModel, batches: Iterable[Batch]) -> Nature:
+def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> LikelihoodKind:
     """What the likelihood of rows is: of all of them, since one grey image among binary ones has no probability.
 
     Arguments:
         model: The model.
         batches: All rows as the model takes them, batch by batch.
     """
-    nature = Nature(discrete=False, inside=True)
+    kind = LikelihoodKind(discrete=False, inside=True)
     with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
         for batch in batches:
             x = batch.x
             p = model.likelihood(chunks.posterior(model, batch).sample(torch.Size((1,))), batch.c)
             support = support_of(p)
             if support is None:
-                return Nature(discrete=False, inside=True)  # a distribution that does not say is trusted
+                return LikelihoodKind(discrete=False, inside=True)  # a distribution that does not say is trusted
             if batch.observed is not None:
                 x = x.where(batch.observed, p.sample()[0])  # what is missing is in the support
-            nature = Nature(support.is_discrete, bool(support.check(x).all()))
-            if not nature.inside:
+            kind = LikelihoodKind(support.is_discrete, bool(support.check(x).all()))
+            if not kind.inside:
                 break
-    return nature
+    return kind
 
 
 def support_of(p: Distribution) -> Constraint | None:

@@ -60,7 +60,7 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
 
 
 def _some(split: Split) -> Tensor:
-    """At most so many rows, missing values being NaN."""
+    """At most `MOST` rows, missing values being NaN."""
     rows = split.spread(MOST).rows(slice(MOST))
     x = rows.x[:]
     return x if rows.observed is None else x.masked_fill(~rows.observed, math.nan)

@@ -30,7 +30,7 @@ class Line:
 
 
 def ticks(low: float, high: float, most: int = 5) -> list[float]:
-    """At most so many round numbers from low to high.
+    """At most `most` round numbers from low to high.
 
     >>> ticks(0, 97)
     [0.0, 20.0, 40.0, 60.0, 80.0]

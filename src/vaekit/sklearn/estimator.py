@@ -15,7 +15,7 @@ from ..config import read
 from ..config.recipe import Recipe
 from ..data import Batch, Split
 from ..data.columns import Column
-from ..data.kinds import Raw, check_told, column_of, told_of
+from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
 from ..errors import ConfigError, DataError, at_least
 from ..evaluation.imputation import weighted
@@ -164,7 +164,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             DataError: A column has no value, or none varies.
         """
         kinds_by_name = self.columns or {}
-        check_told(kinds_by_name, [raw.name for raw in raws])
+        check_kinds(kinds_by_name, [raw.name for raw in raws])
         varying, constants = {}, {}
         for i, raw in enumerate(raws):
             present = raw.values[~raw.missing]
@@ -173,7 +173,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             if (present == present[0]).all():
                 constants[i] = present[0]
                 continue
-            kind = told_of(raw.name, kinds_by_name)
+            kind = kind_of(raw.name, kinds_by_name)
             if kind in ("label", "ignore"):
                 raise ConfigError(f"columns: {raw.name!r} is a {kind}: leave it out of X")
             column = column_of(raw, "real" if kind is None and raw.values.dtype.kind in "iuf" else kind)

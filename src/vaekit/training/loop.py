@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ..config import Train, parse
 from ..data import Batches
-from ..data.feeding import Feeding
+from ..data.loaders import LoaderFactory
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo, module_of
@@ -190,10 +190,10 @@ def loaders(
         ConfigError: A size of batches is given for a loader, which makes its own.
         DataError: Data that do not fit the model, or that make no loader.
     """
-    feeding = Feeding(
+    factory = LoaderFactory(
         model.event_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
     )
-    made, validating = feeding.loaders(train, validation)
+    made, validating = factory.loaders(train, validation)
     if own_size and made is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
     for what, loader in (("training", made), ("validation", validating)):

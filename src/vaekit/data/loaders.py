@@ -23,7 +23,7 @@ _MEANT = "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name 
 
 
 @dataclass(frozen=True)
-class Feeding:
+class LoaderFactory:
     """How rows become batches.
 
     Arguments:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ConfigOptions:
     """The config that the command line asks for.
 
     Arguments:
@@ -95,7 +95,7 @@ _OPTIONS = [
         "--data", help="Data set, which `vae data` lists; or a path: a table.csv, images.npy, images.npz or a folder."
     ),
     click.option("--test-data", help="A table to test on, instead of a tenth of the rows of --data."),
-    click.option("--labelled", type=int, help="Let so many training rows keep their label, for presets such as m2."),
+    click.option("--labelled", type=int, help="How many training rows keep their label, for presets such as m2."),
     click.option("--epochs", type=int, help="How often to go through the training images."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."
@@ -109,16 +109,16 @@ _OPTIONS = [
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a config; it gets what was asked for as `asked`."""
+    """Give a command the options of a config; it gets them as `options`."""
 
     @functools.wraps(command)
-    def with_asked(**given: Any) -> Any:
-        asked = Asked(**{field.name: given.pop(field.name) for field in fields(Asked)})
-        return command(asked=asked, **given)
+    def with_options(**given: Any) -> Any:
+        options = ConfigOptions(**{field.name: given.pop(field.name) for field in fields(ConfigOptions)})
+        return command(options=options, **given)
 
     for option in reversed(_OPTIONS):
-        with_asked = option(with_asked)
-    return with_asked
+        with_options = option(with_options)
+    return with_options
 
 
 def moved(option: str, verb: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
