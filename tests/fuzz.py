@@ -185,7 +185,7 @@ class Place:
         """An evaluation that goes on with other content in the file of its finished batches."""
         store = _RunStore(self.run, "key")
         self.written(data, store._path("stage"))
-        found = over_batches("stage", torch.zeros(16, 1), lambda index: {"L": torch.ones(4)}, size=4, store=store)
+        found = over_batches("stage", 16, lambda index: {"L": torch.ones(4)}, size=4, store=store)
         assert found["L"].sum() in (16, 8)  # none or all of what was finished, never something else
 
 

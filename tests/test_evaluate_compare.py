@@ -275,7 +275,7 @@ def test_values_written_before_they_said_what_they_depend_on_are_read_and_compar
     assert Value.from_json(entropy) == Value(
         "class entropy", 2.0, 0.1, "nats", depends_on=("classifier",), maximum=2.303
     )
-    assert Value.from_json(entropy).scale == "nats, at most 2.303"
+    assert Value.from_json(entropy).shown_unit == "nats, at most 2.303"
     runs = [made("one"), made("two", seed=1, protocol={"samples": 5000})]
     for run in runs:
         tree = run.read_json("evaluation.json")

@@ -157,7 +157,7 @@ def test_points_on_a_line_by_hand() -> None:
 def test_class_entropy_of_balanced_and_of_collapsed_samples() -> None:
     balanced = _balance(20.0 * torch.eye(4).repeat(25, 1))
     assert balanced[0].value == pytest.approx(math.log(4))
-    assert balanced[0].scale == "nats, at most 1.386"
+    assert balanced[0].shown_unit == "nats, at most 1.386"
     assert balanced[1].value < 1e-6
     collapsed = _balance(torch.tensor([[20.0, 0, 0, 0]]).repeat(100, 1))
     assert collapsed[0].value == 0

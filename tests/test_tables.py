@@ -9,7 +9,7 @@ import torch
 
 from vaekit.data import load
 from vaekit.data.columns import Column
-from vaekit.data.tables import as_numbers, open_table
+from vaekit.data.tables import open_table, with_nan
 from vaekit.errors import ConfigError, DataError
 
 pd = pytest.importorskip("pandas")
@@ -55,7 +55,7 @@ KINDS = {
 
 
 def everything(data: Any) -> np.ndarray:
-    return np.concatenate([as_numbers(split.x, split.observed) for split in data.splits.values()])
+    return np.concatenate([with_nan(split.x, split.observed) for split in data.splits.values()])
 
 
 def test_the_kind_of_a_column_follows_from_its_type() -> None:
@@ -114,7 +114,7 @@ def test_integers_that_are_never_negative_stay_so(least: int, dtype: str, decode
 def test_standardization_is_that_of_the_observed_training_rows() -> None:
     table = frame(missing=0.3)
     data = load(table, columns={"income": "positive", "visits": "count"})
-    x = as_numbers(data.train.x, data.train.observed).astype(float)
+    x = with_nan(data.train.x, data.train.observed).astype(float)
     for name, seen in (("height", lambda v: v), ("income", np.log), ("visits", np.log1p)):
         i = next(i for i, column in enumerate(data.columns) if column.name == name)
         values = seen(x[:, i][~np.isnan(x[:, i])])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..store.metrics import ROWS_KEY
 from .printing import note, out, out_json
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def is_of_table(run: "Run") -> bool:
 
 def terms_of(test: dict[str, Any]) -> list[str]:
     """Names of what was measured on the test images, the most telling one first."""
-    return [name for name in test if name not in ("images", "samples", "unit")]
+    return [name for name in test if name not in (ROWS_KEY, "samples", "unit")]
 
 
 def headline(test: dict[str, Any]) -> str:

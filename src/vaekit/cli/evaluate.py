@@ -119,7 +119,7 @@ def evaluate(
 
 
 def _print_all(result: "Evaluation") -> None:
-    print_table([{"": v.name, "value": str(v), "unit": v.scale, "kind": v.kind} for v in result.values])
+    print_table([{"": v.name, "value": str(v), "unit": v.shown_unit, "kind": v.kind} for v in result.values])
     if result.details.get("classes"):
         out()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])

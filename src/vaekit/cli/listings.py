@@ -82,14 +82,14 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     from .. import config
     from ..data import load
     from ..data.overview import overview
-    from ..data.tables import encoded, is_table
+    from ..data.tables import is_table, rows_with_nan
 
     if not is_table(table):
         raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")
     section = config.read("table-vae", settings=[*settings, f"data.name={json.dumps(table)}"]).data
     data = load(table, columns=section.columns, values="table")
     assert data.columns is not None
-    return overview(data.columns, encoded(data))
+    return overview(data.columns, rows_with_nan(data))
 
 
 def _print(rows: list[dict[str, Any]], without: Collection[str], as_json: bool, long: bool) -> None:

@@ -259,12 +259,12 @@ def _checksum(table: Table) -> str:
     return digest.hexdigest()
 
 
-def encoded(data: Dataset) -> NDArray[np.float32]:
+def rows_with_nan(data: Dataset) -> NDArray[np.float32]:
     """All rows of a table, split by split, in which missing values are NaN."""
-    return np.concatenate([as_numbers(split.x[:], split.observed) for split in data.splits.values()])
+    return np.concatenate([with_nan(split.x[:], split.observed) for split in data.splits.values()])
 
 
-def as_numbers(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
+def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
     """Rows as an array in which missing values are NaN."""
     values = x if observed is None else x.masked_fill(~observed, torch.nan)
     array: NDArray[np.float32] = values.cpu().float().numpy()

@@ -19,12 +19,12 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `conditional`, `filling`, `outliers`, `synthetic` | rows of tables: given values, gaps, outliers, drawn ones |
 | `completion` | ways to go on with half of an image |
 | `imputation` | weighted samples given what was observed: what the other values are likely to be |
-| `measure`, `report` | the contract of a measure; all of them for one model |
+| `measure`, `measures` | the contract of a measure; all of them for one model |
 | `log_likelihood`, `representation` | the measures of likelihood and of latents |
 | `stored` | the same for a run, into its `evaluation.json` |
 | `dispatch` | either, by what is given |
 | `comparison`, `table` | a table over runs and seeds |
-| `record`, `former` | a number with its error; reading those that were written before they said what they depend on |
+| `record`, `reading_old` | a number with its error; reading those that did not say yet what they depend on |
 | `chunks` | how estimators go over rows, batch by batch |
 | `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
 """
@@ -33,8 +33,8 @@ from .comparison import compare
 from .dispatch import evaluate
 from .ex_post import fit_prior, fitted_prior
 from .measure import Options
+from .measures import evaluate_model
 from .record import Evaluation, Value
-from .report import evaluate_model
 from .stored import evaluate_run
 
 __all__ = [

@@ -20,7 +20,7 @@ STATISTICS = 1000  # data that statistics are taken over
 
 
 @torch.no_grad()
-def encoded(subject: Subject) -> dict[str, Tensor]:
+def encodings(subject: Subject) -> dict[str, Tensor]:
     """Posterior means, one sample each, and rate and distortion where there are densities."""
     model, parts = subject.model, []
     for start in range(0, len(subject), AT_A_TIME):
@@ -54,7 +54,7 @@ def statistics(subject: Subject, rows: dict[str, Tensor] | None = None) -> dict[
         `information` about x by latent, nats, at most, or None; the latents in `order`, those that carry most
         first; which are `silent`; and `over` how many data.
     """
-    rows = encoded(subject) if rows is None else rows
+    rows = encodings(subject) if rows is None else rows
     size, sample = subject.model.latent_size, rows["sample"]
     mean = sample.mean(0) if len(sample) else torch.zeros(size)
     sd = sample.std(0).clamp_min(1e-6) if len(sample) > 1 else torch.ones(size)

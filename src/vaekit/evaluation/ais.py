@@ -137,7 +137,7 @@ def ais(
             with seeded(chunks.generator(seed, "ais", index)):
                 return _forward(_Chains(model, batch, how, memory))
 
-        per_row = chunks.over_batches("ais", rows, compute, size=BATCH, store=store, listener=listener)
+        per_row = chunks.over_batches("ais", len(rows), compute, size=BATCH, store=store, listener=listener)
     return Annealed(per_row, "given")
 
 
@@ -187,7 +187,7 @@ def bidirectional(
                 chains = _Chains(model, simulated, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
-        per_row = chunks.over_batches("bdmc", torch.empty(n), compute, size=BATCH, store=store, listener=listener)
+        per_row = chunks.over_batches("bdmc", n, compute, size=BATCH, store=store, listener=listener)
     return Annealed(per_row, "simulated")
 
 

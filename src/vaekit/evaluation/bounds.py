@@ -167,7 +167,7 @@ def bounds(
             with seeded(chunks.generator(seed, "bounds", index)):
                 return _of_batch(decoder, chunks.posterior(model, batch), numbers)
 
-        per_row = chunks.over_batches("bounds", rows, compute, store=store, listener=listener)
+        per_row = chunks.over_batches("bounds", len(rows), compute, store=store, listener=listener)
     return Bounds(numbers, per_row)
 
 

@@ -118,7 +118,7 @@ def wide(values: Tensor) -> Tensor:
 
 def over_batches(
     stage: str,
-    rows: Tensor | Batch,
+    count: int,
     compute: Callable[[int], dict[str, Tensor]],
     *,
     size: int = ROWS,
@@ -129,7 +129,7 @@ def over_batches(
 
     Arguments:
         stage: Name of the stage, for the store and the listener.
-        rows: All rows, shape (N, …).
+        count: N, the number of rows.
         compute: From the number of a batch of B rows to tensors (B, …).
         size: Rows in a batch.
         store: Where finished batches are kept; an interruption loses at most `SAVE_EVERY` seconds.
@@ -140,7 +140,7 @@ def over_batches(
     """
     finished = store.load(stage) if store is not None else None
     parts = [finished] if finished else []
-    total, done = -(-len(rows) // size), -(-len(next(iter(finished.values()))) // size) if finished else 0
+    total, done = -(-count // size), -(-len(next(iter(finished.values()))) // size) if finished else 0
     saved = time.monotonic()
     try:
         for index in range(done, total):

@@ -39,7 +39,7 @@ def classification_error(
         return {"class": log_q(model.checked(images[rows])).argmax(-1)}
 
     with evaluating(model, loss), torch.no_grad():
-        predicted = chunks.over_batches("classes", images, compute, listener=listener)["class"]
+        predicted = chunks.over_batches("classes", len(images), compute, listener=listener)["class"]
     return share_of("classification error", predicted != labels)
 
 

@@ -10,7 +10,7 @@ from ..data import Batch
 from ..model import LatentVariableModel
 from ..posteriors.quantized import perplexity
 from . import chunks
-from .ex_post import codes_of
+from .ex_post import codes_posterior_of
 from .record import StageListener, Value
 
 
@@ -22,7 +22,7 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
         rows: All rows, with the context or the labels that a conditional model needs.
         listener: Hears about the progress.
     """
-    posterior = codes_of(model)
+    posterior = codes_posterior_of(model)
     if posterior is None:
         return []
 
@@ -31,7 +31,7 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
         return {"codes": posterior.index_of(q.mean).flatten(1)}
 
     with chunks.evaluating(model):
-        codes = chunks.over_batches("codes", rows, compute, listener=listener)["codes"]
+        codes = chunks.over_batches("codes", len(rows), compute, listener=listener)["codes"]
     counts = codes.flatten().bincount(minlength=posterior.num_codes).double()
     return [
         Value("codes in use", float(torch.count_nonzero(counts)), None, f"of {posterior.num_codes}"),

@@ -19,10 +19,11 @@ from torch import Tensor
 from ..config import flat
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run, files, list_runs
+from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
 from . import student
+from .measures import MEASURES
 from .record import Evaluation
-from .report import MEASURES
 from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
@@ -168,7 +169,7 @@ def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
 # -- protocols --------------------------------------------------------------------------------------------------------
 
 
-_ALWAYS = ("data", "checksum", "split", "images", "binarize", "likelihood")
+_ALWAYS = ("data", "checksum", "split", ROWS_KEY, "binarize", "likelihood")
 
 
 def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> dict[str, Any]:

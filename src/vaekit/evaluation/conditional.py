@@ -47,11 +47,11 @@ def rows_where(
         if name not in names:
             raise ConfigError(unknown("column", name, names))
         index = names.index(name)
-        given[index], observed[index] = _encoded(columns[index], value), True
+        given[index], observed[index] = _number_of(columns[index], value), True
     return rows_given(model, n, given.to(model.device), observed.to(model.device), seed=seed)
 
 
-def _encoded(column: Column, value: object) -> float:
+def _number_of(column: Column, value: object) -> float:
     """What a value of a column, or a text that stands for it, is to the model.
 
     Raises:

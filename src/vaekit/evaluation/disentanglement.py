@@ -153,7 +153,7 @@ def of_factors(
         return {"means": chunks.posterior(model, chunks.batch(model, batch, index)).mean.flatten(1)}
 
     with chunks.evaluating(model):
-        z = chunks.over_batches("factors", batch, compute, listener=listener)["means"]
+        z = chunks.over_batches("factors", len(batch), compute, listener=listener)["means"]
     return disentanglement(z, factors)
 
 

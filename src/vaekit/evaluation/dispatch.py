@@ -1,6 +1,6 @@
 """Measure a run, by name or path, or a model on a data set.
 
-Not for: the two ways themselves (`stored`, `report`).
+Not for: the two ways themselves (`stored`, `measures`).
 """
 
 import os
@@ -17,8 +17,8 @@ from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
 from .measure import Options
+from .measures import evaluate_model
 from .record import Evaluation
-from .report import evaluate_model
 from .stored import evaluate_run
 
 

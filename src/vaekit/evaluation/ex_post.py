@@ -122,7 +122,7 @@ def density_for(model: LatentVariableModel, density: Density) -> Density:
     """
     if density not in get_args(Density):
         raise ConfigError(unknown("density", density, get_args(Density)))
-    has_codes = codes_of(model) is not None
+    has_codes = codes_posterior_of(model) is not None
     if has_codes and density == "mixture":
         return "codes"
     if has_codes != (density == "codes"):
@@ -131,7 +131,7 @@ def density_for(model: LatentVariableModel, density: Density) -> Density:
     return density
 
 
-def codes_of(model: LatentVariableModel) -> CodesPosterior | None:
+def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
     """The posterior of a model of codes; None of another one."""
     posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
     return posterior if isinstance(posterior, CodesPosterior) else None
@@ -152,7 +152,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
         for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
-            if not drawn and codes_of(model) is None:
+            if not drawn and codes_posterior_of(model) is None:
                 _refuse(q)
             drawn.append(q.sample().cpu())
     return torch.cat(drawn), split.known_labels() if model.context_size else None
@@ -172,7 +172,7 @@ def _refuse(q: torch.distributions.Distribution) -> None:
 def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
     """A prior of the kind and size that fits a model and the number of rows, its parameters yet to be set."""
     size, classes = model.latent_size, model.context_size
-    codes = codes_of(model)
+    codes = codes_posterior_of(model)
     if codes is not None:
         return AutoregressiveCodesPrior(codes, model.latent_shape, classes)
     if density == "flow":

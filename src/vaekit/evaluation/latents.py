@@ -134,7 +134,7 @@ def latents(
             with seeded(chunks.generator(seed, "latents", index)):
                 return _of_batch(model, batch)
 
-        of_image = chunks.over_batches("latents", rows, compute, listener=listener)
+        of_image = chunks.over_batches("latents", len(rows), compute, listener=listener)
         picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
         z = of_image["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..objectives.base import draw_of
 from ..rng import seeded
+from ..store.metrics import ROWS_KEY
 from . import chunks
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
@@ -42,7 +43,7 @@ def find(context: Context) -> Findings:
 def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Findings:
     """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
     n = min(AIS_ROWS, len(context.rows))
-    how = {**asdict(annealing), "images": n}
+    how = {**asdict(annealing), ROWS_KEY: n}
     options: dict[str, Any] = context.estimating(samples=None, precision="fp32", annealing=how)
     first = context.rows.rows(slice(n))
     given = ais(context.model, first, annealing=annealing, **options)
@@ -69,7 +70,7 @@ def _terms(context: Context) -> Findings:
         return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 
     with chunks.evaluating(model):
-        terms = chunks.over_batches("terms", context.rows, compute, listener=context.listener)
+        terms = chunks.over_batches("terms", len(context.rows), compute, listener=context.listener)
     warning = (
         "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no numbers "
         "of its latents"

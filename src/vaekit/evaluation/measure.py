@@ -1,6 +1,6 @@
 """The contract of a measure: from a model and rows to findings, and where its numbers are shown.
 
-A measure is a function in a file of its own; `report.MEASURES` lists them. To add one, write the function and a line
+A measure is a function in a file of its own; `measures.MEASURES` lists them. To add one, write the function and a line
 there.
 
 Not for: a measure itself (`log_likelihood`, `representation`, `classified`, `disentanglement`, `quality`, `synthetic`).
@@ -21,6 +21,7 @@ from ..errors import ConfigError, at_least, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
 from ..rng import seeded
+from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import chunks
 from .ais import Annealing
@@ -115,7 +116,7 @@ class Context:
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
             "split": self.options.split,
-            "images": len(self.split),  # the key of evaluation.json, whatever the rows are
+            ROWS_KEY: len(self.split),
             "binarize": _BINARIZED[self.options.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,

@@ -1,6 +1,6 @@
 """Rows with names, of a run's data or of the user's: their latents, and how unusual each is.
 
-Not for: numbers about a model (`report`).
+Not for: numbers about a model (`measures`).
 """
 
 from collections.abc import Iterator, Sequence

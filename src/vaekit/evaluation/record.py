@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
-from . import former
+from . import reading_old
 
 FORMAT = 1  # of evaluation.json
 
@@ -56,7 +56,7 @@ class Value:
         return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"
 
     @property
-    def scale(self) -> str:
+    def shown_unit(self) -> str:
         """The unit, and the maximum where there is one."""
         if self.maximum is None:
             return self.unit
@@ -74,7 +74,7 @@ class Value:
             RunError: The table does not hold a value.
         """
         try:
-            fields = table if "depends_on" in table else former.completed(table)
+            fields = table if "depends_on" in table else reading_old.completed(table)
             number, settings = fields["value"], tuple(fields["depends_on"])
             value = cls(**{**fields, "value": math.nan if number is None else float(number), "depends_on": settings})
             if not all(isinstance(text, str) for text in (value.name, value.unit, value.kind)):

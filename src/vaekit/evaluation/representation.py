@@ -59,7 +59,7 @@ def _means(context: Context, split: Split) -> Tensor:
         return {"means": chunks.posterior(context.model, batch).mean.flatten(1)}
 
     with chunks.evaluating(context.model):
-        return chunks.over_batches("training rows", rows, compute, listener=context.listener)["means"]
+        return chunks.over_batches("training rows", len(rows), compute, listener=context.listener)["means"]
 
 
 def _of_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -18,8 +18,8 @@ from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
 from .measure import Options
+from .measures import evaluate_model
 from .record import Evaluation, StageListener
-from .report import evaluate_model
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
 _STORE_LIMIT = 1 << 30  # bytes

@@ -1,6 +1,6 @@
 """What is shown or handed on: a model, its name, and data to go with it, from a run or from what a caller has at hand.
 
-Not for: numbers about them (`aggregate`, `report`).
+Not for: numbers about them (`aggregate`, `measures`).
 """
 
 from collections.abc import Sequence

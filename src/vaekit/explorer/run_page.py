@@ -19,6 +19,7 @@ from ..errors import DataError, VAEError
 from ..evaluation.record import Evaluation
 from ..runs.restore import config_of
 from ..store import Run, files
+from ..store.metrics import BOOKKEEPING
 from . import charts
 from .page import asset, digest
 
@@ -36,7 +37,6 @@ PICTURES = {
     "evaluation-neighbours": "Samples, and the training images nearest to them",
 }
 TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
-NOT_DRAWN = {"epoch", "images", "seconds", "images_per_second", "learning_rate", "skipped"}
 LIMIT = 16 << 20  # bytes of a picture
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -181,7 +181,7 @@ def _curves(runs: Sequence[Run]) -> str:
     """A chart for each number that was logged; training drawn through, validation dashed."""
     metrics = {run.name: run.metrics() for run in runs}
     names = list(dict.fromkeys(key for records in metrics.values() for record in records for key in record))
-    names = [name for name in names if name not in NOT_DRAWN and not name.startswith("validation_")]
+    names = [name for name in names if name not in BOOKKEEPING and not name.startswith("validation_")]
     if "neg_elbo" in names and all(_same(records, "loss", "neg_elbo") for records in metrics.values()):
         names.remove("loss")
     drawn = []

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..evaluation.aggregate import encoded, statistics
+from ..evaluation.aggregate import encodings, statistics
 from ..evaluation.subject import Subject
 from ..rng import seeded
 
@@ -32,7 +32,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
         images: How many of the data become points of the map; 0 leaves out every image and every latent of one.
     """
     model = subject.model
-    rows = encoded(subject)
+    rows = encodings(subject)
     latent = statistics(subject, rows)
     chosen = torch.linspace(0, len(subject) - 1, min(images, len(subject))).round().long()
     if not len(subject) or not images:

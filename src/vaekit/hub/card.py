@@ -111,7 +111,7 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
     if evaluation is not None:
         how = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
-        lines += [f"| {_cell(v.name)} | {v} | {v.scale} | {v.kind} |" for v in evaluation.values]
+        lines += [f"| {_cell(v.name)} | {v} | {v.shown_unit} | {v.kind} |" for v in evaluation.values]
         where = f"{how.get('images')} {rows} of {_plain(str(how.get('data')))} {how.get('split')}"
         noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
         lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]

@@ -19,7 +19,7 @@ FORMAT = 1
 EXAMPLES = 8
 
 
-def config_of(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
+def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
     """The content of config.json.
 
     Arguments:

@@ -64,7 +64,7 @@ def export(
 
 
 def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, torch_export: bool) -> None:
-    table = facts.config_of(run, config, subject)
+    table = facts.config_json(run, config, subject)
     content = facts.as_json(table)
     files.write_new(new / "config.json", content)
     files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config)))

@@ -26,6 +26,7 @@ from ..model import Draw, LatentVariableModel
 from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
+from ..store.metrics import ROWS_KEY
 from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
 from ..training.data_checks import check_classes, check_rows
 from ..training.loop import tell
@@ -194,7 +195,7 @@ class Job:
         del test["loss"]
         _warn_of_infinities(test)
         unit = f"nats per {'image' if self.data.kind == 'image' else 'row'}"
-        run.write_json("test.json", {**test, "images": len(self.data.test), "samples": 1, "unit": unit})
+        run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
         draw_pictures(self.model, self.data, run)
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:

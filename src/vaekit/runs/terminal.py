@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from ..store.escape import visible
-from ..store.metrics import CLASSIC, is_neg_elbo, logged
+from ..store.metrics import CLASSIC, ROWS_KEY, is_neg_elbo, logged
 from ..training import Listener, Record
 from ..training import Progress as Reached
 
@@ -126,7 +126,7 @@ class _Bar(_Lines):
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
         part = reached.batch / batches if batches else 0.0
-        speed = means["images"] / reached.seconds if reached.seconds else 0.0
+        speed = means[ROWS_KEY] / reached.seconds if reached.seconds else 0.0
         self.bar.update(
             self.task,
             completed=reached.epoch + part,

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-BOOKKEEPING = frozenset({"epoch", "images", "skipped", "seconds", "images_per_second", "learning_rate"})
+# Keys of format 1, whatever the rows are.
+ROWS_KEY, SPEED_KEY = "images", "images_per_second"
+BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate"})
 CLASSIC = ("neg_elbo", "rate", "distortion")
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..store.metrics import BOOKKEEPING, CLASSIC
+from ..store.metrics import BOOKKEEPING, CLASSIC, ROWS_KEY
 
 FORMAT_1 = ("loss", *CLASSIC)  # what run folders of format 1 log
 EXPLODED = 2.0**24  # nats a row: from here on float32 does not tell one nat from the next
@@ -98,7 +98,7 @@ class Meter:
         """Means of the epoch so far by name, its rows and skipped steps: this waits for the device."""
         *sums, rows, skipped = self.sums.tolist()
         means = {name: value / max(rows, 1.0) for name, value in zip(self.names or FORMAT_1, sums, strict=True)}
-        return means | {"images": rows} | ({"skipped": skipped} if self.skip else {})
+        return means | {ROWS_KEY: rows} | ({"skipped": skipped} if self.skip else {})
 
 
 def widest(device: torch.device) -> torch.dtype:

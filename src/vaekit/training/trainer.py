@@ -24,6 +24,7 @@ from ..objectives import Loss, Player, module_of
 from ..objectives.base import Minimised
 from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..rng import seeded
+from ..store.metrics import ROWS_KEY, SPEED_KEY
 from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
@@ -141,11 +142,11 @@ class Trainer:
             NumericalError: As `check`; or the last step has made a loss that is not finite.
         """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
-        if not record["images"] and not record.get("skipped"):
+        if not record[ROWS_KEY] and not record.get("skipped"):
             raise DataError("the training loader gave no batch; it must be a sequence of batches, not an iterator")
         is_last = self.progress.epoch + 1 == self.options.epochs
         means: dict[str, float] = {}
-        record["images_per_second"] = record["images"] / max(seconds, 1e-9)
+        record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
         with self.averaged():
             if validation is not None:
                 epochs = self.options.epochs
