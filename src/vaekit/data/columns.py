@@ -113,8 +113,7 @@ class Column:
         """
         if self.has_levels:
             levels = np.array(self.levels, object if self.dtype in ("str", "category") else None)
-            nearest: NDArray[Any] = levels[np.clip(np.rint(x), 0, len(levels) - 1).astype(int)]
-            return nearest
+            return levels[np.clip(np.rint(x), 0, len(levels) - 1).astype(int)]
         numbers = x.astype(np.float64) + self.origin
         if self.dtype in DATES:
             days = np.rint(numbers) if self.dtype == "date" else np.rint(numbers * 86_400) / 86_400

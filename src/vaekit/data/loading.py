@@ -47,7 +47,8 @@ def load(
     `x_train`, `y_train`, `x_test` and `y_test`, or SciPy's sparse matrix of counts; or a folder of images, whose
     subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with other
     `values` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur; without labels
-    all images are of one class, "all". What is held out is drawn at random, the same rows for the same counts. More than `memory` stays on disk and is read when it is needed.
+    all images are of one class, "all". What is held out is drawn at random, the same rows for the same counts. More
+    than `memory` stays on disk and is read when it is needed.
 
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
     and test.csv. Its columns get a kind each from their types, which `columns` overrides; an empty cell or NaN is

@@ -80,9 +80,9 @@ def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
 
 
 def _read_emnist(source: Source, root: Path | None) -> vision.Content:
-    train, test, checksum = _read_idx_files(source, root)  # whose images are stored transposed
-    train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (train, test))
-    return vision.Content(train, test, checksum)
+    content = _read_idx_files(source, root)  # whose images are stored transposed
+    train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (content.train, content.test))
+    return vision.Content(train, test, content.checksum)
 
 
 def _read_shapes(source: Source, root: Path | None) -> vision.Content:

@@ -267,5 +267,4 @@ def rows_with_nan(data: Dataset) -> NDArray[np.float32]:
 def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
     """Rows as an array in which missing values are NaN."""
     values = x if observed is None else x.masked_fill(~observed, torch.nan)
-    array: NDArray[np.float32] = values.cpu().float().numpy()
-    return array
+    return values.cpu().float().numpy()

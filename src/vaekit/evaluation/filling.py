@@ -131,8 +131,7 @@ def into(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.DataF
 
 def _as_text(dates: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     """Dates as the texts that a file has."""
-    text: pd.Series[Any] = dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
-    return text
+    return dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
 
 
 def cells(table: Table, filled: Filled) -> "pd.DataFrame":
@@ -151,8 +150,7 @@ def cells(table: Table, filled: Filled) -> "pd.DataFrame":
         rows.append(pandas().DataFrame(of_column))
     names = ("row", "column", "value", "low", "high", "probability")
     every = pandas().concat(rows) if rows else pandas().DataFrame(columns=list(names))
-    sorted_rows: pd.DataFrame = every.sort_values("row", kind="stable", ignore_index=True)
-    return sorted_rows
+    return every.sort_values("row", kind="stable", ignore_index=True)
 
 
 def _texts(x: NDArray[Any], column: Column) -> Sequence[str]:

@@ -62,8 +62,7 @@ class Weighted:
     def best(self) -> Tensor:
         """One value for each that is missing: its mean, or what the likelihood's `average(weights)` makes of levels."""
         own: Any = getattr(self.draw.likelihood, "average", None)
-        best: Tensor = self.mean() if own is None else own(self.weights)
-        return best
+        return self.mean() if own is None else own(self.weights)
 
     def sample(self, n: int) -> Tensor:
         """Draws of x given the observed values, of every value, shape (n, B, *event), from torch's global stream.
@@ -74,8 +73,7 @@ class Weighted:
             picked = torch.multinomial(self.weights.T, n, replacement=True).T
             own: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
             if own is not None:
-                drawn: Tensor = own(picked)
-                return drawn
+                return own(picked)
             rows = torch.arange(len(self.batch), device=picked.device)
             return self.model.likelihood(self.draw.z[picked, rows], self.batch.c).sample()
 

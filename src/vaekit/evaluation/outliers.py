@@ -56,5 +56,4 @@ def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
     counts = frame[name].value_counts(dropna=False)
     if len(counts) != 2:
         raise DataError(f"the labels of column {name!r} must have two values, usual and unusual, got {len(counts)}")
-    is_rarest: NDArray[np.bool_] = (frame[name] == counts.index[-1]).to_numpy(bool, copy=True)
-    return is_rarest
+    return (frame[name] == counts.index[-1]).to_numpy(bool, copy=True)

@@ -65,8 +65,7 @@ class Answers:
         """
         with self.lock:
             answer = self.by_name[name](request)
-        content: bytes = answer.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()
-        return content
+        return answer.detach().cpu().contiguous().float().numpy().astype("<f4").tobytes()
 
     def decode(self, request: Request) -> Tensor:
         """Latents (N, Z) → images (N, *event)."""

@@ -118,5 +118,4 @@ def _known(table: Any, where: Path) -> dict[str, Any]:
     whole = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
     if not whole or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):
         raise RunError(f"{where} is damaged: {json.dumps(shape)[:80]} and {classes!r:.20} are not a shape and classes")
-    config: dict[str, Any] = table["config"]
-    return config
+    return table["config"]

@@ -200,8 +200,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
     def _log_prob(self, rows: Batch) -> NDArray[np.float64]:
         """L_K of the observed values of each row, shape (N,), nats."""
         log_p = torch.cat([part.log_prob.cpu() for part in weighted(self.model_, rows, self.n_draws)])
-        array: NDArray[np.float64] = log_p.double().numpy()
-        return array
+        return log_p.double().numpy()
 
     def _decoded(self, x: Tensor) -> list[NDArray[Any]]:
         """Values of all columns, constant ones too, from rows as the model gives them, shape (N, D)."""

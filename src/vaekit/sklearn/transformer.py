@@ -55,8 +55,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         """Means of q(z | x), shape (N, Z)."""
         rows = self._rows(X)
         z = posterior_mean(self.model_, rows)
-        array: NDArray[np.float64] = z.flatten(1).cpu().double().numpy()
-        return array
+        return z.flatten(1).cpu().double().numpy()
 
     def inverse_transform(self, X: Any) -> Any:
         """Means of p(x | z), and the most likely levels: an array, or a frame if one of mixed columns was fitted.

@@ -215,8 +215,7 @@ def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> R
 
 
 def _plain(value: Any) -> Level:
-    level: Level = value.item() if isinstance(value, np.generic) else value
-    return level
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> list[Raw]:
@@ -261,8 +260,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     if path.suffix.lower() not in ARRAYS:
         return read_frame(path, as_text=True)
     array = _array(path)
-    frame: pd.DataFrame = pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
-    return frame
+    return pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
 
 
 def frame_of(x: NDArray[Any], columns: Sequence[Column]) -> "pd.DataFrame":
@@ -273,10 +271,7 @@ def frame_of(x: NDArray[Any], columns: Sequence[Column]) -> "pd.DataFrame":
         columns: Of the table.
     """
     library = pandas()
-    frame: pd.DataFrame = library.DataFrame(
-        {column.name: series_of(x[:, i], column) for i, column in enumerate(columns)}
-    )
-    return frame
+    return library.DataFrame({column.name: series_of(x[:, i], column) for i, column in enumerate(columns)})
 
 
 def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
@@ -296,8 +291,7 @@ def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
         series = series.astype("Int64")
     elif series.dtype.kind == "b":
         series = series.astype(object)
-    masked: pd.Series[Any] = series.mask(library.Series(missing))
-    return masked
+    return series.mask(library.Series(missing))
 
 
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:
