@@ -80,6 +80,8 @@ def _print(table: "Comparison", long: bool) -> None:
         rows = [[d.column, f"{d.mean:+.4g}", d.interval, d.verdict] for d in table.differences if d.group == group]
         print_rows([[f"{group} less {first}", "mean", "95 % interval", ""], *rows], long=long)
         out()
+    if table.caution:
+        print_entry("beware", table.caution, 12)
     for name, of in table.repeats.items():
         print_entry("left out", f"{name}, which has the config and the seed of {of}", 12)
     protocol = {key: value for key, value in table.protocol.items() if key != "checksum"}

@@ -30,11 +30,15 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 """
 
 from .comparison import compare
+from .completion import complete
+from .conditional import rows_where
 from .dispatch import evaluate
 from .ex_post import fit_prior, fitted_prior
 from .measure import Options
 from .measures import evaluate_model
+from .named_rows import rows_of
 from .record import Evaluation, Value
+from .scoring import score_run
 from .stored import evaluate_run
 
 __all__ = [
@@ -42,9 +46,13 @@ __all__ = [
     "Options",
     "Value",
     "compare",
+    "complete",
     "evaluate",
     "evaluate_model",
     "evaluate_run",
     "fit_prior",
     "fitted_prior",
+    "rows_of",
+    "rows_where",
+    "score_run",
 ]

@@ -94,6 +94,17 @@ class Comparison:
     def __str__(self) -> str:
         return self.to_markdown()
 
+    @property
+    def caution(self) -> str:
+        """What several intervals at once mean; empty where there are fewer than two."""
+        count = sum(difference.low is not None for difference in self.differences)
+        if count < 2:
+            return ""
+        return (
+            f"each of the {count} intervals holds its difference 95 times in 100 by itself: of groups that do not "
+            f"differ, about {count / 20:.1f} would be called beyond noise"
+        )
+
     def to_json(self) -> dict[str, Any]:
         """As a table."""
         return {
@@ -140,6 +151,8 @@ class Comparison:
                 for d in self.differences
             ]
             parts.append("\n".join(_line(row) for row in rows))
+        if self.caution:
+            parts.append(to_markdown(self.caution))
         if self.repeats:
             repeats = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
             parts.append(to_markdown(f"left out, being of the same config and seed as another: {repeats}"))
