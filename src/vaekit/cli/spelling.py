@@ -1,4 +1,4 @@
-"""What somebody meant who typed what does not exist: the answer to a mistake is the right spelling.
+"""Answers to a misspelled command: the right spelling.
 
 Not for: unknown keys and names, which `config` and `errors.unknown` answer.
 """

@@ -161,11 +161,11 @@ def bidirectional(
         model: Any latent-variable model whose latents can be any real number, whose likelihood can be sampled.
         n: Number of rows.
         c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
-        annealing: As for `ais`.
-        memory: As for `ais`.
-        seed: As for `ais`.
-        store: As for `ais`.
-        listener: As for `ais`.
+        annealing: The same as for `ais`.
+        memory: The same as for `ais`.
+        seed: The same as for `ais`.
+        store: The same as for `ais`.
+        listener: The same as for `ais`.
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """

@@ -204,7 +204,7 @@ class _Decoder:
 
     Arguments:
         model: The model.
-        rows: As the model takes them.
+        rows: The rows as the model takes them.
         memory: Bytes.
         precision: Precision of the likelihood's networks.
         generator: Chooses the samples that correct for a low precision.

@@ -178,7 +178,7 @@ def slices(
 
     Arguments:
         model: The model.
-        rows: As the model takes them.
+        rows: The rows as the model takes them.
         samples: Latents for each row.
         memory: Bytes.
         gradient: Whether the gradient with respect to z is wanted, for which every intermediate result is kept.

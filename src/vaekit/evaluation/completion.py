@@ -28,7 +28,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
         images: x of shape (N, C, H, W), with what a conditional model needs.
         hide: One of `HALVES`.
         ways: How many for each image.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
 
     Raises:
         ConfigError: There is no such half, or `ways` is below 1.
@@ -61,7 +61,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
         batch: Rows, x of shape (B, *event), and which values are observed, booleans of that shape.
         n: Chains of each row.
         steps: Steps of each chain.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
 
     Returns:
         E[x | z] where nothing was observed, and the row elsewhere; shape (n, B, *event).

@@ -33,7 +33,7 @@ def rows_where(
         columns: What it knows: `columns` of the data set.
         n: How many rows.
         where: Values by the name of their column, such as `{"sex": "female", "age": 30}`; texts will do for all.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
 
     Returns:
         Encoded rows, shape (n, D), and the effective sample size; `data.sources.frames.frame_of` makes a frame of them.
@@ -84,7 +84,7 @@ def rows_given(
         n: How many rows.
         given: Values, shape (*event).
         observed: Which of them are given, booleans of its shape.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
 
     Returns:
         Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: with few, the rows are much alike.
@@ -118,7 +118,7 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
         model: A model whose likelihood factorizes over values: columns of a table, pixels of an image.
         batches: Rows, as the model takes them.
         samples: K, of each row.
-        seed: Of the samples.
+        seed: Seed of the samples.
 
     Returns:
         float32; NaN where a value is missing.

@@ -29,7 +29,7 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
     Arguments:
         z: Representation, shape (N, Z); every combination of factors should occur, as in the data set "shapes".
         factors: Shape (N, F), int64.
-        seed: Of what is drawn.
+        seed: Seed of what is drawn.
 
     Returns:
         MIG and SAP, from 0 to 1; the FactorVAE score in percent; and DCI's disentanglement, completeness and

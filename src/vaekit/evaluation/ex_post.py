@@ -53,7 +53,7 @@ def fit_prior(
             them; or "flow", a masked autoregressive flow, by gradient. Codes have "codes", a network that draws one
             after another, which "mixture" means for them too.
         binarize: How grey values become binary, as in the config of the training.
-        seed: Of the latents and of the fit.
+        seed: Seed of the latents and of the fit.
 
     Raises:
         ConfigError: Latents that are neither real numbers nor codes, or that the density is not for, or too many for a
@@ -86,7 +86,7 @@ def fitted_prior(
     Arguments:
         run: The run.
         model: Its model, as `vaekit.load(run)` gives it.
-        density: As for `fit_prior`.
+        density: The same as for `fit_prior`.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:

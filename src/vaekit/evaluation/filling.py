@@ -38,7 +38,7 @@ class Filled:
         best: Means of numbers and most probable levels, shape (N, D).
         low: The 5 % quantile of numbers, shape (N, D).
         high: The 95 % quantile.
-        probability: Of the best level; NaN for numbers; shape (N, D).
+        probability: Probability of the best level; NaN for numbers; shape (N, D).
         draws: Rows drawn given what is observed, shape (draws, N, D).
         ess: Effective sample size of the weights of each row, shape (N,).
     """
@@ -67,7 +67,7 @@ def fill(
         table: The rows.
         samples: K weighted latents of each row.
         draws: How many whole tables to draw.
-        seed: Of everything random.
+        seed: Seed of all random numbers.
         listener: Hears about the progress.
     """
     split = table.split(slice(None))

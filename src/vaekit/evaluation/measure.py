@@ -198,7 +198,7 @@ class Measure:
 
     Arguments:
         find: Computes it; findings are empty where it has nothing to say of the model or the rows.
-        title: Of its block in what `vae evaluate` prints.
+        title: Title of its block in what `vae evaluate` prints.
         caption: A sentence on that block for people who are not specialists.
         lines: Which values the block shows; without any there is no block.
         compared: Names of the values that a comparison of runs shows by default.

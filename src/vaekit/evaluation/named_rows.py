@@ -174,7 +174,7 @@ def score(
         rows: The rows.
         samples: K.
         memory: Bytes that decoding may take, about.
-        seed: Of the samples.
+        seed: Seed of the samples.
         listener: Hears about the progress.
 
     Returns:
@@ -230,9 +230,9 @@ def reference(
         model: Its model.
         most: The greatest number of test rows; they are evenly spread.
         samples: K.
-        seed: Of the samples.
+        seed: Seed of the samples.
         listener: Hears about the progress.
-        recipe: As for `rows_of`.
+        recipe: The same as for `rows_of`.
     """
     store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = store.load("reference")

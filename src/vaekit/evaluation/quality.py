@@ -61,10 +61,10 @@ def quality(
     Arguments:
         model: The model.
         data: The data set that it was trained on.
-        classifier: Of that data set.
+        classifier: The classifier of that data set.
         split: Real images; the test set by default.
         n: Number of samples; at most the number of real images.
-        seed: Of the samples.
+        seed: Seed of the samples.
         listener: Hears about the progress.
 
     Raises:
@@ -129,7 +129,7 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
         name: What to call it.
         real: Shape (N, D).
         fake: Shape (M, D).
-        seed: Of the bootstrap.
+        seed: Seed of the bootstrap.
 
     Reference: Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions", J. Multivariate
     Analysis 12, eq. 4. In the features of an Inception network it is the FID, which this is not.

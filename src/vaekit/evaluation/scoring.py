@@ -30,8 +30,8 @@ class Scores:
         rows: The rows.
         values: Tensors (N,) by name, nats: "nll", an upper bound on −log p(x), and its parts "distortion" and "rate";
             and "percentile", the percentage of the run's test rows with a smaller nll.
-        columns: Of a table: nats of each column by its name, shape (N,), NaN where the value is missing.
-        ranks: Of a table: percentiles of these among those of the test rows, shape (D, N); −1 where it is missing.
+        columns: Nats of each column of a table by its name, shape (N,), NaN where the value is missing.
+        ranks: Percentiles of these among those of the test rows, shape (D, N); −1 where it is missing.
         warnings: Sentences on what to beware of.
     """
 
@@ -70,7 +70,7 @@ def score_run(
         model: Its model, as `vaekit.load(run)` gives it.
         rows: What `named_rows.rows_of(run, data)` gives.
         samples: K of the importance-weighted bound.
-        seed: Of the samples.
+        seed: Seed of the samples.
         listener: Hears about the progress.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 

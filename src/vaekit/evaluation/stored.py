@@ -92,8 +92,8 @@ def evaluate_run(
         options: How to evaluate; rows become binary as in the run.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
-        listener: As for `evaluate_model`.
-        settings: As for `evaluate_model`.
+        listener: The same as for `evaluate_model`.
+        settings: The same as for `evaluate_model`.
 
     Raises:
         ConfigError, DataError: As `evaluate_model`.

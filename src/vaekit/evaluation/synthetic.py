@@ -39,7 +39,7 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
     Arguments:
         model: An unconditional model of the table.
         dataset: The table.
-        seed: Of the rows and the classifiers.
+        seed: Seed of the rows and the classifiers.
 
     Reference: the distances are those of SDMetrics (Patki, Wedge and Veeramachaneni 2016, "The Synthetic Data Vault",
     IEEE DSAA); Lopez-Paz and Oquab 2016, arXiv:1610.06545, for the classifier; Esteban, Hyland and Rätsch 2017,

@@ -77,8 +77,8 @@ class Comparison:
 
     Arguments:
         columns: Names of the numbers, with unit and kind.
-        groups: For each group the names of its runs.
-        cells: By group, then by column.
+        groups: Names of the runs of each group.
+        cells: Cells by group, then by column.
         differences: To the first group.
         protocol: What all runs have in common.
         repeats: Runs that are left out, and for each the run of the same config and seed that counts.

@@ -1,4 +1,4 @@
-"""README.md of an exported folder: a model card with nothing left to fill in but what nobody but its author can know.
+"""README.md of an exported folder: a model card that leaves its author only what nobody else can know.
 
 Not for: what programs read (`facts`).
 """

@@ -18,7 +18,7 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):  # type: ignore[misc]
 
     Arguments:
         n_components, preset, hidden_layer_sizes, max_iter, learning_rate, validation_fraction, columns, settings,
-            random_state: As of `VAE`.
+            random_state: The same as of `VAE`.
         n_draws: K, importance samples of each row.
         contamination: Share of the training rows that are taken for outliers, in (0, 0.5].
 

@@ -28,7 +28,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         preset: What to train; `vaekit.presets()` lists them.
         hidden_layer_sizes: Widths of the hidden layers of both networks; by default the preset's.
         max_iter: Epochs at most; by default those of about 4,000 steps, from 10 to 400.
-        learning_rate: Of the optimizer; by default the preset's.
+        learning_rate: Learning rate of the optimizer; by default the preset's.
         validation_fraction: Share of the rows that are held out, to stop and to choose the weights by. With fewer than
             10 such rows there is no validation, and training takes `max_iter` epochs.
         n_draws: K, importance samples of each row where a density is asked for.

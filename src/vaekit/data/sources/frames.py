@@ -268,7 +268,7 @@ def frame_of(x: NDArray[Any], columns: Sequence[Column]) -> "pd.DataFrame":
 
     Arguments:
         x: Shape (N, D); NaN is missing.
-        columns: Of the table.
+        columns: The columns of the table.
     """
     library = pandas()
     return library.DataFrame({column.name: series_of(x[:, i], column) for i, column in enumerate(columns)})
