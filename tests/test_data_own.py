@@ -478,6 +478,14 @@ def test_a_sparse_matrix_of_counts_is_read_in_full(tmp_path, form):
         load(path, values="counts")
 
 
+def test_latents_that_were_encoded_are_data(tmp_path):
+    z, names = np.random.default_rng(0).normal(size=(COUNT, 3)).astype("f4"), np.array(["one", "two", "ten"])[CLASSES]
+    np.savez(tmp_path / "z.npz", z=z, images=np.arange(COUNT).astype(str), classes=names)
+    read = own.open_all(str(tmp_path / "z.npz"), values="real")
+    assert torch.equal(read.split.x[:], torch.from_numpy(z))
+    assert [read.classes[label] for label in read.split.labels] == names.tolist()
+
+
 def test_pixels_that_are_nan_are_missing(tmp_path):
     x = np.random.default_rng(0).random((COUNT, 4, 4)).astype("f4")
     gaps = np.random.default_rng(1).random(x.shape) < 0.2

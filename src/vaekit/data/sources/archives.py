@@ -19,6 +19,7 @@ from .opening import open_file
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
 _SPARSE = {"indices", "indptr", "data", "shape", "format"}  # what `scipy.sparse.save_npz` writes
 _NAMES = (("images", "x", "x_train"), ("labels", "y", "y_train"))
+_LATENTS = {"z", "images", "classes"}  # what `vae encode` writes: latents, names of images, names of their classes
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +37,7 @@ def open_npz(path: Path, values: Values = "pixels") -> Opened:
     """Rows of a `.npz`, read into memory.
 
     They are under `images` or `x`, with labels under `labels` or `y` if there are any; under `x_train` and `x_test`,
-    with `y_train` and `y_test`; or a sparse matrix (N, D).
+    with `y_train` and `y_test`; a sparse matrix (N, D); or latents that `vae encode` wrote.
 
     Raises:
         DataError: Damaged, too large, or no images.
@@ -78,6 +79,8 @@ def _content(archive: zipfile.ZipFile, path: Path) -> _Content:
     keys = [name.removesuffix(".npy") for name in archive.namelist()]
     if set(keys) >= _SPARSE:
         return _Content(str(path), _dense(archive, path))
+    if set(keys) == _LATENTS:
+        return _Content(f"{path}: z", _member(archive, "z", path), "classes", _member(archive, "classes", path))
     images, labels = (next((key for key in names if key in keys), None) for names in _NAMES)
     if images is None:
         present = ", ".join(map(repr, keys))

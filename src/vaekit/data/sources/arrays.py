@@ -300,6 +300,9 @@ def opened(
 
 def numbered(values: NDArray[Any], count: int, name: str) -> Named:
     """Labels as numbers 0, 1, …, and what each is called: the classes are the labels that occur."""
+    if values.shape == (count,) and values.dtype.kind == "U":
+        classes, numbers = np.unique(values, return_inverse=True)
+        return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be {count} integers, one per image, got {values.dtype} {values.shape}")
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
