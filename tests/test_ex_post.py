@@ -14,15 +14,18 @@ import exact
 import tiny
 from conftest import one_line
 from oracles import LinearGaussian
-from vaekit import build, elbo, load
+from vaekit import build, elbo, fit, load
 from vaekit.data import Batch, Split
 from vaekit.errors import ConfigError
 from vaekit.evaluation import ex_post
 from vaekit.evaluation.ex_post import fit_prior
+from vaekit.evaluation.quality import frechet
 from vaekit.model import WithPrior
-from vaekit.objectives import OfDraw, RegularizedAutoencoder
+from vaekit.objectives import OfDraw, RegularizedAutoencoder, beta_elbo
 from vaekit.objectives.regularized import squared_slope
-from vaekit.priors import FullCovarianceNormalMixture, fit_mixture
+from vaekit.priors import FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
+
+DENSITIES: tuple[Any, ...] = ("normal", "mixture")
 
 
 def two_normals(n: int) -> MultivariateNormal:
@@ -72,7 +75,25 @@ def test_identical_latents_make_no_singular_covariance() -> None:
     assert prior().sample((5,)).isfinite().all()
 
 
-@pytest.mark.parametrize("density", ["mixture", "normal", "flow"])
+def test_a_second_vae_estimates_its_density_without_bias() -> None:
+    torch.manual_seed(7)
+    prior = SecondStagePrior(1, hidden=[8], samples=4).double()
+    for weights in prior.decoder.parameters():
+        weights.data.mul_(2)
+    prior.encoder[-1].bias.data[1] = 0.5  # q wider than the posterior: weights with a variance
+    step, z = 0.05, torch.arange(-9, 9, 0.05, dtype=torch.float64).unsqueeze(1)
+    with torch.no_grad():
+        p = torch.stack([prior().log_prob(z).exp() for _ in range(300)])
+        drawn = prior().sample((20_000,))
+    for total, expected, noise in (
+        (step * p.sum(1), 1.0, 0.0),
+        (step * (p * (z[:, 0] > 0.5)).sum(1), (drawn > 0.5).double().mean(), 0.5 / math.sqrt(20_000)),
+    ):
+        error = math.sqrt(total.std() ** 2 / 300 + noise**2)
+        assert abs(total.mean() - expected) < 5 * error + 1e-3
+
+
+@pytest.mark.parametrize("density", ["mixture", "normal", "flow", "vae"])
 def test_a_linear_gaussian_models_aggregate_posterior_is_its_prior(
     density: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +128,22 @@ def test_the_bound_of_a_model_with_a_fitted_prior_is_that_of_the_composed_model(
     difference = with_prior.prior().log_prob(z) - model.prior().log_prob(z)
     torch.testing.assert_close(values["fitted"] - values["own"], difference, rtol=1e-4, atol=1e-3)
     assert with_prior.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_samples_from_a_fitted_mixture_are_nearer_to_the_data_than_those_from_the_prior() -> None:
+    """The ordering of Ghosh et al. 2020, here where a light KL leaves the latents far from N(0, I)."""
+    torch.manual_seed(8)
+    options = {"encoder": {"hidden": [32]}, "decoder": {"hidden": [32]}}
+    model = build("standard-vae", event_shape=(1, 8, 8), latent_size=2, **options)
+    data = tiny.dataset()
+    fit(model, data, objective=OfDraw(beta_elbo, {"beta": 0.01}), epochs=20, batch_size=8, learning_rate=0.01)
+    real = data.train.x.flatten(1) / 255
+    distances = {}
+    models: dict[str, Any] = {density: WithPrior(model, fit_prior(model, data, density)) for density in DENSITIES}
+    for name, some in ({"prior": model} | models).items():
+        samples = some.sample(len(real), generator=torch.Generator().manual_seed(0)).flatten(1)
+        distances[name] = frechet(name, real, samples).value
+    assert distances["mixture"] < distances["normal"] < distances["prior"], distances
 
 
 def test_a_conditional_model_gets_a_density_for_each_class() -> None:

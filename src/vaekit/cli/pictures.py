@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "source",
-    type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow"]),
+    type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow", "aggregate-vae"]),
     default="prior",
     show_default="prior; of codes, aggregate once it was fitted",
-    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow; of codes, a network) "
-    "fitted to the latents of the training data, which mends a prior that does not fit.",
+    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow, a second VAE; of codes, "
+    "a network) fitted to the latents of the training data, which mends a prior that does not fit.",
 )
 @drawing_options()
 def sample(
@@ -136,7 +136,8 @@ def _from_aggregate(drawing: Drawing, model: "LatentVariableModel", source: str)
     """The model with a prior fitted to its aggregate posterior."""
     from ..evaluation.ex_post import fitted_prior
 
-    densities: dict[str, Any] = {"aggregate": "mixture", "aggregate-normal": "normal", "aggregate-flow": "flow"}
+    densities: dict[str, Any] = {"aggregate": "mixture"}
+    densities |= {f"aggregate-{density}": density for density in ("normal", "flow", "vae")}
     return fitted_prior(drawing.run, model, densities[source], recipe=drawing.recipe)
 
 

@@ -17,7 +17,7 @@ from ..data.pixels import repeatable
 from ..errors import ConfigError, DataError, RunError, unknown
 from ..model import LatentVariableModel, WithPrior
 from ..posteriors import CodesPosterior
-from ..priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, fit_mixture
+from ..priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
 from ..priors.base import OverGrid, Prior
 from ..rng import seeded
 from ..runs.restore import dataset_of, recipe_of
@@ -26,7 +26,7 @@ from ..store.tensors import pack, sha256, unpack
 from . import chunks
 from .support import FAR, TRIED, support_of
 
-Density = Literal["mixture", "normal", "flow", "codes"]
+Density = Literal["mixture", "normal", "flow", "vae", "codes"]
 
 ROWS = 20_000  # latents that a density is fitted to
 COMPONENTS = 100
@@ -50,8 +50,8 @@ def fit_prior(
         model: A trained model; a conditional one gets a density for each class.
         data: A data set, whose training split is used, or a split.
         density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", one of
-            them; or "flow", a masked autoregressive flow, by gradient. Codes have "codes", a network that draws one
-            after another, which "mixture" means for them too.
+            them; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents. Codes
+            have "codes", a network that draws one after another, which "mixture" means for them too.
         binarize: How grey values become binary, as in the config of the training.
         seed: Seed of the latents and of the fit.
 
@@ -60,7 +60,8 @@ def fit_prior(
             covariance, or an unknown density.
         DataError: There are no rows, or no classes for a conditional model.
 
-    Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100.
+    Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100; Dai and Wipf
+    2019, arXiv:1903.05789, for the second VAE.
     """
     density = density_for(model, density)
     rows = _some(model, data.train if isinstance(data, Dataset) else data)
@@ -179,6 +180,8 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
         from ..priors.flows import MAFPrior
 
         return _laid_over(MAFPrior(size, classes), model)
+    if density == "vae":
+        return _laid_over(SecondStagePrior(size, classes), model)
     if size > WIDEST:
         raise ConfigError(f"a full covariance of {size} latents is too large, at most {WIDEST}; fit 'flow' instead")
     most = 1 if density == "normal" else max(1, min(COMPONENTS, rows // (PER_COMPONENT * size)))

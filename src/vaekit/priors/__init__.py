@@ -16,6 +16,7 @@ from .ladder_priors import LadderPrior, TopDownPrior
 from .mixture import NormalMixture
 from .normal import LearnedNormal, StandardNormal
 from .on_curved_spaces import UniformSpherePrior, WrappedNormalPrior
+from .second_stage import SecondStagePrior
 from .vamp import VampPrior
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "NSFPrior",
     "NormalMixture",
     "Prior",
+    "SecondStagePrior",
     "StandardNormal",
     "TopDownPrior",
     "UniformCodesPrior",
