@@ -80,7 +80,8 @@ class SecondStage(Distribution):
         """Draw u and then z, shape (*sample_shape, *batch, Z)."""
         shape = (*sample_shape, *self.batch_shape, self.prior.latent_size)
         like = self.prior.log_scale
-        return self._decoded(torch.randn(shape, device=like.device, dtype=like.dtype)).sample()
+        drawn: Tensor = self._decoded(torch.randn(shape, device=like.device, dtype=like.dtype)).sample()
+        return drawn
 
     def _decoded(self, u: Tensor) -> Normal:
         return Normal(self.prior.decoder(self._with_context(u)), self.prior.log_scale.exp(), validate_args=False)
