@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch.distributions import Exponential, Independent, MultivariateNormal
+from torch.distributions import Exponential, Independent, MultivariateNormal, Normal
 
 import exact
 import tiny
@@ -16,11 +16,12 @@ from conftest import one_line
 from oracles import LinearGaussian
 from vaekit import build, elbo, fit, load
 from vaekit.data import Batch, Split
+from vaekit.distributions.point_mass import PointMass
 from vaekit.errors import ConfigError
 from vaekit.evaluation import ex_post
 from vaekit.evaluation.ex_post import fit_prior
 from vaekit.evaluation.quality import frechet
-from vaekit.model import WithPrior
+from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.objectives import OfDraw, RegularizedAutoencoder, beta_elbo
 from vaekit.objectives.regularized import squared_slope
 from vaekit.priors import FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
@@ -252,6 +253,37 @@ def test_every_regularizer_reaches_every_weight(regularizer: Any, condition: str
     batch = model.to_model(Batch(data.train.x[:6], labels=data.train.labels[:6]))
     RegularizedAutoencoder(regularizer=regularizer)(model, batch, 0.0).loss.mean().backward()
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
+
+
+def test_the_l2_regularizer_is_of_the_decoder_alone() -> None:
+    model = rae(likelihood={"name": "normal"})
+    loss = RegularizedAutoencoder(weight=1.0)
+    x = tiny.dataset().train.x[:2].float() / 255
+    paid = loss(model, Batch(x), 0.0).logged["regularizer"][0].item()
+    weights = model.parts["likelihood"].net.parameters()
+    assert paid == pytest.approx(sum(p.detach().square().sum().item() for p in weights))
+    assert model.parts["likelihood"].log_scale.item() != 0  # which is not the decoder's
+    mine = _NoParts()
+    with pytest.raises(ConfigError, match="decoder_parameters"):
+        loss(mine, Batch(torch.zeros(2, 3)), 0.0)
+    RegularizedAutoencoder(regularizer="gradient")(mine, Batch(torch.zeros(2, 3)), 0.0)
+
+
+class _NoParts(LatentVariableModel):
+    latent_size = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.eye(3))
+
+    def posterior(self, x: torch.Tensor, c: torch.Tensor | None = None) -> Any:
+        return PointMass(x @ self.weight)
+
+    def prior(self, c: torch.Tensor | None = None) -> Any:
+        return Independent(Normal(torch.zeros(3), 1.0), 1)
+
+    def likelihood(self, z: torch.Tensor, c: torch.Tensor | None = None) -> Any:
+        return Independent(Normal(z, 1.0), 1)
 
 
 def test_a_run_of_an_autoencoder_resumes_evaluates_and_samples(

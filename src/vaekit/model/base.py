@@ -232,6 +232,10 @@ class LatentVariableModel(nn.Module, ABC):
         """The weights of the prior alone; none, unless a model says otherwise."""
         return []
 
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The weights of the decoder alone; none, unless a model says otherwise."""
+        return []
+
     @property
     def device(self) -> torch.device:
         """Where the parameters are."""

@@ -70,6 +70,12 @@ class Composed(LatentVariableModel):
         """The weights of the prior alone."""
         return list(self.parts["prior"].parameters())
 
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The weights of the network that the likelihood reads, without the likelihood's own, such as a scale."""
+        likelihood = self.parts["likelihood"]
+        net = getattr(likelihood, "net", likelihood)
+        return list(net.parameters())
+
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c)."""
         q: Distribution = self.parts["posterior"](x, c)

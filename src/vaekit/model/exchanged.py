@@ -35,6 +35,14 @@ class WithPrior(LatentVariableModel):
         """Refuse what the model refuses."""
         self.model.check_values(x)
 
+    def prior_parameters(self) -> list[nn.Parameter]:
+        """The weights of the other prior."""
+        return list(self.own_prior.parameters())
+
+    def decoder_parameters(self) -> list[nn.Parameter]:
+        """The weights of the model's decoder."""
+        return self.model.decoder_parameters()
+
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c) of the model."""
         return self.model.posterior(x, c)

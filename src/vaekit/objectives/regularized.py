@@ -26,7 +26,7 @@ class RegularizedAutoencoder(Loss):
         weight: Of the regularizer.
 
     Raises:
-        ConfigError: A weight is negative.
+        ConfigError: A weight is negative, or the regularizer is "l2" and the model has no `decoder_parameters`.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, eq. 10, 11 (gradient) and 12 (l2). They fit the density after the
     training; `vae sample --from aggregate` does.
@@ -61,8 +61,13 @@ class RegularizedAutoencoder(Loss):
             return squared_slope(draw.likelihood.mean[0], draw.z)
         if self.regularizer == "none":
             return draw.z.new_zeros(rows)
-        decoder = getattr(model, "parts", {"likelihood": model})["likelihood"]
-        return torch.stack([p.square().sum() for p in decoder.parameters()]).sum().expand(rows)
+        weights = model.decoder_parameters()
+        if not weights:
+            raise ConfigError(
+                f"{type(model).__name__} does not say which weights are the decoder's; give it a method "
+                "decoder_parameters(), or set objective.regularizer = 'gradient'"
+            )
+        return torch.stack([p.square().sum() for p in weights]).sum().expand(rows)
 
 
 def squared_slope(y: Tensor, z: Tensor) -> Tensor:
