@@ -26,13 +26,14 @@ from vaekit.likelihoods import (
     LocationScale,
     NegativeBinomial,
     Normal,
+    PerValueLikelihood,
     Poisson,
 )
 from vaekit.likelihoods.base import soft_bound, soft_bound_inverse
 from vaekit.likelihoods.per_column import Columns
 from vaekit.training import fit
 
-CASES: list[tuple[type[Likelihood], dict[str, Any]]] = [
+CASES: list[tuple[type[PerValueLikelihood], dict[str, Any]]] = [
     (Bernoulli, {}),
     (ContinuousBernoulli, {}),
     (Normal, {"scale": 0.3}),
@@ -73,8 +74,11 @@ class Linear(nn.Module):
 
 
 def make(
-    part: type[Likelihood], options: dict[str, Any], event_shape: tuple[int, ...] = (2, 3, 2), context_size: int = 0
-) -> Likelihood:
+    part: type[PerValueLikelihood],
+    options: dict[str, Any],
+    event_shape: tuple[int, ...] = (2, 3, 2),
+    context_size: int = 0,
+) -> PerValueLikelihood:
     """A part wired as the builder does it, reproducibly."""
     torch.manual_seed(0)
     net = Linear(4, part.out_shape(event_shape, **options), context_size)
@@ -82,7 +86,7 @@ def make(
     return part(net, **wiring, **options)
 
 
-def data(part: type[Likelihood], rows: int, event_shape: tuple[int, ...]) -> Tensor:
+def data(part: type[PerValueLikelihood], rows: int, event_shape: tuple[int, ...]) -> Tensor:
     torch.manual_seed(1)
     if part in COUNTS:
         return torch.randint(0, 20, (rows, *event_shape)).float()
@@ -101,14 +105,14 @@ class Constant(nn.Module):
         return self.value.expand(*z.shape[:-1], -1)
 
 
-def at(likelihood: Likelihood, output: Tensor) -> Distribution:
+def at(likelihood: PerValueLikelihood, output: Tensor) -> Distribution:
     """The distributions, batch shape (1, n), of n values at a given output of the network, shape (P, n)."""
     likelihood.net = Constant(output.flatten())
     values: Distribution = likelihood.eval().to(output.dtype)(torch.zeros(1, 4)).base_dist
     return values
 
 
-def random_outputs(likelihood: Likelihood, size: float) -> Tensor:
+def random_outputs(likelihood: PerValueLikelihood, size: float) -> Tensor:
     torch.manual_seed(2)
     return (2 * torch.rand(likelihood.groups, 40, dtype=torch.float64) - 1) * size
 
@@ -120,7 +124,7 @@ def random_outputs(likelihood: Likelihood, size: float) -> Tensor:
 @pytest.mark.parametrize("event_shape", [(2, 3, 5), (7,)])
 @pytest.mark.parametrize("context_size", [0, 3])
 def test_shapes_types_and_gradients(
-    part: type[Likelihood], options: dict[str, Any], event_shape: tuple[int, ...], context_size: int
+    part: type[PerValueLikelihood], options: dict[str, Any], event_shape: tuple[int, ...], context_size: int
 ) -> None:
     k, rows = 3, 4
     likelihood = make(part, options, event_shape, context_size).double()
@@ -138,7 +142,7 @@ def test_shapes_types_and_gradients(
 
 
 @every
-def test_rows_and_samples_do_not_mix(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_rows_and_samples_do_not_mix(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     likelihood = make(part, options).eval()
     x, z = data(part, 4, (2, 3, 2)), torch.randn(3, 4, 4)
     whole = likelihood(z).log_prob(x)
@@ -147,7 +151,7 @@ def test_rows_and_samples_do_not_mix(part: type[Likelihood], options: dict[str, 
 
 
 @every
-def test_support_tells_what_has_a_log_likelihood(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_support_tells_what_has_a_log_likelihood(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     likelihood = make(part, options)
     p = likelihood(torch.randn(4, 4))
     assert p.support.is_discrete == part.discrete
@@ -161,7 +165,7 @@ def test_support_tells_what_has_a_log_likelihood(part: type[Likelihood], options
 
 
 @every
-def test_output_bias_gives_the_mean(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_output_bias_gives_the_mean(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     event_shape = (2, 3, 3)
     likelihood = make(part, options, event_shape).double()
     mean = torch.linspace(0.05, 0.95, 18).double().reshape(event_shape)
@@ -174,12 +178,14 @@ def test_output_bias_gives_the_mean(part: type[Likelihood], options: dict[str, A
 
 
 @every
-def test_output_bias_is_finite_for_pixels_that_never_change(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_output_bias_is_finite_for_pixels_that_never_change(
+    part: type[PerValueLikelihood], options: dict[str, Any]
+) -> None:
     assert make(part, options).parameters_at(torch.tensor([0.0, 1.0]).reshape(2, 1, 1)).isfinite().all()
 
 
 @every
-def test_saved_and_loaded(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_saved_and_loaded(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     one, other = make(part, options), make(part, options)
     x, z = data(part, 5, (2, 3, 2)), torch.randn(5, 4)
     for parameter in one.parameters():
@@ -191,7 +197,7 @@ def test_saved_and_loaded(part: type[Likelihood], options: dict[str, Any]) -> No
 
 def test_every_likelihood_is_in_the_matrix() -> None:
     found = {part for part in vars(likelihoods).values() if isinstance(part, type) and issubclass(part, Likelihood)}
-    assert found - {Likelihood, LocationScale, Columns} == {part for part, _ in CASES}
+    assert found - {Likelihood, PerValueLikelihood, LocationScale, Columns} == {part for part, _ in CASES}
 
 
 @pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])
@@ -222,7 +228,7 @@ def test_scale_starts_there_even_where_that_is_small_or_large(part: Any, deviati
 # As a density
 
 
-def points(part: type[Likelihood]) -> tuple[Tensor, Tensor]:
+def points(part: type[PerValueLikelihood]) -> tuple[Tensor, Tensor]:
     """All values of x that matter, and the weight of each in a sum or a quadrature."""
     if part is Bernoulli:
         x = torch.tensor([0.0, 1.0], dtype=torch.float64)
@@ -238,13 +244,13 @@ def points(part: type[Likelihood]) -> tuple[Tensor, Tensor]:
     return x, torch.ones_like(x)
 
 
-def size_of(part: type[Likelihood]) -> float:
+def size_of(part: type[PerValueLikelihood]) -> float:
     """Network outputs at which the points above reach all but 1e-9 of the mass."""
     return 3.0 if part in COUNTS else 10.0 if part.discrete or part.value_range else 1.2
 
 
 @every
-def test_sums_or_integrates_to_one(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_sums_or_integrates_to_one(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     likelihood = make(part, options, (40,))
     x, weight = points(part)
     p = at(likelihood, random_outputs(likelihood, size_of(part)))
@@ -256,7 +262,7 @@ def test_sums_or_integrates_to_one(part: type[Likelihood], options: dict[str, An
 
 
 @every
-def test_sampler_agrees_with_log_prob(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_sampler_agrees_with_log_prob(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     """By the mean of x and of log p(x) over the samples, whose expectations and variances the mass gives."""
     likelihood = make(part, options, (40,))
     x, weight = points(part)
@@ -271,7 +277,7 @@ def test_sampler_agrees_with_log_prob(part: type[Likelihood], options: dict[str,
 
 
 @every
-def test_gradient_agrees_with_finite_differences(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_gradient_agrees_with_finite_differences(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     likelihood = make(part, options, (4,))
     x = data(part, 1, (4,)).double()
     output = random_outputs(likelihood, 2.0)[:, :4].clone().requires_grad_()
@@ -280,7 +286,9 @@ def test_gradient_agrees_with_finite_differences(part: type[Likelihood], options
 
 @every
 @pytest.mark.parametrize("size", [30.0, 1e4])
-def test_extreme_outputs_stay_finite_in_float32(part: type[Likelihood], options: dict[str, Any], size: float) -> None:
+def test_extreme_outputs_stay_finite_in_float32(
+    part: type[PerValueLikelihood], options: dict[str, Any], size: float
+) -> None:
     likelihood = make(part, options, (200,))
     torch.manual_seed(4)
     output = (torch.randint(-1, 2, (likelihood.groups, 200)) * size).requires_grad_()
@@ -329,7 +337,7 @@ def test_levels_survive_float32() -> None:
 # The optimal σ
 
 
-def optimal(k: int = 1) -> tuple[Likelihood, Callable[[], Tensor], Tensor]:
+def optimal(k: int = 1) -> tuple[PerValueLikelihood, Callable[[], Tensor], Tensor]:
     likelihood = make(Normal, {"scale": "optimal"}).double()
     x, z = data(Normal, 6, (2, 3, 2)).double(), torch.randn(k, 6, 4).double()
     return likelihood, lambda: likelihood(z).log_prob(x).sum(), (x - likelihood(z).mean).detach()
@@ -390,7 +398,7 @@ def test_optimal_scale_of_a_perfect_reconstruction_is_finite() -> None:
 
 
 @pytest.mark.parametrize("part", COUNTS)
-def test_size_factor_multiplies_the_mean(part: type[Likelihood]) -> None:
+def test_size_factor_multiplies_the_mean(part: type[PerValueLikelihood]) -> None:
     z = torch.randn(3, 5, 4)
     c = torch.cat([torch.rand(5, 2), torch.tensor([0.0, 0.5, -1.0, 2.0, 3.0])[:, None]], 1)
     wiring: dict[str, Any] = {"event_shape": (7,)} if part is NegativeBinomial else {}
@@ -466,7 +474,7 @@ def test_bad_number_of_components() -> None:
 
 
 @every
-def test_data_that_fit_are_accepted(part: type[Likelihood], options: dict[str, Any]) -> None:
+def test_data_that_fit_are_accepted(part: type[PerValueLikelihood], options: dict[str, Any]) -> None:
     part.check(data(part, 4, (2, 3, 2)))
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..data.columns import Column
 from ..errors import ConfigError
-from ..likelihoods import Likelihood
+from ..likelihoods import Likelihood, PerValueLikelihood
 from ..nets import Decoder
 from ..posteriors import Posterior
 from ..priors import Prior
@@ -33,7 +33,7 @@ UNSAID: Mapping[str, Mapping[str, Any]] = {
     },
     "decoder": {"wanted_shape": Decoder.wanted_shape, "start_output": lambda value, scale: None},
     "likelihood": {
-        "per_value": Likelihood.per_value,
+        "per_value": PerValueLikelihood.per_value,
         "out_shape": None,  # then `per_value` groups of the channels of x
         "seen_by_encoder": Likelihood.seen_by_encoder,
         "parameters_at": None,

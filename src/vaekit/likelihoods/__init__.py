@@ -9,7 +9,7 @@
 | columns of a table | `Columns` | numbers, and numbers of levels |
 """
 
-from .base import Likelihood
+from .base import Likelihood, PerValueLikelihood
 from .counts import NegativeBinomial, Poisson
 from .grey import BetaBinomial, Categorical, DiscretizedLogistic, DiscretizedLogisticMixture
 from .location_scale import Laplace, LocationScale, Normal
@@ -29,6 +29,7 @@ __all__ = [
     "LocationScale",
     "NegativeBinomial",
     "Normal",
+    "PerValueLikelihood",
     "Poisson",
     "bernoulli",
 ]

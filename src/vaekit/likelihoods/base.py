@@ -17,14 +17,62 @@ from ..distributions import full_precision, widened
 
 
 class Likelihood(nn.Module, ABC):
+    """p(x | z, c).
+
+    Its `forward` returns a distribution whose batch shape is that of z without the latents' own dimensions, and whose
+    event shape is that of x; the mean of it is what pictures show.
+
+    A plain module will do as well, which takes one output of the network for each value of x unless it has `per_value`
+    or `out_shape`. One with a method `parameters_at`, as `PerValueLikelihood` has it, can start at the mean of the data
+    (model.output_bias = "data"); any other starts as it is.
+
+    Arguments:
+        net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)).
+
+    Attributes:
+        values: What the numbers in x are: "pixels", "counts", which are whole numbers, "real", or "table".
+        value_range: Least and greatest value of x that is accepted, or None where any real number is.
+        refuses_classes: Why a class cannot stand for its one-hot row of the context; "" where it can.
+    """
+
+    values: ClassVar[Values]
+    value_range: ClassVar[tuple[float, float] | None]
+    refuses_classes: str = ""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    @abstractmethod
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Distribution:
+        """The likelihood of each row of z, shape (..., B, *latent): batch shape (..., B), event shape of x."""
+
+    @classmethod
+    @abstractmethod
+    def out_shape(cls, event_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
+        """Shape that the network has to produce, given the constructor's options."""
+
+    @staticmethod
+    def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
+        """What an encoder is to see of x, given the constructor's options; None for x itself."""
+        return None
+
+    @classmethod
+    def check(cls, x: Tensor) -> None:
+        """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
+
+        Raises:
+            DataError: A value is outside `value_range`, or is not a whole number where x are counts.
+        """
+        if cls.value_range is not None:
+            check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)
+
+
+class PerValueLikelihood(Likelihood):
     """p(x | z, c), independent over the values of x; each value takes P outputs of net(z, c).
 
     The outputs are P groups of channels. A subclass gives `distribution`, `parameters_at` and, unless P is 1,
-    `per_value`. Its `forward` returns a distribution whose batch shape is that of z without the latents' own
-    dimensions, and whose event shape is that of x; the mean of it is what pictures show.
-
-    A plain module will do as well, which takes one output of the network for each value of x unless it has `per_value`
-    or `out_shape`, and has to give `parameters_at` where the config asks for model.output_bias = "data".
+    `per_value`.
 
     Arguments:
         net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)). Its `in_shape` says how many
@@ -32,9 +80,6 @@ class Likelihood(nn.Module, ABC):
         options: What `per_value` depends on.
 
     Attributes:
-        values: What the numbers in x are: "pixels", "counts", which are whole numbers, or "real".
-        value_range: Least and greatest value of x that is accepted, or None where any real number is.
-        refuses_classes: Why a class cannot stand for its one-hot row of the context; "" where it can.
         discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
             holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
         tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does. Where it costs
@@ -42,16 +87,12 @@ class Likelihood(nn.Module, ABC):
         independent: What makes one distribution of the values of x.
     """
 
-    values: ClassVar[Values]
-    value_range: ClassVar[tuple[float, float] | None]
-    refuses_classes: str = ""
     discrete: ClassVar[bool]
     tolerates_bf16: ClassVar[bool] = False
     independent: ClassVar[type[Independent[Any]]] = Independent
 
     def __init__(self, net: nn.Module, **options: Any) -> None:
-        super().__init__()
-        self.net = net
+        super().__init__(net)
         self.groups = self.per_value(**options)
         self.latent_dims = len(getattr(net, "in_shape", (1,)))
 
@@ -84,25 +125,10 @@ class Likelihood(nn.Module, ABC):
         """P, how many outputs of the network each value of x takes, given the constructor's options."""
         return 1
 
-    @staticmethod
-    def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
-        """What an encoder is to see of x, given the constructor's options; None for x itself."""
-        return None
-
     @classmethod
     def out_shape(cls, event_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
         """Shape that the network has to produce: P·C channels for an image (C, H, W), P·D values for a row (D,)."""
         return (cls.per_value(**options) * event_shape[0], *event_shape[1:])
-
-    @classmethod
-    def check(cls, x: Tensor) -> None:
-        """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
-
-        Raises:
-            DataError: A value is outside `value_range`, or is not a whole number where x are counts.
-        """
-        if cls.value_range is not None:
-            check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)
 
 
 def soft_bound(x: Tensor, limit: float) -> Tensor:

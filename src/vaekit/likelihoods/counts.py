@@ -10,10 +10,10 @@ from torch.distributions import Distribution
 
 from .. import distributions
 from ..errors import ConfigError
-from .base import Likelihood, soft_bound, soft_bound_inverse
+from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 
 
-class Counts(Likelihood):
+class Counts(PerValueLikelihood):
     """p(x | z, c) = Π family(x; μ), log μ = net(z, c) + log s, with s = 1 or a size factor.
 
     A size factor tells how deeply a row was sampled, as the total count of a cell does, and is known beforehand: it is

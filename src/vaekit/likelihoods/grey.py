@@ -10,7 +10,7 @@ from torch.distributions import Distribution, MixtureSameFamily
 from .. import distributions
 from ..distributions import LEVELS, LevelCategorical
 from ..errors import ConfigError
-from .base import Likelihood, soft_bound, soft_bound_inverse, solve
+from .base import PerValueLikelihood, soft_bound, soft_bound_inverse, solve
 from .location_scale import LocationScale, Scale
 
 # Half a level is 0.002; a mean of exactly 0 or 1 takes infinite parameters.
@@ -48,7 +48,7 @@ class DiscretizedLogistic(LocationScale):
         return solve(lambda loc: self.family(loc, scale).mean, mean.clamp(*_CLIP), 1 + 8 * scale)
 
 
-class DiscretizedLogisticMixture(Likelihood):
+class DiscretizedLogisticMixture(PerValueLikelihood):
     """p(x | z, c) = Π Σₘ πₘ·DiscretizedLogistic(x; μₘ, sₘ), with π, μ and s per pixel.
 
     Each channel has its own mixture and they are independent given z, unlike in PixelCNN++, where the channels of a
@@ -97,7 +97,7 @@ class DiscretizedLogisticMixture(Likelihood):
         return output(solve(lambda shift: self.distribution(output(shift)).mean, mean.clamp(*_CLIP), 3.0)).flatten(0, 1)
 
 
-class BetaBinomial(Likelihood):
+class BetaBinomial(PerValueLikelihood):
     """p(x | z, c) = Π BetaBinomial(k; 255, α, β), log α and log β from the network.
 
     Arguments:
@@ -127,7 +127,7 @@ class BetaBinomial(Likelihood):
         return soft_bound_inverse(torch.cat([2 * mean, 2 * (1 - mean)]).log(), self.limit)
 
 
-class Categorical(Likelihood):
+class Categorical(PerValueLikelihood):
     """p(x | z, c) = Π π[k], any distribution over the 256 levels of each pixel.
 
     Arguments:

@@ -11,12 +11,12 @@ from torch.distributions import Laplace as LaplaceDistribution
 from torch.distributions import Normal as NormalDistribution
 
 from ..errors import ConfigError
-from .base import Likelihood, soft_bound, soft_bound_inverse
+from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 
 Scale = float | Literal["shared", "per-pixel"]
 
 
-class LocationScale(Likelihood):
+class LocationScale(PerValueLikelihood):
     """p(x | z, c) = Π family(x; loc, scale), the location from the network.
 
     Arguments:

@@ -32,6 +32,8 @@ class Columns(Likelihood):
     | categorical | softmax of one output a level |
     | bernoulli | sigmoid |
 
+    It has no `parameters_at`, because a table starts near the means of its columns, which are standardized.
+
     Arguments:
         net: Network (..., Z), (B, C) → (..., outputs).
         columns: What the columns are; None if the data are not a table.
@@ -47,9 +49,8 @@ class Columns(Likelihood):
     Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, whose counts are Poisson.
     """
 
-    value_range = None
-    discrete = False
     values = "table"
+    value_range = None  # values were looked at when the table was encoded, with their rows and columns
     loc: Tensor
     unit: Tensor
     padding: Tensor
@@ -69,7 +70,6 @@ class Columns(Likelihood):
         self.columns = _table(columns)
         self.real = real
         self.scale = scale
-        self.discrete = all(column.is_discrete for column in self.columns)  # type: ignore[misc]
         if missing == "at-random" and sign != "unknown":
             raise ConfigError(f"likelihood.sign = {sign!r} goes with likelihood.missing = 'self-masking'; set it, too")
         self.mechanism = SelfMasking(self.columns, sign=sign) if missing == "self-masking" else None
@@ -123,18 +123,6 @@ class Columns(Likelihood):
         size = self.layout.groups["size-factor"]
         number = size[0] if size else None
         return Columnwise(blocks, number) if self.mechanism is None else NotAtRandom(blocks, number, self.mechanism)
-
-    def distribution(self, output: Tensor) -> Distribution:
-        """The density of rows, from the network's output with its one group first."""
-        return self.given(output[0])
-
-    def parameters_at(self, mean: Tensor) -> Tensor:
-        """Refuse: a table starts at zero, which is the mean of standardized columns.
-
-        Raises:
-            ConfigError: Always.
-        """
-        raise ConfigError("a table starts near the means of its columns as it is; leave out model.output_bias = 'data'")
 
     def _located(self, out: Tensor, kind: str) -> tuple[Tensor, Tensor]:
         """Location and scale of real or positive columns."""
@@ -194,10 +182,6 @@ class Columns(Likelihood):
     def _absent(self, index: Tensor, most: int) -> Tensor:
         """Which levels a column does not have, shape (n, most)."""
         return torch.arange(most, device=index.device) >= self.level_counts[index].unsqueeze(-1)
-
-    @classmethod
-    def check(cls, x: Tensor) -> None:
-        """Accept everything: values were looked at when the table was encoded, with their rows and columns."""
 
 
 class Layout:

@@ -6,7 +6,7 @@ from torch.distributions import Bernoulli as BernoulliDistribution
 from torch.distributions import Distribution
 
 from .. import distributions
-from .base import Likelihood, solve
+from .base import PerValueLikelihood, solve
 
 
 def bernoulli(logits: Tensor, event_dims: int = 3) -> Distribution:
@@ -19,7 +19,7 @@ def bernoulli(logits: Tensor, event_dims: int = 3) -> Distribution:
     return distributions.IndependentBernoulli(values, event_dims, validate_args=False)
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(PerValueLikelihood):
     """p(x | z, c) = Π Bernoulli(x; sigmoid(net(z, c))).
 
     Arguments:
@@ -44,7 +44,7 @@ class Bernoulli(Likelihood):
         return torch.logit(mean, eps=1e-3)
 
 
-class ContinuousBernoulli(Likelihood):
+class ContinuousBernoulli(PerValueLikelihood):
     """p(x | z, c) = Π p(x; η) ∝ exp(η·x) on [0, 1], η = net(z, c): what the Bernoulli on grey images means to be.
 
     A density: where x is exactly 0 or 1 it grows with |η| without bound, so its figures compare with no others.
