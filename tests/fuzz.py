@@ -144,7 +144,14 @@ class Place:
     def __init__(self, root: Path) -> None:
         self.file = root / "file"
         environment = {
-            "data": {"classes": ["0"], "name": "mnist", "shape": [1, 8, 8], "num_classes": 1},
+            "data": {
+                "name": "mnist",
+                "checksum": "0",
+                "shape": [1, 8, 8],
+                "num_classes": 1,
+                "classes": ["0"],
+                "images": {"train": 64, "validation": 16, "test": 16},
+            },
             "sessions": [{"settings": ["train.epochs=4"], "epochs": 4}],
         }
         self.run = Run.create("run", preset="vae", config=tiny().to_toml(), environment=environment, root=root)

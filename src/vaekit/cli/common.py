@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..config import Config
     from ..config.recipe import Recipe
     from ..model import LatentVariableModel
+    from ..runs.data_facts import DataFacts
     from ..store import Run
 
 
@@ -127,14 +128,21 @@ def within(value: Any, *steps: str | int) -> Any:
     return value
 
 
+def data_facts(run: "Run") -> "DataFacts":
+    """What a run recorded of its data."""
+    from ..runs.data_facts import DataFacts
+
+    return DataFacts.of(run)
+
+
 def draws_pictures(run: "Run") -> bool:
     """Whether the run's data are images."""
-    return within(run.environment, "data", "kind") in (None, "image")  # the first runs have images, and do not say so
+    return data_facts(run).kind == "image"
 
 
 def is_of_table(run: "Run") -> bool:
     """Whether the run's data are a table of columns."""
-    return within(run.environment, "data", "columns") is not None
+    return data_facts(run).columns is not None
 
 
 def terms_of(test: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from click.core import ParameterSource
 
 from ..errors import ConfigError, DataError, unknown
 from .common import (
+    data_facts,
     device_option,
     draws_pictures,
     files_json_option,
@@ -68,7 +69,7 @@ class Drawing:
     @property
     def class_names(self) -> list[str]:
         """Names of the classes of the run's data."""
-        return [str(name) for name in self.run.recorded("data", "classes", kind=list)]
+        return list(data_facts(self.run).classes)
 
     def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
         """The run's model, and the noise of the seed."""
@@ -114,10 +115,10 @@ class Drawing:
         Raises:
             ConfigError: They do not.
         """
-        shape = self.run.recorded("data", "shape", kind=list)
+        shape = data_facts(self.run).event_shape
         most = max(1, MOST_VALUES // max(1, math.prod(shape)))
         if count > most:
-            raise ConfigError(f"{count} images of shape {tuple(shape)} are too many at once, at most {most}")
+            raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
     def test_images(self, numbers: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """Some test images, and what a conditional model is given with them: a context, or else their classes."""

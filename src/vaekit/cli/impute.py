@@ -10,6 +10,7 @@ from ..errors import ConfigError, DataError
 from .common import (
     COUNT,
     FILE,
+    data_facts,
     device_option,
     draws_pictures,
     json_option,
@@ -79,11 +80,10 @@ def impute(
     """
     from ..data.sources.frames import write_frame
     from ..evaluation import filling
-    from ..runs.restore import columns_of
     from ..runs.terminal import shown_stages
 
     folder = open_run(run, root)
-    columns = columns_of(folder)
+    columns = data_facts(folder).columns
     recipe = recipe_of(folder)
     if columns is None:
         model, _ = load_model(folder, recipe, device, seed)

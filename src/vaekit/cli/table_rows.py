@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .common import print_files, relative, slug
+from .common import data_facts, print_files, relative, slug
 from .drawing import Drawing
 
 if TYPE_CHECKING:
@@ -24,10 +24,9 @@ def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
     from ..data.sources.frames import frame_of, write_frame
     from ..data.tables import TOTAL
     from ..evaluation.conditional import rows_where
-    from ..runs.restore import columns_of
 
     run = drawing.run
-    columns = columns_of(run) or ()
+    columns = data_facts(run).columns or ()
     values = _values(where)
     path = drawing.output or run.place(
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"

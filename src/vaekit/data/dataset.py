@@ -13,7 +13,12 @@ from .columns import Column
 from .ondisk import Stored
 
 SPLITS = ("train", "validation", "test")
-Kind = Literal["image", "vector", "table"]
+DataKind = Literal["image", "vector", "table"]
+
+
+def row_word(kind: str | None) -> str:
+    """What one row of data of a kind is called, where people read it: "image" or "row"."""
+    return "image" if kind == "image" else "row"
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -161,7 +166,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     checksum: str
-    kind: Kind | None = None
+    kind: DataKind | None = None
     columns: tuple[Column, ...] | None = None
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
 
@@ -172,8 +177,8 @@ class Dataset:
                 raise DataError(f"{self.name}: rows of {name} have shape {split.event_shape}, those of train {shape}")
         if self.kind is None:
             object.__setattr__(self, "kind", "image" if len(shape) == 3 else "vector")
-        if self.kind not in get_args(Kind):
-            raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(Kind))}")
+        if self.kind not in get_args(DataKind):
+            raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(DataKind))}")
         if self.kind == "image" and len(shape) != 3:
             raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
         if self.columns is not None and shape != (len(self.columns),):
@@ -203,6 +208,11 @@ class Dataset:
             what = f"the {name} split of {self.name!r} has 0 rows; choose one of: {full}"
             raise DataError(what, mend=("split",))
         return self.splits[name]
+
+    @property
+    def row(self) -> str:
+        """What one row is called: "image" or "row"."""
+        return row_word(self.kind)
 
     @property
     def slug(self) -> str:

@@ -18,7 +18,8 @@ from ..data.tables import open_table
 from ..distributions import centre
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
-from ..runs.restore import check_event_shape, columns_of, dataset_of, recipe_of, values_of_run
+from ..runs.data_facts import DataFacts
+from ..runs.restore import check_event_shape, dataset_of, recipe_of
 from ..store import Run
 from . import chunks
 from .bounds import bounds
@@ -94,16 +95,16 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
     """
     recipe = recipe or recipe_of(run)
     section = recipe.config.data
-    run_classes = run.recorded("data", "classes", kind=list)
-    columns = columns_of(run)
+    facts = DataFacts.of(run)
+    columns = facts.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.NAMES:
         table = open_table(name, columns)
         rows, classes, title = table.split(slice(None)), table.classes, name
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.NAMES and is_path(name):
-        colour = run.recorded("data", "shape", kind=list)[0] == 3
-        everything = open_all(name, size=section.size, colour=colour, values=values_of_run(run))
+        colour = facts.event_shape[0] == 3
+        everything = open_all(name, size=section.size, colour=colour, values=facts.values)
         check_event_shape(run, name, everything.split.event_shape)
         rows, names, classes = everything.split, everything.names, everything.classes
         title = name
@@ -116,10 +117,10 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
     labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
     class_names = [classes[label] if label >= 0 else "" for label in labels]
     if recipe.config.model.condition == "class":
-        rows = replace(rows, labels=torch.tensor([_number(class_name, run_classes, run) for class_name in class_names]))
-    return NamedRows(
-        title, rows, names, class_names, repeatable(section.binarize), "image" if columns is None else "row"
-    )
+        rows = replace(
+            rows, labels=torch.tensor([_number(class_name, facts.classes, run) for class_name in class_names])
+        )
+    return NamedRows(title, rows, names, class_names, repeatable(section.binarize), facts.row)
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:

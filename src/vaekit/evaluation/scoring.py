@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..model import LatentVariableModel
-from ..runs.restore import columns_of, recipe_of
+from ..runs.data_facts import DataFacts
+from ..runs.restore import recipe_of
 from ..store import Run
 from .conditional import value_scores
 from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
@@ -85,7 +86,7 @@ def score_run(
     values = score(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     values["percentile"] = percentiles(values["nll"], usual)
-    columns = columns_of(run)
+    columns = DataFacts.of(run).columns
     if columns is None:
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
     scores, of_tests = (

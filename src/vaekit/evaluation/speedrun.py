@@ -23,6 +23,7 @@ import torch
 from ..data import Batches
 from ..data.pixels import repeatable
 from ..errors import ConfigError, at_least
+from ..runs.data_facts import DataFacts
 from ..runs.environment import setup
 from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
@@ -155,7 +156,7 @@ def _check_rules(track: Track, run: Run) -> None:
         ConfigError: It learns from other images, or other values of them.
     """
     data = config_of(run).data
-    images = run.recorded("data", "images", "train")
+    images = DataFacts.of(run).counts["train"]
     if data.name != "mnist" or images > 55_000:
         raise ConfigError(f"an entry learns from 55,000 images of mnist, this one from {images:,} of {data.name}")
     wanted = "per-epoch" if track.binary else "none"

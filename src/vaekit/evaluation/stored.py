@@ -13,6 +13,7 @@ from ..config.recipe import Recipe
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
+from ..runs.data_facts import DataFacts
 from ..runs.restore import dataset_of, is_same_data, loss_of, recipe_of
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
@@ -122,7 +123,7 @@ def evaluate_run(
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
-    elif checksum != run.recorded("data", "checksum"):
+    elif checksum != DataFacts.of(run).checksum:
         evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
     per_row = f"evaluation/per-image{suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
@@ -159,6 +160,6 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
 
 
 def _check_classes(run: Run, dataset: Dataset) -> None:
-    classes = run.recorded("data", "num_classes", kind=int)
+    classes = DataFacts.of(run).num_classes
     if dataset.num_classes != classes:
         raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

@@ -17,6 +17,7 @@ from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
 from ..evaluation.record import Evaluation
+from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files
 from ..store.metrics import BOOKKEEPING
@@ -142,8 +143,8 @@ def _summary(run: Run) -> str:
         f"{config.likelihood.name} likelihood",
         f"{config.objective.name} objective",
     )
-    data = run.environment.get("data", {})
-    return f"{run.environment.get('preset')} on {data.get('name')}: {', '.join((*parts, *more))}; {run.status}"
+    name = DataFacts.of(run).name
+    return f"{run.environment.get('preset')} on {name}: {', '.join((*parts, *more))}; {run.status}"
 
 
 def _headline(run: Run) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..evaluation.record import Evaluation
+from ..runs.data_facts import DataFacts
 from ..store import Run
 from .interchange import Parity
 
@@ -57,7 +58,7 @@ def _header(run: Run, facts: Mapping[str, Any]) -> str:
     if facts["kind"] == "image":
         lines.append("pipeline_tag: unconditional-image-generation")
     lines += ["tags:", "- vae", "- variational-autoencoder", "- generative"]
-    lines += ["datasets:", f"- {json.dumps(str(run.recorded('data', 'name')))}"]
+    lines += ["datasets:", f"- {json.dumps(DataFacts.of(run).name)}"]
     return "\n".join([*lines, "---"])
 
 
@@ -156,12 +157,12 @@ def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
     metrics = run.metrics()
     seconds = sum(record.get("seconds") or 0 for record in metrics)
     command = environment.get("command")
-    data = environment.get("data", {})
-    split = ", ".join(f"{count:,} {name}" for name, count in data.get("images", {}).items())
+    data = DataFacts.of(run)
+    split = ", ".join(f"{count:,} {name}" for name, count in data.counts.items())
     hardware = f"{environment.get('device_name')} ({environment.get('device')})"
     versions = {name: environment.get(name.lower()) for name in ("vaekit", "torch", "Python")}
     rows = {
-        "data": f"{data.get('name')}: {split}; sha256 {data.get('checksum', '?')}",
+        "data": f"{data.name}: {split}; sha256 {data.checksum}",
         "grey values": _grey(config, facts),
         "preset": environment.get("preset"),
         "seed": environment.get("seed"),

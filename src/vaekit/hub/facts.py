@@ -13,6 +13,7 @@ from ..config import Config
 from ..evaluation.aggregate import statistics
 from ..evaluation.subject import Subject
 from ..model import LatentVariableModel
+from ..runs.data_facts import DataFacts
 from ..store import Run
 
 FORMAT = 1
@@ -28,7 +29,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         subject: Its model and test data, for the statistics of the latents.
     """
     model = subject.model
-    data = run.recorded("data", kind=dict)
+    data = DataFacts.of(run)
     return {
         "format": FORMAT,
         "library_name": "vaekit",
@@ -36,12 +37,12 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "model_type": "vae",
         "architectures": [type(model).__name__],
         "config": config.model_dump(mode="json", exclude_none=True),
-        "event_shape": data["shape"],
+        "event_shape": list(data.event_shape),
         "kind": subject.kind,
         "value_range": value_range(model),
-        "num_classes": data["num_classes"],
-        **({"columns": data["columns"]} if "columns" in data else {}),
-        "class_names": data["classes"],
+        "num_classes": data.num_classes,
+        **({} if data.columns is None else {"columns": [column.to_json() for column in data.columns]}),
+        "class_names": list(data.classes),
         "context_size": model.context_size,
         "latent_shape": list(model.latent_shape),
         "aggregate_posterior": statistics(subject),
@@ -58,7 +59,7 @@ def value_range(model: LatentVariableModel) -> list[float | None] | None:
 
 def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
     """The content of preprocessing.json: from a stored image to x."""
-    shape = run.recorded("data", "shape", kind=list)
+    shape = list(DataFacts.of(run).event_shape)
     steps: list[dict[str, Any]] = []
     if len(shape) == 3:
         if config.data.size is not None:
@@ -66,7 +67,7 @@ def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
         steps.append({"do": "divide", "by": 255})
-    if "columns" in run.recorded("data", kind=dict):
+    if DataFacts.of(run).columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
         steps.append({"do": "fill", "missing": 0})
     if config.data.binarize == "threshold":

@@ -14,7 +14,7 @@ from ..model import LatentVariableModel
 from ..model.base import MADE_OF
 from ..rng import seeded
 from ..runs import restore
-from ..runs.restore import columns_from
+from ..runs.data_facts import columns_from
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import FORMAT, checksum

@@ -15,6 +15,7 @@ from ..evaluation.record import Evaluation
 from ..evaluation.subject import Subject, of_run
 from ..model import LatentVariableModel
 from ..runs import restore
+from ..runs.data_facts import DataFacts
 from ..store import Run, files, tensors
 from . import facts, interchange
 from .card import card
@@ -95,7 +96,7 @@ def _weights(model: LatentVariableModel, run: Run, config: Any, config_sha256: s
             "modelspec.architecture": f"vae/{parts}",
             "modelspec.implementation": "vaekit",
             "modelspec.title": run.name,
-            "modelspec.description": f"{run.environment.get('preset')}, trained on {run.recorded('data', 'name')}",
+            "modelspec.description": f"{run.environment.get('preset')}, trained on {DataFacts.of(run).name}",
             "modelspec.date": run.created.isoformat(),
             "modelspec.hash_sha256": f"0x{tensors.sha256(state)}",
             "vaekit.version": __version__,

@@ -20,6 +20,7 @@ from ..model import LatentVariableModel
 from ..store import Run
 from ..training.processor import flushed, flushes, threads
 from .commit import commit
+from .data_facts import DataFacts
 
 # What may change the last bits of a result, beside the config and the data.
 SETUP = (
@@ -45,17 +46,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
     return {
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
-        "data": {
-            "name": data.name,
-            "checksum": data.checksum,
-            "kind": data.kind,
-            "values": model.values,
-            "shape": list(data.event_shape),
-            "num_classes": data.num_classes,
-            "classes": list(data.classes),
-            **({} if data.columns is None else {"columns": [column.to_json() for column in data.columns]}),
-            "images": {"train": len(data.train), "validation": len(data.validation), "test": len(data.test)},
-        },
+        "data": DataFacts.of_dataset(data, model.values).to_json(),
         "parameters": sum(p.numel() for p in model.parameters()),
         "seed": config.train.seed,
     }

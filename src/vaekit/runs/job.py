@@ -194,18 +194,18 @@ class Job:
             test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
         del test["loss"]
         _warn_of_infinities(test)
-        unit = f"nats per {'image' if self.data.kind == 'image' else 'row'}"
+        unit = f"nats per {self.data.row}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
         draw_pictures(self.model, self.data, run)
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """What is trained, on what, where and how, a few words each."""
         count = sum(parameter.numel() for parameter in self.model.parameters())
-        rows = "images" if self.data.kind == "image" else "rows"
         options = self.config.train
+        name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
         facts = [
             f"{run.environment.get('preset', 'custom')}: {count:,} weights",
-            f"{len(self.data.train):,} {rows} of {os.path.basename(self.data.name.rstrip('/')) or self.data.name}",
+            f"{len(self.data.train):,} {self.data.row}s of {name}",
             f"{self.model.device} {options.precision}",
             str(run.path),
         ]

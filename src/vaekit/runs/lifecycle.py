@@ -16,6 +16,7 @@ from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from ..training.processor import flushed, threads
 from . import environment
+from .data_facts import DataFacts
 from .job import Job
 from .restore import most_bytes, recipe_of
 from .tensorboard import require_tensorboard
@@ -106,7 +107,7 @@ def resume(
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)
             checkpoint = run.load_checkpoint(limit=limit) if run.has_checkpoint() else None
-            if job.data.checksum != run.recorded("data", "checksum"):
+            if job.data.checksum != DataFacts.of(run).checksum:
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if checkpoint is None:

@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,13 +17,13 @@ from ..data import Dataset
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.tables import open_table
-from ..data.values import Values
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
 from ..rng import seeded
 from ..store import Run
 from ..training import find_device
+from .data_facts import DataFacts
 
 GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
 SLACK = 64 << 20  # bytes of a checkpoint beside the weights and what is proportional to them
@@ -105,14 +105,14 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
     if weights not in ("best", "last"):
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
     kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
-    facts = _data_facts(run)
-    wanted = None if recipe.has_own_code else recipe.shapes(**facts)
+    facts = DataFacts.of(run)
+    wanted = None if recipe.has_own_code else recipe.shapes(**facts.wiring)
     limit = None if wanted is None else SLACK + _BYTES * sum(shape.numel() for shape in wanted.values())
     tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
     if wanted is not None:
         check_shapes(run, wanted, tensors)
     with seeded(torch.Generator().manual_seed(0)):
-        model = recipe.model(**facts)
+        model = recipe.model(**facts.wiring)
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -131,10 +131,14 @@ def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
     Raises:
         RunError: The weights do not fit.
     """
-    told = _data_facts(run)
-    facts = {name: told[name] for name in ("event_shape", "num_classes")}
+    facts = DataFacts.of(run)
     with seeded(torch.Generator().manual_seed(0)):
-        loss = recipe.loss(model, dataset_size=1, **facts)  # whose size matters to a training only
+        loss = recipe.loss(
+            model,
+            dataset_size=1,  # which matters to a training only
+            event_shape=facts.event_shape,
+            num_classes=facts.num_classes,
+        )
     own = module_of(loss)
     if own is not None:
         stored = run.load_checkpoint("last", parts=("loss",)).tensors.items()
@@ -159,10 +163,11 @@ def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = Non
     """
     recipe = recipe or recipe_of(run)
     is_own = name is None or is_same_data(name, recipe.config.data.name)
-    columns = None if is_own else columns_of(run)
+    facts = DataFacts.of(run)
+    columns = None if is_own else facts.columns
     if columns is not None:
         return _rows_to_test(str(name), columns)
-    dataset = data_of(run, recipe) if is_own else data.load(str(name), values=values_of_run(run))
+    dataset = data_of(run, recipe) if is_own else data.load(str(name), values=facts.values)
     check_event_shape(run, dataset.name, dataset.event_shape)
     return dataset
 
@@ -189,7 +194,7 @@ def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
     Raises:
         DataError: It takes another shape.
     """
-    wanted = tuple(run.recorded("data", "shape", kind=list))
+    wanted = DataFacts.of(run).event_shape
     if tuple(event_shape) != wanted:
         raise DataError(
             f"run {run.name} takes rows of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to that "
@@ -206,28 +211,21 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
     """
     section = recipe.config.data
     by_path = section.name not in data.NAMES and is_path(section.name)
+    facts = DataFacts.of(run)
     try:
-        meaning = {"values": values_of_run(run)} if "values" in recipe.data_arguments else {}
+        meaning = {"values": facts.values} if "values" in recipe.data_arguments else {}
         dataset = data.load(**{**recipe.data_arguments, **meaning, "labelled": None})
     except DataError as error:
         raise DataError(f"{error} (run {run.name} was trained on it)" if by_path else str(error)) from error
-    if by_path and dataset.checksum != run.recorded("data", "checksum"):
-        before = run.environment.get("data", {}).get("images", {})
-        counts = f", {sum(before.values())} rows," if isinstance(before, dict) and before else ""
-        now = sum(map(len, dataset.splits.values()))
+    if by_path and dataset.checksum != facts.checksum:
+        before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
         raise DataError(
-            f"the files of {section.name} ({now} rows) are not those{counts} that run {run.name} was trained on, and "
-            "what it was not trained on cannot be told any more; bring them back, or name data to take all of them",
+            f"the files of {section.name} ({now} rows) are not those, {before} rows, that run {run.name} was trained "
+            "on, and what it was not trained on cannot be told any more; bring them back, or name data to take all of "
+            "them",
             mend=("data",),
         )
     return dataset
-
-
-def values_of_run(run: Run) -> Values:
-    """What the numbers in the data of a run mean; the first runs do not say so, and are of pixels."""
-    facts = run.environment.get("data")
-    values: Any = facts.get("values") if isinstance(facts, Mapping) else None
-    return values if values in get_args(Values) else "pixels"
 
 
 def check_shapes(run: Run, wanted: Mapping[str, torch.Size], weights: Mapping[str, Tensor]) -> None:
@@ -241,44 +239,3 @@ def check_shapes(run: Run, wanted: Mapping[str, torch.Size], weights: Mapping[st
         name = next(name for name in [*wanted, *present] if wanted.get(name) != present.get(name))
         sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, wanted)]
         raise RunError(f"the weights of {run.path} do not fit its config: {name} is {sizes[0]} instead of {sizes[1]}")
-
-
-def _data_facts(run: Run) -> dict[str, Any]:
-    """The shape of a run's data and the number of their classes.
-
-    Raises:
-        RunError: environment.json does not say them.
-    """
-    shape = run.recorded("data", "shape", kind=list)
-    num_classes = run.recorded("data", "num_classes", kind=int)
-    if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
-        raise RunError(f"{run.path}/environment.json is damaged: the shape of its data is {shape!r:.200}")
-    return {"event_shape": tuple(shape), "num_classes": num_classes, "columns": columns_of(run)}
-
-
-def columns_of(run: Run) -> tuple[Column, ...] | None:
-    """The columns of the table that a run was trained on; None where its data are not a table.
-
-    Raises:
-        RunError: environment.json does not say what they are.
-    """
-    facts = run.environment.get("data")
-    tables = facts.get("columns") if isinstance(facts, Mapping) else None
-    return columns_from(tables, run.recorded("data", "shape", kind=list), run.path / "environment.json")
-
-
-def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column, ...] | None:
-    """The columns that a JSON file says, or None.
-
-    Raises:
-        RunError: It is damaged.
-    """
-    if tables is None:
-        return None
-    try:
-        columns = tuple(Column.from_json(table) for table in tables)
-    except (TypeError, DataError) as error:
-        raise RunError(f"{where} is damaged: its columns ({error})") from None
-    if len(columns) != shape[0]:
-        raise RunError(f"{where} is damaged: it has {len(columns)} columns, but rows of {shape[0]}")
-    return columns

@@ -1,0 +1,141 @@
+"""What environment.json says of the data that a run was trained on.
+
+Not for: loading the data (`restore.data_of`), or whether they have changed since (`environment.differences`).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+from ..data import Dataset
+from ..data.columns import Column
+from ..data.dataset import SPLITS, DataKind, row_word
+from ..data.values import Values
+from ..errors import DataError, RunError
+from ..store import Run
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """The data of a run, without their rows.
+
+    Attributes:
+        name: Name or path of the data set.
+        checksum: As in `Dataset`.
+        kind: As in `Dataset`.
+        values: What the numbers in x mean to the model.
+        event_shape: Shape of one row.
+        num_classes: The number of classes.
+        classes: Their names.
+        columns: Of a table: what each value of a row means.
+        counts: The number of rows in each split.
+    """
+
+    name: str
+    checksum: str
+    kind: DataKind
+    values: Values
+    event_shape: tuple[int, ...]
+    num_classes: int
+    classes: tuple[str, ...]
+    columns: tuple[Column, ...] | None
+    counts: Mapping[str, int]
+
+    @classmethod
+    def of(cls, run: Run) -> "DataFacts":
+        """What a run recorded. The first runs have no kind and no values: they are of images, and of pixels.
+
+        Raises:
+            RunError: environment.json does not say it.
+        """
+        table = run.recorded("data", kind=dict)
+        where = run.path / "environment.json"
+        shape = run.recorded("data", "shape", kind=list)
+        num_classes = run.recorded("data", "num_classes", kind=int)
+        if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
+            raise RunError(f"{where} is damaged: the shape of its data is {shape!r:.200}")
+        kind, values = table.get("kind", "image"), table.get("values", "pixels")
+        if kind not in get_args(DataKind) or values not in get_args(Values):
+            raise RunError(f"{where} is damaged: the kind of its data is {kind!r:.40}, of its values {values!r:.40}")
+        counts = run.recorded("data", "images", kind=dict)
+        if not all(type(counts.get(name)) is int for name in SPLITS):
+            raise RunError(f"{where} is damaged: the numbers of its rows are {counts!r:.200}")
+        return cls(
+            name=str(run.recorded("data", "name")),
+            checksum=str(run.recorded("data", "checksum")),
+            kind=kind,
+            values=values,
+            event_shape=tuple(shape),
+            num_classes=num_classes,
+            classes=tuple(map(str, run.recorded("data", "classes", kind=list))),
+            columns=columns_from(table.get("columns"), shape, where),
+            counts={name: counts[name] for name in SPLITS},
+        )
+
+    @classmethod
+    def of_dataset(cls, data: Dataset, values: Values) -> "DataFacts":
+        """What a run that is trained on a data set records.
+
+        Arguments:
+            data: The data set.
+            values: What its numbers mean to the model.
+        """
+        assert data.kind is not None  # `Dataset` fills it in
+        return cls(
+            name=data.name,
+            checksum=data.checksum,
+            kind=data.kind,
+            values=values,
+            event_shape=data.event_shape,
+            num_classes=data.num_classes,
+            classes=data.classes,
+            columns=data.columns,
+            counts={name: len(split) for name, split in data.splits.items()},
+        )
+
+    @property
+    def row(self) -> str:
+        """What one row is called: "image" or "row"."""
+        return row_word(self.kind)
+
+    @property
+    def wiring(self) -> dict[str, Any]:
+        """What the parts of a model are built from."""
+        return {"event_shape": self.event_shape, "num_classes": self.num_classes, "columns": self.columns}
+
+    def to_json(self) -> dict[str, Any]:
+        """The facts as the table `data` of environment.json."""
+        return {
+            "name": self.name,
+            "checksum": self.checksum,
+            "kind": self.kind,
+            "values": self.values,
+            "shape": list(self.event_shape),
+            "num_classes": self.num_classes,
+            "classes": list(self.classes),
+            **({} if self.columns is None else {"columns": [column.to_json() for column in self.columns]}),
+            "images": dict(self.counts),
+        }
+
+
+def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column, ...] | None:
+    """The columns that a JSON file says, or None.
+
+    Arguments:
+        tables: What it says.
+        shape: Shape of a row.
+        where: The file.
+
+    Raises:
+        RunError: It is damaged.
+    """
+    if tables is None:
+        return None
+    try:
+        columns = tuple(Column.from_json(table) for table in tables)
+    except (TypeError, DataError) as error:
+        raise RunError(f"{where} is damaged: its columns ({error})") from None
+    if len(columns) != shape[0]:
+        raise RunError(f"{where} is damaged: it has {len(columns)} columns, but rows of {shape[0]}")
+    return columns
