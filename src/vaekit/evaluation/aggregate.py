@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..errors import VAEError
 from ..model.paths import Encoding
+from ..plot.space import CARRIES
 from ..rng import seeded
-from .latents import CARRIES, latents
+from .latents import latents
 from .subject import AT_A_TIME, Subject
 
 STATISTICS = 1000  # data that statistics are taken over

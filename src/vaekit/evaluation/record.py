@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
+from ..store import Run
 from . import reading_old
 
 FORMAT = 1  # of evaluation.json
@@ -134,6 +135,17 @@ class Evaluation:
             "warnings": self.warnings,
             "details": self.details,
         }
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Evaluation | None":
+        """What `vae evaluate` stored in a run, or None.
+
+        Raises:
+            RunError: It is damaged.
+        """
+        if not (run.path / "evaluation.json").is_file():
+            return None
+        return cls.from_json(run.read_json("evaluation.json"))
 
     @classmethod
     def from_json(cls, table: Any) -> "Evaluation":

@@ -8,7 +8,7 @@ import base64
 import html
 import math
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -20,7 +20,7 @@ from ..evaluation.record import Evaluation
 from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files
-from ..store.metrics import BOOKKEEPING
+from ..store.metrics import BOOKKEEPING, TITLES, is_neg_elbo, stored_test, title_of, unit_of
 from . import charts
 from .page import asset, digest
 
@@ -37,7 +37,6 @@ PICTURES = {
     "evaluation-latents": "Posterior means of test images",
     "evaluation-neighbours": "Samples, and the training images nearest to them",
 }
-TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
 LIMIT = 16 << 20  # bytes of a picture
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -150,16 +149,18 @@ def _summary(run: Run) -> str:
 def _headline(run: Run) -> str:
     """The few figures that one looks at first."""
     figures: list[tuple[str, str, str]] = []  # name, number, what kind of number
-    evaluation = evaluation_of(run)
+    evaluation = Evaluation.of_run(run)
     if evaluation is not None:
         wanted = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
         figures = [
             (value.name, f"{value} {value.unit}", value.kind) for value in evaluation.values if value.name in wanted
         ]
-    elif test := _json(run, "test.json"):
-        unit = str(test.get("unit", "nats")).split()[0]
+    elif test := stored_test(run):
         numbers = {name: value for name, value in test.items() if isinstance(value, float)}
-        figures = [(f"test {TITLES.get(name, name)}", f"{value:.2f} {unit}", "") for name, value in numbers.items()]
+        figures = [
+            (f"test {TITLES.get(name, name)}", f"{value:.2f} {unit_of(name)}".rstrip(), "")
+            for name, value in numbers.items()
+        ]
     metrics = run.metrics()
     seconds = sum(record.get("seconds") or 0 for record in metrics)
     figures += [("epochs", str(len(metrics)), ""), ("training", f"{seconds:.0f} s", "")]
@@ -172,7 +173,7 @@ def _headline(run: Run) -> str:
 
 
 def _warnings(run: Run) -> str:
-    evaluation = evaluation_of(run)
+    evaluation = Evaluation.of_run(run)
     if evaluation is None or not evaluation.warnings:
         return ""
     return f"<ul>{''.join(f'<li>{escape(str(sentence))}</li>' for sentence in evaluation.warnings)}</ul>"
@@ -183,7 +184,7 @@ def _curves(runs: Sequence[Run]) -> str:
     metrics = {run.name: run.metrics() for run in runs}
     names = list(dict.fromkeys(key for records in metrics.values() for record in records for key in record))
     names = [name for name in names if name not in BOOKKEEPING and not name.startswith("validation_")]
-    if "neg_elbo" in names and all(_same(records, "loss", "neg_elbo") for records in metrics.values()):
+    if "neg_elbo" in names and all(is_neg_elbo(record) for records in metrics.values() for record in records):
         names.remove("loss")
     drawn = []
     for name in names:
@@ -196,13 +197,8 @@ def _curves(runs: Sequence[Run]) -> str:
                     if _number(r.get(key)) and _number(r.get("epoch"))
                 ]
                 every.append(charts.Line(label if len(runs) == 1 else f"{run}, {label}", points, i, dashed))
-        drawn.append(charts.lines(TITLES.get(name, name), every))
+        drawn.append(charts.lines(title_of(name), every))
     return f"<div class=charts>{''.join(drawn)}</div>" if any(drawn) else ""
-
-
-def _same(records: Sequence[Mapping[str, Any]], a: str, b: str) -> bool:
-    pairs = [(record.get(a), record.get(b)) for record in records]
-    return all(_number(x) and _number(y) and abs(x - y) <= 1e-4 * abs(y) for x, y in pairs)
 
 
 def _number(value: Any) -> TypeGuard[float]:
@@ -234,7 +230,7 @@ def _picture(name: str, run: Run) -> str:
 
 def _latents(run: Run) -> str:
     """KL by latent; where the prior has no parts by latent, how far the posterior mean moves with the image."""
-    evaluation = evaluation_of(run)
+    evaluation = Evaluation.of_run(run)
     kinds = (
         ("kl by dimension", "KL by latent", "nats"),
         ("variance of posterior means", "Variance of the posterior mean", ""),
@@ -249,7 +245,7 @@ def _latents(run: Run) -> str:
 
 
 def _evaluation(run: Run) -> str:
-    evaluation = evaluation_of(run)
+    evaluation = Evaluation.of_run(run)
     if evaluation is None:
         return f"<p class=quiet>Not evaluated: <code>vae evaluate {escape(shlex.quote(run.name))}</code></p>"
     values = _table([[v.name, str(v), v.unit, v.kind] for v in evaluation.values], ("", "value", "unit", "kind"))
@@ -259,7 +255,8 @@ def _evaluation(run: Run) -> str:
         head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
         by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
     protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
-    note = "<p class=quiet>± is the standard error over rows. Numbers of different protocols cannot be compared.</p>"
+    error = f"± is the standard error over {DataFacts.of(run).row}s"
+    note = f"<p class=quiet>{error}. Numbers of different protocols cannot be compared.</p>"
     return f"{values}{note}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
 
 
@@ -293,7 +290,7 @@ def _again(run: Run) -> str:
 
 def _compared(runs: Sequence[Run]) -> str:
     """Evaluated numbers, a column for each run; without an evaluation, those of the end of training."""
-    evaluations = [evaluation_of(run) for run in runs]
+    evaluations = [Evaluation.of_run(run) for run in runs]
     tables: list[dict[str, str]]
     if any(evaluations):
         tables = [
@@ -302,7 +299,7 @@ def _compared(runs: Sequence[Run]) -> str:
         ]
         beware = _protocols([evaluation for evaluation in evaluations if evaluation])
     else:
-        tests = [_json(run, "test.json") or {} for run in runs]
+        tests = [stored_test(run) or {} for run in runs]
         tables = [
             {f"test {TITLES.get(k, k)}": f"{v:.2f}" for k, v in test.items() if isinstance(v, float)} for test in tests
         ]
@@ -327,16 +324,3 @@ def _differences(runs: Sequence[Run]) -> str:
     rows = [[name, *(str(table.get(name, "—")) for table in tables)] for name in names]
     rows = [row for row in rows if len(set(row[1:])) > 1]
     return _table(rows, ("", *(run.name for run in runs))) or "<p>Nothing.</p>"
-
-
-def evaluation_of(run: Run) -> Evaluation | None:
-    """What `vae evaluate` found about a run, or None."""
-    content = _json(run, "evaluation.json")
-    return None if content is None else Evaluation.from_json(content)
-
-
-def _json(run: Run, name: str) -> dict[str, Any] | None:
-    if not (run.path / name).is_file():
-        return None
-    content = run.read_json(name)
-    return content if isinstance(content, dict) else None

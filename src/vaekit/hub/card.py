@@ -10,8 +10,11 @@ from typing import Any
 
 from ..config import Config
 from ..evaluation.record import Evaluation
+from ..plot.space import CARRIES
 from ..runs.data_facts import DataFacts
 from ..store import Run
+from ..store.escape import to_markdown
+from ..store.metrics import unit_of
 from .interchange import Parity
 
 
@@ -38,7 +41,7 @@ def card(
     """
     parts = [
         _header(run, facts),
-        f"# {_plain(run.name)}",
+        f"# {to_markdown(run.name)}",
         _what(config, facts),
         *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
         _how_to_load(facts),
@@ -99,7 +102,7 @@ def _columns(facts: Mapping[str, Any]) -> str:
     for i, column in enumerate(facts["columns"]):
         levels = [str(level) for level in column["levels"][:6]] + ["…"] * (len(column["levels"]) > 6)
         cells = (column["name"], column["kind"], column["dtype"], ", ".join(levels))
-        lines.append(f"| {i} | {' | '.join(_cell(cell) for cell in cells)} |")
+        lines.append(f"| {i} | {' | '.join(to_markdown(cell) for cell in cells)} |")
     text = (
         "x has the number of a level, 0, 1, …, a number less `origin`, and 0 where a value is missing; see config.json."
     )
@@ -112,13 +115,14 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
     if evaluation is not None:
         how = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
-        lines += [f"| {_cell(v.name)} | {v} | {v.shown_unit} | {v.kind} |" for v in evaluation.values]
-        where = f"{how.get('images')} {rows} of {_plain(str(how.get('data')))} {how.get('split')}"
+        lines += [f"| {to_markdown(v.name)} | {v} | {v.shown_unit} | {v.kind} |" for v in evaluation.values]
+        where = f"{how.get('images')} {rows} of {to_markdown(str(how.get('data')))} {how.get('split')}"
         noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
         lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]
     elif test:
         numbers = [(name, value) for name, value in test.items() if isinstance(value, float)]
-        lines += ["| | nats |", "|---|---|", *[f"| {_cell(name)} | {value:.2f} |" for name, value in numbers]]
+        lines += ["| | value | unit |", "|---|---|---|"]
+        lines += [f"| {to_markdown(name)} | {value:.2f} | {unit_of(name)} |" for name, value in numbers]
         where = f"{test.get('images')} test {rows} at the end of training, one latent each"
         lines += ["", f"On {where}, without errors: the run was not evaluated."]
     else:
@@ -137,7 +141,7 @@ def _latents(facts: Mapping[str, Any]) -> str:
     if kl is None:
         return f"## Latents\n\n{text}"
     rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
-    quiet = f" {len(silent)} of {len(kl)} are silent, below 0.01 nats." if silent else ""
+    quiet = f" {len(silent)} of {len(kl)} are silent, below {CARRIES:g} nats." if silent else ""
     return f"## Latents\n\n{what}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 
@@ -166,7 +170,7 @@ def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
         "grey values": _grey(config, facts),
         "preset": environment.get("preset"),
         "seed": environment.get("seed"),
-        "command": f"`{shlex.join(map(str, command))}`" if isinstance(command, list) else None,
+        "command": shlex.join(map(str, command)) if isinstance(command, list) else None,
         "epochs": f"{len(metrics)}, {seconds:.0f} s",
         "hardware": hardware,
         "threads": environment.get("threads"),
@@ -174,12 +178,12 @@ def _training(run: Run, config: Config, facts: Mapping[str, Any]) -> str:
         "precision": environment.get("precision"),
         "trained": run.created.date().isoformat(),
     }
-    lines = [f"| {name} | {_cell(str(value))} |" for name, value in rows.items() if value is not None]
+    lines = [f"| {name} | {to_markdown(str(value))} |" for name, value in rows.items() if value is not None]
     return "\n".join(["## Training", "", "| | |", "|---|---|", *lines])
 
 
 def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
-    limits = [_plain(sentence) for sentence in (evaluation.warnings if evaluation else [])]
+    limits = [to_markdown(sentence) for sentence in (evaluation.warnings if evaluation else [])]
     data_range = facts["value_range"]
     if data_range:
         low, high = ("no limit" if value is None else f"{value:g}" for value in data_range)
@@ -211,14 +215,3 @@ def _folder(facts: Mapping[str, Any], parity: Mapping[str, Parity], pictures: Se
 
 def _shape(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape))
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown takes as text and hubs as no HTML."""
-    for sign in "\\`*_{}[]<>#|":
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.replace("\\<", "&lt;").replace("\\>", "&gt;").split())
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").split())

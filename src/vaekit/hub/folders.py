@@ -12,7 +12,6 @@ from ..course import CVAE, VAE
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..model.base import MADE_OF
-from ..rng import seeded
 from ..runs import restore
 from ..runs.data_facts import columns_from
 from ..store import Run, files, tensors
@@ -89,19 +88,10 @@ def _saved(path: Path, trust: bool) -> LatentVariableModel:
 def _made(table: Any, state: dict[str, torch.Tensor], where: Path, trust: bool) -> LatentVariableModel:
     """The model that a table describes, with its weights."""
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
-    facts: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
-    facts["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
-    shapes = None if recipe.has_own_code else recipe.shapes(**facts)
-    if shapes is not None and shapes != {name: tensor.shape for name, tensor in state.items()}:
-        raise RunError(f"the weights of {where.parent} do not fit {where.name}; export the run again")
-    with seeded(torch.Generator().manual_seed(0)):
-        model = recipe.model(**facts)
-    try:
-        model.load_state_dict(state)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[-1].strip()
-        raise RunError(f"the weights of {where.parent} do not fit {where.name}: {reason}") from None
-    return model
+    wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
+    wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
+    misfit = f"the weights of {where.parent} do not fit {where.name}, and are to be exported again"
+    return restore.filled(recipe, wiring, state, restore.shapes_of(recipe, wiring), misfit)
 
 
 def _known(table: Any, where: Path) -> dict[str, Any]:

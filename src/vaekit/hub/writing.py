@@ -17,6 +17,7 @@ from ..model import LatentVariableModel
 from ..runs import restore
 from ..runs.data_facts import DataFacts
 from ..store import Run, files, tensors
+from ..store.metrics import stored_test
 from . import facts, interchange
 from .card import card
 
@@ -80,7 +81,7 @@ def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, tor
             parity |= interchange.to_onnx(subject.model, x, c, new)
         if torch_export:
             parity |= interchange.to_exported_program(subject.model, x, c, new)
-    text = card(run, config, table, evaluation_of(run), _test_of(run), parity, pictures=pictures)
+    text = card(run, config, table, Evaluation.of_run(run), stored_test(run), parity, pictures=pictures)
     files.write_new(new / "README.md", text.encode())
 
 
@@ -125,20 +126,6 @@ def _pictures(new: Path, subject: Subject) -> list[str]:
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
     plot.save(plot.reconstructions(model, subject.x[:8], subject.labels[:8]), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
-
-
-def evaluation_of(run: Run) -> Evaluation | None:
-    """What `vae evaluate` found about a run, or None."""
-    if not (run.path / "evaluation.json").is_file():
-        return None
-    return Evaluation.from_json(run.read_json("evaluation.json"))
-
-
-def _test_of(run: Run) -> dict[str, Any] | None:
-    if not (run.path / "test.json").is_file():
-        return None
-    content = run.read_json("test.json")
-    return content if isinstance(content, dict) else None
 
 
 def _check_replaceable(target: Path) -> None:

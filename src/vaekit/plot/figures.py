@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
-from ..store.metrics import CLASSIC, logged
-from .space import Carried, carried
+from ..store.metrics import CLASSIC, logged, title_of, unit_of
+from .space import CARRIES, Carried, carried
 from .text import latent_name, number
 
 if TYPE_CHECKING:
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
     from .canvas import Figure
 
-IDLE = 0.01  # nats: a latent with less carries nothing
 NAMED = 40  # latents whose bars have names
 
 
-def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
+def curves(metrics: Sequence[Mapping[str, Any]], *, row: str = "row") -> "Figure":
     """Means by epoch, each in a panel: −ELBO, rate and distortion, then whatever else the loss logged, by its name.
 
     Arguments:
         metrics: A record for each epoch, as in metrics.jsonl: `epoch`, means by name, and the same means with
             `validation_` before their names; what is absent or None is left out.
+        row: What one row of the data is called, such as "image".
 
     Raises:
         DataError: There is no record.
@@ -44,31 +44,29 @@ def curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
     from .canvas import defaults
 
     with defaults():
-        return _curves(metrics)
+        return _curves(metrics, row)
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]]) -> "Figure":
+def _curves(metrics: Sequence[Mapping[str, Any]], row: str) -> "Figure":
     from .canvas import Figure
 
     last = metrics[-1]
-    titles = {"neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
-    if "neg_elbo" not in last and "loss" in last:
-        titles = {}
-    titles |= {name: name.replace("_", " ").capitalize() for name in logged(last, beyond=True)}
-    columns = min(3, len(titles))
-    rows = ceil(len(titles) / columns)
+    names = [] if "neg_elbo" not in last and "loss" in last else list(CLASSIC)
+    names += logged(last, beyond=True)
+    columns = min(3, len(names))
+    rows = ceil(len(names) / columns)
     figure = Figure(figsize=(11, 3.8 * rows), dpi=150)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
-    for axes, (key, title) in zip(panels, titles.items(), strict=False):
-        _curve(axes, metrics, key)
-        axes.set_title(title, parse_math=False)  # a name that a loss of one's own has logged
-    for axes in panels[len(titles) :]:
+    for axes, name in zip(panels, names, strict=False):
+        _curve(axes, metrics, name, row)
+        axes.set_title(title_of(name), parse_math=False)  # a name that a loss of one's own has logged
+    for axes in panels[len(names) :]:
         axes.set_visible(False)
     return figure
 
 
-def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str) -> None:
+def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in metrics]
@@ -78,7 +76,7 @@ def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str) -> None
             marker = "o" if len(known) <= 30 else None
             axes.plot(*zip(*known, strict=True), label=label, marker=marker, markersize=4)
     axes.set_xlabel("epoch")
-    axes.set_ylabel("mean per image" if key not in CLASSIC else "nats per image")
+    axes.set_ylabel(f"{unit_of(key) or 'mean'} per {row}")
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
@@ -196,7 +194,7 @@ def _bars(per_latent: Carried) -> "Figure":
     n = len(values)
     figure = Figure(figsize=(min(12, max(6, 2 + 0.45 * n)), 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    idle = [value < IDLE for value in values]
+    idle = [value < CARRIES for value in values]
     axes.bar(range(n), values, width=0.8 if n <= NAMED else 1, color=["0.7" if off else "tab:blue" for off in idle])
     if n <= NAMED:
         axes.set_xticks(range(n), [latent_name(index) for index in order])
@@ -209,7 +207,7 @@ def _bars(per_latent: Carried) -> "Figure":
     )
     total = f"{sum(values):.1f} nats in all, " if per_latent.what == "KL" else ""
     axes.set_title(
-        f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {IDLE:g}", loc="left", fontsize=11
+        f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {CARRIES:g}", loc="left", fontsize=11
     )
     beside = max(0.7, 3 - n / 2)
     axes.set_xlim(-beside, n - 1 + beside)

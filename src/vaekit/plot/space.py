@@ -25,6 +25,9 @@ REACH = 2.5  # standard deviations to either side
 NUMBERS = 1 << 22  # densities that are compared, which takes a tenth of a second
 
 
+CARRIES = 0.01  # nats: a latent with less carries nothing
+
+
 @dataclass(frozen=True)
 class Carried:
     """How much each latent carries, on average over some images.

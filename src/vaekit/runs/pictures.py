@@ -157,7 +157,7 @@ def _latents(scene: Scene) -> Any:
 
 
 def _curves(scene: Scene) -> Any:
-    return plot.curves(scene.run.metrics())
+    return plot.curves(scene.run.metrics(), row=scene.data.row)
 
 
 def _epochs(scene: Scene) -> Any:

@@ -106,19 +106,10 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
         raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
     kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
     facts = DataFacts.of(run)
-    wanted = None if recipe.has_own_code else recipe.shapes(**facts.wiring)
-    limit = None if wanted is None else SLACK + _BYTES * sum(shape.numel() for shape in wanted.values())
-    tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
-    if wanted is not None:
-        check_shapes(run, wanted, tensors)
-    with seeded(torch.Generator().manual_seed(0)):
-        model = recipe.model(**facts.wiring)
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise RunError(
-            f"the weights of {run.path} do not fit its config: {str(error).splitlines()[-1].strip()}"
-        ) from None
+    shapes = shapes_of(recipe, facts.wiring)
+    limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
+    weights = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
+    model = filled(recipe, facts.wiring, weights, shapes, f"the weights of {run.path} do not fit its config")
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")
@@ -228,14 +219,39 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
     return dataset
 
 
-def check_shapes(run: Run, wanted: Mapping[str, torch.Size], weights: Mapping[str, Tensor]) -> None:
-    """Compare the weights of a run with what its config asks for, before there is memory for that.
+def shapes_of(recipe: Recipe, wiring: Mapping[str, Any]) -> dict[str, torch.Size] | None:
+    """The shapes of a model's weights by name; None where only building it would tell, as of the caller's own code."""
+    return None if recipe.has_own_code else recipe.shapes(**wiring)
+
+
+def filled(
+    recipe: Recipe,
+    wiring: Mapping[str, Any],
+    weights: Mapping[str, Tensor],
+    shapes: Mapping[str, torch.Size] | None,
+    misfit: str,
+) -> LatentVariableModel:
+    """The model that a recipe describes, with stored weights.
+
+    Arguments:
+        recipe: The config, resolved.
+        wiring: What `DataFacts.wiring` gives.
+        weights: The weights by name.
+        shapes: What `shapes_of` gives. They are compared with the weights before there is memory for the model.
+        misfit: The beginning of the message where the weights do not fit.
 
     Raises:
-        RunError: They differ.
+        RunError: They do not.
     """
     present = {name: tensor.shape for name, tensor in weights.items()}
-    if wanted != present:
-        name = next(name for name in [*wanted, *present] if wanted.get(name) != present.get(name))
-        sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, wanted)]
-        raise RunError(f"the weights of {run.path} do not fit its config: {name} is {sizes[0]} instead of {sizes[1]}")
+    if shapes is not None and shapes != present:
+        name = next(name for name in [*shapes, *present] if shapes.get(name) != present.get(name))
+        sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, shapes)]
+        raise RunError(f"{misfit}: {name} is {sizes[0]} instead of {sizes[1]}")
+    with seeded(torch.Generator().manual_seed(0)):
+        model = recipe.model(**wiring)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise RunError(f"{misfit}: {str(error).splitlines()[-1].strip()}") from None
+    return model

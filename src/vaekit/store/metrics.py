@@ -1,12 +1,30 @@
 """What the record of an epoch holds: means that were logged, by name, and figures about the epoch itself."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .run import Run
 
 # Keys of format 1, whatever the rows are.
 ROWS_KEY, SPEED_KEY = "images", "images_per_second"
 BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate"})
-CLASSIC = ("neg_elbo", "rate", "distortion")
+CLASSIC = ("neg_elbo", "rate", "distortion")  # nats
+TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
+
+
+def title_of(name: str) -> str:
+    """What a logged mean is called above its curve.
+
+    >>> title_of("rate"), title_of("code_usage")
+    ('Rate (KL)', 'Code usage')
+    """
+    return TITLES.get(name, name.replace("_", " ").capitalize())
+
+
+def unit_of(name: str) -> str:
+    """The unit of a logged mean: nats, or nothing where only the loss knows."""
+    return "nats" if name in CLASSIC else ""
 
 
 def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, float]:
@@ -30,4 +48,14 @@ def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, floa
 def is_neg_elbo(record: Mapping[str, Any], prefix: str = "") -> bool:
     """Whether the loss in a record is the negative ELBO, up to rounding."""
     loss, neg_elbo = record.get(f"{prefix}loss"), record.get(f"{prefix}neg_elbo")
-    return loss is not None and neg_elbo is not None and abs(loss - neg_elbo) <= 1e-5 * abs(neg_elbo)
+    if not isinstance(loss, int | float) or not isinstance(neg_elbo, int | float):
+        return False
+    return abs(loss - neg_elbo) <= 1e-5 * abs(neg_elbo)
+
+
+def stored_test(run: "Run") -> dict[str, Any] | None:
+    """What training measured on the test rows at its end, or None."""
+    if not (run.path / "test.json").is_file():
+        return None
+    table = run.read_json("test.json")
+    return table if isinstance(table, dict) else None
