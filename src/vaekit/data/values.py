@@ -28,7 +28,7 @@ def values_of(part: object) -> Values:
     """
     values: Any = getattr(part, "values", None)
     if values in RANGES:
-        return values  # type: ignore[no-any-return]
+        return values
     return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
 
 

@@ -71,7 +71,7 @@ class Answers:
         """Latents (N, Z) → images (N, *event)."""
         model = self.subject.model
         z = self._rows(request, "z", [model.latent_size]).to(model.device)
-        return Decoding(model)(z, model.context(self._context(request), len(z)))  # type: ignore[no-any-return]
+        return Decoding(model)(z, model.context(self._context(request), len(z)))
 
     def encode(self, request: Request) -> Tensor:
         """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""

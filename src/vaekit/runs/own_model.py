@@ -79,7 +79,7 @@ def fit(
         recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
         own["options"] = recipe.config.train.for_fit()
     options = own["options"] = loop.with_settings(own.get("options"), arguments, model)
-    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in arguments)
+    batches, validating = loop.loaders(model, None, train, validation, options, own_size="batch_size" in arguments)
     if recipe is not None:
         own = _by_recipe(recipe, model, train, batches) | own
     theirs: Listener | None = own.pop("listener", None)

@@ -108,8 +108,8 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
     facts = DataFacts.of(run)
     shapes = shapes_of(recipe, facts.wiring)
     limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
-    weights = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
-    model = filled(recipe, facts.wiring, weights, shapes, f"the weights of {run.path} do not fit its config")
+    tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
+    model = filled(recipe, facts.wiring, tensors, shapes, f"the weights of {run.path} do not fit its config")
     for name, tensor in model.state_dict().items():
         if not tensor.isfinite().all():
             raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")

@@ -40,7 +40,7 @@ def part(model: nn.Module, name: str) -> Callable[..., Any]:
         raise Mistake(f"self.{name} is still blank.")
     if not callable(layer):
         raise Mistake(f"self.{name} is a {type(layer).__name__}, which cannot be called.")
-    return layer  # type: ignore[no-any-return]
+    return layer
 
 
 def output(model: nn.Module, name: str, value: Tensor) -> Tensor:

@@ -182,9 +182,9 @@ def with_settings(options: Train | None, settings: Mapping[str, Any], model: Lat
 
 
 def loaders(
-    model: LatentVariableModel, loss: Loss, train: Any, validation: Any, options: Train, *, own_size: bool
+    model: LatentVariableModel, loss: Loss | None, train: Any, validation: Any, options: Train, *, own_size: bool
 ) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """Loaders of what is given; rows that are in memory are all checked.
+    """Loaders of what is given; rows that are in memory are all checked, their classes where the loss is known.
 
     Raises:
         ConfigError: A size of batches is given for a loader, which makes its own.
@@ -199,7 +199,8 @@ def loaders(
     for what, loader in (("training", made), ("validation", validating)):
         if isinstance(loader, Batches):
             check_rows(model, loader, lenient=options.on_nan == "skip")
-            check_classes(model, loss, loader, what)
+            if loss is not None:
+                check_classes(model, loss, loader, what)
     return made, validating
 
 
