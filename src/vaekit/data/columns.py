@@ -5,17 +5,19 @@ Not for: which kind a column has (`kinds`), or files and frames (`sources.frames
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DataError, unknown
 
-Kind = Literal["real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor"]
+ColumnKind = Literal["real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli"]
 Level = str | int | float | bool
 
+KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)  # the order in which a likelihood reads its network's outputs
 OF_LEVELS = ("ordinal", "categorical", "bernoulli")
+TRANSFORM = {"positive": "log", "size-factor": "log", "count": "log1p"}  # of a number, before it is standardized
 DATES = ("date", "datetime")
 DAY = np.timedelta64(86_400_000_000, "us")
 _FINE = 2.0**-24 * 1e4  # a float32 tells values apart by a ten-thousandth of their spread, or they get an origin
@@ -42,7 +44,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: ColumnKind
     dtype: str
     levels: tuple[Level, ...] = ()
     origin: float = 0.0
@@ -136,7 +138,7 @@ class Column:
         known = x[~np.isnan(x)].astype(np.float64)
         if not len(known):
             return self
-        transformed = np.log1p(known) if self.kind == "count" else np.log(known) if self.kind in LOGARITHMIC else known
+        transformed = getattr(np, TRANSFORM[self.kind])(known) if self.kind in TRANSFORM else known
         never_negative = self._is_whole and bool((known + self.origin >= 0).all())
         return replace(
             self, loc=float(transformed.mean()), scale=float(transformed.std()) or 1.0, never_negative=never_negative
@@ -168,7 +170,7 @@ class Column:
         """
         try:
             column = cls(**{**table, "levels": tuple(table["levels"])})
-            if not isinstance(column.name, str) or column.kind not in _KINDS:
+            if not isinstance(column.name, str) or column.kind not in KINDS:
                 raise ValueError(f"its kind is {column.kind!r}")
             if column.has_levels and len(column.levels) < 2:
                 raise ValueError("it has fewer than two levels")
@@ -183,10 +185,6 @@ def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Numbers to the seven digits that single precision has."""
     scale = 10.0 ** (6 - np.floor(np.log10(np.abs(np.where(numbers == 0, 1, numbers)))))
     return np.round(numbers * scale) / scale
-
-
-LOGARITHMIC = ("positive", "size-factor")  # what a network sees the logarithm of
-_KINDS: tuple[str, ...] = ("real", "positive", "count", *OF_LEVELS, "size-factor")
 
 
 def distinct(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:

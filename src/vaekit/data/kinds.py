@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, unknown
-from .columns import Column, Kind, Level, as_numbers, distinct
+from .columns import KINDS, OF_LEVELS, Column, ColumnKind, Level, as_numbers, distinct
 
 ColumnKinds = Mapping[str, str | Sequence[Level]]
 
-KINDS = ("real", "positive", "count", "ordinal", "categorical", "bernoulli", "size-factor", "label", "ignore")
+CHOICES = (*KINDS, "label", "ignore")  # what a column may be set to
 EVERY = "*"  # stands for all columns that are not named
 MOST_LEVELS = 1000
 _FEW = 50  # different texts; a column with more of them is an identifier
@@ -61,7 +61,7 @@ def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
     if given is not None and not isinstance(given, str):
         return Column(raw.name, "ordinal", raw.dtype, tuple(given))
     kind = inferred(raw, values_once) if given is None else _checked_kind(raw, given)
-    if kind in ("ordinal", "categorical", "bernoulli"):
+    if kind in OF_LEVELS:
         levels = tuple(values_once) if raw.levels is None else raw.levels
         _check_levels(raw, kind, levels, hint)
         return Column(raw.name, kind, raw.dtype, levels)
@@ -70,7 +70,7 @@ def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
     return Column(raw.name, kind, dtype).with_origin(raw.values, raw.missing)
 
 
-def inferred(raw: Raw, seen: Sequence[Any]) -> Kind:
+def inferred(raw: Raw, seen: Sequence[Any]) -> ColumnKind:
     """The kind that the type of a column's values suggests.
 
     Booleans and two values are Bernoulli; ordered categories are ordinal; texts and other categories are categorical;
@@ -92,7 +92,7 @@ def inferred(raw: Raw, seen: Sequence[Any]) -> Kind:
     return "real"
 
 
-def _checked_kind(raw: Raw, kind: str) -> Kind:
+def _checked_kind(raw: Raw, kind: str) -> ColumnKind:
     if kind == "bernoulli" and len(distinct(raw.values[~raw.missing])[0]) > 2:
         raise DataError(f"column {raw.name!r} is to be bernoulli, but it has more than two values; use 'categorical'")
     if kind == "ordinal" and raw.dtype == "str":
@@ -144,8 +144,8 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
         ConfigError: One of them.
     """
     for name, kind in kinds.items():
-        if isinstance(kind, str) and kind not in KINDS:
-            raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, KINDS)}")
+        if isinstance(kind, str) and kind not in CHOICES:
+            raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, CHOICES)}")
         if not isinstance(kind, str) and len(set(kind)) < 2:
             raise ConfigError(f"data.columns.{name} must have at least two levels, got {list(kind)}")
         if name != EVERY and name not in names and name not in computed:

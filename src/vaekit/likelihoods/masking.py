@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
-from ..data.columns import LOGARITHMIC, Column
+from ..data.columns import Column
+from ..data.standardizer import Standardizer
 from ..distributions import Block, Columnwise, OfLevels, level_probs
 
 Sign = Literal["unknown", "high", "low"]
@@ -34,8 +35,7 @@ class SelfMasking(nn.Module):
     def __init__(self, columns: Sequence[Column], *, sign: Sign = "unknown") -> None:
         super().__init__()
         self.sign = sign
-        self.logarithmic = [i for i, column in enumerate(columns) if column.kind in LOGARITHMIC]
-        self.counts = [i for i, column in enumerate(columns) if column.kind == "count"]
+        self.standardize = Standardizer(columns)
         most = max([len(column.levels) for column in columns] + [1])
         self.slope = nn.Parameter(torch.zeros(len(columns)))
         self.threshold = nn.Parameter(torch.zeros(len(columns)))
@@ -45,15 +45,7 @@ class SelfMasking(nn.Module):
 
     def of_numbers(self, x: Tensor, index: Tensor) -> Tensor:
         """Logits of being missing, of values (..., n) of the columns `index`."""
-        kept = index.tolist()
-        logs = [i for i, column in enumerate(kept) if column in self.logarithmic]
-        counts = [i for i, column in enumerate(kept) if column in self.counts]
-        seen = x
-        if logs or counts:
-            seen = x.clone()
-            seen[..., logs] = x[..., logs].log()
-            seen[..., counts] = x[..., counts].log1p()
-        u = (seen - self.loc[index]) / self.unit[index]
+        u = self.standardize(x, self.loc[index], self.unit[index], index)
         slope = self.slope[index]
         if self.sign != "unknown":
             slope = softplus(slope) if self.sign == "high" else -softplus(slope)

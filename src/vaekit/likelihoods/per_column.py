@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Distribution, LogNormal, StudentT
 from torch.distributions import Normal as NormalDistribution
 from torch.nn.functional import logsigmoid, softplus
 
-from ..data.columns import Column
+from ..data.columns import KINDS, OF_LEVELS, Column
 from ..distributions import Block, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
 from ..errors import ConfigError
 from .base import Likelihood, soft_bound
@@ -118,7 +118,7 @@ class Columns(Likelihood):
             if not group:
                 continue
             index = self._index(kind)
-            has_levels = kind in ("ordinal", "categorical", "bernoulli")
+            has_levels = kind in OF_LEVELS
             blocks.append(Block(index, made[kind](parts[kind]), self.level_counts[index] if has_levels else None))
         size = self.layout.groups["size-factor"]
         number = size[0] if size else None
@@ -193,8 +193,9 @@ class Layout:
     """
 
     def __init__(self, columns: Sequence[Column], scale: str) -> None:
-        kinds = ("real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli")
-        self.groups = {kind: [i for i, column in enumerate(columns) if column.kind == kind] for kind in kinds}
+        self.groups: dict[str, list[int]] = {
+            kind: [i for i, column in enumerate(columns) if column.kind == kind] for kind in KINDS
+        }
         self.columns = columns
         self.real = self.groups["real"]
         self.positive = self.groups["positive"]

@@ -9,7 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..data.columns import LOGARITHMIC, Column
+from ..data.columns import Column
+from ..data.standardizer import Standardizer
 from ..errors import ConfigError
 from .base import Activation, Encoder
 from .mlp import MLP
@@ -41,8 +42,7 @@ class ColumnView(nn.Module):
         several = [i for i, kind in enumerate(kinds) if kind in ("ordinal", "categorical")]
         self.single = [i for i in range(len(columns)) if i not in several]
         single = [columns[i] for i in self.single]
-        self.logarithmic = [i for i, column in enumerate(single) if column.kind in LOGARITHMIC]
-        self.counts = [i for i, column in enumerate(single) if column.kind == "count"]
+        self.standardize = Standardizer(single)
         flat = [(i, level) for i in several for level in range(len(columns[i].levels))]
         loc = [0.5 if column.kind == "bernoulli" else column.loc for column in single]
         scale = [0.5 if column.kind == "bernoulli" else column.scale for column in single]
@@ -55,12 +55,8 @@ class ColumnView(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map rows, in which missing values are NaN."""
         missing = x.isnan()
-        numbers = x[..., self.single].clone()
-        if self.logarithmic:
-            numbers[..., self.logarithmic] = numbers[..., self.logarithmic].log()
-        if self.counts:
-            numbers[..., self.counts] = numbers[..., self.counts].log1p()
-        seen = [((numbers - self.loc) / self.scale).masked_fill(missing[..., self.single], 0)]
+        numbers = self.standardize(x[..., self.single], self.loc, self.scale)
+        seen = [numbers.masked_fill(missing[..., self.single], 0)]
         seen.append((x[..., self.level_column] == self.level).to(x.dtype))
         return torch.cat([*seen, (~missing).to(x.dtype)] if self.mask else seen, -1)
 
