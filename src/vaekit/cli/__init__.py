@@ -21,7 +21,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `common`, `drawing` | what verbs share: options, opening a run, printing; what those that draw share |
+| `common`, `opened`, `drawing` | what verbs share: options, opening a run, printing; what those that draw share |
 """
 
 from .entry import app, main

@@ -1,9 +1,8 @@
 """What the verbs that draw share: their options as one record, classes, test images, and writing a picture."""
 
-import functools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,30 +10,14 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ConfigError, DataError, unknown
-from .common import (
-    data_facts,
-    device_option,
-    draws_pictures,
-    files_json_option,
-    load_model,
-    open_run,
-    output_option,
-    print_files,
-    recipe_of,
-    run_argument,
-    runs_option,
-    seed_option,
-    slug,
-    trust_option,
-)
+from .common import data_facts, draws_pictures, files_json_option, output_option, print_files, slug
+from .opened import Opened, opened_as
 
 if TYPE_CHECKING:
     import torch
 
-    from ..config.recipe import Recipe
     from ..model import LatentVariableModel
     from ..plot import Picture
-    from ..store import Run
 
 MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
 
@@ -45,24 +28,17 @@ _COLOURS = (
 
 
 @dataclass(frozen=True)
-class Drawing:
+class Drawing(Opened):
     """A run to draw from, and how to draw and write the picture.
 
     Arguments:
-        run: The run.
-        recipe: What its config means.
+        run, recipe, device, seed: As of `Opened`.
         output: Where to write; None for a place in the run folder.
-        device: Where to compute.
-        seed: Seed of the noise.
         invert: Whether to show black as white.
         cmap: Name of a colour map for grey images.
     """
 
-    run: "Run"
-    recipe: "Recipe"
-    output: Path | None
-    device: str
-    seed: int = 0
+    output: Path | None = None
     invert: bool = False
     cmap: str | None = None
 
@@ -70,10 +46,6 @@ class Drawing:
     def class_names(self) -> list[str]:
         """Names of the classes of the run's data."""
         return list(data_facts(self.run).classes)
-
-    def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
-        """The run's model, and the noise of the seed."""
-        return load_model(self.run, self.recipe, self.device, self.seed)
 
     def path(self, name: str, label: str | None = None) -> Path:
         """Where to write: an array by default where the data are not images.
@@ -150,19 +122,10 @@ def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..
         colours: Whether there are --invert and --cmap.
         seeded: Whether there is --seed.
     """
+    options = [*(_COLOURS if colours else ()), output_option]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def with_drawing(run: str | None, root: Path, **given: Any) -> Any:
-            opened = open_run(run, root)
-            names = [field.name for field in fields(Drawing) if field.name in given]
-            drawing = Drawing(opened, recipe_of(opened), **{name: given.pop(name) for name in names})
-            return command(drawing=drawing, **given)
-
-        options = [run_argument, *(_COLOURS if colours else ()), output_option, *([seed_option] if seeded else [])]
-        for option in reversed([*options, device_option, trust_option, runs_option, files_json_option]):
-            with_drawing = option(with_drawing)
-        return with_drawing
+        return opened_as(Drawing, "drawing", options, seeded=seeded)(files_json_option(command))
 
     return decorate
 

@@ -1,25 +1,12 @@
 """`vae evaluate`: measure a run, and give every number its error."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ConfigError
-from .common import (
-    AT_MOST,
-    device_option,
-    json_option,
-    load_model,
-    open_run,
-    recipe_of,
-    relative,
-    run_argument,
-    runs_option,
-    seed_option,
-    stopped,
-    trust_option,
-)
+from .common import AT_MOST, json_option, relative, stopped
+from .opened import Opened, run_options
 from .printing import out, out_json
 from .tables import print_entry, print_table
 
@@ -28,7 +15,6 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
-@run_argument
 @click.option("--split", default="test", show_default=True, help="Which rows: test, validation or train.")
 @click.option(
     "--samples",
@@ -54,13 +40,10 @@ if TYPE_CHECKING:
 @click.option(
     "--memory", default="1G", show_default=True, metavar="SIZE", help="About how much memory decoding may take."
 )
-@seed_option
-@device_option
-@trust_option
-@runs_option
+@run_options
 @json_option
 def evaluate(
-    run: str | None,
+    opened: Opened,
     split: str,
     samples: int,
     everything: bool,
@@ -70,9 +53,6 @@ def evaluate(
     data_name: str | None,
     precision: str,
     memory: str,
-    seed: int,
-    device: str,
-    root: Path,
     as_json: bool,
 ) -> None:
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
@@ -83,9 +63,8 @@ def evaluate(
     """
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
-    folder, limit = open_run(run, root), _bytes(memory)
-    recipe = recipe_of(folder)
-    model, _ = load_model(folder, recipe, device, seed)
+    folder, limit = opened.run, _bytes(memory)
+    model, _ = opened.model()
 
     from ..evaluation.ais import Annealing
     from ..evaluation.stored import evaluate_run
@@ -95,10 +74,10 @@ def evaluate(
 
     options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "rows": rows}
     annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
-    options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": seed}
+    options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": opened.seed}
     try:
         with shown_stages() as listener:
-            result = evaluate_run(folder, model, recipe=recipe, **options, listener=listener)
+            result = evaluate_run(folder, model, recipe=opened.recipe, **options, listener=listener)
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {folder.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None

@@ -7,34 +7,17 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, DataError
-from .common import (
-    COUNT,
-    FILE,
-    data_facts,
-    device_option,
-    draws_pictures,
-    json_option,
-    load_model,
-    open_run,
-    recipe_of,
-    relative,
-    run_argument,
-    runs_option,
-    seed_option,
-    trust_option,
-)
+from .common import COUNT, FILE, data_facts, draws_pictures, json_option, relative
+from .opened import Opened, run_options
 from .printing import out, out_json
 from .tables import print_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..config.recipe import Recipe
     from ..data.columns import Column
     from ..data.tables import Table
     from ..evaluation.filling import Filled
-    from ..model import LatentVariableModel
-    from ..store import Run
 
 FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
 SHOWN = 10
@@ -43,29 +26,22 @@ WAYS = 12
 
 
 @click.command(short_help="Fill the gaps of a table.")
-@run_argument
 @click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
 @click.option("--hide", type=click.Choice(HALVES), help="Of images: which half to hide.  [default: bottom]")
 @click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Of images: how many test images.")
 @click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
 @click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
-@seed_option
-@device_option
-@trust_option
-@runs_option
+@run_options
 @json_option
 def impute(
-    run: str | None,
+    opened: Opened,
     data_name: Path | None,
     output: Path | None,
     hide: str | None,
     count: int,
     draws: int | None,
     samples: int,
-    seed: int,
-    device: str,
-    root: Path,
     as_json: bool,
 ) -> None:
     """Try `vae impute --data t.csv -o full.csv`: fill the empty cells of a table, given the others of their row.
@@ -82,19 +58,17 @@ def impute(
     from ..evaluation import filling
     from ..runs.terminal import shown_stages
 
-    folder = open_run(run, root)
-    columns = data_facts(folder).columns
-    recipe = recipe_of(folder)
+    run, seed = opened.run, opened.seed
+    columns = data_facts(run).columns
     if columns is None:
-        model, _ = load_model(folder, recipe, device, seed)
-        _go_on(folder, recipe, model, hide or HALVES[0], count, draws or WAYS, output=output, seed=seed)
+        _go_on(opened, hide or HALVES[0], count, draws or WAYS, output)
         return
     if hide is not None:
-        raise DataError(f"--hide is for images, but the data of run {folder.name} are a table, whose gaps are filled")
-    source = data_name or Path(recipe.config.data.name)
+        raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
+    source = data_name or Path(opened.recipe.config.data.name)
     frame, table = _read(source, columns)
-    path = output or folder.place(f"imputed/{source.stem}{source.suffix}")
-    model, _ = load_model(folder, recipe, device, seed)
+    path = output or run.place(f"imputed/{source.stem}{source.suffix}")
+    model, _ = opened.model()
     with shown_stages() as listener:
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
     beside = path.with_name(f"{path.stem}-cells.csv")
@@ -104,7 +78,7 @@ def impute(
     thin = int((filled.ess < FEW).sum())
     if as_json:
         facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(beside), "gaps": len(cells)}
-        out_json({"run": str(folder.path), **facts, "rows with few effective samples": thin})
+        out_json({"run": str(run.path), **facts, "rows with few effective samples": thin})
         return
     print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
     out()
@@ -117,27 +91,20 @@ def impute(
         out(f"            … {relative(table_paths[-1])}")
 
 
-def _go_on(
-    run: "Run",
-    recipe: "Recipe",
-    model: "LatentVariableModel",
-    hide: str,
-    count: int,
-    ways: int,
-    output: Path | None,
-    seed: int,
-) -> None:
+def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None) -> None:
     """Draw test images whose half is hidden, each with ways to go on."""
     from .. import plot
     from ..data.batches import whole
-    from ..evaluation.completion import complete
+    from ..evaluation import complete
     from ..runs.restore import dataset_of
 
+    run = opened.run
     if not draws_pictures(run):
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
-    images = whole(dataset_of(run, recipe=recipe).test.rows(slice(count)))
+    model, _ = opened.model()
+    images = whole(dataset_of(run, recipe=opened.recipe).test.rows(slice(count)))
     path = output or run.picture(f"go-on-{hide}.png")
-    plot.save(complete(model, images, hide, ways=ways, seed=seed), path)
+    plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     out(relative(path))
 
 

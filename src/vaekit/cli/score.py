@@ -7,23 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .common import (
-    COUNT,
-    FILE,
-    device_option,
-    draws_pictures,
-    is_of_table,
-    json_option,
-    load_model,
-    open_run,
-    recipe_of,
-    relative,
-    run_argument,
-    runs_option,
-    seed_option,
-    slug,
-    trust_option,
-)
+from .common import COUNT, FILE, draws_pictures, is_of_table, json_option, relative, slug
+from .opened import Opened, run_options
 from .printing import out, out_json
 from .row_files import csv_of, data_option, split_option
 from .tables import print_table
@@ -39,7 +24,6 @@ SHOWN, PICTURED = 10, 32  # of the least likely rows
 
 
 @click.command(short_help="Say how unusual images are.")
-@run_argument
 @data_option
 @split_option
 @click.option(
@@ -52,22 +36,16 @@ SHOWN, PICTURED = 10, 32  # of the least likely rows
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
 @click.option("--labels", help="Column of a table, or class of images, that says what is unusual: for the AUROC.")
-@seed_option
-@device_option
-@trust_option
-@runs_option
+@run_options
 @json_option
 def score(
-    run: str | None,
+    opened: Opened,
     data_name: str | None,
     split: str,
     samples: int,
     output: Path | None,
     pixels: Path | None,
     labels: str | None,
-    seed: int,
-    device: str,
-    root: Path,
     as_json: bool,
 ) -> None:
     """Try `vae score --data photos/`: say how unlikely each image is, compared with the test images.
@@ -88,38 +66,33 @@ def score(
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    folder = open_run(run, root)
-    recipe = recipe_of(folder)
-    rows = rows_of(folder, data_name, split=split, recipe=recipe)
+    run, seed = opened.run, opened.seed
+    rows = rows_of(run, data_name, split=split, recipe=opened.recipe)
     unusual = None if labels is None else _unusual(rows, data_name, labels)
-    path = output or folder.place(f"scores/{slug(rows.name)}.csv")
+    path = output or run.place(f"scores/{slug(rows.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    if pixels is not None and (is_of_table(folder) or pixels.suffix.lower() != ".npy"):
+    if pixels is not None and (is_of_table(run) or pixels.suffix.lower() != ".npy"):
         raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
-    model, _ = load_model(folder, recipe, device, seed)
+    model, _ = opened.model()
     with shown_stages() as listener:
-        scores = score_run(folder, model, rows, samples=samples, seed=seed, listener=listener, recipe=recipe)
+        scores = score_run(run, model, rows, samples=samples, seed=seed, listener=listener, recipe=opened.recipe)
     agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
     files.write(path, csv_of(rows, scores.values | scores.columns))
     if pixels is not None:
         files.write(pixels, _pixel_scores(model, rows, samples, seed))
-    picture = folder.picture(f"least-likely-{slug(rows.name)}.png") if draws_pictures(folder) else None
+    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if draws_pictures(run) else None
     if picture is not None:
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
     least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
     if as_json:
         facts: dict[str, Any] = {"picture": picture and str(picture), "least likely": least}
-        facts["warnings"] = scores.warnings
         if agreement is not None:
             facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
-        out_json({"run": str(folder.path), "scores": str(path), **facts})
+        out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
-    rare = int((scores.values["percentile"] >= 99).sum())
-    what = "rows" if is_of_table(folder) else "images"
-    out()
-    out(f"{what:<12}{len(rows)}; {rare} of them less likely than 99 % of the run's test {what}")
+    _print_counts(scores, "rows" if is_of_table(run) else "images")
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
@@ -128,6 +101,13 @@ def score(
     out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+
+
+def _print_counts(scores: "Scores", what: str) -> None:
+    """How many rows there are, and how many of them are rare."""
+    rare = int((scores.values["percentile"] >= 99).sum())
+    out()
+    out(f"{what:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {what}")
 
 
 def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":

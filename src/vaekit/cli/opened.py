@@ -1,0 +1,67 @@
+"""The run that a verb is about, as one record: what it is, what its config means, and where and how to compute."""
+
+import functools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import device_option, load_model, open_run, recipe_of, run_argument, runs_option, seed_option, trust_option
+
+if TYPE_CHECKING:
+    import torch
+
+    from ..config.recipe import Recipe
+    from ..model import LatentVariableModel
+    from ..store import Run
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A run, and how to compute with its model.
+
+    Arguments:
+        run: The run.
+        recipe: What its config means.
+        device: Where to compute.
+        seed: Seed of the noise.
+    """
+
+    run: "Run"
+    recipe: "Recipe"
+    device: str
+    seed: int = 0
+
+    def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
+        """The run's model, and the noise of the seed."""
+        return load_model(self.run, self.recipe, self.device, self.seed)
+
+
+def opened_as(
+    record: type[Opened], name: str, options: Iterable[Callable[..., Any]], *, seeded: bool = True
+) -> Callable[..., Callable[..., Any]]:
+    """Give a command the argument RUN, some options, and those of every run; it gets them as one record.
+
+    Arguments:
+        record: Its class.
+        name: Under which name the command takes it.
+        options: The other options that are its fields.
+        seeded: Whether there is --seed.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def with_record(run: str | None, root: Path, **given: Any) -> Any:
+            opened = open_run(run, root)
+            values = {field.name: given.pop(field.name) for field in fields(record) if field.name in given}
+            return command(**{name: record(opened, recipe_of(opened), **values)}, **given)
+
+        every = [run_argument, *options, *([seed_option] if seeded else []), device_option, trust_option, runs_option]
+        for option in reversed(every):
+            with_record = option(with_record)
+        return with_record
+
+    return decorate
+
+
+run_options = opened_as(Opened, "opened", ())
