@@ -269,9 +269,9 @@ def per_sample(images: int, samples: int, action: Callable[[], object]) -> dict[
 
 
 def ours_nll(images: int, precision: str = "fp32") -> dict[str, Any]:
-    """L_5000 by `vaekit.evaluation.bounds`."""
+    """L_5000 by `vaekit.evaluation.likelihood.bounds`."""
     from vaekit import build
-    from vaekit.evaluation.bounds import bounds
+    from vaekit.evaluation.likelihood.bounds import bounds
 
     model, x = build("course-vae").eval(), test_images(images)
     bounds(model, x[:2], samples=(10,), precision=precision)

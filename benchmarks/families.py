@@ -29,10 +29,10 @@ from vaekit.data.batches import whole
 from vaekit.data.pixels import binarized, repeatable
 from vaekit.data.sources.shapes import every_shape
 from vaekit.evaluation import fitted_prior
-from vaekit.evaluation.bounds import bounds
-from vaekit.evaluation.classifier import classifier_for
-from vaekit.evaluation.disentanglement import of_factors
-from vaekit.evaluation.quality import quality
+from vaekit.evaluation.latent_space.disentanglement import of_factors
+from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.samples.classifier import classifier_for
+from vaekit.evaluation.samples.quality import quality
 from vaekit.model import WithPrior
 from vaekit.store import Run
 

@@ -26,7 +26,7 @@ import contenders
 from vaekit import build, data
 from vaekit.config import read
 from vaekit.config.recipe import Recipe
-from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.objectives import elbo
 from vaekit.runs.job import Job
 from vaekit.store import Run

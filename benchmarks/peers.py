@@ -48,7 +48,7 @@ ROWS: dict[str, tuple[str, str]] = {
     "missing values, MIWAE and not-MIWAE": ("not-miwae", r"NotMIWAE|not_miwae|self_masking"),
     "imputation": ("`impute`", r"def (impute|get_imputed)\w*"),
     "scikit-learn estimators that pass its checks": ("vaekit.sklearn", r"check_estimator"),
-    "disentanglement metrics": ("vaekit.evaluation.disentanglement", r"def metric_mig\b"),
+    "disentanglement metrics": ("vaekit.evaluation.latent_space.disentanglement", r"def metric_mig\b"),
     "likelihood by importance sampling": ("`evaluate`", r"def (get_nll|get_marginal_ll|compute_joint_nll)\b"),
     "standard errors of its figures": ("`compare`", r"standard_error|stderr_of|std_err"),
     "resume with the state of the random streams": ("`resume`", r"get_rng_state|rng_state"),

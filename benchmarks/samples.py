@@ -13,8 +13,8 @@ import torch
 
 from common import ROOT, processor
 from vaekit import data, load
-from vaekit.evaluation.classifier import classifier_for
-from vaekit.evaluation.quality import quality
+from vaekit.evaluation.samples.classifier import classifier_for
+from vaekit.evaluation.samples.quality import quality
 from vaekit.runs.series import spread
 
 RESULTS = Path(__file__).parent / "samples.json"

@@ -18,9 +18,9 @@ from vaekit.config import read
 from vaekit.data import Batch, Batches, Split
 from vaekit.distributions import CertainCodes, UniformCodes
 from vaekit.errors import ConfigError
-from vaekit.evaluation import ex_post
-from vaekit.evaluation.bounds import bounds
-from vaekit.evaluation.ex_post import fit_prior
+from vaekit.evaluation.latent_space import ex_post
+from vaekit.evaluation.latent_space.ex_post import fit_prior
+from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.model import WithPrior
 from vaekit.objectives import OfDraw, beta_elbo
 from vaekit.posteriors import FSQPosterior, VQPosterior

@@ -24,8 +24,8 @@ from vaekit.distributions import (
 )
 from vaekit.distributions.wrapped_normal import log_conformal, log_sinh_over
 from vaekit.errors import ConfigError
-from vaekit.evaluation.ex_post import fit_prior
-from vaekit.evaluation.support import refuse_annealing
+from vaekit.evaluation.latent_space.ex_post import fit_prior
+from vaekit.evaluation.likelihood.support import refuse_annealing
 from vaekit.plot import interpolation
 
 F64 = torch.float64

@@ -18,7 +18,7 @@ from vaekit.config import read
 from vaekit.data import Batch
 from vaekit.distributions import GumbelSoftmax, closed_form_kl
 from vaekit.errors import ConfigError
-from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.model.draw import antithetic_pairs
 from vaekit.objectives import OfDraw, disarm, rloo
 from vaekit.runs import lifecycle

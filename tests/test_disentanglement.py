@@ -13,7 +13,7 @@ import exact
 from vaekit import load
 from vaekit.data import load as load_data
 from vaekit.data.sources.shapes import FACTORS, every_shape
-from vaekit.evaluation.disentanglement import (
+from vaekit.evaluation.latent_space.disentanglement import (
     disentanglement,
     factor_vae_score,
     mutual_information_gap,

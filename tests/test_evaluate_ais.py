@@ -22,9 +22,9 @@ from vaekit import CVAE, LatentVariableModel, build
 from vaekit.data import Batch
 from vaekit.distributions import Chain
 from vaekit.errors import ConfigError
-from vaekit.evaluation import ais as module
-from vaekit.evaluation.ais import Annealing, ais, bidirectional
-from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.likelihood import ais as module
+from vaekit.evaluation.likelihood.ais import Annealing, ais, bidirectional
+from vaekit.evaluation.likelihood.bounds import bounds
 
 SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
 QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")

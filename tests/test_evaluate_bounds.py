@@ -11,10 +11,10 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 from oracles import LinearGaussian
 from vaekit import CVAE, VAE, Draw, LatentVariableModel, build
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import bounds as module
-from vaekit.evaluation.bounds import bounds, up_to
+from vaekit.evaluation.likelihood import bounds as module
+from vaekit.evaluation.likelihood.bounds import bounds, up_to
+from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
 from vaekit.evaluation.record import Value, mean_of
-from vaekit.evaluation.weights import NestedBounds, pareto_shape
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

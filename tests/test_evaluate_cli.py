@@ -12,8 +12,8 @@ import pytest
 import tiny
 from test_cli import assert_refused
 from vaekit import cli, config
-from vaekit.evaluation import classifier as eyes
 from vaekit.evaluation import stored as runs
+from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, lifecycle, restore
 
 

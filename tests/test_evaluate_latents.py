@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 from oracles import LinearGaussian
 from vaekit import VAE, build
 from vaekit.errors import DataError
-from vaekit.evaluation.latents import latents, linear_probe, nearest_neighbours
+from vaekit.evaluation.latent_space.latents import latents, linear_probe, nearest_neighbours
 from vaekit.evaluation.record import Value
 
 

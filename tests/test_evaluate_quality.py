@@ -11,9 +11,9 @@ from torch.distributions import Bernoulli, Independent, Normal
 from vaekit import LatentVariableModel, data
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import classifier as eyes
-from vaekit.evaluation.classifier import classifier_for
-from vaekit.evaluation.quality import (
+from vaekit.evaluation.samples import classifier as eyes
+from vaekit.evaluation.samples.classifier import classifier_for
+from vaekit.evaluation.samples.quality import (
     _balance,
     frechet,
     moments,

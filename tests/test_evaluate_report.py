@@ -14,8 +14,8 @@ from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure
-from vaekit.evaluation import classifier as eyes
-from vaekit.evaluation.ais import Annealing
+from vaekit.evaluation.likelihood.ais import Annealing
+from vaekit.evaluation.samples import classifier as eyes
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
 from vaekit.store import Run

@@ -15,8 +15,8 @@ from vaekit import config, load
 from vaekit.cli.common import slug
 from vaekit.data import Batch
 from vaekit.evaluation import named_rows as module
-from vaekit.evaluation.bounds import bounds
-from vaekit.evaluation.imputation import weighted
+from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.tables.imputation import weighted
 from vaekit.runs import job, lifecycle
 
 

@@ -18,9 +18,9 @@ from vaekit import build, elbo, fit, load
 from vaekit.data import Batch, Split
 from vaekit.distributions.point_mass import PointMass
 from vaekit.errors import ConfigError
-from vaekit.evaluation import ex_post
-from vaekit.evaluation.ex_post import fit_prior
-from vaekit.evaluation.quality import frechet
+from vaekit.evaluation.latent_space import ex_post
+from vaekit.evaluation.latent_space.ex_post import fit_prior
+from vaekit.evaluation.samples.quality import frechet
 from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.objectives import OfDraw, RegularizedAutoencoder, beta_elbo
 from vaekit.objectives.regularized import squared_slope

@@ -17,7 +17,7 @@ from vaekit.config.recipe import Recipe
 from vaekit.data import load
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import evaluate
-from vaekit.evaluation.bounds import bounds, up_to
+from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.runs import demands, job, lifecycle
 from vaekit.runs.series import train_replicates
 from vaekit.store import Run

@@ -15,7 +15,7 @@ from vaekit.config.parts import PARTS, find
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
-from vaekit.evaluation.imputation import weighted
+from vaekit.evaluation.tables.imputation import weighted
 from vaekit.model import Composed
 from vaekit.objectives import Loss
 from vaekit.runs import lifecycle

@@ -12,7 +12,7 @@ from test_cli import assert_refused
 from vaekit import config, data
 from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, RunError
-from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, lifecycle, series
 from vaekit.store import Run
 from vaekit.training import Interrupted

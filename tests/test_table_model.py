@@ -17,11 +17,11 @@ from vaekit.data import Batch, Dataset, Split, load
 from vaekit.data.columns import Column
 from vaekit.distributions import level_probs, log_prob_observed
 from vaekit.errors import ConfigError
-from vaekit.evaluation.bounds import bounds
-from vaekit.evaluation.conditional import rows_given, value_scores
-from vaekit.evaluation.imputation import weighted
-from vaekit.evaluation.outliers import auroc
-from vaekit.evaluation.synthetic import synthetic
+from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.tables.conditional import rows_given, value_scores
+from vaekit.evaluation.tables.imputation import weighted
+from vaekit.evaluation.tables.outliers import auroc
+from vaekit.evaluation.tables.synthetic import synthetic
 from vaekit.likelihoods import Columns
 from vaekit.nets import ColumnView
 from vaekit.priors.normal import StandardNormal

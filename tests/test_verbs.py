@@ -9,7 +9,7 @@ import pytest
 import tiny
 import vaekit
 from vaekit.errors import ConfigError
-from vaekit.evaluation import classifier as eyes
+from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, restore
 
 SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}

@@ -25,7 +25,7 @@ import vaekit
 from vaekit.config import read
 from vaekit.config.recipe import Recipe
 from vaekit.data.batches import whole
-from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.likelihood.bounds import bounds
 
 PUBLISHED = {
     2: (0.96, 0.73, 0.97, 0.94, 0.73, 0.92, 0.95, 0.77, 0.92, 0.66),

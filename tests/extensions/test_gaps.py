@@ -17,7 +17,7 @@ from oracles import LinearGaussian
 from test_cli import assert_refused
 from vaekit import data, elbo, iwae
 from vaekit.data import Batches, Split
-from vaekit.evaluation.bounds import bounds
+from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.model import Draw, Level
 
 ROWS = 7

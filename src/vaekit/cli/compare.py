@@ -10,7 +10,7 @@ from .printing import out, out_json, out_lines
 from .tables import long_option, print_entry, print_rows
 
 if TYPE_CHECKING:
-    from ..evaluation.table import Comparison
+    from ..evaluation.comparison_table import Comparison
 
 SIDE_BY_SIDE = 3  # groups that 80 columns have room for
 

@@ -66,7 +66,7 @@ def evaluate(
     folder, limit = opened.run, _bytes(memory)
     model, _ = opened.model()
 
-    from ..evaluation.ais import Annealing
+    from ..evaluation.likelihood.ais import Annealing
     from ..evaluation.stored import evaluate_run
     from ..explorer.run_page import write
     from ..runs.terminal import shown_stages

@@ -47,7 +47,7 @@ def explore(
     recipe = recipe_of(opened)
     model, _ = load_model(opened, recipe, device if output is None else "cpu", 0)
 
-    from ..evaluation.aggregate import STATISTICS
+    from ..evaluation.latent_space.aggregate import STATISTICS
     from ..evaluation.subject import of_run
     from ..explorer.scene import scene
     from ..explorer.show import IMAGES, Page

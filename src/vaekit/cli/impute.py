@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from ..data.columns import Column
     from ..data.tables import Table
-    from ..evaluation.filling import Filled
+    from ..evaluation.tables.filling import Filled
 
 FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
 SHOWN = 10
@@ -55,7 +55,7 @@ def impute(
     ways, or --draws, in which the model goes on with each.
     """
     from ..data.sources.frames import write_frame
-    from ..evaluation import filling
+    from ..evaluation.tables import filling
     from ..runs.terminal import shown_stages
 
     run, seed = opened.run, opened.seed
@@ -121,7 +121,7 @@ def _read(source: Path, columns: "Sequence[Column]") -> "tuple[pd.DataFrame, Tab
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
     """Write the table, or one for each draw."""
     from ..data.sources.frames import write_frame
-    from ..evaluation.filling import into
+    from ..evaluation.tables.filling import into
 
     if not len(filled.draws):
         write_frame(into(frame, table, filled.best.numpy()), path)

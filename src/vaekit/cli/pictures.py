@@ -134,7 +134,7 @@ def reconstruct(drawing: Drawing, count: int) -> None:
 
 def _from_aggregate(drawing: Drawing, model: "LatentVariableModel", source: str) -> "LatentVariableModel":
     """The model with a prior fitted to its aggregate posterior."""
-    from ..evaluation.ex_post import fitted_prior
+    from ..evaluation.latent_space.ex_post import fitted_prior
 
     densities: dict[str, Any] = {"aggregate": "mixture"}
     densities |= {f"aggregate-{density}": density for density in ("normal", "flow", "vae")}

@@ -61,8 +61,8 @@ def score(
     the unusual one, or with a class of images.
     """
     from ..evaluation.named_rows import rows_of
-    from ..evaluation.outliers import auroc
     from ..evaluation.scoring import score_run
+    from ..evaluation.tables.outliers import auroc
     from ..runs.terminal import shown_stages
     from ..store import files
 
@@ -115,7 +115,7 @@ def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
     import torch
 
     from ..data.tables import is_table
-    from ..evaluation.outliers import rarer
+    from ..evaluation.tables.outliers import rarer
 
     if labels in rows.classes and len(set(rows.classes)) > 1:
         return torch.tensor([name == labels for name in rows.classes])
@@ -140,7 +140,7 @@ def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int,
     """A `.npy` of what each pixel costs given the image's latents, nats, shape (N, C, H, W)."""
     import numpy as np
 
-    from ..evaluation.conditional import value_scores
+    from ..evaluation.tables.conditional import value_scores
 
     content = io.BytesIO()
     scores = value_scores(model, rows.batches(model), samples=samples, seed=seed)

@@ -23,7 +23,7 @@ def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
     """
     from ..data.sources.frames import frame_of, write_frame
     from ..data.tables import TOTAL
-    from ..evaluation.conditional import rows_where
+    from ..evaluation.tables.conditional import rows_where
 
     run = drawing.run
     columns = data_facts(run).columns or ()

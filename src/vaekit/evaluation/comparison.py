@@ -22,9 +22,9 @@ from ..store import Run, files, list_runs
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
 from . import student
+from .comparison_table import Cell, Comparison, Difference
 from .measures import MEASURES
 from .record import Evaluation
-from .table import Cell, Comparison, Difference
 
 CONFIDENCE = 0.95
 SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have

@@ -24,11 +24,11 @@ from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import chunks
-from .ais import Annealing
-from .bounds import up_to
 from .chunks import GIB, Store
+from .likelihood.ais import Annealing
+from .likelihood.bounds import up_to
+from .likelihood.support import LikelihoodKind, likelihood_kind_of
 from .record import StageListener, Value
-from .support import LikelihoodKind, likelihood_kind_of
 
 StoreOf = Callable[[Mapping[str, Any]], Store]
 

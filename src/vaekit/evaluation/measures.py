@@ -10,14 +10,14 @@ from typing import Any
 from ..data import Dataset
 from ..model import LatentVariableModel
 from ..training.processor import flushed
-from .classified import CLASSIFIED
-from .disentanglement import DISENTANGLEMENT
-from .log_likelihood import LOG_LIKELIHOOD
+from .latent_space.classified import CLASSIFIED
+from .latent_space.disentanglement import DISENTANGLEMENT
+from .latent_space.representation import REPRESENTATION
+from .likelihood.log_likelihood import LOG_LIKELIHOOD
 from .measure import Context, Measure, Options, StoreOf
-from .quality import QUALITY
 from .record import Evaluation, StageListener
-from .representation import REPRESENTATION
-from .synthetic import SYNTHETIC
+from .samples.quality import QUALITY
+from .tables.synthetic import SYNTHETIC
 
 MEASURES: tuple[Measure, ...] = (LOG_LIKELIHOOD, REPRESENTATION, CLASSIFIED, DISENTANGLEMENT, QUALITY, SYNTHETIC)
 

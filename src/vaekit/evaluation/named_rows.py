@@ -22,11 +22,11 @@ from ..runs.data_facts import DataFacts
 from ..runs.restore import check_event_shape, dataset_of, recipe_of
 from ..store import Run
 from . import chunks
-from .bounds import bounds
 from .chunks import GIB
+from .likelihood.bounds import bounds
+from .likelihood.support import LikelihoodKind, likelihood_kind_of
 from .record import StageListener
 from .stored import RunStores
-from .support import LikelihoodKind, likelihood_kind_of
 
 AT_A_TIME = 1000
 

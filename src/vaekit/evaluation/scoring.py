@@ -14,9 +14,9 @@ from ..model import LatentVariableModel
 from ..runs.data_facts import DataFacts
 from ..runs.restore import recipe_of
 from ..store import Run
-from .conditional import value_scores
 from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
 from .record import StageListener
+from .tables.conditional import value_scores
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # percentile above which a column makes a row unusual

@@ -28,7 +28,7 @@ from ..runs.environment import setup
 from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
 from . import student
-from .bounds import bounds
+from .likelihood.bounds import bounds
 from .record import StageListener
 
 SAMPLES = 5000

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
-from ..evaluation.aggregate import encodings, statistics
+from ..evaluation.latent_space.aggregate import encodings, statistics
 from ..evaluation.subject import Subject
 from ..rng import seeded
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
 from ..errors import DataError
-from ..evaluation.aggregate import STATISTICS
+from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.subject import Subject, of_model, of_run
 from ..model import LatentVariableModel
 from ..runs import restore

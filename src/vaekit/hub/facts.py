@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import __version__
 from ..config import Config
-from ..evaluation.aggregate import statistics
+from ..evaluation.latent_space.aggregate import statistics
 from ..evaluation.subject import Subject
 from ..model import LatentVariableModel
 from ..runs.data_facts import DataFacts

@@ -10,7 +10,7 @@ import torch
 from .. import __version__, plot
 from ..config.recipe import Recipe
 from ..errors import RunError
-from ..evaluation.aggregate import STATISTICS
+from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.record import Evaluation
 from ..evaluation.subject import Subject, of_run
 from ..model import LatentVariableModel

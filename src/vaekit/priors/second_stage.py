@@ -1,6 +1,6 @@
 """A second VAE, over the latents of a first one, as its prior.
 
-Not for: fitting it (`vaekit.evaluation.ex_post`).
+Not for: fitting it (`vaekit.evaluation.latent_space.ex_post`).
 """
 
 import math

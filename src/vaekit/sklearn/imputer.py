@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.kinds import Raw
 from ..errors import at_least
-from ..evaluation.imputation import weighted
+from ..evaluation.tables.imputation import weighted
 from ..rng import seeded
 from .estimator import TableEstimator
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.sources.frames import frame_of
 from ..errors import DataError, at_least
-from ..evaluation.imputation import posterior_mean
+from ..evaluation.tables.imputation import posterior_mean
 from ..rng import seeded
 from .estimator import TableEstimator
 

@@ -1,6 +1,6 @@
 """The data set "shapes": small coloured shapes, of which every factor is known because they are drawn here.
 
-Not for: measuring what a model makes of the factors (`vaekit.evaluation.disentanglement`).
+Not for: measuring what a model makes of the factors (`vaekit.evaluation.latent_space.disentanglement`).
 """
 
 import hashlib

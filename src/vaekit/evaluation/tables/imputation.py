@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
-from ..data import Batch
-from ..distributions import draw_samples
-from ..model import Draw, LatentVariableModel
-from ..model.draw import levels_of
-from ..rng import seeded
-from .chunks import SAMPLES, evaluating, posterior, slices
+from ...data import Batch
+from ...distributions import draw_samples
+from ...model import Draw, LatentVariableModel
+from ...model.draw import levels_of
+from ...rng import seeded
+from ..chunks import SAMPLES, evaluating, posterior, slices
 
 MEMORY = 1 << 28  # bytes that a slice of rows may take
 AT_A_TIME = 4096  # rows to encode

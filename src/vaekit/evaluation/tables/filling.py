@@ -12,15 +12,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data import Batch
-from ..data.columns import DATES, Column
-from ..data.sources.frames import pandas, series_of
-from ..data.tables import Table
-from ..distributions import Columnwise, level_probs
-from ..model import LatentVariableModel
-from ..rng import seeded
+from ...data import Batch
+from ...data.columns import DATES, Column
+from ...data.sources.frames import pandas, series_of
+from ...data.tables import Table
+from ...distributions import Columnwise, level_probs
+from ...model import LatentVariableModel
+from ...rng import seeded
+from ..record import StageListener
 from .imputation import Weighted, weighted
-from .record import StageListener
 
 if TYPE_CHECKING:
     import pandas as pd

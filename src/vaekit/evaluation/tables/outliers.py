@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import DataError, unknown
+from ...errors import DataError, unknown
 
 if TYPE_CHECKING:
     import pandas as pd

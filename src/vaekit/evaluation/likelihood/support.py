@@ -12,13 +12,13 @@ import torch
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
-from ..data import Batch
-from ..distributions import Chain
-from ..errors import ConfigError
-from ..model import LatentVariableModel
-from ..rng import seeded
-from . import chunks
-from .record import Value
+from ...data import Batch
+from ...distributions import Chain
+from ...errors import ConfigError
+from ...model import LatentVariableModel
+from ...rng import seeded
+from .. import chunks
+from ..record import Value
 
 FAR = 1e3  # latents are annealed over all real numbers; these are tried
 TRIED = 64

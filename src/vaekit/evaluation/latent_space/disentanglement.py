@@ -10,13 +10,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..data import Batch
-from ..model import LatentVariableModel
-from ..rng import seeded
-from . import chunks
+from ...data import Batch
+from ...model import LatentVariableModel
+from ...rng import seeded
+from .. import chunks
+from ..measure import Context, Findings, Measure
+from ..record import StageListener, Value, share_of
 from .latents import ACTIVE
-from .measure import Context, Findings, Measure
-from .record import StageListener, Value, share_of
 
 BINS = 20
 GROUP, VOTES = 64, 800  # images of one value of a factor; votes to learn from, and the same number to count

@@ -5,12 +5,12 @@ Not for: the estimators themselves (`latents`, `code_usage`), or latents that st
 
 from torch import Tensor
 
-from .. import plot
-from ..data import Split
-from . import chunks
+from ... import plot
+from ...data import Split
+from .. import chunks
+from ..measure import Context, Findings, Line, Measure
 from .code_usage import code_usage
 from .latents import Latents, latents, linear_probe, nearest_neighbours
-from .measure import Context, Findings, Line, Measure
 
 SHOWN = 2000  # rows in the picture
 

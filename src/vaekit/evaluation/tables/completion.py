@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from .. import plot
-from ..data import Batch
-from ..distributions import draw_samples
-from ..errors import ConfigError, at_least, unknown
-from ..model import LatentVariableModel
-from ..rng import seeded
-from .chunks import evaluating
+from ... import plot
+from ...data import Batch
+from ...distributions import draw_samples
+from ...errors import ConfigError, at_least, unknown
+from ...model import LatentVariableModel
+from ...rng import seeded
+from ..chunks import evaluating
 
 HALVES = ("bottom", "top", "left", "right")
 

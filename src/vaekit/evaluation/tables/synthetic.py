@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from ..data import Dataset, Split
-from ..data.columns import Column
-from ..model import LatentVariableModel
-from ..nets import ColumnView
-from ..rng import seeded
-from .measure import Context, Findings, Line, Measure
-from .record import Value, share_of
+from ...data import Dataset, Split
+from ...data.columns import Column
+from ...model import LatentVariableModel
+from ...nets import ColumnView
+from ...rng import seeded
+from ..measure import Context, Findings, Line, Measure
+from ..record import Value, share_of
 
 MOST = 2000  # rows of each kind that are compared
 BINS = 10  # of numbers beside levels

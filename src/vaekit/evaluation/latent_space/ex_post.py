@@ -10,21 +10,21 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ..config.recipe import Recipe
-from ..data import Batches, Dataset, Split
-from ..data.labelled import keep_labels
-from ..data.pixels import repeatable
-from ..errors import ConfigError, DataError, RunError, unknown
-from ..model import LatentVariableModel, WithPrior
-from ..posteriors import CodesPosterior
-from ..priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
-from ..priors.base import OverGrid, Prior
-from ..rng import seeded
-from ..runs.restore import dataset_of, recipe_of
-from ..store import Run, files
-from ..store.tensors import pack, sha256, unpack
-from . import chunks
-from .support import FAR, TRIED, support_of
+from ...config.recipe import Recipe
+from ...data import Batches, Dataset, Split
+from ...data.labelled import keep_labels
+from ...data.pixels import repeatable
+from ...errors import ConfigError, DataError, RunError, unknown
+from ...model import LatentVariableModel, WithPrior
+from ...posteriors import CodesPosterior
+from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
+from ...priors.base import OverGrid, Prior
+from ...rng import seeded
+from ...runs.restore import dataset_of, recipe_of
+from ...store import Run, files
+from ...store.tensors import pack, sha256, unpack
+from .. import chunks
+from ..likelihood.support import FAR, TRIED, support_of
 
 Density = Literal["mixture", "normal", "flow", "vae", "codes"]
 
@@ -177,7 +177,7 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
     if codes is not None:
         return AutoregressiveCodesPrior(codes, model.latent_shape, classes)
     if density == "flow":
-        from ..priors.flows import MAFPrior
+        from ...priors.flows import MAFPrior
 
         return _laid_over(MAFPrior(size, classes), model)
     if density == "vae":

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..data import Batch
-from ..data.columns import Column
-from ..distributions import draw_rows, log_prob_observed, log_prob_of_values
-from ..errors import ConfigError, DataError, unknown
-from ..model import LatentVariableModel
-from ..rng import seeded
-from .chunks import evaluating
+from ...data import Batch
+from ...data.columns import Column
+from ...distributions import draw_rows, log_prob_observed, log_prob_of_values
+from ...errors import ConfigError, DataError, unknown
+from ...model import LatentVariableModel
+from ...rng import seeded
+from ..chunks import evaluating
 from .imputation import weighted
 
 AT_A_TIME = 5_000

@@ -6,12 +6,12 @@ Not for: the rate, which a prior over codes makes (`bounds`).
 import torch
 from torch import Tensor
 
-from ..data import Batch
-from ..model import LatentVariableModel
-from ..posteriors.quantized import perplexity
-from . import chunks
+from ...data import Batch
+from ...model import LatentVariableModel
+from ...posteriors.quantized import perplexity
+from .. import chunks
+from ..record import StageListener, Value
 from .ex_post import codes_posterior_of
-from .record import StageListener, Value
 
 
 def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListener | None = None) -> list[Value]:

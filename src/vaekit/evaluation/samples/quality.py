@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import plot
-from ..data import Dataset, Split
-from ..data.pixels import to_unit
-from ..errors import ConfigError, DataError
-from ..model import LatentVariableModel
-from . import chunks
+from ... import plot
+from ...data import Dataset, Split
+from ...data.pixels import to_unit
+from ...errors import ConfigError, DataError
+from ...model import LatentVariableModel
+from .. import chunks
+from ..measure import Context, Findings, Line, Measure
+from ..record import StageListener, Value, mean_of, share_of
 from .classifier import Classifier, classifier_for
-from .measure import Context, Findings, Line, Measure
-from .record import StageListener, Value, mean_of, share_of
 
 SAMPLES = 10_000
 FEWEST = 10

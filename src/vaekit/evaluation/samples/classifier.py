@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from .. import __version__
-from ..data import Dataset
-from ..data.pixels import to_unit
-from ..data.registry import cache_folder
-from ..errors import DataError, RunError
-from ..rng import seeded
-from ..store import files
-from ..store.tensors import pack, unpack
-from .record import StageListener
+from ... import __version__
+from ...data import Dataset
+from ...data.pixels import to_unit
+from ...data.registry import cache_folder
+from ...errors import DataError, RunError
+from ...rng import seeded
+from ...store import files
+from ...store.tensors import pack, unpack
+from ..record import StageListener
 
 SIZE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another one is another classifier

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
-from ..data import Batch
-from ..distributions import draw_samples
-from ..errors import DataError
-from ..model import LatentVariableModel, kl_by_dimension
-from ..plot.space import CARRIES
-from ..rng import seeded
-from . import chunks
-from .chunks import GIB
-from .record import StageListener, Value, mean_of, share_of
+from ...data import Batch
+from ...distributions import draw_samples
+from ...errors import DataError
+from ...model import LatentVariableModel, kl_by_dimension
+from ...plot.space import CARRIES
+from ...rng import seeded
+from .. import chunks
+from ..chunks import GIB
+from ..record import StageListener, Value, mean_of, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every row

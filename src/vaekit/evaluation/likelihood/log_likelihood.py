@@ -8,14 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from ..objectives.base import draw_of
-from ..rng import seeded
-from ..store.metrics import ROWS_KEY
-from . import chunks
+from ...objectives.base import draw_of
+from ...rng import seeded
+from ...store.metrics import ROWS_KEY
+from .. import chunks
+from ..measure import Context, Findings, Line, Measure
+from ..record import mean_of
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
-from .measure import Context, Findings, Line, Measure
-from .record import mean_of
 from .support import refuse_annealing
 
 AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long

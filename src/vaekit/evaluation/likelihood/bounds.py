@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from ..data import Batch
-from ..distributions import closed_form_kl, draw_samples
-from ..errors import ConfigError, at_least
-from ..model import LatentVariableModel
-from ..rng import seeded
-from ..training.precision import Lowered, find_precision
-from . import chunks
-from .chunks import GIB, SAMPLES, Store
-from .record import Kind, Setting, StageListener, Value, mean_of
+from ...data import Batch
+from ...distributions import closed_form_kl, draw_samples
+from ...errors import ConfigError, at_least
+from ...model import LatentVariableModel
+from ...rng import seeded
+from ...training.precision import Lowered, find_precision
+from .. import chunks
+from ..chunks import GIB, SAMPLES, Store
+from ..record import Kind, Setting, StageListener, Value, mean_of
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000

@@ -14,14 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..data import Batch
-from ..distributions import draw_rows
-from ..errors import ConfigError
-from ..model import LatentVariableModel
-from ..rng import seeded
-from . import chunks
-from .chunks import GIB, Store
-from .record import Setting, StageListener, Value, mean_of
+from ...data import Batch
+from ...distributions import draw_rows
+from ...errors import ConfigError
+from ...model import LatentVariableModel
+from ...rng import seeded
+from .. import chunks
+from ..chunks import GIB, Store
+from ..record import Setting, StageListener, Value, mean_of
 from .support import refuse_annealing
 from .weights import jackknife
 

@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import VAEError
-from ..model.paths import Encoding
-from ..plot.space import CARRIES
-from ..rng import seeded
+from ...errors import VAEError
+from ...model.paths import Encoding
+from ...plot.space import CARRIES
+from ...rng import seeded
+from ..subject import AT_A_TIME, Subject
 from .latents import latents
-from .subject import AT_A_TIME, Subject
 
 STATISTICS = 1000  # data that statistics are taken over
 

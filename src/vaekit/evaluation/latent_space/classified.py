@@ -6,11 +6,11 @@ Not for: classifiers that judge samples (`classifier`) or that read latents (`la
 import torch
 from torch import Tensor, nn
 
-from ..model import LatentVariableModel
-from ..model.modes import evaluating
-from . import chunks
-from .measure import Context, Findings, Measure
-from .record import StageListener, Value, share_of
+from ...model import LatentVariableModel
+from ...model.modes import evaluating
+from .. import chunks
+from ..measure import Context, Findings, Measure
+from ..record import StageListener, Value, share_of
 
 
 def classification_error(
