@@ -18,13 +18,13 @@ def said(error: click.ClickException, arguments: list[str]) -> str:
     """
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
-        meant = _option(error, arguments)
-        if meant:
-            return f"there is no option {error.option_name}; type {meant}"
+        option_meant = _option(error, arguments)
+        if option_meant:
+            return f"there is no option {error.option_name}; type {option_meant}"
     elif isinstance(error, click.UsageError) and message.startswith("No such command") and error.ctx is not None:
-        meant = _command(arguments)
-        if meant:
-            return f"there is no command {arguments[0]!r}; type {meant}"
+        command_meant = _command(arguments)
+        if command_meant:
+            return f"there is no command {arguments[0]!r}; type {command_meant}"
     return message
 
 

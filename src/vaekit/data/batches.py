@@ -205,11 +205,11 @@ def some_rows(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
-    some = whole(split.rows(slice(None, None, step)), values=values)
-    if some.observed is None:
-        return some.x, some.labels
-    known = some.x.sum(0) / some.observed.sum(0).clamp_min(1)  # what is not observed is 0
-    return some.x.where(some.observed, known), some.labels
+    batch = whole(split.rows(slice(None, None, step)), values=values)
+    if batch.observed is None:
+        return batch.x, batch.labels
+    known = batch.x.sum(0) / batch.observed.sum(0).clamp_min(1)  # what is not observed is 0
+    return batch.x.where(batch.observed, known), batch.labels
 
 
 def _split(data: Any, labels: Any) -> Split:

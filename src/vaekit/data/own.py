@@ -70,8 +70,8 @@ def _parts(name: str, opened: Opened, validation: int | None, test: int | None) 
     if test is not None:
         raise ConfigError(f"data.test = {test}, but {name} says itself which rows to test on; leave data.test out")
     rest = opened.count - opened.tested
-    kept, validated, _ = held_out(name, rest, validation, 0, elsewhere=True)
-    return kept, validated, np.arange(rest, opened.count)
+    trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
+    return trained, validation_rows, np.arange(rest, opened.count)
 
 
 @dataclass(frozen=True, eq=False)

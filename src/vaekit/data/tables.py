@@ -54,8 +54,8 @@ def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) ->
     """Rows whose missing values are NaN as a split, where they are 0 and not observed."""
     missing = np.isnan(x)
     observed = torch.from_numpy(~missing) if missing.any() else None
-    known = None if labels is None else torch.from_numpy(labels)
-    return Split(torch.from_numpy(np.where(missing, np.float32(0), x)), known, observed)
+    known_labels = None if labels is None else torch.from_numpy(labels)
+    return Split(torch.from_numpy(np.where(missing, np.float32(0), x)), known_labels, observed)
 
 
 def load_table(

@@ -222,12 +222,12 @@ def _shapes(value: Any) -> list[Any]:
 
 def _needed(steps: list[dict[str, Any]], outputs: list[Any]) -> list[dict[str, Any]]:
     """The steps that outputs depend on."""
-    wanted, kept = _values(outputs), []
+    needed_values, needed_steps = _values(outputs), []
     for step in reversed(steps):
-        if step["out"] in wanted:
-            kept.append(step)
-            wanted |= _values(step["args"])
-    return kept[::-1]
+        if step["out"] in needed_values:
+            needed_steps.append(step)
+            needed_values |= _values(step["args"])
+    return needed_steps[::-1]
 
 
 def _values(nested: Any) -> set[int]:

@@ -270,9 +270,9 @@ def _configuration(is_open: bool, run: Run) -> str:
 
 
 def _environment(run: Run) -> str:
-    known = {key: value for key, value in flat(run.environment).items() if not isinstance(value, dict)}
+    facts = {key: value for key, value in flat(run.environment).items() if not isinstance(value, dict)}
     rows = [
-        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in known.items()
+        [key, ", ".join(map(str, value)) if isinstance(value, list) else str(value)] for key, value in facts.items()
     ]
     return f"<details><summary>{len(rows)} facts</summary>{_table(rows)}</details>"
 

@@ -34,9 +34,9 @@ def scene(subject: Subject, *, images: int) -> Scene:
     model = subject.model
     rows = encodings(subject)
     latent = statistics(subject, rows)
-    chosen = torch.linspace(0, len(subject) - 1, min(images, len(subject))).round().long()
+    points = torch.linspace(0, len(subject) - 1, min(images, len(subject))).round().long()
     if not len(subject) or not images:
-        chosen = torch.zeros(0, dtype=torch.long)
+        points = torch.zeros(0, dtype=torch.long)
     return {
         "version": __version__,
         "name": subject.name,
@@ -51,7 +51,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
         "contexts": model.context_size,
         "latent": latent,
         "plane": _plane(rows["z"], latent),
-        "points": _points(subject, rows, chosen),
+        "points": _points(subject, rows, points),
         "prior": _prior(subject),
         "scores": _scores(rows),
     }

@@ -71,7 +71,7 @@ def _of_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 REPRESENTATION = Measure(
     find,
     "Latents",
-    "What the code of an image says about it.",
+    "What the latents of a row say about it.",
     (
         Line("active units", "latents in use"),
         Line("10-nearest*", "class of the neighbours", "by the nearest codes"),

@@ -232,7 +232,7 @@ class _Decoder:
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), beside log q(z | x, c)."""
         blocks = [(part.prior, z[:, part.rows]) for part in self.slices]
-        log_p = chunks.wide(torch.cat([prior.log_prob(some).expand(some.shape[:2]) for prior, some in blocks], 1))
+        log_p = chunks.wide(torch.cat([prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks], 1))
         with self.lowered:
             log_lik = self._log_likelihood(z, self.slices)
         return log_p, log_lik if self.exact else log_lik + self._correction(z, log_lik, log_p - log_q)

@@ -84,11 +84,11 @@ def _terms(context: Context) -> Findings:
 LOG_LIKELIHOOD = Measure(
     find,
     "Likelihood",
-    "How well it predicts new images. Fewer nats are better.",
+    "How well it predicts new rows. Fewer nats are better.",
     (
         Line("nll", "−log p(x), at most", "from importance samples"),
         Line("AIS", "log p(x), at least", "by annealing"),
-        Line("bits per dimension", "the same per pixel"),
+        Line("bits per dimension", "nll per value of x"),
         Line("elbo", "ELBO", "what training maximises"),
         Line("rate", "rate", "what the latents cost"),
         Line("distortion", "distortion", "what they leave unexplained"),

@@ -158,8 +158,8 @@ class Tail:
             self._sort()
 
     def _sort(self) -> None:
-        seen = torch.cat(self.seen)
-        self.seen = [seen.topk(min(self.size + 1, len(seen)), 0).values]
+        largest = torch.cat(self.seen)
+        self.seen = [largest.topk(min(self.size + 1, len(largest)), 0).values]
         self.waiting = 0
 
     @property

@@ -274,11 +274,11 @@ def find(context: Context) -> Findings:
         return Findings(details={"samples": f"not judged: {why}"})
     model, dataset, listener = context.model, context.dataset, context.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
-    judged = quality(model, dataset, judge, split=context.split, seed=context.options.seed, listener=listener)
+    judgement = quality(model, dataset, judge, split=context.split, seed=context.options.seed, listener=listener)
     return Findings(
-        judged.values,
-        details={"samples": judged.facts, "classes": judged.classes},
-        pictures={"neighbours": neighbours_picture(judged.neighbours)},
+        judgement.values,
+        details={"samples": judgement.facts, "classes": judgement.classes},
+        pictures={"neighbours": neighbours_picture(judgement.neighbours)},
     )
 
 

@@ -154,8 +154,8 @@ def fitted(x: Tensor, y: Tensor, classes: int) -> nn.Module:
 
 
 def _nearest(view: ColumnView, train: Tensor, test: Tensor, drawn: Tensor) -> Value:
-    known = view(train)
-    of_drawn, of_test = (torch.cdist(view(part), known).min(1).values.median() for part in (drawn, test))
+    training = view(train)
+    of_drawn, of_test = (torch.cdist(view(part), training).min(1).values.median() for part in (drawn, test))
     return Value("nearest training row", float(of_drawn / of_test.clamp_min(1e-12)), None, "")
 
 
@@ -167,14 +167,14 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
     target = targets[-1]
     others = [i for i in range(len(columns)) if i != target]
     view = ColumnView([columns[i] for i in others])
-    known = test[~test[:, target].isnan()]
+    complete = test[~test[:, target].isnan()]
     values = []
     for name, rows in (("drawn", train[1]), ("real", train[0])):
         rows = rows[~rows[:, target].isnan()]
-        if not len(rows) or not len(known):
+        if not len(rows) or not len(complete):
             return []
         net = fitted(view(rows[:, others]), rows[:, target].long(), len(columns[target].levels))
-        right = net(view(known[:, others])).argmax(-1) == known[:, target].long()
+        right = net(view(complete[:, others])).argmax(-1) == complete[:, target].long()
         values.append(share_of(f"learned from {name} rows: {columns[target].name}", right))
     return values
 
