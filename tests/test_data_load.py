@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import vaekit.data
-from vaekit.data import NAMES, available, load
+from vaekit.data import DATASET_NAMES, available, load
 from vaekit.data.registry import SOURCES, cache_folder
 from vaekit.errors import ConfigError, DataError
 
@@ -240,7 +240,7 @@ def test_mnist_loads_without_a_cache(tmp_path, monkeypatch, reason):
 # the others
 
 
-@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("mnist", "shapes")])
+@pytest.mark.parametrize("name", [name for name in DATASET_NAMES if name not in ("mnist", "shapes")])
 def test_absent_data_says_what_to_place_where(tmp_path, change, offline, name):
     source = change(name, elsewhere=())
     with pytest.raises(DataError, match=f"{name!r} is not on this machine and could not be fetched") as caught:
@@ -458,7 +458,7 @@ def test_damaged_celeba_names_the_file(celeba):
 def test_listing(warm, change):
     change("fashion-mnist", elsewhere=())
     listings = {listing.name: listing for listing in available(warm)}
-    assert tuple(listings) == NAMES
+    assert tuple(listings) == DATASET_NAMES
     mnist = listings["mnist"]
     assert (mnist.train, mnist.validation, mnist.test) == (55_000, 5_000, 10_000)
     assert (mnist.shape, mnist.num_classes, mnist.present) == ((1, 28, 28), 10, True)

@@ -75,12 +75,12 @@ class ConfigOptions:
         Raises:
             UsageError: It is one.
         """
-        from ..data import NAMES
+        from ..data import DATASET_NAMES
 
         name = self.preset
         if name is None or name in known:
             return
-        if name in NAMES or Path(name).suffix in (".npy", ".npz") or os.path.isdir(name):
+        if name in DATASET_NAMES or Path(name).suffix in (".npy", ".npz") or os.path.isdir(name):
             raise click.UsageError(f"{name} is not a preset but data: vae train --data {name}")
         if Path(name).suffix == ".toml":
             raise click.UsageError(f"{name} is not a preset but a config: vae train --config {name}")

@@ -15,7 +15,7 @@ import torch
 from pydantic import ConfigDict, ValidationError, create_model
 
 from ..data.own import is_path
-from ..data.registry import NAMES
+from ..data.registry import DATASET_NAMES
 from ..data.values import Values
 from ..errors import ConfigError, VAEError, unknown
 from ..objectives import schedules
@@ -195,7 +195,7 @@ def resolve_data(section: Data, values: Values = "pixels", own_code: bool = Fals
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
         arguments |= {"name": find("data set", section.name, own_code), "values": values}
-    elif section.name not in NAMES and is_path(section.name):
+    elif section.name not in DATASET_NAMES and is_path(section.name):
         arguments["values"] = values
     return arguments
 

@@ -13,7 +13,7 @@ from ..data import Batches, Dataset
 from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
-from ..data.registry import NAMES
+from ..data.registry import DATASET_NAMES
 from ..data.values import Values, values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
@@ -252,7 +252,7 @@ def _values(parts: Mapping[str, Resolved]) -> Values:
 def _located(config: Config) -> Config:
     """The same config with the whole path of data by path, which is the same from every folder."""
     name = config.data.name
-    if name in NAMES or not is_path(name):
+    if name in DATASET_NAMES or not is_path(name):
         return config
     located: dict[str, Any] = {"name": _absolute(name)}
     if isinstance(config.data.test, str):

@@ -8,7 +8,7 @@ command line starts quickly.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from .registry import NAMES, Listing, available
+from .registry import DATASET_NAMES, Listing, available
 
 if TYPE_CHECKING:
     from .batch import Batch, as_batch
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .sources.idx import read_idx
 
 __all__ = [
-    "NAMES",
+    "DATASET_NAMES",
     "Batch",
     "Batches",
     "Dataset",

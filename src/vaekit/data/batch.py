@@ -12,7 +12,7 @@ from torch import Tensor
 from ..errors import DataError
 
 # What people and packages call the parts of a batch, the names of `Batch` first.
-NAMES = {
+FIELD_NAMES = {
     "x": ("x", "image", "images", "img", "pixel_values", "input", "inputs", "data"),
     "labels": ("labels", "label", "y", "target", "targets"),
     "c": ("c", "context"),
@@ -66,7 +66,7 @@ class Batch:
 def as_batch(item: object) -> Batch:
     """The batch that any loader gives: a `Batch`, a tensor, `(x,)`, `(x, labels)`, or a mapping.
 
-    NumPy arrays will do as well as tensors. In a mapping, `NAMES` are known. Labels of shape (B, C) are a context.
+    NumPy arrays will do, too. In a mapping, `FIELD_NAMES` are known. Labels of shape (B, C) are a context.
 
     Raises:
         DataError: The item is of another type.
@@ -91,7 +91,7 @@ def named(item: Mapping[Any, Any]) -> dict[str, Any]:
     Raises:
         DataError: It has no values, two things of one meaning, or a key that means nothing here.
     """
-    meaning = {name: field for field, names in NAMES.items() for name in names}
+    meaning = {name: field for field, names in FIELD_NAMES.items() for name in names}
     fields_of_batch: dict[str, Any] = {}
     for key, value in item.items():
         field = meaning.get(key)

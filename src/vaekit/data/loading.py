@@ -58,7 +58,7 @@ def load(
     for them. In a config it is named by its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
-        name: One of `vaekit.data.NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
+        name: One of `vaekit.data.DATASET_NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
             returned.
         validation: How many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
             one's own images, at most 5,000.
@@ -126,7 +126,7 @@ _PURPOSES = {
 
 
 def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
-    """What to load, names spelled as in `NAMES`, and how.
+    """What to load, names spelled as in `DATASET_NAMES`, and how.
 
     Raises:
         DataError: There is no way to load it.

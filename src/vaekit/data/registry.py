@@ -194,7 +194,7 @@ _ALL = (
 )
 
 SOURCES = {source.name: source for source in _ALL}
-NAMES = tuple(SOURCES)
+DATASET_NAMES = tuple(SOURCES)
 
 
 def known_as(name: str) -> str:
@@ -207,7 +207,7 @@ def known_as(name: str) -> str:
     def letters(text: str) -> str:
         return "".join(filter(str.isalnum, text.lower()))
 
-    return next((known for known in NAMES if letters(known) == letters(name)), name)
+    return next((known for known in DATASET_NAMES if letters(known) == letters(name)), name)
 
 
 def cache_folder() -> Path | None:

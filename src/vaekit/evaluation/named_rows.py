@@ -98,11 +98,11 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
     facts = DataFacts.of(run)
     columns = facts.columns
     names: Sequence[str]
-    if name is not None and columns is not None and name not in data.NAMES:
+    if name is not None and columns is not None and name not in data.DATASET_NAMES:
         table = open_table(name, columns)
         rows, classes, title = table.split(slice(None)), table.classes, name
         names = [str(i + 1) for i in range(len(rows))]
-    elif name is not None and name not in data.NAMES and is_path(name):
+    elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
         everything = open_all(name, size=section.size, colour=colour, values=facts.values)
         check_event_shape(run, name, everything.split.event_shape)

@@ -13,7 +13,7 @@ from . import reading_old
 
 FORMAT = 1  # of evaluation.json
 
-Kind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
+ValueKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Setting = Literal["samples", "annealing", "classifier"]
 StageListener = Callable[[str, int, int], None]  # stage, batches done, batches in all
 
@@ -41,7 +41,7 @@ class Value:
     value: float
     standard_error: float | None
     unit: str
-    kind: Kind = "estimate"
+    kind: ValueKind = "estimate"
     noise: float | None = None
     depends_on: tuple[Setting, ...] = ()
     likelihood: bool = False
@@ -167,7 +167,7 @@ def mean_of(
     name: str,
     per_row: Tensor,
     unit: str,
-    kind: Kind = "estimate",
+    kind: ValueKind = "estimate",
     noise_variance: Tensor | None = None,
     **facts: Any,
 ) -> Value:

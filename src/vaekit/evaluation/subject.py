@@ -17,7 +17,7 @@ from ..model import LatentVariableModel
 from ..runs.restore import dataset_of, recipe_of
 from ..store import Run
 
-AT_A_TIME = 250
+SUBJECT_BATCH = 250
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,7 @@ def _subject(
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
     x, labels = torch.zeros(0, *split.event_shape), _labels(split)[rows]
     if len(rows):
-        served = list(Batches(split.rows(rows), batch_size=AT_A_TIME, binarize=binarize, values=model.values))
+        served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.values))
         x = torch.cat([batch.known for batch in served])
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())

@@ -37,7 +37,7 @@ PICTURES = {
     "evaluation-latents": "Posterior means of test images",
     "evaluation-neighbours": "Samples, and the training images nearest to them",
 }
-LIMIT = 16 << 20  # bytes of a picture
+PICTURE_LIMIT = 16 << 20  # bytes of a picture
 PNG = b"\x89PNG\r\n\x1a\n"
 
 escape = html.escape
@@ -219,7 +219,7 @@ def _picture(name: str, run: Run) -> str:
     """A picture of samples/, inlined; nothing where there is none."""
     try:
         path = files.confine(run.path, f"samples/{name}.png")
-        content = files.read(path, LIMIT) if path.is_file() else b""
+        content = files.read(path, PICTURE_LIMIT) if path.is_file() else b""
     except VAEError:
         return ""
     if not content.startswith(PNG):

@@ -23,8 +23,8 @@ from .page import assembled
 from .scene import Scene, drawer
 
 HOST = "127.0.0.1"
-LIMIT = 64 << 20  # bytes of a request
-MOST = 4096  # rows of a request
+REQUEST_LIMIT = 64 << 20  # bytes of a request
+REQUEST_ROWS = 4096  # rows of a request
 HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -102,8 +102,8 @@ class Answers:
             rows = torch.tensor(request.get(name), dtype=torch.float32).reshape(-1, *shape)
         except (TypeError, ValueError, RuntimeError):
             raise DataError(f"{name} must be rows of shape {shape}") from None
-        if not 1 <= len(rows) <= MOST or not bool(rows.isfinite().all()):
-            raise DataError(f"{name} must have 1 to {MOST} finite rows")
+        if not 1 <= len(rows) <= REQUEST_ROWS or not bool(rows.isfinite().all()):
+            raise DataError(f"{name} must have 1 to {REQUEST_ROWS} finite rows")
         return rows
 
 
@@ -191,7 +191,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         length = self.headers.get("Content-Length", "")
-        if not length.isdecimal() or int(length) > LIMIT:
+        if not length.isdecimal() or int(length) > REQUEST_LIMIT:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
             return
         try:

@@ -70,7 +70,7 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     content = files.read(where, files.JSON_LIMIT)
     table = files.parse_json(content, where)
     place = files.confine(folder, "model.safetensors")
-    state, facts = tensors.unpack(files.read(place, tensors.LIMIT), place)
+    state, facts = tensors.unpack(files.read(place, tensors.WEIGHTS_LIMIT), place)
     if facts.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
     return _made(table, state, where, trust)
@@ -78,7 +78,7 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
 
 def _saved(path: Path, trust: bool) -> LatentVariableModel:
     """The model that `model.save` wrote into a file."""
-    state, facts = tensors.unpack(files.read(path, tensors.LIMIT), path)
+    state, facts = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
     if MADE_OF not in facts:
         raise RunError(f"{path} does not say which model its weights are of; `model.save` writes files that do")
     table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)

@@ -19,8 +19,8 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..model.paths import Decoding, PosteriorMoments
 
-ROWS = 64  # that a port is compared on
-LIMIT = 1e-5
+PARITY_ROWS = 64  # that a port is compared on
+PARITY_LIMIT = 1e-5
 
 Parity = dict[str, float]  # greatest deviation from PyTorch by output, relative where it is above 1
 
@@ -142,9 +142,9 @@ def _compare(worst: Parity, names: list[str], port: Any, own: Any) -> None:
 
 
 def _near(file: str, parity: Parity) -> Parity:
-    far = {name: value for name, value in parity.items() if not value <= LIMIT}
+    far = {name: value for name, value in parity.items() if not value <= PARITY_LIMIT}
     if far:
-        raise ConfigError(f"{file} deviates from PyTorch by {max(far.values()):.1e}, more than {LIMIT:g}")
+        raise ConfigError(f"{file} deviates from PyTorch by {max(far.values()):.1e}, more than {PARITY_LIMIT:g}")
     return parity
 
 

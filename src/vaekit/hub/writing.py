@@ -74,7 +74,7 @@ def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, tor
     _examples(new, subject)
     pictures = _pictures(new, subject)
     parity: dict[str, interchange.Parity] = {}
-    rows = slice(0, interchange.ROWS)
+    rows = slice(0, interchange.PARITY_ROWS)
     if len(subject) and (onnx or torch_export):
         x, c = subject.x[rows], subject.context(rows)
         if onnx:

@@ -107,7 +107,7 @@ class LatentVariableModel(nn.Module, ABC):
             RunError: It cannot be read, or does not hold the weights of such a model.
         """
         path = Path(path)
-        weights, _ = tensors.unpack(files.read(path, tensors.LIMIT), path)
+        weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
         try:
             self.load_state_dict(weights)
         except RuntimeError:

@@ -174,7 +174,7 @@ def _rows_to_test(name: str, columns: Sequence[Column]) -> Dataset:
 
 def is_same_data(name: str, own: str) -> bool:
     """Whether two names are of the same data; a path may be spelled in several ways."""
-    if name == own or name in data.NAMES or not is_path(name):
+    if name == own or name in data.DATASET_NAMES or not is_path(name):
         return name == own
     return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 
@@ -201,7 +201,7 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
             drawn anew, with rows that the run has learned from.
     """
     section = recipe.config.data
-    by_path = section.name not in data.NAMES and is_path(section.name)
+    by_path = section.name not in data.DATASET_NAMES and is_path(section.name)
     facts = DataFacts.of(run)
     try:
         meaning = {"values": facts.values} if "values" in recipe.data_arguments else {}

@@ -40,7 +40,7 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
     from torch import Tensor
 
 FORMAT = 1
-Kind = Literal["last", "best"]
+CheckpointKind = Literal["last", "best"]
 Stamp = dict[str, tuple[int, ...]]  # of the files of a checkpoint: what changes where one of them does
 
 
@@ -91,7 +91,7 @@ def check_format(value: object, path: Path) -> int:
 
 def save(
     folder: Path,
-    kind: Kind,
+    kind: CheckpointKind,
     tensors: "Mapping[str, Tensor]",
     state: Mapping[str, object],
     before: Stamp | None = None,
@@ -131,13 +131,15 @@ def save(
     return stamp
 
 
-def exists(folder: Path, kind: Kind) -> bool:
+def exists(folder: Path, kind: CheckpointKind) -> bool:
     """Whether one was ever written, whole or not."""
     path = folder / kind
     return any(os.path.lexists(candidate) for candidate in (path, *_before(path)))
 
 
-def load(folder: Path, kind: Kind, parts: Sequence[str] | None = None, limit: int | None = None) -> Checkpoint:
+def load(
+    folder: Path, kind: CheckpointKind, parts: Sequence[str] | None = None, limit: int | None = None
+) -> Checkpoint:
     """Read the newest checkpoint that is whole; warn if it is not the last one written.
 
     Arguments:

@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import RunError
 from . import files
 
-LIMIT = 64 << 20  # bytes
+JOURNAL_LIMIT = 64 << 20  # bytes
 MOST_EPOCHS = 100_000  # lines; a second is enough to read them
 LINE_LIMIT = 64 << 10  # bytes of one of them
 
@@ -47,7 +47,7 @@ def truncate(path: Path, epochs: int) -> None:
 
 
 def _lines(path: Path) -> list[bytes]:
-    content = files.read(path, LIMIT) if os.path.lexists(path) else b""
+    content = files.read(path, JOURNAL_LIMIT) if os.path.lexists(path) else b""
     if content.count(b"\n") > MOST_EPOCHS:
         raise RunError(f"{path} has more than {MOST_EPOCHS} lines; it is damaged")
     return content.split(b"\n")[:-1]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import RunError, unknown
 from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
-from .checkpoint import FORMAT, Checkpoint, Kind, Stamp
+from .checkpoint import FORMAT, Checkpoint, CheckpointKind, Stamp
 from .lock import Lock
 from .root import claim, run_folders
 
@@ -49,7 +49,7 @@ class Run:
         self.name = path.name
         self._lock = Lock(path / "lock")
         self._identity = files.identity(path)
-        self._stamps: dict[Kind, Stamp] = {}  # of the checkpoints that this object has written
+        self._stamps: dict[CheckpointKind, Stamp] = {}  # of the checkpoints that this object has written
         where = path / "environment.json"
         with files.explained("open", path):
             names = os.listdir(path)
@@ -271,7 +271,7 @@ class Run:
     # -- checkpoints ------------------------------------------------------------------------------------------------
 
     def save_checkpoint(
-        self, tensors: "Mapping[str, Tensor]", state: Mapping[str, object], *, kind: Kind = "last"
+        self, tensors: "Mapping[str, Tensor]", state: Mapping[str, object], *, kind: CheckpointKind = "last"
     ) -> None:
         """Write a checkpoint; a crash at any moment leaves the old or the new one, whole. Needs the lock.
 
@@ -291,12 +291,12 @@ class Run:
             folder.mkdir(exist_ok=True)
         self._stamps[kind] = checkpoint.save(folder, kind, tensors, state, self._stamps.get(kind))
 
-    def has_checkpoint(self, kind: Kind = "last") -> bool:
+    def has_checkpoint(self, kind: CheckpointKind = "last") -> bool:
         """Whether a checkpoint was ever written, even if it is damaged now."""
         return checkpoint.exists(files.confine(self.path, "checkpoints"), kind)
 
     def load_checkpoint(
-        self, kind: Kind = "last", *, parts: Sequence[str] | None = None, limit: int | None = None
+        self, kind: CheckpointKind = "last", *, parts: Sequence[str] | None = None, limit: int | None = None
     ) -> Checkpoint:
         """Read the newest checkpoint whose checksums hold; warn if that is not the last one written.
 

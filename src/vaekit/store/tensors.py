@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
 
 HEADER_LIMIT = 1 << 20  # bytes; about 15,000 tensors. The size of a file does not bound how many it claims to hold.
 
-LIMIT = 1 << 36  # bytes of weights in a file
+WEIGHTS_LIMIT = 1 << 36  # bytes of weights in a file
 
 
 def pack(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None) -> bytes:

@@ -14,7 +14,7 @@ from ...errors import VAEError
 from ...model.paths import Encoding
 from ...plot.space import CARRIES
 from ...rng import seeded
-from ..subject import AT_A_TIME, Subject
+from ..subject import SUBJECT_BATCH, Subject
 from .latents import latents
 
 STATISTICS = 1000  # data that statistics are taken over
@@ -24,8 +24,8 @@ STATISTICS = 1000  # data that statistics are taken over
 def encodings(subject: Subject) -> dict[str, Tensor]:
     """Posterior means, one sample each, and rate and distortion where there are densities."""
     model, parts = subject.model, []
-    for start in range(0, len(subject), AT_A_TIME):
-        rows = slice(start, start + AT_A_TIME)
+    for start in range(0, len(subject), SUBJECT_BATCH):
+        rows = slice(start, start + SUBJECT_BATCH)
         x, c = subject.x[rows].to(model.device), subject.context(rows)
         with seeded(torch.Generator().manual_seed(start)):
             q = model.posterior(x, c)

@@ -20,7 +20,7 @@ from ...rng import seeded
 from ...training.precision import Lowered, find_precision
 from .. import chunks
 from ..chunks import GIB, SAMPLES, Store
-from ..record import Kind, Setting, StageListener, Value, mean_of
+from ..record import Setting, StageListener, Value, ValueKind, mean_of
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -53,7 +53,7 @@ class Bounds:
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
         per_row = self.per_row
-        kinds: dict[str, Kind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
+        kinds: dict[str, ValueKind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {f"L_{k}": "lower bound" for k in self.samples}
         values = [
             mean_of(name, per_row[name], "nats", kind, per_row.get(f"noise {name}"), likelihood=name != "rate")
