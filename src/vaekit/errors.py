@@ -73,6 +73,11 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
 
 
+def reason(error: Exception) -> str:
+    """What another library's error says, on one line of at most 200 characters; else what kind it is."""
+    return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
+
+
 def at_least(minimum: int, option: str, value: int, most: int | None = None) -> int:
     """Check the value of an option, and return it.
 

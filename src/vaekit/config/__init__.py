@@ -13,8 +13,8 @@
 Importing this package imports no torch, so that the command line answers at once.
 """
 
-from .reading import changed, flat, meant, preset_header, preset_names, preset_text, presets, read
-from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, parse
+from .reading import changed, meant, preset_header, preset_names, preset_text, presets, read
+from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, flat, parse
 
 __all__ = [
     "Config",

@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..model import Composed, LatentVariableModel
 from ..nets import Encoder, FirstLevel, initialize, principal_start
 from ..posteriors.base import Amortized
-from ..priors.base import OverGrid
+from ..priors.base import over_grid
 from . import Model
 from .asking import (
     Shape,
@@ -137,7 +137,7 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
     size = torch.Size(latent_shape).numel()
     _check_values(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
-    return OverGrid(prior, latent_shape) if is_for_vectors(part) and len(latent_shape) != 1 else prior
+    return over_grid(prior, latent_shape) if is_for_vectors(part) else prior
 
 
 def _check_values(prior: Resolved, posterior: nn.Module) -> None:

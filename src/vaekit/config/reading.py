@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import ConfigError, unknown
 from ..store.bounded import DEEPEST, TOML_LIMIT, toml_table
 from ..store.files import read as read_whole
-from .schema import Config, Model, parse
+from .schema import Config, Model, flat, parse
 from .spelling import nearest_key
 
 
@@ -63,18 +63,6 @@ def _section(name: str, value: Any) -> dict[str, Any]:
         f"{name}={value!r:.80} is not an option here{said}; give a table, such as {section or 'prior'}="
         f"{{...}}, for one of: {known}, or a key of model"
     )
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of tables as one table.
-
-    >>> flat({"train": {"seed": 0}})
-    {'train.seed': 0}
-    """
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return values
 
 
 def changed(config: Config, settings: Iterable[str]) -> Config:

@@ -18,6 +18,18 @@ from .synonyms import OTHER_NAMES
 Positive = Annotated[int, Field(ge=1)]
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A tree of tables as one table.
+
+    >>> flat({"train": {"seed": 0}})
+    {'train.seed': 0}
+    """
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values |= flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return values
+
+
 class Section(BaseModel):
     """A table of a config: no key that it does not know."""
 
@@ -64,15 +76,7 @@ class Data(Section):
     @classmethod
     def _with_dots(cls, value: object) -> object:
         # "data.columns.sepal.length=positive" is about a column whose name has a dot.
-        return _joined(value) if isinstance(value, Mapping) else value
-
-
-def _joined(table: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A tree of tables as one, whose keys are paths with dots."""
-    joined: dict[str, Any] = {}
-    for key, value in table.items():
-        joined |= _joined(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return joined
+        return flat(value) if isinstance(value, Mapping) else value
 
 
 class Model(Section):

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import DataError, reason
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ def refusing(path: str | Path, kind: str) -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path} does not hold the weights of a {kind}: {reason:.300}") from error
+        raise DataError(f"{path} does not hold the weights of a {kind}: {reason(error)}") from error
 
 
 def unwrap_heads(state: dict[str, Any], prefix: str) -> None:

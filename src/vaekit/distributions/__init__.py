@@ -21,8 +21,9 @@ from .observed import log_prob_observed, log_prob_of_values
 from .point_mass import PointMass
 from .power_spherical import PowerSpherical, UniformSphere
 from .precise import full_precision, widened
-from .relaxed import GumbelSoftmax, centre, is_discrete
+from .relaxed import GumbelSoftmax, centre
 from .rows import draw_rows, draw_samples
+from .supports import is_discrete, support_of, takes_any_real
 from .wrapped_normal import WrappedNormal, exponential_at_zero
 
 __all__ = [
@@ -68,5 +69,7 @@ __all__ = [
     "log_prob_of_values",
     "nearest_level",
     "support_in",
+    "support_of",
+    "takes_any_real",
     "widened",
 ]

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.distributions.constraints import Constraint
 
+from .supports import support_of
+
 NEAR = 1e-3  # how far from length 1 a unit vector may be, in any type
 
 
@@ -86,8 +88,5 @@ def moebius_add(x: Tensor, y: Tensor) -> Tensor:
 
 def support_in(p: Any) -> Curved | None:
     """The curved space that a distribution lives in, or None."""
-    try:
-        support = getattr(p, "support", None)
-    except NotImplementedError:  # a distribution that does not say
-        return None
+    support = support_of(p)
     return support if isinstance(support, Curved) else None

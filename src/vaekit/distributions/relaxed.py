@@ -1,4 +1,4 @@
-"""Latents that take single values: which distributions have them, their likeliest value, and a relaxation of them."""
+"""Latents that take single values: their likeliest value, and a relaxation of them."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -9,15 +9,7 @@ from torch.distributions import Distribution, Independent, OneHotCategorical, kl
 from torch.nn.functional import one_hot
 
 from ..errors import ConfigError
-
-
-def is_discrete(p: Distribution) -> bool:
-    """Whether a distribution says that its values are discrete."""
-    try:
-        support: Any = p.support
-        return support is not None and support.is_discrete is True
-    except (NotImplementedError, AttributeError):
-        return False
+from .supports import is_discrete
 
 
 def centre(p: Distribution) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from .. import __version__
 from ..evaluation.latent_space.aggregate import encodings, statistics
 from ..evaluation.subject import Subject
+from ..plot.space import principal_plane
 from ..rng import seeded
 
 DRAWS = 200  # of the prior, for a page that cannot draw
@@ -63,14 +64,9 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
     if size <= 2 or len(z) < 3:
         axes = torch.eye(size)[:2]
         return {"axes": axes.tolist(), "centre": [0.0] * size, "names": [f"z{i + 1}" for i in range(len(axes))]}
-    centred = (z - z.mean(0)).double()
-    variances, components = torch.linalg.eigh(centred.T @ centred)
-    axes = components[:, [-1, -2]].T
-    # An eigenvector's sign is arbitrary: make its largest entry positive, so that the same z gives the same map.
-    axes = axes * axes.gather(1, axes.abs().argmax(1, keepdim=True)).sign()
-    share = (100 * variances[[-1, -2]] / variances.sum().clamp_min(1e-300)).tolist()
+    axes, share = principal_plane((z - z.mean(0)).double())
     names = [f"principal component {i + 1} ({s:.0f} % of the variance)" for i, s in enumerate(share)]
-    return {"axes": axes.tolist(), "centre": z.mean(0).tolist(), "names": names}
+    return {"axes": axes.T.tolist(), "centre": z.mean(0).tolist(), "names": names}
 
 
 def _points(subject: Subject, rows: dict[str, Tensor], chosen: Tensor) -> dict[str, Any]:

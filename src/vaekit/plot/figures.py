@@ -16,7 +16,7 @@ from torch import Tensor
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
 from ..store.metrics import CLASSIC, logged, title_of, unit_of
-from .space import CARRIES, Carried, carried
+from .space import CARRIES, Carried, carried, principal_plane
 from .text import latent_name, number
 
 if TYPE_CHECKING:
@@ -152,14 +152,10 @@ def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
     if z.shape[1] == 2:
         return z, (latent_name(0), latent_name(1))
     centred = z - z.mean(0)
-    variances, components = torch.linalg.eigh(centred.T @ centred)
-    components = components[:, [-1, -2]]
-    # An eigenvector's sign is arbitrary: make its largest entry positive, so that the same z gives the same picture.
-    components = components * components.gather(0, components.abs().argmax(0, keepdim=True)).sign()
-    share = 100 * variances[[-1, -2]] / variances.sum().clamp_min(1e-300)
+    components, share = principal_plane(centred)
     first, second = (
         f"{name} principal component ({s:.0f} % of the variance)"
-        for name, s in zip(("first", "second"), share.tolist(), strict=True)
+        for name, s in zip(("first", "second"), share, strict=True)
     )
     return centred @ components, (first, second)
 

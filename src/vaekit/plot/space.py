@@ -28,6 +28,22 @@ NUMBERS = 1 << 22  # densities that are compared, which takes a tenth of a secon
 CARRIES = 0.01  # nats: a latent with less carries nothing
 
 
+def principal_plane(z: Tensor) -> tuple[Tensor, list[float]]:
+    """The two directions in which latents vary most, and their shares of the variance.
+
+    Arguments:
+        z: Latents, shape (N, Z), of mean 0, float64.
+
+    Returns:
+        Directions of length 1, shape (Z, 2), and two shares in percent.
+    """
+    variances, components = torch.linalg.eigh(z.T @ z)
+    components = components[:, [-1, -2]]
+    # An eigenvector's sign is arbitrary: make its largest entry positive, so that the same z gives the same picture.
+    components = components * components.gather(0, components.abs().argmax(0, keepdim=True)).sign()
+    return components, (100 * variances[[-1, -2]] / variances.sum().clamp_min(1e-300)).tolist()
+
+
 @dataclass(frozen=True)
 class Carried:
     """How much each latent carries, on average over some images.

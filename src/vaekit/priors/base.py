@@ -3,11 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from math import prod
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, ReshapeTransform, TransformedDistribution
 
+P = TypeVar("P", bound=nn.Module)
 MOST_COMPONENTS = 1 << 16  # of a mixture; papers have 500
 
 
@@ -65,3 +66,8 @@ class OverGrid(Prior):
         """The prior, event shape latent_shape."""
         reshape = ReshapeTransform(Size((prod(self.latent_shape),)), Size(self.latent_shape))
         return TransformedDistribution(self.prior(c), reshape, validate_args=False)
+
+
+def over_grid(prior: P, latent_shape: Sequence[int]) -> "P | OverGrid":
+    """A prior over vectors, laid over latents of another shape where they have one."""
+    return prior if len(latent_shape) == 1 else OverGrid(prior, latent_shape)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
-from ..errors import ConfigError, RankError
+from ..errors import ConfigError, RankError, reason
 from .ranks import ALONE, Ranks
 
 MOST = 1 << 20  # ranks
@@ -29,9 +29,8 @@ def joined() -> Iterator[Ranks]:
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if _see_one_gpu() else "gloo")
     except (RuntimeError, ValueError, OverflowError) as error:
-        reason = " ".join(str(error).split())
         raise RankError(
-            f"the other ranks cannot be reached ({reason:.200}); start all of them with torchrun"
+            f"the other ranks cannot be reached ({reason(error)}); start all of them with torchrun"
         ) from error
     yield Ranks(rank, world_size)
     dist.destroy_process_group()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError, RunError, reason
 from ..objectives import Player, module_of
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
@@ -86,7 +86,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         version, internal, gauss = checkpoint.state["python"]
         random.setstate((version, tuple(internal), gauss))
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise RunError(f"the checkpoint does not fit this training: {' '.join(str(error).split())}") from error
+        raise RunError(f"the checkpoint does not fit this training: {reason(error)}") from error
     trainer.progress = progress
     trainer.meter.steps.fill_(progress.step)
 

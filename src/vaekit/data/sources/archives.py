@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from ...errors import DataError, reason
 from ..values import Values
-from .arrays import ArrayReader, Opened, in_one_line, numbered, opened, read_header
+from .arrays import ArrayReader, Opened, numbered, opened, read_header
 from .opening import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
@@ -72,7 +72,7 @@ def _unpacked(path: Path) -> Iterator[zipfile.ZipFile]:
     except DataError:
         raise
     except Exception as error:  # zipfile and its decompressors have many
-        raise DataError(f"{path}: cannot be read as .npz ({in_one_line(error)})") from error
+        raise DataError(f"{path}: cannot be read as .npz ({reason(error)})") from error
 
 
 def _content(archive: zipfile.ZipFile, path: Path) -> _Content:

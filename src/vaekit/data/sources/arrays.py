@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, reason
 from ..ondisk import Reader
 from ..values import RANGES, Values, check_values
 from .opening import open_file
@@ -152,7 +152,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
     except DataError:
         raise
     except Exception as error:  # of a header that is Python's syntax
-        raise DataError(f"{name}: cannot be read as .{kind} ({in_one_line(error)})") from error
+        raise DataError(f"{name}: cannot be read as .{kind} ({reason(error)})") from error
     return tuple(shape), fortran, dtype
 
 
@@ -310,8 +310,3 @@ def numbered(values: NDArray[Any], count: int, name: str) -> Named:
         raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
     classes, numbers = np.unique(values, return_inverse=True)
     return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
-
-
-def in_one_line(error: Exception) -> str:
-    """What an exception says."""
-    return f"{' '.join(str(error).split()) or type(error).__name__:.200}"

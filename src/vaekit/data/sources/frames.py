@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError
+from ...errors import DataError, reason
 from ...store import files
 from ..columns import Column, Level
 from ..kinds import Raw
@@ -73,7 +73,7 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
         except ImportError:
             raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
         except Exception as error:  # of pyarrow there are many
-            raise DataError(f"{path}: cannot be read as .parquet ({_said(error)})") from error
+            raise DataError(f"{path}: cannot be read as .parquet ({reason(error)})") from error
         return _checked(frame, str(path))
     text = _text(content, path)
     how: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
@@ -83,7 +83,7 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
     except library.errors.EmptyDataError:
         raise DataError(f"{path}: has no columns; its first line must name them") from None
     except library.errors.ParserError as error:
-        raise DataError(f"{path}: {_parser_said(error)}") from None
+        raise DataError(f"{path}: {_parser_message(error)}") from None
     lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
     header, first = next(lines, []), next(lines, [])
     if len(header) == len(frame.columns):
@@ -131,7 +131,7 @@ def _separator(text: str, path: Path) -> str:
     return next((mark for mark in (",", ";", "\t") if mark in first), ",")
 
 
-def _parser_said(error: Exception) -> str:
+def _parser_message(error: Exception) -> str:
     reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
     fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason)
     if fields:
@@ -318,7 +318,3 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
     else:
         raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
     files.write(path, content)
-
-
-def _said(error: Exception) -> str:
-    return f"{' '.join(str(error).split()) or type(error).__name__:.200}"

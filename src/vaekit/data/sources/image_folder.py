@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, reason
 from .arrays import Opened
 from .opening import open_file
 
@@ -158,8 +158,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: cannot be read as an image (it is no {', '.join(_FORMATS)}); move it away") from error
     except Exception as error:  # Pillow has many
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: cannot be read as an image ({reason:.200}); mend it or move it away") from error
+        raise DataError(f"{path}: cannot be read as an image ({reason(error)}); mend it or move it away") from error
 
 
 def _upright(image: Image.Image, size: int | None) -> Image.Image:

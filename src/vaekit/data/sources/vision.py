@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import DataError
+from ...errors import DataError, reason
 from ..dataset import Split
 from ..registry import Source
 
@@ -49,9 +49,8 @@ def fetch(source: Source, root: Path | None) -> None:
         with redirect_stdout(sys.stderr), _timeout(_TIMEOUT):
             _open(source, root, download=True)
     except Exception as error:  # whatever a network, a disk or a package can do wrong
-        reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(
-            f"{source.name!r} is not on this machine and could not be fetched ({reason}); "
+            f"{source.name!r} is not on this machine and could not be fetched ({reason(error)}); "
             f"place {', '.join(source.files)} in the folder {root / source.folder}"
         ) from error
 

@@ -14,17 +14,17 @@ from ...config.recipe import Recipe
 from ...data import Batches, Dataset, Split
 from ...data.labelled import keep_labels
 from ...data.pixels import repeatable
+from ...distributions import support_of, takes_any_real
 from ...errors import ConfigError, DataError, RunError, unknown
 from ...model import LatentVariableModel, WithPrior
 from ...posteriors import CodesPosterior
 from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
-from ...priors.base import OverGrid, Prior
+from ...priors.base import OverGrid, Prior, over_grid
 from ...rng import seeded
 from ...runs.restore import dataset_of, recipe_of
 from ...store import Run, files
 from ...store.tensors import pack, sha256, unpack
 from .. import chunks
-from ..likelihood.support import FAR, TRIED, support_of
 
 Density = Literal["mixture", "normal", "flow", "vae", "codes"]
 
@@ -160,11 +160,8 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
 
 
 def _refuse(q: torch.distributions.Distribution) -> None:
-    support = support_of(q)
-    z = q.sample()
-    if support is not None and (
-        support.is_discrete or not bool(support.check(FAR * torch.randn(TRIED, *z.shape)).all())
-    ):
+    support, z = support_of(q), q.sample()
+    if support is not None and not takes_any_real(support, z):
         raise ConfigError(
             f"a density is fitted to latents that are any real numbers, but these have values in {support}"
         )
@@ -179,18 +176,14 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
     if density == "flow":
         from ...priors.flows import MAFPrior
 
-        return _laid_over(MAFPrior(size, classes), model)
+        return over_grid(MAFPrior(size, classes), model.latent_shape)
     if density == "vae":
-        return _laid_over(SecondStagePrior(size, classes), model)
+        return over_grid(SecondStagePrior(size, classes), model.latent_shape)
     if size > WIDEST:
         raise ConfigError(f"a full covariance of {size} latents is too large, at most {WIDEST}; fit 'flow' instead")
     most = 1 if density == "normal" else max(1, min(COMPONENTS, rows // (PER_COMPONENT * size)))
     components = max(1, most // max(1, classes)) * max(1, classes)
-    return _laid_over(FullCovarianceNormalMixture(size, classes, components=components), model)
-
-
-def _laid_over(prior: Prior, model: LatentVariableModel) -> Prior:
-    return prior if len(model.latent_shape) == 1 else OverGrid(prior, model.latent_shape)
+    return over_grid(FullCovarianceNormalMixture(size, classes, components=components), model.latent_shape)
 
 
 def _descend(prior: nn.Module, z: Tensor, c: Tensor | None) -> None:

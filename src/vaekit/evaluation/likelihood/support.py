@@ -6,22 +6,17 @@ Not for: the numbers themselves (`bounds`, `ais`).
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from torch.distributions import Distribution
-from torch.distributions.constraints import Constraint
 
 from ...data import Batch
-from ...distributions import Chain
+from ...distributions import Chain, support_of, takes_any_real
 from ...errors import ConfigError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
 from ..record import Value
-
-FAR = 1e3  # latents are annealed over all real numbers; these are tried
-TRIED = 64
 
 
 @dataclass(frozen=True)
@@ -101,15 +96,6 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
     return kind
 
 
-def support_of(p: Distribution) -> Constraint | None:
-    """Where a distribution has values; None where it does not say."""
-    try:
-        support: Any = p.support
-        return None if support is None or support.is_discrete is NotImplemented else support
-    except (NotImplementedError, AttributeError):
-        return None
-
-
 def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
     """Refuse latents that Hamiltonian transitions cannot move: these walk over all real numbers.
 
@@ -140,7 +126,7 @@ def _refuse_support(name: str, p: Distribution) -> None:
             mend=("ais",),
         )
     z = p.sample()
-    if not bool(support.check(FAR * torch.randn(TRIED, *z.shape).to(z)).all()):
+    if not takes_any_real(support, z):
         raise ConfigError(
             f"annealed importance sampling needs latents that can be any real number, but the {name} has values in "
             f"{support} only; leave it out, or let the model take such a z from a real one inside its likelihood",

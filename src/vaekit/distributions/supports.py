@@ -1,0 +1,33 @@
+"""Where distributions have values.
+
+Not for: whether given rows are among them (`evaluation.likelihood.support`).
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+from torch.distributions.constraints import Constraint
+
+FAR, TRIED = 1e3, 64  # of the numbers that are tried
+
+
+def support_of(p: Distribution) -> Constraint | None:
+    """Where a distribution has values; None where it does not say."""
+    try:
+        support: Any = p.support
+        return None if support is None or support.is_discrete is NotImplemented else support
+    except (NotImplementedError, AttributeError):
+        return None
+
+
+def is_discrete(p: Distribution) -> bool:
+    """Whether a distribution says that its values are discrete."""
+    support = support_of(p)
+    return support is not None and support.is_discrete is True
+
+
+def takes_any_real(support: Constraint, z: Tensor) -> bool:
+    """Whether any real numbers are in a support: numbers far from 0, of z's shape, are tried."""
+    return not support.is_discrete and bool(support.check(FAR * torch.randn(TRIED, *z.shape).to(z)).all())
