@@ -41,7 +41,7 @@ class Batches:
         batch_size: Rows of a batch; the last one may have fewer.
         shuffle: Serve each epoch in a new random order.
         generator: Source of order and noise, on any device; by default a new one, seeded from torch's global one.
-        device: Where batches are to be. Data moves there at once if it takes at most half of the free memory, else
+        device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
         values: What the numbers in x mean: "pixels", "counts" or "real". What is binarized is 0 or 1 in any case.

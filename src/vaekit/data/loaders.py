@@ -30,7 +30,7 @@ class LoaderFactory:
         event_shape: Shape of the values of one row; None where any will do.
         values: What the numbers mean.
         batch_size: Rows of a batch.
-        device: Where batches are to be.
+        device: Device of the batches.
         conditional: Whether labels, or a context, are needed.
     """
 

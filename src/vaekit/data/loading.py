@@ -90,7 +90,7 @@ class _Opener:
     """One way to load.
 
     Arguments:
-        open: From what is to be loaded, what its numbers mean, and the options, to a data set.
+        open: Function (what to load, what its numbers mean, options) → data set.
         options: Names of the options that apply; any other is refused.
     """
 

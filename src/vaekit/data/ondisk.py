@@ -72,8 +72,8 @@ class Stored:
     """Rows on disk, which are indexed like a tensor (N, *event), by rows only; each index reads anew.
 
     Arguments:
-        reader: Where they are read from.
-        rows: Which of its rows these are, in this order.
+        reader: Reads them from disk.
+        rows: Numbers of the rows of the reader, in this order.
     """
 
     device = torch.device("cpu")

@@ -128,7 +128,7 @@ _OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".
 
 
 def _fits(opened: Opened, memory: float) -> bool:
-    """Whether the rows take at most so many GiB."""
+    """Whether the rows take at most this many GiB."""
     size = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
     return size <= memory * 2**30
 

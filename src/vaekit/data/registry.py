@@ -22,7 +22,7 @@ class Source:
         test: Number of test images.
         validation: Default number of training images, the last ones, held out for validation.
         classes: Class names; label i means `classes[i]`.
-        folder: Where the files lie below the root.
+        folder: Folder of the files, below the root.
         files: File name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
             Data sets in IDX format list training images, training labels, test images, test labels, in that order.
         torchvision: Name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.

@@ -137,9 +137,9 @@ def _grid(
     return "".join(parts)
 
 
-def _figure(title: str, said: str, content: str, legend: str) -> str:
+def _figure(title: str, summary: str, content: str, legend: str) -> str:
     name = html.escape(title)
-    label = html.escape(f"{title}. {said}", quote=True)
+    label = html.escape(f"{title}. {summary}", quote=True)
     return (
         f"<figure class=chart><figcaption>{name}</figcaption>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{label}">{content}</svg>'

@@ -104,7 +104,7 @@ def lowered(module: nn.Module, inputs: tuple[Tensor, ...], weights: Weights) -> 
     Arguments:
         module: Tensors → a tensor or a tuple of tensors, in evaluation mode and float32.
         inputs: Examples, of the very shapes that the program will take.
-        weights: Where the constants go.
+        weights: Block that receives the constants.
 
     Raises:
         ConfigError: Torch cannot export the module, or it has an operator that the page does not know.

@@ -1,4 +1,4 @@
-"""What the page is told: points of the map, statistics of the latents, draws from the prior, and what it embeds.
+"""What the page receives: points of the map, statistics of the latents, draws from the prior, and what it embeds.
 
 Not for: how the page looks (`assets`), or how it is put together (`page`).
 """

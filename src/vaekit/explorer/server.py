@@ -113,7 +113,7 @@ class Server:
     Arguments:
         subject: The model and its data.
         scene: What the page shows.
-        port: Where to listen; 0 for any free port.
+        port: Port to listen on; 0 for any free one.
 
     Attributes:
         address: The page's address.

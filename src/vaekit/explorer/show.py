@@ -73,7 +73,7 @@ def explore(
         data: What to encode for the map, for a model: a data set, whose test images are taken, a split, or images.
         images: How many of them to embed; 0 for none, and for no latent of one.
         half: Store weights as float16, which makes the page half as large.
-        recipe: Of a run, what `recipe_of` gives; made here by default, without code of the caller's own.
+        recipe: Recipe of a run, as `recipe_of` gives it; made here by default, without code of the caller's own.
 
     Raises:
         DataError: No data for a model, or data that do not fit it.

@@ -35,9 +35,9 @@ def load(
         what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
             `model.save` wrote; or a file of weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their
             usual layouts.
-        weights: Of a run: "best" by validation, for which the last stand in until an epoch has ended; or "last".
-        device: Where to put it.
-        root: Where run folders are.
+        weights: Of a run: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
+        device: Device of the model.
+        root: Folder of all runs.
         trust: Import parts by path. Without it nothing that is read is executed.
 
     Raises:

@@ -38,7 +38,7 @@ def export(
         folder: Where to write; "export" in the run folder by default. What was exported there before is replaced.
         onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
         torch_export: Also write encoder.pt2 and decoder.pt2.
-        root: Where run folders are.
+        root: Folder of all runs.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Returns:

@@ -181,8 +181,10 @@ def reconstructions(
     tiles = full.unflatten(1, (-1, columns)).transpose(0, 1).flatten(0, 2)
     bands = len(tiles) // (3 * columns)
     rows = ("original", "reconstruction", "error") * bands
-    said = "Errors: red where the reconstruction is too bright, blue where it is too dark" if title is None else title
-    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=said)
+    heading = (
+        "Errors: red where the reconstruction is too bright, blue where it is too dark" if title is None else title
+    )
+    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=heading)
 
 
 def _even(n: int, most: int) -> int:

@@ -99,7 +99,7 @@ def latents(
         model: The model.
         images: Shape (N, C, H, W).
         labels: Classes, shape (N,), −1 where unknown; without them all points have one colour.
-        c: What a conditional model is told; the labels by default.
+        c: Context of a conditional model; the labels by default.
         names: Names of the classes; their numbers by default.
 
     Raises:

@@ -33,7 +33,7 @@ class Film:
     """Frames one after another, for ever. It plays in a notebook.
 
     Arguments:
-        frames: At least one, each of shape (H, W) or (H, W, 3), all of one shape.
+        frames: Pictures, at least one, each of shape (H, W) or (H, W, 3), all of one shape.
         milliseconds: How long each is seen.
         rest: How long the last one is seen.
     """

@@ -134,7 +134,7 @@ def traversals(
         c: Class that a conditional model draws; that of the image by default.
         per_latent: What each latent carries, if it is known already.
         steps: Images in a row.
-        latents: How many rows; as many as the picture is tall enough for, by default.
+        latents: Number of rows; by default the most that the height of the picture allows.
         title: A sentence above; by default it says what is shown.
 
     Raises:

@@ -149,8 +149,8 @@ class Job:
 
         Arguments:
             run: Run folder for metrics and checkpoints; the first rank's.
-            listener: Told about the progress.
-            checkpoint: Where to continue.
+            listener: Hears about the progress.
+            checkpoint: Checkpoint to continue from.
         """
         fit(
             self.model,
@@ -174,9 +174,9 @@ class Job:
 
         Arguments:
             run: The run folder.
-            listener: Told about the progress.
+            listener: Hears about the progress.
             tensorboard: Write event files for TensorBoard.
-            checkpoint: Where to continue.
+            checkpoint: Checkpoint to continue from.
         """
         draw_data(self.data, run)
         if checkpoint is not None:

@@ -42,8 +42,8 @@ def train(
             the config names code of the caller's own.
         name: Name of the run folder; the preset's name and the time by default.
         preset: What to call the config.
-        root: Where run folders are.
-        listener: Told about the progress.
+        root: Folder of all runs.
+        listener: Hears about the progress.
         tensorboard: Write event files for TensorBoard.
         ranks: All processes that train this together. This is the first; the others call `work`.
 
@@ -81,14 +81,14 @@ def resume(
 ) -> Run:
     """Continue an interrupted run, to the very weights that it would have had; or with other settings.
 
-    It computes with the number of threads that it began with, where the machine has as many processors, since the last
+    It computes with the number of threads that it began with, if the machine has that many processors, since the last
     bits depend on it.
 
     Arguments:
         run: A run.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
-        listener: Told about the progress.
+        listener: Hears about the progress.
         tensorboard: Write event files for TensorBoard.
         ranks: As for `train`; their number need not be the one before.
 

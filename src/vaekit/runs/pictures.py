@@ -35,7 +35,7 @@ class Scene:
         model: A trained model.
         data: What it was trained on.
         run: Its run.
-        seed: Of all that is random.
+        seed: Seed of all random numbers.
     """
 
     model: LatentVariableModel
@@ -79,11 +79,11 @@ class Panel:
     """A picture of a trained model.
 
     Arguments:
-        name: Of its file.
+        name: Name of its file.
         draw: Makes it.
-        suffix: Of its file.
+        suffix: Suffix of its file.
         of_images: Whether it shows images.
-        of_classes: Whether it shows the classes that a conditional model is told.
+        of_classes: Whether it shows the classes of a conditional model.
         of_latents: Whether it shows single latents, which must have densities.
         between: Whether it shows what lies between latents, which must not be discrete.
     """
@@ -218,7 +218,7 @@ def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint
         model: The model, which gets the weights of the checkpoint.
         data: What it is trained on.
         run: Its run.
-        checkpoint: Where the training is resumed.
+        checkpoint: Checkpoint from which the training resumes.
     """
     epoch, batch = (checkpoint.state.get("progress", {}).get(key) for key in ("epoch", "batch"))
     if data.kind != "image" or batch != 0 or type(epoch) is not int or epoch < 1:

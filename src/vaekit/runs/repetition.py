@@ -20,7 +20,7 @@ class Repetition:
     Attributes:
         run: The new run.
         weights: SHA-256 of model.safetensors in the old run and in the new one, for the best and the last weights.
-        differences: Where their set-ups differ, by key: before and now.
+        differences: Keys in which their set-ups differ, with the values before and now.
     """
 
     run: Run
@@ -41,14 +41,14 @@ def repeat(
     root: Path | str = "runs",
     listener: Listener | None = None,
 ) -> Repetition:
-    """Train a finished run again, from its config and with as many threads, in a new run folder.
+    """Train a finished run again, from its config and with the same number of threads, in a new run folder.
 
     Arguments:
         run: The run to repeat.
         recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         name: Name of the new run folder; the preset's name and the time by default.
-        root: Where run folders are.
-        listener: Told about the progress.
+        root: Folder of all runs.
+        listener: Hears about the progress.
 
     Raises:
         RunError: The run is not finished, or its settings were changed on the way.

@@ -37,11 +37,11 @@ class Replicate:
     """A config that is trained with one of the seeds of a series.
 
     Attributes:
-        number: Which it is in the series, from 0.
+        number: Number in the series, from 0.
         recipe: The config, with its seed, resolved.
         name: Name of the run.
         preset: What to call the config.
-        root: Where run folders are.
+        root: Folder of all runs.
         tensorboard: Write event files for TensorBoard.
     """
 
@@ -94,7 +94,7 @@ def main() -> None:
     try:
         with open(0, "rb", buffering=0, closefd=False) as stdin:
             line = stdin.readline()
-        if not line:  # the parent died before it had said anything
+        if not line:  # the parent died before it sent a line
             raise KeyboardInterrupt
         threading.Thread(target=_stop_when_stdin_ends, daemon=True).start()
         _train(json.loads(line), parent)

@@ -88,9 +88,9 @@ def load(
 
     Arguments:
         run: A run, its folder or name; the newest run by default.
-        weights: "best" by validation, for which the last stand in until an epoch has ended; or "last".
-        device: Where to put it.
-        root: Where run folders are.
+        weights: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
+        device: Device of the model.
+        root: Folder of all runs.
         own_code: As for `recipe_of`.
 
     Raises:

@@ -57,8 +57,8 @@ def train_replicates(
         jobs: How many replicates are trained at the same time, each in a process of its own with 1/jobs of the threads
             of this one. With 1 they are trained in this process, one after another.
         preset: What to call the config.
-        root: Where run folders are.
-        announce: Told which replicate is trained next; its context is open during the training.
+        root: Folder of all runs.
+        announce: Called with the replicate that is trained next; its context is open during the training.
         tensorboard: Write event files for TensorBoard.
 
     Returns:

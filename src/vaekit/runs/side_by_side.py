@@ -31,7 +31,7 @@ def train_side_by_side(replicates: Sequence[Replicate], *, jobs: int, threads: i
         replicates: What to train.
         jobs: How many processes to use at the same time.
         threads: How many threads each of them computes with.
-        announce: Told which replicate is trained next; its context is open during the training.
+        announce: Called with the replicate that is trained next; its context is open during the training.
 
     Raises:
         VAEError: One of them failed; the others have stopped at whole steps.
@@ -66,8 +66,8 @@ class _Process:
     Arguments:
         replicate: What to train.
         threads: How many threads it computes with.
-        announce: Told that it begins.
-        events: Where to put what the process says, and None when it has ended.
+        announce: Called when it begins.
+        events: Queue of the events of the process, and of None when it has ended.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class _Process:
         self.reader.start()
 
     def take(self, event: dict[str, Any]) -> None:
-        """Pass on what the process has said."""
+        """Pass on the events of the process."""
         if "begin" in event and self.listener is not None:
             self.listener.begin(event["begin"])
         if "epoch" in event and self.listener is not None:
@@ -128,7 +128,7 @@ class _Process:
         """Say how it has ended.
 
         Raises:
-            VAEError: What it said.
+            VAEError: The error of the process.
             RunError: It has ended without a word.
         """
         status = self.wait()

@@ -32,7 +32,7 @@ def shown(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
     """A listener that shows the progress on stderr for the length of a block.
 
     Arguments:
-        epochs: Of the training.
+        epochs: Number of epochs of the training.
         introduced: Whether to say first what is trained.
     """
     console = _console()
@@ -47,7 +47,7 @@ class Replicates:
     """Shows the trainings of a series on stderr.
 
     Arguments:
-        epochs: Of each.
+        epochs: Number of epochs of each training.
         count: How many there are.
         side_by_side: Whether several are trained at the same time; then each epoch is one line that names the seed.
     """

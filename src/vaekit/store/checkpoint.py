@@ -49,7 +49,7 @@ class Checkpoint:
     """What a run needs to continue.
 
     Attributes:
-        tensors: By name, "part/name", on the CPU.
+        tensors: Tensors by name, "part/name", on the CPU.
         state: Everything else, as JSON knows it.
     """
 
@@ -99,9 +99,9 @@ def save(
     """Write a checkpoint; the one before stays as `<kind>-previous`, if it is whole.
 
     Arguments:
-        folder: Where the checkpoints are.
-        kind: Which.
-        tensors: By name, "part/name".
+        folder: Folder of the checkpoints.
+        kind: "last" or "best".
+        tensors: Tensors by name, "part/name".
         state: JSON-able.
         before: The stamp of the checkpoint before, where the caller has written it: if its files still have it, they
             are whole, and are not read again.
@@ -143,8 +143,8 @@ def load(
     """Read the newest checkpoint that is whole; warn if it is not the last one written.
 
     Arguments:
-        folder: Where the checkpoints are.
-        kind: Which.
+        folder: Folder of the checkpoints.
+        kind: "last" or "best".
         parts: Read the tensors of these parts only; all by default.
         limit: Bytes that what is read may have in all; half of the memory by default.
 

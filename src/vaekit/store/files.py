@@ -48,7 +48,7 @@ def explained(action: str, path: Path, fault: type[VAEError] = RunError) -> Iter
     Arguments:
         action: A verb for the message: "cannot <action> <path>: <reason>".
         path: The file or folder at hand.
-        fault: Which error.
+        fault: Class of the error.
 
     Raises:
         VAEError: When the block raises an `OSError` (disk full, read-only, no permission, a failing disk).
@@ -167,7 +167,7 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
     Arguments:
         path: The file.
         change: Whether to change it in place; then it is made if missing, and not buffered.
-        fault: Which error.
+        fault: Class of the error.
 
     Raises:
         OSError: If it cannot be opened.

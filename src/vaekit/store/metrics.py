@@ -31,7 +31,7 @@ def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, floa
     """The means of the training in a record, by the names under which a loss logged them.
 
     Arguments:
-        record: Of an epoch, or of a part of one.
+        record: Record of an epoch, or of a part of one.
         beyond: Only what the classic three do not tell: not the loss where it is the negative ELBO.
 
     >>> logged({"epoch": 1, "loss": 2.0, "neg_elbo": 2.0, "rate": 1.5, "distortion": 0.5, "other": 7.0}, beyond=True)

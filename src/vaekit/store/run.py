@@ -276,7 +276,7 @@ class Run:
         """Write a checkpoint; a crash at any moment leaves the old or the new one, whole. Needs the lock.
 
         Arguments:
-            tensors: By name, "part/name": the tensor "model/encoder.weight" is stored as "encoder.weight" in
+            tensors: Tensors by name, "part/name": the tensor "model/encoder.weight" is stored as "encoder.weight" in
                 model.safetensors, which any program can read. Any device; a tensor with two names is stored once.
             state: JSON-able; keys become strings, tuples lists. NaN and infinity are refused: they would not return.
             kind: "last" to resume from, "best" to keep.

@@ -23,7 +23,7 @@ def pack(tensors: "Mapping[str, Tensor]", facts: Mapping[str, str] | None = None
     """The content of a safetensors file. A tensor with several names (tied weights) is stored once.
 
     Arguments:
-        tensors: By name, on any device.
+        tensors: Tensors by name, on any device.
         facts: Texts to store beside them. The library writes several in an order that changes from run to run.
 
     Raises:

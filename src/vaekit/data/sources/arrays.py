@@ -41,7 +41,7 @@ class Opened:
         labels: (N,) int64; None where there are none.
         classes: Class names; label i means `classes[i]`.
         files: Name and size of every file.
-        folder: Where they lie.
+        folder: Folder of the files.
         tested: How many, the last ones, are those to test on; 0 where the file does not say.
     """
 
@@ -158,7 +158,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
 
 @final
 class ArrayReader:
-    """Rows of an array. What its numbers mean is said by `values`; see `vaekit.data.values`.
+    """Rows of an array. `values` says what its numbers mean; see `vaekit.data.values`.
 
     Bytes stay bytes, but for counts. Of pixels, booleans and whole numbers 0 and 1 are black and white, and 16 bits are
     divided by 65535.

@@ -43,7 +43,7 @@ class FolderReader:
     are turned upright, as their EXIF orientation says.
 
     Arguments:
-        folder: Where the files lie.
+        folder: Folder of the files.
         names: Their names relative to it.
         size: Crop to the central square and resize to this side; None takes images as they are.
         colour: Turn all into colour images; by default a sample of them decides.

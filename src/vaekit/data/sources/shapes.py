@@ -23,7 +23,7 @@ SEED = 1802  # of the order in which rows are trained on and tested on
 def every_shape() -> tuple[Tensor, Tensor]:
     """All 7,776 images, uint8, shape (N, 3, 32, 32), and their factors, int64, shape (N, 6), in the order of `FACTORS`.
 
-    No shape looks like itself when it is turned, so that every factor can be told from the image.
+    No shape looks like itself when it is turned, so that the image shows every factor.
     """
     shape, colour, scale, rotation, x, y = factors = torch.cartesian_prod(*map(torch.arange, FACTORS.values())).T
     masks = torch.stack([_mask(kind, radius, turn) for kind in range(3) for radius in RADII for turn in range(8)])
