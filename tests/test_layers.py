@@ -153,3 +153,27 @@ def test_docstrings_say_what_an_argument_is_in_a_sentence(path: Path) -> None:
 def test_the_check_sees_a_lower_case_entry() -> None:
     assert lower_case_entries("Do.\n\n    Arguments:\n        x: rows.\n        y: Rows, z: a.\n") == []
     assert lower_case_entries("Do.\n\n    Arguments:\n        x: rows of data.\n") == ["x: rows of data."]
+
+
+def unlisted(folder: Path) -> set[str]:
+    """Files of a folder that the table of its `__init__.py` does not list, and names in it that are no file."""
+    table = ast.get_docstring(ast.parse((folder / "__init__.py").read_text())) or ""
+    cells = re.findall(r"^\| (`[^|]*`) \| .* \|$", table, re.MULTILINE)
+    listed = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    folders = {name for cell in cells for name in re.findall(r"`(\w+)/`", cell)}
+    assert all((folder / name).is_dir() for name in folders)
+    return listed ^ {file.stem for file in folder.glob("*.py") if file.stem != "__init__"}
+
+
+@pytest.mark.parametrize(
+    "folder", [path.parent for path in SOURCE.glob("*/**/__init__.py")], ids=lambda path: path.name
+)
+def test_the_first_lines_of_a_folder_list_its_files(folder: Path) -> None:
+    assert not unlisted(folder)
+
+
+def test_the_check_sees_a_file_that_is_not_listed(tmp_path: Path) -> None:
+    (tmp_path / "__init__.py").write_text('"""Things.\n\n| file | what |\n|---|---|\n| `a`, `gone` | things |\n"""\n')
+    (tmp_path / "a.py").touch()
+    (tmp_path / "b.py").touch()
+    assert unlisted(tmp_path) == {"gone", "b"}

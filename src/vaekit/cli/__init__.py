@@ -21,7 +21,8 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `common`, `opened`, `drawing` | what verbs share: options, opening a run, printing; what those that draw share |
+| `common`, `opened`, `drawing` | what verbs share: options, opening a run; what those that draw share |
+| `printing`, `tables`, `spelling` | stdout and stderr; tables in 80 columns; errors of click in our words |
 """
 
 from .entry import app, main

@@ -3,6 +3,20 @@
 `available()` lists what there is, `load(name)` or `load(path)` reads one, `Batches` serves it; `Stored` are images that
 stay on disk. Only the listing is imported here; the rest, which needs torch, comes with its first use, so that the
 command line starts quickly.
+
+| file | what |
+|---|---|
+| `registry` | which data sets there are, by name, and where their files lie |
+| `loading` | `load`: from a name, a path, a frame, an array or a function to a data set |
+| `named`, `own`, `tables` | data sets by name; the user's own images; tables |
+| `sources/` | the formats that they read |
+| `dataset` | `Dataset` and `Split`: rows, labels, and what is observed |
+| `ondisk` | `Stored`: rows that stay on disk |
+| `held_out`, `labelled` | which rows are held out; which keep their labels |
+| `columns`, `kinds`, `overview` | what a column of a table is; how its kind is chosen; all columns at a glance |
+| `standardizer` | numbers of a table as networks see them |
+| `values`, `pixels` | what numbers in x mean; from bytes to floats, and from grey to binary |
+| `batch`, `batches`, `loaders` | what a model takes; minibatches of a split; loaders of whatever `fit` is given |
 """
 
 from importlib import import_module

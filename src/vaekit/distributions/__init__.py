@@ -2,6 +2,21 @@
 
 Flows are in `distributions.flow`, which imports zuko.
 
+| file | what |
+|---|---|
+| `bernoulli`, `grey`, `counts`, `gamma` | values of pixels and counts; the gamma function that these need |
+| `columnwise`, `observed` | rows of a table; log p of the values that were observed |
+| `normal`, `cholesky`, `full_mixture` | normals, diagonal or with full covariance, and mixtures of the latter |
+| `point_mass` | no noise at all |
+| `curved`, `power_spherical`, `wrapped_normal` | curved spaces, and distributions on the sphere and the Poincaré ball |
+| `relaxed`, `grids` | discrete latents, and grids of codes |
+| `chain` | several levels of latents, one given another |
+| `flow`, `polynomials` | normalizing flows; power series |
+| `closed_form` | Kullback-Leibler divergences |
+| `supports` | where a distribution has values |
+| `rows` | draws, one for each row or K of each |
+| `precise` | float32 under a caller's autocast |
+
 Not for: parameters made by a network (`likelihoods`, `posteriors`, `priors`).
 """
 

@@ -3,6 +3,13 @@
     page = vaekit.explore(model, data)   # shows itself in a notebook
     page.save("page.html")
 
+| file | what |
+|---|---|
+| `show` | `explore`, an object that shows itself and saves itself |
+| `scene`, `graph` | what the page receives: points and statistics; the model as operators |
+| `page`, `server`, `assets/` | the page from its parts; its server; style and script |
+| `run_page`, `charts` | `vae report`; charts as SVG |
+
 Not for: numbers that judge a model (`evaluation`).
 """
 

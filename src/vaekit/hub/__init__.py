@@ -4,6 +4,12 @@
     model = vaekit.load("mnist-vae")
 
 Nothing in the folder is executed. Not for: runs (`runs.restore`), or pages to look at (`explorer`).
+
+| file | what |
+|---|---|
+| `writing`, `card`, `facts` | `export`; the model card; what programs read |
+| `interchange` | ONNX and torch's exported programs |
+| `folders` | `load` |
 """
 
 from .folders import load

@@ -7,6 +7,12 @@
 | 256 grey levels | `DiscretizedLogistic`, `DiscretizedLogisticMixture`, `BetaBinomial`, `Categorical` | k/255 |
 | counts | `Poisson`, `NegativeBinomial` | whole numbers |
 | columns of a table | `Columns` | numbers, and numbers of levels |
+
+| file | what |
+|---|---|
+| `base` | the contract, and what likelihoods of independent values share |
+| `unit`, `grey`, `counts`, `location_scale` | pixels, grey levels, counts, real numbers |
+| `per_column`, `masking` | tables; values that are missing because of what they are |
 """
 
 from .base import Likelihood, PerValueLikelihood

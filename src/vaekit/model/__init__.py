@@ -1,4 +1,16 @@
-"""Models: any `LatentVariableModel`, the composed one, and the draw that they hand to objectives."""
+"""Models: any `LatentVariableModel`, the composed one, and the draw that they hand to objectives.
+
+| file | what |
+|---|---|
+| `base` | `LatentVariableModel`: three methods, and what follows from them |
+| `composed` | a model of a posterior, a prior and a likelihood |
+| `exchanged` | a trained model with another prior |
+| `draw` | one pass of data through a model, as a record |
+| `dimensions` | the rate by latent dimension |
+| `conditions` | contexts, from classes, labels or numbers |
+| `paths` | encoder and decoder as modules to export |
+| `modes` | evaluation mode for the length of a block |
+"""
 
 from .base import Context, LatentVariableModel, check_model
 from .composed import Composed

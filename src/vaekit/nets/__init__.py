@@ -4,6 +4,14 @@ Every network maps `(x, c)`, with x of shape (..., B, *in_shape) and an optional
 that broadcasts over the leading dimensions of x, to a tensor of shape (..., B, *out_shape). An encoder's output is its
 last hidden layer, of shape (features,), and `maps` gives its feature maps too; a decoder's last layer has no
 activation, and `start_output` sets where it starts.
+
+| file | what |
+|---|---|
+| `base` | what networks share, and the contracts `Encoder` and `Decoder` |
+| `mlp` | fully connected |
+| `conv`, `resnet`, `stages` | convolutional, residual, and what both share |
+| `tabular` | the encoder of tables |
+| `init`, `principal` | initialization by name; a start from principal components |
 """
 
 from .base import Activation, Decoder, Encoder, FirstLevel, Network, with_context

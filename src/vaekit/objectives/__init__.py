@@ -1,4 +1,14 @@
-"""Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised."""
+"""Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised.
+
+| file | what |
+|---|---|
+| `base` | `Loss`, `Terms`, and objectives as losses |
+| `evidence`, `importance` | the ELBO, β and free bits; importance-weighted bounds |
+| `disentangled`, `divergence` | independent latents; all latents of a batch against the prior |
+| `scores` | discrete latents |
+| `regularized`, `adversarial`, `semi_supervised` | regularized autoencoders; opponents; model M2 |
+| `schedules` | options that change while a model trains |
+"""
 
 from . import schedules
 from .adversarial import AAE, FactorVAE

@@ -10,6 +10,15 @@ Every function returns its picture and writes nothing. A picture shows itself in
 
 Figures are matplotlib's, drawn with its own defaults, whatever the settings of the user's are.
 
+| file | what |
+|---|---|
+| `decoding` | images that a model draws |
+| `space` | what the latents do: how much each carries, a map, traversals |
+| `figures` | curves of a training, latents in the plane, the KL of each latent |
+| `picture`, `film` | tiles with titles and names; pictures that move |
+| `text`, `canvas` | words on a picture; matplotlib, imported here only |
+| `saving` | files of pictures |
+
 Not for: numbers that judge a model, nor where in a run folder a picture goes.
 """
 

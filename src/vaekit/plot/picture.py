@@ -1,6 +1,6 @@
 """A picture made of images: tiles in rows and columns, with a title and names where they mean something.
 
-Not for: which images (`images`, `space`), or files (`saving`).
+Not for: which images (`decoding`, `space`), or files (`saving`).
 """
 
 import io

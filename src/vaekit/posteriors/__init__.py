@@ -1,6 +1,15 @@
 """Posteriors q(z | x, c): modules that return a distribution with batch shape (B,) and event shape (Z,).
 
 Flows come with their first use, because they import zuko.
+
+| file | what |
+|---|---|
+| `base` | the contract |
+| `normal`, `deterministic` | normal; no noise |
+| `flows` | normal, bent by a flow |
+| `hierarchical`, `ladder` | several levels, drawn upwards or downwards |
+| `discrete`, `quantized` | discrete latents; grids of codes |
+| `curved_spaces` | the sphere and the Poincaré ball |
 """
 
 from importlib import import_module

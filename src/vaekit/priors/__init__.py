@@ -1,6 +1,17 @@
 """Priors p(z | c): modules that return a distribution with event shape (Z,) and batch shape () or (B,).
 
 Flows come with their first use, because they import zuko.
+
+| file | what |
+|---|---|
+| `base` | the contract |
+| `normal`, `mixture`, `full_covariance`, `fitting` | normals, mixtures of them, and how one is fitted |
+| `vamp` | the VampPrior |
+| `flows` | flows |
+| `hierarchical`, `ladder_priors` | several levels |
+| `categorical`, `code_priors` | discrete latents; grids of codes |
+| `on_curved_spaces` | the sphere and the Poincaré ball |
+| `second_stage` | a second VAE over the latents |
 """
 
 from importlib import import_module

@@ -1,11 +1,11 @@
 """Estimators in scikit-learn's words: `VAE`, `VAEImputer`, `VAEOutlierDetector`.
 
-    estimator.py    what they share: from X to a trained model
-    transformer.py  latents, densities and new rows
-    imputer.py      values that are missing
-    detector.py     rows that are unusual
-
 They take arrays, and frames of mixed columns; a missing value is NaN. `import vaekit` does not import this package.
+
+| file | what |
+|---|---|
+| `estimator` | what they share: from X to a trained model |
+| `transformer`, `imputer`, `detector` | latents, densities and new rows; missing values; unusual rows |
 
 Not for: runs, commands and data larger than memory (`vaekit.train`).
 """

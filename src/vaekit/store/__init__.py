@@ -14,6 +14,14 @@
       latents/, scores/  of images, by `vae encode` and `vae score`
 
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
+
+| file | what |
+|---|---|
+| `run`, `root` | one run folder; the folder of all runs |
+| `checkpoint`, `tensors`, `state_dict` | checkpoints; safetensors; reading what `torch.save` wrote |
+| `journal`, `metrics` | metrics.jsonl, and what its records hold |
+| `files`, `bounded`, `lock` | files whole or absent; bounds on what is read; one writer a folder |
+| `escape` | text on its way to a terminal or a document |
 """
 
 from .checkpoint import FORMAT, Checkpoint

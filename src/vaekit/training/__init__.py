@@ -1,23 +1,17 @@
 """Training: `fit`, for any model, any loss and any loader.
 
-    step.py          one step: all players' gradients, then their optimizers, then the count
-    meter.py         what is counted on the device
-    progress.py      where a training stands
-    state.py         what is saved and restored
-    trainer.py       a model, its loss and its optimizer, and where their training stands
-    validation.py    the value of a loss over a loader
-    checkpointer.py  when to save which state, in memory and in the run folder
-    noise.py         the noise of some rows of a batch
-    ranks.py         several processes that train as one
-    launch.py        the processes that torchrun has started
-    refusals.py      what several processes do not train
-    clock.py         when a training is checked
-    signals.py       how it is asked to stop
-    devices.py       devices by name, and their memory
-    precision.py     in which precision networks multiply
-    processor.py     what it does with tiny numbers, and on how many threads
-    optimizers.py    optimizers by name
-    loop.py          the loop
+| file | what |
+|---|---|
+| `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
+| `trainer`, `progress` | a model, its loss and its optimizers; where their training stands |
+| `state`, `meter` | what is saved and restored; what is counted on the device |
+| `validation` | the value of a loss over a loader |
+| `checkpointer` | when to save which state, in memory and in the run folder |
+| `data_checks` | whether rows and classes suit the model |
+| `optimizers`, `schedule_free` | optimizers by name; AdamW without a schedule |
+| `precision`, `processor`, `devices` | precision of networks; threads and tiny numbers; devices by name |
+| `ranks`, `launch`, `noise`, `refusals` | several processes that train as one, and what they do not train |
+| `clock`, `signals` | when a training is checked, and how it is asked to stop |
 
 Not for: reading configs or writing pictures (`runs`).
 """
