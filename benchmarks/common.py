@@ -33,8 +33,8 @@ def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
     wall_clock = time.perf_counter() - began
     run = Run.open(name, root=ROOT)
     metrics, test = run.metrics(), run.read_json("test.json")
-    best = min(metrics, key=lambda m: m.get("validation_loss", m["validation_neg_elbo"]))
-    terms = ("neg_elbo", "rate", "distortion")
+    best = min(metrics, key=lambda m: m.get("validation_loss", m.get("validation_neg_elbo")))
+    terms = [term for term in ("neg_elbo", "rate", "distortion") if term in test]  # an autoencoder has no bound
     return {
         "command": " ".join(command),
         "seed": seed,
