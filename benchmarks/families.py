@@ -39,7 +39,7 @@ from vaekit.store import Run
 RESULTS = Path(__file__).parent / "families.json"
 Found = Iterator[tuple[str, dict[str, Any]]]
 
-PRIORS = ("standard-vae", "beta-vae", "dip-vae", "iaf-vae", "standard-cvae")
+PRIORS = ("standard-vae", "beta-vae", "standard-cvae", "iaf-vae")
 JUDGED = 2000
 LABELS = (100, 600, 1000)
 SEEDS = range(3)
@@ -90,7 +90,7 @@ def labels(quick: bool, done: set[str]) -> Found:
         command = [sys.executable, "-m", "vaekit", "encode", str(run.path), "--split", "train", "-o", str(path)]
         subprocess.run(command, check=True)
     over_latents = ("--data", str(path), "--set", "likelihood.name=normal", "--set", "data.binarize=none")
-    for name, epochs, seeds, more in (("M1+M2", 4, SEEDS, over_latents), ("M2", 1, SEEDS[:1], ())):
+    for name, epochs, seeds, more in (("M1+M2", 3, SEEDS, over_latents), ("M2", 1, SEEDS[:1], ())):
         for count in LABELS:
             for seed in seeds:
                 if f"{name}, {count}, seed {seed}" in done:
