@@ -69,19 +69,19 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
     return {"axes": axes.T.tolist(), "centre": z.mean(0).tolist(), "names": names}
 
 
-def _points(subject: Subject, rows: dict[str, Tensor], chosen: Tensor) -> dict[str, Any]:
+def _points(subject: Subject, rows: dict[str, Tensor], index: Tensor) -> dict[str, Any]:
     content: dict[str, Any] = {
-        "count": len(chosen),
-        "labels": subject.labels[chosen].tolist(),
-        "numbers": subject.numbers[chosen].tolist(),
-        "z": floats(rows["z"][chosen]),
+        "count": len(index),
+        "labels": subject.labels[index].tolist(),
+        "numbers": subject.numbers[index].tolist(),
+        "z": floats(rows["z"][index]),
     }
-    if not len(chosen):
+    if not len(index):
         return content
     if subject.kind == "image":
-        content["sprites"], content["columns"] = _sprites(subject.x[chosen], _range(subject))
+        content["sprites"], content["columns"] = _sprites(subject.x[index], _range(subject))
     else:
-        content["rows"] = floats(subject.x[chosen].flatten(1))
+        content["rows"] = floats(subject.x[index].flatten(1))
     return content
 
 

@@ -71,10 +71,10 @@ def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row: st
 
     epochs = [record["epoch"] for record in metrics]
     for label, name in (("training", key), ("validation", f"validation_{key}")):
-        known = [(record["epoch"], record[name]) for record in metrics if record.get(name) is not None]
-        if known:
-            marker = "o" if len(known) <= 30 else None
-            axes.plot(*zip(*known, strict=True), label=label, marker=marker, markersize=4)
+        points = [(record["epoch"], record[name]) for record in metrics if record.get(name) is not None]
+        if points:
+            marker = "o" if len(points) <= 30 else None
+            axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
     axes.set_xlabel("epoch")
     axes.set_ylabel(f"{unit_of(key) or 'mean'} per {row}")
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)

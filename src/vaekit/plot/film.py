@@ -125,9 +125,9 @@ def epochs(run: "Run") -> Film:
     paths = sorted((run.path / "samples").glob("epoch-*.png"))
     if not paths:
         raise ConfigError(f"run {run.name} has drawn no pictures of its epochs, samples/epoch-*.png")
-    chosen = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))
+    indices = np.unique(np.linspace(0, len(paths) - 1, MOST_FRAMES).round().astype(int))
     frames: list[Pixels] = []
-    for index in chosen:
+    for index in indices:
         with Images.open(paths[index]) as image:
             size = LARGEST, round(image.height * LARGEST / image.width)
             smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > LARGEST else image

@@ -101,10 +101,10 @@ def _both(model: LatentVariableModel, images: Tensor, labels: Tensor | None) -> 
 def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """I(x; zⱼ) of each latent, shape (Z,), from one z of each image."""
     n, size = z.shape
-    own = Normal(mean, scale).log_prob(z)
-    some = torch.linspace(0, n - 1, max(1, min(n, NUMBERS // (n * size)))).round().long()
-    every = Normal(mean, scale).log_prob(z[some, None]).logsumexp(1) - math.log(n)
-    information: Tensor = own[some] - every
+    conditional = Normal(mean, scale).log_prob(z)
+    sample = torch.linspace(0, n - 1, max(1, min(n, NUMBERS // (n * size)))).round().long()
+    aggregate = Normal(mean, scale).log_prob(z[sample, None]).logsumexp(1) - math.log(n)
+    information: Tensor = conditional[sample] - aggregate
     return information.mean(0).clamp_min(0)
 
 
@@ -207,17 +207,17 @@ def manifold(
     if latents is None and size > 2:
         per_latent = per_latent or carried(model, images, labels)
         latents = sorted(per_latent.order[:2])
-    chosen = list(latents or range(size))
-    low, high = means[:, chosen].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
+    shown = list(latents or range(size))
+    low, high = means[:, shown].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
     axes = [torch.linspace(a, b, side).to(base) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
     grid = torch.cartesian_prod(axes[1].flip(0), axes[0]) if len(axes) == 2 else axes[0][:, None]
     z = base.repeat(len(grid), 1)
-    z[:, chosen] = grid.flip(1) if len(axes) == 2 else grid
-    names = [latent_name(index) for index in chosen]
+    z[:, shown] = grid.flip(1) if len(axes) == 2 else grid
+    names = [latent_name(index) for index in shown]
     if title is None:
-        kept = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
+        held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
         title = f"A map of {' and '.join(names)}"
-        title += f", {' and '.join(kept)} as in one image" if kept else ""
+        title += f", {' and '.join(held)} as in one image" if held else ""
     heads = _ticks(axes[0], names[0])
     rows = _ticks(axes[1].flip(0), names[1]) if len(axes) == 2 else []
     return Picture(_decode(model, z, context), columns=side, padding=0, title=title, heads=heads, rows=rows)

@@ -66,10 +66,10 @@ def shortened(text: str, size: int, width: float) -> str:
     """A text that is at most `width` wide: its beginning and an ellipsis, if it is too long."""
     if length(text, size) <= width:
         return text
-    kept = text
-    while kept and length(f"{kept}…", size) > width:
-        kept = kept[:-1]
-    return f"{kept.rstrip()}…" if kept.strip() else ""
+    beginning = text
+    while beginning and length(f"{beginning}…", size) > width:
+        beginning = beginning[:-1]
+    return f"{beginning.rstrip()}…" if beginning.strip() else ""
 
 
 def wrapped(text: str, size: int, width: float) -> list[str]:

@@ -53,8 +53,8 @@ def config_of(run: Run) -> Config:
             warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=2)
     config = parse(tree, f"{run.path}/config.toml")
     settings = [setting for session in run.sessions for setting in session["settings"]]
-    kept = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
-    return changed(config, kept) if kept else config
+    applicable = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
+    return changed(config, applicable) if applicable else config
 
 
 def recipe_of(run: Run, own_code: bool = False) -> Recipe:

@@ -99,11 +99,11 @@ def _is_finished(replicate: Replicate) -> bool:
     if not os.path.lexists(replicate.root / files.component(replicate.name)):
         return False
     run = Run.open(replicate.name, root=replicate.root)
-    mine, theirs = (flat(one.model_dump(exclude_none=True)) for one in (replicate.recipe.config, config_of(run)))
+    asked, before = (flat(one.model_dump(exclude_none=True)) for one in (replicate.recipe.config, config_of(run)))
     # What "auto" means was settled when the run began.
-    differ = [key for key in sorted(mine.keys() | theirs.keys()) if mine.get(key) not in (theirs.get(key), "auto")]
+    differ = [key for key in sorted(asked.keys() | before.keys()) if asked.get(key) not in (before.get(key), "auto")]
     if differ:
-        changes = ", ".join(f"{key} {theirs.get(key)!r} → {mine.get(key)!r}" for key in differ[:3])
+        changes = ", ".join(f"{key} {before.get(key)!r} → {asked.get(key)!r}" for key in differ[:3])
         message = f"run {run.name} has another config ({changes}); give this series another name"
         raise RunError(message, mend=("name",))
     return run.status == "finished"

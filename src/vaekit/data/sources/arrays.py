@@ -203,15 +203,15 @@ class ArrayReader:
         """Whether these are integers of many levels: not bytes, 16 bits, nor only 0 and 1 as far as one can see."""
         if self.array.dtype.kind not in "iu" or self.array.dtype in (np.uint8, np.uint16):
             return False
-        some = self._some()
-        return bool(((some != 0) & (some != 1)).any())
+        sample = self._sample()
+        return bool(((sample != 0) & (sample != 1)).any())
 
-    def _some(self) -> NDArray[Any]:
+    def _sample(self) -> NDArray[Any]:
         count = self.array.shape[0]
         return self.array[np.arange(0, count, max(1, count // _LOOKED_AT))] if count else np.zeros(0, np.uint8)
 
     def _look_for_masks(self) -> None:
-        greatest = int(self._some().max(initial=0))
+        greatest = int(self._sample().max(initial=0))
         most = 255 if self.as_bytes else 65535
         if self.values == "pixels" and (greatest == 1 or (most > 255 and 0 < greatest <= 255)):
             warnings.warn(
@@ -235,11 +235,11 @@ class ArrayReader:
     def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
         """Refuse what is not of the values asked for, and name the row."""
         gaps = images.isnan()
-        some = gaps.flatten(1).any(1)
-        if bool(some.any()) and not bool(gaps.flatten(1).all(1).any()):  # a row without any value is refused below
+        gappy = gaps.flatten(1).any(1)
+        if bool(gappy.any()) and not bool(gaps.flatten(1).all(1).any()):  # a row without any value is refused below
             if not self.takes_gaps:
                 raise DataError(
-                    f"{self.name}: row {rows[int(some.long().argmax())]} has NaN, a missing value, which only rows in "
+                    f"{self.name}: row {rows[int(gappy.long().argmax())]} has NaN, a missing value, which only rows in "
                     "memory can have; raise data.memory, or fill it in"
                 )
             images = images.masked_fill(gaps, 0)
