@@ -183,14 +183,14 @@ def explain(error: ValidationError) -> str:
         loc, messages = loc[:-1], [other["msg"] for other in error.errors() if other["input"] is finding["input"]]
     key = ".".join(str(part) for part in loc)[:200]
     if finding["type"] == "extra_forbidden":
-        return f"unknown key {key!r}{_nearest_key(key)}"
+        return f"unknown key {key!r}{_field_hint(key)}"
     message = " or ".join(text[0].lower() + text[1:] for text in messages)
     if finding["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: {message}, got {finding['input']!r:.200}"
 
 
-def _nearest_key(key: str) -> str:
+def _field_hint(key: str) -> str:
     *path, last = key.split(".")
     fields: Mapping[str, Any] = Config.model_fields
     for step in path:
