@@ -1,18 +1,23 @@
 """What the processor does with tiny numbers, and on how many threads."""
 
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import tiny
 from conftest import SMALL
+from vaekit.cli.entry import SPIN_COUNT, spin_less
 from vaekit.config import read
+from vaekit.config.parts import PARTS
 from vaekit.config.recipe import Recipe
 from vaekit.runs import environment, job
+from vaekit.runs.beside import Beside
 from vaekit.store import Run
-from vaekit.training import processor
+from vaekit.training import eager, processor
 from vaekit.training.processor import Pace, find_threads, flushed, flushes, threads
 
 TINY = torch.full((1000,), 1e-30)
@@ -112,3 +117,63 @@ def test_a_model_of_any_kind_is_tried(monkeypatch: pytest.MonkeyPatch, preset: s
     torch.set_num_threads(2)
     config = read(preset, sections={**tiny.SECTIONS, "model": {"latent_size": 2}, "prior": {"name": "standard-normal"}})
     assert job.Job.prepare(Recipe.resolve(config)).threads() in (1, 2)
+
+
+@pytest.mark.parametrize("name", PARTS["optimizer"])
+def test_optimizers_do_not_import_the_compiler_of_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Recipe.resolve(read("vae", sections={"optimizer": name})).optimizer
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)
+    weight = torch.nn.Parameter(torch.ones(3))
+    optimizer = made([weight])
+    (weight**2).sum().backward()
+    optimizer.step()
+    optimizer.load_state_dict(optimizer.state_dict())
+    assert (weight < 1).all() and not optimizer.param_groups[0]["params"][0].grad_fn
+    with pytest.raises(ImportError):
+        torch.optim.Adam([weight], fused=True).step()
+
+
+def test_an_optimizer_without_the_compiler_takes_the_steps_of_that_of_torch() -> None:
+    ends = []
+    for kind in (torch.optim.Adam, eager.Adam):
+        weight = torch.nn.Parameter(torch.linspace(-1, 1, 50))
+        optimizer = kind([weight], 0.1, fused=True)
+        for _ in range(5):
+            optimizer.zero_grad()
+            weight.cos().sum().backward()
+            optimizer.step()
+        ends.append(weight.detach())
+    assert torch.equal(*ends)
+
+
+def test_shapes_of_a_model_do_not_import_symbolic_mathematics(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe.resolve(read("vae"))
+    facts: dict[str, Any] = {"event_shape": (1, 8, 8), "num_classes": 10}
+    shapes = {name: tensor.shape for name, tensor in recipe.model(**facts).state_dict().items()}
+    monkeypatch.setitem(sys.modules, "torch.fx.experimental.symbolic_shapes", None)
+    assert recipe.shapes(**facts) == shapes
+
+
+def test_threads_that_wait_sleep_soon_unless_the_user_says_otherwise() -> None:
+    environments: list[dict[str, str]] = [{}, {"GOMP_SPINCOUNT": "9"}, {"OMP_WAIT_POLICY": "ACTIVE"}]
+    for environment_ in environments:
+        spin_less(environment_)
+    assert environments == [{"GOMP_SPINCOUNT": SPIN_COUNT}, {"GOMP_SPINCOUNT": "9"}, {"OMP_WAIT_POLICY": "ACTIVE"}]
+
+
+def test_work_beside_a_training_is_done_in_order_and_its_errors_are_raised() -> None:
+    done: list[int] = []
+
+    def later(number: int) -> None:
+        time.sleep(0.01 / number)
+        done.append(number)
+
+    with Beside() as beside:
+        for number in (1, 2, 3):
+            beside.do(lambda number=number: later(number))
+    assert done == [1, 2, 3]
+    with pytest.raises(ZeroDivisionError), Beside() as beside:
+        beside.do(lambda: later(0))
+    with pytest.raises(KeyError), Beside() as beside:  # the first error is the one that counts
+        beside.do(lambda: later(0))
+        raise KeyError

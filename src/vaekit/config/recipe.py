@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from ..data import Batches, Dataset
 from ..data.batches import some_rows
@@ -183,7 +184,7 @@ class Recipe:
             ConfigError: Parts that do not fit, or sizes that no tensor can have.
         """
         try:
-            with torch.device("meta"), seeded(torch.Generator("cpu").manual_seed(0)):
+            with torch.device("meta"), _Undrawn(), seeded(torch.Generator("cpu").manual_seed(0)):
                 model = self.model(event_shape=event_shape, num_classes=num_classes, columns=columns)
         except NotImplementedError:
             return None
@@ -191,6 +192,15 @@ class Recipe:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"the config asks for a model that cannot be: {reason}") from error
         return {name: tensor.shape for name, tensor in model.state_dict().items()}
+
+
+class _Undrawn(TorchFunctionMode):
+    """Within the block nothing is drawn: there are no values on the meta device, and to draw there imports sympy."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, Tensor.uniform_):
+            return args[0]
+        return (torch.empty if func is torch.randn else func)(*args, **kwargs or {})
 
 
 def build(

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any
 
 try:
@@ -31,13 +32,14 @@ from matplotlib.figure import Figure as MatplotlibFigure
 
 __all__ = ["Figure", "colormaps", "defaults"]
 
+_one_thread = RLock()
 _OURS: Any = {"svg.hashsalt": "vaekit", "svg.fonttype": "path"}  # the same letters everywhere
 
 
 @contextmanager
 def defaults() -> Iterator[None]:
-    """Within the block matplotlib has its own defaults."""
-    with matplotlib.rc_context():
+    """Within the block matplotlib has its own defaults; other threads wait, as there is one set for all of them."""
+    with _one_thread, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_OURS)
         yield

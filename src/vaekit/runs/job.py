@@ -35,6 +35,7 @@ from ..training.precision import Lowered, find_precision
 from ..training.processor import find_threads
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
+from .beside import Beside
 from .demands import check_data, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
 from .tensorboard import event_files
@@ -184,11 +185,19 @@ class Job:
         if listener is not None:
             tell(listener, "begin", self._facts(run, checkpoint))
         with ExitStack() as stack:
-            listeners = [*epoch_pictures(self.model, self.data, run), *([listener] if listener is not None else [])]
+            beside = stack.enter_context(Beside())
+            listeners = epoch_pictures(self.model, self.data, run, beside)
+            if listener is not None:
+                listeners.append(listener)
             if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
             self.fit(run, Several(listeners), checkpoint)
+            draw_pictures(self.model, self.data, run, beside)
+            self._test(run)
+
+    def _test(self, run: Run) -> None:
+        """Write what the test rows say, test.json."""
         test = validate(self.model, self.batches(self.data.test), OfDraw(_minus_distortion))
         if not isinstance(self.loss, OfDraw):  # it has more to say, such as the errors of a classifier
             test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
@@ -196,7 +205,6 @@ class Job:
         _warn_of_infinities(test)
         unit = f"nats per {self.data.row}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
-        draw_pictures(self.model, self.data, run)
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """What is trained, on what, where and how, a few words each."""

@@ -6,9 +6,10 @@ Not for: how a picture is made (`plot`).
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Checkpoint, Run
 from ..training import Listener, Record
+from .beside import Beside
 
 ENCODED = 1000  # test images whose latents are drawn
 
@@ -180,23 +182,34 @@ PANELS = (
 )
 
 
-def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, *, seed: int = 0) -> list[Path]:
-    """Write the pictures of a trained model into its run folder.
+def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: Beside, *, seed: int = 0) -> None:
+    """Draw the pictures of a trained model, and write them into its run folder while the caller goes on.
 
     A picture that cannot be drawn is left out with a warning: a finished training must not fail because of it.
     """
+    beside.wait()  # the film of the epochs is made of their files
     scene = Scene(model.eval(), data, run, seed)
-    written = []
     for panel in PANELS:
-        if not panel.fits(scene):
-            continue
-        try:
-            written.append(_save(run, f"{panel.name}{panel.suffix}", panel.draw(scene)))
-        except RunError:  # a disk that is full
-            raise
-        except Exception as error:
-            warnings.warn(f"the picture {panel.name!r} cannot be drawn of this model: {error}", stacklevel=2)
-    return written
+        if panel.fits(scene):
+            with _left_out(panel.name):
+                picture = panel.draw(scene)
+                beside.do(partial(_save_panel, run, panel, picture))
+
+
+def _save_panel(run: Run, panel: Panel, picture: Any) -> None:
+    with _left_out(panel.name):
+        _save(run, f"{panel.name}{panel.suffix}", picture)
+
+
+@contextmanager
+def _left_out(name: str) -> Iterator[None]:
+    """Within the block an error becomes a warning, unless the disk is full."""
+    try:
+        yield
+    except RunError:
+        raise
+    except Exception as error:
+        warnings.warn(f"the picture {name!r} cannot be drawn of this model: {error}", stacklevel=3)
 
 
 def draw_data(data: Dataset, run: Run) -> Path | None:
@@ -206,9 +219,9 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
     return _save(run, "training.png", plot.grid(whole(data.train.spread(64)).x))
 
 
-def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run) -> list[Listener]:
+def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: Beside) -> list[Listener]:
     """Who draws a picture after every epoch: nobody, if the data are not images."""
-    return [EpochPictures(model, run, data.classes)] if data.kind == "image" else []
+    return [EpochPictures(model, run, beside, data.classes)] if data.kind == "image" else []
 
 
 def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint: Checkpoint) -> Path | None:
@@ -229,26 +242,28 @@ def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint
         model.load_state_dict(checkpoint.part("model"))
     except RuntimeError:  # damaged: the resume says so
         return None
-    return _draw_epoch(model, run, data.classes, epoch)
+    return _save(run, _epoch_name(epoch), _draw_epoch(model, data.classes, epoch))
 
 
 class EpochPictures(Listener):
-    """Writes a picture of the same latents after every epoch."""
+    """Draws a picture of the same latents after every epoch."""
 
-    def __init__(self, model: LatentVariableModel, run: Run, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, model: LatentVariableModel, run: Run, beside: Beside, names: tuple[str, ...] = ()) -> None:
         self.model = model
         self.run = run
+        self.beside = beside
         self.names = names
 
     def epoch(self, record: Record) -> None:
-        """Write one."""
-        _draw_epoch(self.model, self.run, self.names, record["epoch"])
+        """Draw one, to be written while the next epoch goes on."""
+        epoch = record["epoch"]
+        picture = _draw_epoch(self.model, self.names, epoch)
+        self.beside.do(partial(_save, self.run, _epoch_name(epoch), picture))
 
 
-def _draw_epoch(model: LatentVariableModel, run: Run, names: tuple[str, ...], number: int) -> Path:
+def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:
     generator = torch.Generator().manual_seed(0)
-    picture = plot.samples(model.eval(), names=names, generator=generator, title=f"Epoch {number}")
-    return _save(run, _epoch_name(number), picture)
+    return plot.samples(model.eval(), names=names, generator=generator, title=f"Epoch {number}")
 
 
 def _epoch_name(number: int) -> str:

@@ -8,7 +8,7 @@
 | `validation` | the value of a loss over a loader |
 | `checkpointer` | when to save which state, in memory and in the run folder |
 | `data_checks` | whether rows and classes suit the model |
-| `optimizers`, `schedule_free` | optimizers by name; AdamW without a schedule |
+| `optimizers`, `eager`, `schedule_free` | optimizers by name; torch's without its compiler; AdamW without a schedule |
 | `precision`, `processor`, `devices` | precision of networks; threads and tiny numbers; devices by name |
 | `ranks`, `launch`, `noise`, `refusals` | several processes that train as one, and what they do not train |
 | `clock`, `signals` | when a training is checked, and how it is asked to stop |

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -20,6 +19,7 @@ from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .data_checks import check_classes, check_rows, first_checked
+from .optimizers import adam
 from .precision import find_precision
 from .processor import Pace, flushed
 from .progress import Progress
@@ -121,7 +121,7 @@ def fit(
     if own is not None:
         own.to(model.device)
     batches = check_fit(options, train, validation, schedule, listener)
-    players = players_of(model, loss, optimizer or partial(torch.optim.Adam, lr=options.learning_rate, fused=True))
+    players = players_of(model, loss, optimizer or partial(adam, learning_rate=options.learning_rate))
     check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
     options, length = in_epochs(options, batches)

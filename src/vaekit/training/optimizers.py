@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 from torch.optim import Optimizer
+
+from . import eager
 
 
 def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate: float) -> Sequence[Any]:
@@ -41,7 +42,7 @@ def adam(
     weight_decay: float = 0.0,
 ) -> Optimizer:
     """Adam. Reference: Kingma and Ba 2014, arXiv:1412.6980."""
-    return torch.optim.Adam(parameters, learning_rate, betas, eps, weight_decay, fused=True)
+    return eager.Adam(parameters, learning_rate, betas, eps, weight_decay, fused=True)
 
 
 def adamw(
@@ -53,7 +54,7 @@ def adamw(
     weight_decay: float = 0.01,
 ) -> Optimizer:
     """Adam with decoupled weight decay. Reference: Loshchilov and Hutter 2017, arXiv:1711.05101."""
-    return torch.optim.AdamW(parameters, learning_rate, betas, eps, weight_decay, fused=True)
+    return eager.AdamW(parameters, learning_rate, betas, eps, weight_decay, fused=True)
 
 
 def sgd(
@@ -65,9 +66,7 @@ def sgd(
     weight_decay: float = 0.0,
 ) -> Optimizer:
     """Stochastic gradient descent."""
-    return torch.optim.SGD(
-        parameters, learning_rate, momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True
-    )
+    return eager.SGD(parameters, learning_rate, momentum, weight_decay=weight_decay, nesterov=nesterov, fused=True)
 
 
 def rmsprop(
@@ -81,6 +80,6 @@ def rmsprop(
     weight_decay: float = 0.0,
 ) -> Optimizer:
     """RMSprop. Reference: Tieleman and Hinton 2012, lecture 6.5 of "Neural networks for machine learning"."""
-    return torch.optim.RMSprop(
+    return eager.RMSprop(
         parameters, learning_rate, alpha, eps, weight_decay=weight_decay, momentum=momentum, centered=centered
     )

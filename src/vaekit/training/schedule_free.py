@@ -9,8 +9,10 @@ from torch.optim.adamw import adamw as adamw_step
 from torch.optim.optimizer import Optimizer
 
 from ..errors import ConfigError
+from .eager import eager
 
 
+@eager
 class ScheduleFreeAdamW(Optimizer):
     """AdamW whose weights are averaged as it goes, so that no learning rate has to fall for them to settle.
 
