@@ -44,7 +44,8 @@ def ours(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     """As it comes for columns of different kinds; pixels have one unit, and so one σ."""
     if train.shape[1] < 64:
         return -VAEOutlierDetector(random_state=seed).fit(train).score_samples(test)
-    pixels = {"preset": "sigma-vae", "n_components": 10, "hidden_layer_sizes": (256,), "max_iter": 150}
+    pixels: dict[str, Any] = {"preset": "sigma-vae", "n_components": 10, "hidden_layer_sizes": (512,), "max_iter": 150}
+    pixels["validation_fraction"] = 0.0  # a tenth of 811 images is better learned from
     return -VAEOutlierDetector(**pixels, random_state=seed).fit(train / 16).score_samples(test / 16)
 
 
