@@ -107,7 +107,7 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 def _perhaps(word: str, value: str) -> str:
     """What a setting may have meant, if a key is like it."""
     hint = meant(word.strip())
-    return f"; did you mean {hint}={value.strip() or 'VALUE'!s:.80}?" if hint else ""
+    return f"; did you mean {hint}={' '.join(value.split()) or 'VALUE'!s:.80}?" if hint else ""
 
 
 def meant(word: str) -> str | None:
