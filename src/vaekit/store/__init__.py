@@ -9,9 +9,9 @@
       tensorboard/       event files, where asked for
       checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
-      evaluation.json    what `vae evaluate` found, with its batches and numbers of each image in evaluation/
-      test.json          −ELBO, rate and distortion of the test images after training
-      latents/, scores/  of images, by `vae encode` and `vae score`
+      evaluation.json    what `vae evaluate` found, with its batches and the numbers of each row in evaluation/
+      test.json          −ELBO, rate and distortion of the test rows after training
+      latents/, scores/  of rows, by `vae encode` and `vae score`
 
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 

@@ -2,7 +2,7 @@ r"""Text that somebody else may have written, on its way to a terminal or into a
 
 File names, labels, and whatever stands in a run folder pass through one of these functions exactly once, where they
 are printed or written, so that no escape sequence, line break, formula, command or tag gets through. TOML and JSON are
-escaped by the libraries that write them. Not for: reading (`bounded`).
+escaped by the libraries that write them, HTML by `html.escape`. Not for: reading (`bounded`).
 
 >>> visible("a\nvae: all is well\x1b]0;owned\x07")
 'a\\nvae: all is well\\x1b]0;owned\\x07'
