@@ -1,4 +1,4 @@
-"""Solutions of the assignment for the tests of `vae check`: five right ones in different styles, and one with each mistake."""
+"""Solutions of the assignment for the tests of `vae check`: eight right ones in different styles, and one with each mistake."""
 
 import re
 
@@ -240,12 +240,127 @@ def loss_function(x_hat, x, mu, logvar):
 """
 )
 
+# Layers that learn their sizes from what comes; the conditional model is the other one with the class appended.
+LAZY = (
+    HEAD
+    + """
+class VAE(nn.Module):
+    def __init__(self, input_size, latent_size=15):
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Flatten(), nn.LazyLinear(400), nn.ReLU(), nn.LazyLinear(400), nn.ReLU(), nn.LazyLinear(400), nn.ReLU())
+        self.mu_layer = nn.LazyLinear(latent_size)
+        self.logvar_layer = nn.LazyLinear(latent_size)
+        self.decoder = nn.Sequential(nn.LazyLinear(400), nn.ReLU(), nn.LazyLinear(400), nn.ReLU(), nn.LazyLinear(400), nn.ReLU(), nn.LazyLinear(input_size), nn.Sigmoid(), nn.Unflatten(1, (1, 28, 28)))
+    def forward(self, x):
+        h = self.encoder(x); mu = self.mu_layer(h); logvar = self.logvar_layer(h)
+        return self.decoder(reparametrize(mu, logvar)), mu, logvar
+class CVAE(VAE):
+    def __init__(self, input_size, num_classes=10, latent_size=15):
+        super().__init__(input_size, latent_size)
+    def forward(self, x, c):
+        h = self.encoder(torch.cat((x.flatten(1), c), 1)); mu = self.mu_layer(h); logvar = self.logvar_layer(h)
+        return self.decoder(torch.cat((reparametrize(mu, logvar), c), 1)), mu, logvar
+def reparametrize(mu, logvar):
+    return mu + torch.exp(0.5*logvar) * torch.randn_like(logvar)
+def loss_function(x_hat, x, mu, logvar):
+    bce = nn.BCELoss(reduction="sum")(x_hat, x)
+    kl = -0.5*torch.sum(1 + logvar - mu.pow(2) - logvar.exp())
+    return (bce + kl).div(x.size(0))
+"""
+)
+
+# No nn.Linear: parameters, products and functions; the loss goes from image to image.
+FUNCTIONS = (
+    HEAD
+    + """
+def init(a, b):
+    k = 1/math.sqrt(a)
+    return nn.ParameterList([nn.Parameter(torch.empty(a, b).uniform_(-k, k)), nn.Parameter(torch.empty(b).uniform_(-k, k))])
+def mlp(layers, x):
+    for W, b in layers:
+        x = torch.relu(x @ W + b)
+    return x
+class VAE(nn.Module):
+    def __init__(self, input_size, latent_size=15, extra=0):
+        super().__init__()
+        self.e = nn.ModuleList([init(input_size + extra, 400), init(400, 400), init(400, 400)])
+        self.d = nn.ModuleList([init(latent_size + extra, 400), init(400, 400), init(400, 400)])
+        self.mu, self.lv, self.out = init(400, latent_size), init(400, latent_size), init(400, input_size)
+    def mu_layer(self, h): return h @ self.mu[0] + self.mu[1]
+    def logvar_layer(self, h): return h @ self.lv[0] + self.lv[1]
+    def encoder(self, x): return mlp(self.e, x.flatten(1))
+    def decoder(self, z): return torch.sigmoid(mlp(self.d, z) @ self.out[0] + self.out[1]).view(-1, 1, 28, 28)
+    def forward(self, x):
+        h = self.encoder(x); mu, lv = self.mu_layer(h), self.logvar_layer(h)
+        return self.decoder(reparametrize(mu, lv)), mu, lv
+class CVAE(VAE):
+    def __init__(self, input_size, num_classes=10, latent_size=15): super().__init__(input_size, latent_size, num_classes)
+    def forward(self, x, c):
+        h = self.encoder(torch.cat((x.flatten(1), c), 1)); mu, lv = self.mu_layer(h), self.logvar_layer(h)
+        return self.decoder(torch.cat((reparametrize(mu, lv), c), 1)), mu, lv
+def reparametrize(mu, logvar): return torch.randn_like(mu).mul(logvar.div(2).exp()).add(mu)
+def loss_function(x_hat, x, mu, logvar):
+    return torch.stack([F.binary_cross_entropy(a, b, reduction="sum") + (m*m + l.exp() - l - 1).sum()/2 for a, b, m, l in zip(x_hat, x, mu, logvar)]).mean()
+"""
+)
+
+# One layer gives both heads, which are methods that take their halves; einsum, in-place functions, means times sizes.
+ONE_HEAD = (
+    HEAD
+    + """
+import numpy as np
+class Layer(nn.Linear):
+    pass
+class VAE(nn.Module):
+    def __init__(self, input_size: int, latent_size: int = 15) -> None:
+        super().__init__()
+        self.input_size, self.latent_size, self.hidden_dim = input_size, latent_size, 400
+        self.enc = nn.ModuleList(Layer(i, o) for i, o in ((input_size, 400), (400, 400), (400, 400)))
+        self.both = Layer(400, 2*latent_size)
+        self.dec = nn.ModuleList(Layer(i, o) for i, o in ((latent_size, 400), (400, 400), (400, 400), (400, input_size)))
+    def encoder(self, x):
+        h = x.reshape(len(x), -1)
+        for l in self.enc: h = F.relu_(l(h))
+        return h
+    def mu_layer(self, h): return self.both(h)[:, :self.latent_size]
+    def logvar_layer(self, h): return self.both(h)[:, self.latent_size:]
+    def decoder(self, z):
+        for l in self.dec[:-1]: z = F.relu_(l(z))
+        return F.sigmoid(self.dec[-1](z)).unflatten(1, (1, 28, 28))
+    def forward(self, x):
+        mu, logvar = self.both(self.encoder(x)).chunk(2, dim=1)
+        return self.decoder(reparametrize(mu, logvar)), mu, logvar
+class CVAE(VAE):
+    def __init__(self, input_size, num_classes=10, latent_size=15):
+        nn.Module.__init__(self)
+        self.input_size, self.latent_size, self.hidden_dim = input_size, latent_size, 400
+        self.enc = nn.ModuleList(Layer(i, o) for i, o in ((input_size+num_classes, 400), (400, 400), (400, 400)))
+        self.both = Layer(400, 2*latent_size)
+        self.dec = nn.ModuleList(Layer(i, o) for i, o in ((latent_size+num_classes, 400), (400, 400), (400, 400), (400, input_size)))
+    def forward(self, x, c):
+        mu, logvar = self.both(self.encoder(torch.column_stack((x.view(len(x), -1), c)))).chunk(2, dim=1)
+        return self.decoder(torch.column_stack((reparametrize(mu, logvar), c))), mu, logvar
+def reparametrize(mu, logvar):
+    sigma = logvar.exp().sqrt()
+    eps = torch.empty_like(mu).normal_()
+    return mu + torch.einsum("nz,nz->nz", sigma, eps)
+def loss_function(x_hat, x, mu, logvar):
+    total = 0
+    total += F.binary_cross_entropy(x_hat, x, reduction="mean") * np.prod(x.shape[1:])
+    total -= 0.5 * (1 + logvar - mu**2 - logvar.exp()).sum(axis=1).mean()
+    return total
+"""
+)
+
 STYLES = {
     "ours": RIGHT,
     "lecture": LECTURE,
     "distributions": DISTRIBUTIONS,
     "methods": METHODS,
     "algebra": ALGEBRA,
+    "lazy": LAZY,
+    "functions": FUNCTIONS,
+    "one head": ONE_HEAD,
 }
 
 
@@ -333,6 +448,14 @@ MISTAKES = {
     "integers": (change((BOTH, BOTH.replace("x.flatten(1), c)", "x.flatten(1).long(), c.long())"))), {"CVAE forward": 2}, "Integers reach a layer"),
     "class left out": (change((BOTH, "h = self.encoder(x.flatten(1))")), {"CVAE forward": 2}, "class is not appended"),
     "class not decoded": (change((LATENTS, "x_hat = self.decoder(z)"), ("latent_size + num_classes", "latent_size")), {"CVAE decoder": 1, "CVAE forward": 1}, "not told the class"),
+}  # fmt: skip
+
+MISTAKES |= {
+    "BCELoss swapped, lazy": (LAZY.replace("(x_hat, x)\n    kl", "(x, x_hat)\n    kl"), {"loss_function": 1}, r"swapped.*8\.0731"),
+    "torch.normal, lazy": (LAZY.replace("mu + torch.exp(0.5*logvar) * torch.randn_like(logvar)", "torch.normal(mean=mu, std=torch.exp(0.5*logvar))"), {"reparametrize": 1}, "No gradient reaches mu or logvar"),
+    "KL twice averaged, one head": (ONE_HEAD.replace(".sum(axis=1).mean()", ".sum(axis=1).mean() / len(x)"), {"loss_function": 1}, "averaged over the batch twice"),
+    "logvar detached, one head": (ONE_HEAD.replace("return self.decoder(reparametrize(mu, logvar)), mu, logvar", "return self.decoder(reparametrize(mu, logvar.detach())), mu, logvar", 1), {"VAE forward": 1}, "No gradient reaches logvar_layer,"),
+    "class on the left, functions": (FUNCTIONS.replace("(x.flatten(1), c)", "(c, x.flatten(1))").replace("(reparametrize(mu, lv), c)", "(c, reparametrize(mu, lv))"), {"CVAE forward": 2}, "comes after the image"),
 }  # fmt: skip
 
 ACCEPTED = {

@@ -80,24 +80,33 @@ def sample(
 @click.command(short_help="Draw walks between latents.")
 @click.option("--rows", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
 @click.option("--steps", type=click.IntRange(2, MOST), help="Images in a walk.  [default: 12; of a film 24]")
+@click.option(
+    "--path",
+    "way",
+    type=click.Choice(["line", "circle", "density"]),
+    default="line",
+    show_default=True,
+    help="Walk straight, on great circles about 0, or where the prior is dense.",
+)
 @click.option("--between", type=int, nargs=2, metavar="I J", help="Draw one walk, between test images number I and J.")
 @click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
 @drawing_options()
 def interpolate(
-    drawing: Drawing, rows: int, steps: int | None, between: tuple[int, int] | None, label: str | None
+    drawing: Drawing, rows: int, steps: int | None, way: str, between: tuple[int, int] | None, label: str | None
 ) -> None:
-    """Try `vae interpolate -o walk.gif`: draw straight walks between latents of RUN, the newest by default.
+    """Try `vae interpolate -o walk.gif`: draw walks between latents of RUN, the newest by default.
 
-    A .gif is a film, in which all images walk at once, there and back. Any other picture has a row for each walk:
-    try `vae interpolate --between 3 18`.
+    With --path density, walks go round what the prior holds to be unlikely, and so stay on digits. A .gif is a film,
+    in which all images walk at once, there and back. Any other picture has a row for each walk: try `vae interpolate
+    --between 3 18`.
     """
     from .. import plot
 
-    suffix = "-{}-{}".format(*between) if between else f"-{drawing.seed}"
+    suffix = ("-{}-{}".format(*between) if between else f"-{drawing.seed}") + (f"-{way}" if way != "line" else "")
     path = drawing.path(f"interpolate{suffix}", label)
     moves = path.suffix.lower() == ".gif"
     model, generator = drawing.model()
-    options: dict[str, Any] = {"steps": steps or (24 if moves else 12)}
+    options: dict[str, Any] = {"steps": steps or (24 if moves else 12), "path": way}
     drawing.check_room((1 if between else rows) * options["steps"])
     if between:
         images, labels = drawing.test_images(between)

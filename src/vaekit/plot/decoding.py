@@ -4,16 +4,20 @@ Not for: what single latents do (`space`).
 """
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
-from ..distributions import Curved, is_discrete, support_in
+from ..distributions import is_discrete, support_in
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
 from .picture import Picture
+from .ways import Way
+from .ways import between as between_latents
 
 DECODED = 250  # images decoded at a time, so that a map of 900 takes little memory
 SHOWN = 64  # samples
@@ -60,20 +64,23 @@ def interpolation(
     *,
     rows: int = 12,
     steps: int = 12,
+    path: Way = "line",
     between: tuple[Tensor, Tensor] | None = None,
     c: Context = None,
     names: Sequence[str] = (),
     generator: torch.Generator | None = None,
     title: str = "",
 ) -> Picture:
-    """Walk in even steps along straight lines between latents, and decode: z = (1 − t)·z₀ + t·z₁.
+    """Walk in even steps between latents, by default along straight lines, z = (1 − t)·z₀ + t·z₁, and decode.
 
-    Where latents lie on a sphere or in another curved space, the way is the shortest one in it, such as a great circle.
+    In a curved space, such as a sphere, the line is the shortest way in it, such as a great circle.
 
     Arguments:
         model: The model.
         rows: Lines, each between two latents drawn from the prior; of no account with `between`.
         steps: Images on a line, both ends included.
+        path: "line"; "circle", great circles about 0, which keep the length of z; or "density", paths that are short
+            where lengths are measured by the prior, and so go round what it holds to be unlikely.
         between: Two images, each of shape (C, H, W): the one line then joins their posterior means.
         c: One class for all; or one for each row, shape (rows,) or one-hot (rows, C). With `between`, one for each of
             the two images, and the context walks from the first to the second as z does.
@@ -85,7 +92,8 @@ def interpolation(
         The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
 
     Raises:
-        ConfigError: Rows is below 1 or steps below 2, or the latents are discrete.
+        ConfigError: Rows is below 1 or steps below 2, the latents are discrete, or they lie in a curved space and the
+            path leaves it.
         DataError: The context or the images do not fit the model.
     """
     if rows < 1 or steps < 2:
@@ -103,7 +111,21 @@ def interpolation(
             prior = model.prior(context)
             z = prior.sample(torch.Size((2,) if prior.batch_shape else (2, rows)))
         contexts = None if context is None else context.expand(2, -1, -1)
-    images = decoded(model, _walk(z, steps, support_in(prior)), None if contexts is None else _walk(contexts, steps))
+
+    def on_the_way(n: int) -> Tensor | None:
+        return None if contexts is None else _walk(contexts, n)
+
+    @cache
+    def prior_of(n: int) -> Distribution:
+        with torch.no_grad():
+            return model.prior(on_the_way(n))
+
+    def log_prob(z: Tensor) -> Tensor:
+        density: Tensor = prior_of(z.shape[1]).log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2])
+        return density
+
+    ways = between_latents(z, steps, path, space=support_in(prior), log_prob=log_prob)
+    images = decoded(model, ways.flatten(0, 1), on_the_way(steps))
     labels: dict[str, Any] = {"rows": names}
     if between is not None:
         first, second = names if len(names) == 2 else ("", "")
@@ -130,11 +152,9 @@ def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Te
     return model.encode(torch.stack((first, second)), c)
 
 
-def _walk(ends: Tensor, steps: int, space: Curved | None = None) -> Tensor:
-    """Even steps from ends[0] to ends[1], each (R, *event), in a space: shape (R·steps, *event)."""
-    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device).reshape(-1, *[1] * (ends.ndim - 2))
-    if space is not None:
-        return space.between(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
+def _walk(ends: Tensor, steps: int) -> Tensor:
+    """Even steps along lines from contexts ends[0] to ends[1], each (R, C): shape (R·steps, C)."""
+    t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device)[:, None]
     return torch.lerp(ends[0, :, None], ends[1, :, None], t).flatten(0, 1)
 
 

@@ -18,6 +18,7 @@ from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
 from .decoding import interpolation
 from .picture import Pixels, encoded, grid
+from .ways import Way
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -79,6 +80,7 @@ def walk(
     *,
     rows: int = 16,
     steps: int = 24,
+    path: Way = "line",
     between: tuple[Tensor, Tensor] | None = None,
     c: Context = None,
     generator: torch.Generator | None = None,
@@ -91,6 +93,7 @@ def walk(
         model: The model.
         rows: How many images walk.
         steps: Images on a line.
+        path: As for `interpolation`.
         between: As for `interpolation`.
         c: As for `interpolation`.
         generator: Source of randomness; torch's global one by default.
@@ -100,7 +103,7 @@ def walk(
     Raises:
         ConfigError, DataError: As `interpolation`.
     """
-    picture = interpolation(model, rows=rows, steps=steps, between=between, c=c, generator=generator)
+    picture = interpolation(model, rows=rows, steps=steps, path=path, between=between, c=c, generator=generator)
     lines = picture.images.unflatten(0, (-1, steps))
     if lines.ndim != 5:
         raise DataError(f"a film needs images of shape (C, H, W), got {tuple(lines.shape[2:])}")

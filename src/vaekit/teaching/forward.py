@@ -136,17 +136,26 @@ class Pass:
         for value in (self.mu, self.logvar):
             if not value.requires_grad:
                 raise Mistake("mu or logvar has no gradient: leave out .detach(), .data and no_grad.")
-        weights = {name: _weights(self.model, name) for name in ("mu_layer", "logvar_layer")}
-        gradients = torch.autograd.grad((self.x_hat**2).sum(), list(weights.values()), allow_unused=True)
-        no_gradient([(name, value) for name, value in zip(weights, gradients, strict=True)])
+        heads = {"mu_layer": self.mu, "logvar_layer": self.logvar}
+        no_gradient([(name, self._reaching(name, value)) for name, value in heads.items()])
+
+    def _reaching(self, name: str, value: Tensor) -> Tensor | None:
+        """The gradient of x_hat at weights of a head, which gave `value`: those that the encoder does not have."""
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        h = None if self.encoded is None else output(self.model, "encoder", self.encoded)
+        below = [None] * len(weights) if h is None else _gradients(h.sum(), weights)
+        above = _gradients(value.sum(), weights)
+        own = [(w, g) for w, g, b in zip(weights, above, below, strict=True) if g is not None and b is None]
+        if not own:
+            raise Mistake(f"self.{name} has no weights.")
+        (reached,) = _gradients((self.x_hat**2).sum(), [own[0][0]])
+        return None if reached is None else reached * (own[0][1] != 0)  # the weights may be those of both heads
 
 
-def _weights(model: nn.Module, name: str) -> Tensor:
-    network = part(model, name)
-    parameters = list(network.parameters()) if isinstance(network, nn.Module) else []
-    if not parameters:
-        raise Mistake(f"self.{name} has no weights.")
-    return parameters[0]
+def _gradients(value: Tensor, weights: list[nn.Parameter]) -> list[Tensor | None]:
+    if not value.requires_grad:
+        return [None] * len(weights)
+    return list(torch.autograd.grad(value, weights, retain_graph=True, allow_unused=True))
 
 
 def _first(calls: list[tuple[Any, ...]]) -> Tensor | None:

@@ -126,7 +126,7 @@ def _room(model: nn.Module, name: str, size: int, classes: int) -> None:
     network = part(model, name)
     modules = network.modules() if isinstance(network, nn.Module) else ()
     first = next((module for module in modules if isinstance(module, nn.Linear)), None)
-    if first is None or first.in_features == size + classes:
+    if first is None or first.in_features == size + classes or isinstance(first, nn.LazyLinear):
         return
     words = {
         size + 1: "That is room for the class as one integer; as a one-hot it takes 10.",
