@@ -13,6 +13,7 @@ Figures are matplotlib's, drawn with its own defaults, whatever the settings of 
 | file | what |
 |---|---|
 | `decoding` | images that a model draws |
+| `ways` | lines, great circles and dense paths between two latents |
 | `space` | what the latents do: how much each carries, a map, traversals |
 | `figures` | curves of a training, latents in the plane, the KL of each latent |
 | `picture`, `film` | tiles with titles and names; pictures that move |
