@@ -65,10 +65,10 @@ def test_a_traceback_or_a_wrong_status_would_be_seen(runs: Path, monkeypatch: py
 
 def test_memory_of_one_command_would_be_seen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def takes() -> None:
-        assert b"x" * (8 << 20)
+        assert b"x" * (80 << 20)  # more than malloc ever keeps for itself
         sys.exit(0)
 
     monkeypatch.setattr(generators.cli, "main", takes)
-    monkeypatch.setattr(generators, "MEMORY", 4 << 20)
+    monkeypatch.setattr(generators, "MEMORY", 40 << 20)
     with pytest.raises(AssertionError, match="memory"):
         generators.command("info", "b")

@@ -99,6 +99,19 @@ def test_the_live_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(text) <= 80 and "−ELBO 12345.67" in text and "3,000,000 rows/s" in text and "…" not in text
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_stages_of_an_evaluation_are_shown_escaped(is_terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    from rich.console import Console
+
+    file = io.StringIO()
+    console = Console(file=file, width=80, force_terminal=is_terminal, color_system=None, markup=False)
+    monkeypatch.setattr(terminal, "_console", lambda: console)
+    with terminal.shown_stages() as listener:  # a name of a folder, which no markup of rich may be read in
+        listener("scoring [/x]\x1b]0;owned\x07", 1, 1)
+    assert r"scoring [/x]\x1b]0;owned\x07" in file.getvalue()
+    assert "\x07" not in file.getvalue()
+
+
 def test_empty_arguments_are_mistakes(here: Path, command: Command) -> None:
     assert "unknown preset ''" in one_line(command("train", "", "--data", "x.npy", *SMALL))
     assert "unknown run ''" in one_line(command("info", ""))

@@ -1,5 +1,6 @@
 """Tables: from files and frames to numbers and back, and every bad cell in one line with its row and column."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from vaekit.data import load
 from vaekit.data.columns import Column
 from vaekit.data.tables import open_table, with_nan
 from vaekit.errors import ConfigError, DataError
+from vaekit.store import files
 
 pd = pytest.importorskip("pandas")
 
@@ -187,6 +189,12 @@ BAD: list[tuple[Any, dict[str, Any], str]] = [
     (edited(), {"sex": ["male", "other"]}, "column 'sex', row [0-9]+: unknown level 'female'; did you mean 'male'"),
     (edited(), {"age": "bernoulli"}, "is to be bernoulli, but it has more than two values"),
     (pd.concat([frame(), frame()[["age"]]], axis=1), {}, r"two columns are called 'age' \(numbers 2, 11\)"),
+    (
+        edited(height=1e308),
+        {},
+        r"column 'height', row 8: 1e\+308 is beyond ±1e\+37, which single precision cannot hold",
+    ),
+    (frame().assign(day=np.array([2**62, -5] * 30, "datetime64[us]")), {}, "column 'day' has a date .* after the year"),
     (frame()[:1], {}, "same value"),
     (frame()[:0], {}, "has 0 rows and 10 columns"),
 ]
@@ -224,6 +232,9 @@ FILES: list[tuple[bytes, str]] = [
     (b"a,b\n1,2,3\n4,5,6\n", "row 1 has more values than the 2 names"),
     (b"", "has no columns; its first line must name them"),
     (b"a,b\n", "has 0 rows"),
+    (b"a\n" + b"x" * 200_000, r"cannot be read as \.csv \(field larger than field limit"),
+    (b",".join([b"a"] * 50_001) + b"\n1\n", "has 50,001 columns, more than the 50,000 that a table may have"),
+    (b",".join([b"a"] * 20_000) + b"\n1\n", r"20000 columns are called 'a' \(numbers 1, 2, 3, 4, 5, 6, 7, 8, 9 …\)"),
 ]
 
 
@@ -236,6 +247,29 @@ def test_a_broken_file_says_where(tmp_path: Path, content: bytes, message: str) 
     (tmp_path / "t.parquet").write_bytes(content)
     with pytest.raises(DataError, match=r"cannot be read as \.parquet"):
         load(tmp_path / "t.parquet")
+
+
+def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n")
+    os.truncate(tmp_path / "t.csv", 1 << 40)
+    with pytest.raises(DataError, match=r"t\.csv: has 1,099,511,627,776 bytes, more than the .* that can be read here"):
+        load(tmp_path / "t.csv")
+    pd.DataFrame({"a": np.arange(100_000) % 2}).to_parquet(tmp_path / "t.parquet")
+    monkeypatch.setattr(files, "MEMORY", 1 << 23)
+    with pytest.raises(DataError, match="has 100,000 rows of 1 columns, more than memory can hold"):
+        load(tmp_path / "t.parquet")
+
+
+def test_a_folder_with_the_name_of_a_table_has_to_hold_one(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(DataError, match=r"t\.csv: is a folder without train\.csv"):
+        load(tmp_path / "t.csv")
+
+
+def test_dates_that_a_model_draws_stay_within_the_calendar() -> None:
+    column = Column("day", "real", "date", origin=18_000.0)
+    first, last = column.decode(np.array([-1e9, 1e9], np.float32))
+    assert (str(first)[:10], str(last)[:10]) == ("0001-01-01", "9999-12-31")
 
 
 def test_rows_for_a_trained_model_need_its_columns_and_levels() -> None:

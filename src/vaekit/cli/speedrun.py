@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RunError, unknown
-from .common import json_option, runs_option, say
+from .common import FILE, json_option, runs_option, say
 from .printing import out, out_json
 from .tables import print_table
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of its config; may be repeated."
 )
 @click.option("--seeds", type=click.IntRange(3, 1000), default=3, show_default=True, help="Train with seeds 0, 1, 2, …")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="Write the record of the entry, as JSON.")
+@click.option("-o", "--output", type=FILE, help="Write the record of the entry, as JSON.")
 @runs_option
 @json_option
 def speedrun(
@@ -45,6 +45,7 @@ def speedrun(
     """
     from ..evaluation.speedrun import TRACKS
     from ..evaluation.speedrun import speedrun as measure
+    from ..store import files
 
     if track is None:
         if as_json:
@@ -64,7 +65,7 @@ def speedrun(
         record = measure(goal, lambda seed: _timed(command, seed, name, root), seeds=seeds, say=say, listener=listener)
     record["command"] = " ".join(["vae", *command])
     if output is not None:
-        output.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        files.write(output, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
     if as_json:
         out_json(record)
         return

@@ -36,6 +36,7 @@ UNSAID: Mapping[str, Mapping[str, Any]] = {
         "per_value": PerValueLikelihood.per_value,
         "out_shape": None,  # then `per_value` groups of the channels of x
         "seen_by_encoder": Likelihood.seen_by_encoder,
+        "settled": Likelihood.settled,
         "parameters_at": None,
         "value_range": None,
     },

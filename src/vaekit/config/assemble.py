@@ -47,7 +47,7 @@ PRIORS = {
     "directions": "uniform-sphere",
     "ball": "wrapped-normal",
 }
-SLOPE_STEP = 1e-2  # of the mean of x, for the slope of the output
+SLOPE_STEP = 1e-2  # of the mean of x where that is beyond 1, for the slope of the output
 
 
 def assemble(
@@ -167,16 +167,16 @@ def _principal_start(
     mean = x.mean(0)
     unit = ask("likelihood", likelihood, "value_range") == (0.0, 1.0)
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
-    rise = None if parameters_at is None else parameters_at(middle + SLOPE_STEP) - parameters_at(middle - SLOPE_STEP)
+    step = SLOPE_STEP * middle.abs().clamp_min(1)
+    rise = None if parameters_at is None else parameters_at(middle + step) - parameters_at(middle - step)
     if not isinstance(posterior, Amortized) or rise is None or rise.shape != mean.shape:
         raise ConfigError(
             "model.init = 'pca' needs a normal posterior and a likelihood with one output for each value; choose "
             "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"
         )
-    slope = rise / (2 * SLOPE_STEP)
+    slope = rise / (2 * step)
     if transform is not None:  # the components are those of what the encoder sees
-        step = transform(mean + SLOPE_STEP) - transform(mean - SLOPE_STEP)
-        slope, x = rise / step, transform(x)
+        slope, x = rise / (transform(mean + step) - transform(mean - step)), transform(x)
     principal_start(posterior.net, posterior.mu, posterior.log_var, decoder, x, slope)
 
 

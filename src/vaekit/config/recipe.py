@@ -21,6 +21,7 @@ from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
+from .asking import ask
 from .assemble import assemble
 from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
@@ -76,6 +77,16 @@ class Recipe:
         train = self.config.train.model_copy(update=settings)
         return replace(self, config=self.config.model_copy(update={"train": train}))
 
+    def settled(self, x: Tensor | None) -> "Recipe":
+        """The same recipe with the options of the likelihood that depend on the training rows, shape (N, *event)."""
+        part = self.parts["likelihood"]
+        own = {} if x is None or "model" in self.parts else ask("likelihood", part.make, "settled")(x, **part.options)
+        if not own:
+            return self
+        parts = {**self.parts, "likelihood": replace(part, options=part.options | own)}
+        section = self.config.likelihood.model_copy(update=own)
+        return replace(self, parts=parts, config=self.config.model_copy(update={"likelihood": section}))
+
     def model(
         self,
         *,
@@ -97,10 +108,11 @@ class Recipe:
         Raises:
             ConfigError: Parts that do not fit.
         """
-        model = self._model(event_shape, num_classes, x, labels, columns)
+        recipe = self.settled(x)
+        model = recipe._model(event_shape, num_classes, x, labels, columns)
         facts = {"event_shape": list(event_shape), "num_classes": num_classes}
         told = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
-        model.made_of = {"config": self.config.model_dump(exclude_none=True), **facts, **told}
+        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **facts, **told}
         return model
 
     def _model(

@@ -20,6 +20,9 @@ OF_LEVELS = ("ordinal", "categorical", "bernoulli")
 TRANSFORM = {"positive": "log", "size-factor": "log", "count": "log1p"}  # of a number, before it is standardized
 DATES = ("date", "datetime")
 DAY = np.timedelta64(86_400_000_000, "us")
+FIRST_DAY, LAST_DAY = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")  # as Python counts them
+MOST = 1e37  # of a number, in single precision
+_EPOCH = np.datetime64("1970-01-01", "us")
 _FINE = 2.0**-24 * 1e4  # a float32 tells values apart by a ten-thousandth of their spread, or they get an origin
 
 
@@ -119,6 +122,7 @@ class Column:
         numbers = x.astype(np.float64) + self.origin
         if self.dtype in DATES:
             days = np.rint(numbers) if self.dtype == "date" else np.rint(numbers * 86_400) / 86_400
+            days = np.clip(days, (FIRST_DAY - _EPOCH) / DAY, (LAST_DAY - _EPOCH) / DAY)
             return np.datetime64("1970-01-01", "us") + (days * 86_400_000_000).astype("timedelta64[us]")
         dtype = np.dtype(self.dtype)
         if dtype.kind in "iu":
@@ -210,7 +214,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
         DataError: A value is neither, or not finite.
     """
     if values.dtype.kind == "M":
-        days = (values - np.datetime64("1970-01-01")) / DAY
+        days = (values - _EPOCH) / DAY
         return np.where(missing, np.nan, days)
     if values.dtype.kind not in "biuf":
         for row in np.flatnonzero(~missing):
@@ -226,4 +230,11 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
     if infinite.any():
         first = int(infinite.argmax())
         raise DataError(f"column {name!r}, row {first + 1}: {numbers[first]} is not finite; leave the cell empty")
+    huge = np.abs(numbers) > MOST
+    if huge.any():
+        first = int(huge.argmax())
+        raise DataError(
+            f"column {name!r}, row {first + 1}: {numbers[first]:g} is beyond ±{MOST:g}, which single precision cannot "
+            "hold; correct it, or choose another unit"
+        )
     return numbers

@@ -115,6 +115,8 @@ def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path 
     if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(os.path.expanduser(source)):
         return source, None, Path(os.path.expanduser(test)) if isinstance(test, str) else None
     parts = {path.stem: path for path in split_files(source)}
+    if not parts:
+        raise DataError(f"{source}: is a folder without train.csv; give a table, or a folder of train.csv and test.csv")
     tested = parts.get("test") if not isinstance(test, str) else Path(os.path.expanduser(test))
     return parts["train"], parts.get("val", parts.get("validation", parts.get("valid"))), tested
 

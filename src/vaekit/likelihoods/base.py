@@ -52,6 +52,11 @@ class Likelihood(nn.Module, ABC):
     def out_shape(cls, event_shape: tuple[int, ...], **options: Any) -> tuple[int, ...]:
         """Shape that the network has to produce, given the constructor's options."""
 
+    @classmethod
+    def settled(cls, x: Tensor, **options: Any) -> dict[str, Any]:
+        """Options that depend on the training rows, shape (N, *event), with the values that a training records."""
+        return {}
+
     @staticmethod
     def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
         """What an encoder is to see of x, given the constructor's options; None for x itself."""

@@ -2,6 +2,8 @@
 
 import math
 from abc import abstractmethod
+from collections.abc import Callable
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -14,6 +16,9 @@ from ..errors import ConfigError
 from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 
 Scale = float | Literal["shared", "per-pixel"]
+Unit = float | Literal["auto"]
+
+_FINE = 0.01  # a standard deviation below which a scale, whose logarithm is bounded, cannot follow
 
 
 class LocationScale(PerValueLikelihood):
@@ -25,6 +30,9 @@ class LocationScale(PerValueLikelihood):
             deviation about their mean.
         scale: A number, fixed; "shared", one learned for all values; or "per-pixel", from the network, whose second
             group of channels is its logarithm.
+        centre: What the network counts the location from, "auto" being 0.
+        unit: What it counts in, "auto" being 1: the location is centre + unit · output, and a scale that is learned or
+            comes from the network is in this unit.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
@@ -37,13 +45,18 @@ class LocationScale(PerValueLikelihood):
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
     start: float = 0.0
 
-    def __init__(self, net: nn.Module, x: Tensor | None = None, *, scale: float | str) -> None:
+    def __init__(
+        self, net: nn.Module, x: Tensor | None = None, *, scale: float | str, centre: Unit = 0.0, unit: Unit = 1.0
+    ) -> None:
         super().__init__(net, scale=scale)
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale
+        self.centre, self.unit = _numbers(centre, unit)
+        if not 0 < self.unit < math.inf:
+            raise ConfigError(f"likelihood.unit must be > 0 and finite, got {unit}; 'auto' takes that of the data")
         if x is not None:
-            spread = (x - x.mean(0)).square().mean().sqrt().log()
+            spread = ((x - x.mean(0)) / self.unit).square().mean().sqrt().log()
             reach = 0.98 * self.limit  # the bound itself is never reached
             self.start = soft_bound_inverse(spread.clamp(-reach, reach), self.limit).item()
         if scale == "shared":
@@ -60,12 +73,13 @@ class LocationScale(PerValueLikelihood):
 
     def distribution(self, output: Tensor) -> Distribution:
         """Independent values whose location is the first group of the output."""
-        return self.family(output[0], self.scale_of(output))
+        loc = output[0] if (self.centre, self.unit) == (0, 1) else self.centre + self.unit * output[0]
+        return self.family(loc, self.scale_of(output))
 
     def scale_of(self, output: Tensor) -> Tensor:
         """The scale, shape () or that of one group of the network's output."""
         if isinstance(self.scale, str):
-            return soft_bound(output[1] if self.groups == 2 else self.log_scale, self.limit).exp()
+            return self.unit * soft_bound(output[1] if self.groups == 2 else self.log_scale, self.limit).exp()
         return output.new_full((), self.scale)
 
     def location_at(self, mean: Tensor, scale: Tensor) -> Tensor:
@@ -76,10 +90,54 @@ class LocationScale(PerValueLikelihood):
     def parameters_at(self, mean: Tensor) -> Tensor:
         """The location at which the mean is `mean` and, per pixel, the log-scale at the start."""
         output = torch.stack([mean] + [torch.full_like(mean, self.start)] * (self.groups - 1))
-        return torch.cat([self.location_at(mean, self.scale_of(output)), *output[1:]])
+        loc = self.location_at(mean, self.scale_of(output))
+        return torch.cat([(loc - self.centre) / self.unit, *output[1:]])
 
 
-class Normal(LocationScale):
+class OfRealNumbers(LocationScale):
+    """Those of x of any size: it is standardized inside, and densities are those of x itself.
+
+    With "auto" a training takes the mean and the standard deviation of all values of its rows for `centre` and `unit`,
+    and records them in its config. Rows within [−1, 1] whose standard deviation is not below 0.01, such as images, stay
+    as they are. So do those of a model that is made without rows.
+    """
+
+    values = "real"
+    value_range = None
+    discrete = False
+
+    @classmethod
+    def settled(cls, x: Tensor, *, centre: Unit = "auto", unit: Unit = "auto", **options: Any) -> dict[str, Any]:
+        """The numbers that "auto" stands for, with four digits."""
+        mean, spread = x.double().mean().item(), x.double().std(correction=0).item()
+        reach = x.abs().max().item()
+        as_it_is = (reach <= 1 and spread >= _FINE) or not math.isfinite(reach + spread) or spread == 0
+        own = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{spread:.4g}"))
+        return {
+            name: number
+            for name, option, number in (("centre", centre, own[0]), ("unit", unit, own[1]))
+            if option == "auto"
+        }
+
+    @staticmethod
+    def seen_by_encoder(
+        *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
+    ) -> Callable[[Tensor], Tensor] | None:
+        """(x − centre) / unit, or x itself."""
+        numbers = _numbers(centre, unit)
+        return None if numbers == (0, 1) else partial(_standardized, centre=numbers[0], unit=numbers[1])
+
+
+def _numbers(centre: Unit, unit: Unit) -> tuple[float, float]:
+    """Centre and unit of rows that are not known."""
+    return 0.0 if isinstance(centre, str) else centre, 1.0 if isinstance(unit, str) else unit
+
+
+def _standardized(x: Tensor, centre: float, unit: float) -> Tensor:
+    return (x - centre) / unit
+
+
+class Normal(OfRealNumbers):
     """p(x | z, c) = Π N(x; μ, σ²), μ = net(z, c).
 
     Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
@@ -91,13 +149,12 @@ class Normal(LocationScale):
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for σ to start from.
         scale: σ.
+        centre: What μ is counted from by the network; see `OfRealNumbers`.
+        unit: What it is counted in.
 
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
     """
 
-    values = "real"
-    value_range = None
-    discrete = False
     mean_square: Tensor
 
     def __init__(
@@ -106,15 +163,18 @@ class Normal(LocationScale):
         x: Tensor | None = None,
         *,
         scale: float | Literal["shared", "optimal", "per-pixel"] = "shared",
+        centre: Unit = "auto",
+        unit: Unit = "auto",
     ) -> None:
-        super().__init__(net, x, scale=scale)
+        super().__init__(net, x, scale=scale, centre=centre, unit=unit)
         if scale == "optimal":
-            self.register_buffer("mean_square", torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit)))
+            start = torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit))
+            self.register_buffer("mean_square", self.unit**2 * start)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Normal values."""
         if self.scale == "optimal" and self.training:
-            return _FittedNormal(loc, self.mean_square, math.exp(-2 * self.limit))
+            return _FittedNormal(loc, self.mean_square, self.unit**2 * math.exp(-2 * self.limit))
         return NormalDistribution(loc, scale, validate_args=False)
 
     def scale_of(self, output: Tensor) -> Tensor:
@@ -146,21 +206,27 @@ class _FittedNormal(NormalDistribution):
         return log_prob
 
 
-class Laplace(LocationScale):
+class Laplace(OfRealNumbers):
     """p(x | z, c) = Π exp(−|x − μ|/b)/(2b), μ = net(z, c): absolute instead of squared errors.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for b to start from.
         scale: b.
+        centre: What μ is counted from by the network; see `OfRealNumbers`.
+        unit: What it is counted in.
     """
 
-    values = "real"
-    value_range = None
-    discrete = False
-
-    def __init__(self, net: nn.Module, x: Tensor | None = None, *, scale: Scale = "shared") -> None:
-        super().__init__(net, x, scale=scale)
+    def __init__(
+        self,
+        net: nn.Module,
+        x: Tensor | None = None,
+        *,
+        scale: Scale = "shared",
+        centre: Unit = "auto",
+        unit: Unit = "auto",
+    ) -> None:
+        super().__init__(net, x, scale=scale, centre=centre, unit=unit)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Laplace values."""

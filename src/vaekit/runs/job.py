@@ -84,6 +84,7 @@ class Job:
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
         x, labels = some_rows(data.train, values=recipe.values)
+        recipe = recipe.settled(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         asks = "batches" in recipe.parts["objective"].wiring

@@ -46,6 +46,9 @@ def config_of(run: Run) -> Config:
     likelihood = tree.get("likelihood")
     if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
         likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw
+    if isinstance(likelihood, dict) and likelihood.get("name") in ("normal", "laplace"):
+        likelihood.setdefault("centre", 0.0)  # they took x as it is
+        likelihood.setdefault("unit", 1.0)
     for key in GONE:
         section, _, name = key.partition(".")
         if isinstance(tree.get(section), dict) and name in tree[section]:

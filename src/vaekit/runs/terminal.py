@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from ..store.escape import visible
 from ..store.metrics import CLASSIC, ROWS_KEY, is_neg_elbo, logged
@@ -17,6 +17,12 @@ COLUMNS = (  # of the live bar: at most 80 characters
     TextColumn("{task.description}", markup=False),
     BarColumn(bar_width=16),
     TextColumn("{task.fields[means]}", markup=False),
+    TimeRemainingColumn(),
+)
+STAGES = (  # of the bars of an evaluation, which name files and folders
+    TextColumn("{task.description}", markup=False),
+    BarColumn(),
+    TaskProgressColumn(),
     TimeRemainingColumn(),
 )
 
@@ -177,12 +183,12 @@ def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
     if not console.is_terminal:
         yield _stage_lines(console)
         return
-    with Progress(console=console) as bar:
+    with Progress(*STAGES, console=console) as bar:
         tasks: dict[str, TaskID] = {}
 
         def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
+                tasks[stage] = bar.add_task(visible(stage), total=total)
                 bar.reset(tasks[stage], completed=done - 1, total=total)  # what was kept took no time
             bar.update(tasks[stage], completed=done)
 
@@ -194,6 +200,6 @@ def _stage_lines(console: Console) -> Callable[[str, int, int], None]:
 
     def update(stage: str, done: int, total: int) -> None:
         if done == total:
-            console.print(f"{stage}: done after {time.monotonic() - begun:.1f} s")
+            console.print(f"{visible(stage)}: done after {time.monotonic() - begun:.1f} s")
 
     return update

@@ -118,10 +118,12 @@ def write(path: Path, data: bytes) -> None:
     """Write a file so that, whatever happens, either the old content or all of the new one is there.
 
     Raises:
-        RunError: If it cannot be written.
+        RunError: If it cannot be written, or a device, a pipe or a folder has the name.
     """
     new = temporary(path)
     with explained("write", path):
+        if path.exists() and not path.is_file():  # which a rename would put out of the way
+            raise RunError(f"cannot write {path}: it is a device, a pipe or a folder; choose another name")
         try:
             write_new(new, data)
             os.replace(new, path)

@@ -40,6 +40,9 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
     """
     root = Path(folder)
     wanted = {root / target: source(name) for name, target in (STUDENT | (TEACHER if teacher else {})).items()}
+    odd = [str(path) for path in wanted if path.exists() and not path.is_file()]
+    if odd:
+        raise DataError(f"{', '.join(odd)}: not a file but a device, a pipe or a folder; choose another folder")
     try:
         new = [path for path, content in wanted.items() if not path.exists() or path.read_bytes() != content]
         kept = [str(path) for path in new if path.exists()]

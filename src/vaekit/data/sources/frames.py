@@ -6,6 +6,7 @@ Not for: what a column means (`data.kinds`, `data.columns`).
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,17 +16,20 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, reason
 from ...store import files
-from ..columns import Column, Level
+from ..columns import DAY, FIRST_DAY, LAST_DAY, Column, Level
 from ..kinds import Raw
 from .archives import array_of
 from .arrays import FileRows
-from .opening import open_file
+from .opening import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAYS = (".npy", ".npz")
+MOST_COLUMNS = 50_000  # which take some seconds to look at
+_COPIES = 8  # of a file's bytes that reading it takes at most: text, cells, numbers
+_CELL = 256  # bytes, four times what a cell takes; in a .parquet very few may stand for very many
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 
 
@@ -65,32 +69,61 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
         DataError: It is damaged; the message says where.
     """
     library = pandas()
-    with open_file(path) as file:
-        content = file.read()
+    content = read_file(path, _COPIES)
     if path.suffix.lower() == ".parquet":
-        try:
-            frame = library.read_parquet(io.BytesIO(content))
-        except ImportError:
-            raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
-        except Exception as error:  # of pyarrow there are many
-            raise DataError(f"{path}: cannot be read as .parquet ({reason(error)})") from error
-        return _checked(frame, str(path))
+        return _checked(_of_parquet(content, path), str(path))
     text = _text(content, path)
     how: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
     separator = _separator(text, path)
     try:
+        lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
+        header, first = next(lines, []), next(lines, [])
+        _check_names(header, str(path))  # before pandas, which takes long over many of the same name
         frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **how)
+    except csv.Error as error:
+        raise DataError(f"{path}: cannot be read as .csv ({error})") from None
     except library.errors.EmptyDataError:
         raise DataError(f"{path}: has no columns; its first line must name them") from None
     except library.errors.ParserError as error:
         raise DataError(f"{path}: {_parser_message(error)}") from None
-    lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-    header, first = next(lines, []), next(lines, [])
     if len(header) == len(frame.columns):
         frame.columns = library.Index(header)  # without what pandas puts behind a name that comes twice
     if len(first) > len(header):
         raise DataError(f"{path}: row 1 has more values than the {len(header)} names in the first line")
     return _with_whole_numbers(_checked(frame, str(path)))
+
+
+def _of_parquet(content: bytes, path: Path) -> "pd.DataFrame":
+    try:
+        from pyarrow import parquet
+
+        size = parquet.ParquetFile(io.BytesIO(content)).metadata
+        _check_names(size.schema.to_arrow_schema().names, str(path))
+        if size.num_rows * size.num_columns * _CELL > files.MEMORY:
+            raise DataError(
+                f"{path}: has {size.num_rows:,} rows of {size.num_columns:,} columns, more than memory can hold here; "
+                "split it"
+            )
+        frame: pd.DataFrame = pandas().read_parquet(io.BytesIO(content))
+    except ImportError:
+        raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
+    except DataError:
+        raise
+    except Exception as error:  # of pyarrow there are many
+        raise DataError(f"{path}: cannot be read as .parquet ({reason(error)})") from error
+    return frame
+
+
+def _check_names(names: Sequence[str], name: str) -> None:
+    """Refuse more columns than a table may have, or two of the same name."""
+    if len(names) > MOST_COLUMNS:
+        raise DataError(f"{name}: has {len(names):,} columns, more than the {MOST_COLUMNS:,} that a table may have")
+    twice = next((one for one, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        places = [str(i + 1) for i, one in enumerate(names) if one == twice]
+        count = "two" if len(places) == 2 else str(len(places))
+        listed = ", ".join(places[:9]) + (" …" if len(places) > 9 else "")
+        raise DataError(f"{name}: {count} columns are called {twice!r:.120} (numbers {listed}); rename them")
 
 
 def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
@@ -100,12 +133,7 @@ def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
         DataError: It has none.
     """
     names = [str(column) for column in frame.columns]
-    twice = (
-        next((column for column in names if names.count(column) > 1), None) if len(set(names)) < len(names) else None
-    )
-    if twice is not None:
-        places = ", ".join(str(i + 1) for i, column in enumerate(names) if column == twice)
-        raise DataError(f"{name}: two columns are called {twice!r} (numbers {places}); give them different names")
+    _check_names(names, name)
     if not len(frame) or not names:
         raise DataError(f"{name}: has {len(frame)} rows and {len(names)} columns; at least one of each is needed")
     return frame.set_axis(names, axis=1).reset_index(drop=True)
@@ -210,6 +238,8 @@ def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> R
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     values = series.to_numpy("datetime64[us]")
     known = values[~missing]
+    if len(known) and not (known.min() >= FIRST_DAY and known.max() < LAST_DAY + DAY):
+        raise DataError(f"column {name!r} has a date before the year 1 or after the year 9999; correct or empty it")
     whole = bool((known == known.astype("datetime64[D]")).all())
     return Raw(name, values, missing, "date" if whole else "datetime")
 

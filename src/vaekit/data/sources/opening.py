@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO
 
 from ...errors import DataError
+from ...store import files
 
 
 def open_file(path: Path | str) -> IO[bytes]:
@@ -23,3 +24,19 @@ def open_file(path: Path | str) -> IO[bytes]:
         os.close(descriptor)
         raise DataError(f"{path}: is not a regular file but a pipe, a device or a folder; move it away")
     return open(descriptor, "rb")
+
+
+def read_file(path: Path | str, share: int) -> bytes:
+    """All of a file, if this machine has `share` times the memory that it takes.
+
+    Raises:
+        DataError: It has not, or the file cannot be opened.
+    """
+    with open_file(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size * share > files.MEMORY:
+            raise DataError(
+                f"{path}: has {size:,} bytes, more than the {files.MEMORY // share:,} that can be read here; "
+                "split it, or bring an array .npy"
+            )
+        return file.read()
