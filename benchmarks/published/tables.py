@@ -129,7 +129,7 @@ MIXED_NOTE = """Ours has the rows that are hardest to tell from real ones, and k
 bootstrap, which copies rows, is better at one column by itself, and at the sex by a little."""
 IMPUTATION_NOTE = """A scale for each column and a small decoder are what helps (`docs/log.md`). For self-masking it is
 the preset `not-miwae`, which models that values hide themselves and is not told which; 400 epochs with K = 5."""
-OUTLIERS_NOTE = """Ours on digits is `preset="sigma-vae"`, one σ for all pixels, a hidden layer of 512, no rows held out,
+OUTLIERS_NOTE = """Ours on digits is `preset="sigma-vae"`, one σ for all pixels, hidden layer of 512, no rows held out,
 chosen on the first two splits (`docs/log.md`); it comes to the neighbours within the spread, whose nearest of 811
 images says by itself what a density has to learn. On the tumours the six are as good as each other within the spread
 of the splits. PyOD's VAE and AutoEncoder are those of PyOD 3.6.7, as they come; it standardizes pixels, and those that
