@@ -20,7 +20,7 @@ from vaekit import config
 from vaekit.config.recipe import Recipe
 from vaekit.data import Split
 from vaekit.runs.job import Job
-from vaekit.training import fit, joined
+from vaekit.training import Listener, fit, joined
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 3  # each
@@ -28,7 +28,7 @@ TIMES = 3  # each
 CASES = (("course-vae", 128, 12_800), ("course-vae", 1024, 20_480), ("conv-vae", 128, 2_560))
 
 
-class Clock:
+class Clock(Listener):
     """Remembers the processor time at the end of each epoch."""
 
     def __init__(self) -> None:

@@ -13,9 +13,10 @@ from tiny import install, litter, outcome, tiny
 from vaekit.errors import RunError
 from vaekit.runs import lifecycle
 from vaekit.store import Run
+from vaekit.training import Listener
 
 
-class AfterEpochs:
+class AfterEpochs(Listener):
     """A listener that does something after some epochs."""
 
     def __init__(self, epochs: int, action: Callable[[], object]) -> None:

@@ -30,7 +30,7 @@ from PIL import Image
 from tiny import dataset, tiny
 from vaekit import config
 from vaekit.cli.runs import facts_of, summaries
-from vaekit.config import Train, recipe
+from vaekit.config import Fit, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import vision
 from vaekit.data.sources.archives import open_npz
@@ -212,7 +212,7 @@ def training() -> Checkpointer:
     model = recipe.build(given, event_shape=(1, 8, 8))
     made = recipe.Recipe.resolve(given)
     loss = made.loss(model, dataset_size=64)
-    options = Train(epochs=3, ema=0.9, precision="fp32")
+    options = Fit(epochs=3, ema=0.9)
     trainer = Trainer(model, loss, players_of(model, loss, made.optimizer), options)
     return Checkpointer(trainer, Batches(dataset().train, batch_size=8, shuffle=True), None, 1.0)
 

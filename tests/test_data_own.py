@@ -26,6 +26,7 @@ from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation.stored import _in_memory, evaluate_run
 from vaekit.runs import job, lifecycle, restore
 from vaekit.store import Run
+from vaekit.training import Listener
 
 COUNT = 60
 PIXELS = np.random.default_rng(0).integers(0, 256, (COUNT, 8, 6, 3), np.uint8)  # (N, H, W, C)
@@ -334,7 +335,7 @@ def tiny(path: Path, **data: object) -> config.Config:
     return config.read("standard-vae", sections=sections | {"model": {"latent_size": 2, "output_bias": "data"}})
 
 
-class Stop:
+class Stop(Listener):
     """Asks for a stop in the second epoch."""
 
     def step(self, progress, batches, means):

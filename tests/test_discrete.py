@@ -203,7 +203,7 @@ SMALL: dict[str, Any] = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]},
 def made(preset: str, **more: Any) -> Any:
     torch.manual_seed(0)
     posterior = {} if preset == "discrete-vae" else {"posterior": {"categories": 4}}
-    return build(read(preset, sections=SMALL | posterior | more), image_shape=(1, 4, 4), num_classes=3)
+    return build(read(preset, sections=SMALL | posterior | more), event_shape=(1, 4, 4), num_classes=3)
 
 
 @pytest.mark.parametrize("preset", ["discrete-vae", "gumbel-vae"])

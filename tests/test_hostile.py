@@ -20,7 +20,7 @@ from vaekit.cli.runs import summaries
 from vaekit.errors import DeviceError, RunError
 from vaekit.runs import lifecycle
 from vaekit.store import Run, bounded, files
-from vaekit.training import find_device
+from vaekit.training import Listener, find_device
 
 Command = Callable[..., Result]
 
@@ -240,7 +240,7 @@ def test_ranks_that_are_no_numbers_are_refused(
 # -- a folder that goes -----------------------------------------------------------------------------------------------
 
 
-class After:
+class After(Listener):
     """A listener that does something after an epoch."""
 
     def __init__(self, harm: Callable[[Path], object]) -> None:

@@ -34,7 +34,7 @@ from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
 from vaekit.runs.restore import config_of
 from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vaekit.training import Interrupted, validate
+from vaekit.training import Interrupted, Listener, validate
 
 TESTS = Path(__file__).parent
 STORED = TESTS / "stored"
@@ -95,7 +95,7 @@ def test_many_trainings_that_are_killed_and_stopped_end_in_the_very_same_weights
     died(tmp_path, 100, seed)
 
 
-class Once:
+class Once(Listener):
     """A listener that asks the training to stop at a step of its own."""
 
     def __init__(self, steps: int) -> None:

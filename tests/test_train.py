@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from vaekit import CVAE, VAE, OfDraw, elbo, iwae
-from vaekit.config import Train
+from vaekit.config import Fit, Train
 from vaekit.data import Batches
 from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, RunError
 from vaekit.likelihoods import Bernoulli
@@ -34,7 +34,7 @@ from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, set_random_state
 from vaekit.store import Checkpoint, Run
-from vaekit.training import Interrupted, find_device, fit, validate
+from vaekit.training import Interrupted, Listener, find_device, fit, validate
 from vaekit.training.state import good_steps
 
 
@@ -145,7 +145,7 @@ def test_same_seed_same_weights() -> None:
     assert not torch.equal(found[0], found[2])
 
 
-class StopAt:
+class StopAt(Listener):
     """A listener that interrupts the training at a step, as Ctrl-C would."""
 
     def __init__(self, step: int) -> None:
@@ -395,7 +395,7 @@ def test_validation_leaves_the_random_stream_and_the_mode_alone() -> None:
 def test_looking_costs_no_more_than_time_allows() -> None:
     looks = []
 
-    class Count:
+    class Count(Listener):
         def step(self, *_: Any) -> None:
             looks.append(time.perf_counter())
 
@@ -655,7 +655,7 @@ def test_checkpoints_take_a_fiftieth_of_the_time_or_lose_at_most_a_minute_of_wor
 
         monkeypatch.setattr(run, "save_checkpoint", save)
 
-        class Clock:
+        class Clock(Listener):
             def step(self, *_: Any) -> None:
                 pass
 
@@ -1022,7 +1022,7 @@ def test_options_of_a_run_are_refused_wherever_they_come_from() -> None:
     for options, settings in ((Train(seed=3), {}), (None, {"seed": 0})):
         with pytest.raises(ConfigError, match="fit has no seed"):
             fit(small(), loader(), options=options, **settings)
-    assert Train(seed=3, device="cuda", epochs=2).for_fit() == Train(epochs=2)
+    assert Train(seed=3, device="cuda", epochs=2).for_fit() == Fit(epochs=2, precision="auto")
 
 
 @pytest.mark.parametrize("stop_at", [3, 8, 13])
@@ -1145,4 +1145,4 @@ def test_a_schedule_needs_the_length_of_the_loader() -> None:
 
 def test_options_are_a_record_that_settings_override() -> None:
     model = small()
-    assert len(fit(model, loader(), options=Train(epochs=3, precision="fp32"), epochs=2)) == 2
+    assert len(fit(model, loader(), options=Fit(epochs=3), epochs=2)) == 2

@@ -14,12 +14,12 @@ import torch
 from tiny import TIMES, install, tiny
 from vaekit.runs import lifecycle, restore
 from vaekit.store import FORMAT, Run
-from vaekit.training import Interrupted
+from vaekit.training import Interrupted, Listener
 
 HERE = Path(__file__).parent
 
 
-class StopAt:
+class StopAt(Listener):
     def __init__(self, step: int) -> None:
         self.at = step
 

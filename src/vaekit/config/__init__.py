@@ -15,11 +15,12 @@ Importing this package imports no torch, so that the command line answers at onc
 """
 
 from .reading import changed, meant, preset_header, preset_names, preset_text, presets, read
-from .schema import Config, Data, Model, ObjectivePart, Part, Section, Train, explain, flat, parse
+from .schema import Config, Data, Fit, Model, ObjectivePart, Part, Section, Train, explain, flat, parse
 
 __all__ = [
     "Config",
     "Data",
+    "Fit",
     "Model",
     "ObjectivePart",
     "Part",

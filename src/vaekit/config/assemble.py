@@ -30,7 +30,6 @@ from .asking import (
 )
 from .parts import Resolved
 
-_FORMER = {"event_shape": "image_shape", "x": "images"}
 NAMES = {
     "real": "real numbers",
     "bits": "bits",
@@ -74,10 +73,10 @@ def assemble(
     Raises:
         ConfigError: Parts that do not fit.
     """
-    facts = {"context_size": context_size, "columns": columns, **_by_both_names(event_shape=event_shape, x=x)}
+    facts = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
     transform = seen_by_encoder(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
-    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | _by_both_names(x=seen))
+    encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"x": seen})
     _let_see(encoder, transform)
     out_shape = output_shape(parts["likelihood"], event_shape, columns)
     posterior = parts["posterior"](
@@ -109,11 +108,6 @@ def assemble(
         ask("posterior", posterior, "start")(x, c)
         ask("prior", prior, "start")(posterior, x, c)
     return model
-
-
-def _by_both_names(**facts: Any) -> dict[str, Any]:
-    """Facts for parts by their names and by the former ones."""
-    return facts | {_FORMER[name]: value for name, value in facts.items()}
 
 
 def _let_see(encoder: nn.Module, transform: Transform | None) -> None:

@@ -61,7 +61,7 @@ def check(
         latent_shape: Event shape of the latents, where a module takes no vectors.
         context_size: C; 0 for none.
         x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
-        options: Of the part's constructor. The former name of `event_shape`, `image_shape`, is accepted too.
+        options: Of the part's constructor.
 
     Raises:
         ConfigError: All findings, one a line.
@@ -72,7 +72,6 @@ def check(
     vaekit.errors.ConfigError: Linear is not a prior yet:
     - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
     """
-    event_shape = options.pop("image_shape", event_shape)
     shape = latent_shape or (latent_size,)
     trial = _Trial(tuple(event_shape), shape, context_size, x)
     with torch.random.fork_rng():

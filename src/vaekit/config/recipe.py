@@ -126,7 +126,7 @@ class Recipe:
         section = self.config.model
         if "model" in self.parts:
             sizes = {"latent_size": section.latent_size, "num_classes": num_classes}
-            model: LatentVariableModel = self.parts["model"](event_shape=event_shape, image_shape=event_shape, **sizes)
+            model: LatentVariableModel = self.parts["model"](event_shape=event_shape, **sizes)
             return model
         context_size = num_classes if section.condition == "class" else 0
         known = labels is not None and bool((labels >= 0).all())
@@ -240,8 +240,7 @@ def build(
         data: A data set, as `vaekit.data.load` gives it, which stands for all five above: the model fits it and starts
             from it, as with `vae train`. A name is only written down in the model's config.
         trust: Import parts by path.
-        sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`; or
-            `event_shape` and `x` by their former names, `image_shape` and `images`.
+        sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
     Returns:
         The model, on the CPU, initialized from torch's global random stream: encoder, posterior, decoder, likelihood,
@@ -250,7 +249,6 @@ def build(
     Raises:
         ConfigError: A part or an option that does not exist, or parts that do not fit.
     """
-    event_shape, x = sections.pop("image_shape", event_shape), sections.pop("images", x)
     if not isinstance(data, Dataset | None):
         sections["data"] = data
     if columns is not None:

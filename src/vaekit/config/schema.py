@@ -6,7 +6,7 @@ command line answers at once.
 
 from collections.abc import Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -90,15 +90,8 @@ class Model(Section):
     output_scale: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Train(Section):
-    """How long, in epochs or, instead, in steps; how fast; on what."""
-
-    OF_RUNS: ClassVar[tuple[str, ...]] = (
-        "seed",
-        "device",
-        "threads",
-        "deterministic",
-    )  # settled before `vaekit.fit` begins
+class Fit(Section):
+    """How `vaekit.fit` trains: how long, in epochs or, instead, in steps; how fast; how often it saves."""
 
     epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
     steps: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
@@ -109,21 +102,27 @@ class Train(Section):
     ema_warm_up: bool = True
     patience: Positive | None = None
     on_nan: Literal["stop", "skip"] = "stop"
-    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "fp32"
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    device: str = "auto"
-    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
-    deterministic: bool = False
 
     @property
     def known_epochs(self) -> int | None:
         """How many epochs there will be; None where the length is in steps."""
         return self.epochs if self.steps is None else None
 
-    def for_fit(self) -> "Train":
-        """The same options without those of a run, which it has followed before it calls `vaekit.fit`."""
-        return self.model_copy(update={name: type(self).model_fields[name].default for name in self.OF_RUNS})
+
+class Train(Fit):
+    """How a run trains: as `fit` does, and on what, from which seed."""
+
+    precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    device: str = "auto"
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = None
+    deterministic: bool = False
+
+    def for_fit(self) -> Fit:
+        """The options of `vaekit.fit` among them."""
+        return Fit(**self.model_dump(include=set(Fit.model_fields)))
 
 
 class Config(Section):

@@ -21,7 +21,7 @@ def row_word(kind: str | None) -> str:
     return "image" if kind == "image" else "row"
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False)
 class Split:
     """N rows: their values, labels, and where there are any, what is observed and a context.
 
@@ -32,7 +32,6 @@ class Split:
         labels: Classes, shape (N,), int64; −1 where unknown; None where there are none.
         observed: Which values are known, booleans of the shape of x; None where all are.
         context: What a conditional model is given with x, shape (N, C), floating-point; None for one-hot labels.
-        images: The former name of x.
 
     Raises:
         DataError: Shapes or types that do not fit.
@@ -43,28 +42,7 @@ class Split:
     observed: Tensor | None = None
     context: Tensor | None = None
 
-    def __init__(
-        self,
-        x: Tensor | Stored | None = None,
-        labels: Tensor | None = None,
-        observed: Tensor | None = None,
-        context: Tensor | None = None,
-        *,
-        images: Tensor | Stored | None = None,
-    ) -> None:
-        values = images if x is None else x
-        if values is None or (x is not None and images is not None):
-            raise DataError("a Split takes its values once: as x, or by the former name, images")
-        for name, value in (("x", values), ("labels", labels), ("observed", observed), ("context", context)):
-            object.__setattr__(self, name, value)
-        self._check()
-
-    @property
-    def images(self) -> Tensor | Stored:
-        """The former name of x."""
-        return self.x
-
-    def _check(self) -> None:
+    def __post_init__(self) -> None:
         shape = tuple(self.x.shape)
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")

@@ -42,8 +42,6 @@ class LatentVariableModel(nn.Module, ABC):
     The posterior's distribution may have an attribute `penalties`: named terms of shape (B,), which are subtracted from
     the objective.
 
-    `event_shape` was called `image_shape` once; models that say so are understood.
-
     Attributes:
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
@@ -65,13 +63,6 @@ class LatentVariableModel(nn.Module, ABC):
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     sees_missing: bool = False
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        former = cls.__dict__.get("image_shape")
-        if isinstance(former, (tuple, list)):
-            cls.event_shape = tuple(former)
-            delattr(cls, "image_shape")
 
     def extra_repr(self) -> str:
         """What it is a model of, for `print`."""
@@ -115,15 +106,6 @@ class LatentVariableModel(nn.Module, ABC):
                 f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes the one that they are of"
             ) from None
         return self
-
-    @property
-    def image_shape(self) -> tuple[int, ...] | None:
-        """The former name of `event_shape`."""
-        return self.event_shape
-
-    @image_shape.setter
-    def image_shape(self, shape: tuple[int, ...] | None) -> None:
-        self.event_shape = shape
 
     @cached_property
     def latent_shape(self) -> tuple[int, ...]:

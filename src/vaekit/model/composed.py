@@ -24,7 +24,6 @@ class Composed(LatentVariableModel):
         latent_shape: Event shape of z; by default the posterior's own `latent_shape`.
         context_size: C; 0 for an unconditional model.
         event_shape: Event shape of x.
-        image_shape: The former name of `event_shape`.
     """
 
     def __init__(
@@ -37,14 +36,13 @@ class Composed(LatentVariableModel):
         latent_shape: Sequence[int] | None = None,
         context_size: int = 0,
         event_shape: tuple[int, ...] | None = None,
-        image_shape: tuple[int, ...] | None = None,
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
         self.latent_shape = _shape(posterior, latent_size, latent_shape)
         self.latent_size = prod(self.latent_shape)
         self.context_size = context_size
-        self.event_shape = image_shape if event_shape is None else event_shape
+        self.event_shape = event_shape
         self.value_range = getattr(likelihood, "value_range", None)
         self.values = values_of(likelihood)
         self.refuses_classes = getattr(likelihood, "refuses_classes", "")

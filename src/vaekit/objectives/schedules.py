@@ -7,7 +7,7 @@ resumed run needs nothing but the epoch.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ..errors import ConfigError
 
@@ -17,6 +17,18 @@ class RateSchedule(Protocol):
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch` of a training of `epochs`, which need not be whole."""
+
+
+@runtime_checkable
+class Adaptive(RateSchedule, Protocol):
+    """A schedule that also reduces the rate by what the validation says; the trainer counts the reductions."""
+
+    @property
+    def factor(self) -> float:
+        """What each reduction multiplies the rate by."""
+
+    def is_due(self, epochs: int) -> bool:
+        """Whether to reduce the rate, this many epochs after the best one or the last reduction, whichever is later."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,6 +195,10 @@ class Plateau:
     def __call__(self, epoch: float, epochs: float) -> float:
         """1, whatever the epoch is: the reductions are the trainer's to count."""
         return 1.0
+
+    def is_due(self, epochs: int) -> bool:
+        """Whether the validation has not been better for `patience` epochs."""
+        return epochs >= self.patience
 
 
 _STAGED_EPOCHS = sum(3**i for i in range(8))

@@ -27,12 +27,13 @@ from ..objectives import Loss, OfDraw, module_of
 from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..store.metrics import ROWS_KEY
-from ..training import ALONE, Listener, Progress, Ranks, Record, Trainer, find_device, fit, validate
+from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, validate
 from ..training.data_checks import check_classes, check_rows
-from ..training.loop import tell
+from ..training.listener import Listeners
 from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
-from ..training.processor import find_threads
+from ..training.cpu import find_threads
+from ..training.rate import RateFactor
 from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
 from .beside import Beside
@@ -107,7 +108,8 @@ class Job:
         """The training's steps without its loop, from the weights that the model has."""
         self.model.train()
         players = players_of(self.model, self.loss, self.optimizer)
-        return Trainer(self.model, self.loss, players, self.config.train, self.recipe.schedule())
+        rate = RateFactor(self.recipe.schedule(), self.config.train.epochs)
+        return Trainer(self.model, self.loss, players, self.config.train, rate)
 
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
@@ -184,7 +186,7 @@ class Job:
         if checkpoint is not None:
             draw_missing(self.model, self.data, run, checkpoint)
         if listener is not None:
-            tell(listener, "begin", self._facts(run, checkpoint))
+            listener.begin(self._facts(run, checkpoint))
         with ExitStack() as stack:
             beside = stack.enter_context(Beside())
             listeners = epoch_pictures(self.model, self.data, run, beside)
@@ -193,7 +195,7 @@ class Job:
             if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
-            self.fit(run, Several(listeners), checkpoint)
+            self.fit(run, Listeners(listeners), checkpoint)
             draw_pictures(self.model, self.data, run, beside)
             self._test(run)
 
@@ -247,28 +249,6 @@ def _warn_of_infinities(test: Mapping[str, float]) -> None:
 def _minus_distortion(draw: Draw) -> Tensor:
     """What exists of every model; what else does is logged beside it."""
     return -draw.distortion
-
-
-class Several(Listener):
-    """Tells several listeners."""
-
-    def __init__(self, listeners: Sequence[Listener]) -> None:
-        self.listeners = listeners
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Tell each."""
-        for listener in self.listeners:
-            listener.step(progress, batches, means)
-
-    def epoch(self, record: Record) -> None:
-        """Tell each."""
-        for listener in self.listeners:
-            listener.epoch(record)
-
-    def slower(self, times: float) -> None:
-        """Tell each."""
-        for listener in self.listeners:
-            tell(listener, "slower", times)
 
 
 def _training_batches(config: Config, model: LatentVariableModel, split: Split) -> Batches:

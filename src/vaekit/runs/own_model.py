@@ -8,14 +8,14 @@ from collections.abc import Iterable
 from contextlib import nullcontext
 from typing import Any
 
-from ..config import Train, read
+from ..config import Fit, read
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..training import Listener, Record, loop
+from ..training.listener import Listeners
 from ..training.optimizers import by_part
-from .job import Several
 from .terminal import is_watched, shown
 
 OF_THE_LOOP = {p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
@@ -48,11 +48,11 @@ def fit(
             torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
         validation: The same, for the loss after every epoch, by which the best weights are chosen.
         preset: Train by the objective, the optimizer, the schedule and the section [train] of this preset; by default
-            by the ELBO, Adam and `config.Train` in float32. The model and the data are taken as they are.
+            by the ELBO, Adam and `config.Fit`, in float32. The model and the data are taken as they are.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
         trust: Import parts by path.
-        arguments: Fields of `config.Train`, which come first: `epochs=3, batch_size=64, learning_rate=1e-3`. And what
+        arguments: Fields of `config.Fit`, which come first: `epochs=3, batch_size=64, learning_rate=1e-3`. And what
             `vaekit.training.fit` takes: `objective`, a function of a `Draw` or any `objectives.Loss`; `optimizer`, or a
             function that makes one, such as `partial(torch.optim.SGD, lr=0.1)`; `schedule`; `options`; `run`, a folder
             for metrics and checkpoints, with `resume`; `listener`; `ranks`.
@@ -82,13 +82,12 @@ def fit(
     batches, validating = loop.loaders(model, None, train, validation, options, own_size="batch_size" in arguments)
     if recipe is not None:
         own = _by_recipe(recipe, model, train, batches) | own
-    theirs: Listener | None = own.pop("listener", None)
-    visible = theirs is None and is_watched() if progress is None else progress
+    own_listener: Listener | None = own.pop("listener", None)
+    visible = own_listener is None and is_watched() if progress is None else progress
     with shown(options.known_epochs) if visible else nullcontext() as listener:
         if listener is not None:
             listener.begin(_facts(model, number_of_rows(batches), options))
-        heard = Several([one for one in (listener, theirs) if one is not None]) if listener and theirs else None
-        return loop.fit(model, batches, validating, **own, listener=heard or listener or theirs)
+        return loop.fit(model, batches, validating, **own, listener=Listeners([listener, own_listener]))
 
 
 def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
@@ -121,7 +120,7 @@ def number_of_rows(loader: Iterable[Any]) -> int | None:
     return len(rows) if hasattr(rows, "__len__") else None
 
 
-def _facts(model: LatentVariableModel, rows: int | None, options: Train) -> list[str]:
+def _facts(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:
     """What is trained, on how much, where and how, a few words each."""
     weights = sum(parameter.numel() for parameter in model.parameters())
     counted = [] if rows is None else [f"{rows:,} rows"]

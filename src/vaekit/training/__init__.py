@@ -18,7 +18,8 @@ Not for: reading configs or writing pictures (`runs`).
 
 from .devices import find_device
 from .launch import joined
-from .loop import Listener, fit
+from .listener import Listener
+from .loop import fit
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .signals import Interrupted, stop_requests

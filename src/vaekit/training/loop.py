@@ -1,67 +1,38 @@
 """The training loop, read top to bottom."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import Train, parse
+from ..config import Fit, Train, parse
 from ..data import Batches
 from ..data.loaders import LoaderFactory
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo, module_of
-from ..objectives.schedules import Constant, Plateau, RateSchedule
+from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .data_checks import check_classes, check_rows, first_checked
+from .listener import Listener, Listeners
 from .optimizers import adam
 from .precision import find_precision
 from .processor import Pace, flushed
 from .progress import Progress
 from .ranks import ALONE, Ranks
+from .rate import RateFactor
 from .refusals import check_ranks
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 
+_WHERE = "it trains the model where it is, on the batches of the loader"
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
-
-
-class Listener:
-    """Who is told about the progress of a training. A subclass overrides what it wants to hear."""
-
-    def begin(self, facts: Sequence[str]) -> None:
-        """Called by the training of a run before its first step, with what it trains, on what, where and how."""
-        return
-
-    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Called a few times a second, with the batches in an epoch, and its means and rows until now."""
-        return
-
-    def epoch(self, record: Record) -> None:
-        """Called after every epoch."""
-        return
-
-    def slower(self, times: float) -> None:
-        """Called once, when steps have become many times slower than they were."""
-        return
-
-
-def tell(listener: object, event: str, fact: object) -> None:
-    """Tell a listener what has happened; one of another class need not have a method for it.
-
-    Arguments:
-        listener: Any listener.
-        event: Name of a method of `Listener`.
-        fact: What that takes.
-    """
-    hear = getattr(listener, event, None)
-    if hear is not None:
-        hear(fact)
 
 
 def fit(
@@ -72,7 +43,7 @@ def fit(
     objective: Callable[..., Any] = elbo,
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer] | None = None,
     schedule: RateSchedule | None = None,
-    options: Train | None = None,
+    options: Fit | None = None,
     run: Run | None = None,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
@@ -94,12 +65,12 @@ def fit(
         optimizer: An optimizer, or a function that makes one of the parameters to train, such as
             `partial(torch.optim.SGD, lr=0.1)`; Adam by default, with the learning rate of the options.
         schedule: Factor on the optimizer's learning rate.
-        options: How to train; by default in float32.
+        options: How to train.
         run: Folder for metrics and checkpoints.
         resume: Last checkpoint of `run`, to continue from.
-        listener: Told about the progress.
+        listener: Hears about the progress.
         ranks: All processes that train this together, each calls this in the same way; `joined()` gives them.
-        settings: Fields of `config.Train` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
+        settings: Fields of `config.Fit` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
 
     Returns:
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
@@ -120,69 +91,83 @@ def fit(
     own = module_of(loss)
     if own is not None:
         own.to(model.device)
-    batches = check_fit(options, train, validation, schedule, listener)
+    hears = Listeners([listener])
+    batches = check_fit(options, train, validation, schedule)
     players = players_of(model, loss, optimizer or partial(adam, learning_rate=options.learning_rate))
     check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
     options, length = in_epochs(options, batches)
-    trainer = Trainer(model, loss, players, options, schedule, ranks)
-    trainer.length = length
+    trainer = Trainer(model, loss, players, options, RateFactor(schedule, length), ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
-        clock, pace = CheckClock(ranks, CHECK_EVERY, stop), Pace()
+        beside = _Beside(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), hears)
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
-            progress = trainer.progress
-            begun = time.perf_counter() - progress.seconds
-            trainer.training_mode()
-            last: Any = None
-            for batch in first_checked(model, train, loss, lenient=options.on_nan == "skip"):
-                if options.steps is not None and progress.step >= options.steps:
-                    break
-                trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
-                last = batch
-                if clock.due():
-                    progress.seconds = time.perf_counter() - begun
-                    means = trainer.check()
-                    if listener is not None:
-                        listener.step(progress, batches, means)
-                        times = pace.slower(clock.seconds)
-                        if times is not None:
-                            tell(listener, "slower", times)
-                    stopping = clock.stopping()
-                    checkpointer.within_epoch(stop=stopping)
-                    clock.end()
-                    if stopping:
-                        raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
+            begun = time.perf_counter() - trainer.progress.seconds
+            last = _epoch(trainer, train, batches, begun, beside)
             record = trainer.close_epoch(time.perf_counter() - begun, validation, last)
-            progress.seconds = 0.0
+            trainer.progress.seconds = 0.0
             records.append(record)
             checkpointer.after_epoch(record)
-            if listener is not None:
-                listener.epoch(record)
+            hears.epoch(record)
         checkpointer.save()
     model.load_state_dict(trainer.best)
     model.eval()
     return records
 
 
-def with_settings(options: Train | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Train:
+@dataclass(frozen=True)
+class _Beside:
+    """What stands beside a training's steps: who saves, when to check, and who hears."""
+
+    checkpointer: Checkpointer
+    clock: CheckClock
+    pace: Pace
+    hears: Listeners
+
+
+def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: float, beside: _Beside) -> Any:
+    """The steps of an epoch, or what is left of it; the last batch."""
+    options, progress, clock = trainer.options, trainer.progress, beside.clock
+    trainer.training_mode()
+    last: Any = None
+    for batch in first_checked(trainer.model, train, trainer.loss, lenient=options.on_nan == "skip"):
+        if options.steps is not None and progress.step >= options.steps:
+            break
+        trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
+        last = batch
+        if clock.due():
+            progress.seconds = time.perf_counter() - begun
+            beside.hears.step(progress, batches, trainer.check())
+            times = beside.pace.slower(clock.seconds)
+            if times is not None:
+                beside.hears.slower(times)
+            stopping = clock.stopping()
+            beside.checkpointer.within_epoch(stop=stopping)
+            clock.end()
+            if stopping:
+                raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
+    return last
+
+
+def with_settings(options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Fit:
     """Options with settings on top, checked, and with the precision that "auto" means for a model.
 
     Raises:
         ConfigError: A setting that does not exist (the nearest one is named) or is out of range, or one of a run, which
             `fit` cannot follow.
     """
-    options = options or Train(precision="fp32")
-    for name in Train.OF_RUNS:
-        if name in settings or getattr(options, name) != Train.model_fields[name].default:
-            raise ConfigError(f"fit has no {name}: it trains the model where it is, on the batches of the loader")
-    train = parse({"train": options.model_dump() | dict(settings)}, "fit").train
-    return train.model_copy(update={"precision": find_precision(train.precision, model)})
+    if isinstance(options, Train):
+        raise ConfigError(f"fit has no seed, device or threads: {_WHERE}; pass options=config.train.for_fit()")
+    for name in settings.keys() & (Train.model_fields.keys() - Fit.model_fields.keys()):
+        raise ConfigError(f"fit has no {name}: {_WHERE}")
+    together = (options or Fit()).model_dump() | dict(settings)
+    checked = parse({"train": together}, "fit").train.for_fit()
+    return checked.model_copy(update={"precision": find_precision(checked.precision, model)})
 
 
 def loaders(
-    model: LatentVariableModel, loss: Loss | None, train: Any, validation: Any, options: Train, *, own_size: bool
+    model: LatentVariableModel, loss: Loss | None, train: Any, validation: Any, options: Fit, *, own_size: bool
 ) -> tuple[Iterable[Any], Iterable[Any] | None]:
     """Loaders of what is given; rows that are in memory are all checked, their classes where the loss is known.
 
@@ -205,25 +190,19 @@ def loaders(
 
 
 def check_fit(
-    options: Train,
+    options: Fit,
     train: Iterable[Any],
     validation: Iterable[Any] | None,
     schedule: RateSchedule | None,
-    listener: object = None,
 ) -> int | None:
     """How many batches an epoch has, or None where the loader does not know.
 
     Raises:
         ConfigError: The options or the schedule need what is not there.
     """
-    for name in ("step", "epoch") if listener is not None else ():
-        if not callable(getattr(listener, name, None)):
-            raise ConfigError(
-                f"a listener must have the methods step and epoch, as vaekit.training.Listener says; "
-                f"{type(listener).__name__} has no {name}"
-            )
-    if isinstance(schedule, Plateau) and validation is None:
-        raise ConfigError("the schedule plateau needs validation data, by which it can tell that nothing gets better")
+    if isinstance(schedule, Adaptive) and validation is None:
+        name = type(schedule).__name__.lower()
+        raise ConfigError(f"the schedule {name} needs validation data, by which it can tell that nothing gets better")
     if options.patience is not None and validation is None:
         raise ConfigError("patience needs a validation loader, by which it can tell that training does not get better")
     try:
@@ -238,7 +217,7 @@ def check_fit(
     return None
 
 
-def in_epochs(options: Train, batches: int | None) -> tuple[Train, float]:
+def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
     """The options of a training whose length is given in steps with as many epochs as these begin, and its length.
 
     Arguments:

@@ -33,8 +33,8 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     loss = module_of(trainer.loss)
     if loss is not None:
         tensors |= {f"loss/{name}": tensor for name, tensor in loss.state_dict().items()}
-    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.averages)}
-    if trainer.averages:
+    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.ema_weights)}
+    if trainer.ema_weights:
         tensors["ema/good_steps"] = trainer.good_steps
     for part, player in optimizers(trainer).items():
         for i, slots in player.optimizer.state_dict()["state"].items():
@@ -70,9 +70,9 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         loss = module_of(trainer.loss)
         if loss is not None:
             loss.load_state_dict(part.get("loss", {}))
-        for i, average in enumerate(trainer.averages):
+        for i, average in enumerate(trainer.ema_weights):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
-        if trainer.averages:
+        if trainer.ema_weights:
             trainer.good_steps.copy_(good_steps(part["ema"]))
         for name, player in optimizers(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})

@@ -5,13 +5,13 @@ Tomioka 2016, arXiv:1606.00709, algorithm 1, do it for adversarial losses). So a
 that is skipped leaves no player, buffer or average half-way.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config import Train
+from ..config import Fit
 from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..objectives import Loss, Player, Terms, module_of
@@ -36,7 +36,7 @@ class Step:
         model: LatentVariableModel,
         loss: Loss,
         players: Sequence[Player],
-        options: Train,
+        options: Fit,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
@@ -48,10 +48,10 @@ class Step:
         self.ema = options.ema
         self.warms_up = options.ema_warm_up
         self.weights: list[Tensor] = list(players[0].parameters)
-        self.averages = [p.detach().clone() for p in self.weights] if self.ema else []
-        self.good_steps = torch.zeros((), device=model.device)  # that the averages are of
-        self.averaging: Any = getattr(players[0].optimizer, "averages", None)
-        if self.ema and self.averaging is not None:
+        self.ema_weights = [p.detach().clone() for p in self.weights] if self.ema else []
+        self.good_steps = torch.zeros((), device=model.device)  # that these averages are of
+        self.optimizer_averages: Any = getattr(players[0].optimizer, "averages", None)
+        if self.ema and self.optimizer_averages is not None:
             raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
@@ -78,12 +78,12 @@ class Step:
                 with shard.noise:
                     terms = checked(player.loss(self.model, batch, epoch), len(batch))
                 loss = shard.counted(terms.loss.sum())
-                (loss / shard.total).backward(inputs=self.inputs(player))
+                (loss / shard.total).backward(inputs=self.trained_by(player))
             with torch.no_grad():
                 logged = [shard.counted(value.sum()) for value in terms.logged.values()]
                 sums = self.all_reduce(torch.stack([loss.detach(), *logged]), player.parameters)
                 rate = sums[1 + list(terms.logged).index("rate")] if "rate" in terms.logged else None
-                norm = self.gradient_norm(player)
+                norm = self.clip(player)
                 bad = bad | self.meter.is_bad(sums[0], rate, shard.total, norm)
                 names += [player.name, *terms.logged]
                 counted.append(sums)
@@ -93,34 +93,32 @@ class Step:
             if self.skip:
                 for buffer, old in zip(self.buffers(), before, strict=True):
                     buffer.copy_(torch.where(bad, old, buffer))
-            self.average(bad)
+            self.update_ema(bad)
             self.meter.begin(tuple(names))
             self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
 
-    def averaged(self) -> list[Tensor]:
-        """The weights to validate and keep, of the optimizer or of `train.ema`; none where those are the weights."""
-        if self.averaging is not None:
-            averages: list[Tensor] = self.averaging(self.weights)
+    def weights_to_keep(self) -> list[Tensor]:
+        """The averages to validate and keep, of the optimizer or of `train.ema`; none where the weights are kept."""
+        if self.optimizer_averages is not None:
+            averages: list[Tensor] = self.optimizer_averages(self.weights)
             return averages
-        return self.averages
+        return self.ema_weights
 
     def buffers(self) -> list[Tensor]:
         """What a forward pass may change beside the weights; a bad step that is skipped puts it back."""
         return [buffer for module in self.modules for buffer in module.buffers()]
 
-    def inputs(self, player: Player) -> Sequence[nn.Parameter] | None:
+    def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
         """Whose gradients a player's loss gives: where there are several players its own, else those of all weights."""
         return player.parameters if len(self.players) > 1 else None
 
-    def gradient_norm(self, player: Player) -> Tensor | None:
-        """Norm of the whole gradient, where it matters; that of the model is clipped."""
+    def clip(self, player: Player) -> Tensor | None:
+        """Clip the gradient, if it is the model's and a norm is set; the norm before, where somebody needs it."""
         if self.clip_norm is not None and player is self.players[0]:
             return nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
-        if self.skip:
-            return nn.utils.get_total_norm([p.grad for p in player.parameters if p.grad is not None])
-        return None
+        return total_norm(player.parameters) if self.skip else None
 
-    def average(self, bad: Tensor) -> None:
+    def update_ema(self, bad: Tensor) -> None:
         """Move the averages of the weights towards the weights; not after a step that was skipped.
 
         At first they move faster, by 9/(10 + t) at step t, so that they are of the last tenth of a short training. By
@@ -129,14 +127,19 @@ class Step:
         if not self.ema:
             return
         if not self.warms_up and not self.skip:
-            torch._foreach_lerp_(self.averages, self.weights, 1 - self.ema)
+            torch._foreach_lerp_(self.ema_weights, self.weights, 1 - self.ema)
             return
         moves = ~bad if self.skip else torch.ones_like(bad)
         self.good_steps += moves
         rate = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema, max=1.0 if self.warms_up else 1 - self.ema)
-        towards = torch._foreach_sub(self.weights, self.averages)
-        torch._foreach_mul_(towards, (rate * moves).to(self.averages[0].dtype))
-        torch._foreach_add_(self.averages, towards)
+        towards = torch._foreach_sub(self.weights, self.ema_weights)
+        torch._foreach_mul_(towards, (rate * moves).to(self.ema_weights[0].dtype))
+        torch._foreach_add_(self.ema_weights, towards)
+
+
+def total_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Norm of the whole gradient of some parameters."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def clear_gradients(optimizer: torch.optim.Optimizer) -> None:

@@ -16,18 +16,18 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from ..config import Train
+from ..config import Fit
 from ..data import as_batch
 from ..errors import DataError, NumericalError
 from ..model import LatentVariableModel
 from ..objectives import Loss, Player, module_of
 from ..objectives.base import Minimised
-from ..objectives.schedules import Constant, Plateau, RateSchedule
 from ..rng import seeded
 from ..store.metrics import ROWS_KEY, SPEED_KEY
 from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
+from .rate import RateFactor
 from .step import Step, checked, set_rate
 from .validation import validate
 
@@ -43,11 +43,8 @@ class Trainer:
         loss: What the model minimises.
         players: Who takes a step, as `players_of` gives them.
         options: How to train.
-        schedule: Factor on the learning rate of the model's optimizer; constant by default.
+        rate: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes that train this together.
-
-    Attributes:
-        length: Epochs of the training, by which the schedule goes; they need not be whole.
     """
 
     def __init__(
@@ -55,48 +52,45 @@ class Trainer:
         model: LatentVariableModel,
         loss: Loss,
         players: Sequence[Player],
-        options: Train,
-        schedule: RateSchedule | None = None,
+        options: Fit,
+        rate: RateFactor | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        self.length: float = options.epochs
         self.model = model
         self.loss = loss
         self.players = list(players)
         self.options = options
-        self.schedule = schedule or Constant()
+        self.rate = rate or RateFactor(None, options.epochs)
         self.ranks = ranks
         self.progress = Progress()
         self.rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
         self.parameters = [p for player in self.players for p in player.parameters]
-        self.run_step = Step(model, loss, self.players, options, ranks)
-        self.meter = self.run_step.meter
+        self.one_step = Step(model, loss, self.players, options, ranks)
+        self.meter = self.one_step.meter
         self.best = self.weights()
 
     @property
-    def averages(self) -> list[Tensor]:
+    def ema_weights(self) -> list[Tensor]:
         """The averages that `options.ema` keeps of the model's weights; none without it."""
-        return self.run_step.averages
+        return self.one_step.ema_weights
 
     @property
     def good_steps(self) -> Tensor:
         """How many steps the averages are of."""
-        return self.run_step.good_steps
+        return self.one_step.good_steps
 
     def training_mode(self) -> None:
         """Put the model, and the loss if it is a module, into training mode."""
-        for module in self.run_step.modules:
+        for module in self.one_step.modules:
             module.train()
 
     def step(self, item: Any, epoch: float) -> None:
         """One step on one batch, the same on all ranks, at `epoch`, which need not be whole."""
-        factor = self.schedule(epoch, self.length)
-        if isinstance(self.schedule, Plateau):
-            factor *= self.schedule.factor**self.progress.reductions
+        factor = self.rate.at(epoch, self.progress)
         self.progress.learning_rate = factor * self.rates[0]
         for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
             set_rate(group, factor * rate)
-        self.run_step(item, epoch)
+        self.one_step(item, epoch)
         self.progress.step += 1
         self.progress.batch += 1
 
@@ -147,7 +141,7 @@ class Trainer:
         is_last = self.progress.epoch + 1 == self.options.epochs
         means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
-        with self.averaged():
+        with self.kept_weights():
             if validation is not None:
                 epochs = self.options.epochs
                 means = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
@@ -157,7 +151,7 @@ class Trainer:
             if is_last and self.progress.best is None:
                 self._check_last(means)
             self._choose(record)
-            self._reduce(record["epoch"])
+            self.rate.after_epoch(record["epoch"], self.progress)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
@@ -179,23 +173,14 @@ class Trainer:
             self.progress.best_epoch = record["epoch"]
             self.best = self.weights()
 
-    def _reduce(self, epoch: int) -> None:
-        """Count a reduction of the rate, where a schedule asks for one after an epoch."""
-        schedule, progress = self.schedule, self.progress
-        if not isinstance(schedule, Plateau):
-            return
-        if epoch - max(progress.best_epoch, progress.reduced_epoch) >= schedule.patience:
-            progress.reductions += 1
-            progress.reduced_epoch = epoch
-
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def kept_weights(self) -> Iterator[None]:
         """Within the block the model has the averaged weights, where there are any."""
-        averages = self.run_step.averaged()
+        averages = self.one_step.weights_to_keep()
         if not averages:
             yield
             return
-        raw = [p.detach().clone() for p in self.run_step.weights]
+        raw = [p.detach().clone() for p in self.one_step.weights]
         self._put(averages)
         try:
             yield
@@ -204,7 +189,7 @@ class Trainer:
 
     @torch.no_grad()
     def _put(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.run_step.weights, weights, strict=True):
+        for parameter, weight in zip(self.one_step.weights, weights, strict=True):
             parameter.copy_(weight)
 
     def weights(self) -> dict[str, Tensor]:

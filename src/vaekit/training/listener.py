@@ -1,0 +1,71 @@
+"""Who hears about the progress of a training.
+
+Not for: how progress looks (`runs`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from ..errors import ConfigError
+from .progress import Progress
+
+
+@runtime_checkable
+class Listener(Protocol):
+    """Who hears about the progress of a training. A subclass overrides what it wants to hear."""
+
+    def begin(self, facts: Sequence[str]) -> None:
+        """Called by the training of a run before its first step, with what it trains, on what, where and how."""
+        return
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Called a few times a second, with the batches in an epoch, and its means and rows until now."""
+        return
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Called after every epoch."""
+        return
+
+    def slower(self, times: float) -> None:
+        """Called once, when steps have become many times slower than they were."""
+        return
+
+
+class Listeners(Listener):
+    """Several listeners as one, or none.
+
+    Arguments:
+        listeners: Who hears, in this order; None is left out.
+
+    Raises:
+        ConfigError: One is not a `Listener`.
+    """
+
+    def __init__(self, listeners: Iterable[Listener | None]) -> None:
+        self.listeners = [listener for listener in listeners if listener is not None]
+        for listener in self.listeners:
+            if not isinstance(listener, Listener):
+                raise ConfigError(
+                    f"a listener must be a vaekit.training.Listener, got {type(listener).__name__}; derive its class "
+                    "from Listener, and override step or epoch"
+                )
+
+    def begin(self, facts: Sequence[str]) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.begin(facts)
+
+    def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.step(progress, batches, means)
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.epoch(record)
+
+    def slower(self, times: float) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.slower(times)

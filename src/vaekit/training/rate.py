@@ -1,0 +1,33 @@
+"""The factor on the learning rate in the course of one training.
+
+Not for: a schedule itself (`objectives.schedules`).
+"""
+
+from ..objectives.schedules import Adaptive, Constant, RateSchedule
+from .progress import Progress
+
+
+class RateFactor:
+    """A schedule over the length of one training, and the reductions for which it asks.
+
+    Arguments:
+        schedule: Factor on the rate by epoch; constant by default.
+        epochs: Length of the training, which need not be whole.
+    """
+
+    def __init__(self, schedule: RateSchedule | None, epochs: float) -> None:
+        self.schedule = schedule or Constant()
+        self.epochs = epochs
+        self.adaptive = self.schedule if isinstance(self.schedule, Adaptive) else None
+
+    def at(self, epoch: float, progress: Progress) -> float:
+        """The factor at an epoch, which need not be whole."""
+        factor = self.schedule(epoch, self.epochs)
+        return factor if self.adaptive is None else factor * self.adaptive.factor**progress.reductions
+
+    def after_epoch(self, epoch: int, progress: Progress) -> None:
+        """Count a reduction if one is due, after so many whole epochs."""
+        since = epoch - max(progress.best_epoch, progress.reduced_epoch)
+        if self.adaptive is not None and self.adaptive.is_due(since):
+            progress.reductions += 1
+            progress.reduced_epoch = epoch
