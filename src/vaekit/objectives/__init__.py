@@ -12,7 +12,21 @@
 
 from . import schedules
 from .adversarial import AAE, FactorVAE
-from .base import Loss, OfBatch, OfDraw, Player, Terms, as_loss, bound, couples_rows, draw_of, module_of, score_function
+from .base import (
+    Loss,
+    OfBatch,
+    OfDraw,
+    Player,
+    Terms,
+    Traits,
+    as_loss,
+    bound,
+    couples_rows,
+    draw_of,
+    module_of,
+    objective,
+    score_function,
+)
 from .disentangled import beta_tc, dip, dip_penalty
 from .divergence import mmd, squared_mmd
 from .evidence import beta_elbo, capacity_elbo, elbo, free_bits
@@ -31,6 +45,7 @@ __all__ = [
     "Player",
     "RegularizedAutoencoder",
     "Terms",
+    "Traits",
     "as_loss",
     "beta_elbo",
     "beta_tc",
@@ -48,6 +63,7 @@ __all__ = [
     "miwae",
     "mmd",
     "module_of",
+    "objective",
     "piwae",
     "rloo",
     "schedules",

@@ -141,7 +141,7 @@ class FactorVAE(Adversarial):
         neg_elbo = rate + draw.distortion
         logged = {"neg_elbo": neg_elbo, "rate": rate, "distortion": draw.distortion, "total_correlation": correlation}
         loss = neg_elbo + _at(self.gamma, epoch) * correlation
-        return Terms(loss, {name: value.detach() for name, value in logged.items()})
+        return Terms(loss, logged)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
         """Latents, and the same with each dimension permuted on its own."""
@@ -188,11 +188,11 @@ class AAE(Adversarial):
         draw = self.drawn(model, batch)
         ratio = self.log_ratio(draw.z[0], batch.c)  # log p(z) − log q(z)
         loss = draw.distortion + _at(self.weight, epoch) * softplus(-ratio)
-        logged = {"distortion": draw.distortion.detach(), "divergence": -ratio.detach()}
+        logged = {"distortion": draw.distortion, "divergence": -ratio}
         if draw.levels:
             with torch.no_grad():
                 rate = draw.rate()
-            logged = {"neg_elbo": rate + logged["distortion"], "rate": rate} | logged
+            logged = {"neg_elbo": rate + draw.distortion, "rate": rate} | logged
         return Terms(loss, logged)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -27,28 +27,53 @@ from ..model import Draw, LatentVariableModel, no_bound
 F = TypeVar("F", bound=Callable[..., Tensor])
 
 
+@dataclass(frozen=True)
+class Traits:
+    """What an objective says of itself.
+
+    Arguments:
+        bound: It is a lower bound on log p(x) that the exact posterior attains.
+        couples_rows: Its value for a row depends on the other rows of the batch.
+        takes_scores: Its gradient takes the score of q, and so needs none through the samples.
+        antithetic: Its samples are drawn in pairs.
+    """
+
+    bound: bool = False
+    couples_rows: bool = False
+    takes_scores: bool = False
+    antithetic: bool = False
+
+
+def objective(**traits: bool) -> Callable[[F], F]:
+    """Mark a function as an objective with these `Traits`."""
+    given = Traits(**traits)
+
+    def mark(function: F) -> F:
+        vars(function)["traits"] = given
+        return function
+
+    return mark
+
+
+def traits_of(function: Callable[..., Any]) -> Traits:
+    """What an objective says of itself; nothing, unless it is marked."""
+    traits: Traits = getattr(function, "traits", Traits())
+    return traits
+
+
 def bound(function: F) -> F:
     """Mark an objective as a lower bound on log p(x) that the exact posterior attains."""
-    function.is_bound = True  # type: ignore[attr-defined]
-    return function
+    return objective(bound=True)(function)
 
 
 def couples_rows(function: F) -> F:
     """Mark an objective whose value for a row depends on the other rows of the batch."""
-    function.couples_rows = True  # type: ignore[attr-defined]
-    return function
+    return objective(couples_rows=True)(function)
 
 
 def score_function(function: F) -> F:
     """Mark an objective whose gradient takes the score of q, and so needs none through the samples."""
-    function.takes_scores = True  # type: ignore[attr-defined]
-    return function
-
-
-def antithetic(function: F) -> F:
-    """Mark an objective whose samples are drawn in pairs."""
-    function.antithetic = True  # type: ignore[attr-defined]
-    return function
+    return objective(takes_scores=True)(function)
 
 
 @dataclass(frozen=True)
@@ -57,12 +82,15 @@ class Terms:
 
     Arguments:
         loss: What is minimised, shape (B,).
-        logged: What is written down, by name: tensors of shape (B,) without a gradient, whose means over the epoch go
-            into metrics.jsonl, the progress line and the curves under these names.
+        logged: What is written down, by name: tensors of shape (B,), whose gradient is dropped and whose means over the
+            epoch go into metrics.jsonl, the progress line and the curves under these names.
     """
 
     loss: Tensor
     logged: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "logged", {name: value.detach() for name, value in self.logged.items()})
 
 
 Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
@@ -102,7 +130,7 @@ class Loss:
     __call__: Callable[..., Terms]  # (model, batch, epoch); only said here, so that a module's own is found
 
     def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
-        """Players that take a step beside the model, each with weights and an optimizer of its own: none."""
+        """Players that take a step beside the model, each with weights and an optimizer; none by default."""
         return ()
 
 
@@ -133,9 +161,10 @@ class OfBatch(Loss):
 class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
-    It logs `neg_elbo`, `rate` and `distortion` in nats, of several latent levels the rate of each, `rate_1` that of the
-    one nearest to the data, and by their names the draw's penalties and what the posterior's `logged` has. A draw
-    without levels has no rate and no ELBO, and one with relaxed samples no ELBO.
+    It logs `neg_elbo`, `rate` and `distortion`, in nats. Where there are several latent levels it also logs the rate of
+    each; `rate_1` is that of the level nearest to the data. The draw's penalties, and whatever the posterior's
+    distribution has in its `logged`, are logged under their own names. A draw without levels has neither a rate nor an
+    ELBO; one with relaxed samples has no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
@@ -151,7 +180,7 @@ class OfDraw(Loss):
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row of a new draw."""
-        draw = draw_of(model, batch, self.samples, self.antithetic or getattr(self.function, "antithetic", False))
+        draw = draw_of(model, batch, self.samples, self.antithetic or self.traits.antithetic)
         loss = -self.of(draw, epoch)
         with torch.no_grad():
             distortion = draw.distortion
@@ -164,7 +193,7 @@ class OfDraw(Loss):
             if len(draw.levels) > 1:
                 logged |= {f"rate_{i}": level.kl() for i, level in enumerate(draw.levels, 1)}
             noted = getattr(draw.q, "logged", {})
-            return Terms(loss, logged | {name: penalty.detach() for name, penalty in draw.penalties.items()} | noted)
+            return Terms(loss, {**logged, **draw.penalties, **noted})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
         """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default.
@@ -176,9 +205,9 @@ class OfDraw(Loss):
                 through samples that have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
-        if not draw.has_density and self.is_bound:
+        if not draw.has_density and self.traits.bound:
             raise ConfigError(no_bound(draw))
-        if not getattr(self.function, "takes_scores", False):
+        if not self.traits.takes_scores:
             need_gradient(draw)
         with full_precision(draw.x):
             value = self.function(draw, **options)
@@ -190,14 +219,19 @@ class OfDraw(Loss):
         return getattr(self.function, "__name__", "this objective").replace("_", "-")
 
     @property
+    def traits(self) -> Traits:
+        """What the function says of itself."""
+        return traits_of(self.function)
+
+    @property
     def is_bound(self) -> bool:
         """Whether it is a lower bound on log p(x)."""
-        return getattr(self.function, "is_bound", False)
+        return self.traits.bound
 
     @property
     def couples_rows(self) -> bool:  # type: ignore[override]
         """Whether the value of a row depends on the other rows of the batch."""
-        return getattr(self.function, "couples_rows", False)
+        return self.traits.couples_rows
 
 
 def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithetic: bool = False) -> Draw:

@@ -52,7 +52,7 @@ class RegularizedAutoencoder(Loss):
             "code_nll": -model.prior(batch.c).log_prob(draw.z[0].detach()).expand(len(batch)),
         }
         loss = torch.stack(list(logged.values())).sum(0)
-        return Terms(loss, {name: value.detach() for name, value in logged.items()})
+        return Terms(loss, logged)
 
     def _regularizer(self, model: LatentVariableModel, draw: Draw) -> Tensor:
         """R for each row, shape (B,)."""

@@ -12,7 +12,7 @@ from torch.distributions import Bernoulli, Independent
 
 from ..errors import ConfigError
 from ..model import KL, Draw
-from .base import antithetic, score_function, with_value
+from .base import objective, score_function, with_value
 
 
 @score_function
@@ -41,8 +41,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     return with_value(value + (better * draw.score).mean(0), value)
 
 
-@score_function
-@antithetic
+@objective(takes_scores=True, antithetic=True)
 def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """ELBO of Bernoulli latents whose gradient compares two samples made of u and 1 − u: the least noise for two.
 

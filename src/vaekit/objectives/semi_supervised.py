@@ -87,7 +87,7 @@ class M2(nn.Module, Loss):
         expected = (log_q.exp() * distortion).sum(-1)
         logged = {"neg_elbo": -of_x, "rate": -of_x - expected, "distortion": expected}
         logged |= {"cross_entropy": cross_entropy, "error": error}
-        return Terms(loss, {name: value.detach() for name, value in logged.items()})
+        return Terms(loss, logged)
 
     def log_q(self, x: Tensor) -> Tensor:
         """Log q(y | x) of each class, shape (B, C)."""
