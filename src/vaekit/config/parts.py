@@ -152,13 +152,13 @@ class Resolved:
             raise ConfigError(f"{self.make.__name__} refuses its options ({said}): {error}") from error
 
 
-def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
+def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
         kind: A key of `PARTS`, or what else is named by import path.
         name: Name in the table, or "module:Name".
-        own_code: Whether an import path is allowed.
+        trust: Whether an import path is allowed.
 
     Raises:
         ConfigError: No such part, or an import path that is not allowed.
@@ -170,7 +170,7 @@ def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
             raise ConfigError(f"{kind} {name!r:.120} is not an import path; write 'my_module:Name'")
         if ":" not in name:
             raise ConfigError(unknown(kind, name, known))
-        if not own_code:
+        if not trust:
             raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
         target = name
     module, _, attribute = target.partition(":")
@@ -181,20 +181,20 @@ def find(kind: str, name: str, own_code: bool = False) -> Callable[..., Any]:
     return part
 
 
-def resolve_data(section: Data, values: Values = "pixels", own_code: bool = False) -> dict[str, Any]:
+def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) -> dict[str, Any]:
     """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is found.
 
     Arguments:
         section: The section `data`.
         values: What the numbers in an array by path mean.
-        own_code: Whether an import path is allowed.
+        trust: Whether an import path is allowed.
 
     Raises:
         ConfigError: An import path that is not allowed, or that leads nowhere.
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
-        arguments |= {"name": find("data set", section.name, own_code), "values": values}
+        arguments |= {"name": find("data set", section.name, trust), "values": values}
     elif section.name not in DATASET_NAMES and is_path(section.name):
         arguments["values"] = values
     return arguments
@@ -222,18 +222,18 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
     return constructor
 
 
-def resolve(kind: str, part: Part, own_code: bool = False) -> Resolved:
+def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     """Find a part and check its options.
 
     Arguments:
         kind: A key of `PARTS`, or "model".
         part: Its section of a config.
-        own_code: Whether the part may be named by import path.
+        trust: Whether the part may be named by import path.
 
     Raises:
         ConfigError: No such part, no such option (the nearest one is named), or a value that does not fit.
     """
-    make: Any = find(kind, part.name, own_code)
+    make: Any = find(kind, part.name, trust)
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()

@@ -52,7 +52,7 @@ def load(
         return _of_the_course(path).to(find_device(device)).eval()
     if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
         return _exported(path, trust).to(find_device(device)).eval()
-    return restore.load(what, weights=weights, device=device, root=root, own_code=trust)
+    return restore.load(what, weights=weights, device=device, root=root, trust=trust)
 
 
 def _of_the_course(path: Path) -> LatentVariableModel:

@@ -138,10 +138,10 @@ def work(ranks: Ranks) -> None:
         ranks: All processes. This is not the first of them.
     """
     nothing: Any = None, None, None
-    config, own_code, checksum = ranks.broadcast(nothing)
+    config, trust, checksum = ranks.broadcast(nothing)
     with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
-            job = Job.prepare(Recipe.resolve(config, own_code), ranks=ranks)
+            job = Job.prepare(Recipe.resolve(config, trust), ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"

@@ -77,7 +77,7 @@ class Replicate:
         return {
             "replicate": {"root": str(self.root), **{name: getattr(self, name) for name in names}},
             "config": self.recipe.config.model_dump(exclude_none=True),
-            "own_code": self.recipe.has_own_code,
+            "trust": self.recipe.has_own_code,
             "threads": threads,
             "command": sys.argv,
             "path": sys.path,
@@ -109,9 +109,9 @@ def main() -> None:
 def _train(task: dict[str, Any], parent: "_Parent") -> None:
     torch.set_num_threads(task["threads"])
     sys.argv = task["command"]
-    if task["own_code"]:
+    if task["trust"]:
         sys.path = task["path"]
-    recipe = Recipe.resolve(parse(task["config"]), task["own_code"])  # as the parent has settled
+    recipe = Recipe.resolve(parse(task["config"]), task["trust"])  # as the parent has settled
     replicate = Replicate(**task["replicate"] | {"recipe": recipe, "root": Path(task["replicate"]["root"])})
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: parent.tell(warning=str(message))

@@ -60,17 +60,17 @@ def config_of(run: Run) -> Config:
     return changed(config, applicable) if applicable else config
 
 
-def recipe_of(run: Run, own_code: bool = False) -> Recipe:
+def recipe_of(run: Run, trust: bool = False) -> Recipe:
     """The config of a run, resolved. What is done with the run from there on takes this.
 
     Arguments:
         run: A run.
-        own_code: Whether it may name code of the caller's own, which is imported.
+        trust: Whether it may name code of the caller's own, which is imported.
 
     Raises:
         ConfigError: It names code of the caller's own, which is not allowed, or what this version does not have.
     """
-    return Recipe.resolve(config_of(run), own_code)
+    return Recipe.resolve(config_of(run), trust)
 
 
 def most_bytes(recipe: Recipe, model: LatentVariableModel) -> int | None:
@@ -85,7 +85,7 @@ def load(
     weights: str = "best",
     device: str = "cpu",
     root: Path | str = "runs",
-    own_code: bool = False,
+    trust: bool = False,
 ) -> LatentVariableModel:
     """The model of a run, in evaluation mode.
 
@@ -94,13 +94,13 @@ def load(
         weights: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
         device: Device of the model.
         root: Folder of all runs.
-        own_code: As for `recipe_of`.
+        trust: As for `recipe_of`.
 
     Raises:
         RunError: No such run, no weights yet, or weights that do not fit the config.
     """
     run = run if isinstance(run, Run) else Run.open(run, root=root)
-    return model_of(run, recipe_of(run, own_code), weights=weights, device=device)
+    return model_of(run, recipe_of(run, trust), weights=weights, device=device)
 
 
 def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
