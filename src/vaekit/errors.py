@@ -12,10 +12,14 @@ line it is one line on stderr and exit status 2.
     └── NumericalError (ArithmeticError)   a loss or a gradient is not finite
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 MANY = 12  # names, which are more than a message can list
+
+Number = TypeVar("Number", int, float)
 
 
 class VAEError(Exception):
@@ -95,3 +99,33 @@ def at_least(minimum: int, option: str, value: int, most: int | None = None) -> 
     if most is not None and value > most:
         raise ConfigError(f"{option} must be at most {most}, got {value}")
     return value
+
+
+def check_range(
+    option: str, value: Number, low: float, high: float = math.inf, *, ends: str = "[)", hint: str = ""
+) -> Number:
+    """Check that the value of an option lies in a range, and return it.
+
+    Arguments:
+        option: What it is called.
+        value: The value.
+        low: The lower end.
+        high: The upper end.
+        ends: Which ends belong to the range, in brackets as in [low, high).
+        hint: What to do instead, for the message.
+
+    Raises:
+        ConfigError: The value is outside, or is not a number.
+
+    >>> check_range("objective.beta", 0.5, 0.0, 1.0, ends="[]")
+    0.5
+    """
+    above = low <= value if ends[0] == "[" else low < value
+    below = value <= high if ends[1] == "]" else value < high
+    if above and (below or value == math.inf == high):
+        return value
+    if high == math.inf:
+        limit = f"be {'≥' if ends[0] == '[' else '>'} {low:g}"
+    else:
+        limit = f"lie in {ends[0]}{low:g}, {high:g}{ends[1]}"
+    raise ConfigError(f"{option} must {limit}, got {value}{hint}")

@@ -13,7 +13,7 @@ from ..errors import ConfigError, DataError, unknown
 from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
-from .pixels import BINARIZATIONS, binarized, draw_binary, to_unit
+from .pixels import BINARIZATIONS, binarized, draw_binary, to_floats
 from .values import Values
 
 
@@ -179,7 +179,7 @@ class Batches:
 
     def to_floats(self, x: Tensor) -> Tensor:
         """Rows as they are served, but for noise: bytes as x / 255, or as they are where they are counts."""
-        return x.float() if self.are_counts and not x.is_floating_point() else to_unit(x)
+        return to_floats(x, "counts" if self.are_counts else "pixels")
 
     def _serve(self, stored: Batch, generator: torch.Generator | None) -> Batch:
         batch = stored.to(self.device)

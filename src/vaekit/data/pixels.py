@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .ondisk import Reader, Stored
+from .values import Values
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
 FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data
@@ -21,6 +22,18 @@ _CHUNK = 1000  # rows binarized at a time, so that the noise takes little memory
 def to_unit(values: Tensor) -> Tensor:
     """Bytes as float32 in [0, 1], x = pixel / 255; other values as they are."""
     return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
+
+
+def to_floats(x: Tensor, values: Values, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Rows of any type as floating-point numbers: bytes as x / 255, or as they are where they are counts.
+
+    Arguments:
+        x: Rows.
+        values: What the numbers mean.
+        dtype: The type of what is not floating-point yet.
+    """
+    x = x if values == "counts" else to_unit(x)
+    return x if x.is_floating_point() else x.to(dtype)
 
 
 def draw_binary(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 from ..data import Batch
 from ..data.batch import as_tensor, to_reshape
 from ..data.columns import Column
-from ..data.pixels import to_unit
+from ..data.pixels import to_floats
 from ..data.values import RANGES, Values, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision
 from ..errors import ConfigError, DataError, RunError
@@ -243,8 +243,8 @@ class LatentVariableModel(nn.Module, ABC):
             single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
             hint = single or to_reshape(x, shape)
             raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
-        x = x.to(self.device)
-        return (x if self.values == "counts" else to_unit(x)).to(next(self.parameters()).dtype)
+        dtype = next(self.parameters()).dtype
+        return to_floats(x.to(self.device), self.values, dtype).to(dtype)
 
     def check_values(self, x: Tensor) -> None:
         """Refuse numbers, of any shape, that the model has no density for. This waits for the device.

@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from ..data import Batch
 from ..distributions import draw_rows, full_precision
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, at_least, check_range
 from ..model import Draw, LatentVariableModel, no_bound
 from .base import Loss, Player, Terms, draw_of, need_gradient
 
@@ -38,8 +38,7 @@ class Adversarial(nn.Module, Loss):
         super().__init__()
         for width in hidden:
             at_least(1, "objective.hidden", width)
-        if not learning_rate > 0:
-            raise ConfigError(f"objective.learning_rate must be > 0, got {learning_rate}")
+        check_range("objective.learning_rate", learning_rate, 0, ends="()")
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise((inputs, *hidden)):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
@@ -225,6 +224,4 @@ def _at(value: Scheduled, epoch: float) -> float:
 
 
 def _not_negative(name: str, value: Scheduled) -> Scheduled:
-    if not callable(value) and value < 0:
-        raise ConfigError(f"objective.{name} must be ≥ 0, got {value}")
-    return value
+    return value if callable(value) else check_range(f"objective.{name}", value, 0)

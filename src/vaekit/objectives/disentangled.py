@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import KL, Draw
 from .base import couples_rows
 
@@ -28,6 +28,7 @@ def beta_tc(
 
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 2, 4 and appendix C.2.
     """
+    check_range("objective.beta of beta-tc", beta, 0)
     level = draw.levels[0]
     if len(draw.levels) > 1 or not isinstance(level.q, Independent):
         raise ConfigError("beta-tc needs one latent level with a factorized posterior; choose diagonal-normal")
@@ -68,10 +69,8 @@ def dip(
 
     Reference: Kumar, Sattigeri and Balakrishnan 2017, arXiv:1711.00848, eq. 5 to 7.
     """
-    if off_diagonal < 0 or diagonal < 0:
-        raise ConfigError(
-            f"objective.off_diagonal and objective.diagonal must be ≥ 0, got {off_diagonal} and {diagonal}"
-        )
+    check_range("objective.off_diagonal", off_diagonal, 0)
+    check_range("objective.diagonal", diagonal, 0)
     c = _covariance(draw, own=kind == "II")
     return -draw.distortion - draw.rate(kl) - dip_penalty(c, off_diagonal, diagonal)
 

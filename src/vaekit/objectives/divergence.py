@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import draw_rows
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import KL, Draw
 from .base import couples_rows
 
@@ -27,6 +27,8 @@ def mmd(
     Reference: Tolstikhin et al. 2017, arXiv:1711.01558, algorithm 2; Zhao, Song and Ermon 2017, arXiv:1706.02262,
     eq. 6.
     """
+    check_range("objective.kl_weight of mmd", kl_weight, 0)
+    check_range("objective.mmd_weight", mmd_weight, 0)
     if len(draw.z[0]) < 2:
         raise ConfigError("mmd compares rows with one another and needs at least 2 in a batch, got 1")
     z = draw.z[0].flatten(1)

@@ -5,7 +5,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import KL, Draw, Level
 from .base import bound, couples_rows
 
@@ -38,8 +38,7 @@ def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
 
     Reference: Higgins et al. 2017, "beta-VAE", ICLR, eq. 4.
     """
-    if beta < 0:
-        raise ConfigError(f"objective.beta must be ≥ 0, got {beta}; for a plain autoencoder use beta = 0")
+    check_range("objective.beta", beta, 0, hint="; for a plain autoencoder use beta = 0")
     return -draw.distortion - beta * draw.rate(kl)
 
 
@@ -48,6 +47,7 @@ def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, 
 
     Reference: Burgess et al. 2018, arXiv:1804.03599, eq. 8.
     """
+    check_range("objective.gamma of capacity", gamma, 0)
     return -draw.distortion - gamma * (draw.rate(kl) - capacity).abs()
 
 
@@ -61,8 +61,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "le
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
     """
-    if minimum < 0:
-        raise ConfigError(f"objective.minimum of free-bits must be ≥ 0 nats, got {minimum}")
+    check_range("objective.minimum of free-bits", minimum, 0)
     if not draw.levels:
         draw.rate()  # which says why there is none
     rates = [_kl_by_dimension(level, per).mean(0).clamp_min(minimum).sum() for level in draw.levels]

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import Draw
 from .base import bound, with_value
 
@@ -64,8 +64,7 @@ def ciwae(draw: Draw, *, beta: float = 0.05) -> Tensor:
 
     Reference: Rainforth et al. 2018, arXiv:1802.04537, section 5 (CIWAE).
     """
-    if not 0 <= beta <= 1:
-        raise ConfigError(f"objective.beta of ciwae must lie in [0, 1], got {beta}")
+    check_range("objective.beta of ciwae", beta, 0, 1, ends="[]")
     return beta * draw.log_w.mean(0) + (1 - beta) * _log_mean(draw.log_w, 0)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..data import Batch
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import Draw, LatentVariableModel
 from .base import Loss, Terms, draw_of
 
@@ -34,8 +34,7 @@ class RegularizedAutoencoder(Loss):
 
     def __init__(self, *, beta: float = 0.1, regularizer: Regularizer = "l2", weight: float = 1e-3) -> None:
         for name, value in (("beta", beta), ("weight", weight)):
-            if value < 0:
-                raise ConfigError(f"objective.{name} of rae must be ≥ 0, got {value}")
+            check_range(f"objective.{name} of rae", value, 0)
         self.beta = beta
         self.regularizer = regularizer
         self.weight = weight

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from ..errors import ConfigError
+from ..errors import check_range
 
 
 class RateSchedule(Protocol):
@@ -47,7 +47,7 @@ class Linear:
     epochs: float = 10.0
 
     def __post_init__(self) -> None:
-        _positive("epochs", self.epochs)
+        check_range("epochs of a schedule", self.epochs, 0, ends="()")
 
     def __call__(self, epoch: float) -> float:
         """The value at `epoch`."""
@@ -67,9 +67,8 @@ class Cyclical:
     ramp: float = 0.5
 
     def __post_init__(self) -> None:
-        _positive("period", self.period)
-        if not 0 < self.ramp <= 1:
-            raise ConfigError(f"ramp must lie in (0, 1], got {self.ramp}")
+        check_range("period of a schedule", self.period, 0, ends="()")
+        check_range("ramp", self.ramp, 0, 1, ends="(]")
 
     def __call__(self, epoch: float) -> float:
         """The value at `epoch`; `end` for an infinite one."""
@@ -100,8 +99,7 @@ class OneCycle:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warm_up < 1:
-            raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
+        check_range("warm_up, a part of the training,", self.warm_up, 0, 1)
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
@@ -119,8 +117,7 @@ class Decay:
     end: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.warm_up < 1:
-            raise ConfigError(f"warm_up is a part of the training and must lie in [0, 1), got {self.warm_up}")
+        check_range("warm_up, a part of the training,", self.warm_up, 0, 1)
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
@@ -154,8 +151,8 @@ class StepDecay:
     gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        _positive("step_size", self.step_size)
-        _positive("gamma", self.gamma)
+        check_range("step_size of a schedule", self.step_size, 0, ends="()")
+        check_range("gamma of a schedule", self.gamma, 0, ends="()")
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
@@ -169,7 +166,7 @@ class Exponential:
     gamma: float = 0.95
 
     def __post_init__(self) -> None:
-        _positive("gamma", self.gamma)
+        check_range("gamma of a schedule", self.gamma, 0, ends="()")
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """The factor at `epoch`."""
@@ -188,9 +185,8 @@ class Plateau:
     patience: int = 10
 
     def __post_init__(self) -> None:
-        if not 0 < self.factor < 1:
-            raise ConfigError(f"factor of schedule plateau must lie in (0, 1), got {self.factor}")
-        _positive("patience", self.patience)
+        check_range("factor of schedule plateau", self.factor, 0, 1, ends="()")
+        check_range("patience of a schedule", self.patience, 0, ends="()")
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """1, whatever the epoch is: the reductions are the trainer's to count."""
@@ -206,8 +202,3 @@ _STAGED_EPOCHS = sum(3**i for i in range(8))
 
 def _cosine(start: float, end: float, part: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * part)) / 2
-
-
-def _positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ConfigError(f"{name} of a schedule must be > 0, got {value}")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Independent
 
-from ..errors import ConfigError
+from ..errors import ConfigError, check_range
 from ..model import KL, Draw
 from .base import objective, score_function, with_value
 
@@ -72,8 +72,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
 
 def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
     """What is averaged over the samples, shape (K, B), and what is known without them, shape (B,); nats."""
-    if beta < 0:
-        raise ConfigError(f"objective.beta must be ≥ 0, got {beta}")
+    check_range("objective.beta", beta, 0)
     if any(level.q.has_rsample for level in draw.levels):
         raise ConfigError(
             "scores are for discrete samples, and the gradient goes through these by itself; choose objective.name = "

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch, Batches
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, at_least, check_range
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Activation
 from .base import Loss, Terms
@@ -55,8 +55,7 @@ class M2(nn.Module, Loss):
         rows: int = 100,
     ) -> None:
         super().__init__()
-        if alpha < 0:
-            raise ConfigError(f"objective.alpha of m2 must be ≥ 0, got {alpha}")
+        check_range("objective.alpha of m2", alpha, 0)
         self.num_classes = num_classes
         self.rows = at_least(1, "objective.rows", rows)
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
 from ..distributions import GumbelSoftmax, full_precision, widened
-from ..errors import ConfigError, at_least
+from ..errors import at_least, check_range
 from .base import Posterior
 
 MOST_CATEGORIES = 1 << 16
@@ -93,8 +93,7 @@ class GumbelSoftmaxPosterior(CategoricalPosterior):
         straight_through: bool = False,
     ) -> None:
         super().__init__(net, features, latent_size, categories=categories)
-        if not temperature > 0:
-            raise ConfigError(f"posterior.temperature must be > 0, got {temperature}")
+        check_range("posterior.temperature", temperature, 0, ends="()")
         self.temperature = temperature
         self.straight_through = straight_through
 

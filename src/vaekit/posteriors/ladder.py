@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from ..distributions import Chain, Step, bounded, diagonal_normal, full_precision, widened
 from ..errors import at_least
 from ..nets import MLP, Activation
+from ..nets.unregistered import Unregistered
 from .base import Posterior
 from .hierarchical import between_levels, steps_given
 
@@ -233,9 +234,9 @@ class LastState(nn.Module):
     def __init__(self, net: nn.Module, posterior: TopDownPosterior) -> None:
         super().__init__()
         self.net = net
-        self._posterior = (posterior,)
+        self._posterior = Unregistered(posterior)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """Map all latents, (..., Z), to (..., *out_shape)."""
-        out: Tensor = self.net(self._posterior[0].last_state(z, c), c)
+        out: Tensor = self.net(self._posterior.module.last_state(z, c), c)
         return out

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
 from ..distributions import CertainCodes, full_precision, widened
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, at_least, check_range
 from .base import Posterior
 
 MOST_CODES = 1 << 20
@@ -219,14 +219,14 @@ class VQPosterior(CodesPosterior):
     ) -> None:
         at_least(2, "posterior.codes", codes, MOST_CODES)
         for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
-            if not 0 <= value < most:
-                raise ConfigError(f"posterior.{name} must lie in [0, {most:g}), got {value}")
+            check_range(f"posterior.{name}", value, 0, most)
         most = int(MOST_SUMS ** (1 / at_least(1, "posterior.steps", steps)) + 1e-9)
         if steps > 1 and codes > most:
             raise ConfigError(f"posterior.codes must be at most {most} with posterior.steps = {steps}, got {codes}")
         super().__init__(net, features, latent_size, wanted_shape, places)
         self.num_codes = codes**steps
-        self.steps, self.each = steps, codes
+        self.steps = steps
+        self.each = codes
         self.context_size = context_size
         self.commitment = commitment
         self.decay = decay

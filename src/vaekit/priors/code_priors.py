@@ -12,6 +12,7 @@ from torch.distributions.constraints import Constraint
 from ..distributions import UniformCodes
 from ..distributions.grids import Codebook
 from ..errors import at_least
+from ..nets.unregistered import Unregistered
 from .base import Prior
 
 
@@ -28,13 +29,13 @@ class UniformCodesPrior(Prior):
 
     def __init__(self, posterior: nn.Module, latent_shape: Sequence[int]) -> None:
         super().__init__()
-        self._posterior = (posterior,)  # a tuple hides the module from registration
+        self._posterior = Unregistered(posterior)
         self.latent_shape = tuple(latent_shape)
         self.register_buffer("device", torch.zeros(()), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape ()."""
-        return UniformCodes(self._posterior[0], self.latent_shape, self.device)  # type: ignore[arg-type]
+        return UniformCodes(self._posterior.module, self.latent_shape, self.device)  # type: ignore[arg-type]
 
 
 class AutoregressiveCodesPrior(Prior):
@@ -60,7 +61,7 @@ class AutoregressiveCodesPrior(Prior):
     ) -> None:
         super().__init__()
         at_least(1, "prior.width", width, 1 << 14)
-        self._posterior = (posterior,)
+        self._posterior = Unregistered(posterior)
         self.latent_shape = tuple(latent_shape)
         codes: int = posterior.num_codes  # type: ignore[assignment]
         self.embed = nn.Embedding(codes + 1, width)  # the last one is "nothing yet"
@@ -71,7 +72,7 @@ class AutoregressiveCodesPrior(Prior):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        return AutoregressiveCodes(self, self._posterior[0], c)  # type: ignore[arg-type]
+        return AutoregressiveCodes(self, self._posterior.module, c)  # type: ignore[arg-type]
 
     def start_state(self, c: Tensor | None, n: int) -> Tensor:
         """The network's first state for n rows, shape (1, n, width)."""

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, FullCovarianceMixture
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, at_least, check_range
 from .base import MOST_COMPONENTS, Prior
 
 
@@ -46,8 +46,7 @@ class FullCovarianceNormalMixture(Prior):
         at_least(1, "prior.components", components, MOST_COMPONENTS)
         if context_size:
             components = max(1, components // context_size) * context_size
-        if not variance > 0:
-            raise ConfigError(f"prior.variance must be > 0, got {variance}")
+        check_range("prior.variance", variance, 0, ends="()")
         self.context_size = context_size
         self.loc = nn.Parameter(torch.randn(components, latent_size))
         start = torch.zeros(components, latent_size, latent_size)

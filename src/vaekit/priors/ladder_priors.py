@@ -5,6 +5,7 @@ from torch.distributions import Distribution
 
 from ..distributions import Chain, diagonal_normal
 from ..errors import ConfigError
+from ..nets.unregistered import Unregistered
 from ..posteriors import LadderPosterior, TopDownPosterior
 from ..posteriors.hierarchical import steps_given
 from .base import Prior
@@ -27,12 +28,12 @@ class LadderPrior(Prior):
         super().__init__()
         if not isinstance(posterior, LadderPosterior):
             raise ConfigError(_other("ladder", posterior))
-        self._posterior = (posterior,)  # a tuple hides it: its weights are the model's already
+        self._posterior = Unregistered(posterior)
         self.first = StandardNormal(posterior.latent_sizes[-1])
 
     def forward(self, c: Tensor | None = None) -> Chain:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        (posterior,) = self._posterior
+        posterior = self._posterior.module
         first = self.first(c) if c is None else self.first(c).expand((len(c),))
         return Chain(first, steps_given(posterior.downward, c), posterior.latent_sizes, downward=True)
 
@@ -53,13 +54,13 @@ class TopDownPrior(Prior):
         super().__init__()
         if not isinstance(posterior, TopDownPosterior):
             raise ConfigError(_other("top-down", posterior))
-        self._posterior = (posterior,)
+        self._posterior = Unregistered(posterior)
         sizes = posterior.latent_sizes
         self.nets = nn.ModuleList(posterior.network(posterior.width, 2 * size) for size in reversed(sizes))
 
     def forward(self, c: Tensor | None = None) -> Chain:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        return self._posterior[0].chain(c, self._level)
+        return self._posterior.module.chain(c, self._level)
 
     def _level(self, i: int, state: Tensor) -> Distribution:
         """The distribution of a level, from the top, given the state there."""

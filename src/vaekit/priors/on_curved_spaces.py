@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import UniformSphere, WrappedNormal
-from ..errors import ConfigError
+from ..errors import check_range
 from .base import Prior
 
 
@@ -48,8 +48,7 @@ class WrappedNormalPrior(Prior):
 
     def __init__(self, latent_size: int, *, scale: float = 1.0) -> None:
         super().__init__()
-        if not scale > 0:
-            raise ConfigError(f"prior.scale must be > 0, got {scale}")
+        check_range("prior.scale", scale, 0, ends="()")
         self.register_buffer("zeros", torch.zeros(latent_size), persistent=False)
         self.register_buffer("scales", torch.full((latent_size,), scale), persistent=False)
 

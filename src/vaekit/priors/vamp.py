@@ -9,6 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from ..errors import at_least
+from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
 
@@ -51,7 +52,7 @@ class VampPrior(Prior):
         super().__init__()
         at_least(1, "prior.components", components, MOST_COMPONENTS)
         # A tuple hides the module from registration, yet deepcopy keeps the two together.
-        self._posterior = (posterior,)
+        self._posterior = Unregistered(posterior)
         low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
@@ -70,7 +71,7 @@ class VampPrior(Prior):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        (posterior,), u = self._posterior, self.pseudo_inputs
+        posterior, u = self._posterior.module, self.pseudo_inputs
         if c is None:
             return mixture_of(u.new_zeros(len(u)), posterior(u))
         rows, index = torch.unique(c, dim=0, return_inverse=True)

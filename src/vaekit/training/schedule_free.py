@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.optim.adamw import adamw as adamw_step
 from torch.optim.optimizer import Optimizer
 
-from ..errors import ConfigError
+from ..errors import check_range
 from .eager import eager
 
 
@@ -43,12 +43,9 @@ class ScheduleFreeAdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
     ) -> None:
-        if not weight_decay >= 0:
-            raise ConfigError(f"optimizer.weight_decay must be ≥ 0, got {weight_decay}; 0 turns it off")
-        if not eps >= 0:
-            raise ConfigError(f"optimizer.eps must be ≥ 0, got {eps}; 1e-8 is usual")
-        if not 0 <= beta2 < 1:
-            raise ConfigError(f"optimizer.beta2 must be in [0, 1), got {beta2}; 0.99 is usual")
+        check_range("optimizer.weight_decay", weight_decay, 0, hint="; 0 turns it off")
+        check_range("optimizer.eps", eps, 0, hint="; 1e-8 is usual")
+        check_range("optimizer.beta2", beta2, 0, 1, hint="; 0.99 is usual")
         defaults = {"lr": learning_rate, "mix": mix, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 
