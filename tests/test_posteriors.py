@@ -14,10 +14,10 @@ from vaekit.distributions import CholeskyNormal, bounded, diagonal_normal
 from vaekit.distributions.flow import Flow, PlanarTransform
 from vaekit.errors import ConfigError
 from vaekit.posteriors import (
-    Amortized,
     DiagonalNormal,
     FullCovarianceNormal,
     IAFPosterior,
+    MeanAndVariance,
     NSFPosterior,
     PlanarPosterior,
 )
@@ -31,12 +31,12 @@ POSTERIORS = {"diagonal-normal": DiagonalNormal, "full-covariance-normal": FullC
 SIZE, FEATURES = 6, 5
 
 
-def make(name: str, latent_size: int, context_size: int = 0, scale: float = 0.5) -> Amortized:
+def make(name: str, latent_size: int, context_size: int = 0, scale: float = 0.5) -> MeanAndVariance:
     torch.manual_seed(1)
     return shaken(POSTERIORS[name](Features(SIZE, FEATURES, context_size), FEATURES, latent_size), scale)
 
 
-def one(posterior: Amortized) -> Distribution:
+def one(posterior: MeanAndVariance) -> Distribution:
     """The posterior of one row, batch shape ()."""
     return posterior.given(posterior.net(data(1))[0])
 

@@ -154,6 +154,13 @@ def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
     check_ranks(Ranks(0, 2), model, OfDraw(iwae))
 
 
+def test_a_scale_of_the_whole_batch_takes_one_rank() -> None:
+    model = vaekit.build("standard-vae", likelihood={"name": "normal", "scale": "optimal"})
+    with pytest.raises(ConfigError, match=r"Normal learns from whole batches.*likelihood\.scale = 'shared'"):
+        check_ranks(Ranks(0, 2), model, OfDraw(elbo))
+    check_ranks(Ranks(0, 2), vaekit.build("standard-vae", likelihood="normal"), OfDraw(elbo))
+
+
 def test_batch_normalization_on_a_cpu_takes_one_rank() -> None:
     model = ranked.preset("standard-vae", encoder={"hidden": [4], "norm": "batch"})()
     with pytest.raises(ConfigError, match="batch normalization over 2 ranks needs CUDA"):

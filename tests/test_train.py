@@ -32,7 +32,7 @@ from vaekit.objectives.base import name_of
 from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
-from vaekit.rng import deterministic, random_state, set_random_state
+from vaekit.rng import deterministic, random_state, seeded, set_random_state
 from vaekit.store import Checkpoint, Run
 from vaekit.training import Interrupted, Listener, find_device, fit, validate
 from vaekit.training.state import good_steps
@@ -1016,6 +1016,17 @@ def test_a_validation_that_fails_leaves_the_mode_alone() -> None:
     with pytest.raises(DataError):
         validate(model, [torch.full((4, 1, 4, 4), 7.0)])
     assert model.training
+
+
+def test_a_seeded_block_leaves_the_stream_of_an_apple_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    states = [torch.zeros(1)]
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: states[-1])
+    monkeypatch.setattr(torch.mps, "set_rng_state", states.append)
+    monkeypatch.setattr(torch.mps, "manual_seed", lambda seed: states.append(torch.ones(1)))
+    with seeded(torch.Generator().manual_seed(0)):
+        assert states[-1].item() == 1
+    assert states[-1].item() == 0
 
 
 def test_options_of_a_run_are_refused_wherever_they_come_from() -> None:

@@ -26,10 +26,22 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
         yield
         return
     seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices=devices):
+    with forked():
         torch.manual_seed(seed)
         yield
+
+
+@contextmanager
+def forked() -> Iterator[None]:
+    """After the block torch's global random streams, those of all devices among them, are where they were before it."""
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
+    with torch.random.fork_rng(devices=devices):
+        try:
+            yield
+        finally:
+            if mps is not None:  # which fork_rng leaves out
+                torch.mps.set_rng_state(mps)
 
 
 def random_state() -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from ..data.columns import Column
 from ..errors import ConfigError
 from ..model import Composed, LatentVariableModel
 from ..nets import Encoder, FirstLevel, initialize, principal_start
-from ..posteriors.base import Amortized
+from ..posteriors.base import MeanAndVariance
 from ..priors.base import over_grid
 from . import Model
 from .asking import (
@@ -163,7 +163,7 @@ def _principal_start(
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
     step = SLOPE_STEP * middle.abs().clamp_min(1)
     rise = None if parameters_at is None else parameters_at(middle + step) - parameters_at(middle - step)
-    if not isinstance(posterior, Amortized) or rise is None or rise.shape != mean.shape:
+    if not isinstance(posterior, MeanAndVariance) or rise is None or rise.shape != mean.shape:
         raise ConfigError(
             "model.init = 'pca' needs a normal posterior and a likelihood with one output for each value; choose "
             "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"

@@ -21,6 +21,7 @@ from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Decoder, Encoder
 from ..posteriors import DiagonalNormal, Posterior
 from ..priors import Prior, StandardNormal
+from ..rng import forked
 from . import Model
 from .asking import Shape, latent_shapes
 from .assemble import assemble
@@ -74,7 +75,7 @@ def check(
     """
     shape = latent_shape or (latent_size,)
     trial = _Trial(tuple(event_shape), shape, context_size, x)
-    with torch.random.fork_rng():
+    with forked():
         torch.manual_seed(0)
         if isinstance(part, str):
             part = build(part, event_shape=event_shape, num_classes=context_size or 10)

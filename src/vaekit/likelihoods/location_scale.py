@@ -143,7 +143,8 @@ class Normal(OfRealNumbers):
     Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
     the value at which the batch is most likely. In training mode each `log_prob` sets it so, without a gradient (the
     bound is stationary in it), and remembers it as a running mean, as batch norm does. Samples and evaluation mode use
-    the remembered one, so that what is evaluated is the likelihood of one fixed model.
+    the remembered one, so that what is evaluated is the likelihood of one fixed model. Several ranks do not train it,
+    since each sees only some rows of a batch.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
@@ -167,6 +168,7 @@ class Normal(OfRealNumbers):
         unit: Unit = "auto",
     ) -> None:
         super().__init__(net, x, scale=scale, centre=centre, unit=unit)
+        self.couples_rows = scale == "optimal"
         if scale == "optimal":
             start = torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit))
             self.register_buffer("mean_square", self.unit**2 * start)

@@ -1,4 +1,4 @@
-"""Posteriors q(z | x, c): modules that return a distribution with batch shape (B,) and event shape (Z,).
+"""Posteriors q(z | x, c): modules that return a distribution with batch shape (B,) and the latents' event shape.
 
 Flows come with their first use, because they import zuko.
 
@@ -15,7 +15,7 @@ Flows come with their first use, because they import zuko.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from .base import Amortized, Posterior
+from .base import FromFeatures, MeanAndVariance, Posterior
 from .curved_spaces import PowerSphericalPosterior, WrappedNormalPosterior
 from .deterministic import Deterministic
 from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPosterior
@@ -28,18 +28,19 @@ if TYPE_CHECKING:
     from .flows import IAFPosterior, NSFPosterior, PlanarPosterior
 
 __all__ = [
-    "Amortized",
     "BernoulliPosterior",
     "CategoricalPosterior",
     "CodesPosterior",
     "Deterministic",
     "DiagonalNormal",
     "FSQPosterior",
+    "FromFeatures",
     "FullCovarianceNormal",
     "GumbelSoftmaxPosterior",
     "HierarchicalPosterior",
     "IAFPosterior",
     "LadderPosterior",
+    "MeanAndVariance",
     "NSFPosterior",
     "PlanarPosterior",
     "Posterior",

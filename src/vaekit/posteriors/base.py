@@ -1,7 +1,7 @@
 """What a posterior is, and what those share whose parameters are read off the features of an encoder."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import ClassVar
 
@@ -15,8 +15,9 @@ class Posterior(nn.Module, ABC):
     """q(z | x, c).
 
     Its `forward` returns a distribution with batch shape (B,), event shape `latent_shape`, and an `rsample` whose
-    gradient reaches the parameters. That distribution may have an attribute `penalties`, a mapping of names to tensors
-    of shape (B,): terms without a density, such as a commitment cost, that are subtracted from the objective.
+    gradient reaches the parameters; discrete latents have `sample` alone, and need an objective of scores. The
+    distribution may have an attribute `penalties`, a mapping of names to tensors of shape (B,): terms without a
+    density, such as a commitment cost, that are subtracted from the objective.
 
     A plain module will do as well: its latents are then vectors of the width that the config says.
 
@@ -29,9 +30,15 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
         latent_size: How many values that is.
         decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.
+        reading: From a decoder of `decoded_shape` to one of all latents; by default it reads the first of them.
+        couples_rows: Whether it learns from whole batches, which several ranks do not see.
+        sees_missing: Whether it takes NaN for a value that is not observed; others are given 0.
     """
 
     latents: ClassVar[str] = "real"
+    reading: Callable[[nn.Module], nn.Module] | None = None
+    couples_rows: bool = False
+    sees_missing: bool = False
 
     def __init__(self, latent_shape: Sequence[int]) -> None:
         super().__init__()
@@ -56,20 +63,17 @@ class Posterior(nn.Module, ABC):
         """The posterior of each row of x, shape (B, *event), with c of shape (B, C) or None."""
 
 
-class Amortized(Posterior):
-    """A posterior whose parameters are read off features h = net(x, c), among them a mean μ and a log-variance log σ².
+class FromFeatures(Posterior):
+    """A posterior whose parameters are read off features h = net(x, c).
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Width of h.
-        latent_size: Z.
+        latent_shape: Event shape of z.
     """
 
-    def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        super().__init__((latent_size,))
+    def __init__(self, net: nn.Module, latent_shape: Sequence[int]) -> None:
+        super().__init__(latent_shape)
         self.net = net
-        self.mu = nn.Linear(features, latent_size)
-        self.log_var = nn.Linear(features, latent_size)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The posterior of each row of x."""
@@ -80,3 +84,18 @@ class Amortized(Posterior):
     @abstractmethod
     def given(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features)."""
+
+
+class MeanAndVariance(FromFeatures):
+    """A posterior among whose parameters are a mean μ and a log-variance log σ², linear in the features.
+
+    Arguments:
+        net: Network (B, *event), (B, C) → (B, features).
+        features: Width of h.
+        latent_size: Z.
+    """
+
+    def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
+        super().__init__(net, (latent_size,))
+        self.mu = nn.Linear(features, latent_size)
+        self.log_var = nn.Linear(features, latent_size)

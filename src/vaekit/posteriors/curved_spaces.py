@@ -4,12 +4,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
-from ..distributions import PowerSpherical, WrappedNormal, bounded, exponential_at_zero, full_precision, widened
+from ..distributions import PowerSpherical, WrappedNormal, bounded, exponential_at_zero
 from ..errors import at_least
-from .base import Amortized, Posterior
+from .base import FromFeatures, MeanAndVariance
 
 
-class PowerSphericalPosterior(Posterior):
+class PowerSphericalPosterior(FromFeatures):
     """q(z | x, c) ∝ (1 + μ(h)ᵀz)^κ(h) on the unit sphere in R^Z, κ = 1 + softplus(·), with h = net(x, c).
 
     Arguments:
@@ -24,20 +24,16 @@ class PowerSphericalPosterior(Posterior):
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
         at_least(2, "model.latent_size of a sphere", latent_size)
-        super().__init__((latent_size,))
-        self.net = net
+        super().__init__(net, (latent_size,))
         self.mu = nn.Linear(features, latent_size)
         self.kappa = nn.Linear(features, 1)
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> PowerSpherical:
-        """The posterior of each row of x."""
-        h = self.net(x, c)
-        with full_precision(h):
-            h = widened(h)
-            return PowerSpherical(normalize(self.mu(h), dim=-1), 1 + softplus(self.kappa(h).squeeze(-1)))
+    def given(self, h: Tensor) -> PowerSpherical:
+        """The posterior given features, shape (B, features)."""
+        return PowerSpherical(normalize(self.mu(h), dim=-1), 1 + softplus(self.kappa(h).squeeze(-1)))
 
 
-class WrappedNormalPosterior(Amortized):
+class WrappedNormalPosterior(MeanAndVariance):
     """q(z | x, c): a normal with standard deviations σ(h), wrapped onto the Poincaré ball about exp₀(μ(h)).
 
     Arguments:

@@ -2,11 +2,11 @@
 
 from torch import Tensor, nn
 
-from ..distributions import PointMass, full_precision, widened
-from .base import Posterior
+from ..distributions import PointMass
+from .base import FromFeatures
 
 
-class Deterministic(Posterior):
+class Deterministic(FromFeatures):
     """z = W h + b with h = net(x, c), and no noise: an autoencoder's. No bound on log p(x) exists with it.
 
     Arguments:
@@ -18,12 +18,9 @@ class Deterministic(Posterior):
     """
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        super().__init__((latent_size,))
-        self.net = net
+        super().__init__(net, (latent_size,))
         self.mu = nn.Linear(features, latent_size)
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> PointMass:
-        """The point of each row of x."""
-        h = self.net(x, c)
-        with full_precision(h):
-            return PointMass(self.mu(widened(h)))
+    def given(self, h: Tensor) -> PointMass:
+        """The points given features, shape (B, features)."""
+        return PointMass(self.mu(h))

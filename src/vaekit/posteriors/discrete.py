@@ -6,14 +6,14 @@ Not for: codes in a grid (`quantized`).
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
-from ..distributions import GumbelSoftmax, full_precision, widened
+from ..distributions import GumbelSoftmax
 from ..errors import at_least, check_range
-from .base import Posterior
+from .base import FromFeatures
 
 MOST_CATEGORIES = 1 << 16
 
 
-class BernoulliPosterior(Posterior):
+class BernoulliPosterior(FromFeatures):
     """q(z | x, c) = Π_j Bernoulli(z_j; sigmoid(η_j)), η linear in net(x, c): Z bits, for objective `disarm` or `rloo`.
 
     Arguments:
@@ -25,18 +25,15 @@ class BernoulliPosterior(Posterior):
     latents = "bits"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        super().__init__((latent_size,))
-        self.net = net
+        super().__init__(net, (latent_size,))
         self.logits = nn.Linear(features, latent_size)
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """The posterior of each row of x, event shape (Z,)."""
-        h = self.net(x, c)
-        with full_precision(h):
-            return Independent(Bernoulli(logits=self.logits(widened(h)), validate_args=False), 1)
+    def given(self, h: Tensor) -> Distribution:
+        """The posterior given features, shape (B, features): event shape (Z,)."""
+        return Independent(Bernoulli(logits=self.logits(h), validate_args=False), 1)
 
 
-class CategoricalPosterior(Posterior):
+class CategoricalPosterior(FromFeatures):
     """q(z | x, c) = Π_j Categorical(z_j; softmax(η_j)): Z one-hot variables, for objective `rloo`.
 
     Arguments:
@@ -50,20 +47,17 @@ class CategoricalPosterior(Posterior):
 
     def __init__(self, net: nn.Module, features: int, latent_size: int, *, categories: int = 10) -> None:
         at_least(2, "posterior.categories", categories, MOST_CATEGORIES)
-        super().__init__((latent_size, categories))
-        self.net = net
+        super().__init__(net, (latent_size, categories))
         self.logits = nn.Linear(features, latent_size * categories)
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """The posterior of each row of x, event shape (Z, categories)."""
-        return self.one_hot(x, c)
+    def given(self, h: Tensor) -> Distribution:
+        """The posterior given features, shape (B, features): event shape (Z, categories)."""
+        return self.one_hot(h)
 
-    def one_hot(self, x: Tensor, c: Tensor | None) -> "Independent[OneHotCategorical]":
-        """The variables."""
-        h = self.net(x, c)
-        with full_precision(h):
-            logits = self.logits(widened(h)).unflatten(-1, self.latent_shape)
-            return Independent(OneHotCategorical(logits=logits, validate_args=False), 1)
+    def one_hot(self, h: Tensor) -> "Independent[OneHotCategorical]":
+        """The variables given features."""
+        logits = self.logits(h).unflatten(-1, self.latent_shape)
+        return Independent(OneHotCategorical(logits=logits, validate_args=False), 1)
 
 
 class GumbelSoftmaxPosterior(CategoricalPosterior):
@@ -97,6 +91,6 @@ class GumbelSoftmaxPosterior(CategoricalPosterior):
         self.temperature = temperature
         self.straight_through = straight_through
 
-    def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
-        """The posterior of each row of x, event shape (Z, categories); relaxed in training mode."""
-        return GumbelSoftmax(self.one_hot(x, c), self.temperature, self.straight_through or not self.training)
+    def given(self, h: Tensor) -> Distribution:
+        """The posterior given features, shape (B, features): event shape (Z, categories); relaxed in training mode."""
+        return GumbelSoftmax(self.one_hot(h), self.temperature, self.straight_through or not self.training)

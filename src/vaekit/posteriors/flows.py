@@ -10,10 +10,10 @@ from zuko.transforms import ComposedTransform
 
 from ..distributions import diagonal_normal
 from ..distributions.flow import Flow, GatedTransform, PlanarTransform, check_flow, masked_transform
-from .base import Amortized
+from .base import MeanAndVariance
 
 
-class PlanarPosterior(Amortized):
+class PlanarPosterior(MeanAndVariance):
     """A diagonal normal pushed through planar steps, whose u, w and b are read off the features h.
 
     Arguments:
@@ -38,7 +38,7 @@ class PlanarPosterior(Amortized):
         return Flow(ComposedTransform(*steps).inv, diagonal_normal(self.mu(h), self.log_var(h)))
 
 
-class IAFPosterior(Amortized):
+class IAFPosterior(MeanAndVariance):
     """A diagonal normal pushed through inverse autoregressive steps: masked networks of z and of the features h.
 
     Drawing z with its density takes one pass a step; the density at any other z takes Z passes a step.
@@ -73,7 +73,7 @@ class IAFPosterior(Amortized):
         return Flow(self.steps(h).inv, diagonal_normal(self.mu(h), self.log_var(h)))
 
 
-class NSFPosterior(Amortized):
+class NSFPosterior(MeanAndVariance):
     """z = μ(h) + σ(h)·f(ε; h) with ε ~ N(0, I) and f a neural spline flow that sees the features h.
 
     The splines come before μ and σ because they act on [−5, 5] only, where ε lies and z need not. Drawing z with its

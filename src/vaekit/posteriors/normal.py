@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from ..distributions import CholeskyNormal, bounded, diagonal_normal
-from .base import Amortized
+from .base import MeanAndVariance
 
 
-class DiagonalNormal(Amortized):
+class DiagonalNormal(MeanAndVariance):
     """q(z | x, c) = N(z; μ(h), diag σ²(h)) with h = net(x, c).
 
     Arguments:
@@ -24,7 +24,7 @@ class DiagonalNormal(Amortized):
         return diagonal_normal(self.mu(h), self.log_var(h))
 
 
-class FullCovarianceNormal(Amortized):
+class FullCovarianceNormal(MeanAndVariance):
     """q(z | x, c) = N(z; μ(h), L Lᵀ) with L lower triangular and σ(h) on its diagonal.
 
     Arguments:

@@ -16,8 +16,6 @@ class _FlowPrior(Prior):
 
     zeros: Tensor
 
-    for_vectors = True
-
     def __init__(self, steps: nn.Module, latent_size: int) -> None:
         super().__init__()
         self.steps = steps

@@ -37,8 +37,6 @@ class FullCovarianceNormalMixture(Prior):
     learning_rate_factor = 3.0
     decays = False
 
-    for_vectors = True
-
     def __init__(
         self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
     ) -> None:

@@ -28,8 +28,6 @@ class HierarchicalPrior(Prior):
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, section 5 (two stochastic layers).
     """
 
-    for_vectors = False
-
     def __init__(
         self,
         posterior: nn.Module,

@@ -24,8 +24,6 @@ class NormalMixture(Prior):
     Reference: Tomczak and Welling 2018, arXiv:1705.07120, the MoG prior of section 4.
     """
 
-    for_vectors = True
-
     def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
         super().__init__()
         at_least(1, "prior.components", components, MOST_COMPONENTS)

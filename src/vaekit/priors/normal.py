@@ -21,8 +21,6 @@ class StandardNormal(Prior):
     zeros: Tensor
     ones: Tensor
 
-    for_vectors = False
-
     def __init__(self, latent_shape: int | Sequence[int]) -> None:
         super().__init__()
         shape = (latent_shape,) if isinstance(latent_shape, int) else tuple(latent_shape)
@@ -44,8 +42,6 @@ class LearnedNormal(Prior):
     Reference: Sohn, Lee and Yan 2015, "Learning structured output representation using deep conditional generative
     models", NeurIPS, section 4.1, where it is a network of c.
     """
-
-    for_vectors = True
 
     def __init__(self, latent_size: int, context_size: int = 0) -> None:
         super().__init__()

@@ -31,8 +31,6 @@ class SecondStagePrior(Prior):
     Reference: Dai and Wipf 2019, arXiv:1903.05789, section 4, with K = 1.
     """
 
-    for_vectors = True
-
     def __init__(
         self, latent_size: int, context_size: int = 0, *, hidden: Sequence[int] = (128, 128), samples: int = 8
     ) -> None:

@@ -38,8 +38,6 @@ class VampPrior(Prior):
     low: Tensor
     high: Tensor
 
-    for_vectors = False
-
     def __init__(
         self,
         posterior: nn.Module,
