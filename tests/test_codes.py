@@ -28,7 +28,7 @@ from vaekit.posteriors.quantized import k_means, perplexity, rotated
 from vaekit.priors import AutoregressiveCodesPrior
 from vaekit.runs import lifecycle
 from vaekit.training import Interrupted, Ranks
-from vaekit.training.refusals import check_ranks
+from vaekit.training.ranks import check_ranks
 
 MLPS: dict[str, Any] = {
     "encoder": {"name": "mlp", "hidden": [8]},
@@ -61,7 +61,7 @@ def quantizer(**options: Any) -> VQPosterior:
     posterior = VQPosterior(Said(), 2, 2, (2,), places=1, **({"revive": 0.0} | options))
     posterior.to_codes = nn.Identity()
     posterior.latent_shape = (2, 1)
-    posterior.said = lambda x, c=None: x.unsqueeze(-1)  # type: ignore[method-assign, assignment]
+    posterior.unquantized = lambda x, c=None: x.unsqueeze(-1)  # type: ignore[method-assign, assignment]
     return posterior.train()
 
 
@@ -242,7 +242,7 @@ def test_numbers_and_codes_of_vectors_are_a_bijection(preset: str, options: dict
 
 def test_the_gradient_of_rounding_is_that_of_the_bounded_value() -> None:
     posterior = FSQPosterior(Said(), 2, (2,), levels=[5, 5], places=1)
-    posterior.said = lambda x, c=None: x.unsqueeze(-1)  # type: ignore[method-assign, assignment]
+    posterior.unquantized = lambda x, c=None: x.unsqueeze(-1)  # type: ignore[method-assign, assignment]
     said = torch.randn(7, 2, requires_grad=True)
     posterior(said).z.sum().backward()
     torch.testing.assert_close(said.grad, 2 * 1.001 * (1 - said.detach().tanh() ** 2) / 2)
@@ -464,8 +464,8 @@ def test_a_codebook_starts_where_the_encoder_is() -> None:
     for given in (x, None):
         posterior = build(config, event_shape=(1, 4, 4), x=given).parts["posterior"].eval()
         with torch.no_grad():
-            said, q = posterior.said(x), posterior(x)
-        spread.append(((said - q.z).square().sum() / (said - said.mean(0)).square().sum()).item())
+            z_e, q = posterior.unquantized(x), posterior(x)
+        spread.append(((z_e - q.z).square().sum() / (z_e - z_e.mean(0)).square().sum()).item())
     assert spread[0] < 0.5 < spread[1]
     model = made("vq-vae", codes=8, places=3)
     logged = OfDraw(beta_elbo)(model, Batch(x), 0.0).logged

@@ -16,8 +16,8 @@ from vaekit.data import Batches, Dataset, Split
 from vaekit.data.batches import whole
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import base
-from vaekit.runs.demands import check_data
 from vaekit.runs.job import Job
+from vaekit.runs.preflight import check_data
 
 COUNTS = torch.poisson(torch.full((60, 5), 6.0), generator=torch.Generator().manual_seed(0))
 

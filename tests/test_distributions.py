@@ -14,13 +14,13 @@ from vaekit.distributions import (
     BetaBinomial,
     ContinuousBernoulli,
     DiscretizedLogistic,
+    GreyLevelCategorical,
     IndependentBernoulli,
-    LevelCategorical,
     NegativeBinomial,
     Poisson,
     levels,
     log_gamma_rest,
-    nearest_level,
+    nearest_grey_level,
 )
 
 LEVEL = torch.arange(256, dtype=torch.float64) / 255
@@ -39,8 +39,8 @@ def beta_binomials(n: int = 300) -> BetaBinomial:
     return BetaBinomial(spread(n, -9, 9).exp(), spread(n, -9, 9, 1).exp())
 
 
-def categoricals(n: int = 20) -> LevelCategorical:
-    return LevelCategorical(spread(n * 256, -5, 5).reshape(n, 256))
+def categoricals(n: int = 20) -> GreyLevelCategorical:
+    return GreyLevelCategorical(spread(n * 256, -5, 5).reshape(n, 256))
 
 
 LEVEL_CASES = [logistics, beta_binomials, categoricals]
@@ -225,11 +225,11 @@ def test_beta_binomial_in_float32() -> None:
     alpha, beta = spread(20000, -9, 9).exp().float(), spread(20000, -9, 9, 1).exp().float()
     p = BetaBinomial(alpha, beta)
     x = p.sample()
-    exact = lgamma_beta_binomial(alpha.double(), beta.double(), nearest_level(x.double()))
+    exact = lgamma_beta_binomial(alpha.double(), beta.double(), nearest_grey_level(x.double()))
     error = p.log_prob(x).double() - exact
     assert error.abs().max() < 1e-4
     assert error.mean().abs() < 1e-6
-    plain = lgamma_beta_binomial(alpha, beta, nearest_level(x)).double() - exact
+    plain = lgamma_beta_binomial(alpha, beta, nearest_grey_level(x)).double() - exact
     assert plain.abs().max() > 5e-3  # what it would be without care
 
 
@@ -290,7 +290,7 @@ def test_level_samplers_agree_with_log_prob(make: Callable[[], Distribution]) ->
     assert levels.check(samples).all()
     mass = p.log_prob(LEVEL[:, None]).exp()
     expected = n * mass
-    counts = torch.stack([(nearest_level(samples) == k).sum(0) for k in range(256)])
+    counts = torch.stack([(nearest_grey_level(samples) == k).sum(0) for k in range(256)])
     often = expected * (1 - mass) > 10
     assert often.sum() > 1000
     assert ((counts - expected) / (expected * (1 - mass)).sqrt())[often].abs().max() < 5
@@ -347,7 +347,7 @@ def test_gradients_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda a, b: BetaBinomial(a, b).log_prob(x), (a, b))
     assert torch.autograd.gradcheck(lambda a, b: NegativeBinomial(a, b).log_prob(30 * x), (a, b))
     logits = spread(2 * 256, -3, 3).reshape(2, 256).requires_grad_()
-    assert torch.autograd.gradcheck(lambda logits: LevelCategorical(logits).log_prob(x), logits)
+    assert torch.autograd.gradcheck(lambda logits: GreyLevelCategorical(logits).log_prob(x), logits)
 
 
 FAR = torch.tensor([-1e4, -30.0, 0.0, 30.0, 1e4])
@@ -360,7 +360,7 @@ FAR = torch.tensor([-1e4, -30.0, 0.0, 30.0, 1e4])
         (DiscretizedLogistic, [FAR[:, None], torch.tensor([-8.0, 0.0, 8.0]).exp()]),
         (BetaBinomial, [torch.tensor([-9.0, 0.0, 9.0]).exp()[:, None], torch.tensor([-9.0, 0.0, 9.0]).exp()]),
         (NegativeBinomial, [torch.tensor([-16.0, 0.0, 16.0]).exp()[:, None], torch.tensor([-10.0, 0.0, 10.0]).exp()]),
-        (LevelCategorical, [torch.cat([torch.full((1, 128), -1e4), torch.full((1, 128), 1e4)], -1)]),
+        (GreyLevelCategorical, [torch.cat([torch.full((1, 128), -1e4), torch.full((1, 128), 1e4)], -1)]),
     ],
 )
 @pytest.mark.parametrize("x", [0.0, 128 / 255, 1.0])

@@ -14,7 +14,7 @@ import vaekit
 from vaekit.errors import ConfigError
 from vaekit.explorer import graph, page
 from vaekit.model import LatentVariableModel
-from vaekit.model.paths import Encoding
+from vaekit.model.exportable import Encoding
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="needs Node to run the page's JavaScript: apt-get install nodejs")

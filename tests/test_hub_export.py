@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 import vaekit
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.hub import facts, interchange
-from vaekit.model.paths import Decoding, PosteriorMoments
+from vaekit.model.exportable import Decoding, PosteriorMoments
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]

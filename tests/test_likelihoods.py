@@ -12,7 +12,7 @@ from torch.distributions import Distribution, Independent
 
 from vaekit import build, likelihoods
 from vaekit.data.values import values_of
-from vaekit.distributions import nearest_level
+from vaekit.distributions import nearest_grey_level
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import (
     Bernoulli,
@@ -331,7 +331,7 @@ def test_bernoulli_on_grey_is_no_density_and_the_continuous_one_is() -> None:
 
 def test_levels_survive_float32() -> None:
     x = torch.arange(256) / 255
-    assert (nearest_level(x) == torch.arange(256)).all()
+    assert (nearest_grey_level(x) == torch.arange(256)).all()
 
 
 # The optimal σ

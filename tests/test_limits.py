@@ -18,7 +18,7 @@ from vaekit.data import load
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import evaluate
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
-from vaekit.runs import demands, job, lifecycle
+from vaekit.runs import job, lifecycle, preflight
 from vaekit.runs.series import train_replicates
 from vaekit.store import Run
 
@@ -58,7 +58,7 @@ def test_one_great_label_makes_one_class(tmp_path: Path) -> None:
 
 
 def test_a_model_that_memory_cannot_hold_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demands, "memory_of", lambda device: 1 << 20)
+    monkeypatch.setattr(preflight, "memory_of", lambda device: 1 << 20)
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}
     settings = config.read("standard-vae", sections=wide)
@@ -77,8 +77,8 @@ def test_copies_of_a_model_count_where_it_is_trained(
 ) -> None:
     wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}  # 2.8 MB, and 11 MB to train
     recipe = Recipe.resolve(config.read("standard-vae", sections=wide))
-    monkeypatch.setattr(demands, "memory_of", lambda device: machine if device.type == "cpu" else card)
-    check = partial(demands.check_memory, recipe, tiny.dataset(), torch.device("cuda:1"))
+    monkeypatch.setattr(preflight, "memory_of", lambda device: machine if device.type == "cpu" else card)
+    check = partial(preflight.check_memory, recipe, tiny.dataset(), torch.device("cuda:1"))
     if message is None:
         check()
         return
@@ -87,7 +87,7 @@ def test_copies_of_a_model_count_where_it_is_trained(
 
 
 def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(demands, "LARGE", 1000)
+    monkeypatch.setattr(preflight, "LARGE", 1000)
     photos(tmp_path / "p", 6)
     settings = config.read("standard-vae", sections=TINY | {"data": {"name": str(tmp_path / "p")}})
     with pytest.warns(

@@ -24,7 +24,7 @@ from vaekit.training import ALONE, Ranks
 from vaekit.training.clock import CheckClock
 from vaekit.training.launch import _see_one_gpu
 from vaekit.training.noise import NoiseOfRows
-from vaekit.training.refusals import check_ranks
+from vaekit.training.ranks import check_ranks
 
 SCRIPT = Path(ranked.__file__)
 

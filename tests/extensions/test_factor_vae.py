@@ -11,7 +11,7 @@ from vaekit import plot
 from vaekit.errors import ConfigError
 from vaekit.runs import restore
 from vaekit.training import Ranks
-from vaekit.training.refusals import check_ranks
+from vaekit.training.ranks import check_ranks
 
 
 def test_factor_vae(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:

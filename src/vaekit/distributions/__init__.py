@@ -29,7 +29,7 @@ from .counts import NegativeBinomial, Poisson
 from .curved import Curved, PoincareBall, UnitSphere, support_in
 from .full_mixture import FullCovarianceMixture
 from .gamma import log_gamma_rest
-from .grey import LEVELS, BetaBinomial, DiscretizedLogistic, LevelCategorical, levels, nearest_level
+from .grey import GREY_LEVELS, BetaBinomial, DiscretizedLogistic, GreyLevelCategorical, grey_levels, nearest_grey_level
 from .grids import CertainCodes, UniformCodes
 from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
@@ -42,7 +42,7 @@ from .supports import is_discrete, support_of, takes_any_real
 from .wrapped_normal import WrappedNormal, exponential_at_zero
 
 __all__ = [
-    "LEVELS",
+    "GREY_LEVELS",
     "BetaBinomial",
     "Block",
     "CertainCodes",
@@ -53,9 +53,9 @@ __all__ = [
     "Curved",
     "DiscretizedLogistic",
     "FullCovarianceMixture",
+    "GreyLevelCategorical",
     "GumbelSoftmax",
     "IndependentBernoulli",
-    "LevelCategorical",
     "NegativeBinomial",
     "OfLevels",
     "PoincareBall",
@@ -76,13 +76,13 @@ __all__ = [
     "draw_samples",
     "exponential_at_zero",
     "full_precision",
+    "grey_levels",
     "is_discrete",
     "level_probs",
-    "levels",
     "log_gamma_rest",
     "log_prob_observed",
     "log_prob_of_values",
-    "nearest_level",
+    "nearest_grey_level",
     "support_in",
     "support_of",
     "takes_any_real",

@@ -16,26 +16,26 @@ from torch.nn.functional import logsigmoid
 
 from .gamma import SHIFT, log_gamma_rest, log_gamma_sample
 
-LEVELS = 256
+GREY_LEVELS = 256
 
 
-TOP = LEVELS - 1
+TOP = GREY_LEVELS - 1
 
 
-class _Levels(Constraint):
+class _GreyLevels(Constraint):
     """The values k/255, k = 0 … 255, as exactly as float32 can tell them."""
 
     is_discrete = True
     event_dim = 0
 
     def check(self, value: Tensor) -> Tensor:
-        return (value >= 0) & (value <= 1) & ((TOP * value - nearest_level(value)).abs() < 1e-3)
+        return (value >= 0) & (value <= 1) & ((TOP * value - nearest_grey_level(value)).abs() < 1e-3)
 
 
-levels = _Levels()
+grey_levels = _GreyLevels()
 
 
-def nearest_level(x: Tensor) -> Tensor:
+def nearest_grey_level(x: Tensor) -> Tensor:
     """The level, 0 … 255, that is nearest to x in [0, 1]."""
     return (TOP * x).round()
 
@@ -55,7 +55,7 @@ class DiscretizedLogistic(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {"loc": constraints.real, "scale": constraints.positive}
-    support = levels
+    support = grey_levels
 
     def __init__(self, loc: Tensor, scale: Tensor) -> None:
         loc, scale = broadcast_all(loc, scale)
@@ -65,7 +65,7 @@ class DiscretizedLogistic(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass of the level nearest to x, nats."""
-        level = nearest_level(value)
+        level = nearest_grey_level(value)
         below = logsigmoid(((level + 0.5) / TOP - self.loc) / self.scale)
         above = logsigmoid((self.loc - (level - 0.5) / TOP) / self.scale)
         width = (-torch.expm1(-1 / (TOP * self.scale))).log()
@@ -77,7 +77,7 @@ class DiscretizedLogistic(Distribution):
     def mean(self) -> Tensor:
         """E x = Σ P(level ≥ k)/255 over k = 1 … 255; not μ, because of the ends."""
         total = torch.zeros_like(self.loc)
-        for level in range(1, LEVELS):  # one at a time: all thresholds at once would take 255 times the memory of x
+        for level in range(1, GREY_LEVELS):  # one at a time, since all would take 255 times the memory
             total = total + torch.sigmoid((self.loc - (level - 0.5) / TOP) / self.scale)
         return total / TOP
 
@@ -86,30 +86,30 @@ class DiscretizedLogistic(Distribution):
         """Draw a logistic and round it, shape (*sample_shape, *batch)."""
         shape = self._extended_shape(torch.Size(sample_shape))
         u = torch.rand(shape, dtype=self.loc.dtype, device=self.loc.device)
-        return nearest_level((self.loc + self.scale * u.logit()).clamp(0, 1)) / TOP
+        return nearest_grey_level((self.loc + self.scale * u.logit()).clamp(0, 1)) / TOP
 
 
-class LevelCategorical(Categorical):
+class GreyLevelCategorical(Categorical):
     """Any distribution over the 256 levels.
 
     Arguments:
         logits: Unnormalized log-masses, shape (*batch, 256).
     """
 
-    support = levels
+    support = grey_levels
 
     def __init__(self, logits: Tensor) -> None:
         super().__init__(logits=logits, validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass of the level nearest to x, nats."""
-        log_mass: Tensor = super().log_prob(nearest_level(value))  # type: ignore[no-untyped-call]
+        log_mass: Tensor = super().log_prob(nearest_grey_level(value))  # type: ignore[no-untyped-call]
         return log_mass
 
     @property
     def mean(self) -> Tensor:
         """E x, on the [0, 1] scale."""
-        values = torch.arange(LEVELS, dtype=self.logits.dtype, device=self.logits.device) / TOP
+        values = torch.arange(GREY_LEVELS, dtype=self.logits.dtype, device=self.logits.device) / TOP
         return (self.logits.exp() * values).sum(-1)
 
     @torch.no_grad()
@@ -130,7 +130,7 @@ class BetaBinomial(Distribution):
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {"alpha": constraints.positive, "beta": constraints.positive}
-    support = levels
+    support = grey_levels
 
     def __init__(self, alpha: Tensor, beta: Tensor) -> None:
         alpha, beta = broadcast_all(alpha, beta)
@@ -140,7 +140,7 @@ class BetaBinomial(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass of the level nearest to x, nats."""
-        k, n, h = nearest_level(value), TOP, SHIFT
+        k, n, h = nearest_grey_level(value), TOP, SHIFT
         r, alpha, beta = n - k, self.alpha, self.beta
         total = alpha + beta
         top = total + n + h

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..data import Dataset
 from ..model import LatentVariableModel
-from ..training.processor import flushed
+from ..training.cpu import flushed
 from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION

@@ -16,7 +16,7 @@ from torch.fx import Node
 
 from ..errors import ConfigError
 from ..model import LatentVariableModel
-from ..model.paths import Decoding, Encoding
+from ..model.exportable import Decoding, Encoding
 
 # What assets/interpreter.mjs runs, by torch's names; a test holds the two lists equal.
 OPERATORS = """

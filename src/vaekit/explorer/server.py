@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..errors import DataError, VAEError
 from ..evaluation.subject import Subject
-from ..model.paths import Decoding, Encoding
+from ..model.exportable import Decoding, Encoding
 from .page import assembled
 from .scene import Scene, drawer
 

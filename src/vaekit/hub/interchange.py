@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from ..model import LatentVariableModel
-from ..model.paths import Decoding, PosteriorMoments
+from ..model.exportable import Decoding, PosteriorMoments
 
 PARITY_ROWS = 64  # that a port is compared on
 PARITY_LIMIT = 1e-5

@@ -8,7 +8,7 @@ from torch.distributions import Categorical as CategoricalDistribution
 from torch.distributions import Distribution, MixtureSameFamily
 
 from .. import distributions
-from ..distributions import LEVELS, LevelCategorical
+from ..distributions import GREY_LEVELS, GreyLevelCategorical
 from ..errors import ConfigError
 from .base import PerValueLikelihood, soft_bound, soft_bound_inverse, solve
 from .location_scale import LocationScale, Scale
@@ -143,15 +143,15 @@ class Categorical(PerValueLikelihood):
     @staticmethod
     def per_value(**options: Any) -> int:
         """256, a logit for each level."""
-        return LEVELS
+        return GREY_LEVELS
 
     def distribution(self, output: Tensor) -> Distribution:
         """Categorical pixels."""
-        return LevelCategorical(output.movedim(0, -1))
+        return GreyLevelCategorical(output.movedim(0, -1))
 
     def parameters_at(self, mean: Tensor) -> Tensor:
         """Logits linear in the level (greatest entropy) at which the mean is `mean`, clipped to [.05, .95]."""
-        values = torch.linspace(0, 1, LEVELS, dtype=mean.dtype, device=mean.device).reshape(-1, *[1] * mean.ndim)
+        values = torch.linspace(0, 1, GREY_LEVELS, dtype=mean.dtype, device=mean.device).reshape(-1, *[1] * mean.ndim)
 
         def mean_at(slope: Tensor) -> Tensor:
             return self.distribution(slope * values).mean

@@ -17,7 +17,7 @@ from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
 from .draw import KL, Draw, Level, levels_of, no_bound
-from .exchanged import WithPrior
+from .with_prior import WithPrior
 
 __all__ = [
     "KL",

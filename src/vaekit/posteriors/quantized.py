@@ -61,7 +61,7 @@ class CodesPosterior(Posterior):
             shapes: Sequence[tuple[int, ...]] = net.map_shapes  # type: ignore[assignment]
             self.to_codes = nn.Conv2d(shapes[number][0], size, 1)
 
-    def said(self, x: Tensor, c: Tensor | None = None) -> Tensor:
+    def unquantized(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """What the encoder says before it is quantized, shape (B, D, *places)."""
         if self.map is None:
             h = widened(self.net(x, c))
@@ -145,7 +145,7 @@ class FSQPosterior(CodesPosterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The codes of each row of x."""
-        rows = self.rows(self.said(x, c))
+        rows = self.rows(self.unquantized(x, c))
         bounded = (rows + self.shift).tanh() * self.reach - self.offset
         exact = bounded.detach().round()
         rounded = (exact + (bounded - bounded.detach())) / self.lowest
@@ -243,7 +243,7 @@ class VQPosterior(CodesPosterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The codes of each row of x; they move, where a gradient is recorded in training mode."""
-        z = self.rows(self.said(x, c))
+        z = self.rows(self.unquantized(x, c))
         with full_precision(z):
             return self._quantized(z)
 
@@ -339,7 +339,9 @@ class VQPosterior(CodesPosterior):
         contexts = None if c is None else c[::step]
         parts = []
         for i, part in enumerate(x[::step].split(500)):
-            parts.append(self.rows(self.said(part, None if contexts is None else contexts[500 * i : 500 * i + 500])))
+            parts.append(
+                self.rows(self.unquantized(part, None if contexts is None else contexts[500 * i : 500 * i + 500]))
+            )
         self.train(was_training)
         rows = torch.cat([part.flatten(0, -2) for part in parts])
         points = rows[torch.randperm(len(rows), device=rows.device)[:POINTS]]

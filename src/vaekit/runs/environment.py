@@ -18,7 +18,7 @@ from ..config import Config
 from ..data import Dataset
 from ..model import LatentVariableModel
 from ..store import Run
-from ..training.processor import flushed, flushes, threads
+from ..training.cpu import flushed, flushes, threads
 from .commit import commit
 from .data_facts import DataFacts
 

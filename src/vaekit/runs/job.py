@@ -28,17 +28,17 @@ from ..rng import seeded
 from ..store import Checkpoint, Run
 from ..store.metrics import ROWS_KEY
 from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, validate
+from ..training.cpu import find_threads
 from ..training.data_checks import check_classes, check_rows
 from ..training.listener import Listeners
 from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
-from ..training.cpu import find_threads
+from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
-from ..training.refusals import check_ranks
 from ..training.trainer import players_of, try_once
 from .beside import Beside
-from .demands import check_data, check_memory
 from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
+from .preflight import check_data, check_memory
 from .tensorboard import event_files
 
 EVALUATION_BATCH = 500

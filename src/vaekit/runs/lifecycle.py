@@ -14,7 +14,7 @@ from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
-from ..training.processor import flushed, threads
+from ..training.cpu import flushed, threads
 from . import environment
 from .data_facts import DataFacts
 from .job import Job

@@ -37,7 +37,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     first = (x, batches.context, batches.observed, batches.labels)
     model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
     if x.dtype == torch.uint8:
-        model.check_values(batches.to_floats(levels(x)))
+        model.check_values(batches.to_floats(distinct_bytes(x)))
         return
     for some, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
         seen = some if observed is None else some.masked_fill(~observed, 0)
@@ -92,7 +92,7 @@ def first_checked(
         yield item
 
 
-def levels(x: Tensor) -> Tensor:
+def distinct_bytes(x: Tensor) -> Tensor:
     """The different values of bytes, each once."""
     counts = sum(part.flatten().bincount(minlength=256) for part in x.split(_ROWS))
     return torch.as_tensor(counts).nonzero().flatten().to(torch.uint8)

@@ -19,15 +19,14 @@ from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from ..store import Checkpoint, Run
 from .checkpointer import Checkpointer
 from .clock import CheckClock
+from .cpu import Pace, flushed
 from .data_checks import check_classes, check_rows, first_checked
 from .listener import Listener, Listeners
 from .optimizers import adam
 from .precision import find_precision
-from .processor import Pace, flushed
 from .progress import Progress
-from .ranks import ALONE, Ranks
+from .ranks import ALONE, Ranks, check_ranks
 from .rate import RateFactor
-from .refusals import check_ranks
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 

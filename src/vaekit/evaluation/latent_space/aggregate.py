@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...errors import VAEError
-from ...model.paths import Encoding
+from ...model.exportable import Encoding
 from ...plot.space import CARRIES
 from ...rng import seeded
 from ..subject import SUBJECT_BATCH, Subject

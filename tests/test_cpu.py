@@ -17,8 +17,8 @@ from vaekit.config.recipe import Recipe
 from vaekit.runs import environment, job
 from vaekit.runs.beside import Beside
 from vaekit.store import Run
-from vaekit.training import eager, processor
-from vaekit.training.processor import Pace, find_threads, flushed, flushes, threads
+from vaekit.training import cpu, eager
+from vaekit.training.cpu import Pace, find_threads, flushed, flushes, threads
 
 TINY = torch.full((1000,), 1e-30)
 
@@ -62,9 +62,9 @@ def test_a_run_says_so_and_an_older_one_goes_on_without(here: Path, command) -> 
 
 @pytest.fixture
 def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in processor.CHOSEN:
+    for name in cpu.CHOSEN:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(processor.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(cpu.os, "cpu_count", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     yield

@@ -101,7 +101,7 @@ class Pace:
         self.lasting = lasting
         self.best = float("inf")
         self.slow = 0
-        self.said = False
+        self.reported = False
 
     def slower(self, seconds: float) -> float | None:
         """How many times slower steps have become, once, when that has lasted; else None.
@@ -111,7 +111,7 @@ class Pace:
         """
         self.best = min(self.best, seconds)
         self.slow = self.slow + 1 if seconds > self.times * self.best else 0
-        if self.said or self.slow < self.lasting:
+        if self.reported or self.slow < self.lasting:
             return None
-        self.said = True
+        self.reported = True
         return seconds / self.best
