@@ -38,7 +38,7 @@ def two_normals(n: int) -> MultivariateNormal:
 def test_every_step_of_expectation_maximization_ascends() -> None:
     torch.manual_seed(0)
     prior = FullCovarianceNormalMixture(2, components=5).double()
-    ascent = fit_mixture(prior, two_normals(600).sample())
+    (ascent,) = fit_mixture(prior, two_normals(600).sample())
     assert len(ascent) > 3
     assert all(b >= a - 1e-12 for a, b in itertools.pairwise(ascent))
 

@@ -1,4 +1,4 @@
-"""What the builder asks of parts, and the answers for one that does not say.
+"""The questions that the builder asks of parts, and the defaults for a part that does not answer.
 
 The questions are the attributes and methods of the contracts: `Encoder`, `Posterior`, `Decoder`, `Likelihood`, `Prior`.
 A part may be a plain module that knows nothing of them. Not for: which part is made when (`assemble`).
@@ -24,7 +24,7 @@ Transform = Callable[[Tensor], Tensor]
 UNSAID: Mapping[str, Mapping[str, Any]] = {
     "encoder": {"out_shape": None},  # then two rows are tried
     "posterior": {
-        "latent_size": None,  # then as many as the config says
+        "latent_size": None,  # then the config's
         "latent_shape": None,  # then a vector
         "decoded_shape": None,  # then all of it
         "latents": Posterior.latents,
@@ -45,7 +45,7 @@ UNSAID: Mapping[str, Mapping[str, Any]] = {
 
 
 def ask(kind: str, part: Any, question: str) -> Any:
-    """What a part says, or what holds for one that does not say.
+    """A part's answer to a question, or the default.
 
     Arguments:
         kind: A key of `UNSAID`.
@@ -85,8 +85,8 @@ def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Col
     """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels."""
     shape = ask("likelihood", likelihood.make, "out_shape")
     if shape is not None:
-        known = {"columns": columns} if "columns" in likelihood.wiring else {}
-        return tuple(shape(event_shape, **known, **likelihood.options))
+        wiring = {"columns": columns} if "columns" in likelihood.wiring else {}
+        return tuple(shape(event_shape, **wiring, **likelihood.options))
     groups = ask("likelihood", likelihood.make, "per_value")(**likelihood.options)
     return (groups * event_shape[0], *event_shape[1:])
 
@@ -105,6 +105,6 @@ def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]
 
 def is_for_vectors(prior: Resolved) -> bool:
     """Whether a prior knows vectors only: its `for_vectors`, or that it asks for their number and nothing else."""
-    said: bool | None = ask("prior", prior.make, "for_vectors")
+    explicit: bool | None = ask("prior", prior.make, "for_vectors")
     asks = set(prior.wiring)
-    return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if said is None else said
+    return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if explicit is None else explicit

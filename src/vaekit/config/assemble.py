@@ -1,6 +1,6 @@
 """From parts to a model: which part is made when, what each is given, and where each begins.
 
-Not for: what a part is asked, and the answers of one that does not say (`asking`).
+Not for: which questions a part is asked, and the defaults of a plain module (`asking`).
 """
 
 import warnings
@@ -111,7 +111,7 @@ def assemble(
 
 
 def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
-    """Let an encoder of any kind see the transformed x."""
+    """Make an encoder of any kind see the transformed x."""
     if isinstance(encoder, Encoder):
         encoder.transform = transform
     elif transform is not None:
@@ -140,19 +140,19 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     Raises:
         ConfigError: The two do not agree.
     """
-    own: str = ask("posterior", posterior, "latents")
-    theirs: str = ask("prior", prior.make, "latents")
-    if theirs != own:
+    of_posterior: str = ask("posterior", posterior, "latents")
+    of_prior: str = ask("prior", prior.make, "latents")
+    if of_prior != of_posterior:
         raise ConfigError(
-            f"the latents of {type(posterior).__name__} are {NAMES[own]}, and the prior {prior.make.__name__} is over "
-            f"{NAMES[theirs]}; choose prior.name = {PRIORS[own]!r}"
+            f"the latents of {type(posterior).__name__} are {NAMES[of_posterior]}, and the prior {prior.make.__name__} "
+            f"is over {NAMES[of_prior]}; choose prior.name = {PRIORS[of_posterior]!r}"
         )
 
 
 def _principal_start(
     posterior: nn.Module, decoder: nn.Module, likelihood: nn.Module, x: Tensor, transform: Transform | None
 ) -> None:
-    """Let the model start as a principal component analysis of the training data.
+    """Start the model as a principal component analysis of the training data.
 
     Raises:
         ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
@@ -175,7 +175,7 @@ def _principal_start(
 
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
-    """Let the decoder's output start at the parameters of the mean of x, as far as both know how to."""
+    """Start the decoder's output at the parameters of the mean of x, if decoder and likelihood can."""
     parameters_at = ask("likelihood", likelihood, "parameters_at")
     value = None if mean is None or parameters_at is None else parameters_at(mean)
     ask("decoder", decoder, "start_output")(value, scale)

@@ -1,4 +1,4 @@
-"""What a part or a model lacks, said before a training is started.
+"""Report what a part or a model lacks, before a training is started.
 
 Not for: options of a config (`parts`) or data (`data`).
 """
@@ -97,7 +97,7 @@ def check(
 
 
 class _Trial:
-    """What is tried on a part, and what was found.
+    """The trials of a part, and the findings.
 
     Arguments:
         event_shape: Event shape of x.
@@ -297,11 +297,11 @@ def _kind_of(part: Any) -> str:
     for kind, contract in CONTRACTS.items():
         if issubclass(of, contract):
             return kind
-    asked = set(inspect.signature(of).parameters)
+    wiring = set(inspect.signature(of).parameters)
     for kind, name in WIRING:
-        if name in asked:
+        if name in wiring:
             return kind
-    if asked & {"latent_size", "latent_shape", "posterior"}:
+    if wiring & {"latent_size", "latent_shape", "posterior"}:
         return "prior"
     raise ConfigError(f"what is {of.__name__}? Say kind=, one of: {', '.join(CONTRACTS)}")
 

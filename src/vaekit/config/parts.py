@@ -148,8 +148,8 @@ class Resolved:
         except VAEError:
             raise
         except (ValueError, OverflowError) as error:  # of torch, about the range of an option
-            said = ", ".join(f"{name} = {value!r:.60}" for name, value in self.options.items())
-            raise ConfigError(f"{self.make.__name__} refuses its options ({said}): {error}") from error
+            options = ", ".join(f"{name} = {value!r:.60}" for name, value in self.options.items())
+            raise ConfigError(f"{self.make.__name__} refuses its options ({options}): {error}") from error
 
 
 def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
@@ -163,13 +163,13 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     Raises:
         ConfigError: No such part, or an import path that is not allowed.
     """
-    known = PARTS.get(kind, {})
-    target = known.get(name)
+    table = PARTS.get(kind, {})
+    target = table.get(name)
     if target is None:
-        if ":" not in name and not known:
+        if ":" not in name and not table:
             raise ConfigError(f"{kind} {name!r:.120} is not an import path; write 'my_module:Name'")
         if ":" not in name:
-            raise ConfigError(unknown(kind, name, known))
+            raise ConfigError(unknown(kind, name, table))
         if not trust:
             raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
         target = name
@@ -182,7 +182,7 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
 
 
 def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) -> dict[str, Any]:
-    """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is found.
+    """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is imported.
 
     Arguments:
         section: The section `data`.

@@ -28,7 +28,7 @@ from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config whose names are all found and whose options are all checked. It makes what a training needs.
+    """A config whose names are all resolved and whose options are all checked. It makes what a training needs.
 
     Attributes:
         config: The config with every option of every part written out, so that it means the same for ever.
@@ -63,7 +63,7 @@ class Recipe:
 
     @property
     def has_own_code(self) -> bool:
-        """Whether a part or the data set was imported by path, which somebody has allowed."""
+        """Whether a part or the data set was imported by path, which the caller has allowed."""
         names = [self.config.model.name, *(getattr(self.config, kind).name for kind in PARTS)]
         return callable(self.data_arguments["name"]) or any(":" in name for name in names)
 
@@ -100,7 +100,7 @@ class Recipe:
 
         Arguments:
             event_shape: Event shape of x.
-            num_classes: How many classes a conditional model is told apart by.
+            num_classes: How many classes a conditional model has.
             x: Training rows, shape (N, *event_shape), for parts that start from the data.
             labels: Their classes, shape (N,), for the same parts of a conditional model.
             columns: Of a table: what its columns are.
@@ -129,8 +129,8 @@ class Recipe:
             model: LatentVariableModel = self.parts["model"](event_shape=event_shape, **sizes)
             return model
         context_size = num_classes if section.condition == "class" else 0
-        known = labels is not None and bool((labels >= 0).all())
-        c = one_hot(labels, context_size) if labels is not None and known and context_size else None
+        all_known = labels is not None and bool((labels >= 0).all())
+        c = one_hot(labels, context_size) if labels is not None and all_known and context_size else None
         facts: dict[str, Any] = {"event_shape": event_shape, "context_size": context_size, "columns": columns}
         return assemble(self.parts, section, x=x, c=c, **facts)
 
@@ -188,7 +188,7 @@ class Recipe:
     def shapes(
         self, *, event_shape: tuple[int, ...], num_classes: int, columns: Sequence[Column] | None = None
     ) -> dict[str, torch.Size] | None:
-        """The shapes of the model's weights and buffers by name, found on the meta device, without memory for them.
+        """The shapes of the model's weights and buffers by name, computed on the meta device, without memory.
 
         None where a part is built by looking at values, as zuko's masked networks are.
 
@@ -232,7 +232,7 @@ def build(
     Arguments:
         config: A config, or the name of a preset.
         event_shape: Event shape of x; a number is that of a vector.
-        num_classes: How many classes a conditional model is told apart by.
+        num_classes: How many classes a conditional model has.
         x: Training rows, shape (N, *event_shape), for what starts from the data: the output bias at their mean,
             pseudo-inputs. Without them such a part starts at random.
         labels: Their classes, shape (N,), for a conditional model.

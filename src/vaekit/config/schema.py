@@ -50,7 +50,7 @@ class Part(BaseModel):
 
 
 class ObjectivePart(Part):
-    """An objective, K, the number of importance samples of each image, and whether they are drawn in pairs μ ± σε."""
+    """An objective, K, the number of importance samples of each row, and whether they are drawn in pairs μ ± σε."""
 
     samples: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     antithetic: bool = False
@@ -80,7 +80,7 @@ class Data(Section):
 
 
 class Model(Section):
-    """What belongs to no single part; or a whole model of one's own by import path, "my_module:MyModel"."""
+    """What belongs to no single part; or a whole model of yours by import path, "my_module:MyModel"."""
 
     name: str = "composed"
     latent_size: Positive = 15

@@ -1,4 +1,4 @@
-"""Which key of a config somebody means: `lr` is train.learning_rate, `size` is data.size.
+"""Which key of a config a word stands for: `lr` is train.learning_rate, `size` is data.size.
 
 No part is imported: keys are those of the sections, and the options of parts that the caller knows of.
 """
@@ -17,7 +17,7 @@ def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
     """The key that a word stands for, or None.
 
     Arguments:
-        word: What somebody wrote.
+        word: The word as written.
         options: Keys of options of parts, such as "prior.components".
 
     >>> nearest_key("lr"), nearest_key("batch-size"), nearest_key("learning_rat"), nearest_key("prior")

@@ -30,7 +30,7 @@ class IndependentBernoulli(Independent[Bernoulli]):
 class _BernoulliLogMass(torch.autograd.Function):
     """Σ (x − ½)·η − ½|η| + log sigmoid(|η|) over the last dimension, for η and x that broadcast.
 
-    The logarithm is taken of products of sigmoids, each at least ½, as many as cannot underflow: on a CPU a logarithm
+    The logarithm is taken of products of sigmoids, each at least ½ and too few to underflow: on a CPU a logarithm
     takes as long as six products. torch's own has a log1p, which takes ten times as long, and keeps four tensors for
     the gradient, which is x − sigmoid(η).
     """

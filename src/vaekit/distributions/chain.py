@@ -75,9 +75,9 @@ class Chain(Recalling, Distribution):
 
     def factors(self, z: Tensor) -> tuple[Distribution, ...]:
         """Distribution of each block given those drawn before it in z, shape (..., Z), in the order of the blocks."""
-        known: tuple[Distribution, ...] | None = self._recall(z)
-        if known is not None:
-            return known
+        recalled: tuple[Distribution, ...] | None = self._recall(z)
+        if recalled is not None:
+            return recalled
         blocks = self._turn(z.split(self.sizes, -1))
         later = (step(blocks[:i]) for i, step in enumerate(self.steps, 1))
         return self._turn((self.first, *later))

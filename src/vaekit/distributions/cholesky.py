@@ -24,8 +24,8 @@ class CholeskyNormal(Recalling, MultivariateNormal):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of z, shape (..., Z)."""
-        known: Tensor | None = self._recall(value)
-        return super().log_prob(value) if known is None else known  # type: ignore[no-untyped-call]
+        recalled: Tensor | None = self._recall(value)
+        return super().log_prob(value) if recalled is None else recalled  # type: ignore[no-untyped-call]
 
     def _log_volume(self) -> Tensor:
         log_diagonal = self.scale_tril.diagonal(dim1=-2, dim2=-1).log()

@@ -80,7 +80,7 @@ def length(z: Tensor, *, keep: bool = False) -> Tensor:
 
 
 def moebius_add(x: Tensor, y: Tensor) -> Tensor:
-    """X ⊕ y in the unit ball. Reference: Ganea, Bécigneul and Hofmann 2018, arXiv:1805.09112, eq. 2."""
+    """Möbius sum x ⊕ y in the unit ball. Reference: Ganea, Bécigneul and Hofmann 2018, arXiv:1805.09112, eq. 2."""
     xy, xx, yy = (x * y).sum(-1, keepdim=True), x.square().sum(-1, keepdim=True), y.square().sum(-1, keepdim=True)
     sum_: Tensor = ((1 + 2 * xy + yy) * x + (1 - xx) * y) / (1 + 2 * xy + xx * yy).clamp_min(1e-15)
     return sum_

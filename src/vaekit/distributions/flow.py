@@ -49,8 +49,8 @@ class Flow(Recalling, NormalizingFlow):  # type: ignore[misc]
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Log-density of z, shape (..., Z)."""
-        known: Tensor | None = self._recall(z)
-        log_prob: Tensor = super().log_prob(z) if known is None else known
+        recalled: Tensor | None = self._recall(z)
+        log_prob: Tensor = super().log_prob(z) if recalled is None else recalled
         return log_prob
 
     @property

@@ -1,4 +1,4 @@
-"""Densities in float32 where somebody has switched torch.autocast on for everything.
+"""Densities in float32 where torch.autocast is switched on for everything.
 
 Not for: the precision that a training asks for, which only ever reaches networks (`training.precision`).
 """

@@ -75,7 +75,7 @@ class GumbelSoftmax(Distribution):
         """Log-probability of one-hot values.
 
         Raises:
-            ConfigError: Samples are relaxed, which have none.
+            ConfigError: Samples are relaxed and have no density.
         """
         if self.relaxed:
             raise ConfigError(

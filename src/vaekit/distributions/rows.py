@@ -11,7 +11,7 @@ def draw_rows(p: Distribution, n: int, *, gradient: bool = False) -> Tensor:
     Arguments:
         p: A distribution of one row, batch shape (), or of the n rows, batch shape (n,).
         n: How many rows.
-        gradient: Let a gradient through, where p has reparametrized samples.
+        gradient: Keep the gradient, where p has reparametrized samples.
     """
     draw = p.rsample if gradient and p.has_rsample else p.sample
     return draw() if p.batch_shape else draw(torch.Size((n,)))

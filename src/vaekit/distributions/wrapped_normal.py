@@ -12,7 +12,7 @@ from .chain import Recalling
 from .curved import PoincareBall, length, moebius_add
 
 BALL = PoincareBall()
-EDGE = {torch.float32: 1e-5, torch.float64: 1e-12}  # how near to the edge of the ball a point is told from it
+EDGE = {torch.float32: 1e-5, torch.float64: 1e-12}  # the least distance of a point from the edge of the ball
 
 
 class WrappedNormal(Recalling, Distribution):
@@ -57,14 +57,14 @@ class WrappedNormal(Recalling, Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of z, shape (..., d), nats."""
-        known: Tensor | None = self._recall(value)
-        v = self._tangent(value) if known is None else known
+        recalled: Tensor | None = self._recall(value)
+        v = self._tangent(value) if recalled is None else recalled
         r = length(v).clamp_min(1e-12)
         normal = -0.5 * (v / self.scale).square() - self.scale.log() - 0.5 * math.log(2 * math.pi)
         return normal.sum(-1) - (v.shape[-1] - 1) * log_sinh_over(r) + v.shape[-1] * log_conformal(value)
 
     def _tangent(self, z: Tensor) -> Tensor:
-        """V = λ_μ log_μ(z), of the length of the distance from μ to z."""
+        """The vector v = λ_μ log_μ(z), of the length of the distance from μ to z."""
         way = moebius_add(-self.loc.expand(torch.broadcast_shapes(self.loc.shape, z.shape)), z)
         far = length(way, keep=True).clamp(1e-12, 1 - EDGE.get(z.dtype, 1e-5) / 4)
         v: Tensor = 2 * torch.atanh(far) * way / far

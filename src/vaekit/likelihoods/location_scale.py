@@ -198,8 +198,8 @@ class _FittedNormal(NormalDistribution):
     def log_prob_where(self, value: Tensor, observed: Tensor) -> Tensor:
         """Log-density of each value, the variance being that of the observed ones."""
         squares = (value - self.loc).detach().square()
-        known = observed.expand_as(squares)
-        return self._fitted(value, squares.masked_fill(~known, 0).sum() / known.sum().clamp(min=1))
+        mask = observed.expand_as(squares)
+        return self._fitted(value, squares.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1))
 
     def _fitted(self, value: Tensor, mean_square: Tensor) -> Tensor:
         variance = mean_square.clamp(min=self.least)

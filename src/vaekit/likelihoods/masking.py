@@ -94,16 +94,16 @@ class NotAtRandom(Columnwise):
 
     def _of_mask(self, block: Block, x: Tensor, observed: Tensor) -> Tensor:
         """Log p(s_d | x) of the columns of a block, summed over them."""
-        known, values = observed[..., block.index], x[..., block.index]
+        is_observed, values = observed[..., block.index], x[..., block.index]
         if block.levels is None:
             logits = self.mechanism.of_numbers(values, block.index)
-            return torch.where(known, logsigmoid(-logits), logsigmoid(logits)).sum(-1)
+            return torch.where(is_observed, logsigmoid(-logits), logsigmoid(logits)).sum(-1)
         probs = level_probs(block.p)
         logits = self.mechanism.of_levels(block.index, probs.shape[-1])
         here = values.long().unsqueeze(-1)
         of_level = logits.expand(*here.shape[:-1], -1).gather(-1, here)[..., 0]
         lost = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
-        return torch.where(known, logsigmoid(-of_level), lost).sum(-1)
+        return torch.where(is_observed, logsigmoid(-of_level), lost).sum(-1)
 
     def _if_missing(self, block: Block) -> OfLevels:
         """Levels of a column given that they are missing: p(l | z, s = 0) ∝ p(l | z) p(s = 0 | l)."""

@@ -104,7 +104,7 @@ class Columns(Likelihood):
     def given(self, output: Tensor) -> Columnwise:
         """The density of rows, from the network's output, shape (..., outputs)."""
         parts = dict(zip(self.layout.sizes, output.split(list(self.layout.sizes.values()), -1), strict=True))
-        made: dict[str, Callable[[Tensor], Distribution]] = {
+        density_of: dict[str, Callable[[Tensor], Distribution]] = {
             "real": self._real,
             "positive": self._positive,
             "count": self._count,
@@ -119,7 +119,7 @@ class Columns(Likelihood):
                 continue
             index = self._index(kind)
             has_levels = kind in OF_LEVELS
-            blocks.append(Block(index, made[kind](parts[kind]), self.level_counts[index] if has_levels else None))
+            blocks.append(Block(index, density_of[kind](parts[kind]), self.level_counts[index] if has_levels else None))
         size = self.layout.groups["size-factor"]
         number = size[0] if size else None
         return Columnwise(blocks, number) if self.mechanism is None else NotAtRandom(blocks, number, self.mechanism)
@@ -216,7 +216,7 @@ class Layout:
         return steps
 
     def padding(self) -> Tensor:
-        """Where the logits of each level of categorical columns are, shape (n, L); the last place stands for none."""
+        """Where the logits of each level of categorical columns are, shape (n, L); the last place is padding."""
         group = self.groups["categorical"]
         places = torch.full((len(group), self._most("categorical")), self.sizes["categorical"])
         start = 0

@@ -231,7 +231,7 @@ class LatentVariableModel(nn.Module, ABC):
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
     def as_rows(self, x: Tensor) -> Tensor:
-        """X on the model's device, in the type of its weights; bytes become pixel / 255, unless x are counts.
+        """Rows x on the model's device, in the type of its weights; bytes become pixel / 255, unless x are counts.
 
         Nothing here waits for the device.
 
@@ -255,7 +255,7 @@ class LatentVariableModel(nn.Module, ABC):
         check_values(x.nan_to_num(0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
-        """X as `as_rows` gives it, after a look at its values.
+        """Rows x as `as_rows` gives them, after a check of their values.
 
         Raises:
             DataError: x has the wrong shape, or values that the model has no density for.

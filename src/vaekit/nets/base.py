@@ -119,7 +119,7 @@ class Encoder(Network):
 
 
 class Decoder(Network):
-    """A network of latents, whose last layer has no activation and can be told where to start.
+    """A network of latents, whose last layer has no activation and can start at a given output.
 
     Arguments:
         in_shape: Event shape of the latents that it reads, of any rank.
@@ -185,7 +185,7 @@ def sloped(name: Activation, negative_slope: float) -> Activation | Nonlinearity
 
 
 def dropping(probability: float) -> list[nn.Module]:
-    """What follows an activation: a layer that sets values to zero while training, or nothing where it would set none.
+    """Dropout after an activation, or no layer where the probability is 0.
 
     Raises:
         ConfigError: A probability outside of [0, 1).

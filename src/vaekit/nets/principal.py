@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .mlp import MLP
 
-MOST = 8000  # rows that the components are found from
+MOST = 8000  # rows that the components are computed from
 LOG_VARIANCE = -2.0
 
 
@@ -14,7 +14,7 @@ LOG_VARIANCE = -2.0
 def principal_start(
     encoder: nn.Module, mu: nn.Linear, log_var: nn.Linear, decoder: nn.Module, x: Tensor, slope: Tensor
 ) -> None:
-    """Let the first Z principal components pass through both networks, as pairs of rectified linear units (+c, −c).
+    """Make both networks pass on the first Z principal components, as pairs of rectified linear units (+c, −c).
 
     The mean of the posterior is then the component, divided by its standard deviation, and its log-variance −2; the
     output is its start plus what the components say, times `slope`. The other units stay what they are. No latent

@@ -1,6 +1,6 @@
 """Losses with an opponent: a discriminator, trained by turns with the model, tells two distributions of latents apart.
 
-Its output, a logit, is the log-ratio of the two densities once it is as good as it can be; it never sees an image.
+Its output, a logit, is the log-ratio of the two densities once it is as good as it can be; it never sees x.
 
 Not for: distances of two samples that need no training (`divergence`).
 """
@@ -50,7 +50,7 @@ class Adversarial(nn.Module, Loss):
 
         Arguments:
             z: Latents, shape (B, *latent).
-            c: What it is told beside them, shape (B, C), or None.
+            c: Context that it sees beside them, shape (B, C), or None.
         """
         inputs = z.flatten(1) if c is None else torch.cat((z.flatten(1), c.to(z.dtype)), 1)
         logit: Tensor = self.discriminator(inputs)
@@ -68,7 +68,7 @@ class Adversarial(nn.Module, Loss):
 
     @torch.no_grad()
     def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
-        """A sample of q(z | x, c) for each row, which nobody decodes."""
+        """A sample of q(z | x, c) for each row, without decoding it."""
         x = batch.known
         with full_precision(x):
             return draw_rows(model.posterior(x, batch.c), len(x))
@@ -116,7 +116,7 @@ class FactorVAE(Adversarial):
         ConfigError: Latents of one dimension, or discrete ones; an option out of range.
 
     Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. There the permuted latents are of
-    another batch than those that they are told from; here they are of the same, and the discriminator moves second.
+    another batch than those that they are compared with; here they are of the same, and the discriminator moves second.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class FactorVAE(Adversarial):
         return Terms(loss, logged)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents, and the same with each dimension permuted on its own."""
+        """Latents, and the same latents with each dimension permuted by itself."""
         return z, permuted(z), None
 
 
@@ -151,7 +151,7 @@ class AAE(Adversarial):
     """Distortion − λ·log D(z): an autoencoder whose aggregate posterior a discriminator cannot tell from the prior.
 
     D(z) is the probability, by the discriminator, that z is of the prior and not of q. Of a conditional model it is
-    told c too, so that q(z | c) meets p(z | c).
+    given c too, so that q(z | c) meets p(z | c).
 
     Arguments:
         latent_size: Z.

@@ -127,7 +127,7 @@ class Loss:
 
     samples: int = 1
     couples_rows: bool = False
-    __call__: Callable[..., Terms]  # (model, batch, epoch); only said here, so that a module's own is found
+    __call__: Callable[..., Terms]  # (model, batch, epoch); declared only, so that a module keeps its own
 
     def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
         """Players that take a step beside the model, each with weights and an optimizer; none by default."""
@@ -202,7 +202,7 @@ class OfDraw(Loss):
 
         Raises:
             ConfigError: The draw has no density q and the function is a bound on log p(x); or a gradient is wanted
-                through samples that have none.
+                through samples without one.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         if not draw.has_density and self.traits.bound:

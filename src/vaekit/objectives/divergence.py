@@ -20,7 +20,7 @@ def mmd(
     kernel: Literal["imq", "rbf"] = "imq",
     kl: KL = "auto",
 ) -> Tensor:
-    """−distortion − kl_weight·rate − mmd_weight·MMD²(q(z), p(z)) between the minibatch and as many draws of the prior.
+    """−distortion − kl_weight·rate − mmd_weight·MMD²(q(z), p(z)) between a minibatch and draws of the prior.
 
     kl_weight 0 is the WAE-MMD; the InfoVAE's α and λ are kl_weight = 1 − α and mmd_weight = α + λ − 1.
 

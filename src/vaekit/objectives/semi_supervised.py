@@ -1,4 +1,4 @@
-"""Learning from few labels: model M2, whose class is a latent where nobody has told it."""
+"""Learning from few labels: model M2, whose class is a latent variable where it is unknown."""
 
 import math
 from collections.abc import Sequence
@@ -18,12 +18,13 @@ MOST_LABELLED = 10_000  # rows of known class that are kept in memory
 class M2(nn.Module, Loss):
     """−ELBO of log p(x, y) where the class y is known, of log p(x) with y summed out where it is not, and a classifier.
 
-    With L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z | y)) and a uniform p(y), the loss is
-    −L(x, y) where y is known, −Σ_y q(y | x) (L(x, y) − log q(y | x)) elsewhere, and everywhere alpha times the mean
-    cross-entropy of q(y | x) over some of the rows whose class is known, times how many rows there are for each of
-    them. `neg_elbo` is −Σ_y q(y | x) (L(x, y) − log q(y | x)) of every row: minus a bound on log p(x), whatever its
-    class, and `rate` is that of z and y. `error` is the share of wrong classes, of those rows in training and of all
-    known ones elsewhere.
+    Let L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z | y)), with a uniform p(y), and
+    U(x) = Σ_y q(y | x) (L(x, y) − log q(y | x)), a bound on log p(x). The loss of a row is −L(x, y) where y is known,
+    and −U(x) elsewhere. To each is added α · N / N_known times the mean cross-entropy of q(y | x) over rows whose class
+    is known: in training `rows` of them, drawn anew in each step.
+
+    It logs `neg_elbo` = −U(x) and `distortion` for every row, whether or not its class is known, `rate`, which is that
+    of z and y together, `cross_entropy`, and `error`, the share of rows of known class whose class q(y | x) misses.
 
     Arguments:
         num_classes: C.
@@ -33,13 +34,13 @@ class M2(nn.Module, Loss):
         alpha: Weight of the classifier.
         hidden: Widths of its hidden layers.
         activation: Their nonlinearity.
-        rows: How many rows of known class it sees in a step.
+        rows: How many rows of known class the classifier sees in a step.
 
     Raises:
         ConfigError: The model is not conditional on the class, or no class is known.
 
-    Reference: Kingma, Rezende, Mohamed and Welling 2014, arXiv:1406.5298, eq. 6, 7 and 9; their rows of known class are
-    as many in every batch, ours the cross-entropy's alone.
+    Reference: Kingma, Rezende, Mohamed and Welling 2014, arXiv:1406.5298, eq. 6, 7 and 9. Their batches have a fixed
+    number of rows of known class; ours are drawn for the cross-entropy alone.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class M2(nn.Module, Loss):
         if model.context_size != self.num_classes:
             raise ConfigError("objective.name = 'm2' needs a model of each class; set model.condition = 'class'")
         labels = batch.labels if batch.labels is not None else torch.full((len(batch),), -1, device=batch.x.device)
-        known = labels >= 0
+        is_known = labels >= 0
         log_q = self.log_q(batch.x)
         rate, distortion = self.by_class(model, batch)
         bound = -rate - distortion - math.log(self.num_classes)
@@ -79,10 +80,10 @@ class M2(nn.Module, Loss):
             cross_entropy, error = self._of_known(model)
             cross_entropy, error = cross_entropy.expand(len(batch)), error.expand(len(batch))
         else:
-            share = known.to(log_q).mean().clamp_min(1e-9)
-            cross_entropy = torch.where(known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
-            error = (known & (log_q.argmax(-1) != labels)).to(log_q) / share
-        loss = -torch.where(known, of_pair, of_x) + self.weight * cross_entropy
+            share = is_known.to(log_q).mean().clamp_min(1e-9)
+            cross_entropy = torch.where(is_known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
+            error = (is_known & (log_q.argmax(-1) != labels)).to(log_q) / share
+        loss = -torch.where(is_known, of_pair, of_x) + self.weight * cross_entropy
         expected = (log_q.exp() * distortion).sum(-1)
         logged = {"neg_elbo": -of_x, "rate": -of_x - expected, "distortion": expected}
         logged |= {"cross_entropy": cross_entropy, "error": error}
@@ -119,5 +120,5 @@ class M2(nn.Module, Loss):
 def _labelled(batches: Batches) -> Batches:
     """Batches of the rows whose class is known, or of 10,000 of them, evenly spread."""
     labels = batches.labels
-    known = torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()
-    return batches.only(known[:: max(1, -(-len(known) // MOST_LABELLED))])
+    rows = torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()
+    return batches.only(rows[:: max(1, -(-len(rows) // MOST_LABELLED))])

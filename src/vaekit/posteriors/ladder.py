@@ -78,8 +78,8 @@ class LadderPosterior(Posterior):
             d.append(up(d[-1]))
         with full_precision(d[0]):
             wide = [widened(h) for h in d]
-            said = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, wide, strict=True)]
-        *lower, top = said
+            bottom_up = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, wide, strict=True)]
+        *lower, top = bottom_up
         priors = steps_given(self.downward, c)
         steps = [partial(_corrected, prior, *pair) for prior, pair in zip(priors, reversed(lower), strict=True)]
         return Chain(diagonal_normal(*top), steps, self.latent_sizes, downward=True)
@@ -88,9 +88,9 @@ class LadderPosterior(Posterior):
 def _corrected(prior: Step, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
     """The normal of the data and that of the prior, multiplied."""
     p = prior(drawn).base_dist  # type: ignore[attr-defined]
-    said, expected = (-bounded(log_var)).exp(), p.scale.square().reciprocal()
-    precision = said + expected
-    return diagonal_normal((mu * said + p.loc * expected) / precision, -precision.log())
+    data_precision, prior_precision = (-bounded(log_var)).exp(), p.scale.square().reciprocal()
+    precision = data_precision + prior_precision
+    return diagonal_normal((mu * data_precision + p.loc * prior_precision) / precision, -precision.log())
 
 
 class TopDownPosterior(Posterior):
@@ -214,9 +214,9 @@ class Path:
                 return begin
             beside: Tensor = own.begin_context(self.c.to(begin.dtype))
             return begin + beside
-        known = self.last.get(count)
-        if known is not None and known[0] is drawn[-1]:
-            return known[1]
+        remembered = self.last.get(count)
+        if remembered is not None and remembered[0] is drawn[-1]:
+            return remembered[1]
         state: Tensor = self(drawn[:-1]) + own.enter[count - 1](drawn[-1])
         state = state + own.onward[count - 1](state)
         self.last[count] = drawn[-1], state

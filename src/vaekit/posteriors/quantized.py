@@ -67,8 +67,8 @@ class CodesPosterior(Posterior):
             h = widened(self.net(x, c))
             with full_precision(h):
                 flat: Tensor = self.to_codes(h)
-                said: Tensor = flat.unflatten(-1, self.latent_shape)
-                return said
+                z_e: Tensor = flat.unflatten(-1, self.latent_shape)
+                return z_e
         h = widened(self.net.maps(x, c)[self.map])  # type: ignore[operator]
         with full_precision(h):
             grid: Tensor = self.to_codes(h)
@@ -306,7 +306,7 @@ class VQPosterior(CodesPosterior):
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, index: Tensor) -> None:
-        """Let counts and sums, and so the running means, take in what was assigned."""
+        """Update counts and sums, and with them the running means, by the latents that were assigned."""
         assigned = one_hot(index, len(self.codes)).to(rows.dtype)
         self.counts.lerp_(assigned.sum(0), 1 - self.decay)
         if not self.learns:
@@ -315,7 +315,7 @@ class VQPosterior(CodesPosterior):
 
     @torch.no_grad()
     def _revive(self, rows: Tensor) -> None:
-        """Let codes that are hardly used be where the encoder is."""
+        """Move codes that are hardly used to outputs of the encoder."""
         average = self.counts.mean()
         dead = self.counts < self.revive * average
         left = self._left(rows, self._chosen(rows)) if self.steps > 1 else rows.unsqueeze(-2)
@@ -327,9 +327,9 @@ class VQPosterior(CodesPosterior):
 
     @torch.no_grad()
     def start(self, x: Tensor, c: Tensor | None = None) -> None:
-        """Let the codes begin at the centres that k-means finds in what the encoder says of some data.
+        """Start the codes at the k-means centres of the encoder's outputs for some data.
 
-        Without the classes that a conditional encoder is told, they stay where they are.
+        Without the classes that a conditional encoder needs, they stay where they are.
         """
         if self.context_size and c is None:
             return

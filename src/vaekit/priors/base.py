@@ -48,7 +48,7 @@ class Prior(nn.Module, ABC):
 
 
 class OverGrid(Prior):
-    """A prior over vectors, as one over latents of any other shape with as many values.
+    """A prior over vectors, as one over latents of another shape with the same number of values.
 
     Arguments:
         prior: Module c → p(v | c), event shape (Z,).

@@ -14,8 +14,8 @@ ROWS = 2048  # whose residues are in memory at a time
 
 
 @torch.no_grad()
-def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | None = None) -> list[float]:
-    """Let a mixture be the maximum of the posterior density of its parameters given latents: expectation maximization.
+def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | None = None) -> list[list[float]]:
+    """Fit a mixture to latents: the maximum of the posterior density of its parameters, by expectation maximization.
 
     Each component starts at a random latent and counts as if it had seen Z more points with the covariance
     Σ/K^(2/Z), Σ being that of all latents: so none shrinks to a point. Classes are fitted one by one.
@@ -26,14 +26,14 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
         labels: Their classes, shape (N,), for a mixture with a context.
 
     Returns:
-        What each step ascends, log density a latent and the penalty, nats; of the last class.
+        For each class the objective after every step: log density and penalty, nats per latent.
 
     Reference: Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B
     39; Fraley and Raftery 2007, doi:10.1007/s00357-007-0004-5, for the scale of the covariance.
     """
     z = z.to("cpu", torch.float64)
     classes = prior.context_size or 1
-    ascent: list[float] = []
+    ascents = []
     for label in range(classes):
         own = z if labels is None or not prior.context_size else z[labels == label]
         components = torch.arange(label, len(prior.loc), classes)
@@ -44,7 +44,8 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
         prior.loc[components] = loc.to(prior.loc)
         prior.tril[components] = below.to(prior.tril)
         prior.logits[components] = weights.log().to(prior.logits)
-    return ascent
+        ascents.append(ascent)
+    return ascents
 
 
 def _ascend(z: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor, list[float]]:

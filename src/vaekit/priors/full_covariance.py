@@ -74,7 +74,7 @@ class FullCovarianceNormalMixture(Prior):
             c: Their context, shape (N, C), of a conditional model.
         """
         if self.context_size and c is None:
-            return  # nobody says which rows are of which class: the means stay where they are
+            return  # the classes of the rows are unknown: the means stay where they are
         order = torch.randperm(len(x))
         if c is not None:
             labels = c.argmax(1)[order]

@@ -30,7 +30,7 @@ class VampPrior(Prior):
         x: Training rows, shape (N, *event_shape). Their least and greatest value bound the pseudo-inputs, [0, 1]
             without them.
         components: K.
-        init: Pseudo-inputs start at rows drawn from these, or at random ones; at random too where there are none.
+        init: Pseudo-inputs start at rows drawn from these, or at random ones; without rows at random too.
 
     Reference: Tomczak and Welling 2018, arXiv:1705.07120, section 3.
     """
@@ -56,8 +56,8 @@ class VampPrior(Prior):
         self.register_buffer("high", torch.tensor(high))
         raw = torch.randn(components, *event_shape)
         if x is not None and init == "data":
-            chosen = torch.randperm(len(x))[torch.arange(components) % len(x)]
-            level = (x[chosen.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
+            rows = torch.randperm(len(x))[torch.arange(components) % len(x)]
+            level = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
             # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.
             raw = torch.logit(level, eps=0.01) + 0.01 * raw
         self.raw = nn.Parameter(raw)

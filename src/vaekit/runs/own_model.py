@@ -94,10 +94,10 @@ def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
     """What a preset gives to the loop, beside the options.
 
     Raises:
-        ConfigError: The objective depends on the number of rows, and nobody knows it.
+        ConfigError: The objective depends on the number of rows, which is unknown.
     """
-    wanted, rows = recipe.parts["objective"].wiring, number_of_rows(batches)
-    if "dataset_size" in wanted and rows is None:
+    wiring, rows = recipe.parts["objective"].wiring, number_of_rows(batches)
+    if "dataset_size" in wiring and rows is None:
         raise ConfigError(
             f"the objective {recipe.config.objective.name!r} depends on the number of rows, which "
             f"{type(train).__name__} does not tell; pass a tensor, a Split or a Dataset as train"

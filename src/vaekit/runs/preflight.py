@@ -1,4 +1,4 @@
-"""What a config demands of the data and of the machine, said before memory is taken or a file is written.
+"""Check what a config demands of the data and the machine, before memory is taken or a file is written.
 
 Not for: whether parts fit one another (`config`) or the rows the likelihood (`training.data_checks`).
 """
@@ -19,7 +19,7 @@ from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
 COPIES = 4  # of the weights that a training needs at least: themselves, gradients, and two moments
-LARGE = 10_000_000  # weights, below which nobody needs a word
+LARGE = 10_000_000  # weights, below which no word is needed
 
 
 def check_data(config: Config, data: Dataset) -> None:
@@ -41,8 +41,8 @@ def check_data(config: Config, data: Dataset) -> None:
             "out, or bring labels: a file images-labels.npy, a key labels, or one subfolder for each class"
         )
     name = config.likelihood.name
-    ours = config.model.name == "composed" and ":" not in name
-    if data.columns is not None and ours and values_of(find("likelihood", name)) != "table":
+    built_in = config.model.name == "composed" and ":" not in name
+    if data.columns is not None and built_in and values_of(find("likelihood", name)) != "table":
         raise ConfigError(
             f"{data.name} is a table, which the likelihood {name!r} does not take; train the preset table-vae, or "
             "choose likelihood.name = 'columns'"

@@ -1,6 +1,6 @@
 """Train a preset in one call, as the command does.
 
-Not for: training a model of one's own in one's own loop, which is `vaekit.fit`.
+Not for: training a model that you hold, which is `vaekit.fit`.
 """
 
 import os

@@ -119,7 +119,7 @@ def _train(task: dict[str, Any], parent: "_Parent") -> None:
 
 
 class _Parent(Listener):
-    """Whoever reads what this process prints."""
+    """The process that reads what this one prints."""
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor

@@ -73,15 +73,15 @@ def train_replicates(
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         at_least(1, argument, value, MOST_SEEDS)
     series = [_member(recipe, i, name, preset, Path(root), tensorboard) for i in range(seeds)]
-    left = [one for one in series if not _is_finished(one)]
+    left = [replicate for replicate in series if not _is_finished(replicate)]
     if jobs == 1:
-        for one in left:
-            with announce(one.number, one.seed, one.name) as listener:
-                one.train(listener)
+        for replicate in left:
+            with announce(replicate.number, replicate.seed, replicate.name) as listener:
+                replicate.train(listener)
     else:
         jobs = min(jobs, seeds)
         train_side_by_side(left, jobs=jobs, threads=max(1, torch.get_num_threads() // jobs), announce=announce)
-    return [Run.open(one.name, root=root) for one in series]
+    return [Run.open(replicate.name, root=root) for replicate in series]
 
 
 def _member(recipe: Recipe, number: int, name: str, preset: str, root: Path, tensorboard: bool) -> Replicate:

@@ -28,7 +28,7 @@ STAGES = (  # of the bars of an evaluation, which name files and folders
 
 
 def is_watched() -> bool:
-    """Whether somebody sees the progress as it comes: stderr is a terminal, or this is a notebook."""
+    """Whether progress is seen as it comes: stderr is a terminal, or this is a notebook."""
     console = _console()
     return console.is_terminal or console.is_jupyter
 

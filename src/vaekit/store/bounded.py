@@ -1,4 +1,4 @@
-"""Values from JSON and TOML that somebody else may have written: bounded in depth and in their numbers.
+"""Values from JSON and TOML files of unknown origin: bounded in depth and in their numbers.
 
 A number has at most 64 bits and is finite, tables and lists are nested a few levels deep, and there are no dates, so
 that whoever reads a value can print it, store it and compute with it. Each error is a `ValueError` of one line that

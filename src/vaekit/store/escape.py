@@ -1,4 +1,4 @@
-r"""Text that somebody else may have written, on its way to a terminal or into a document.
+r"""Text from elsewhere, on its way to a terminal or into a document.
 
 File names, labels, and whatever stands in a run folder pass through one of these functions exactly once, where they
 are printed or written, so that no escape sequence, line break, formula, command or tag gets through. TOML and JSON are

@@ -156,7 +156,7 @@ class Run:
             files.sweep(folder)
 
     def release(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         self._lock.release()
 
     @contextmanager

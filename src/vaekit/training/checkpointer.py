@@ -22,13 +22,13 @@ SNAPSHOT_AFTER = 200.0  # times the seconds that a snapshot takes
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A loader that can tell where it stands, and go on from there."""
+    """A loader that can tell where it stands, and continue from there."""
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Continue from there."""
 
 
 class Checkpointer:

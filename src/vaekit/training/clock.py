@@ -7,7 +7,7 @@ from .ranks import Ranks
 
 
 class CheckClock:
-    """When to check a training: every so many seconds, or when it is to stop; on all ranks after the same step.
+    """When to check a training: at a fixed interval, or when it is to stop; on all ranks after the same step.
 
     Arguments:
         ranks: All ranks.

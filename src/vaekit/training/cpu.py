@@ -49,7 +49,7 @@ def flushes() -> bool:
 
 @contextmanager
 def threads(count: int | None) -> Iterator[None]:
-    """Within the block torch computes with as many threads, if the machine has the processors; None changes nothing."""
+    """Within the block torch computes with `count` threads, if there are as many processors; None changes nothing."""
     if count is None or count > (os.cpu_count() or 1):
         yield
         return
@@ -63,7 +63,7 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def find_threads(step: Callable[[], object]) -> int:
-    """How many threads to compute with: as many as an outer block or the user says, or torch would; or one, if busy.
+    """How many threads to compute with: the number that is set, or torch's default; or one, if the machine is busy.
 
     The threads of a step wait for one another dozens of times. Where another program keeps one of them from running,
     all of them wait for it: if one of two processors is busy, a step of 8 ms takes up to 1 s. One thread then

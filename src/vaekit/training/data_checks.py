@@ -39,8 +39,8 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     if x.dtype == torch.uint8:
         model.check_values(batches.to_floats(distinct_bytes(x)))
         return
-    for some, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
-        seen = some if observed is None else some.masked_fill(~observed, 0)
+    for rows, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
+        seen = rows if observed is None else rows.masked_fill(~observed, 0)
         model.check_values(model.as_rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
 
 

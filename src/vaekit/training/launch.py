@@ -33,7 +33,7 @@ def joined() -> Iterator[Ranks]:
             f"the other ranks cannot be reached ({reason(error)}); start all of them with torchrun"
         ) from error
     yield Ranks(rank, world_size)
-    dist.destroy_process_group()
+    dist.destroy_process_group()  # not after an error: it would wait for ranks that are dead
 
 
 def _number(name: str, low: int, high: int, default: int | None = None) -> int:

@@ -197,7 +197,7 @@ def check_fit(
     """How many batches an epoch has, or None where the loader does not know.
 
     Raises:
-        ConfigError: The options or the schedule need what is not there.
+        ConfigError: The options or the schedule need a validation set, or the number of batches.
     """
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
@@ -217,7 +217,7 @@ def check_fit(
 
 
 def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
-    """The options of a training whose length is given in steps with as many epochs as these begin, and its length.
+    """Options whose `epochs` are the epochs that `steps` begin, if these are set; and the length in epochs.
 
     Arguments:
         options: How to train.

@@ -24,7 +24,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
     That is "bf16" where the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
     likelihood takes the rounding of a network's output to 8 bits, as a Bernoulli's logits do but a mean in units of a
     learned σ does not; else "tf32" on such a GPU; else "fp32". On a CPU it is never "bf16" where a convolution meets an
-    image of one or two columns: that of oneDNN then reads memory that nobody wrote, and the first step is NaN.
+    image of one or two columns: that of oneDNN then reads memory that was never written, and the first step is NaN.
 
     Raises:
         ConfigError: A precision that does not exist, or that the device or the model has no use for.

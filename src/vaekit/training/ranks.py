@@ -46,7 +46,7 @@ class Shard:
     counts: bool = True
 
     def counted(self, value: Tensor) -> Tensor:
-        """A sum over the rows, which is nothing where there are none."""
+        """A sum over the rows; 0 for a rank without rows."""
         return value if self.counts else 0 * value
 
 
@@ -63,12 +63,12 @@ class Ranks:
     world_size: int = 1
 
     def synchronize(self, model: LatentVariableModel) -> None:
-        """Let batch normalization see the rows of all ranks; weights and their names stay what they are."""
+        """Make batch normalization see the rows of all ranks; weights and their names stay what they are."""
         if self.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def shard(self, item: Any, samples: int) -> Shard:
-        """This rank's share of a batch with K samples a row: consecutive rows, as many as others or one more.
+        """This rank's share of a batch with K samples a row: consecutive rows, at most one more than any other's.
 
         Arguments:
             item: A batch as the loader gives it; all ranks have the same.
@@ -139,15 +139,15 @@ class Ranks:
     @contextmanager
     def raise_together(self) -> Iterator[None]:
         """If the block fails on one rank, it fails on all of them, with the error of the first that failed."""
-        mine: list[VAEError | None] = [None]
+        own_error: list[VAEError | None] = [None]
         try:
             yield
         except VAEError as error:
-            mine = [error]
-        errors = mine * self.world_size
+            own_error = [error]
+        errors = own_error * self.world_size
         if self.world_size > 1:
             with self._reaching_all():
-                dist.all_gather_object(errors, mine[0])
+                dist.all_gather_object(errors, own_error[0])
         for rank, failure in enumerate(errors):
             if failure is not None:
                 raise type(failure)(f"rank {rank}: {failure}") if rank else failure

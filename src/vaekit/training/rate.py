@@ -26,7 +26,7 @@ class RateFactor:
         return factor if self.adaptive is None else factor * self.adaptive.factor**progress.reductions
 
     def after_epoch(self, epoch: int, progress: Progress) -> None:
-        """Count a reduction if one is due, after so many whole epochs."""
+        """Count a reduction if one is due after this epoch, counted from 1."""
         since = epoch - max(progress.best_epoch, progress.reduced_epoch)
         if self.adaptive is not None and self.adaptive.is_due(since):
             progress.reductions += 1

@@ -113,7 +113,7 @@ class Step:
         return player.parameters if len(self.players) > 1 else None
 
     def clip(self, player: Player) -> Tensor | None:
-        """Clip the gradient, if it is the model's and a norm is set; the norm before, where somebody needs it."""
+        """Clip the model's gradient if `clip_norm` is set; return the norm before, or None where it is not needed."""
         if self.clip_norm is not None and player is self.players[0]:
             return nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         return total_norm(player.parameters) if self.skip else None
