@@ -10,7 +10,7 @@ from torch import nn
 
 from vaekit import build, evaluate, fit
 from vaekit.config import parse
-from vaekit.config.parts import PARTS
+from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe
 from vaekit.data import Batches, Dataset, Split
 from vaekit.data.batches import whole
@@ -76,7 +76,7 @@ def test_remedies_name_parts_that_exist() -> None:
     named = re.findall(r"(\w+)\.name = '([\w-]+)'(?: or '([\w-]+)')?", text)
     assert named
     for kind, *names in named:
-        assert set(filter(None, names)) <= set(PARTS[kind]), kind
+        assert set(filter(None, names)) <= set(PART_TABLE[kind]), kind
 
 
 @pytest.mark.parametrize("model", [nn.Linear(5, 5), "vae"], ids=["module", "name"])

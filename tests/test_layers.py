@@ -108,7 +108,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 
 
 def test_every_registered_part_exists() -> None:
-    for kind, table in parts.PARTS.items():
+    for kind, table in parts.PART_TABLE.items():
         for name in table:
             assert callable(parts.find(kind, name))
 

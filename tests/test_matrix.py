@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaekit.config import Config, parse, preset_names, read
-from vaekit.config.parts import PARTS, find
+from vaekit.config.parts import PART_TABLE, find
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
@@ -22,7 +22,7 @@ from vaekit.runs import lifecycle
 
 SHAPE, CLASSES = (1, 6, 5), 3
 POSTERIORS, PRIORS, LIKELIHOODS, OBJECTIVES = (
-    sorted(PARTS[kind]) for kind in ("posterior", "prior", "likelihood", "objective")
+    sorted(PART_TABLE[kind]) for kind in ("posterior", "prior", "likelihood", "objective")
 )
 LIKELIHOODS.remove("columns")  # of tables: test_table_model.py
 OF_IMAGES = [name for name in preset_names() if read(name).likelihood.name != "columns"]

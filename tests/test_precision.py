@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tiny import dataset, tiny
 from vaekit import CVAE, VAE, build
-from vaekit.config.parts import PARTS
+from vaekit.config.parts import PART_TABLE
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.model import Draw, Level
@@ -100,7 +100,7 @@ def test_auto_keeps_convolutions_of_narrow_images_in_float32(
             find_precision("bf16", narrow)
 
 
-LIKELIHOODS = sorted(PARTS["likelihood"].keys() - {"columns"})
+LIKELIHOODS = sorted(PART_TABLE["likelihood"].keys() - {"columns"})
 
 
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
@@ -142,7 +142,7 @@ PRIORS = {  # of posteriors that do not go with a flow
 }
 
 
-@pytest.mark.parametrize("posterior", sorted({*PARTS["posterior"]} - {"deterministic", "vq"}))
+@pytest.mark.parametrize("posterior", sorted({*PART_TABLE["posterior"]} - {"deterministic", "vq"}))
 def test_a_users_autocast_reaches_no_density_of_latents(posterior: str) -> None:
     torch.manual_seed(0)
     kind = {"name": posterior} | ({"straight_through": True} if posterior == "gumbel-softmax" else {})

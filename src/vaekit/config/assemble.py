@@ -30,7 +30,7 @@ from .asking import (
 )
 from .parts import Resolved
 
-NAMES = {
+LATENT_KINDS = {
     "real": "real numbers",
     "bits": "bits",
     "categories": "one-hot categories",
@@ -38,7 +38,7 @@ NAMES = {
     "directions": "directions, on the unit sphere",
     "ball": "points of the Poincaré ball",
 }
-PRIORS = {
+PRIOR_OF = {
     "real": "standard-normal",
     "bits": "bernoulli",
     "categories": "categorical",
@@ -144,8 +144,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     of_prior: str = ask("prior", prior.make, "latents")
     if of_prior != of_posterior:
         raise ConfigError(
-            f"the latents of {type(posterior).__name__} are {NAMES[of_posterior]}, and the prior {prior.make.__name__} "
-            f"is over {NAMES[of_prior]}; choose prior.name = {PRIORS[of_posterior]!r}"
+            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior {prior.make.__name__} "
+            f"is over {LATENT_KINDS[of_prior]}; choose prior.name = {PRIOR_OF[of_posterior]!r}"
         )
 
 

@@ -21,7 +21,7 @@ from ..errors import ConfigError, VAEError, unknown
 from ..objectives import schedules
 from . import Data, Part, explain
 
-PARTS: dict[str, dict[str, str]] = {
+PART_TABLE: dict[str, dict[str, str]] = {
     "encoder": {
         "conv": "vaekit.nets:ConvEncoder",
         "mlp": "vaekit.nets:MLP",
@@ -156,14 +156,14 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
-        kind: A key of `PARTS`, or what else is named by import path.
+        kind: A key of `PART_TABLE`, or what else is named by import path.
         name: Name in the table, or "module:Name".
         trust: Whether an import path is allowed.
 
     Raises:
         ConfigError: No such part, or an import path that is not allowed.
     """
-    table = PARTS.get(kind, {})
+    table = PART_TABLE.get(kind, {})
     target = table.get(name)
     if target is None:
         if ":" not in name and not table:
@@ -226,7 +226,7 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     """Find a part and check its options.
 
     Arguments:
-        kind: A key of `PARTS`, or "model".
+        kind: A key of `PART_TABLE`, or "model".
         part: Its section of a config.
         trust: Whether the part may be named by import path.
 

@@ -23,7 +23,7 @@ from ..rng import seeded
 from . import Config, Part, read
 from .asking import ask
 from .assemble import assemble
-from .parts import PARTS, VALUE_SCHEDULES, Resolved, resolve, resolve_data
+from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Recipe:
             ConfigError: A part or an option that does not exist or does not fit.
         """
         config = _located(config)
-        parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PARTS}
+        parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PART_TABLE}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
         data_arguments = resolve_data(config.data, _values(parts), trust)
-        sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PARTS}
+        sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PART_TABLE}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
         return cls(config.model_copy(update=sections), parts, data_arguments)
@@ -64,7 +64,7 @@ class Recipe:
     @property
     def has_own_code(self) -> bool:
         """Whether a part or the data set was imported by path, which the caller has allowed."""
-        names = [self.config.model.name, *(getattr(self.config, kind).name for kind in PARTS)]
+        names = [self.config.model.name, *(getattr(self.config, kind).name for kind in PART_TABLE)]
         return callable(self.data_arguments["name"]) or any(":" in name for name in names)
 
     @property

@@ -10,7 +10,7 @@ from .schema import Config, Data, Model, Section, Train
 from .synonyms import OTHER_NAMES
 
 SECTIONS: dict[str, type[Section]] = {"data": Data, "model": Model, "train": Train}
-PARTS = tuple(name for name in Config.model_fields if name not in SECTIONS)
+PART_KINDS = tuple(name for name in Config.model_fields if name not in SECTIONS)
 
 
 def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
@@ -26,7 +26,7 @@ def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
     word = word.replace("-", "_").lower()
     if word in OTHER_NAMES:
         return OTHER_NAMES[word]
-    if word in PARTS:
+    if word in PART_KINDS:
         return f"{word}.name"
     keys = _by_last_word(options)
     last = word.rpartition(".")[2]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from ..errors import ConfigError
 from .mlp import MLP
 
-MOST = 8000  # rows that the components are computed from
+MOST_ROWS = 8000  # rows that the components are computed from
 LOG_VARIANCE = -2.0
 
 
@@ -34,7 +34,7 @@ def principal_start(
     latents = mu.out_features
     into, *inner = _layers(encoder, latents, "encoder")
     first, *later, last = _layers(decoder, latents, "decoder")
-    mean, directions, deviations = principal_components(x.flatten(1)[:MOST].float(), latents)
+    mean, directions, deviations = principal_components(x.flatten(1)[:MOST_ROWS].float(), latents)
     pair = slice(0, 2 * latents)
     towards = (directions / deviations).T
     into.weight[pair] = 0

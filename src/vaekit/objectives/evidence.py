@@ -45,6 +45,9 @@ def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
 def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, kl: KL = "auto") -> Tensor:
     """−distortion − γ·|rate − C|: the rate is held at C nats, which usually grows from 0 by a schedule.
 
+    The rate of each row is held at C, as in the paper's equation, which is of one x. Implementations that take the mean
+    rate of a batch hold only that mean, and let rows differ.
+
     Reference: Burgess et al. 2018, arXiv:1804.03599, eq. 8.
     """
     check_range("objective.gamma of capacity", gamma, 0)

@@ -17,7 +17,8 @@ def iwae(draw: Draw, *, gradient: Literal["plain", "stl", "dreg"] = "plain") -> 
     Arguments:
         draw: K samples for each of B rows.
         gradient: "dreg" is the doubly reparametrized gradient for the posterior, unbiased and, unlike "plain", with a
-            signal-to-noise ratio that grows with K; "stl" leaves out the score of q and is biased for K > 1.
+            signal-to-noise ratio that grows with K; "stl" leaves out the score of q and is biased for K > 1. "dreg"
+            consumes the draw: it scales every later gradient through `draw.z`.
 
     Returns:
         Shape (B,), nats.
@@ -45,7 +46,8 @@ def miwae(draw: Draw, *, groups: int = 8) -> Tensor:
 def piwae(draw: Draw, *, groups: int = 8) -> Tensor:
     """The importance-weighted bound for the generative model, `miwae` for the posterior.
 
-    The value is that of `iwae`; the gradient that reaches the posterior is that of `miwae`.
+    The value is that of `iwae`; the gradient that reaches the posterior is that of `miwae`. It consumes the draw: every
+    later gradient through `draw.z` is scaled.
 
     Reference: Rainforth et al. 2018, arXiv:1802.04537, section 5 (PIWAE).
     """
@@ -82,6 +84,6 @@ def _grouped(log_w: Tensor, groups: int) -> Tensor:
 
 
 def _scale_gradient(z: Tensor, factor: Tensor) -> None:
-    """Multiply the gradient that z, shape (K, B, *latent), hands to the posterior by `factor`, shape (K, B)."""
+    """Multiply every gradient that z, shape (K, B, *latent), hands to the posterior by `factor`, shape (K, B)."""
     if z.requires_grad:
         z.register_hook(lambda gradient: gradient * factor.reshape(*factor.shape, *[1] * (z.ndim - 2)))

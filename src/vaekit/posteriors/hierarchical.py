@@ -49,9 +49,7 @@ class HierarchicalPosterior(Posterior):
         hidden: Sequence[int] = (100, 100),
         activation: Activation = "tanh",
     ) -> None:
-        upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
-        at_least(1, "the number of posterior.upper_sizes", len(upper))
-        sizes = (latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper))
+        sizes = level_sizes(latent_size, upper_sizes)
         super().__init__((sum(sizes),))
         self.latent_sizes = sizes
         self.first = DiagonalNormal(net, features, latent_size)
@@ -65,6 +63,13 @@ class HierarchicalPosterior(Posterior):
     def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
         """The posterior of each row of x."""
         return Chain(self.first(x, c), steps_given(self.steps, c), self.latent_sizes)
+
+
+def level_sizes(latent_size: int, upper_sizes: Sequence[int] | None) -> tuple[int, ...]:
+    """Widths of all levels, z_1 first: by default two, the upper one half as wide."""
+    upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
+    at_least(1, "the number of posterior.upper_sizes", len(upper))
+    return latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper)
 
 
 def between_levels(

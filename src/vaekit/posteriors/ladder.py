@@ -15,7 +15,7 @@ from ..errors import at_least
 from ..nets import MLP, Activation
 from ..nets.unregistered import Unregistered
 from .base import Posterior
-from .hierarchical import between_levels, steps_given
+from .hierarchical import between_levels, level_sizes, steps_given
 
 
 class LadderPosterior(Posterior):
@@ -52,16 +52,14 @@ class LadderPosterior(Posterior):
         hidden: Sequence[int] = (100, 100),
         activation: Activation = "leaky-relu",
     ) -> None:
-        upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
-        at_least(1, "the number of posterior.upper_sizes", len(upper))
+        sizes = level_sizes(latent_size, upper_sizes)
         at_least(1, "the number of posterior.hidden layers", len(hidden))
-        sizes = (latent_size, *(at_least(1, "posterior.upper_sizes", size) for size in upper))
         super().__init__((sum(sizes),))
         self.latent_sizes = sizes
         self.net = net
-        ups = (MLP((a,), hidden=hidden, activation=activation) for a in (features, *[hidden[-1]] * (len(upper) - 1)))
+        ups = (MLP((a,), hidden=hidden, activation=activation) for a in (features, *[hidden[-1]] * (len(sizes) - 2)))
         self.upward = nn.ModuleList(ups)
-        inputs = (features, *[hidden[-1]] * len(upper))
+        inputs = (features, *[hidden[-1]] * (len(sizes) - 1))
         self.mu = nn.ModuleList(nn.Linear(a, size) for a, size in zip(inputs, sizes, strict=True))
         self.log_var = nn.ModuleList(nn.Linear(a, size) for a, size in zip(inputs, sizes, strict=True))
         self.downward = between_levels(sizes[::-1], context_size, hidden, activation)

@@ -7,6 +7,7 @@ from typing import ClassVar, TypeVar
 
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution, ReshapeTransform, TransformedDistribution
+from torch.nn.functional import linear
 
 P = TypeVar("P", bound=nn.Module)
 MOST_COMPONENTS = 1 << 16  # of a mixture; papers have 500
@@ -45,6 +46,11 @@ class Prior(nn.Module, ABC):
             x: Training rows, shape (N, *event).
             c: Their context, shape (N, C), of a conditional model.
         """
+
+
+def linear_in_context(c: Tensor | None, weight: Tensor | None, bias: Tensor) -> Tensor:
+    """W c + b, shape (B, n), for c of shape (B, C); b, shape (n,), without a context or a weight."""
+    return bias if c is None or weight is None else linear(c, weight, bias)
 
 
 class OverGrid(Prior):

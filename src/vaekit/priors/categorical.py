@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
-from torch.nn.functional import linear
 
 from ..errors import ConfigError
-from .base import Prior
+from .base import Prior, linear_in_context
 
 
 class BernoulliPrior(Prior):
@@ -74,6 +73,6 @@ class Logits(nn.Module):
 
     def forward(self, c: Tensor | None) -> Tensor:
         """Logits, shape (*shape), or (B, *shape) for c of shape (B, C)."""
-        flat = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
+        flat = linear_in_context(c, self.weight, self.bias)
         logits: Tensor = flat.unflatten(-1, self.shape)
         return logits

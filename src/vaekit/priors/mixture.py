@@ -3,11 +3,10 @@
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
-from torch.nn.functional import linear
 
 from ..distributions import diagonal_normal
 from ..errors import at_least
-from .base import MOST_COMPONENTS, Prior
+from .base import MOST_COMPONENTS, Prior, linear_in_context
 
 
 class NormalMixture(Prior):
@@ -34,7 +33,7 @@ class NormalMixture(Prior):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        logits = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
+        logits = linear_in_context(c, self.weight, self.bias)
         return mixture_of(logits, diagonal_normal(self.mu, self.log_var).expand(logits.shape))
 
 

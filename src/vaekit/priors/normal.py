@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
-from torch.nn.functional import linear
 
 from ..distributions import diagonal_normal
-from .base import Prior
+from .base import Prior, linear_in_context
 
 
 class StandardNormal(Prior):
@@ -50,5 +49,5 @@ class LearnedNormal(Prior):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        parameters = self.bias if c is None or self.weight is None else linear(c, self.weight, self.bias)
+        parameters = linear_in_context(c, self.weight, self.bias)
         return diagonal_normal(*parameters.chunk(2, -1))

@@ -209,6 +209,13 @@ class Job:
         unit = f"nats per {self.data.row}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
 
+    def _test_terms(self) -> dict[str, float]:
+        """Means over the test rows: the terms of a draw, and what a loss of another kind logs beside them."""
+        terms = validate(self.model, self.batches(self.data.test), OfDraw(negative_distortion))
+        if not isinstance(self.loss, OfDraw):
+            terms = {**validate(self.model, self.batches(self.data.test), self.loss), **terms}
+        return {name: mean for name, mean in terms.items() if name != "loss"}
+
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """What is trained, on what, where and how, a few words each."""
         count = sum(parameter.numel() for parameter in self.model.parameters())
@@ -246,8 +253,8 @@ def _warn_of_infinities(test: Mapping[str, float]) -> None:
         )
 
 
-def _minus_distortion(draw: Draw) -> Tensor:
-    """What exists of every model; what else does is logged beside it."""
+def negative_distortion(draw: Draw) -> Tensor:
+    """The one term that a draw of every model has; `OfDraw` logs it, and the others beside it."""
     return -draw.distortion
 
 

@@ -11,7 +11,7 @@ import torch.distributed as dist
 from ..errors import ConfigError, RankError, reason
 from .ranks import ALONE, Ranks
 
-MOST = 1 << 20  # ranks
+MOST_RANKS = 1 << 20  # ranks
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def joined() -> Iterator[Ranks]:
     Each rank sees one GPU, that of its number on its machine; none, where there are fewer than ranks.
     """
     started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
-    world_size = _number("WORLD_SIZE", 1, MOST) if started else 1
+    world_size = _number("WORLD_SIZE", 1, MOST_RANKS) if started else 1
     rank = _number("RANK", 0, world_size - 1) if started else 0
     if world_size == 1:
         yield ALONE
@@ -51,7 +51,7 @@ def _number(name: str, low: int, high: int, default: int | None = None) -> int:
 def _see_one_gpu() -> bool:
     """Hide all GPUs of this machine but this rank's own, or all where they are too few; CUDA must not have started."""
     devices = torch.cuda.device_count()
-    ranks = _number("LOCAL_WORLD_SIZE", 1, MOST, default=1)
+    ranks = _number("LOCAL_WORLD_SIZE", 1, MOST_RANKS, default=1)
     number = _number("LOCAL_RANK", 0, ranks - 1, default=0)
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
     names = visible if len(visible) == devices and visible[0] else [str(i) for i in range(devices)]
