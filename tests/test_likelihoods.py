@@ -445,7 +445,7 @@ def test_a_size_factor_is_a_column_of_its_own_and_never_that_of_a_class(name: st
         lambda: model.sample(4, 2),
         lambda: model.encode(x, labels),
     ):
-        with pytest.raises(DataError, match=r"size factor, log s, and not a class; .* shape \(N, 3\)"):
+        with pytest.raises(DataError, match=r"a class cannot stand for .* size factor; .* shape \(N, 3\)"):
             act()
     rows = torch.cat((torch.eye(2)[labels % 2], x.sum(1, keepdim=True).log()), 1)
     (record,) = fit(model, [(x, rows)], epochs=1)

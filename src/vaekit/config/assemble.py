@@ -144,8 +144,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     of_prior: str = ask("prior", prior.make, "latents")
     if of_prior != of_posterior:
         raise ConfigError(
-            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior {prior.make.__name__} "
-            f"is over {LATENT_KINDS[of_prior]}; choose prior.name = {PRIOR_OF[of_posterior]!r}"
+            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior "
+            f"{prior.make.__name__} is over {LATENT_KINDS[of_prior]}; choose prior.name = {PRIOR_OF[of_posterior]!r}"
         )
 
 

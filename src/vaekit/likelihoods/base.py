@@ -32,13 +32,13 @@ class Likelihood(nn.Module, ABC):
     Attributes:
         values: What the numbers in x are: "pixels", "counts", which are whole numbers, "real", or "table".
         value_range: Least and greatest value of x that is accepted, or None where any real number is.
-        refuses_classes: Why a class cannot stand for its one-hot row of the context; "" where it can.
+        takes_classes: Whether a class can stand for its one-hot row of the context.
         couples_rows: Whether log p(x) of a row depends on the other rows of its batch.
     """
 
     values: ClassVar[Values]
     value_range: ClassVar[tuple[float, float] | None]
-    refuses_classes: str = ""
+    takes_classes: bool = True
     couples_rows: bool = False
 
     def __init__(self, net: nn.Module) -> None:

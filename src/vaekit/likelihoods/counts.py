@@ -45,11 +45,7 @@ class Counts(PerValueLikelihood):
                 "give it one or set it to false"
             )
         self.size_factor = size_factor
-        if size_factor:
-            self.refuses_classes = (
-                "the last column of this model's context is a size factor, log s, and not a class; pass whole rows of "
-                "context, or set likelihood.size_factor to false"
-            )
+        self.takes_classes = not size_factor
 
     @staticmethod
     def seen_by_encoder(*, log1p: bool = True, **options: Any) -> Callable[[Tensor], Tensor] | None:

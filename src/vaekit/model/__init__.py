@@ -17,6 +17,7 @@ from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
 from .draw import KL, Draw, Level, levels_of, no_bound
+from .spec import ModelSpec
 from .with_prior import WithPrior
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Draw",
     "LatentVariableModel",
     "Level",
+    "ModelSpec",
     "WithPrior",
     "check_model",
     "kl_by_dimension",

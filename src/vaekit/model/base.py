@@ -8,7 +8,7 @@ import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -28,6 +28,7 @@ from ..rng import seeded
 from ..store import files, tensors
 from .conditions import check_labels, rows_of_classes, rows_of_labels
 from .draw import Draw, antithetic_pairs, levels_of
+from .spec import ModelSpec
 
 MADE_OF = "vaekit.model"  # in the file that `save` writes
 Context = Tensor | int | None
@@ -46,7 +47,7 @@ class LatentVariableModel(nn.Module, ABC):
         latent_size: Z, how many values z has.
         latent_shape: Event shape of z; (Z,), unless a model says otherwise.
         context_size: C, the width of c; 0 for an unconditional model.
-        refuses_classes: Why a class cannot stand for its one-hot row of c; "" where it can.
+        takes_classes: Whether a class can stand for its one-hot row of c.
         event_shape: Event shape of x, or None where any will do.
         made_of: The config, event shape and number of classes that the model was made of, where it was.
         value_range: Least and greatest value of x, or None where any will do.
@@ -57,12 +58,23 @@ class LatentVariableModel(nn.Module, ABC):
 
     latent_size: int
     context_size: int = 0
-    refuses_classes: str = ""
+    takes_classes: bool = True
     event_shape: tuple[int, ...] | None = None
     made_of: Mapping[str, Any] | None = None
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     sees_missing: bool = False
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its shapes and the meaning of its numbers, as one record."""
+        return ModelSpec(**{field.name: getattr(self, field.name) for field in fields(ModelSpec)})
+
+    def set_spec(self, spec: ModelSpec) -> None:
+        """Take over the shapes of a model and the meaning of its numbers."""
+        self.latent_size = spec.latent_size
+        for field in fields(spec):
+            setattr(self, field.name, getattr(spec, field.name))
 
     def extra_repr(self) -> str:
         """What it is a model of, for `print`."""
@@ -314,8 +326,11 @@ class LatentVariableModel(nn.Module, ABC):
             raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}")
 
     def _check_takes_classes(self) -> None:
-        if self.refuses_classes:
-            raise DataError(f"{self.refuses_classes}; the context must have shape (N, {self.context_size})")
+        if not self.takes_classes:
+            raise DataError(
+                "a class cannot stand for this model's context, which holds other numbers too, such as a size factor; "
+                f"pass rows of context, shape (N, {self.context_size})"
+            )
 
 
 def check_model(model: object) -> None:

@@ -1,7 +1,6 @@
 """A model made of a posterior, a prior and a likelihood."""
 
 from collections.abc import Sequence
-from math import prod
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -11,6 +10,7 @@ from ..distributions import full_precision
 from ..errors import ConfigError
 from .base import Context, LatentVariableModel
 from .draw import Draw
+from .spec import ModelSpec
 
 
 class Composed(LatentVariableModel):
@@ -39,15 +39,18 @@ class Composed(LatentVariableModel):
     ) -> None:
         super().__init__()
         self.parts = nn.ModuleDict({"posterior": posterior, "prior": prior, "likelihood": likelihood})
-        self.latent_shape = _shape(posterior, latent_size, latent_shape)
-        self.latent_size = prod(self.latent_shape)
-        self.context_size = context_size
-        self.event_shape = event_shape
-        self.value_range = getattr(likelihood, "value_range", None)
-        self.values = values_of(likelihood)
-        self.refuses_classes = getattr(likelihood, "refuses_classes", "")
-        self.columns = getattr(likelihood, "columns", None)
-        self.sees_missing = any(getattr(part, "sees_missing", False) for part in posterior.modules())
+        self.set_spec(
+            ModelSpec(
+                latent_shape=_shape(posterior, latent_size, latent_shape),
+                context_size=context_size,
+                takes_classes=getattr(likelihood, "takes_classes", True),
+                event_shape=event_shape,
+                values=values_of(likelihood),
+                value_range=getattr(likelihood, "value_range", None),
+                columns=getattr(likelihood, "columns", None),
+                sees_missing=any(getattr(part, "sees_missing", False) for part in posterior.modules()),
+            )
+        )
 
     def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
         """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""

@@ -21,15 +21,7 @@ class WithPrior(LatentVariableModel):
         super().__init__()
         self.model = model
         self.own_prior = prior
-        self.latent_size = model.latent_size
-        self.latent_shape = model.latent_shape
-        self.context_size = model.context_size
-        self.refuses_classes = model.refuses_classes
-        self.values = model.values
-        self.columns = model.columns
-        self.sees_missing = model.sees_missing
-        self.event_shape = model.event_shape
-        self.value_range = model.value_range
+        self.set_spec(model.spec)
 
     def check_values(self, x: Tensor) -> None:
         """Refuse what the model refuses."""

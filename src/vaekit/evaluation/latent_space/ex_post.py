@@ -146,7 +146,7 @@ def _some(model: LatentVariableModel, split: Split) -> Split:
 
 def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:
     """One latent of each row, shape (N, *latent), and the classes, shape (N,), of a conditional model."""
-    if model.context_size and (split.context is not None or model.refuses_classes):
+    if model.context_size and (split.context is not None or not model.takes_classes):
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
     with chunks.evaluating(model):

@@ -1,0 +1,40 @@
+"""What a model says of itself beside its three distributions.
+
+Not for: what a model was made of, which its config says.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from ..data.columns import Column
+from ..data.values import Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSpec:
+    """The shapes of a model, and the meaning of its numbers.
+
+    Arguments:
+        latent_shape: Event shape of z.
+        context_size: C, the width of c; 0 for an unconditional model.
+        takes_classes: Whether a class can stand for its one-hot row of c.
+        event_shape: Event shape of x, or None where any will do.
+        values: What the numbers in x mean.
+        value_range: Least and greatest value of x, or None where any will do.
+        columns: Of a model of tables: what its columns are.
+        sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
+    """
+
+    latent_shape: tuple[int, ...]
+    context_size: int = 0
+    takes_classes: bool = True
+    event_shape: tuple[int, ...] | None = None
+    values: Values = "real"
+    value_range: tuple[float, float] | None = None
+    columns: tuple[Column, ...] | None = None
+    sees_missing: bool = False
+
+    @property
+    def latent_size(self) -> int:
+        """Z, how many values z has."""
+        return prod(self.latent_shape)
