@@ -4,11 +4,12 @@
 |---|---|
 | `base` | `LatentVariableModel`: three methods, and what follows from them |
 | `composed` | a model of a posterior, a prior and a likelihood |
-| `exchanged` | a trained model with another prior |
+| `spec` | its shapes and the meaning of its numbers, as a record |
+| `with_prior` | a trained model with another prior |
 | `draw` | one pass of data through a model, as a record |
 | `dimensions` | the rate by latent dimension |
 | `conditions` | contexts, from classes, labels or numbers |
-| `paths` | encoder and decoder as modules to export |
+| `exportable` | encoder and decoder as modules to export |
 | `modes` | evaluation mode for the length of a block |
 """
 

@@ -11,6 +11,7 @@ activation, and `start_output` sets where it starts.
 | `mlp` | fully connected |
 | `conv`, `resnet`, `stages` | convolutional, residual, and what both share |
 | `tabular` | the encoder of tables |
+| `unregistered` | a module that belongs to another one |
 | `init`, `principal` | initialization by name; a start from principal components |
 """
 

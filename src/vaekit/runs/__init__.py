@@ -4,7 +4,7 @@
 |---|---|
 | `preset`, `own_model` | `vaekit.train`; `vaekit.fit` with its progress in sight |
 | `lifecycle` | trained, resumed, and what the other ranks do meanwhile |
-| `job`, `demands` | a recipe with its data and its model; what a config demands of both |
+| `job`, `preflight` | a recipe with its data and its model; what is checked before a training |
 | `data_facts`, `environment`, `commit` | what environment.json says of the data; of the machine; of git |
 | `restore`, `repetition` | from a run folder to its model; trained again, to compare the weights |
 | `series`, `replicate`, `side_by_side` | one config with several seeds; one of them; several processes |

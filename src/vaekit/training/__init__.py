@@ -4,6 +4,7 @@
 |---|---|
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
 | `trainer`, `progress` | a model, its loss and its optimizers; where their training stands |
+| `rate`, `listener` | the factor on the learning rate; who hears about the progress |
 | `state`, `meter` | what is saved and restored; what is counted on the device |
 | `validation` | the value of a loss over a loader |
 | `checkpointer` | when to save which state, in memory and in the run folder |
