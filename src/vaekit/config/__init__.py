@@ -6,11 +6,11 @@ Importing this package imports no torch, so that the command line answers at onc
 |---|---|
 | `schema` | the records: sections and parts |
 | `reading` | from a preset or a TOML file, with settings on top, to a config |
-| `spelling`, `synonyms` | which key somebody means who wrote another |
+| `spelling`, `synonyms` | which key a misspelt one stands for |
 | `parts` | the table of parts, and how a name becomes a constructor with checked options |
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
 | `assemble`, `asking` | from parts to a model: what each is given, and what each is asked |
-| `inspection` | what a part lacks, said before training |
+| `inspection` | what a part lacks, reported before training |
 | `presets/` | published models, a few lines of TOML each |
 """
 
