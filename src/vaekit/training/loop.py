@@ -90,7 +90,7 @@ def fit(
     own = module_of(loss)
     if own is not None:
         own.to(model.device)
-    hears = Listeners([listener])
+    listeners = Listeners([listener])
     batches = check_fit(options, train, validation, schedule)
     players = players_of(model, loss, optimizer or partial(adam, learning_rate=options.learning_rate))
     check_ranks(ranks, model, loss, opponents=players[1:])
@@ -100,15 +100,15 @@ def fit(
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
-        beside = _Beside(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), hears)
+        monitor = _Monitor(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), listeners)
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
             begun = time.perf_counter() - trainer.progress.seconds
-            last = _epoch(trainer, train, batches, begun, beside)
+            last = _epoch(trainer, train, batches, begun, monitor)
             record = trainer.close_epoch(time.perf_counter() - begun, validation, last)
             trainer.progress.seconds = 0.0
             records.append(record)
             checkpointer.after_epoch(record)
-            hears.epoch(record)
+            listeners.epoch(record)
         checkpointer.save()
     model.load_state_dict(trainer.best)
     model.eval()
@@ -116,18 +116,18 @@ def fit(
 
 
 @dataclass(frozen=True)
-class _Beside:
-    """What stands beside a training's steps: who saves, when to check, and who hears."""
+class _Monitor:
+    """Who saves, when to check, and who hears while an epoch is trained."""
 
     checkpointer: Checkpointer
     clock: CheckClock
     pace: Pace
-    hears: Listeners
+    listeners: Listeners
 
 
-def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: float, beside: _Beside) -> Any:
+def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: float, monitor: _Monitor) -> Any:
     """The steps of an epoch, or what is left of it; the last batch."""
-    options, progress, clock = trainer.options, trainer.progress, beside.clock
+    options, progress, clock = trainer.options, trainer.progress, monitor.clock
     trainer.training_mode()
     last: Any = None
     for batch in first_checked(trainer.model, train, trainer.loss, lenient=options.on_nan == "skip"):
@@ -137,12 +137,12 @@ def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: f
         last = batch
         if clock.due():
             progress.seconds = time.perf_counter() - begun
-            beside.hears.step(progress, batches, trainer.check())
-            times = beside.pace.slower(clock.seconds)
+            monitor.listeners.step(progress, batches, trainer.check())
+            times = monitor.pace.slower(clock.seconds)
             if times is not None:
-                beside.hears.slower(times)
+                monitor.listeners.slower(times)
             stopping = clock.stopping()
-            beside.checkpointer.within_epoch(stop=stopping)
+            monitor.checkpointer.within_epoch(stop=stopping)
             clock.end()
             if stopping:
                 raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
@@ -157,7 +157,9 @@ def with_settings(options: Fit | None, settings: Mapping[str, Any], model: Laten
             `fit` cannot follow.
     """
     if isinstance(options, Train):
-        raise ConfigError(f"fit has no seed, device or threads: {_WHERE}; pass options=config.train.for_fit()")
+        raise ConfigError(
+            f"fit has no seed, device or threads: {_WHERE}; pass a config.Fit, as Train.for_fit() gives it"
+        )
     for name in settings.keys() & (Train.model_fields.keys() - Fit.model_fields.keys()):
         raise ConfigError(f"fit has no {name}: {_WHERE}")
     together = (options or Fit()).model_dump() | dict(settings)
