@@ -39,7 +39,7 @@ def steps() -> None:
     from vaekit.config import read
     from vaekit.config.recipe import Recipe
     from vaekit.runs.job import Job
-    from vaekit.training.processor import flushed
+    from vaekit.training.cpu import flushed
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
     with flushed():

@@ -12,7 +12,7 @@ import tiny
 from conftest import SMALL
 from vaekit.cli.entry import SPIN_COUNT, spin_less
 from vaekit.config import read
-from vaekit.config.parts import PARTS
+from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe
 from vaekit.runs import environment, job
 from vaekit.runs.beside import Beside
@@ -119,7 +119,7 @@ def test_a_model_of_any_kind_is_tried(monkeypatch: pytest.MonkeyPatch, preset: s
     assert job.Job.prepare(Recipe.resolve(config)).threads() in (1, 2)
 
 
-@pytest.mark.parametrize("name", PARTS["optimizer"])
+@pytest.mark.parametrize("name", PART_TABLE["optimizer"])
 def test_optimizers_do_not_import_the_compiler_of_torch(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Recipe.resolve(read("vae", sections={"optimizer": name})).optimizer
     monkeypatch.setitem(sys.modules, "torch._dynamo", None)

@@ -201,10 +201,7 @@ class Job:
 
     def _test(self, run: Run) -> None:
         """Write what the test rows say, test.json."""
-        test = validate(self.model, self.batches(self.data.test), OfDraw(_minus_distortion))
-        if not isinstance(self.loss, OfDraw):  # it has more to say, such as the errors of a classifier
-            test = {**validate(self.model, self.batches(self.data.test), self.loss), **test}
-        del test["loss"]
+        test = self._test_terms()
         _warn_of_infinities(test)
         unit = f"nats per {self.data.row}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})

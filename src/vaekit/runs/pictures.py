@@ -220,7 +220,7 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: Beside) -> list[Listener]:
-    """Who draws a picture after every epoch: nobody, if the data are not images."""
+    """Listeners that draw a picture after every epoch; none, if the data are not images."""
     return [EpochPictures(model, run, beside, data.classes)] if data.kind == "image" else []
 
 

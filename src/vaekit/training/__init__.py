@@ -10,8 +10,8 @@
 | `checkpointer` | when to save which state, in memory and in the run folder |
 | `data_checks` | whether rows and classes suit the model |
 | `optimizers`, `eager`, `schedule_free` | optimizers by name; torch's without its compiler; AdamW without a schedule |
-| `precision`, `processor`, `devices` | precision of networks; threads and tiny numbers; devices by name |
-| `ranks`, `launch`, `noise`, `refusals` | several processes that train as one, and what they do not train |
+| `precision`, `cpu`, `devices` | precision of networks; threads and tiny numbers; devices by name |
+| `ranks`, `launch`, `noise` | several processes that train as one, how they start, and their noise |
 | `clock`, `signals` | when a training is checked, and how it is asked to stop |
 
 Not for: reading configs or writing pictures (`runs`).
