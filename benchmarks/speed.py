@@ -1,10 +1,11 @@
 """Ours against the rivals and against the floor, in pairs: `make benchmark`, or `python benchmarks/speed.py [PART …]`.
 
 Each contender is a process of its own, in turn, A B C A B C …; what is reported is the median over the rounds, and
-ratios of medians. Parts: training, evaluation, startup, memory, quality. `--full` runs more rounds, and quality, which
-takes ten minutes or more. Writes speed.json and the tables of docs/speed.md.
+ratios of medians. Parts: training, evaluation, startup, memory, seeds, quality. `--full` runs more rounds, and quality,
+whose own trainings take six minutes, and its rivals ten more. Writes speed.json and the tables of docs/speed.md.
 """
 
+import hashlib
 import json
 import os
 import statistics
@@ -23,6 +24,7 @@ from common import processor
 HERE = Path(__file__).parent
 RESULTS = HERE / "speed.json"
 SEEDS = (0, 1, 2)
+RIVALS = ("assignment", "pythae", "small")
 EPOCHS = 10  # of the rivals, at most: what the assignment trains
 VAE = [sys.executable, "-m", "vaekit"]
 
@@ -94,6 +96,7 @@ def startup(full: bool) -> dict[str, Any]:
             "vae --help": [*VAE, "--help"],
             "vae runs": [*VAE, "runs", "--runs", folder],
             "vae sample": [*VAE, "sample", "r", "--runs", folder],
+            "vae train, no step": [*VAE, "train", "course-vae", "--set", "train.steps=1", "--runs", f"{folder}/more"],
         }
         found: dict[str, list[float]] = {name: [] for name in commands}
         for name in (*commands, *(rounds * [*commands])):  # the first round warms up
@@ -115,23 +118,56 @@ def memory(full: bool) -> dict[str, Any]:
     return summary(found, "MiB")
 
 
+QUALITY = {  # goal, nats per image: what `vae train vae` is told
+    "109.1": ("train.steps=429", "train.batch_size=64", "train.learning_rate=3e-3"),
+    "100.0": ("train.epochs=1", "train.batch_size=64", "train.learning_rate=3e-3"),
+    "97.4": ("train.epochs=2",),
+    "95.1": ("train.epochs=3",),
+    "93.5": (),
+}
+
+
 def quality(full: bool) -> dict[str, Any]:
     """Seconds from the start of the process until a test −ELBO, nats per image, is reached; three seeds."""
     found: dict[str, Any] = {"unit": "s", "goals": {}}
-    for name in ("assignment", "pythae"):
+    for goal, settings in QUALITY.items():
+        for seed in SEEDS:
+            with tempfile.TemporaryDirectory() as folder:
+                command = ["train", "vae", "--seed", str(seed), *(word for s in settings for word in ("--set", s))]
+                seconds = timed([*VAE, *command, "--name", "r", "--runs", folder, "--device", "cpu"])
+                score = json.loads((Path(folder) / "r" / "test.json").read_text())["neg_elbo"]
+            run = {"seed": seed, "command": "vae " + " ".join(command), "seconds": seconds, "test_neg_elbo": score}
+            found["goals"].setdefault(goal, []).append(run)
+            print(goal, f"{seconds:.1f} s, {score:.2f} nats", file=sys.stderr)
+    for name in RIVALS:
         for seed in SEEDS:
             record = contender(f"{name}-quality", EPOCHS, SEED=str(seed))
             found.setdefault(name, []).append({"seed": seed, **record, "epochs": len(record["test_neg_elbo"])})
             found[name][-1].pop("epoch_seconds")
-    for goal, epochs in (("109.1", 2), ("100.0", 6)):
-        for seed in SEEDS:
-            with tempfile.TemporaryDirectory() as folder:
-                command = ["train", "standard-vae", "--epochs", str(epochs), "--seed", str(seed), "--name", "r"]
-                seconds = timed([*VAE, *command, "--runs", folder, "--device", "cpu"])
-                score = json.loads((Path(folder) / "r" / "test.json").read_text())["neg_elbo"]
-            run = {"seed": seed, "command": "vae " + " ".join(command[:-2]), "seconds": seconds, "test_neg_elbo": score}
-            found["goals"].setdefault(goal, []).append(run)
     return found
+
+
+SERIES = {  # how four seeds are trained
+    "one after another": [],
+    "one after another, one thread": ["--set", "train.threads=1"],
+    "two at a time": ["--set", "train.threads=1", "--jobs", "2"],
+}
+
+
+def seeds(full: bool) -> dict[str, Any]:
+    """Seconds of `vae train course-vae --epochs 2 --seeds 4`; of the last two the weights are equal, bit for bit."""
+    found: dict[str, list[float]] = {name: [] for name in SERIES}
+    for _ in range(3 if full else 1):
+        weights = []
+        for name, options in SERIES.items():
+            with tempfile.TemporaryDirectory() as folder:
+                series = ["train", "course-vae", "--epochs", "2", "--seeds", "4", "--name", "r", *options]
+                found[name].append(timed([*VAE, *series, "--runs", folder, "--device", "cpu"]))
+                files = sorted(Path(folder).glob("*/checkpoints/best/model.safetensors"))
+                weights.append([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+        if weights[1] != weights[2] or len(weights[2]) != 4:
+            raise SystemExit("two at a time do not end in the weights of one after another")
+    return summary(found, "s")
 
 
 def summary(values: dict[str, list[float]], unit: str) -> dict[str, Any]:
@@ -148,6 +184,7 @@ PARTS: dict[str, Callable[[bool], dict[str, Any]]] = {
     "startup": startup,
     "memory": memory,
     "quality": quality,
+    "seeds": seeds,
 }
 
 
