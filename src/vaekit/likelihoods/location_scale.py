@@ -52,7 +52,8 @@ class LocationScale(PerValueLikelihood):
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale
-        self.centre, self.unit = _numbers(centre, unit)
+        self.centre = _number(centre, 0.0)
+        self.unit = _number(unit, 1.0)
         if not 0 < self.unit < math.inf:
             raise ConfigError(f"likelihood.unit must be > 0 and finite, got {unit}; 'auto' takes that of the data")
         if x is not None:
@@ -124,13 +125,13 @@ class OfRealNumbers(LocationScale):
         *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
     ) -> Callable[[Tensor], Tensor] | None:
         """(x − centre) / unit, or x itself."""
-        numbers = _numbers(centre, unit)
-        return None if numbers == (0, 1) else partial(_standardized, centre=numbers[0], unit=numbers[1])
+        numbers = {"centre": _number(centre, 0.0), "unit": _number(unit, 1.0)}
+        return None if list(numbers.values()) == [0, 1] else partial(_standardized, **numbers)
 
 
-def _numbers(centre: Unit, unit: Unit) -> tuple[float, float]:
-    """Centre and unit of rows that are not known."""
-    return 0.0 if isinstance(centre, str) else centre, 1.0 if isinstance(unit, str) else unit
+def _number(value: Unit, unknown: float) -> float:
+    """The number, or another one where it waits for the rows that it is computed from."""
+    return unknown if isinstance(value, str) else value
 
 
 def _standardized(x: Tensor, centre: float, unit: float) -> Tensor:
