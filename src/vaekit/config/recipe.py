@@ -111,8 +111,8 @@ class Recipe:
         recipe = self.settled(x)
         model = recipe._model(event_shape, num_classes, x, labels, columns)
         facts = {"event_shape": list(event_shape), "num_classes": num_classes}
-        told = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
-        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **facts, **told}
+        table = {"columns": [column.to_json() for column in columns]} if columns is not None else {}
+        model.made_of = {"config": recipe.config.model_dump(exclude_none=True), **facts, **table}
         return model
 
     def _model(
