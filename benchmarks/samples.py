@@ -1,8 +1,8 @@
 """How good the digits of our recipes are, 2,000 against 2,000 test images: `python benchmarks/samples.py`.
 
 A run is judged by the mean of several draws: the precision of one has a standard error of 0.6 %, as much as the goals
-are missed or met by. It reads the runs that `benchmarks/recipes.py` has left (VAE_RUNS); name presets to measure only those. It writes
-samples.json; `benchmarks/report.py` writes the table of docs/choosing.md.
+are missed or met by. It reads the runs that `benchmarks/recipes.py` has left (VAE_RUNS); name presets to measure only
+those. It writes samples.json; `benchmarks/report.py` writes the table of docs/choosing.md.
 """
 
 import json
