@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
-MOST = 1_000_000  # of anything that is counted on the command line
+MOST_COUNTED = 1_000_000  # of anything that is counted on the command line
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -36,8 +36,8 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-COUNT = click.IntRange(1, MOST)
-AT_MOST = click.IntRange(max=MOST)
+COUNT = click.IntRange(1, MOST_COUNTED)
+AT_MOST = click.IntRange(max=MOST_COUNTED)
 SEED = click.IntRange(0, (1 << 63) - 1)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
