@@ -1,6 +1,6 @@
 """`vae evaluate`: measure a run, and give every number its error."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +12,7 @@ from .tables import print_entry, print_table
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
+    from ..evaluation.likelihood.ais import Annealing
 
 
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
@@ -61,23 +62,28 @@ def evaluate(
     evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU; where the
     processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
-    if temperatures is not None and not ais:
-        raise click.UsageError("--temperatures goes with --ais")
+    annealing = _annealing(ais, temperatures)
     folder, limit = opened.run, _bytes(memory)
     model, _ = opened.model()
 
-    from ..evaluation.likelihood.ais import Annealing
+    from ..evaluation.measure import Options
     from ..evaluation.stored import evaluate_run
     from ..explorer.run_page import write
     from ..runs.terminal import shown_stages
     from .summary import print_blocks
 
-    options: dict[str, Any] = {"data_name": data_name, "split": split, "samples": samples, "rows": rows}
-    annealing = Annealing() if temperatures is None else Annealing(temperatures=temperatures)
-    options |= {"annealing": annealing if ais else None, "precision": precision, "memory": limit, "seed": opened.seed}
+    options = Options(
+        split=split,
+        samples=samples,
+        rows=rows,
+        annealing=annealing,
+        memory=limit,
+        seed=opened.seed,
+        precision=precision,
+    )
     try:
         with shown_stages() as listener:
-            result = evaluate_run(folder, model, recipe=opened.recipe, **options, listener=listener)
+            result = evaluate_run(folder, model, options, recipe=opened.recipe, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {folder.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
@@ -105,6 +111,17 @@ def _print_all(result: "Evaluation") -> None:
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     out()
     print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
+
+
+def _annealing(ais: bool, temperatures: int | None) -> "Annealing | None":
+    """How to anneal, if that was asked for."""
+    if temperatures is not None and not ais:
+        raise click.UsageError("--temperatures goes with --ais")
+    if not ais:
+        return None
+    from ..evaluation.likelihood.ais import Annealing
+
+    return Annealing() if temperatures is None else Annealing(temperatures=temperatures)
 
 
 def _bytes(text: str) -> int:

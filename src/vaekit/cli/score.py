@@ -96,18 +96,18 @@ def score(
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
-    for sentence in scores.warnings:
-        out(f"beware      {sentence}")
     out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
 def _print_counts(scores: "Scores", what: str) -> None:
-    """How many rows there are, and how many of them are rare."""
+    """How many rows there are, how many of them are rare, and what to beware of."""
     rare = int((scores.values["percentile"] >= 99).sum())
     out()
     out(f"{what:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {what}")
+    for sentence in scores.warnings:
+        out(f"beware      {sentence}")
 
 
 def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":

@@ -3,7 +3,7 @@
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .common import headline, relative, stopped, terms_of
 from .printing import out, out_json
@@ -21,9 +21,17 @@ def train_series(
 
     series = name or series_name(preset)
     announce = Replicates(recipe.config.train.known_epochs, seeds, side_by_side=jobs > 1).announce
-    options: dict[str, Any] = {"preset": preset, "root": root, "announce": announce, "tensorboard": tensorboard}
     try:
-        trained = train_replicates(recipe, seeds, name=series, jobs=jobs, **options)
+        trained = train_replicates(
+            recipe,
+            seeds,
+            name=series,
+            jobs=jobs,
+            preset=preset,
+            root=root,
+            announce=announce,
+            tensorboard=tensorboard,
+        )
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None

@@ -92,9 +92,15 @@ def load_table(
         ends.append(len(together[0].values))
     columns, label = _columns(together, kinds)
     table = _encoded(together, columns, label)
-    how: dict[str, Any] = {"what": "rows", "elsewhere": tested_on is not None, "share": SHARE}
-    number = test if isinstance(test, int) else None
-    rest, validation_numbers, test_numbers = held_out(name, count, 0 if validated_on else validation, number, **how)
+    rest, validation_numbers, test_numbers = held_out(
+        name,
+        count,
+        0 if validated_on else validation,
+        test if isinstance(test, int) else None,
+        what="rows",
+        elsewhere=tested_on is not None,
+        share=SHARE,
+    )
     train_numbers = rest[np.arange(len(rest))]
     if tested_on is not None:
         test_numbers = np.arange(ends[1], ends[2])
