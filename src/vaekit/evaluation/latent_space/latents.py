@@ -134,17 +134,17 @@ def latents(
             with seeded(chunks.generator(seed, "latents", index)):
                 return _of_batch(model, batch)
 
-        of_image = chunks.over_batches("latents", len(rows), compute, listener=listener)
+        of_row = chunks.over_batches("latents", len(rows), compute, listener=listener)
         picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
-        z = of_image["z"][picked].to(model.device)
+        z = of_row["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
-    means, kl = of_image["means"], of_image.get("kl")
+    means, kl = of_row["means"], of_row.get("kl")
     return Latents(
         means=means,
         kl=None if kl is None else kl.double().mean(0),
         variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
-        information=of_image["log_q"][picked].double() - log_q,
-        marginal=log_q - of_image["log_p"][picked].double(),
+        information=of_row["log_q"][picked].double() - log_q,
+        marginal=log_q - of_row["log_p"][picked].double(),
     )
 
 
