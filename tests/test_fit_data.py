@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tiny
@@ -253,3 +254,41 @@ def test_a_model_is_made_and_called_in_the_natural_way() -> None:
         build("vae", train=3)
     with pytest.raises(ConfigError, match="give a table"):
         build("vae", latent_sise=3)
+
+
+class Meanless(Normal):
+    @property
+    def mean(self) -> Tensor:
+        raise NotImplementedError  # without a word, as torch's own do
+
+
+def test_parts_without_a_mean_train_and_what_takes_one_says_so() -> None:
+    class Latent(nn.Module):
+        def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
+            super().__init__()
+            self.net = net
+            self.mu = nn.Linear(features, latent_size)
+
+        def forward(self, x: Tensor, c: Tensor | None = None) -> Independent[Any]:
+            return Independent(Meanless(self.mu(self.net(x, c)), 0.5), 1)
+
+    model = small("standard-vae", likelihood="normal")
+    parts: Any = model.parts
+    parts["posterior"] = Latent(parts["posterior"].net, 6, 2)
+    records = fit(model, X, X, epochs=2)
+    assert np.isfinite(records[-1]["validation_neg_elbo"])
+    for use in (model.encode, model.reconstruct):
+        with pytest.raises(ConfigError, match="Meanless has no mean, which encode, decode and pictures take"):
+            use(X)
+    assert model.draw(X).z.shape == (1, 20, 2)
+
+    parts["likelihood"].family = Meanless
+    with pytest.raises(ConfigError, match="Meanless has no mean"):
+        model.sample(2)
+    assert model.sample(2, noise=True).shape == (2, *SHAPE)
+
+
+@pytest.mark.parametrize("epochs", [0, -1, 1_000_001, 10**30])
+def test_epochs_are_bounded(epochs: int) -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        fit(small(), X, epochs=epochs)

@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,17 @@ def test_many(runs: Path, kind: str) -> None:
         generators.KINDS[kind](runs, random.Random(seed))
 
     check()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_interrupted_series_end_with_the_weights_of_an_uninterrupted_one(runs: Path) -> None:
+    begun = time.monotonic()
+    whole = generators.outcome(runs, runs / "whole")
+    seconds = time.monotonic() - begun
+    assert len(whole) == 2 and whole["s-seed0"]["tensors"] != whole["s-seed1"]["tensors"]
+    for seed in range(3):
+        generators.interrupted_series(runs, random.Random(seed), whole, seconds)
 
 
 def test_a_traceback_or_a_wrong_status_would_be_seen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -202,6 +202,7 @@ MISTAKES: dict[tuple[str, ...], str] = {
     (*TRAIN, "--set", "optimizer.name=sgd", "--set", "optimizer.nesterov=true"): "[Nn]esterov",
     (*TRAIN, "--seed", BIG): "train.seed",
     (*TRAIN, "--epochs", BIG): "train.epochs",
+    (*TRAIN, "--epochs", "1000001"): "train.epochs",
     (*TRAIN, "--seeds", "2000000"): "--seeds",
     (*TRAIN, "--name", "a" * 300): "at most 100 letters",
     ("sample", "a", "--seed", BIG): "--seed",

@@ -36,7 +36,7 @@ from .observed import log_prob_observed, log_prob_of_values
 from .point_mass import PointMass
 from .power_spherical import PowerSpherical, UniformSphere
 from .precise import full_precision, widened
-from .relaxed import GumbelSoftmax, centre
+from .relaxed import GumbelSoftmax, centre, mean_of
 from .rows import draw_rows, draw_samples
 from .supports import is_discrete, support_of, takes_any_real
 from .wrapped_normal import WrappedNormal, exponential_at_zero
@@ -82,6 +82,7 @@ __all__ = [
     "log_gamma_rest",
     "log_prob_observed",
     "log_prob_of_values",
+    "mean_of",
     "nearest_grey_level",
     "support_in",
     "support_of",

@@ -13,9 +13,32 @@ from .supports import is_discrete
 
 
 def centre(p: Distribution) -> Tensor:
-    """The mean, or of a discrete distribution the likeliest value, which is a value that it takes."""
-    at: Tensor = p.mode if is_discrete(p) else p.mean
-    return at
+    """The mean, or of a discrete distribution the likeliest value, which is a value that it takes.
+
+    Raises:
+        ConfigError: It does not have that.
+    """
+    if is_discrete(p):
+        mode: Tensor = p.mode
+        return mode
+    return mean_of(p)
+
+
+def mean_of(p: Distribution) -> Tensor:
+    """The mean.
+
+    Raises:
+        ConfigError: It does not have one.
+    """
+    try:
+        mean: Tensor = p.mean
+    except NotImplementedError:
+        inner = p.base_dist if isinstance(p, Independent) else p
+        raise ConfigError(
+            f"{type(inner).__name__} has no mean, which encode, decode and pictures take; give it a property `mean`, "
+            "or take samples, such as model.draw(x).z or model.sample(n, noise=True)"
+        ) from None
+    return mean
 
 
 class GumbelSoftmax(Distribution):

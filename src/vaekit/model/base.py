@@ -22,7 +22,7 @@ from ..data.batch import as_tensor, to_reshape
 from ..data.columns import Column
 from ..data.pixels import to_floats
 from ..data.values import RANGES, Values, check_values
-from ..distributions import centre, draw_rows, draw_samples, full_precision
+from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
 from ..errors import ConfigError, DataError, RunError
 from ..rng import seeded
 from ..store import files, tensors
@@ -182,7 +182,7 @@ class LatentVariableModel(nn.Module, ABC):
         if tuple(z.shape[1:]) != self.latent_shape:
             shape = ", ".join(map(str, self.latent_shape))
             raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
-        return self.likelihood(z.to(self.device), self.context(c, len(z))).mean
+        return mean_of(self.likelihood(z.to(self.device), self.context(c, len(z))))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:
@@ -207,7 +207,7 @@ class LatentVariableModel(nn.Module, ABC):
         with seeded(generator):
             prior = self.prior(c)
             x = self.likelihood(draw_rows(prior, n), c)
-            return x.sample() if noise else x.mean
+            return x.sample() if noise else mean_of(x)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, c: Context = None, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:

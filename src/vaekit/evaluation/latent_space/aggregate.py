@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...distributions import centre
 from ...errors import VAEError
 from ...model.exportable import Encoding
 from ...plot.space import CARRIES
@@ -36,7 +37,7 @@ def encodings(subject: Subject) -> dict[str, Tensor]:
             z, rate, distortion = Encoding(model)(x, c)
             part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
         except (VAEError, NotImplementedError):
-            part |= {"z": model.posterior(x, c).mean.flatten(1)}
+            part |= {"z": centre(model.posterior(x, c)).flatten(1)}
         parts.append({name: value.float().cpu() for name, value in part.items()})
     if not parts:
         return {name: torch.zeros(0, model.latent_size) for name in ("sample", "z")}
