@@ -30,8 +30,11 @@ def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
         [sys.executable, "-m", "vaekit", *command[1:], "--name", name, "--runs", str(ROOT), "--device", "cpu"],
         check=True,
     )
-    wall_clock = time.perf_counter() - began
-    run = Run.open(name, root=ROOT)
+    return record_of(Run.open(name, root=ROOT), command, seed, time.perf_counter() - began)
+
+
+def record_of(run: Run, command: list[str], seed: int, wall_clock: float) -> dict[str, Any]:
+    """What came out of a training, as a record."""
     metrics, test = run.metrics(), run.read_json("test.json")
     best = min(metrics, key=lambda m: m.get("validation_loss", m.get("validation_neg_elbo")))
     terms = [term for term in ("neg_elbo", "rate", "distortion") if term in test]  # an autoencoder has no bound

@@ -86,13 +86,13 @@ def ex_post(quick: bool, done: set[str]) -> Found:
 def labels(quick: bool, done: set[str]) -> Found:
     path = ROOT / "m1-latents.npz"
     if not path.exists() or quick:
-        _, run = trained("standard-vae", "--epochs", "3", quick=quick)
+        _, run = trained("standard-vae", "--epochs", "2", quick=quick)
         command = [sys.executable, "-m", "vaekit", "encode", str(run.path), "--split", "train", "-o", str(path)]
         subprocess.run(command, check=True)
     over_latents = ("--data", str(path), "--set", "likelihood.name=normal", "--set", "data.binarize=none")
     for name, epochs, seeds, more in (("M1+M2", 3, SEEDS, over_latents), ("M2", 1, SEEDS[:1], ())):
-        for count in LABELS:
-            for seed in seeds:
+        for seed in seeds:
+            for count in LABELS:
                 if f"{name}, {count}, seed {seed}" in done:
                     continue
                 asked = ("--labelled", str(count), "--epochs", str(epochs), "--set", "data.validation=2000", *more)

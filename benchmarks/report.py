@@ -279,7 +279,7 @@ PUBLISHED_ERRORS = {"M2": {"100": 11.97, "600": 4.94, "1000": 3.60}, "M1+M2": {"
 def _labels(runs: dict[str, Any]) -> str:
     rows = [
         "**Few labels.** Error in % of the test rows; published by Kingma et al. 2014, arXiv:1406.5298, table 1. Ours "
-        "trained for minutes: M1+M2 for 3 epochs over latents of `standard-vae` after 3, and M2 for one.",
+        "trained for minutes: M1+M2 for 3 epochs over latents of `standard-vae` after 2, and M2 for one.",
         "",
         "| model | labels | published | ours | seeds |",
         "|---|---|---|---|---|",
