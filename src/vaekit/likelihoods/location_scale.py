@@ -125,8 +125,8 @@ class OfRealNumbers(LocationScale):
         *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
     ) -> Callable[[Tensor], Tensor] | None:
         """(x − centre) / unit, or x itself."""
-        numbers = {"centre": _number(centre, 0.0), "unit": _number(unit, 1.0)}
-        return None if list(numbers.values()) == [0, 1] else partial(_standardized, **numbers)
+        middle, scale = _number(centre, 0.0), _number(unit, 1.0)
+        return None if (middle, scale) == (0, 1) else partial(_standardized, centre=middle, unit=scale)
 
 
 def _number(value: Unit, unknown: float) -> float:
