@@ -52,6 +52,14 @@ def grey(n: int = 40) -> Dataset:
     return Dataset("grey", split, split, split, ("a", "b", "c"), "9" * 64)
 
 
+def grey_at_last() -> Dataset:
+    """Black and white, but for one pixel of the last of 300 images."""
+    pixels = 255 * (grey(300).test.x > 127).to(torch.uint8)
+    pixels[-1, 0, 7, 7] = 100
+    split = Split(pixels, torch.arange(300) % 3)
+    return Dataset("grey at last", split, split, split, ("a", "b", "c"), "8" * 64)
+
+
 def kinds(found: Evaluation) -> dict[str, str]:
     return {value.name: value.kind for value in found.values}
 
@@ -111,6 +119,7 @@ def test_it_survives_json(model: LatentVariableModel) -> None:
     [
         ("bernoulli", "binary", "none", "lower bound", True),
         ("bernoulli", "grey", "none", "not a likelihood", False),
+        ("bernoulli", "grey at last", "none", "not a likelihood", False),
         ("bernoulli", "grey", "fixed", "lower bound", True),
         ("bernoulli", "grey", "per-epoch", "lower bound", True),
         ("bernoulli", "grey", "threshold", "lower bound", True),
@@ -121,7 +130,7 @@ def test_it_survives_json(model: LatentVariableModel) -> None:
     ],
 )
 def test_numbers_are_called_what_they_are(likelihood: str, data: str, binarize: str, kind: str, bits: bool) -> None:
-    dataset = tiny.dataset() if data == "binary" else grey()
+    dataset = {"binary": tiny.dataset, "grey": grey, "grey at last": grey_at_last}[data]()
     annealing = SHORT if binarize == "none" and likelihood == "bernoulli" else None
     found = evaluate(made(likelihood), dataset, binarize=binarize, judge=False, annealing=annealing, **QUICK)
     of = kinds(found)

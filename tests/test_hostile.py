@@ -330,6 +330,15 @@ def test_a_last_step_that_explodes_fails_and_the_last_good_state_is_kept(
     assert max(float(v.abs().max()) for name, v in weights.items() if name.startswith("model/")) < 100
 
 
+def test_nothing_is_written_in_place_of_a_pipe_or_a_device(here: Path, command: Command) -> None:
+    for name in ("o.html", "o.png", "class/vae.py"):
+        Path(name).parent.mkdir(exist_ok=True)
+        os.mkfifo(name)
+    for arguments in (("report", "a", "-o", "o.html"), ("sample", "a", "-n", "1", "-o", "o.png"), ("teach", "class")):
+        assert "pipe" in one_line(command(*arguments))
+    assert all(Path(name).is_fifo() for name in ("o.html", "o.png", "class/vae.py"))
+
+
 def test_a_device_without_values_is_not_here() -> None:
     for name in ("meta", "cuda:99999999999999", "no such"):
         with pytest.raises(DeviceError, match="is not here"):
