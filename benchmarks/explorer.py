@@ -5,6 +5,7 @@ is dragged, a step a frame, and the images that were drawn are counted. Needs Ch
 """
 
 import json
+import os
 import platform
 import sys
 import tempfile
@@ -81,7 +82,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             found = measured(name, Path(folder))
         preset = found.pop("preset")
-        results[preset] = {**found, "machine": f"{platform.machine()}, one thread, software rendering"}
+        machine = f"{platform.machine()}, one thread, software rendering, load average {os.getloadavg()[0]:.0f}"
+        results[preset] = {**found, "machine": machine}
         print(preset, found)
         RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
