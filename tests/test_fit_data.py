@@ -292,3 +292,39 @@ def test_parts_without_a_mean_train_and_what_takes_one_says_so() -> None:
 def test_epochs_are_bounded(epochs: int) -> None:
     with pytest.raises(ConfigError, match="epochs"):
         fit(small(), X, epochs=epochs)
+
+
+def test_complex_numbers_are_refused_wherever_rows_come_in() -> None:
+    """torch would take the real part with a warning, at most."""
+    model = small()
+    for x in (X.to(torch.complex64), X.numpy().astype("c8")):
+        for use in (lambda x: fit(model, x, epochs=1), model.encode, lambda x: fit(model, [x], epochs=1)):
+            with pytest.raises(DataError, match=r"must be real numbers, got torch\.complex64"):
+                use(x)
+
+
+def test_arrays_in_any_order_are_read_as_they_are() -> None:
+    model = small()
+    mirrored = X.numpy()[::-1, :, :, ::-1]
+    assert torch.equal(model.encode(mirrored), model.encode(torch.from_numpy(mirrored.copy())))
+    assert torch.equal(model.decode(np.ones((2, 2), "f4")), model.decode(torch.ones(2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda model: model.sample("a"), "the number of samples must be a whole number, at least 1, got 'a'"),
+        (lambda model: model.sample(2.5), "at least 1, got 2.5"),
+        (lambda model: model.sample(0), "at least 1, got 0"),
+        (lambda model: model.log_prob(X, k=0), "k must be at least 1, got 0"),
+        (lambda model: model.decode("z"), "z must be numbers"),
+        (lambda model: build("vae", event_shape=(1, -1, 6)), r"at least 1, got \(1, -1, 6\)"),
+        (lambda model: build("vae", event_shape=0), r"at least 1, got \(0,\)"),
+        (lambda model: build("vae", event_shape=()), r"at least 1, got \(\)"),
+        (lambda model: fit(model, (X, np.array(["a\n"] * 20))), "labels must be numbers"),
+    ],
+)
+def test_counts_and_shapes_that_cannot_be_are_named_in_one_line(use: Any, message: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=message) as error:
+        use(small("cvae"))
+    assert "\n" not in str(error.value)

@@ -15,7 +15,7 @@ from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import DATASET_NAMES
-from ..data.values import Values, values_of
+from ..data.values import Values, is_count, values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
@@ -254,6 +254,8 @@ def build(
     if columns is not None:
         event_shape = len(columns)
     event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
+    if not event_shape or not all(map(is_count, event_shape)):
+        raise ConfigError(f"event_shape must be a number or several, whole and at least 1, got {event_shape}")
     if isinstance(config, str):
         config = read(config, sections=sections)
     elif sections:

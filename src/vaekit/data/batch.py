@@ -123,18 +123,23 @@ def to_reshape(x: Tensor, shape: tuple[int, ...] | None) -> str:
 
 
 def as_tensor(value: object, what: str) -> Tensor:
-    """A tensor of numbers.
+    """A tensor of real numbers, in any order in memory.
 
     Raises:
         DataError: There is none.
     """
-    if isinstance(value, Tensor):
-        return value
     try:
-        array = np.asarray(value)
-        return torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
+        if not isinstance(value, Tensor):
+            array = np.asarray(value)
+            if any(stride < 0 for stride in array.strides):  # which torch does not know
+                array = array.copy()
+            value = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
     except (TypeError, ValueError, RuntimeError):
-        raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {value!r:.80}") from None
+        shown = " ".join(repr(value).split())
+        raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}") from None
+    if value.is_complex():
+        raise DataError(f"{what} must be real numbers, got {value.dtype}; pass .real, or both parts as two channels")
+    return value
 
 
 def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> Batch:

@@ -11,6 +11,7 @@ Not for: from bytes to floats (`pixels`), or the support of a distribution (`lik
 import math
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,6 +31,11 @@ def values_of(part: object) -> Values:
     if values in RANGES:
         return values
     return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
+
+
+def is_count(value: object) -> bool:
+    """Whether this is a whole number of at least 1."""
+    return isinstance(value, (int, np.integer)) and bool(value >= 1)
 
 
 def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:

@@ -21,7 +21,7 @@ from ..data import Batch
 from ..data.batch import as_tensor, to_reshape
 from ..data.columns import Column
 from ..data.pixels import to_floats
-from ..data.values import RANGES, Values, check_values
+from ..data.values import RANGES, Values, check_values, is_count
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
 from ..errors import ConfigError, DataError, RunError
 from ..rng import seeded
@@ -179,6 +179,7 @@ class LatentVariableModel(nn.Module, ABC):
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:
         """Mean of p(x | z, c), shape (B, *event), for z of shape (B, *latent_shape)."""
+        z = as_tensor(z, "z")
         if tuple(z.shape[1:]) != self.latent_shape:
             shape = ", ".join(map(str, self.latent_shape))
             raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
@@ -201,8 +202,8 @@ class LatentVariableModel(nn.Module, ABC):
             generator: Source of randomness; torch's global one by default.
             noise: Sample x too, instead of the mean.
         """
-        if n < 1:
-            raise DataError(f"the number of samples must be at least 1, got {n}")
+        if not is_count(n):
+            raise DataError(f"the number of samples must be a whole number, at least 1, got {n!r:.60}")
         c = self.context(c, n)
         with seeded(generator):
             prior = self.prior(c)
@@ -218,6 +219,8 @@ class LatentVariableModel(nn.Module, ABC):
 
         Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
         """
+        if k < 1:
+            raise DataError(f"k must be at least 1, got {k}")
         with seeded(generator):
             log_w = self.draw(self.checked(x), k, c).log_w
         return log_w.logsumexp(0) - math.log(k)
