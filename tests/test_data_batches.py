@@ -57,6 +57,15 @@ def test_types_and_counts(images):
     assert (x.dtype, y.dtype) == (torch.float32, torch.int64)
 
 
+def test_a_single_row_at_the_end_joins_the_batch_before_it(images):
+    loader = Batches(images[:11], LABELS[:11], batch_size=5, shuffle=True, generator=generator())
+    assert [len(x) for x, _ in loader] == [5, 6]
+    assert len(loader) == 2
+    assert sorted(torch.cat([y for _, y in loader]).tolist()) == sorted(LABELS[:11].tolist())
+    assert [len(x) for x, _ in Batches(images[:1], LABELS[:1], batch_size=5)] == [1]
+    assert [len(x) for x, _ in Batches(images[:3], LABELS[:3], batch_size=1)] == [1, 1, 1]
+
+
 def test_no_labels_are_invented(images):
     for data in (images, Split(images)):
         for batch in Batches(data, batch_size=5):

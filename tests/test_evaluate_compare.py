@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,7 @@ def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:
     assert "over rows" in found["nll"].verdict
     assert found["elbo"].low is None  # which was not kept for each image
     assert found["elbo"].verdict == "unknown (one seed)"
+    assert replace(found["nll"], low=math.nan, high=math.nan).verdict == "unknown (not finite)"
 
 
 def test_groups_of_other_seeds_are_compared_by_welch(made) -> None:

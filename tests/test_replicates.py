@@ -10,6 +10,7 @@ import tiny
 from conftest import Result
 from test_cli import assert_refused
 from vaekit import config, data
+from vaekit.cli.common import two_decimals
 from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation.samples import classifier as eyes
@@ -161,3 +162,8 @@ def test_what_is_a_command_of_its_own_says_so(command) -> None:
 def test_flat_names_every_key() -> None:
     tree = config.read("standard-vae").model_dump()
     assert config.flat(tree)["train.seed"] == tree["train"]["seed"]
+
+
+def test_a_figure_that_was_not_finite_is_a_dash() -> None:
+    assert series.spread([1.0, None]) == {"mean": None, "sd": None, "n": 2}
+    assert two_decimals(None) == "—" and two_decimals(1.005e2) == "100.50"

@@ -92,10 +92,13 @@ def test_a_row_of_known_class_has_the_bound_of_its_pair(label: int) -> None:
     assert abs(z_scores(-loss, expected)) < 5
 
 
+SIZES: dict[str, Any] = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
+BITS = {"posterior": {"name": "bernoulli"}, "prior": {"name": "bernoulli"}}
+
+
 def small(**options: Any) -> tuple[Any, M2, Any]:
     torch.manual_seed(0)
-    sizes = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
-    model = build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **sizes)
+    model = build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **SIZES)
     data = keep_labels(tiny.dataset(), 6)
     loss = M2(3, (1, 8, 8), 64, Batches(data.train, batch_size=64), hidden=(8,), **options)
     return model, loss, data
@@ -132,6 +135,13 @@ def test_the_classifier_sees_the_binary_rows_that_the_model_sees(binarize: str) 
     served = next(iter(batches)).x[labels >= 0]
     same = bool((x.flatten(1)[:, None] == served.flatten(1)).all(-1).any(-1).all())
     assert same == (binarize != "per-epoch")  # which draws them anew
+
+
+def test_latents_without_a_gradient_are_refused_instead_of_trained_by_the_kl_alone() -> None:
+    model = build("m2", event_shape=(1, 8, 8), num_classes=3, latent_size=2, **SIZES, **BITS)
+    _, loss, data = small()
+    with pytest.raises(ConfigError, match="hand no gradient to the encoder"):
+        fit(model, data.train, objective=loss, epochs=1)
 
 
 def test_labels_are_kept_by_class_and_always_the_same() -> None:

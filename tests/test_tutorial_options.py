@@ -9,13 +9,16 @@ from torch import nn
 
 import exact
 import tiny
-from vaekit import build, fit
+from vaekit import OfDraw, build, elbo, fit
 from vaekit.config import read
 from vaekit.config.recipe import Recipe
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, RunError
 from vaekit.nets import MLP, ConvDecoder, ConvEncoder
 from vaekit.nets.stages import Strides
-from vaekit.objectives.schedules import Exponential, Plateau, StepDecay
+from vaekit.objectives import Loss, Terms
+from vaekit.objectives.schedules import Cyclical, Exponential, Plateau, StepDecay
+from vaekit.runs import job, lifecycle
+from vaekit.training import Listener
 
 
 def test_a_leaky_relu_has_the_slope_that_is_asked_for() -> None:
@@ -156,3 +159,42 @@ def test_rmsprop_is_torchs_by_name_and_by_path() -> None:
             optimizer.step()
         results.append(parameter.detach())
     assert torch.equal(*results) and not torch.equal(results[0], weight)
+
+
+def test_a_run_whose_length_is_in_steps_says_that_it_cannot_be_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
+    run = lifecycle.train(tiny.tiny(steps=3, patience=None), name="r", root=tmp_path)
+    with pytest.raises(RunError, match=r"train\.steps = 3, cannot change"):
+        lifecycle.resume(run)
+    with pytest.raises(ConfigError, match=r"train\.epochs cannot be set"):
+        lifecycle.resume(run, settings=["train.epochs=20"])
+    assert not run.sessions
+
+
+def test_validation_is_at_the_end_of_a_cycle_not_at_the_start_of_the_next() -> None:
+    betas: list[float] = []
+
+    class Heard(Loss):
+        def __call__(self, model: Any, batch: Any, epoch: float) -> Terms:
+            betas.append(cycle(epoch))
+            return OfDraw(elbo)(model, batch, epoch)
+
+    cycle = Cyclical(period=2)
+    model = build("standard-vae", event_shape=(1, 8, 8), latent_size=2)
+    fit(model, tiny.dataset().train, tiny.dataset().validation, epochs=2, batch_size=64, objective=Heard())
+    assert betas[-1] == 1.0  # it was 0
+
+
+def test_listeners_see_the_averages_that_are_kept() -> None:
+    seen: list[torch.Tensor] = []
+
+    class Sees(Listener):
+        def epoch(self, record: dict[str, Any]) -> None:
+            seen.append(torch.cat([p.detach().flatten() for p in model.parameters()]))
+
+    model = build("standard-vae", event_shape=(1, 8, 8), latent_size=2)
+    fit(model, tiny.dataset().train, epochs=2, batch_size=16, ema=0.9, listener=Sees())
+    assert torch.equal(seen[-1], torch.cat([p.detach().flatten() for p in model.parameters()]))

@@ -153,9 +153,13 @@ def terms_of(test: dict[str, Any]) -> list[str]:
 def headline(test: dict[str, Any]) -> str:
     """The most telling number of test.json."""
     name, *_ = terms_of(test)
-    value = test[name]
-    number = "—" if value is None else f"{value:.2f}"  # null where it was not finite
-    return f"test {'−ELBO' if name == 'neg_elbo' else name} {number} {test.get('unit', 'nats per image')}"
+    unit = test.get("unit", "nats per image")
+    return f"test {'−ELBO' if name == 'neg_elbo' else name} {two_decimals(test[name])} {unit}"
+
+
+def two_decimals(value: float | None) -> str:
+    """A number as it is printed; a dash for one that was not finite, which JSON has as null."""
+    return "—" if value is None else f"{value:.2f}"
 
 
 def is_worker() -> bool:

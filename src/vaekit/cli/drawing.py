@@ -97,13 +97,15 @@ class Drawing(Opened):
         import torch
 
         from ..data.batches import whole
+        from ..data.pixels import repeatable
         from ..runs.restore import dataset_of
 
         split = dataset_of(self.run, recipe=self.recipe).test
         for number in numbers:
             if not 0 <= number < len(split):
                 raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        batch = whole(split.rows(torch.tensor(list(numbers))), values=self.recipe.values)
+        binarize = repeatable(self.recipe.config.data.binarize)
+        batch = whole(split.rows(torch.tensor(list(numbers))), values=self.recipe.values, binarize=binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:

@@ -58,7 +58,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     with shown_stages() as listener:
         z = named_rows.encode(model, rows, listener=listener)
     if path.suffix.lower() == ".csv":
-        content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.unbind(1))})
+        content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.flatten(1).unbind(1))})
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)

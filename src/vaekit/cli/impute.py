@@ -95,6 +95,7 @@ def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None
     """Draw test images whose half is hidden, each with ways to go on."""
     from .. import plot
     from ..data.batches import whole
+    from ..data.pixels import repeatable
     from ..evaluation import complete
     from ..runs.restore import dataset_of
 
@@ -102,7 +103,9 @@ def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None
     if not draws_pictures(run):
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
     model, _ = opened.model()
-    images = whole(dataset_of(run, recipe=opened.recipe).test.rows(slice(count)))
+    binarize = repeatable(opened.recipe.config.data.binarize)
+    test = dataset_of(run, recipe=opened.recipe).test
+    images = whole(test.rows(slice(count)), values=model.values, binarize=binarize)
     path = output or run.picture(f"go-on-{hide}.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     out(relative(path))

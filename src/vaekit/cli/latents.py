@@ -104,6 +104,7 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     import torch
 
     from ..data.batches import whole
+    from ..data.pixels import repeatable
     from ..runs.restore import dataset_of
 
     split = dataset_of(drawing.run, recipe=drawing.recipe).test
@@ -112,7 +113,8 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(whole(split.rows(rows), values=model.values))
+    binarize = repeatable(drawing.recipe.config.data.binarize)
+    return model.to_model(whole(split.rows(rows), values=model.values, binarize=binarize))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

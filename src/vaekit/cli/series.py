@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import headline, relative, stopped, terms_of
+from .common import headline, relative, stopped, terms_of, two_decimals
 from .printing import out, out_json
 
 if TYPE_CHECKING:
@@ -43,5 +43,5 @@ def train_series(
     for run, test in zip(trained, tests, strict=True):
         out(f"{headline(test)}, {relative(run.path)}")
     mean, sd, n = next(iter(over.values())).values()
-    out(f"mean        {mean:.2f}" + (f" ± {sd:.2f} (sd over {n} seeds)" if n > 1 else ""))
+    out(f"mean        {two_decimals(mean)}" + (f" ± {two_decimals(sd)} (sd over {n} seeds)" if n > 1 else ""))
     out(f"next        `vae evaluate {trained[0].name}` and the others, then `vae compare`")

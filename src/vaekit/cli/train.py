@@ -20,6 +20,7 @@ from .common import (
     tensorboard_option,
     terms_of,
     trust_option,
+    two_decimals,
     within,
 )
 from .config_options import ConfigOptions, config_options, moved
@@ -150,7 +151,7 @@ def _report(run: "Run", as_json: bool) -> None:
     if as_json:
         out_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in final_pictures]})
         return
-    parts = ", ".join(f"{name} {test[name]:.2f}" for name in terms_of(test)[1:])
+    parts = ", ".join(f"{name} {two_decimals(test[name])}" for name in terms_of(test)[1:])
     out(headline(test) + (f" ({parts})" if parts else ""))
     out(f"run         {relative(run.path)}")
     first = next(

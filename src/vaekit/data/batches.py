@@ -38,7 +38,8 @@ class Batches:
     Arguments:
         data: A `Split`, or rows (N, …), uint8 or floating-point, as a tensor or an array.
         labels: (N,), with rows; None where there are none. A `Split` brings its own.
-        batch_size: Rows of a batch; the last one may have fewer.
+        batch_size: Rows of a batch; the last one may have fewer. A single row at the end joins the batch before it:
+            batch norm, and losses that compare rows, need two.
         shuffle: Serve each epoch in a new random order.
         generator: Source of order and noise, on any device; by default a new one, seeded from torch's global one.
         device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
@@ -97,12 +98,14 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        return -(-self.num_rows // self.batch_size)
+        full, rest = divmod(self.num_rows, self.batch_size)
+        return full + (rest > 1 or (rest == 1 and not full))
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size
         order = self._begin()
-        batches = (order[position * size : (position + 1) * size] for position in range(self._position, len(self)))
+        ends = [*range(size, len(self) * size, size), self.num_rows]
+        batches = (order[position * size : ends[position]] for position in range(self._position, len(self)))
         each = self.x.ahead if isinstance(self.x, Stored) else map
         for position, batch in enumerate(each(self._read, batches), self._position + 1):
             served = self._serve(batch, self.generator)
@@ -187,15 +190,20 @@ class Batches:
         return replace(batch, x=draw_binary(values, generator) if self.binarize == "per-epoch" else values)
 
 
-def whole(data: Split, *, values: Values = "pixels") -> Batch:
+def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> Batch:
     """All rows of a split as one batch, in order, on the CPU.
+
+    Arguments:
+        data: The split.
+        values: What its numbers are.
+        binarize: How grey values become binary ones, as for `Batches`.
 
     Raises:
         DataError: There are none.
     """
     if not len(data):
         raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")
-    return next(iter(Batches(data, batch_size=len(data), values=values)))
+    return next(iter(Batches(data, batch_size=len(data), values=values, binarize=binarize)))
 
 
 def some_rows(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..config import flat
 from ..errors import ConfigError, RunError, unknown
+from ..runs.restore import config_of
 from ..store import Run, files, list_runs
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
@@ -96,7 +97,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
 def _member(run: Run) -> Member:
     if not (run.path / "evaluation.json").is_file():
         raise RunError(f"run {run.name} has not been evaluated yet", verb=f"evaluate {run.name}")
-    config = flat(run.config)
+    config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
     return Member(
         run, seed if isinstance(seed, int) else 0, Evaluation.from_json(run.read_json("evaluation.json")), config

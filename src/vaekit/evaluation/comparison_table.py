@@ -68,6 +68,8 @@ class Difference:
         """Whether the interval excludes 0, in words."""
         if self.low is None or self.high is None:
             return "unknown (one seed)"
+        if not math.isfinite(self.low) or not math.isfinite(self.high):
+            return "unknown (not finite)"
         return "within noise" if self.low <= 0 <= self.high else f"beyond noise, over {self.over}"
 
 

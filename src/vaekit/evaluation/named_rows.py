@@ -138,7 +138,7 @@ def _number(name: str, known: Sequence[str], run: Run) -> int:
 
 
 def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
-    """Posterior means, shape (N, Z), on the CPU.
+    """Posterior means, shape (N, *latent), on the CPU: (N, Z) where latents are a vector.
 
     Arguments:
         model: The model.

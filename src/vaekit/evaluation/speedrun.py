@@ -123,7 +123,8 @@ def speedrun(
 def score(track: Track, run: Run, listener: StageListener | None = None) -> float:
     """What a track measures of a run, nats per test image: less is better."""
     if not track.binary:
-        return float(run.read_json("test.json")["neg_elbo"])
+        neg_elbo = run.read_json("test.json")["neg_elbo"]
+        return math.inf if neg_elbo is None else float(neg_elbo)
     recipe = recipe_of(run)
     model = model_of(run, recipe)
     test = Batches(data_of(run, recipe).test, batch_size=1000, binarize=repeatable(recipe.config.data.binarize))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..data import Batches, Dataset, Split
+from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import DataError
 from ..model import LatentVariableModel
@@ -34,6 +34,7 @@ class Subject:
         classes: Names of the classes.
         kind: "image", or "row" for everything that is not a picture.
         source: What the data are called.
+        observed: Which values are known, in the shape of x; None where all are. The others are 0 in x.
     """
 
     model: LatentVariableModel
@@ -45,9 +46,15 @@ class Subject:
     classes: Sequence[str]
     kind: str
     source: str
+    observed: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.x)
+
+    def batch(self, rows: slice) -> Batch:
+        """Some of the data, with their classes and what is known of them."""
+        observed = None if self.observed is None else self.observed[rows]
+        return Batch(self.x[rows], None, observed, self.labels[rows])
 
     def context(self, rows: slice | Tensor) -> Tensor | None:
         """The context of some of the data, shape (B, C), or None for an unconditional model."""
@@ -106,15 +113,26 @@ def _subject(
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page has a choice of classes, and this model is conditional on something else")
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
-    x, labels = torch.zeros(0, *split.event_shape), _labels(split)[rows]
+    x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
         served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.values))
         x = torch.cat([batch.known for batch in served])
+        masks = [batch.observed for batch in served if batch.observed is not None]
+        observed = torch.cat(masks) if masks else None
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     parameters = sum(parameter.numel() for parameter in model.parameters())
     everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
     return Subject(
-        model.eval(), name, everything, x, labels=labels, numbers=rows, classes=classes, kind=kind, source=source
+        model.eval(),
+        name,
+        everything,
+        x,
+        labels=labels,
+        numbers=rows,
+        classes=classes,
+        kind=kind,
+        source=source,
+        observed=observed,
     )
 
 

@@ -138,7 +138,8 @@ def _compare(worst: Parity, names: list[str], port: Any, own: Any) -> None:
     port, own = ([value] if isinstance(value, Tensor) else list(value) for value in (port, own))
     for name, a, b in zip(names, port, own, strict=True):
         deviation = ((a - b).abs() / b.abs().clamp(min=1)).max().item()
-        worst[name] = max(worst.get(name, 0.0), deviation)
+        before = worst.get(name, 0.0)
+        worst[name] = before if deviation <= before else deviation  # also where it is not a number
 
 
 def _near(file: str, parity: Parity) -> Parity:

@@ -15,8 +15,8 @@ from torch.nn.functional import softplus
 from ..data import Batch
 from ..distributions import draw_rows, full_precision
 from ..errors import ConfigError, at_least, check_range
-from ..model import Draw, LatentVariableModel, no_bound
-from .base import Loss, Player, Terms, draw_of, need_gradient
+from ..model import Draw, LatentVariableModel
+from .base import Loss, Player, Terms, draw_of, need_plain
 
 Scheduled = float | Callable[[float], float]
 
@@ -69,7 +69,7 @@ class Adversarial(nn.Module, Loss):
     @torch.no_grad()
     def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
         """A sample of q(z | x, c) for each row, without decoding it."""
-        x = batch.known
+        x = model.seen(batch.known, batch.observed)
         with full_precision(x):
             return draw_rows(model.posterior(x, batch.c), len(x))
 
@@ -92,9 +92,7 @@ class Adversarial(nn.Module, Loss):
             ConfigError: No gradient goes through them, or they have penalties.
         """
         draw = draw_of(model, batch)
-        need_gradient(draw)
-        if draw.penalties:
-            raise ConfigError(no_bound(draw, choose="'beta'"))
+        need_plain(draw)
         return draw
 
 

@@ -12,7 +12,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from operator import add
 from typing import Any, TypeVar
 
@@ -57,6 +57,8 @@ def objective(**traits: bool) -> Callable[[F], F]:
 
 def traits_of(function: Callable[..., Any]) -> Traits:
     """What an objective says of itself; nothing, unless it is marked."""
+    while isinstance(function, partial):
+        function = function.func
     traits: Traits = getattr(function, "traits", Traits())
     return traits
 
@@ -247,6 +249,17 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
     if batch.observed is not None:
         options["observed"] = batch.observed
     return model.draw(batch.x, samples, batch.c, **options)
+
+
+def need_plain(draw: Draw) -> None:
+    """Refuse what a loss that is made of rate and distortion would train wrongly without a word.
+
+    Raises:
+        ConfigError: No gradient goes through the samples, or the draw has penalties of its own.
+    """
+    need_gradient(draw)
+    if draw.penalties:
+        raise ConfigError(no_bound(draw, choose="'beta'"))
 
 
 def need_gradient(draw: Draw) -> None:

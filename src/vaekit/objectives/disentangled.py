@@ -29,8 +29,8 @@ def beta_tc(
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 2, 4 and appendix C.2.
     """
     check_range("objective.beta of beta-tc", beta, 0)
-    level = draw.levels[0]
-    if len(draw.levels) > 1 or not isinstance(level.q, Independent):
+    level = draw.levels[0] if len(draw.levels) == 1 else None
+    if level is None or not isinstance(level.q, Independent):
         raise ConfigError("beta-tc needs one latent level with a factorized posterior; choose diagonal-normal")
     z = level.z[0]
     log_q_pairs = level.q.base_dist.log_prob(z.unsqueeze(1)).flatten(2)  # (i, j, Z): z_i under the posterior of row j

@@ -10,7 +10,7 @@ from ..data import Batch, Batches
 from ..errors import ConfigError, at_least, check_range
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Activation
-from .base import Loss, Terms
+from .base import Loss, Terms, need_plain
 
 MOST_LABELLED = 10_000  # rows of known class that are kept in memory
 
@@ -101,6 +101,7 @@ class M2(nn.Module, Loss):
         observed = None if batch.observed is None else batch.observed.repeat(classes, *[1] * (batch.x.ndim - 1))
         c = one_hot(torch.arange(classes, device=x.device).repeat_interleave(n), classes)
         draw = model.draw(x, 1, c, observed=observed)
+        need_plain(draw)
         rate, distortion = (term.unflatten(0, (classes, n)).T for term in (draw.rate(), draw.distortion))
         return rate, distortion
 

@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import at_least
+from ..errors import ConfigError, at_least
 from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
@@ -74,6 +74,11 @@ class VampPrior(Prior):
             return mixture_of(u.new_zeros(len(u)), posterior(u))
         rows, index = torch.unique(c, dim=0, return_inverse=True)
         components = posterior(u.repeat(len(rows), *[1] * (u.ndim - 1)), rows.repeat_interleave(len(u), 0))
+        if len(components.event_shape) != 1:
+            raise ConfigError(
+                "prior.name = 'vamp' of a conditional model needs latents that are a vector, but these have the shape "
+                f"{tuple(components.event_shape)}; choose a prior for them, or leave the condition out"
+            )
         return _GroupedMixture(components, len(u), index)
 
 

@@ -37,7 +37,7 @@ from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
 from ..training.trainer import players_of, try_once
 from .beside import Beside
-from .pictures import draw_data, draw_missing, draw_pictures, epoch_pictures
+from .pictures import draw_data, draw_pictures, epoch_pictures
 from .preflight import check_data, check_memory
 from .tensorboard import event_files
 
@@ -183,8 +183,6 @@ class Job:
             checkpoint: Checkpoint to continue from.
         """
         draw_data(self.data, run)
-        if checkpoint is not None:
-            draw_missing(self.model, self.data, run, checkpoint)
         if listener is not None:
             listener.begin(self._facts(run, checkpoint))
         with ExitStack() as stack:
@@ -196,7 +194,7 @@ class Job:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
             self.fit(run, Listeners(listeners), checkpoint)
-            draw_pictures(self.model, self.data, run, beside)
+            draw_pictures(self.model, self.data, run, beside, binarize=self.config.data.binarize)
             self._test(run)
 
     def _test(self, run: Run) -> None:
@@ -210,7 +208,7 @@ class Job:
         """Means over the test rows: the terms of a draw, and what a loss of another kind logs beside them."""
         terms = validate(self.model, self.batches(self.data.test), OfDraw(negative_distortion))
         if not isinstance(self.loss, OfDraw):
-            terms = {**validate(self.model, self.batches(self.data.test), self.loss), **terms}
+            terms |= validate(self.model, self.batches(self.data.test), self.loss)
         return {name: mean for name, mean in terms.items() if name != "loss"}
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:

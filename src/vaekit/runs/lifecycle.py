@@ -18,11 +18,11 @@ from ..training.cpu import flushed, threads
 from . import environment
 from .data_facts import DataFacts
 from .job import Job
-from .restore import most_bytes, recipe_of
+from .restore import config_of, most_bytes, recipe_of
 from .tensorboard import require_tensorboard
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
-CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience")
+CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
 
 
 def train(
@@ -99,7 +99,9 @@ def resume(
     if tensorboard:
         require_tensorboard()
     if run.status == "finished" and not settings:
-        raise RunError(f"run {run.name} is finished; to train it longer, resume it with more train.epochs than it has")
+        steps = config_of(run).train.steps
+        longer = "to train it longer, resume it with more train.epochs than it has"
+        raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = recipe or recipe_of(run)
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
@@ -188,7 +190,13 @@ def _with_settings(config: Config, settings: Iterable[str]) -> Config:
     if config.model_copy(update={"train": same}) != now:
         keys = ", ".join(f"train.{key}" for key in CHANGEABLE)
         raise ConfigError(f"a run that was begun can change {keys} only; for anything else train a new one")
+    if config.train.steps is not None and now.train.epochs != config.train.epochs:
+        raise ConfigError(f"train.epochs cannot be set here: {_fixed_length(config.train.steps)}")
     return now
+
+
+def _fixed_length(steps: int) -> str:
+    return f"its length, train.steps = {steps}, cannot change; train a new run for longer"
 
 
 def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:

@@ -17,12 +17,13 @@ import torch
 from torch import Tensor
 
 from .. import plot
-from ..data import Batch, Dataset
+from ..data import Batch, Dataset, Split
 from ..data.batches import whole
+from ..data.pixels import repeatable
 from ..distributions import UnitSphere, is_discrete, support_in
 from ..errors import RunError
 from ..model import LatentVariableModel
-from ..store import Checkpoint, Run
+from ..store import Run
 from ..training import Listener, Record
 from .beside import Beside
 
@@ -38,12 +39,14 @@ class Scene:
         data: What it was trained on.
         run: Its run.
         seed: Seed of all random numbers.
+        binarize: How the model sees grey values, as the config says.
     """
 
     model: LatentVariableModel
     data: Dataset
     run: Run
     seed: int
+    binarize: str = "none"
 
     def generator(self) -> torch.Generator:
         """The random stream of one panel."""
@@ -68,7 +71,12 @@ class Scene:
     @cached_property
     def test(self) -> Batch:
         """Some test images, as the model takes them."""
-        return self.model.to_model(whole(self.data.test.spread(ENCODED), values=self.model.values))
+        return self.as_seen(self.data.test.spread(ENCODED))
+
+    def as_seen(self, split: Split) -> Batch:
+        """Rows as the model takes them."""
+        batch = whole(split, values=self.model.values, binarize=repeatable(self.binarize))
+        return self.model.to_model(batch)
 
     @cached_property
     def carried(self) -> plot.Carried:
@@ -111,7 +119,7 @@ class Panel:
 
 
 def _reconstructions(scene: Scene) -> Any:
-    batch = scene.model.to_model(whole(scene.data.test.rows(slice(32)), values=scene.model.values))
+    batch = scene.as_seen(scene.data.test.rows(slice(32)))
     return plot.reconstructions(scene.model, batch.x, batch.c)
 
 
@@ -182,13 +190,15 @@ PANELS = (
 )
 
 
-def draw_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: Beside, *, seed: int = 0) -> None:
+def draw_pictures(
+    model: LatentVariableModel, data: Dataset, run: Run, beside: Beside, *, seed: int = 0, binarize: str = "none"
+) -> None:
     """Draw the pictures of a trained model, and write them into its run folder while the caller goes on.
 
     A picture that cannot be drawn is left out with a warning: a finished training must not fail because of it.
     """
     beside.wait()  # the film of the epochs is made of their files
-    scene = Scene(model.eval(), data, run, seed)
+    scene = Scene(model.eval(), data, run, seed, binarize)
     for panel in PANELS:
         if panel.fits(scene):
             with _left_out(panel.name):
@@ -224,27 +234,6 @@ def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: 
     return [EpochPictures(model, run, beside, data.classes)] if data.kind == "image" else []
 
 
-def draw_missing(model: LatentVariableModel, data: Dataset, run: Run, checkpoint: Checkpoint) -> Path | None:
-    """Draw the picture of the epoch that a checkpoint was taken after, if a kill fell between the two.
-
-    Arguments:
-        model: The model, which gets the weights of the checkpoint.
-        data: What it is trained on.
-        run: Its run.
-        checkpoint: Checkpoint from which the training resumes.
-    """
-    epoch, batch = (checkpoint.state.get("progress", {}).get(key) for key in ("epoch", "batch"))
-    if data.kind != "image" or batch != 0 or type(epoch) is not int or epoch < 1:
-        return None
-    if run.picture(_epoch_name(epoch)).exists():
-        return None
-    try:
-        model.load_state_dict(checkpoint.part("model"))
-    except RuntimeError:  # damaged: the resume says so
-        return None
-    return _save(run, _epoch_name(epoch), _draw_epoch(model, data.classes, epoch))
-
-
 class EpochPictures(Listener):
     """Draws a picture of the same latents after every epoch."""
 
@@ -253,6 +242,11 @@ class EpochPictures(Listener):
         self.run = run
         self.beside = beside
         self.names = names
+
+    def resumed(self, record: Record) -> None:
+        """Draw the one of the last epoch, if the training was killed before it was written."""
+        if not self.run.picture(_epoch_name(record["epoch"])).exists():
+            self.epoch(record)
 
     def epoch(self, record: Record) -> None:
         """Draw one, to be written while the next epoch goes on."""

@@ -109,14 +109,16 @@ def _is_finished(replicate: Replicate) -> bool:
     return run.status == "finished"
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Mean, standard deviation (None for one value) and number of values.
+def spread(values: Sequence[float | None]) -> dict[str, Any]:
+    """Mean, standard deviation (None for one value) and number of values; neither where one of them is unknown, None.
 
     >>> spread([1.0, 3.0])
     {'mean': 2.0, 'sd': 1.4142135623730951, 'n': 2}
     """
+    known = [value for value in values if value is not None]
+    whole = len(known) == len(values)
     return {
-        "mean": statistics.mean(values),
-        "sd": statistics.stdev(values) if len(values) > 1 else None,
+        "mean": statistics.mean(known) if whole else None,
+        "sd": statistics.stdev(known) if whole and len(known) > 1 else None,
         "n": len(values),
     }

@@ -22,8 +22,12 @@ class Listener(Protocol):
         """Called a few times a second, with the batches in an epoch, and its means and rows until now."""
         return
 
+    def resumed(self, record: dict[str, Any]) -> None:
+        """Called when a training resumes right after an epoch; the model has the weights that are kept."""
+        return
+
     def epoch(self, record: dict[str, Any]) -> None:
-        """Called after every epoch."""
+        """Called after every epoch; the model has the weights that are kept, averages where there are any."""
         return
 
     def slower(self, times: float) -> None:
@@ -59,6 +63,11 @@ class Listeners(Listener):
         """Pass it on."""
         for listener in self.listeners:
             listener.step(progress, batches, means)
+
+    def resumed(self, record: dict[str, Any]) -> None:
+        """Pass it on."""
+        for listener in self.listeners:
+            listener.resumed(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
         """Pass it on."""

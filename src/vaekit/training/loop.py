@@ -100,6 +100,9 @@ def fit(
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
+        if records and not trainer.progress.batch:
+            with trainer.kept_weights():
+                listeners.resumed(records[-1])
         monitor = _Monitor(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), listeners)
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
             begun = time.perf_counter() - trainer.progress.seconds
@@ -108,7 +111,8 @@ def fit(
             trainer.progress.seconds = 0.0
             records.append(record)
             checkpointer.after_epoch(record)
-            listeners.epoch(record)
+            with trainer.kept_weights():
+                listeners.epoch(record)
         checkpointer.save()
     model.load_state_dict(trainer.best)
     model.eval()

@@ -143,8 +143,8 @@ class Trainer:
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
         with self.kept_weights():
             if validation is not None:
-                epochs = self.options.epochs
-                means = validate(self.model, validation, self.loss, epoch=epochs, ranks=self.ranks)
+                end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
+                means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks)
                 record |= {f"validation_{name}": value for name, value in means.items()}
             elif last is not None and is_last and not self.meter.skip:
                 means = validate(self.model, [last], self.loss, ranks=self.ranks)

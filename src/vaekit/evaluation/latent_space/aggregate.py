@@ -28,16 +28,17 @@ def encodings(subject: Subject) -> dict[str, Tensor]:
     for start in range(0, len(subject), SUBJECT_BATCH):
         rows = slice(start, start + SUBJECT_BATCH)
         x, c = subject.x[rows].to(model.device), subject.context(rows)
+        observed = None if subject.observed is None else subject.observed[rows].to(model.device)
         with seeded(torch.Generator().manual_seed(start)):
-            q = model.posterior(x, c)
+            q = model.posterior(model.seen(x, observed), c)
             part = {"sample": q.sample().flatten(1)}
         with suppress(NotImplementedError, AttributeError):
             part["sd"] = q.stddev.flatten(1)
-        try:
-            z, rate, distortion = Encoding(model)(x, c)
-            part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
-        except (VAEError, NotImplementedError):
-            part |= {"z": centre(model.posterior(x, c)).flatten(1)}
+        part["z"] = centre(q).flatten(1)
+        if observed is None:  # the page computes rate and distortion of whole rows
+            with suppress(VAEError, NotImplementedError):
+                z, rate, distortion = Encoding(model)(x, c)
+                part |= {"z": z.flatten(1), "rate": rate, "distortion": distortion}
         parts.append({name: value.float().cpu() for name, value in part.items()})
     if not parts:
         return {name: torch.zeros(0, model.latent_size) for name in ("sample", "z")}
@@ -90,11 +91,10 @@ def _information(rows: dict[str, Tensor], mean: Tensor, sd: Tensor) -> Tensor | 
 def _kl(subject: Subject) -> Tensor | None:
     if not len(subject):
         return None
-    c = subject.labels if subject.model.context_size else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            summary = latents(subject.model, subject.x[:STATISTICS], None if c is None else c[:STATISTICS], pairs=1)
+            summary = latents(subject.model, subject.batch(slice(STATISTICS)), pairs=1)
         except (VAEError, NotImplementedError):
             return None
     return None if summary.kl is None else summary.kl.flatten().float()

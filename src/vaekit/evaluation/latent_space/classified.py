@@ -21,18 +21,22 @@ def classification_error(
     *,
     listener: StageListener | None = None,
 ) -> Value | None:
-    """Share of rows whose class a loss's q(y | x) gets wrong, in percent; None where the loss has no classifier.
+    """Share of rows of known class whose class a loss's q(y | x) gets wrong, in percent.
+
+    None where the loss has no classifier, or where no class is known.
 
     Arguments:
         model: The model.
         loss: What it was trained by; one with a classifier has a method `log_q`, x → log q(y | x).
         images: Shape (N, *event).
-        labels: Their classes, shape (N,).
+        labels: Their classes, shape (N,); −1 where it is not known.
         listener: Hears about the progress.
     """
     log_q = getattr(loss, "log_q", None)
-    if not isinstance(loss, nn.Module) or log_q is None:
+    known = labels >= 0
+    if not isinstance(loss, nn.Module) or log_q is None or not known.any():
         return None
+    images, labels = images[known], labels[known]
 
     def compute(index: int) -> dict[str, Tensor]:
         rows = slice(index * chunks.ROWS, (index + 1) * chunks.ROWS)

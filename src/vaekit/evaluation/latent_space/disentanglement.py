@@ -53,7 +53,7 @@ def mutual_information_gap(z: Tensor, factors: Tensor) -> float:
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 6; the bins are those of Locatello et al. 2019, arXiv:1811.12359.
     """
     gaps = []
-    for joint in _joint(_binned(z), factors):
+    for joint in _joint(_binned(z), factors, _sizes(factors)):
         p = joint / joint.sum((1, 2), keepdim=True)
         of_latent, of_factor = p.sum(2, keepdim=True), p.sum(1, keepdim=True)
         nats = torch.where(p > 0, p * (p.clamp_min(1e-30) / (of_latent * of_factor).clamp_min(1e-30)).log(), 0).sum(
@@ -76,7 +76,9 @@ def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
     order = torch.randperm(len(z))
     bins, factors = _binned(z)[order], factors[order]
     gaps = []
-    for learned, tested in zip(_joint(bins[::2], factors[::2]), _joint(bins[1::2], factors[1::2]), strict=True):
+    sizes = _sizes(factors)
+    halves = (_joint(bins[start::2], factors[start::2], sizes) for start in (0, 1))
+    for learned, tested in zip(*halves, strict=True):
         predicted = learned.argmax(2, keepdim=True)
         accuracy = tested.gather(2, predicted).sum((1, 2)) / tested.sum((1, 2))
         gaps.append(_gap(accuracy))
@@ -163,12 +165,16 @@ def _binned(z: Tensor) -> Tensor:
     return ((z - low) / (high - low).clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
 
 
-def _joint(bins: Tensor, factors: Tensor) -> Sequence[Tensor]:
+def _sizes(factors: Tensor) -> list[int]:
+    """How many values each factor has."""
+    return [int(factor.max()) + 1 for factor in factors.T]
+
+
+def _joint(bins: Tensor, factors: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
     """How often each bin of each latent occurs with each value of a factor, (Z, BINS, values), for every factor."""
     size = bins.shape[1]
     counts = []
-    for factor in factors.T:
-        values = int(factor.max()) + 1
+    for factor, values in zip(factors.T, sizes, strict=True):
         index = (torch.arange(size) * BINS + bins) * values + factor[:, None]
         counts.append(
             index.flatten().bincount(minlength=size * BINS * values).double().unflatten(0, (size, BINS, values))

@@ -150,13 +150,16 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
     with chunks.evaluating(model):
-        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize)):
+        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
             if not drawn and codes_posterior_of(model) is None:
                 _refuse(q)
-            drawn.append(q.sample().cpu())
-    return torch.cat(drawn), split.known_labels() if model.context_size else None
+            drawn.append(q.sample())
+    z = torch.cat(drawn)
+    # A prior of codes shares the codebook, which is on the model's device; the others are small, and fitted on the CPU.
+    z = z if codes_posterior_of(model) is not None else z.cpu()
+    return z, split.known_labels() if model.context_size else None
 
 
 def _refuse(q: torch.distributions.Distribution) -> None:
@@ -188,12 +191,12 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
 
 def _descend(prior: nn.Module, z: Tensor, c: Tensor | None) -> None:
     """Train a prior on latents, by Adam on a rate that falls to 0."""
-    optimizer = torch.optim.Adam(prior.parameters(), RATE)
+    optimizer = torch.optim.Adam(prior.to(z.device).parameters(), RATE)
     steps, z = EPOCHS * -(-len(z) // BATCH), z.float()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(EPOCHS):
         for index in torch.randperm(len(z)).split(BATCH):
-            loss = -prior(None if c is None else c[index].float().cpu()).log_prob(z[index]).mean()
+            loss = -prior(None if c is None else c[index.to(c.device)].float().to(z.device)).log_prob(z[index]).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -38,7 +38,7 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     labels = context.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
-    split = context.dataset.train
+    split = context.dataset.train.labelled()
     train = _of_known_class(_means(context, split), split.known_labels())
     test = _of_known_class(posteriors.means, labels)
     values = [classifier(*train, *test) for classifier in (linear_probe, nearest_neighbours)]

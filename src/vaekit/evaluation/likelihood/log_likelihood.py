@@ -65,7 +65,7 @@ def _terms(context: Context) -> Findings:
 
     def compute(index: int) -> dict[str, Tensor]:
         rows = chunks.batch(model, context.rows, index)
-        with seeded(chunks.generator(0, "terms", index)):
+        with seeded(chunks.generator(context.options.seed, "terms", index)):
             draw = draw_of(model, rows)
         return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 

@@ -103,8 +103,15 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
     would be wrong by any number of nats.
 
     Raises:
-        ConfigError: The prior or the posterior is discrete, or does not have all real numbers as its support.
+        ConfigError: The latents are not a vector; or the prior or the posterior is discrete, or does not have all real
+            numbers as its support.
     """
+    if len(model.latent_shape) != 1:
+        raise ConfigError(
+            "annealed importance sampling needs latents that are a vector, but these have the shape "
+            f"{tuple(model.latent_shape)}; leave it out",
+            mend=("ais",),
+        )
     row = chunks.batch(model, rows, 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
         for name, p in (("posterior", chunks.posterior(model, row)), ("prior", model.prior(row.c))):

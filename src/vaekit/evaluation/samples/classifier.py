@@ -113,8 +113,9 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 
 
 def _train(network: nn.Module, data: Dataset, listener: StageListener | None) -> None:
-    images = torch.cat((data.train.x[:], data.validation.x[:]))
-    labels = torch.cat((data.train.known_labels(), data.validation.known_labels()))
+    splits = [split.labelled() for split in (data.train, data.validation)]
+    images = torch.cat([split.x[:] for split in splits])
+    labels = torch.cat([split.known_labels() for split in splits])
     device = next(network.parameters()).device
     batches = -(-len(images) // BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
