@@ -262,7 +262,9 @@ def test_the_l2_regularizer_is_of_the_decoder_alone() -> None:
     paid = loss(model, Batch(x), 0.0).logged["regularizer"][0].item()
     weights = model.parts["likelihood"].net.parameters()
     assert paid == pytest.approx(sum(p.detach().square().sum().item() for p in weights))
-    assert model.parts["likelihood"].log_scale.item() != 0  # which is not the decoder's
+    with torch.no_grad():
+        model.parts["likelihood"].log_scale.fill_(3.0)  # which is not the decoder's
+    assert loss(model, Batch(x), 0.0).logged["regularizer"][0].item() == paid
     mine = _NoParts()
     with pytest.raises(ConfigError, match="decoder_parameters"):
         loss(mine, Batch(torch.zeros(2, 3)), 0.0)

@@ -280,17 +280,17 @@ def test_the_assignments_weights_load(kind: str, tmp_path: Path) -> None:
 
 
 def test_the_rate_without_a_closed_form_is_exact_where_the_prior_is_normal(monkeypatch: pytest.MonkeyPatch) -> None:
-    from vaekit.model import paths
+    from vaekit.model import exportable
 
     torch.manual_seed(0)
     model = vaekit.build("course-vae", event_shape=(1, 8, 8)).double().eval()
     x = torch.rand(4, 1, 8, 8, dtype=torch.float64)
     with torch.no_grad():
-        _, exact, distortion = paths.Encoding(model)(x)
+        _, exact, distortion = exportable.Encoding(model)(x)
 
         def unknown(q: object, p: object) -> None:
             """Know no closed form of any two distributions."""
 
-        monkeypatch.setattr(paths, "closed_form_kl", unknown)
-        _, found, same = paths.Encoding(model)(x)
+        monkeypatch.setattr(exportable, "closed_form_kl", unknown)
+        _, found, same = exportable.Encoding(model)(x)
     assert torch.allclose(found, exact, atol=1e-10) and torch.equal(distortion, same)
