@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -71,27 +72,45 @@ def four_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.set_num_threads(before)
 
 
-def on_a_busy_machine() -> None:
-    time.sleep(0.001 if torch.get_num_threads() == 1 else 0.02)
+class Clock:
+    """The time, which passes in steps alone: whatever else the machine does, a trial sees the same."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def step(self, on_one: float, on_all: float) -> Callable[[], None]:
+        """A step that takes so many seconds on one thread, and so many on more."""
+
+        def take() -> None:
+            self.now += on_one if torch.get_num_threads() == 1 else on_all
+
+        return take
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(cpu.time, "perf_counter", lambda: clock.now)
+    return clock
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_one_thread_where_the_others_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert find_threads(on_a_busy_machine) == 1
-    assert find_threads(lambda: time.sleep(0.001 if torch.get_num_threads() == 4 else 0.002)) == 4
-    assert find_threads(lambda: time.sleep(0.002)) == 4  # it must be far slower: the bits depend on it
+def test_one_thread_where_the_others_are_waited_for(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    busy = clock.step(on_one=0.001, on_all=0.02)
+    assert find_threads(busy) == 1
+    assert find_threads(clock.step(on_one=0.002, on_all=0.001)) == 4
+    assert find_threads(clock.step(on_one=0.002, on_all=0.002)) == 4  # it must be far slower: the bits depend on it
     assert torch.get_num_threads() == 4
     with threads(3):
-        assert find_threads(on_a_busy_machine) == 3
+        assert find_threads(busy) == 3
     monkeypatch.setenv("OMP_NUM_THREADS", "4")
-    assert find_threads(on_a_busy_machine) == 4
+    assert find_threads(busy) == 4
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_a_trial_is_short_even_if_a_step_is_not() -> None:
-    begun = time.perf_counter()
-    assert find_threads(lambda: time.sleep(0.05 if torch.get_num_threads() == 1 else 0.6)) == 1
-    assert time.perf_counter() - begun < 2
+def test_a_trial_is_short_even_if_a_step_is_not(clock: Clock) -> None:
+    assert find_threads(clock.step(on_one=0.05, on_all=0.6)) == 1
+    assert clock.now < 2
 
 
 @pytest.mark.usefixtures("four_threads")
