@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 
 class Features(nn.Module):
-    """A small smooth network of x, shape (..., *image), and c: what posteriors are given in these tests."""
+    """A small smooth network of x, shape (..., *event), and c: what posteriors are given in these tests."""
 
     def __init__(self, width_in: int, features: int, context_size: int = 0) -> None:
         super().__init__()

@@ -131,9 +131,9 @@ def test_same_seed_same_weights_as_the_assignment() -> None:
 )
 def test_our_recipes_keep_the_assignment_s_architecture(preset: str, count: int) -> None:
     model = recipe.build(preset)
-    own = [p for name, p in model.named_parameters() if not name.startswith("parts.prior.")]
-    assert sum(p.numel() for p in own) == count
-    assert [tuple(p.shape) for p in own] == [
+    of_networks = [p for name, p in model.named_parameters() if not name.startswith("parts.prior.")]
+    assert sum(p.numel() for p in of_networks) == count
+    assert [tuple(p.shape) for p in of_networks] == [
         tuple(p.shape) for p in recipe.build(f"course-{preset.removeprefix('standard-')}").parameters()
     ]
 

@@ -16,7 +16,7 @@ from vaekit.config import read
 from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe
 from vaekit.runs import environment, job
-from vaekit.runs.beside import Beside
+from vaekit.runs.picture_writer import PictureWriter
 from vaekit.store import Run
 from vaekit.training import cpu, eager
 from vaekit.training.cpu import Pace, find_threads, flushed, flushes, threads
@@ -187,12 +187,12 @@ def test_work_beside_a_training_is_done_in_order_and_its_errors_are_raised() -> 
         time.sleep(0.01 / number)
         done.append(number)
 
-    with Beside() as beside:
+    with PictureWriter() as writer:
         for number in (1, 2, 3):
-            beside.do(lambda number=number: later(number))
+            writer.do(lambda number=number: later(number))
     assert done == [1, 2, 3]
-    with pytest.raises(ZeroDivisionError), Beside() as beside:
-        beside.do(lambda: later(0))
-    with pytest.raises(KeyError), Beside() as beside:  # the first error is the one that counts
-        beside.do(lambda: later(0))
+    with pytest.raises(ZeroDivisionError), PictureWriter() as writer:
+        writer.do(lambda: later(0))
+    with pytest.raises(KeyError), PictureWriter() as writer:  # the first error is the one that counts
+        writer.do(lambda: later(0))
         raise KeyError

@@ -71,8 +71,8 @@ def test_the_second_kind_is_the_covariance_of_the_latents(full: bool) -> None:
     of_draw = products.mean(1)
     error = of_draw.std(0) / math.sqrt(len(z))
 
-    def score(own: bool) -> Tensor:
-        return ((of_draw.mean(0) - _covariance(draw_of(q), own=own)).abs() / error).max()
+    def score(of_posteriors: bool) -> Tensor:
+        return ((of_draw.mean(0) - _covariance(draw_of(q), of_posteriors=of_posteriors)).abs() / error).max()
 
     assert score(True) < 5
     assert score(False) > 20

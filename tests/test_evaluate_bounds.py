@@ -319,9 +319,9 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     direct = draw.log_w.double()
     error = (direct.var(0).sum() / 4000 + found.per_row["noise L_1"].sum()).sqrt()
     assert abs(((direct.mean(0) - found.per_row["L_1"]).sum() / error).item()) < 4
-    own = direct.logsumexp(0) - math.log(4000)
+    computed = direct.logsumexp(0) - math.log(4000)
     error = 2 * found.per_row["noise L_4000"].sum().sqrt()
-    assert abs(((own - found.per_row["L_4000"]).sum() / error).item()) < 4
+    assert abs(((computed - found.per_row["L_4000"]).sum() / error).item()) < 4
     torch.testing.assert_close(found.per_row["elbo"], -found.per_row["rate"] - found.per_row["distortion"])
 
 

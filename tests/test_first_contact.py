@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import vaekit
 from conftest import SMALL, Result, one_line
 from vaekit.cli.tables import table_lines
-from vaekit.config import Train, meant, read
+from vaekit.config import Train, nearest_setting, read
 from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
 from vaekit.errors import ConfigError, RunError, VAEError
@@ -121,8 +121,8 @@ def test_tables_fold_their_widest_cells_and_lose_nothing() -> None:
 
 
 def test_words_of_other_libraries_are_understood_and_nonsense_is_not() -> None:
-    assert meant("batch_size") == "train.batch_size" and meant("patiense") == "train.patience"
-    assert meant("foo") is None and meant("") is None
+    assert nearest_setting("batch_size") == "train.batch_size" and nearest_setting("patiense") == "train.patience"
+    assert nearest_setting("foo") is None and nearest_setting("") is None
 
 
 # -- Python -----------------------------------------------------------------------------------------------------------

@@ -49,10 +49,12 @@ def folder(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_reads_back_to_the_same_model(root: Path, folder: Path) -> None:
-    own, back = vaekit.load(root / "cvae"), vaekit.load(folder)
+    original, back = vaekit.load(root / "cvae"), vaekit.load(folder)
     z = torch.randn(5, 15)
-    assert torch.equal(own.decode(z, 3), back.decode(z, 3)) and not back.training
-    assert all(torch.equal(a, b) for a, b in zip(own.state_dict().values(), back.state_dict().values(), strict=True))
+    assert torch.equal(original.decode(z, 3), back.decode(z, 3)) and not back.training
+    assert all(
+        torch.equal(a, b) for a, b in zip(original.state_dict().values(), back.state_dict().values(), strict=True)
+    )
 
 
 def test_the_examples_verify_a_port(folder: Path) -> None:

@@ -233,8 +233,8 @@ def test_train_vae_makes_as_many_one_hots_as_the_model_has_classes(capsys):
 
 
 def test_train_vae_uses_the_students_own_loss(monkeypatch, capsys):
-    own = SimpleNamespace(loss_function=lambda x_hat, x, mu, logvar: (x_hat - x).pow(2).sum() * 0 + 42)
-    monkeypatch.setitem(sys.modules, "vae", own)
+    written = SimpleNamespace(loss_function=lambda x_hat, x, mu, logvar: (x_hat - x).pow(2).sum() * 0 + 42)
+    monkeypatch.setitem(sys.modules, "vae", written)
     train_vae(1, Student(), [data(3)])
     assert capsys.readouterr().out == "Train Epoch: 1 \tLoss: 42.000000\n"
 

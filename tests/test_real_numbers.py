@@ -66,10 +66,10 @@ def test_images_stay_as_they_are_and_other_numbers_are_standardized() -> None:
         assert kind.settled(torch.zeros(50, 4) + 7) == {"centre": 0.0, "unit": 1.0}
         assert kind.seen_by_encoder(centre=0.0, unit=1.0) is None
         x = 3 + 0.001 * torch.randn(1000, 4, generator=generator)
-        own = kind.settled(x)
-        assert own["centre"] == pytest.approx(3, abs=1e-3) and own["unit"] == pytest.approx(0.001, rel=0.1)
-        assert kind.settled(x, centre=1.0) == {"unit": own["unit"]}
-        seen = kind.seen_by_encoder(**own)
+        settled = kind.settled(x)
+        assert settled["centre"] == pytest.approx(3, abs=1e-3) and settled["unit"] == pytest.approx(0.001, rel=0.1)
+        assert kind.settled(x, centre=1.0) == {"unit": settled["unit"]}
+        seen = kind.seen_by_encoder(**settled)
         assert seen is not None and seen(x).std().item() == pytest.approx(1, rel=1e-2)
 
 

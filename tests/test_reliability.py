@@ -230,11 +230,14 @@ class TestLongLife(Life.TestCase):  # type: ignore[name-defined,misc]
 def test_a_disk_that_is_full_or_read_only_stops_a_training_that_goes_on_when_there_is_room(tmp_path: Path) -> None:
     for name in ("disk", "elsewhere"):
         (tmp_path / name).mkdir()
-    own = ("unshare", "--mount", "--map-root-user")
+    namespace = ("unshare", "--mount", "--map-root-user")
     mount = f"mount -t tmpfs -o size=8m none {tmp_path / 'disk'}"
-    if shutil.which("unshare") is None or subprocess.run([*own, "sh", "-c", mount], capture_output=True).returncode:
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*namespace, "sh", "-c", mount], capture_output=True).returncode
+    ):
         pytest.skip("a disk of one's own may not be mounted here")
-    before = (*own, "sh", "-c", f'{mount} && exec "$@"', "sh")
+    before = (*namespace, "sh", "-c", f'{mount} && exec "$@"', "sh")
     said = script("disks.py", tmp_path / "disk", tmp_path / "elsewhere", before=before).splitlines()
     assert len(said) == len(disks.FAULTS)
 

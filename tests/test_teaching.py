@@ -209,17 +209,17 @@ def test_teach_copies_everything_and_the_solution_gets_all_points(tmp_path, comm
 def test_teach_never_replaces_a_students_file_without_a_word(tmp_path, command):
     teach(tmp_path, teacher=False)
     assert teach(tmp_path, teacher=False) == []
-    own = tmp_path / "vae.py"
-    own.write_text("mine")
+    written = tmp_path / "vae.py"
+    written.write_text("mine")
     (tmp_path / "assignment.ipynb").unlink()
     result = command("teach", tmp_path)
     assert result.status == 2
-    assert f"{own}: there already" in result.err
+    assert f"{written}: there already" in result.err
     assert "--overwrite" in result.err
     assert [path.name for path in tmp_path.iterdir()] == ["vae.py"]
-    assert own.read_text() == "mine"
+    assert written.read_text() == "mine"
     assert command("teach", tmp_path, "--student", "--overwrite").status == 0
-    assert own.read_text() == BLANK
+    assert written.read_text() == BLANK
     assert not (tmp_path / "teacher").exists()
 
 

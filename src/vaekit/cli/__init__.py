@@ -22,7 +22,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
 | `common`, `opened`, `drawing` | what verbs share: options, opening a run; what those that draw share |
-| `printing`, `tables`, `spelling` | stdout and stderr; tables in 80 columns; errors of click in our words |
+| `printing`, `tables`, `usage_errors` | stdout and stderr; tables in 80 columns; errors of click in our words |
 """
 
 from .entry import app, main

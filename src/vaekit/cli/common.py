@@ -118,7 +118,7 @@ def load_model(run: "Run", recipe: "Recipe", device: str, seed: int) -> "tuple[L
     return restore.model_of(run, recipe, device=device), torch.Generator().manual_seed(seed)
 
 
-def within(value: Any, *steps: str | int) -> Any:
+def nested_get(value: Any, *steps: str | int) -> Any:
     """The item at a place in a nested value, or None."""
     for step in steps:
         try:

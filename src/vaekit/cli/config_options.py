@@ -65,9 +65,9 @@ class ConfigOptions:
             "train.seed": self.seed,
             "train.deterministic": self.deterministic or None,
         }
-        own = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+        typed = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
         preset = self._usual() if self.preset is None and self.config_file is None else self.preset
-        return config.read(preset, self.config_file, [*self.settings, *own])
+        return config.read(preset, self.config_file, [*self.settings, *typed])
 
     def _check_preset(self, known: Collection[str]) -> None:
         """Say how data and files are given, where one stands for the preset.

@@ -148,9 +148,9 @@ def _run() -> int:
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.ClickException as error:
-        from .spelling import said
+        from .usage_errors import explained
 
-        _fail(said(error, sys.argv[1:]))
+        _fail(explained(error, sys.argv[1:]))
     except VAEError as error:
         words = [f"--{name}" for name in error.mend] + ([f"`vae {error.verb}`"] if error.verb else [])
         _fail(f"{error} ({', '.join(words)})" if words else str(error))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
-from .common import json_option, open_run, run_argument, runs_option, say, within
+from .common import json_option, nested_get, open_run, run_argument, runs_option, say
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table
 
@@ -103,11 +103,11 @@ def _summary(run: "Run") -> dict[str, Any]:
     config = run.config
     by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
     scores = [score for score in by_epoch if isinstance(score, int | float)]
-    epochs = within(run.environment, "sessions", -1, "epochs") or within(config, "train", "epochs") or "?"
+    epochs = nested_get(run.environment, "sessions", -1, "epochs") or nested_get(config, "train", "epochs") or "?"
     return {
         "name": run.name,
         "preset": str(run.environment.get("preset", "")),
-        "data": str(within(config, "data", "name") or ""),
+        "data": str(nested_get(config, "data", "name") or ""),
         "epochs": f"{len(by_epoch)}/{epochs}",
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,

@@ -11,6 +11,7 @@ from .common import (
     headline,
     is_worker,
     json_option,
+    nested_get,
     open_run,
     recipe_of,
     relative,
@@ -21,7 +22,6 @@ from .common import (
     terms_of,
     trust_option,
     two_decimals,
-    within,
 )
 from .config_options import ConfigOptions, config_options, moved
 from .printing import out, out_json
@@ -113,7 +113,7 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
 def open_to_train(run: str | None, root: Path) -> "Run":
     """Open a run to train it further or again, and prepare this process for it."""
     opened = open_run(run, root)
-    _prepare_cuda(within(opened.config, "train", "deterministic"))
+    _prepare_cuda(nested_get(opened.config, "train", "deterministic"))
     return opened
 
 

@@ -9,12 +9,12 @@ Importing this package imports no torch, so that the command line answers at onc
 | `spelling`, `synonyms` | which key a misspelt one stands for |
 | `parts` | the table of parts, and how a name becomes a constructor with checked options |
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
-| `assemble`, `asking` | from parts to a model: what each is given, and what each is asked |
+| `assemble`, `contracts` | from parts to a model: what each is given, and what each is asked |
 | `inspection` | what a part lacks, reported before training |
 | `presets/` | published models, a few lines of TOML each |
 """
 
-from .reading import changed, meant, preset_header, preset_names, preset_text, presets, read
+from .reading import changed, nearest_setting, preset_header, preset_names, preset_text, presets, read
 from .schema import Config, Data, Fit, Model, ObjectivePart, Part, Section, Train, explain, flat, parse
 
 __all__ = [
@@ -29,7 +29,7 @@ __all__ = [
     "changed",
     "explain",
     "flat",
-    "meant",
+    "nearest_setting",
     "parse",
     "preset_header",
     "preset_names",

@@ -1,6 +1,6 @@
 """From parts to a model: which part is made when, what each is given, and where each begins.
 
-Not for: which questions a part is asked, and the defaults of a plain module (`asking`).
+Not for: which questions a part is asked, and the defaults of a plain module (`contracts`).
 """
 
 import warnings
@@ -17,10 +17,10 @@ from ..nets import Encoder, FirstLevel, initialize, principal_start
 from ..posteriors.base import MeanAndVariance
 from ..priors.base import over_grid
 from . import Model
-from .asking import (
+from .contracts import (
     Shape,
     Transform,
-    ask,
+    answer,
     features_of,
     is_for_vectors,
     latent_shapes,
@@ -105,8 +105,8 @@ def assemble(
                 _principal_start(posterior, decoder, likelihood, x, transform)
             except ConfigError as error:  # of parts that were exchanged in a preset
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
-        ask("posterior", posterior, "start")(x, c)
-        ask("prior", prior, "start")(posterior, x, c)
+        answer("posterior", posterior, "start")(x, c)
+        answer("prior", prior, "start")(posterior, x, c)
     return model
 
 
@@ -120,9 +120,9 @@ def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
 
 def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
     """The decoder as one of all latents: what the posterior's `reading` makes of it, or one of the first level."""
-    own: Callable[[nn.Module], nn.Module] | None = ask("posterior", posterior, "reading")
-    if own is not None:
-        return own(decoder)
+    reading: Callable[[nn.Module], nn.Module] | None = answer("posterior", posterior, "reading")
+    if reading is not None:
+        return reading(decoder)
     return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
 
 
@@ -140,8 +140,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     Raises:
         ConfigError: The two do not agree.
     """
-    of_posterior: str = ask("posterior", posterior, "latents")
-    of_prior: str = ask("prior", prior.make, "latents")
+    of_posterior: str = answer("posterior", posterior, "latents")
+    of_prior: str = answer("prior", prior.make, "latents")
     if of_prior != of_posterior:
         raise ConfigError(
             f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior "
@@ -157,9 +157,9 @@ def _principal_start(
     Raises:
         ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
     """
-    parameters_at = ask("likelihood", likelihood, "parameters_at")
+    parameters_at = answer("likelihood", likelihood, "parameters_at")
     mean = x.mean(0)
-    unit = ask("likelihood", likelihood, "value_range") == (0.0, 1.0)
+    unit = answer("likelihood", likelihood, "value_range") == (0.0, 1.0)
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
     step = SLOPE_STEP * middle.abs().clamp_min(1)
     rise = None if parameters_at is None else parameters_at(middle + step) - parameters_at(middle - step)
@@ -176,6 +176,6 @@ def _principal_start(
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
     """Start the decoder's output at the parameters of the mean of x, if decoder and likelihood can."""
-    parameters_at = ask("likelihood", likelihood, "parameters_at")
+    parameters_at = answer("likelihood", likelihood, "parameters_at")
     value = None if mean is None or parameters_at is None else parameters_at(mean)
-    ask("decoder", decoder, "start_output")(value, scale)
+    answer("decoder", decoder, "start_output")(value, scale)

@@ -23,8 +23,8 @@ from ..posteriors import DiagonalNormal, Posterior
 from ..priors import Prior, StandardNormal
 from ..rng import forked
 from . import Model
-from .asking import Shape, latent_shapes
 from .assemble import assemble
+from .contracts import Shape, latent_shapes
 from .parts import Resolved
 from .recipe import build
 

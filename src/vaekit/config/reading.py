@@ -56,7 +56,7 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     known = ", ".join(Config.model_fields)
     if name in Config.model_fields:
         raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
-    hint = meant(name) or ""
+    hint = nearest_setting(name) or ""
     section, _, key = hint.partition(".")
     said = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
     raise ConfigError(
@@ -106,14 +106,14 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 
 def _perhaps(word: str, value: str) -> str:
     """What a setting may have meant, if a key is like it."""
-    hint = meant(word.strip())
+    hint = nearest_setting(word.strip())
     return f"; did you mean {hint}={' '.join(value.split()) or 'VALUE'!s:.80}?" if hint else ""
 
 
-def meant(word: str) -> str | None:
+def nearest_setting(word: str) -> str | None:
     """The key of a config that a word stands for, of the sections or of the parts that presets set; or None.
 
-    >>> meant("size"), meant("conditional")
+    >>> nearest_setting("size"), nearest_setting("conditional")
     ('data.size', 'model.condition')
     """
     return nearest_key(word, [key for preset in preset_names() for key in flat(toml_table(preset_text(preset)))])

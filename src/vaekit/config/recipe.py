@@ -21,8 +21,8 @@ from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
-from .asking import ask
 from .assemble import assemble
+from .contracts import answer
 from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 
@@ -80,11 +80,13 @@ class Recipe:
     def settled(self, x: Tensor | None) -> "Recipe":
         """The same recipe with the options of the likelihood that depend on the training rows, shape (N, *event)."""
         part = self.parts["likelihood"]
-        own = {} if x is None or "model" in self.parts else ask("likelihood", part.make, "settled")(x, **part.options)
-        if not own:
+        if x is None or "model" in self.parts:
             return self
-        parts = {**self.parts, "likelihood": replace(part, options=part.options | own)}
-        section = self.config.likelihood.model_copy(update=own)
+        settled = answer("likelihood", part.make, "settled")(x, **part.options)
+        if not settled:
+            return self
+        parts = {**self.parts, "likelihood": replace(part, options=part.options | settled)}
+        section = self.config.likelihood.model_copy(update=settled)
         return replace(self, parts=parts, config=self.config.model_copy(update={"likelihood": section}))
 
     def model(

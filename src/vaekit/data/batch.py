@@ -111,10 +111,10 @@ def is_array(value: object) -> bool:
     return (isinstance(value, Tensor) or hasattr(value, "__array__")) and len(getattr(value, "shape", ())) > 0
 
 
-def to_reshape(x: Tensor, shape: tuple[int, ...] | None) -> str:
+def reshape_hint(x: Tensor, shape: tuple[int, ...] | None) -> str:
     """What to do with rows that have the values of a shape in another arrangement; "" where they have others.
 
-    >>> to_reshape(torch.zeros(5, 784), (1, 28, 28))
+    >>> reshape_hint(torch.zeros(5, 784), (1, 28, 28))
     '; pass x.reshape(-1, 1, 28, 28)'
     """
     if shape is None or x.ndim < 2 or x[0].numel() != math.prod(shape):

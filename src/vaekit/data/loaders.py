@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from ..errors import DataError
-from .batch import as_tensor, is_array, named, to_reshape
+from .batch import as_tensor, is_array, named, reshape_hint
 from .batches import Batches
 from .dataset import Dataset, Split
 from .loading import load
@@ -91,7 +91,7 @@ class LoaderFactory:
             x = x.unsqueeze(1)  # grey images without their channel
         if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
             wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
-            shape = f"{tuple(x.shape)}{to_reshape(x, event)}"
+            shape = f"{tuple(x.shape)}{reshape_hint(x, event)}"
             raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {shape}")
         if not x.is_floating_point() and x.dtype != torch.uint8:
             x = x.float()

@@ -149,7 +149,7 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
     if is_table(name, values):
         return name, _TABLE
     if is_path(name):
-        return name, _OWN
+        return name, _BY_PATH
     raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
@@ -165,7 +165,7 @@ def _table(source: Any, values: Values, columns: ColumnKinds | None = None, **op
     return load_table(source, name=source if isinstance(source, str) else "table", kinds=columns, **options)
 
 
-def _own(name: str, values: Values, **options: Any) -> Dataset:
+def _by_path(name: str, values: Values, **options: Any) -> Dataset:
     return load_own(name, values=values, **options)
 
 
@@ -192,5 +192,5 @@ def _kind_of(source: Any) -> str:
 _GIVEN = _Opener(_given, ())
 _NAMED = _Opener(_named, ("validation", "root"))
 _TABLE = _Opener(_table, ("validation", "test", "columns"))
-_OWN = _Opener(_own, ("validation", "test", "size", "memory"))
+_BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory"))
 _FUNCTION = _Opener(_returned, tuple(_PURPOSES))

@@ -50,9 +50,9 @@ def log_prob_of_values(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
     Raises:
         ConfigError: The values are not independent.
     """
-    own: Any = getattr(p, "log_prob_where", None)
-    if own is not None:
-        values: Tensor = own(x, observed)
+    log_prob_where: Any = getattr(p, "log_prob_where", None)
+    if log_prob_where is not None:
+        values: Tensor = log_prob_where(x, observed)
         return values
     if isinstance(p, Independent):
         return log_prob_of_values(p.base_dist, x, observed)

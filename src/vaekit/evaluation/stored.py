@@ -102,8 +102,8 @@ def evaluate_run(
     """
     recipe = recipe or recipe_of(run)
     config = recipe.config
-    own = config.data.name
-    is_own = data_name is None or is_same_data(data_name, own)
+    trained_on = config.data.name
+    is_own = data_name is None or is_same_data(data_name, trained_on)
     dataset = dataset_of(run, data_name, recipe=recipe)
     if config.model.condition == "class":
         _check_classes(run, dataset)
@@ -122,9 +122,9 @@ def evaluate_run(
     evaluation.warnings.extend(reduced)
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:
-        evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {own}")
+        evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif checksum != DataFacts.of(run).checksum:
-        evaluation.warnings.insert(0, f"the files of {own!r} are not those that the run was trained on")
+        evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     per_row = f"evaluation/per-image{suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
     evaluation.details["per image"] = per_row

@@ -218,8 +218,8 @@ class _Handler(BaseHTTPRequestHandler):
         if post and self.headers.get("Content-Type") != "application/json":
             self._refuse(HTTPStatus.UNSUPPORTED_MEDIA_TYPE)
             return False
-        own = self.server.path
-        if not hmac.compare_digest(self.path[: len(own)].encode(), own.encode()):
+        address = self.server.path
+        if not hmac.compare_digest(self.path[: len(address)].encode(), address.encode()):
             self._refuse(HTTPStatus.NOT_FOUND)
             return False
         return True

@@ -134,9 +134,9 @@ def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
     return tuple(first for _ in inputs)
 
 
-def _compare(worst: Parity, names: list[str], port: Any, own: Any) -> None:
-    port, own = ([value] if isinstance(value, Tensor) else list(value) for value in (port, own))
-    for name, a, b in zip(names, port, own, strict=True):
+def _compare(worst: Parity, names: list[str], port: Any, original: Any) -> None:
+    port, original = ([value] if isinstance(value, Tensor) else list(value) for value in (port, original))
+    for name, a, b in zip(names, port, original, strict=True):
         deviation = ((a - b).abs() / b.abs().clamp(min=1)).max().item()
         before = worst.get(name, 0.0)
         worst[name] = before if deviation <= before else deviation  # also where it is not a number

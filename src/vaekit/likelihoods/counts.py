@@ -22,7 +22,7 @@ class Counts(PerValueLikelihood):
     rows of numbers, and no classes, whose one-hot rows have no such column.
 
     Arguments:
-        net: Network (..., Z), (B, C) → log μ before s (..., *image), bounded softly by ±16.
+        net: Network (..., Z), (B, C) → log μ before s (..., *event), bounded softly by ±16.
         context_size: C.
         size_factor: Whether the last column of c is log s.
         log1p: Whether an encoder that a config makes sees log(1 + x), without which large counts diverge.
@@ -53,7 +53,7 @@ class Counts(PerValueLikelihood):
         return torch.log1p if log1p else None
 
     def output(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Log μ, shape (1, ..., B, *image)."""
+        """Log μ, shape (1, ..., B, *event)."""
         log_mu = soft_bound(super().output(z, c), self.limit)
         if c is None or not self.size_factor:
             return log_mu
@@ -85,7 +85,7 @@ class NegativeBinomial(Counts):
     """p(x | z, c) = Π NB(x; μ, θ), of variance μ + μ²/θ, log μ = net(z, c), one learned θ for each feature of x.
 
     Arguments:
-        net: Network (..., Z), (B, C) → log μ (..., *image).
+        net: Network (..., Z), (B, C) → log μ (..., *event).
         event_shape: Event shape of x.
         context_size: C.
         size_factor: Whether the last column of c is the log of a size factor of μ.

@@ -113,10 +113,10 @@ class OfRealNumbers(LocationScale):
         mean, spread = x.double().mean().item(), x.double().std(correction=0).item()
         reach = x.abs().max().item()
         as_it_is = (reach <= 1 and spread >= _FINE) or not math.isfinite(reach + spread) or spread == 0
-        own = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{spread:.4g}"))
+        numbers = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{spread:.4g}"))
         return {
             name: number
-            for name, option, number in (("centre", centre, own[0]), ("unit", unit, own[1]))
+            for name, option, number in (("centre", centre, numbers[0]), ("unit", unit, numbers[1]))
             if option == "auto"
         }
 

@@ -23,7 +23,7 @@ class Bernoulli(PerValueLikelihood):
     """p(x | z, c) = Π Bernoulli(x; sigmoid(net(z, c))).
 
     Arguments:
-        net: Network (..., Z), (B, C) → logits (..., *image).
+        net: Network (..., Z), (B, C) → logits (..., *event).
 
     Reference: Kingma and Welling 2013, arXiv:1312.6114, appendix C.1.
     """
@@ -50,7 +50,7 @@ class ContinuousBernoulli(PerValueLikelihood):
     A density: where x is exactly 0 or 1 it grows with |η| without bound, so its figures compare with no others.
 
     Arguments:
-        net: Network (..., Z), (B, C) → η (..., *image).
+        net: Network (..., Z), (B, C) → η (..., *event).
 
     Reference: Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845.
     """

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..data import Batch
-from ..data.batch import as_tensor, to_reshape
+from ..data.batch import as_tensor, reshape_hint
 from ..data.columns import Column
 from ..data.pixels import to_floats
 from ..data.values import RANGES, Values, check_values, is_count
@@ -256,7 +256,7 @@ class LatentVariableModel(nn.Module, ABC):
         x, shape = as_tensor(x, "x"), self.event_shape
         if shape is not None and tuple(x.shape[1:]) != shape:
             single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
-            hint = single or to_reshape(x, shape)
+            hint = single or reshape_hint(x, shape)
             raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
         dtype = next(self.parameters()).dtype
         return to_floats(x.to(self.device), self.values, dtype).to(dtype)

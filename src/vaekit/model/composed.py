@@ -95,17 +95,19 @@ class Composed(LatentVariableModel):
 
 
 def _shape(posterior: nn.Module, size: int | None, shape: Sequence[int] | None) -> tuple[int, ...]:
-    own: Sequence[int] | None = getattr(posterior, "latent_shape", None)
+    latent_shape: Sequence[int] | None = getattr(posterior, "latent_shape", None)
     if size is not None and shape is not None:
         raise ConfigError("a composed model takes one of latent_size, for vectors, and latent_shape")
     given = shape if size is None else (size,)
     if given is None:
-        if own is None:
+        if latent_shape is None:
             raise ConfigError(
                 f"{type(posterior).__name__} does not say the shape of its latents; pass latent_size= for vectors, or "
                 "latent_shape="
             )
-        return tuple(own)
-    if own is not None and tuple(own) != tuple(given):
-        raise ConfigError(f"latents have shape {tuple(given)} here and {tuple(own)} in the posterior; leave it out")
+        return tuple(latent_shape)
+    if latent_shape is not None and tuple(latent_shape) != tuple(given):
+        raise ConfigError(
+            f"latents have shape {tuple(given)} here and {tuple(latent_shape)} in the posterior; leave it out"
+        )
     return tuple(given)

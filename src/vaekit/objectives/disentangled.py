@@ -71,7 +71,7 @@ def dip(
     """
     check_range("objective.off_diagonal", off_diagonal, 0)
     check_range("objective.diagonal", diagonal, 0)
-    c = _covariance(draw, own=kind == "II")
+    c = _covariance(draw, of_posteriors=kind == "II")
     return -draw.distortion - draw.rate(kl) - dip_penalty(c, off_diagonal, diagonal)
 
 
@@ -86,7 +86,7 @@ def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Ten
     return off_diagonal * across + diagonal * (variances - 1).square().sum()
 
 
-def _covariance(draw: Draw, *, own: bool) -> Tensor:
+def _covariance(draw: Draw, *, of_posteriors: bool) -> Tensor:
     """Covariance over the minibatch of the posterior means, shape (Z, Z), and the mean of the posteriors' own."""
     q = draw.levels[0].q if len(draw.levels) == 1 else None
     factorizes = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
@@ -98,7 +98,7 @@ def _covariance(draw: Draw, *, own: bool) -> Tensor:
     means = q.mean.flatten(1)
     away = means - means.mean(0)
     of_means = away.T @ away / len(means)
-    if not own:
+    if not of_posteriors:
         return of_means
     if isinstance(q, MultivariateNormal):
         return of_means + q.covariance_matrix.mean(0)

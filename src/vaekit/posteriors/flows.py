@@ -17,7 +17,7 @@ class PlanarPosterior(MeanAndVariance):
     """A diagonal normal pushed through planar steps, whose u, w and b are read off the features h.
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
         steps: Number of planar steps.
@@ -44,7 +44,7 @@ class IAFPosterior(MeanAndVariance):
     Drawing z with its density takes one pass a step; the density at any other z takes Z passes a step.
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
         steps: Number of steps; the order of the dimensions is turned round from one to the next.
@@ -80,7 +80,7 @@ class NSFPosterior(MeanAndVariance):
     density takes one pass a step; the density at any other z takes Z passes a step.
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
         steps: Number of autoregressive steps.

@@ -23,7 +23,7 @@ class HierarchicalPosterior(Posterior):
     """q(z | x, c) = q(z_1 | x, c) q(z_2 | z_1, c) …, upwards from the data, a diagonal normal at every level.
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Its width.
         latent_size: Width of z_1, which the decoder reads.
         context_size: C; 0 for an unconditional model.

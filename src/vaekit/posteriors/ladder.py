@@ -159,8 +159,8 @@ class TopDownPosterior(Posterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
         """The posterior of each row of x."""
-        own: Callable[..., Sequence[Tensor]] | None = getattr(self.net, "maps", None)
-        maps = (self.net(x, c),) if own is None else own(x, c)
+        maps_of: Callable[..., Sequence[Tensor]] | None = getattr(self.net, "maps", None)
+        maps = (self.net(x, c),) if maps_of is None else maps_of(x, c)
         read = [maps[max(0, len(maps) - 1 - i)].flatten(1) for i in range(len(self.latent_sizes))]
         with full_precision(read[0]):
             data = [layer(widened(d)) for layer, d in zip(self.data, read, strict=True)]
@@ -205,18 +205,18 @@ class Path:
 
     def __call__(self, drawn: Sequence[Tensor]) -> Tensor:
         """The state after some levels, from the top, shape (..., width)."""
-        own, count = self.posterior, len(drawn)
+        posterior, count = self.posterior, len(drawn)
         if not count:
-            begin: Tensor = own.begin
-            if self.c is None or own.begin_context is None:
+            begin: Tensor = posterior.begin
+            if self.c is None or posterior.begin_context is None:
                 return begin
-            beside: Tensor = own.begin_context(self.c.to(begin.dtype))
+            beside: Tensor = posterior.begin_context(self.c.to(begin.dtype))
             return begin + beside
         remembered = self.last.get(count)
         if remembered is not None and remembered[0] is drawn[-1]:
             return remembered[1]
-        state: Tensor = self(drawn[:-1]) + own.enter[count - 1](drawn[-1])
-        state = state + own.onward[count - 1](state)
+        state: Tensor = self(drawn[:-1]) + posterior.enter[count - 1](drawn[-1])
+        state = state + posterior.onward[count - 1](state)
         self.last[count] = drawn[-1], state
         return state
 

@@ -12,7 +12,7 @@ class DiagonalNormal(MeanAndVariance):
     """q(z | x, c) = N(z; μ(h), diag σ²(h)) with h = net(x, c).
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
 
@@ -28,7 +28,7 @@ class FullCovarianceNormal(MeanAndVariance):
     """q(z | x, c) = N(z; μ(h), L Lᵀ) with L lower triangular and σ(h) on its diagonal.
 
     Arguments:
-        net: Network (B, *image), (B, C) → (B, features).
+        net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
 

@@ -259,8 +259,8 @@ class VQPosterior(CodesPosterior):
         if torch.is_grad_enabled():
             penalties["commitment"] = self.commitment * _sum_of_squares(z.unsqueeze(-2) - sums)
             if self.learns:
-                own = sums - parts.detach() + parts  # the sums, with the gradient of the code of each step
-                penalties["codebook"] = _sum_of_squares(z.detach().unsqueeze(-2) - own)
+                learned_sums = sums - parts.detach() + parts  # the sums, with the gradient of the code of each step
+                penalties["codebook"] = _sum_of_squares(z.detach().unsqueeze(-2) - learned_sums)
         passed = rotated(z, e) if self.gradient == "rotation" else e + (z - z.detach())
         if moves:
             self._follow(self._left(z.detach(), places).flatten(0, -2), places.flatten())

@@ -25,17 +25,17 @@ class UniformCodesPrior(Prior):
     """
 
     latents = "codes"
-    device: Tensor
+    like: Tensor
 
     def __init__(self, posterior: nn.Module, latent_shape: Sequence[int]) -> None:
         super().__init__()
         self._posterior = Unregistered(posterior)
         self.latent_shape = tuple(latent_shape)
-        self.register_buffer("device", torch.zeros(()), persistent=False)
+        self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape ()."""
-        return UniformCodes(self._posterior.module, self.latent_shape, self.device)  # type: ignore[arg-type]
+        return UniformCodes(self._posterior.module, self.latent_shape, self.like)  # type: ignore[arg-type]
 
 
 class AutoregressiveCodesPrior(Prior):

@@ -35,10 +35,10 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     classes = prior.context_size or 1
     ascents = []
     for label in range(classes):
-        own = z if labels is None or not prior.context_size else z[labels == label]
+        members = z if labels is None or not prior.context_size else z[labels == label]
         components = torch.arange(label, len(prior.loc), classes)
-        own = own if len(own) else z
-        loc, covariance, weights, ascent = _ascend(own, len(components))
+        members = members if len(members) else z
+        loc, covariance, weights, ascent = _ascend(members, len(components))
         tril = torch.linalg.inv(torch.linalg.cholesky(covariance))
         below = tril.tril(-1) + tril.diagonal(dim1=1, dim2=2).log().diag_embed()
         prior.loc[components] = loc.to(prior.loc)

@@ -9,6 +9,6 @@
 | `restore`, `repetition` | from a run folder to its model; trained again, to compare the weights |
 | `series`, `replicate`, `side_by_side` | one config with several seeds; one of them; several processes |
 | `terminal`, `tensorboard` | how it looks in a terminal, and as event files |
-| `pictures`, `beside` | pictures of the data, every epoch and the model; the thread that writes them |
+| `pictures`, `picture_writer` | pictures of the data, every epoch and the model; the thread that writes them |
 | `profiling` | where the time of a training goes |
 """

@@ -36,7 +36,7 @@ from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
 from ..training.trainer import players_of, try_once
-from .beside import Beside
+from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
 from .preflight import check_data, check_memory
 from .tensorboard import event_files
@@ -92,9 +92,9 @@ class Job:
         batches = _training_batches(recipe.config, model, data.train) if asks else None
         loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
         check_classes(model, loss, data.train, "training")
-        own = module_of(loss)
-        if own is not None:
-            own.to(device)
+        module = module_of(loss)
+        if module is not None:
+            module.to(device)
         job = cls(recipe, data, model, loss, ranks)
         job._try_one()
         return job
@@ -186,15 +186,15 @@ class Job:
         if listener is not None:
             listener.begin(self._facts(run, checkpoint))
         with ExitStack() as stack:
-            beside = stack.enter_context(Beside())
-            listeners = epoch_pictures(self.model, self.data, run, beside)
+            writer = stack.enter_context(PictureWriter())
+            listeners = epoch_pictures(self.model, self.data, run, writer)
             if listener is not None:
                 listeners.append(listener)
             if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
             self.fit(run, Listeners(listeners), checkpoint)
-            draw_pictures(self.model, self.data, run, beside, binarize=self.config.data.binarize)
+            draw_pictures(self.model, self.data, run, writer, binarize=self.config.data.binarize)
             self._test(run)
 
     def _test(self, run: Run) -> None:

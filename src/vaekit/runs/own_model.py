@@ -69,25 +69,25 @@ def fit(
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished.
     """
     check_model(model)
-    own = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
+    of_loop = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
     recipe = None
     if preset is not None:
-        if own.get("options") is not None:
+        if of_loop.get("options") is not None:
             raise ConfigError(
                 "preset and options both say how to train; leave one out, or pass fields such as epochs=3"
             )
         recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
-        own["options"] = recipe.config.train.for_fit()
-    options = own["options"] = loop.with_settings(own.get("options"), arguments, model)
+        of_loop["options"] = recipe.config.train.for_fit()
+    options = of_loop["options"] = loop.with_settings(of_loop.get("options"), arguments, model)
     batches, validating = loop.loaders(model, None, train, validation, options, own_size="batch_size" in arguments)
     if recipe is not None:
-        own = _by_recipe(recipe, model, train, batches) | own
-    own_listener: Listener | None = own.pop("listener", None)
+        of_loop = _by_recipe(recipe, model, train, batches) | of_loop
+    own_listener: Listener | None = of_loop.pop("listener", None)
     visible = own_listener is None and is_watched() if progress is None else progress
     with shown(options.known_epochs) if visible else nullcontext() as listener:
         if listener is not None:
             listener.begin(_facts(model, number_of_rows(batches), options))
-        return loop.fit(model, batches, validating, **own, listener=Listeners([listener, own_listener]))
+        return loop.fit(model, batches, validating, **of_loop, listener=Listeners([listener, own_listener]))
 
 
 def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:

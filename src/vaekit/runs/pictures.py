@@ -25,7 +25,7 @@ from ..errors import RunError
 from ..model import LatentVariableModel
 from ..store import Run
 from ..training import Listener, Record
-from .beside import Beside
+from .picture_writer import PictureWriter
 
 ENCODED = 1000  # test images whose latents are drawn
 
@@ -191,19 +191,19 @@ PANELS = (
 
 
 def draw_pictures(
-    model: LatentVariableModel, data: Dataset, run: Run, beside: Beside, *, seed: int = 0, binarize: str = "none"
+    model: LatentVariableModel, data: Dataset, run: Run, writer: PictureWriter, *, seed: int = 0, binarize: str = "none"
 ) -> None:
     """Draw the pictures of a trained model, and write them into its run folder while the caller goes on.
 
     A picture that cannot be drawn is left out with a warning: a finished training must not fail because of it.
     """
-    beside.wait()  # the film of the epochs is made of their files
+    writer.wait()  # the film of the epochs is made of their files
     scene = Scene(model.eval(), data, run, seed, binarize)
     for panel in PANELS:
         if panel.fits(scene):
             with _left_out(panel.name):
                 picture = panel.draw(scene)
-                beside.do(partial(_save_panel, run, panel, picture))
+                writer.do(partial(_save_panel, run, panel, picture))
 
 
 def _save_panel(run: Run, panel: Panel, picture: Any) -> None:
@@ -229,18 +229,20 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
     return _save(run, "training.png", plot.grid(whole(data.train.spread(64)).x))
 
 
-def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, beside: Beside) -> list[Listener]:
+def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: PictureWriter) -> list[Listener]:
     """Listeners that draw a picture after every epoch; none, if the data are not images."""
-    return [EpochPictures(model, run, beside, data.classes)] if data.kind == "image" else []
+    return [EpochPictures(model, run, writer, data.classes)] if data.kind == "image" else []
 
 
 class EpochPictures(Listener):
     """Draws a picture of the same latents after every epoch."""
 
-    def __init__(self, model: LatentVariableModel, run: Run, beside: Beside, names: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, model: LatentVariableModel, run: Run, writer: PictureWriter, names: tuple[str, ...] = ()
+    ) -> None:
         self.model = model
         self.run = run
-        self.beside = beside
+        self.writer = writer
         self.names = names
 
     def resumed(self, record: Record) -> None:
@@ -252,7 +254,7 @@ class EpochPictures(Listener):
         """Draw one, to be written while the next epoch goes on."""
         epoch = record["epoch"]
         picture = _draw_epoch(self.model, self.names, epoch)
-        self.beside.do(partial(_save, self.run, _epoch_name(epoch), picture))
+        self.writer.do(partial(_save, self.run, _epoch_name(epoch), picture))
 
 
 def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:

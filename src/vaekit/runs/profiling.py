@@ -95,11 +95,11 @@ def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tupl
     whole = totals["data"] + totals.pop("step")
     totals["forward pass"] = whole - sum(totals.values())
     phases = {name: totals[name] / whole for name in ("data", "forward pass", "backward pass", "optimizer")}
-    own = [event for event in averages if event.key.startswith("aten::")]
-    times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in own}
-    own.sort(key=lambda event: -times[event.key])
+    operators_of_torch = [event for event in averages if event.key.startswith("aten::")]
+    times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in operators_of_torch}
+    operators_of_torch.sort(key=lambda event: -times[event.key])
     operators = {
         event.key.removeprefix("aten::"): (times[event.key] / 1e3 / steps, event.count / steps)
-        for event in own[:OPERATORS]
+        for event in operators_of_torch[:OPERATORS]
     }
     return phases, operators

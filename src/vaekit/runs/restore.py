@@ -133,14 +133,14 @@ def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
             event_shape=facts.event_shape,
             num_classes=facts.num_classes,
         )
-    own = module_of(loss)
-    if own is not None:
+    module = module_of(loss)
+    if module is not None:
         stored = run.load_checkpoint("last", parts=("loss",)).tensors.items()
         try:
-            own.load_state_dict({name.removeprefix("loss/"): t for name, t in stored if name.startswith("loss/")})
+            module.load_state_dict({name.removeprefix("loss/"): t for name, t in stored if name.startswith("loss/")})
         except RuntimeError as error:
             raise RunError(f"the weights of the loss of {run.path} do not fit: {str(error).splitlines()[-1]}") from None
-        own.to(model.device).eval()
+        module.to(model.device).eval()
     return loss
 
 
@@ -175,11 +175,11 @@ def _rows_to_test(name: str, columns: Sequence[Column]) -> Dataset:
     return Dataset(name, nothing, nothing, table.split(slice(None)), table.classes, checksum, **kind)
 
 
-def is_same_data(name: str, own: str) -> bool:
+def is_same_data(name: str, other: str) -> bool:
     """Whether two names are of the same data; a path may be spelled in several ways."""
-    if name == own or name in data.DATASET_NAMES or not is_path(name):
-        return name == own
-    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
+    if name == other or name in data.DATASET_NAMES or not is_path(name):
+        return name == other
+    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(other))
 
 
 def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:

@@ -80,8 +80,8 @@ class _Process:
         self.replicate = replicate
         self.events = events
         self.error: Exception | None = None
-        self.open = ExitStack()
-        self.listener = self.open.enter_context(announce(replicate.number, replicate.seed, replicate.name))
+        self.stack = ExitStack()
+        self.listener = self.stack.enter_context(announce(replicate.number, replicate.seed, replicate.name))
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.replicate"],
             stdin=subprocess.PIPE,
@@ -121,7 +121,7 @@ class _Process:
         self.stop()
         if self.process.stdout is not None:
             self.process.stdout.close()
-        self.open.close()
+        self.stack.close()
         return status
 
     def end(self) -> None:

@@ -48,12 +48,12 @@ def _spy(model: nn.Module, name: str) -> Iterator[list[tuple[Any, ...]]]:
 
 @contextmanager
 def _right_noise(student: ModuleType) -> Iterator[None]:
-    own = getattr(student, "reparametrize", None)
+    reparametrize = getattr(student, "reparametrize", None)
     student.reparametrize = _reparametrize  # type: ignore[attr-defined]
     try:
         yield
     finally:
-        student.reparametrize = own  # type: ignore[attr-defined]
+        student.reparametrize = reparametrize  # type: ignore[attr-defined]
 
 
 class Pass:
@@ -145,11 +145,11 @@ class Pass:
         h = None if self.encoded is None else output(self.model, "encoder", self.encoded)
         below = [None] * len(weights) if h is None else _gradients(h.sum(), weights)
         above = _gradients(value.sum(), weights)
-        own = [(w, g) for w, g, b in zip(weights, above, below, strict=True) if g is not None and b is None]
-        if not own:
+        of_head = [(w, g) for w, g, b in zip(weights, above, below, strict=True) if g is not None and b is None]
+        if not of_head:
             raise Mistake(f"self.{name} has no weights.")
-        (reached,) = _gradients((self.x_hat**2).sum(), [own[0][0]])
-        return None if reached is None else reached * (own[0][1] != 0)  # the weights may be those of both heads
+        (reached,) = _gradients((self.x_hat**2).sum(), [of_head[0][0]])
+        return None if reached is None else reached * (of_head[0][1] != 0)  # the weights may be those of both heads
 
 
 def _gradients(value: Tensor, weights: list[nn.Parameter]) -> list[Tensor | None]:

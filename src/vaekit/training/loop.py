@@ -87,9 +87,9 @@ def fit(
     options = with_settings(options, settings, model)
     loss = as_loss(objective)
     train, validation = loaders(model, loss, train, validation, options, own_size="batch_size" in settings)
-    own = module_of(loss)
-    if own is not None:
-        own.to(model.device)
+    module = module_of(loss)
+    if module is not None:
+        module.to(model.device)
     listeners = Listeners([listener])
     batches = check_fit(options, train, validation, schedule)
     players = players_of(model, loss, optimizer or partial(adam, learning_rate=options.learning_rate))

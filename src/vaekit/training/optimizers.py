@@ -22,10 +22,10 @@ def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate:
     ]
     if not special:
         return parameters
-    own = {id(p): m for m in special for p in m.parameters(recurse=False)}
-    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in own]}]
+    special_of = {id(p): m for m in special for p in m.parameters(recurse=False)}
+    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in special_of]}]
     for m in special:
-        group: dict[str, Any] = {"params": [p for p in parameters if own.get(id(p)) is m]}
+        group: dict[str, Any] = {"params": [p for p in parameters if special_of.get(id(p)) is m]}
         group["lr"] = learning_rate * float(getattr(m, "learning_rate_factor", 1.0))
         if not getattr(m, "decays", True):
             group["weight_decay"] = 0.0

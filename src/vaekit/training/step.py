@@ -41,8 +41,8 @@ class Step:
     ) -> None:
         self.model = model
         self.players = players
-        own = module_of(loss)
-        self.modules: list[nn.Module] = [model] if own is None else [model, own]
+        module = module_of(loss)
+        self.modules: list[nn.Module] = [model] if module is None else [model, module]
         self.clip_norm = options.clip_norm
         self.skip = options.on_nan == "skip"
         self.ema = options.ema

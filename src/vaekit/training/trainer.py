@@ -213,10 +213,10 @@ def players_of(
     opponents = list(loss.opponents(model))
     taken = {id(p) for player in opponents for p in player.parameters}
     parameters = [p for p in model.parameters() if p.requires_grad]
-    own = module_of(loss)
-    if own is not None:
+    module = module_of(loss)
+    if module is not None:
         taken |= {id(p) for p in parameters}
-        parameters += [p for p in own.parameters() if p.requires_grad and id(p) not in taken]
+        parameters += [p for p in module.parameters() if p.requires_grad and id(p) not in taken]
     if not isinstance(optimizer, Optimizer):
         optimizer = optimizer(parameters)
     return [Player("loss", parameters, loss, optimizer), *opponents]

@@ -43,8 +43,8 @@ def validate(
         DataError: The loader gave no batch.
     """
     loss = as_loss(objective)
-    own = module_of(loss)
-    modules = [model] if own is None else [model, own]
+    module = module_of(loss)
+    modules = [model] if module is None else [model, module]
     names: tuple[str, ...] = ()
     sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
     rows = 0

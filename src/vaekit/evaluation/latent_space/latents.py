@@ -168,7 +168,7 @@ def _aggregate(
 ) -> Tensor:
     """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the numbers `chosen`."""
     groups = _groups(model, rows)
-    own = groups[chosen].to(z.device)
+    group = groups[chosen].to(z.device)
     at_once = max(1, memory // (4 * chunks.ROWS * z[0].nbytes))
     total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(rows) // chunks.ROWS)
@@ -179,12 +179,12 @@ def _aggregate(
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
             log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
-            log_q = log_q.masked_fill(own[part, None] != theirs, -math.inf)
+            log_q = log_q.masked_fill(group[part, None] != theirs, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:
             listener("aggregate posterior", index + 1, batches)
     sizes: Tensor = groups.bincount().to(total)
-    return total - sizes.log()[own]
+    return total - sizes.log()[group]
 
 
 def _groups(model: LatentVariableModel, rows: Batch) -> Tensor:

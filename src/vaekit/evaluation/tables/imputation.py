@@ -61,8 +61,8 @@ class Weighted:
 
     def best(self) -> Tensor:
         """One value for each that is missing: its mean, or what the likelihood's `average(weights)` makes of levels."""
-        own: Any = getattr(self.draw.likelihood, "average", None)
-        return self.mean() if own is None else own(self.weights)
+        average: Any = getattr(self.draw.likelihood, "average", None)
+        return self.mean() if average is None else average(self.weights)
 
     def sample(self, n: int) -> Tensor:
         """Draws of x given the observed values, of every value, shape (n, B, *event), from torch's global stream.
@@ -71,9 +71,9 @@ class Weighted:
         """
         with evaluating(self.model):
             picked = torch.multinomial(self.weights.T, n, replacement=True).T
-            own: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
-            if own is not None:
-                return own(picked)
+            resample: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
+            if resample is not None:
+                return resample(picked)
             rows = torch.arange(len(self.batch), device=picked.device)
             return self.model.likelihood(self.draw.z[picked, rows], self.batch.c).sample()
 

@@ -21,7 +21,7 @@ from .parts import Resolved
 Shape = tuple[int, ...]
 Transform = Callable[[Tensor], Tensor]
 
-UNSAID: Mapping[str, Mapping[str, Any]] = {
+DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "encoder": {"out_shape": None},  # then two rows are tried
     "posterior": {
         "latent_size": None,  # then the config's
@@ -44,15 +44,15 @@ UNSAID: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def ask(kind: str, part: Any, question: str) -> Any:
+def answer(kind: str, part: Any, question: str) -> Any:
     """A part's answer to a question, or the default.
 
     Arguments:
-        kind: A key of `UNSAID`.
+        kind: A key of `DEFAULTS`.
         part: The part, or the class of one that is not made yet.
         question: Name of an attribute or a method.
     """
-    return getattr(part, question, UNSAID[kind][question])
+    return getattr(part, question, DEFAULTS[kind][question])
 
 
 def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
@@ -61,7 +61,7 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     Raises:
         ConfigError: The output of an encoder without `out_shape` is not a vector.
     """
-    shape = ask("encoder", encoder, "out_shape")
+    shape = answer("encoder", encoder, "out_shape")
     if shape is not None:
         return int(shape[0])
     was_training = encoder.training
@@ -77,34 +77,34 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
 
 def seen_by_encoder(likelihood: Resolved) -> Transform | None:
     """What the encoder is to see of x; None for x itself."""
-    transform: Transform | None = ask("likelihood", likelihood.make, "seen_by_encoder")(**likelihood.options)
+    transform: Transform | None = answer("likelihood", likelihood.make, "seen_by_encoder")(**likelihood.options)
     return transform
 
 
 def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
     """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels."""
-    shape = ask("likelihood", likelihood.make, "out_shape")
+    shape = answer("likelihood", likelihood.make, "out_shape")
     if shape is not None:
         wiring = {"columns": columns} if "columns" in likelihood.wiring else {}
         return tuple(shape(event_shape, **wiring, **likelihood.options))
-    groups = ask("likelihood", likelihood.make, "per_value")(**likelihood.options)
+    groups = answer("likelihood", likelihood.make, "per_value")(**likelihood.options)
     return (groups * event_shape[0], *event_shape[1:])
 
 
 def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape:
     """Shape of latents that suits the decoder best."""
-    return tuple(ask("decoder", decoder.make, "wanted_shape")(latent_size, out_shape, **decoder.options))
+    return tuple(answer("decoder", decoder.make, "wanted_shape")(latent_size, out_shape, **decoder.options))
 
 
 def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
     """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
-    size = ask("posterior", posterior, "latent_size")
-    shape = ask("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
-    return tuple(shape), tuple(ask("posterior", posterior, "decoded_shape") or shape)
+    size = answer("posterior", posterior, "latent_size")
+    shape = answer("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
+    return tuple(shape), tuple(answer("posterior", posterior, "decoded_shape") or shape)
 
 
 def is_for_vectors(prior: Resolved) -> bool:
     """Whether a prior knows vectors only: its `for_vectors`, or that it asks for their number and nothing else."""
-    explicit: bool | None = ask("prior", prior.make, "for_vectors")
+    explicit: bool | None = answer("prior", prior.make, "for_vectors")
     asks = set(prior.wiring)
     return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if explicit is None else explicit

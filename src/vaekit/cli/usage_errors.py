@@ -6,10 +6,10 @@ Not for: unknown keys and names, which `config` and `errors.unknown` answer.
 import click
 
 VALUE = "VALUE"
-OWN = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "--device", "train.seed": "--seed"}
+OPTIONS = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "--device", "train.seed": "--seed"}
 
 
-def said(error: click.ClickException, arguments: list[str]) -> str:
+def explained(error: click.ClickException, arguments: list[str]) -> str:
     """The message of a mistake on the command line, with what to type instead where that is known.
 
     Arguments:
@@ -18,13 +18,13 @@ def said(error: click.ClickException, arguments: list[str]) -> str:
     """
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
-        option_meant = _option(error, arguments)
-        if option_meant:
-            return f"there is no option {error.option_name}; type {option_meant}"
+        right_option = _option(error, arguments)
+        if right_option:
+            return f"there is no option {error.option_name}; type {right_option}"
     elif isinstance(error, click.UsageError) and message.startswith("No such command") and error.ctx is not None:
-        command_meant = _command(arguments)
-        if command_meant:
-            return f"there is no command {arguments[0]!r}; type {command_meant}"
+        right_command = _command(arguments)
+        if right_command:
+            return f"there is no command {arguments[0]!r}; type {right_command}"
     return message
 
 
@@ -33,13 +33,13 @@ def _option(error: click.NoSuchOption, arguments: list[str]) -> str | None:
     command = error.ctx.command if error.ctx is not None else None
     if command is None or not any("--set" in parameter.opts for parameter in command.params):
         return None
-    from ..config import meant
+    from ..config import nearest_setting
 
-    key = meant(error.option_name.lstrip("-"))
+    key = nearest_setting(error.option_name.lstrip("-"))
     if key is None:
         return None
     value = _value(error.option_name, arguments)
-    return f"{OWN[key]} {value}" if key in OWN else f"--set {key}={value}"
+    return f"{OPTIONS[key]} {value}" if key in OPTIONS else f"--set {key}={value}"
 
 
 def _value(option: str, arguments: list[str]) -> str:

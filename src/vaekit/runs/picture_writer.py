@@ -8,14 +8,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 
 
-class Beside:
+class PictureWriter:
     """Does work in the order in which it is given, in a thread of its own, until the end of a `with` block."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "pictures")
         self._given: list[Future[object]] = []
 
-    def __enter__(self) -> "Beside":
+    def __enter__(self) -> "PictureWriter":
         return self
 
     def __exit__(
