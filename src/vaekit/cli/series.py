@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 
 def train_series(
-    recipe: "Recipe", seeds: int, jobs: int, name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool
+    recipe: "Recipe",
+    *,
+    seeds: int,
+    jobs: int,
+    name: str | None,
+    preset: str,
+    tensorboard: bool,
+    root: Path,
+    as_json: bool,
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import series_name, spread, train_replicates

@@ -67,7 +67,14 @@ def train(
     recipe = resolved(config)
     if seeds is not None:
         train_series(
-            recipe, seeds, jobs, name, preset=options.label, tensorboard=tensorboard, root=root, as_json=as_json
+            recipe,
+            seeds=seeds,
+            jobs=jobs,
+            name=name,
+            preset=options.label,
+            tensorboard=tensorboard,
+            root=root,
+            as_json=as_json,
         )
         return
     _train(recipe, name, options.label, tensorboard, root, as_json)

@@ -120,8 +120,7 @@ def _subject(
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    everything = [*facts, f"{model.latent_size} latents", f"{parameters:,} parameters"]
+    everything = [*facts, f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"]
     return Subject(
         model.eval(),
         name,

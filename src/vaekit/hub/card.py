@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..evaluation.record import Evaluation
-from ..plot.space import CARRIES
+from ..model.dimensions import CARRIES
 from ..runs.data_facts import DataFacts
 from ..store import Run
 from ..store.escape import to_markdown

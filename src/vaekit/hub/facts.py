@@ -46,7 +46,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "context_size": model.context_size,
         "latent_shape": list(model.latent_shape),
         "aggregate_posterior": statistics(subject),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "parameters": model.num_parameters,
     }
 
 

@@ -78,8 +78,8 @@ class LatentVariableModel(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """What it is a model of, for `print`."""
-        weights = sum(parameter.numel() for parameter in self.parameters())
-        return f"x {self.event_shape}, z {self.latent_shape}, context {self.context_size or None}, {weights:,} weights"
+        weights = f"{self.num_parameters:,} weights"
+        return f"x {self.event_shape}, z {self.latent_shape}, context {self.context_size or None}, {weights}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the weights, and what it takes to make the model again, into one file, which `vaekit.load` reads.
@@ -235,8 +235,13 @@ class LatentVariableModel(nn.Module, ABC):
 
     @property
     def device(self) -> torch.device:
-        """Where the parameters are."""
+        """The device of the parameters."""
         return next(self.parameters()).device
+
+    @property
+    def num_parameters(self) -> int:
+        """The number of weights, those that are not trained included."""
+        return sum(parameter.numel() for parameter in self.parameters())
 
     # -- from what callers and loaders give ----------------------------------------------------------------------------
 

@@ -9,6 +9,8 @@ from torch.distributions import Distribution
 
 from .draw import levels_of
 
+CARRIES = 0.01  # nats: a latent with less carries nothing
+
 
 def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
     """KL of each latent dimension, shape (B, *latent): in closed form, or log q − log p at z where there is none.

@@ -158,6 +158,25 @@ class Decoder(Network):
             bias.copy_(value.expand(self.out_shape).reshape(len(bias), -1).mean(1))
 
 
+class FirstLevel(nn.Module):
+    """A decoder network that reads only the level nearest to the data.
+
+    Arguments:
+        net: Network (..., size), (B, C) → (..., *out_shape).
+        size: Width of z_1.
+    """
+
+    def __init__(self, net: nn.Module, size: int) -> None:
+        super().__init__()
+        self.net = net
+        self.size = size
+
+    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
+        """Map all latents, (..., Z), to (..., *out_shape)."""
+        out: Tensor = self.net(z[..., : self.size], c)
+        return out
+
+
 def with_context(x: Tensor, c: Tensor | None) -> Tensor:
     """Concatenate c, shape (B, C), to x, shape (..., B, D), along the last dimension."""
     return x if c is None else torch.cat((x, c.to(x.dtype).expand(*x.shape[:-1], -1)), dim=-1)
@@ -210,22 +229,3 @@ def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
 
 def _list(shape: Sequence[int]) -> str:
     return ", ".join(map(str, shape))
-
-
-class FirstLevel(nn.Module):
-    """A decoder network that reads only the level nearest to the data.
-
-    Arguments:
-        net: Network (..., size), (B, C) → (..., *out_shape).
-        size: Width of z_1.
-    """
-
-    def __init__(self, net: nn.Module, size: int) -> None:
-        super().__init__()
-        self.net = net
-        self.size = size
-
-    def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map all latents, (..., Z), to (..., *out_shape)."""
-        out: Tensor = self.net(z[..., : self.size], c)
-        return out

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
+from ..model.dimensions import CARRIES
 from ..store.metrics import CLASSIC, logged, title_of, unit_of
-from .space import CARRIES, Carried, carried, principal_plane
+from .space import Carried, carried, principal_plane
 from .text import latent_name, number
 
 if TYPE_CHECKING:

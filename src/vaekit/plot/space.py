@@ -25,9 +25,6 @@ REACH = 2.5  # standard deviations to either side
 NUMBERS = 1 << 22  # densities that are compared, which takes a tenth of a second
 
 
-CARRIES = 0.01  # nats: a latent with less carries nothing
-
-
 def principal_plane(z: Tensor) -> tuple[Tensor, list[float]]:
     """The two directions in which latents vary most, and their shares of the variance.
 

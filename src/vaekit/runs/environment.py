@@ -47,7 +47,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
         "data": DataFacts.of_dataset(data, model.values).to_json(),
-        "parameters": sum(p.numel() for p in model.parameters()),
+        "parameters": model.num_parameters,
         "seed": config.train.seed,
     }
 

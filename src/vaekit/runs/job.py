@@ -213,11 +213,10 @@ class Job:
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
         """What is trained, on what, where and how, a few words each."""
-        count = sum(parameter.numel() for parameter in self.model.parameters())
         options = self.config.train
         name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
         facts = [
-            f"{run.environment.get('preset', 'custom')}: {count:,} weights",
+            f"{run.environment.get('preset', 'custom')}: {self.model.num_parameters:,} weights",
             f"{len(self.data.train):,} {self.data.row}s of {name}",
             f"{self.model.device} {options.precision}",
             str(run.path),

@@ -122,6 +122,9 @@ def number_of_rows(loader: Iterable[Any]) -> int | None:
 
 def _facts(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:
     """What is trained, on how much, where and how, a few words each."""
-    weights = sum(parameter.numel() for parameter in model.parameters())
     counted = [] if rows is None else [f"{rows:,} rows"]
-    return [f"{type(model).__name__}: {weights:,} weights", *counted, f"{model.device} {options.precision}"]
+    return [
+        f"{type(model).__name__}: {model.num_parameters:,} weights",
+        *counted,
+        f"{model.device} {options.precision}",
+    ]

@@ -66,7 +66,8 @@ def _profile(job: Job, steps: int) -> Profile:
         trainer.check()
     setting = {"device": str(device), "threads": torch.get_num_threads(), "precision": train.precision}
     setting |= {"batch size": train.batch_size, "steps": steps}
-    return Profile(1e3 * seconds / steps, *_summary(watched, steps), setting)
+    phases, operators = _summary(watched, steps)
+    return Profile(1e3 * seconds / steps, phases, operators, setting)
 
 
 def _endless(batches: Iterable[Any]) -> Iterator[Any]:

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ...distributions import centre
 from ...errors import VAEError
+from ...model.dimensions import CARRIES
 from ...model.exportable import Encoding
-from ...plot.space import CARRIES
 from ...rng import seeded
 from ..subject import SUBJECT_BATCH, Subject
 from .latents import latents

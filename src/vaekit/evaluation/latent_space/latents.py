@@ -14,7 +14,7 @@ from ...data import Batch
 from ...distributions import draw_samples
 from ...errors import DataError
 from ...model import LatentVariableModel, kl_by_dimension
-from ...plot.space import CARRIES
+from ...model.dimensions import CARRIES
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB

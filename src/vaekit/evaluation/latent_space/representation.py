@@ -39,9 +39,11 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
     split = context.dataset.train.labelled()
-    train = _of_known_class(_means(context, split), split.known_labels())
-    test = _of_known_class(posteriors.means, labels)
-    values = [classifier(*train, *test) for classifier in (linear_probe, nearest_neighbours)]
+    train_z, train_labels = _of_known_class(_means(context, split), split.known_labels())
+    test_z, test_labels = _of_known_class(posteriors.means, labels)
+    values = [
+        classifier(train_z, train_labels, test_z, test_labels) for classifier in (linear_probe, nearest_neighbours)
+    ]
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
     if context.split.context is None:
@@ -74,7 +76,7 @@ REPRESENTATION = Measure(
     "What the latents of a row say about it.",
     (
         Line("active units", "latents in use"),
-        Line("10-nearest*", "class of the neighbours", "by the nearest codes"),
+        Line("10-nearest*", "class of the neighbours", "by the nearest latents"),
         Line("linear probe*", "class by a straight cut", "by a linear classifier"),
     ),
     compared=("active units", "linear probe accuracy"),
