@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import conftest
 import tiny
 from conftest import one_line
 from test_tables import SIZES, frame
@@ -183,3 +184,29 @@ def test_a_matrix_of_counts_is_a_table(tmp_path: Path, command: Any, monkeypatch
     full = np.load("full.npy")
     assert (full[~np.isnan(gaps)] == gaps[~np.isnan(gaps)]).all() and not np.isnan(full).any()
     assert command("score", "c", "--data", "gaps.npy", "--samples", 5).status == 0
+
+
+def test_a_model_of_each_class_finds_the_classes_in_another_table(tmp_path: Path, command, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    colours = np.array(["red", "green", "blue"])[random.integers(0, 3, 90)]
+    table = pd.DataFrame({"a": random.normal(size=90), "b": random.normal(size=90), "colour": colours})
+    table.to_csv("t.csv", index=False)
+    few = table.iloc[5:20].assign(a=lambda frame: frame["a"].where(frame.index > 6))
+    few.to_csv("few.csv", index=False)
+    options = ("--set", "model.condition=class", "--set", "data.columns.colour=label", "--epochs", 1, "--name", "r")
+    assert command("train", "table-vae", "--data", "t.csv", *conftest.SMALL, *options).status == 0
+    assert command("score", "r", "--data", "few.csv", "--samples", 2, "-o", "s.csv").status == 0
+    assert pd.read_csv("s.csv")["class"].tolist() == few["colour"].tolist()
+    for verb in (("impute", "-o", "full.csv"), ("encode", "-o", "z.csv"), ("evaluate",)):
+        samples = () if verb[0] == "encode" else ("--samples", 2)
+        done = command(verb[0], "r", "--data", "few.csv", *samples, *verb[1:])
+        assert done.status == 0, done.err
+    assert not pd.read_csv("full.csv").isna().any().any()
+    few.drop(columns="colour").to_csv("none.csv", index=False)
+    assert "lacks column 'colour'" in one_line(command("score", "r", "--data", "none.csv"))
+    few.assign(colour="pink").to_csv("pink.csv", index=False)
+    assert "unknown class 'pink'" in one_line(command("score", "r", "--data", "pink.csv"))
+    assert command("sample", "r", "-n", 4, "--class", "red", "-o", "new.csv").status == 0
+    assert pd.read_csv("new.csv")["colour"].tolist() == ["red"] * 4
+    assert "use --class" in one_line(command("sample", "r", "-n", 4, "--where", "a=1"))

@@ -66,7 +66,7 @@ def impute(
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
     source = data_name or Path(opened.recipe.config.data.name)
-    frame, table = _read(source, columns)
+    frame, table = _read(source, columns, opened)
     path = output or run.place(f"imputed/{source.stem}{source.suffix}")
     model, _ = opened.model()
     with shown_stages() as listener:
@@ -111,14 +111,17 @@ def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None
     out(relative(path))
 
 
-def _read(source: Path, columns: "Sequence[Column]") -> "tuple[pd.DataFrame, Table]":
+def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[pd.DataFrame, Table]":
     """The table as it is, and as the model sees it."""
     from ..data.sources.frames import read_table
     from ..data.tables import open_table
+    from ..runs.data_facts import DataFacts
+    from ..runs.restore import label_of
 
     if not source.is_file():
         raise ConfigError(f"{source}: no such file; name the table with --data")
-    return read_table(source), open_table(source, columns)
+    label = label_of(opened.recipe.config, DataFacts.of(opened.run))
+    return read_table(source), open_table(source, columns, label)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:

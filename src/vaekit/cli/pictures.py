@@ -52,7 +52,7 @@ def sample(
     if is_of_table(run):
         if source != "prior":
             raise DataError(f"--from is for images, but the data of run {run.name} are a table; leave it out")
-        table_rows.draw(drawing, count, given)
+        table_rows.draw(drawing, count, given, label)
         return
     if given:
         raise DataError(f"--where is for tables, but the data of run {run.name} are not one; use --class")

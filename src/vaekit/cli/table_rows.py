@@ -13,17 +13,20 @@ if TYPE_CHECKING:
 FEW = 100  # effective samples, with fewer of which rows are much alike
 
 
-def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
+def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) -> None:
     """Write new rows of a table, with given values in some columns.
 
     Arguments:
         drawing: A run on a table, and where to write.
         count: How many rows.
         where: Texts "column=value".
+        label: Class of all rows, for a model of each class, which draws each in turn without one.
     """
     from ..data.sources.frames import frame_of, write_frame
     from ..data.tables import TOTAL
     from ..evaluation.tables.conditional import rows_where
+    from ..runs.data_facts import DataFacts
+    from ..runs.restore import label_of
 
     run = drawing.run
     columns = data_facts(run).columns or ()
@@ -32,6 +35,9 @@ def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
     )
     model, generator = drawing.model()
+    c = drawing.classes(model, label, count)
+    if c is not None and values:
+        raise ConfigError("--where is for a model of all classes at once, and this one is of each; use --class")
     facts: dict[str, Any] = {"run": str(run.path), "rows": count}
     notes: list[str] = []
     if values:
@@ -41,8 +47,11 @@ def draw(drawing: Drawing, count: int, where: Sequence[str]) -> None:
         if ess < FEW:
             notes.append(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(where)} is rare")
     else:
-        x = model.sample(count, generator=generator, noise=True)
+        x = model.sample(count, c, generator=generator, noise=True)
     frame = frame_of(x.cpu().numpy(), columns)
+    classes = label_of(drawing.recipe.config, DataFacts.of(run))
+    if c is not None and classes is not None:
+        frame[classes.name] = [classes.classes[number] for number in c.tolist()]
     write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)
     print_files(relative(path), notes=notes, **facts)
 

@@ -9,14 +9,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, unknown
 from .columns import Column, distinct
 from .dataset import Dataset, Split
 from .held_out import held_out
@@ -48,6 +48,31 @@ class Table:
     def split(self, rows: NDArray[np.int64] | slice) -> Split:
         """Some of the rows, missing values being 0."""
         return split_of(self.x[rows], None if self.labels is None else self.labels[rows])
+
+
+class LabelColumn(NamedTuple):
+    """The column whose classes a model of each class is given, and their names."""
+
+    name: str
+    classes: Sequence[str]
+
+    @classmethod
+    def of(cls, kinds: ColumnKinds | None, classes: Sequence[str]) -> Self | None:
+        """The one that the config calls "label", if there is one."""
+        return next((cls(name, classes) for name, kind in (kinds or {}).items() if kind == "label"), None)
+
+    def numbered(self, table: Table) -> dict[str, Any]:
+        """The labels of a table as the model counts classes, −1 where unknown, and the names of these classes.
+
+        Raises:
+            DataError: A class that the model does not know.
+        """
+        assert table.labels is not None
+        for name in table.classes:
+            if name not in self.classes:
+                raise DataError(f"column {self.name!r}: {unknown('class', name, self.classes)}")
+        numbers = np.array([*map(list(self.classes).index, table.classes), -1])
+        return {"labels": numbers[table.labels], "classes": tuple(self.classes)}
 
 
 def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Split:
@@ -142,18 +167,20 @@ def is_table(name: str, values: Values = "table") -> bool:
     return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
 
 
-def open_table(source: Any, columns: Sequence[Column]) -> Table:
+def open_table(source: Any, columns: Sequence[Column], label: LabelColumn | None = None) -> Table:
     """All rows of a table for a model that knows its columns; others are passed over.
 
     Arguments:
         source: A path, a frame, or an array (N, D).
         columns: What the model knows.
+        label: The column of the classes, for a model of each class.
 
     Raises:
-        DataError: A column is not there, or has a value that the model does not know.
+        DataError: A column is not there, or has a value or a class that the model does not know.
     """
     raws = {raw.name: raw for raw in _raws(source)}
     names = [column.name for column in columns if column.name != TOTAL or TOTAL in raws]
+    names += [] if label is None else [label.name]
     lacking = [name for name in names if name not in raws]
     if lacking:
         present = ", ".join(map(repr, list(raws)[:20]))
@@ -161,7 +188,8 @@ def open_table(source: Any, columns: Sequence[Column]) -> Table:
             f"the table lacks {'columns' if len(lacking) > 1 else 'column'} {', '.join(map(repr, lacking))}, which the "
             f"model knows; it has: {present}; where all values are missing, add an empty column"
         )
-    return _encoded(list(raws.values()), list(columns), None)
+    table = _encoded(list(raws.values()), list(columns), None if label is None else raws[label.name])
+    return table if label is None or table.labels is None else replace(table, **label.numbered(table))
 
 
 def _raws(source: Any) -> list[Raw]:

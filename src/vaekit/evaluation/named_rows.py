@@ -19,7 +19,7 @@ from ..distributions import centre
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
 from ..runs.data_facts import DataFacts
-from ..runs.restore import check_event_shape, dataset_of, recipe_of
+from ..runs.restore import check_event_shape, dataset_of, label_of, recipe_of
 from ..store import Run
 from . import chunks
 from .chunks import GIB
@@ -99,7 +99,7 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
     columns = facts.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
-        table = open_table(name, columns)
+        table = open_table(name, columns, label_of(recipe.config, facts))
         rows, classes, title = table.split(slice(None)), table.classes, name
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):

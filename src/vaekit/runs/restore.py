@@ -16,7 +16,7 @@ from ..config.recipe import Recipe
 from ..data import Dataset
 from ..data.columns import Column
 from ..data.own import is_path
-from ..data.tables import open_table
+from ..data.tables import LabelColumn, open_table
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
@@ -160,15 +160,20 @@ def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = Non
     facts = DataFacts.of(run)
     columns = None if is_own else facts.columns
     if columns is not None:
-        return _rows_to_test(str(name), columns)
+        return _rows_to_test(str(name), columns, label_of(recipe.config, facts))
     dataset = data_of(run, recipe) if is_own else data.load(str(name), values=facts.values)
     check_event_shape(run, dataset.name, dataset.event_shape)
     return dataset
 
 
-def _rows_to_test(name: str, columns: Sequence[Column]) -> Dataset:
+def label_of(config: Config, facts: DataFacts) -> LabelColumn | None:
+    """The column of the classes in tables for a model of each class; None for other models."""
+    return LabelColumn.of(config.data.columns, facts.classes) if config.model.condition == "class" else None
+
+
+def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | None) -> Dataset:
     """A table of columns that a model knows, all of whose rows are to be tested on."""
-    table = open_table(name, columns)
+    table = open_table(name, columns, label)
     nothing = table.split(slice(0))
     checksum = hashlib.sha256(table.x.tobytes()).hexdigest()
     kind: Any = {"kind": "table", "columns": tuple(columns)}

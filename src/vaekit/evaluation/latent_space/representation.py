@@ -39,6 +39,8 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
     split = context.dataset.train.labelled()
+    if not len(split):
+        return Findings()
     train_z, train_labels = _of_known_class(_means(context, split), split.known_labels())
     test_z, test_labels = _of_known_class(posteriors.means, labels)
     values = [

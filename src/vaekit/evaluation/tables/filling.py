@@ -76,7 +76,7 @@ def fill(
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
             part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
-            batch = model.to_model(Batch(part_of_table.x[:], observed=part_of_table.observed))
+            batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.observed, part_of_table.labels))
             parts += [_of_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)
