@@ -78,7 +78,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """What another library's error says, on one line of at most 200 characters; else what kind it is."""
+    """The message of another library's error, on one line of at most 200 characters; else what kind it is."""
     return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
 
 

@@ -129,7 +129,7 @@ def nested_get(value: Any, *steps: str | int) -> Any:
 
 
 def data_facts(run: "Run") -> "DataFacts":
-    """What a run recorded of its data."""
+    """The facts that a run recorded of its data."""
     from ..runs.data_facts import DataFacts
 
     return DataFacts.of(run)

@@ -73,7 +73,7 @@ class ConfigOptions:
         """Say how data and files are given, where one stands for the preset.
 
         Raises:
-            UsageError: It is one.
+            UsageError: The preset is the name of data or of a file.
         """
         from ..data import DATASET_NAMES
 
@@ -96,7 +96,7 @@ _OPTIONS = [
     ),
     click.option("--test-data", help="A table to test on, instead of a tenth of the rows of --data."),
     click.option("--labelled", type=int, help="How many training rows keep their label, for presets such as m2."),
-    click.option("--epochs", type=int, help="How often to go through the training images."),
+    click.option("--epochs", type=int, help="How often to go through the training rows."),
     click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of the config; may be repeated."
     ),

@@ -85,7 +85,7 @@ class Drawing(Opened):
         """Check that this many images fit in memory, before it is taken.
 
         Raises:
-            ConfigError: They do not.
+            ConfigError: The images do not fit.
         """
         shape = data_facts(self.run).event_shape
         most = max(1, MOST_VALUES // max(1, math.prod(shape)))

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..evaluation.named_rows import NamedRows
 
 
-@click.command(short_help="Write the latents of images.")
+@click.command(short_help="Write the latents of rows.")
 @run_argument
 @data_option
 @split_option
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
 @runs_option
 @files_json_option
 def encode(run: str | None, data_name: str | None, split: str, output: Path | None, device: str, root: Path) -> None:
-    """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every image.
+    """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
-    RUN is the newest run by default. A .csv has one row for each image; an .npy has the array z, shape (images,
-    latents); an .npz has z, the names of the images, and their classes.
+    RUN is the newest run by default. A .csv has one line for each row; an .npy has the array z, shape (rows,
+    latents); an .npz has z, the names of the rows, and their classes.
     """
     from ..evaluation import named_rows
     from ..runs.terminal import shown_stages

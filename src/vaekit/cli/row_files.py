@@ -1,4 +1,4 @@
-"""What `vae encode` and `vae score` share: their options, and rows as a CSV."""
+"""Options of `vae encode` and `vae score`, and rows as a CSV."""
 
 import csv
 import io
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from ..evaluation.named_rows import NamedRows
 
 data_option = click.option(
-    "--data", "data_name", help="A folder of images, .npy, .npz or data set.  [default: the run's]"
+    "--data", "data_name", help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
 )
 split_option = click.option(
-    "--split", default="test", show_default=True, help="Which images of a data set: test, validation or train."
+    "--split", default="test", show_default=True, help="Which rows of a data set: test, validation or train."
 )
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 SHOWN, PICTURED = 10, 32  # of the least likely rows
 
 
-@click.command(short_help="Say how unusual images are.")
+@click.command(short_help="Say how unusual rows are.")
 @data_option
 @split_option
 @click.option(
@@ -31,7 +31,7 @@ SHOWN, PICTURED = 10, 32  # of the least likely rows
     type=COUNT,
     default=100,
     show_default=True,
-    help="Importance samples for each image.",
+    help="Importance samples for each row.",
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
@@ -48,11 +48,11 @@ def score(
     labels: str | None,
     as_json: bool,
 ) -> None:
-    """Try `vae score --data photos/`: say how unlikely each image is, compared with the test images.
+    """Try `vae score --data photos/`: say how unlikely each row is, compared with the test rows.
 
-    RUN is the newest run by default. It writes one row for each image: nll, an upper bound on −log p(x) in nats; its
+    RUN is the newest run by default. It writes one line for each row: nll, an upper bound on −log p(x) in nats; its
     two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
-    images with a smaller nll. Near 100, the image is unlike the training images. Near 0 it may be unlike them too,
+    rows with a smaller nll. Near 100, the row is unlike the training rows. Near 0 it may be unlike them too,
     since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
     probability or density for them: train with --set likelihood.name=normal.
 

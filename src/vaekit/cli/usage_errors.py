@@ -43,7 +43,7 @@ def _option(error: click.NoSuchOption, arguments: list[str]) -> str | None:
 
 
 def _value(option: str, arguments: list[str]) -> str:
-    """What was typed after an option, or behind its =."""
+    """The word typed after an option, or behind its =."""
     for argument, after in zip(arguments, [*arguments[1:], ""], strict=True):
         name, equals, value = argument.partition("=")
         if name == option:
@@ -53,7 +53,7 @@ def _value(option: str, arguments: list[str]) -> str:
 
 
 def _command(arguments: list[str]) -> str | None:
-    """What to type where the name of a preset or of data stands for the command."""
+    """The right command where the name of a preset or of data stands for it."""
     from ..config import preset_names
 
     name = arguments[0] if arguments else ""

@@ -76,7 +76,7 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
 
 
 def seen_by_encoder(likelihood: Resolved) -> Transform | None:
-    """What the encoder is to see of x; None for x itself."""
+    """The transform of x before the encoder; None for x itself."""
     transform: Transform | None = answer("likelihood", likelihood.make, "seen_by_encoder")(**likelihood.options)
     return transform
 

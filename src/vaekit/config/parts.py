@@ -128,7 +128,7 @@ VALUE_SCHEDULES: dict[str, Callable[..., Callable[[float], float]]] = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a part's name stands for: what to call, all options with their values, and the wiring that it asks for."""
+    """The resolved name of a part: what to call, all options with their values, and the wiring that it asks for."""
 
     make: Callable[..., Any]
     options: dict[str, Any]

@@ -105,7 +105,7 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 
 
 def _perhaps(word: str, value: str) -> str:
-    """What a setting may have meant, if a key is like it."""
+    """A hint at the key that is like a setting, or ""."""
     hint = nearest_setting(word.strip())
     return f"; did you mean {hint}={' '.join(value.split()) or 'VALUE'!s:.80}?" if hint else ""
 
@@ -141,7 +141,7 @@ def preset_names() -> list[str]:
 
 
 class Presets(dict[str, str]):
-    """What each preset is, by its name. It prints as a list."""
+    """One line about each preset, by its name. It prints as a list."""
 
     def __repr__(self) -> str:
         indent = 2 + max(map(len, self))
@@ -169,7 +169,7 @@ def preset_text(name: str) -> str:
 
 
 def preset_header(name: str) -> dict[str, str]:
-    """What the comment at the top of a preset says: `about`, its first line, and where given `paper` and `differs`."""
+    """The comment at the top of a preset: `about`, its first line, and where given `paper` and `differs`."""
     about, *rest = [line[1:].strip() for line in _leading_comments(preset_text(name).splitlines())]
     header = {"about": about}
     for line in rest:

@@ -69,7 +69,7 @@ class Recipe:
 
     @property
     def values(self) -> Values:
-        """What the numbers in x mean to the model."""
+        """The meaning of the numbers in x to the model."""
         return _values(self.parts)
 
     def with_train(self, **settings: Any) -> "Recipe":

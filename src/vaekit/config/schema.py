@@ -80,7 +80,7 @@ class Data(Section):
 
 
 class Model(Section):
-    """What belongs to no single part; or a whole model of yours by import path, "my_module:MyModel"."""
+    """The settings of no single part; or a whole model of yours by import path, "my_module:MyModel"."""
 
     name: str = "composed"
     latent_size: Positive = 15

@@ -65,7 +65,7 @@ def loss_function(x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tenso
 
 
 class _Assignment(LatentVariableModel):
-    """What both models share: the layers, in the order in which the assignment creates them, and the distributions."""
+    """The base of both models: the layers, in the order in which the assignment creates them, and the distributions."""
 
     value_range = (0.0, 1.0)
 

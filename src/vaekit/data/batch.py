@@ -1,4 +1,4 @@
-"""What a loader gives and a model takes: a batch of rows."""
+"""Batches of rows, which a loader gives and a model takes."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -126,7 +126,7 @@ def as_tensor(value: object, what: str) -> Tensor:
     """A tensor of real numbers, in any order in memory.
 
     Raises:
-        DataError: There is none.
+        DataError: The value is not made of real numbers.
     """
     try:
         if not isinstance(value, Tensor):

@@ -199,7 +199,7 @@ def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> 
         binarize: How grey values become binary ones, as for `Batches`.
 
     Raises:
-        DataError: There are none.
+        DataError: The split has no rows.
     """
     if not len(data):
         raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")

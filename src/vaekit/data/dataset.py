@@ -1,4 +1,4 @@
-"""What a loaded data set is: records of values and labels."""
+"""Loaded data sets: records of values and labels."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ class Split:
         """The labels.
 
         Raises:
-            DataError: There are none.
+            DataError: The rows have no labels.
         """
         if self.labels is None:
             raise DataError("these rows have no labels; pass Split(x, labels)")

@@ -141,7 +141,7 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
     """Refuse a kind that does not exist, or a column that is not there.
 
     Raises:
-        ConfigError: One of them.
+        ConfigError: A kind does not exist, or a column is not there.
     """
     for name, kind in kinds.items():
         if isinstance(kind, str) and kind not in CHOICES:

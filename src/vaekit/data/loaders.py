@@ -126,7 +126,7 @@ class LoaderFactory:
         """Whether the items of a sequence are single rows, such as those of a data set of torch.
 
         Raises:
-            DataError: They are, but they are not tensors of the right shape.
+            DataError: The items are single rows, but not tensors of the right shape.
         """
         if not len(rows):
             return False

@@ -101,7 +101,7 @@ class _Opener:
         """The options that are given, all of which apply.
 
         Raises:
-            ConfigError: One does not.
+            ConfigError: An option does not apply.
         """
         options = {option: value for option, value in given.items() if value is not None}
         what = repr(source) if isinstance(source, str) else _kind_of(source)

@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 
 
 class Reader(Protocol):
-    """Where rows are read from.
+    """A source of rows.
 
     Attributes:
         shape: Shape of the values of one row.
@@ -89,7 +89,7 @@ class Stored:
 
     @property
     def nbytes(self) -> int:
-        """What they would take in memory."""
+        """Bytes that the rows would take in memory."""
         return self.shape.numel() * self.dtype.itemsize
 
     def is_floating_point(self) -> bool:

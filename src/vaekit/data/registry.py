@@ -45,7 +45,7 @@ class Source:
     drawn: bool = False
 
     def copies(self, file: str, root: Path | None) -> Iterator[Path]:
-        """Where a file lies, the quickest to read first."""
+        """Paths of a file, the quickest to read first."""
         here = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
         for path in (*here, *(folder / f"{file}.gz" for folder in self.elsewhere)):
             if os.path.exists(path):  # unlike Path.exists, not an error in a folder that may not be searched

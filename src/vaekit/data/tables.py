@@ -142,7 +142,7 @@ def load_table(
 
 
 def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path | None]:
-    """What to train on, and the paths of what to validate with and to test on, where these lie elsewhere."""
+    """The table to train on, and the paths of those to validate with and to test on, where these lie elsewhere."""
     if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(os.path.expanduser(source)):
         return source, None, Path(os.path.expanduser(test)) if isinstance(test, str) else None
     parts = {path.stem: path for path in split_files(source)}

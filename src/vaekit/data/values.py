@@ -23,7 +23,7 @@ RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), 
 
 
 def values_of(part: object) -> Values:
-    """What the numbers in x mean to a likelihood or a model, or to a class of them.
+    """The meaning of the numbers in x to a likelihood or a model, or to a class of them.
 
     It says so as `values`. One that does not say takes pixels if its `value_range` is theirs, and else real numbers.
     """
@@ -48,7 +48,7 @@ def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str
         who: Who takes them, for the message.
 
     Raises:
-        DataError: One is outside.
+        DataError: A number is outside of the range, not finite or, with `whole`, not whole.
     """
     if not x.numel() or x.dtype == torch.bool:
         return

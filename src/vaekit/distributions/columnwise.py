@@ -177,7 +177,7 @@ def level_probs(p: Distribution) -> Tensor:
 
 
 class _OfColumns(Constraint):
-    """Where `Columnwise` has values."""
+    """The support of `Columnwise`."""
 
     event_dim = 1
 

@@ -149,7 +149,7 @@ def check_flow(kind: str, steps: int, hidden: Sequence[int] = (), bins: int = 2)
     """Check the options of a flow.
 
     Raises:
-        ConfigError: One is too small.
+        ConfigError: An option is too small.
     """
     at_least(1, f"{kind}.steps", steps)
     at_least(2, f"{kind}.bins", bins)

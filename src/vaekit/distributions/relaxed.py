@@ -16,7 +16,7 @@ def centre(p: Distribution) -> Tensor:
     """The mean, or of a discrete distribution the likeliest value, which is a value that it takes.
 
     Raises:
-        ConfigError: It does not have that.
+        ConfigError: The distribution has neither.
     """
     if is_discrete(p):
         mode: Tensor = p.mode
@@ -28,7 +28,7 @@ def mean_of(p: Distribution) -> Tensor:
     """The mean.
 
     Raises:
-        ConfigError: It does not have one.
+        ConfigError: The distribution has no mean.
     """
     try:
         mean: Tensor = p.mean

@@ -1,4 +1,4 @@
-"""Where distributions have values.
+"""Supports of distributions.
 
 Not for: whether given rows are among them (`evaluation.likelihood.support`).
 """
@@ -14,7 +14,7 @@ FAR, TRIED = 1e3, 64  # of the numbers that are tried
 
 
 def support_of(p: Distribution) -> Constraint | None:
-    """Where a distribution has values; None where it does not say."""
+    """The support of a distribution; None where it does not say."""
     try:
         support: Any = p.support
         return None if support is None or support.is_discrete is NotImplemented else support

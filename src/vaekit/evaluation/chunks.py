@@ -35,7 +35,7 @@ _HELD = 4
 
 
 class Store(Protocol):
-    """Where finished batches are kept."""
+    """A store of finished batches."""
 
     def load(self, name: str) -> dict[str, Tensor] | None:
         """What was saved under this name, if anything."""

@@ -98,7 +98,7 @@ class Comparison:
 
     @property
     def caution(self) -> str:
-        """What several intervals at once mean; empty where there are fewer than two."""
+        """A sentence on several intervals at once; empty where there are fewer than two."""
         count = sum(difference.low is not None for difference in self.differences)
         if count < 2:
             return ""

@@ -87,7 +87,7 @@ class Options:
 
 @dataclass(frozen=True, eq=False)
 class Context:
-    """What a measure may look at.
+    """The input of a measure.
 
     Arguments:
         model: The model.
@@ -163,7 +163,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What a measure has found; the fields are those of `Evaluation`."""
+    """The results of a measure; the fields are those of `Evaluation`."""
 
     values: Sequence[Value] = ()
     warnings: Sequence[str] = ()

@@ -124,10 +124,10 @@ def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: R
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:
-    """What the run calls a class.
+    """The number of a class in a run.
 
     Raises:
-        DataError: It has none of this name.
+        DataError: The run has no class of this name.
     """
     if name not in known:
         raise DataError(

@@ -1,4 +1,4 @@
-"""What estimators return: one number with its error and its kind, and all numbers about one model."""
+"""The results of estimators: one number with its error and its kind, and all numbers about one model."""
 
 import math
 from collections.abc import Callable

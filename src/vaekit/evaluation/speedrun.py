@@ -38,7 +38,7 @@ LEVEL = 0.05
 
 @dataclass(frozen=True)
 class Track:
-    """What an entry has to reach.
+    """The goal that an entry has to reach.
 
     Arguments:
         name: What the track is called.
@@ -121,7 +121,7 @@ def speedrun(
 
 
 def score(track: Track, run: Run, listener: StageListener | None = None) -> float:
-    """What a track measures of a run, nats per test image: less is better."""
+    """The number that a track compares of a run, nats per test image: less is better."""
     if not track.binary:
         neg_elbo = run.read_json("test.json")["neg_elbo"]
         return math.inf if neg_elbo is None else float(neg_elbo)

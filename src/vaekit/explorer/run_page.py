@@ -51,7 +51,7 @@ def report(runs: Sequence[Run]) -> str:
 
     Raises:
         RunError: A run is damaged.
-        DataError: There is none.
+        DataError: `runs` is empty.
     """
     if not runs:
         raise DataError("a report needs at least one run")
@@ -107,7 +107,7 @@ def _section(title: str, content: str) -> str:
 
 
 def _side_by_side(runs: Sequence[Run], draw: Callable[[Run], str]) -> str:
-    """What is drawn of each run, in a column of its own with its name where there are several."""
+    """The pictures of each run, in a column of its own with its name where there are several."""
     drawn = [draw(run) for run in runs]
     if not any(drawn):
         return ""

@@ -38,7 +38,7 @@ Request = dict[str, Any]
 
 
 class Answers:
-    """What the page may ask: each is a method of one request → a tensor; one of them runs at a time.
+    """The requests that the page may make: each is a method of one request → a tensor; one of them runs at a time.
 
     Arguments:
         subject: The model and its data.
@@ -225,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
         return True
 
     def _name(self) -> str:
-        """What is asked for: "" for the page."""
+        """The name of the request: "" for the page."""
         return self.path.removeprefix(self.server.path)
 
     def _refuse(self, status: HTTPStatus) -> None:

@@ -95,7 +95,7 @@ reconstructions, to verify a port."""
 
 
 def _columns(facts: Mapping[str, Any]) -> str:
-    """What the columns of a table are, in the order of the values of x."""
+    """The columns of a table, in the order of the values of x."""
     if "columns" not in facts:
         return ""
     lines = ["## Columns", "", "| x | column | kind | type | levels |", "|---|---|---|---|---|"]
@@ -146,7 +146,7 @@ def _latents(facts: Mapping[str, Any]) -> str:
 
 
 def _rows(facts: Mapping[str, Any]) -> str:
-    """What several of them are called."""
+    """The plural of their name."""
     return "rows" if "columns" in facts else f"{facts['kind']}s"
 
 

@@ -98,7 +98,7 @@ def _known(table: Any, where: Path) -> dict[str, Any]:
     """The config of a config.json that is one of ours.
 
     Raises:
-        RunError: It is not, or of a newer format.
+        RunError: The config is not one of ours, or has a newer format.
     """
     if not isinstance(table, dict) or table.get("library_name") != "vaekit":
         raise RunError(f"{where} is not of a folder that `vae export` wrote")

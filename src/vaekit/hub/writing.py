@@ -132,7 +132,7 @@ def _check_replaceable(target: Path) -> None:
     """Refuse a folder that has anything but an earlier export in it.
 
     Raises:
-        RunError: It has.
+        RunError: The folder has something else in it.
     """
     if not os.path.lexists(target):
         return

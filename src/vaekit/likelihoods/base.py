@@ -61,7 +61,7 @@ class Likelihood(nn.Module, ABC):
 
     @staticmethod
     def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
-        """What an encoder is to see of x, given the constructor's options; None for x itself."""
+        """The transform of x before the encoder, given the constructor's options; None for x itself."""
         return None
 
     @classmethod

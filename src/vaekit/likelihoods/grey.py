@@ -59,7 +59,7 @@ class DiscretizedLogisticMixture(PerValueLikelihood):
         components: How many.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: `components` is below 1.
 
     Reference: Salimans et al. 2017, arXiv:1701.05517, eq. 1 and 2.
     """

@@ -216,7 +216,7 @@ class Layout:
         return steps
 
     def padding(self) -> Tensor:
-        """Where the logits of each level of categorical columns are, shape (n, L); the last place is padding."""
+        """The places of the logits of each level of categorical columns, shape (n, L); the last place is padding."""
         group = self.groups["categorical"]
         places = torch.full((len(group), self._most("categorical")), self.sizes["categorical"])
         start = 0

@@ -77,7 +77,7 @@ class LatentVariableModel(nn.Module, ABC):
             setattr(self, field.name, getattr(spec, field.name))
 
     def extra_repr(self) -> str:
-        """What it is a model of, for `print`."""
+        """Shapes and number of weights, for `print`."""
         weights = f"{self.num_parameters:,} weights"
         return f"x {self.event_shape}, z {self.latent_shape}, context {self.context_size or None}, {weights}"
 
@@ -247,7 +247,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @cached_property
     def values(self) -> Values:
-        """What the numbers in x mean: "pixels", "counts" or "real"; real, where neither a model nor its range says."""
+        """The meaning of the numbers in x: "pixels", "counts", or "real" where neither a model nor its range says."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
     def as_rows(self, x: Tensor) -> Tensor:
@@ -345,7 +345,7 @@ def check_model(model: object) -> None:
     """Check that something is a model.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: `model` is not a `LatentVariableModel`.
     """
     if not isinstance(model, LatentVariableModel):
         raise ConfigError(

@@ -20,7 +20,7 @@ def rows_of_classes(classes: Tensor, size: int) -> Tensor:
     """One-hot rows, shape (N, C), of classes, shape (N,). This waits for the device.
 
     Raises:
-        DataError: One is not a class.
+        DataError: A number is not a class.
     """
     if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < size:
         raise DataError(f"classes go from 0 to {size - 1}, got {int(classes.min())} to {int(classes.max())}")
@@ -40,7 +40,7 @@ def check_labels(labels: Tensor | None, size: int) -> Tensor:
     """Labels, int64, each a class or −1; where they lie on a device their range is not looked at.
 
     Raises:
-        DataError: There are none, or one is not a class.
+        DataError: There are no labels, or a label is not a class.
     """
     if labels is None:
         raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")

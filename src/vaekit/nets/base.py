@@ -103,7 +103,7 @@ class Encoder(Network):
         return (self.out_shape,)
 
     def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
-        """What `maps` gives, for rows: x of shape (N, *in_shape), c of shape (N, context_size) or None."""
+        """The maps of rows: x of shape (N, *in_shape), c of shape (N, context_size) or None."""
         return (self.rows(x, c),)
 
     def maps(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -218,7 +218,7 @@ def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
     """The widths of layers.
 
     Raises:
-        ConfigError: One is less than 1.
+        ConfigError: A width is less than 1.
     """
     if any(value < 1 for value in values):
         raise ConfigError(

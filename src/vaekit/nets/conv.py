@@ -64,7 +64,7 @@ class ConvEncoder(StagedEncoder):
         self.dense = to_vector(channels[-1], self.sizes[-1], dense, act, dropout)
 
     def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
-        """What each stage makes of (N, channels, H, W)."""
+        """The output of each stage for (N, channels, H, W)."""
         h = torch.cat((x, c[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1) if self.planes and c is not None else x
         for conv, activate in zip(self.convs, self.activations, strict=True):
             h = activate(conv(h), c)

@@ -78,7 +78,7 @@ class ResNetEncoder(StagedEncoder):
         self.dense = to_vector(channels[-1], self.sizes[-1], dense, activation)
 
     def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
-        """What each stage makes of (N, channels, H, W)."""
+        """The output of each stage for (N, channels, H, W)."""
         h = self.stem(x)
         for i, block in enumerate(self.blocks, 1):
             h = block(h, c)

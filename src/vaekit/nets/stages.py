@@ -31,7 +31,7 @@ class Strides:
         stride: From one place of the kernel to the next.
 
     Raises:
-        ConfigError: One is below 1.
+        ConfigError: `kernel_size` or `stride` is below 1.
     """
 
     kernel_size: int | None = None
@@ -95,7 +95,7 @@ class StagedEncoder(Encoder):
 
     @abstractmethod
     def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
-        """What each stage makes of (N, channels, H, W), one after another."""
+        """The output of each stage for (N, channels, H, W), one after another."""
 
     def features(self, h: Tensor, c: Tensor | None) -> Tensor:
         """The features, from what the last stage gives."""
@@ -116,7 +116,7 @@ class StagedEncoder(Encoder):
         return self.features(h, c)
 
     def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
-        """What each stage makes of (N, channels, H, W), and the features."""
+        """The output of each stage for (N, channels, H, W), and the features."""
         maps = tuple(self.stages(x, c))
         return (*maps, self.features(maps[-1], c))
 

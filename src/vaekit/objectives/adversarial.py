@@ -22,7 +22,7 @@ Scheduled = float | Callable[[float], float]
 
 
 class Adversarial(nn.Module, Loss):
-    """What losses with a discriminator share: the discriminator, its loss and its optimizer.
+    """The base of losses with a discriminator: the discriminator, its loss and its optimizer.
 
     A subclass gives `forward`, the model's loss, and `pair`, what the discriminator tells apart.
 
@@ -74,7 +74,7 @@ class Adversarial(nn.Module, Loss):
             return draw_rows(model.posterior(x, batch.c), len(x))
 
     def discriminate(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """What the discriminator minimises: the cross-entropy of its guesses, log 2 while it knows nothing."""
+        """The loss of the discriminator: the cross-entropy of its guesses, log 2 while it knows nothing."""
         with torch.no_grad():
             high, low, c = self.pair(self._latents(model, batch), model, batch)
         return Terms(0.5 * (softplus(-self.log_ratio(high, c)) + softplus(self.log_ratio(low, c))))

@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Tensor])
 
 @dataclass(frozen=True)
 class Traits:
-    """What an objective says of itself.
+    """The properties of an objective.
 
     Arguments:
         bound: It is a lower bound on log p(x) that the exact posterior attains.
@@ -56,7 +56,7 @@ def objective(**traits: bool) -> Callable[[F], F]:
 
 
 def traits_of(function: Callable[..., Any]) -> Traits:
-    """What an objective says of itself; nothing, unless it is marked."""
+    """The properties of an objective; the defaults, unless it is marked."""
     while isinstance(function, partial):
         function = function.func
     traits: Traits = getattr(function, "traits", Traits())
@@ -80,7 +80,7 @@ def score_function(function: F) -> F:
 
 @dataclass(frozen=True)
 class Terms:
-    """What a loss says about a batch.
+    """The values of a loss on a batch.
 
     Arguments:
         loss: What is minimised, shape (B,).
@@ -100,7 +100,7 @@ Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
 
 @dataclass(frozen=True)
 class Player:
-    """Who else takes a step on every batch, from the same weights as the model: a discriminator, for one.
+    """An opponent that takes a step on every batch, from the same weights as the model: a discriminator, for one.
 
     Arguments:
         name: The mean of its loss is written down under this name, and its optimizer stored.
@@ -116,7 +116,7 @@ class Player:
 
 
 class Loss:
-    """What a trainer minimises. Called with a model, a batch on its device and the epoch, it gives the batch's `Terms`.
+    """A loss, which a trainer minimises: from a model, a batch on its device and the epoch to the batch's `Terms`.
 
     The epoch need not be whole. A loss with weights is a module too, `class Mine(nn.Module, Loss)`: the weights are
     trained with the model's and stored in checkpoints. A plain module or function of the same form is a loss as
@@ -150,7 +150,7 @@ class OfBatch(Loss):
         self.couples_rows = getattr(function, "couples_rows", Loss.couples_rows)
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """What the function gives."""
+        """The value of the function."""
         return self.function(model, batch, epoch)
 
     def opponents(self, model: LatentVariableModel) -> Sequence[Player]:
@@ -222,7 +222,7 @@ class OfDraw(Loss):
 
     @property
     def traits(self) -> Traits:
-        """What the function says of itself."""
+        """The properties of the function."""
         return traits_of(self.function)
 
     @property
@@ -311,7 +311,7 @@ def module_of(loss: Loss) -> nn.Module | None:
 
 
 def name_of(loss: Loss) -> str:
-    """What messages call a loss."""
+    """The name of a loss in messages."""
     if isinstance(loss, OfDraw):
         return loss.name
     inner = loss.function if isinstance(loss, OfBatch) else loss

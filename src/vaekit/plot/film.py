@@ -121,7 +121,7 @@ def epochs(run: "Run") -> Film:
         run: A run whose data are images.
 
     Raises:
-        ConfigError: There are none.
+        ConfigError: The run has no such pictures.
     """
     from PIL import Image as Images
 

@@ -143,7 +143,7 @@ class Picture:
 
 
 class _Layout:
-    """Where the tiles and the words of a picture are, in pixels."""
+    """The places of the tiles and the words of a picture, in pixels."""
 
     def __init__(self, picture: Picture, n: int, height: int, width: int) -> None:
         columns = _columns(n, height, width) if picture.columns is None else min(n, picture.columns)

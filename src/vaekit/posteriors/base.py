@@ -1,4 +1,4 @@
-"""What a posterior is, and what those share whose parameters are read off the features of an encoder."""
+"""The contract of posteriors, and a base of those whose parameters are read off the features of an encoder."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence

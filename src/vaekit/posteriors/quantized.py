@@ -28,7 +28,7 @@ POINTS = 20_000  # of the encoder's output that it starts from
 
 
 class CodesPosterior(Posterior):
-    """What posteriors over codes share: the encoder's output at every place, and how often each code is used.
+    """The base of posteriors over codes: the encoder's output at every place, and how often each code is used.
 
     The places are those of the decoder's grid, where it reads one and the encoder has a feature map of that size;
     elsewhere there are `places` of them in a row. A subclass gives `quantized`, `codes_of` and `index_of`.
@@ -62,7 +62,7 @@ class CodesPosterior(Posterior):
             self.to_codes = nn.Conv2d(shapes[number][0], size, 1)
 
     def unquantized(self, x: Tensor, c: Tensor | None = None) -> Tensor:
-        """What the encoder says before it is quantized, shape (B, D, *places)."""
+        """The output of the encoder before it is quantized, shape (B, D, *places)."""
         if self.map is None:
             h = widened(self.net(x, c))
             with full_precision(h):
@@ -291,7 +291,7 @@ class VQPosterior(CodesPosterior):
         return ((places - self.each * step) * self.each**step).sum(-1)
 
     def _chosen(self, rows: Tensor) -> Tensor:
-        """Where in `codes` the code of each step is, shape (..., D) → (..., steps)."""
+        """The index in `codes` of the code of each step, shape (..., D) → (..., steps)."""
         places = []
         for step, codes in enumerate(self.codes.detach().split(self.each)):
             index = _nearest(rows, codes)
@@ -300,7 +300,7 @@ class VQPosterior(CodesPosterior):
         return torch.stack(places, -1)
 
     def _left(self, rows: Tensor, places: Tensor) -> Tensor:
-        """What the steps before it leave over for each step, shape (..., D) → (..., steps, D)."""
+        """The remainder that each step quantizes, shape (..., D) → (..., steps, D)."""
         parts = self.codes.detach()[places]
         return rows.unsqueeze(-2) - (parts.cumsum(-2) - parts)
 

@@ -1,4 +1,4 @@
-"""What a prior is."""
+"""The contract of priors."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence

@@ -49,7 +49,7 @@ class VampPrior(Prior):
     ) -> None:
         super().__init__()
         at_least(1, "prior.components", components, MOST_COMPONENTS)
-        # A tuple hides the module from registration, yet deepcopy keeps the two together.
+        # Its weights belong to the model; a deepcopy of the model keeps the two together.
         self._posterior = Unregistered(posterior)
         low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())
         self.register_buffer("low", torch.tensor(low))

@@ -42,7 +42,7 @@ SETUP = (
 
 
 def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: int = 1) -> dict[str, Any]:
-    """What a run is made with, for `environment.json`."""
+    """The contents of `environment.json`."""
     return {
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
@@ -77,7 +77,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Where two set-ups differ, by key."""
+    """The differences of two set-ups, by key."""
     before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs do not say so
     differing = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
     checksums = [str(_checksum(one)) for one in (before, now)]

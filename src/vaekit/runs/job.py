@@ -46,7 +46,7 @@ EVALUATION_BATCH = 500
 
 @dataclass(frozen=True)
 class Job:
-    """What a training needs before it can begin.
+    """Everything that a training needs before it can begin.
 
     Attributes:
         recipe: What the config says, with a precision that is not "auto".
@@ -212,7 +212,7 @@ class Job:
         return {name: mean for name, mean in terms.items() if name != "loss"}
 
     def _facts(self, run: Run, checkpoint: Checkpoint | None) -> list[str]:
-        """What is trained, on what, where and how, a few words each."""
+        """The model, the data, the device and the run folder, a few words each."""
         options = self.config.train
         name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
         facts = [

@@ -91,7 +91,7 @@ def fit(
 
 
 def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
-    """What a preset gives to the loop, beside the options.
+    """Arguments of the loop that a preset gives, beside the options.
 
     Raises:
         ConfigError: The objective depends on the number of rows, which is unknown.
@@ -121,7 +121,7 @@ def number_of_rows(loader: Iterable[Any]) -> int | None:
 
 
 def _facts(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:
-    """What is trained, on how much, where and how, a few words each."""
+    """The model, the number of rows, the device and the precision, a few words each."""
     counted = [] if rows is None else [f"{rows:,} rows"]
     return [
         f"{type(model).__name__}: {model.num_parameters:,} weights",

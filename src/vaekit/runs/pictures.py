@@ -32,7 +32,7 @@ ENCODED = 1000  # test images whose latents are drawn
 
 @dataclass(frozen=True)
 class Scene:
-    """What a panel is drawn from.
+    """The input of a panel.
 
     Arguments:
         model: A trained model.

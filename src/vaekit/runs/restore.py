@@ -120,7 +120,7 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
 
 
 def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
-    """What a run was trained by; the weights that it has, such as those of a classifier, are those of the last step.
+    """The loss of a run; the weights that it has, such as those of a classifier, are those of the last step.
 
     Raises:
         RunError: The weights do not fit.
@@ -249,7 +249,7 @@ def filled(
         misfit: The beginning of the message where the weights do not fit.
 
     Raises:
-        RunError: They do not.
+        RunError: The weights do not fit the model.
     """
     present = {name: tensor.shape for name, tensor in weights.items()}
     if shapes is not None and shapes != present:

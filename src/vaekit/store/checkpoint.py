@@ -46,7 +46,7 @@ Stamp = dict[str, tuple[int, ...]]  # of the files of a checkpoint: what changes
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a run needs to continue.
+    """The state from which a run continues.
 
     Attributes:
         tensors: Tensors by name, "part/name", on the CPU.
@@ -149,7 +149,7 @@ def load(
         limit: Bytes that what is read may have in all; half of the memory by default.
 
     Raises:
-        RunError: There is none; the message says what is wrong with each.
+        RunError: No checkpoint is whole; the message says what is wrong with each.
     """
     path = folder / kind
     faults = []

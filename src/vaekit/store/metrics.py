@@ -1,4 +1,4 @@
-"""What the record of an epoch holds: means that were logged, by name, and figures about the epoch itself."""
+"""The record of an epoch: means that were logged, by name, and figures about the epoch itself."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortio
 
 
 def title_of(name: str) -> str:
-    """What a logged mean is called above its curve.
+    """The title of the curve of a logged mean.
 
     >>> title_of("rate"), title_of("code_usage")
     ('Rate (KL)', 'Code usage')
@@ -54,7 +54,7 @@ def is_neg_elbo(record: Mapping[str, Any], prefix: str = "") -> bool:
 
 
 def stored_test(run: "Run") -> dict[str, Any] | None:
-    """What training measured on the test rows at its end, or None."""
+    """The means on the test rows at the end of training, or None."""
     if not (run.path / "test.json").is_file():
         return None
     table = run.read_json("test.json")

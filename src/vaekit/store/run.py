@@ -306,7 +306,7 @@ class Run:
             limit: Bytes that it may have, which are looked at before anything is read; by default half of the memory.
 
         Raises:
-            RunError: There is none; the message says what is wrong with each.
+            RunError: The checksums of no checkpoint hold; the message says what is wrong with each.
         """
         return checkpoint.load(files.confine(self.path, "checkpoints"), kind, parts, limit)
 

@@ -32,7 +32,7 @@ def function(student: ModuleType, name: str) -> Callable[..., Tensor]:
     """A function of the student's module.
 
     Raises:
-        Mistake: There is none.
+        Mistake: The module has no such function.
     """
     function = getattr(student, name, None)
     if not callable(function):

@@ -57,7 +57,7 @@ def _near(value: Tensor, target: Tensor) -> bool:
 
 
 def _reconstructions(x_hat: Tensor, x: Tensor) -> list[tuple[Tensor, str]]:
-    """What a reconstruction term may be; the first is right, and the second and third are right but for the batch."""
+    """Possible reconstruction terms; the first is right, and the second and third are right but for the batch."""
     total = bce(x_hat, x, reduction="sum")
     logits = bce_with_logits(x_hat, x, reduction="sum")
     swapped, squares = bce(x, x_hat, reduction="sum"), mse_loss(x_hat, x, reduction="sum")
@@ -123,7 +123,7 @@ def _reconstruction_words(student: ModuleType, inputs: Inputs) -> str:
 
 
 def _divergences(mu: Tensor, logvar: Tensor) -> list[tuple[Tensor, str]]:
-    """What a KL term may be; the first is right, and the second and third are right but for the batch."""
+    """Possible KL terms; the first is right, and the second and third are right but for the batch."""
     total = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
     log_sigma = -0.5 * (1 + 2 * logvar - mu**2 - (2 * logvar).exp()).sum()
     exchanged = -0.5 * (1 + mu - logvar**2 - mu.exp()).sum()

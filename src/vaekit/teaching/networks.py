@@ -44,7 +44,7 @@ def part(model: nn.Module, name: str) -> Callable[..., Any]:
 
 
 def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
-    """What a network of a model gives.
+    """The output of a network of a model.
 
     Raises:
         Mistake: It is not there yet, or what it gives is not a tensor.

@@ -1,4 +1,4 @@
-"""What a check found, as an object that prints itself."""
+"""The result of a check, as an object that prints itself."""
 
 from dataclasses import asdict, dataclass
 from textwrap import wrap

@@ -39,4 +39,4 @@ MAXIMUM = len(PARTS)
 
 
 class Mistake(Exception):  # noqa: N818 (a student's, not an error of ours)
-    """What is wrong with a solution, in words for the student; its point is not given."""
+    """A mistake in a solution, in words for the student; its point is not given."""

@@ -25,7 +25,7 @@ class Stateful(Protocol):
     """A loader that can tell where it stands, and continue from there."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Where it stands."""
+        """The progress of the training."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from there."""

@@ -54,7 +54,7 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
         what: What they are called, such as "training".
 
     Raises:
-        DataError: It would.
+        DataError: The loss would get a row of unknown class.
     """
     context = rows.c if isinstance(rows, Batch) else rows.context
     if not (isinstance(loss, OfDraw) and model.context_size and context is None) or rows.labels is None:

@@ -40,7 +40,7 @@ def _number(name: str, low: int, high: int, default: int | None = None) -> int:
     """A whole number that torchrun gives in the environment.
 
     Raises:
-        ConfigError: It is not one, or out of range.
+        ConfigError: The value is not a whole number, or is out of range.
     """
     text = os.environ.get(name, str(default))
     if text.isascii() and text.isdecimal() and len(text) < 10 and low <= int(text) <= high:

@@ -1,4 +1,4 @@
-"""Who hears about the progress of a training.
+"""Listeners to the progress of a training.
 
 Not for: how progress looks (`runs`).
 """
@@ -12,7 +12,7 @@ from .progress import Progress
 
 @runtime_checkable
 class Listener(Protocol):
-    """Who hears about the progress of a training. A subclass overrides what it wants to hear."""
+    """A listener to the progress of a training. A subclass overrides what it wants to hear."""
 
     def begin(self, facts: Sequence[str]) -> None:
         """Called by the training of a run before its first step, with what it trains, on what, where and how."""
@@ -42,7 +42,7 @@ class Listeners(Listener):
         listeners: Who hears, in this order; None is left out.
 
     Raises:
-        ConfigError: One is not a `Listener`.
+        ConfigError: A listener is not a `Listener`.
     """
 
     def __init__(self, listeners: Iterable[Listener | None]) -> None:

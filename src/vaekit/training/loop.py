@@ -121,7 +121,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Monitor:
-    """Who saves, when to check, and who hears while an epoch is trained."""
+    """The helpers of an epoch: who saves, when to check, and who hears."""
 
     checkpointer: Checkpointer
     clock: CheckClock
@@ -230,7 +230,7 @@ def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
         batches: How many an epoch has, if it is known.
 
     Raises:
-        ConfigError: It is not, and the length is given in steps.
+        ConfigError: The length is given in steps, and `batches` is unknown.
     """
     if options.steps is None:
         return options, options.epochs

@@ -1,4 +1,4 @@
-"""What is counted on the device, step by step, so that no step waits for it.
+"""Sums that are kept on the device, step by step, so that no step waits for it.
 
 Not for: when the counts are read (`loop`).
 """

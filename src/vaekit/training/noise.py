@@ -24,7 +24,7 @@ _BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson
 
 
 class Layout(NamedTuple):
-    """Where the rows are in a shape: `blocks` times one after another, in the leading dimensions."""
+    """The place of the rows in a shape: `blocks` times one after another, in the leading dimensions."""
 
     blocks: int
     some: tuple[int, ...]

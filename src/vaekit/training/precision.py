@@ -19,7 +19,7 @@ Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 def find_precision(name: str, model: LatentVariableModel) -> str:
-    """What "auto" means for a model on its device: the lowest precision that its hardware has and that is safe.
+    """The precision "auto" for a model on its device: the lowest one that its hardware has and that is safe.
 
     That is "bf16" where the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
     likelihood takes the rounding of a network's output to 8 bits, as a Bernoulli's logits do but a mean in units of a

@@ -1,4 +1,4 @@
-"""Where a training stands."""
+"""The progress of a training."""
 
 import math
 from collections.abc import Mapping
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass
 class Progress:
-    """Where a training stands between two steps.
+    """The progress of a training between two steps.
 
     Whole epochs and batches of the one begun; the best validation; how often the schedule `plateau` has reduced the
     rate, and after which epoch last.

@@ -121,7 +121,7 @@ class Ranks:
         """Check that the random streams and the model's buffers are still the same on all ranks.
 
         Raises:
-            ConfigError: They are not.
+            ConfigError: The streams or the buffers differ between ranks.
         """
         if self.world_size == 1:
             return

@@ -1,4 +1,4 @@
-"""What is saved of a training, and how it is restored: everything that the next step depends on.
+"""Save and restore the state of a training: everything that the next step depends on.
 
 Format 1 has the parts model, ema, optimizer, progress, rng and loader. A loss with weights adds the part loss, each of
 its opponents a part optimizer-<name>, and values that are logged under other names than the classic ones a list of
@@ -95,7 +95,7 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
     """How many steps averages are of; infinitely many where a checkpoint does not say: it goes on as it began.
 
     Raises:
-        ValueError: It is not such a number.
+        ValueError: The stored value is not such a number.
     """
     good_steps = ema.get("good_steps", torch.tensor(math.inf))
     if good_steps.shape or not bool(good_steps >= 0):
@@ -117,7 +117,7 @@ def optimizers(trainer: Trainer) -> dict[str, Player]:
 
 
 def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """What is stored of an optimizer, if it has the names, shapes and types that this optimizer gives it.
+    """The stored state of an optimizer, if it has the names, shapes and types that this optimizer gives it.
 
     The fused kernels do not check them, and would write beyond the end of a tensor that is too small.
 
@@ -127,7 +127,7 @@ def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor])
         part: Its tensors by "parameter.slot".
 
     Raises:
-        LookupError, ValueError: It has not.
+        LookupError, ValueError: A stored tensor is missing, or has another name, shape or type.
     """
     state: dict[int, dict[str, Tensor]] = {}
     if not part:
@@ -162,7 +162,7 @@ def like(expected: Tensor, stored: Tensor, name: str) -> Tensor:
     """`stored`, if it has the shape and the type of `expected`.
 
     Raises:
-        ValueError: It has not.
+        ValueError: `stored` has another shape or type.
     """
     if (stored.shape, stored.dtype) != (expected.shape, expected.dtype):
         shapes = f"{tuple(stored.shape)} {stored.dtype} instead of {tuple(expected.shape)} {expected.dtype}"

@@ -105,7 +105,7 @@ class Step:
         return self.ema_weights
 
     def buffers(self) -> list[Tensor]:
-        """What a forward pass may change beside the weights; a bad step that is skipped puts it back."""
+        """The state that a forward pass may change beside the weights; a bad step that is skipped puts it back."""
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
@@ -153,7 +153,7 @@ def checked(terms: Terms, rows: int) -> Terms:
     """Terms, if they have one number for each row.
 
     Raises:
-        ConfigError: They have not.
+        ConfigError: The terms do not have one number for each row.
     """
     if not isinstance(terms, Terms):
         raise ConfigError(f"a loss must return vaekit.objectives.Terms, got {type(terms).__name__}")

@@ -114,13 +114,9 @@ class Trainer:
         return (
             f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per row, at epoch "
             f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
-            + "train.learning_rate, train.clip_norm = 1"
-            + (', train.precision = "fp32"' if lowered else "")
-            + (
-                f"; {self.meter.allowed} steps before it were skipped"
-                if self.meter.skip
-                else ' or train.on_nan = "skip"'
-            )
+            + "learning_rate (in a config train.learning_rate), clip_norm = 1"
+            + (', precision = "fp32"' if lowered else "")
+            + (f"; {self.meter.allowed} steps before it were skipped" if self.meter.skip else ' or on_nan = "skip"')
         )
 
     def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Any = None) -> Record:
@@ -202,7 +198,7 @@ def players_of(
     loss: Loss,
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer],
 ) -> list[Player]:
-    """Who takes a step: the model, then the opponents that its loss brings, which are made here and only here.
+    """The players: the model, then the opponents that its loss brings, which are made here and only here.
 
     Arguments:
         model: The model.

@@ -33,7 +33,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 @dataclass(frozen=True, eq=False)
 class Opened:
-    """What a path holds.
+    """The contents of a path.
 
     Arguments:
         reader: Reads its images.

@@ -130,7 +130,7 @@ def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
     """A frame with at least one row and names that differ.
 
     Raises:
-        DataError: It has none.
+        DataError: The frame has no row, or two columns of one name.
     """
     names = [str(column) for column in frame.columns]
     _check_names(names, name)

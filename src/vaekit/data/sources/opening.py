@@ -30,7 +30,7 @@ def read_file(path: Path | str, share: int) -> bytes:
     """All of a file, if this machine has `share` times the memory that it takes.
 
     Raises:
-        DataError: It has not, or the file cannot be opened.
+        DataError: The machine has less memory, or the file cannot be opened.
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size

@@ -19,7 +19,7 @@ from ..registry import Source
 
 
 class Content(NamedTuple):
-    """What the files of a data set hold: all training images, all test images, and a SHA-256 of both.
+    """The contents of the files of a data set: all training images, all test images, and a SHA-256 of both.
 
     `factors` is that of `Dataset`.
     """

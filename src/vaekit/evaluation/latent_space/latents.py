@@ -26,7 +26,7 @@ PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared
 
 @dataclass(frozen=True)
 class Latents:
-    """What N encoded rows say about the latents.
+    """Statistics of the latents of N encoded rows.
 
     Arguments:
         means: Posterior means, shape (N, Z); a flow or a hierarchy gives a substitute.
@@ -58,7 +58,7 @@ class Latents:
 
     @property
     def warnings(self) -> list[str]:
-        """What to beware of: posterior collapse, or too few rows to measure the information."""
+        """Warnings: posterior collapse, or too few rows to measure the information."""
         warnings = [] if (sentence := self.collapse) is None else [sentence]
         most = math.log(len(self.means))
         if self.information.mean().item() > most - 1:

@@ -34,7 +34,7 @@ def find(context: Context) -> Findings:
 
 
 def _classes(context: Context, posteriors: Latents) -> Findings:
-    """What a linear classifier and the nearest neighbours read from posterior means, and a picture of these."""
+    """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
     labels = context.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()

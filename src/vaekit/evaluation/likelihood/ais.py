@@ -61,7 +61,7 @@ class Annealing:
 
 @dataclass(frozen=True)
 class Annealed:
-    """What annealing says about N rows.
+    """Estimates by annealing for N rows.
 
     Arguments:
         per_row: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of

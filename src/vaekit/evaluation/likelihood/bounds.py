@@ -31,7 +31,7 @@ COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root m
 
 @dataclass(frozen=True)
 class Bounds:
-    """What importance sampling says about N rows.
+    """Estimates by importance sampling for N rows.
 
     Arguments:
         samples: The numbers of samples K, ascending.
@@ -73,7 +73,7 @@ class Bounds:
 
     @property
     def warnings(self) -> list[str]:
-        """What to beware of: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
+        """Warnings: the weights of more than 5 % of the rows are unreliable, or bfloat16 is too coarse."""
         warnings = []
         rounding = self.per_row["rounding"].square().mean().sqrt().item()
         if rounding > COARSE:
@@ -242,7 +242,7 @@ class _Decoder:
         return chunks.wide(torch.cat(log_p, 1))
 
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
-        """What to add to rounded log-likelihoods (K, B), shape (B,)."""
+        """The correction of rounded log-likelihoods (K, B), shape (B,)."""
         shares = (log_lik + log_rest).softmax(0).cumsum(0)
         u = torch.rand(self.rows, dtype=shares.dtype, generator=self.generator).to(z.device)
         picked = (shares[:-1] < u * shares[-1]).sum(0)

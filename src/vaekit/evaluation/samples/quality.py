@@ -30,7 +30,7 @@ ROWS = 1000  # of a matrix of distances at a time
 
 @dataclass(frozen=True)
 class Quality:
-    """What a classifier says about n samples of a model, compared with n real images.
+    """Measures by a classifier of n samples of a model, compared with n real images.
 
     Arguments:
         values: Every number with its error.
@@ -266,7 +266,7 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
 
 
 def find(context: Context) -> Findings:
-    """What a classifier says about samples."""
+    """Measure samples by a classifier."""
     if not context.judge:
         return Findings()
     why = _why_not(context)

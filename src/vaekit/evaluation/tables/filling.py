@@ -32,7 +32,7 @@ LOW, HIGH = 0.05, 0.95
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """What is likely to be in the cells of a table, those that are not missing included.
+    """Likely values of the cells of a table, those that are not missing included.
 
     Arguments:
         best: Means of numbers and most probable levels, shape (N, D).
@@ -60,7 +60,7 @@ def fill(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> Filled:
-    """What is likely to be in the gaps of a table.
+    """Likely values of the gaps of a table.
 
     Arguments:
         model: A model of this table.

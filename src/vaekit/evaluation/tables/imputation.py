@@ -1,4 +1,4 @@
-"""What is known about values that were not observed: weighted samples of z given those that were.
+"""Estimates of values that were not observed: weighted samples of z given those that were.
 
 Everything here is importance sampling with the posterior as the proposal, w_k = p(x_o, z_k) / q(z_k | x), normalized.
 Where the posterior is normal all rows get the same noise, so that what is said about one does not depend on the others.
