@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions.
+"""The exceptions of this package.
 
 Every error that a user can cause is a `VAEError`. Its message names the value, the limit and the remedy. On the command
 line it is one line on stderr and exit status 2.

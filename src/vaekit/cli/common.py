@@ -1,4 +1,4 @@
-"""What the verbs share: options, opening a run and its model, printing results and messages."""
+"""Helpers of all verbs: options, opening a run and its model, printing results and messages."""
 
 import os
 import re
@@ -96,14 +96,14 @@ def open_run(run: str | None, root: Path) -> "Run":
 
 
 def resolved(config: "Config") -> "Recipe":
-    """What a config means, with code of the caller's own if the option says so: where commands decide on that."""
+    """The recipe of a config, with code of the caller's own if the option says so: where commands decide on that."""
     from ..config.recipe import Recipe
 
     return Recipe.resolve(config, click.get_current_context().meta.get(__name__, False))
 
 
 def recipe_of(run: "Run") -> "Recipe":
-    """What the config of a run means."""
+    """The recipe of a run."""
     from ..runs.restore import config_of
 
     return resolved(config_of(run))

@@ -53,7 +53,7 @@ class ConfigOptions:
         """The config.
 
         Raises:
-            ConfigError: It is damaged, or a setting is unknown or out of range.
+            ConfigError: The file is damaged, or a setting is unknown or out of range.
         """
         from .. import config
 

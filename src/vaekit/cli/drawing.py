@@ -1,4 +1,4 @@
-"""What the verbs that draw share: their options as one record, classes, test images, and writing a picture."""
+"""Helpers of the verbs that draw: their options as one record, classes, test images, and writing a picture."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -48,7 +48,7 @@ class Drawing(Opened):
         return list(data_facts(self.run).classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
-        """Where to write: an array by default where the data are not images.
+        """The file to write: an array by default where the data are not images.
 
         Arguments:
             name: What the file in the run folder is called.

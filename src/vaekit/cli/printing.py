@@ -1,4 +1,4 @@
-"""Where the command line prints: results on stdout, everything else on stderr.
+"""The output of the command line: results on stdout, everything else on stderr.
 
 Whatever is printed passes through here: control characters are shown by their codes, signs that the console's encoding
 lacks are replaced, a reader that stops reading is not an error, a full disk under stdout is one line, and progress that

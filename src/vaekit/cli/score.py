@@ -111,7 +111,7 @@ def _print_counts(scores: "Scores", what: str) -> None:
 
 
 def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
-    """Which rows are unusual: those of the rarer value of a column of the table, or of a class."""
+    """A mask of the unusual rows: those of the rarer value of a column of the table, or of a class."""
     import torch
 
     from ..data.tables import is_table

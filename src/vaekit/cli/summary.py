@@ -1,4 +1,4 @@
-"""What `vae evaluate` prints: a short block for each measure that has one."""
+"""The output of `vae evaluate`: a short block for each measure that has one."""
 
 from collections.abc import Iterator
 

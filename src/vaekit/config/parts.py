@@ -138,7 +138,7 @@ class Resolved:
         """Make the part from those of the available things that it asks for.
 
         Raises:
-            ConfigError: It asks for something that the builder does not have, or refuses the value of an option.
+            ConfigError: The part asks for something that the builder does not have, or refuses the value of an option.
         """
         for name in self.wiring:
             if name not in available:

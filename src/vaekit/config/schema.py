@@ -1,4 +1,4 @@
-"""What a run is made of, as records: sections and parts.
+"""The config of a run, as records: sections and parts.
 
 This file knows that there are parts with names and options, and no part itself. It does not import torch, so that the
 command line answers at once.

@@ -1,4 +1,4 @@
-"""What other libraries and papers call the keys of a config."""
+"""The names of keys of a config in other libraries and papers."""
 
 OTHER_NAMES = {
     "lr": "train.learning_rate",

@@ -89,7 +89,7 @@ def named(item: Mapping[Any, Any]) -> dict[str, Any]:
     """A mapping with the names of `Batch`.
 
     Raises:
-        DataError: It has no values, two things of one meaning, or a key that means nothing here.
+        DataError: The mapping has no values, two things of one meaning, or a key that means nothing here.
     """
     meaning = {name: field for field, names in FIELD_NAMES.items() for name in names}
     fields_of_batch: dict[str, Any] = {}

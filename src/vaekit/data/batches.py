@@ -136,7 +136,7 @@ class Batches:
         return Batch(self.x.index_select(0, rows), some(self.context), some(self.observed), some(self.labels))
 
     def state_dict(self) -> dict[str, Tensor | int]:
-        """Where the epoch stands: two generator states (uint8 tensors) and the number of batches served."""
+        """The state of the epoch: two generator states (uint8 tensors) and the number of batches served."""
         now = self.generator.get_state()
         start = now if self._epoch_start is None else self._epoch_start
         return {"generator": start.clone(), "generator_now": now.clone(), "position": self._position}

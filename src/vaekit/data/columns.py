@@ -170,7 +170,7 @@ class Column:
         """The column of a table that `to_json` made.
 
         Raises:
-            DataError: It is not such a table.
+            DataError: `table` is not such a table.
         """
         try:
             column = cls(**{**table, "levels": tuple(table["levels"])})

@@ -17,7 +17,7 @@ DataKind = Literal["image", "vector", "table"]
 
 
 def row_word(kind: str | None) -> str:
-    """What one row of data of a kind is called, where people read it: "image" or "row"."""
+    """The word for one row of data of a kind, where people read it: "image" or "row"."""
     return "image" if kind == "image" else "row"
 
 
@@ -177,7 +177,7 @@ class Dataset:
 
         Raises:
             ConfigError: There is no split of this name.
-            DataError: It is empty.
+            DataError: The split is empty.
         """
         if name not in SPLITS:
             raise ConfigError(unknown("split", name, SPLITS))
@@ -189,7 +189,7 @@ class Dataset:
 
     @property
     def row(self) -> str:
-        """What one row is called: "image" or "row"."""
+        """The word for one row: "image" or "row"."""
         return row_word(self.kind)
 
     @property

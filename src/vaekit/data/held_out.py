@@ -1,4 +1,4 @@
-"""Which rows of one's own data are held out: drawn at random, the same rows for the same counts."""
+"""The rows of one's own data that are held out: drawn at random, the same rows for the same counts."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""Which kind a column of a table has: from the type of its values, or as the user says.
+"""The kinds of the columns of a table: from the type of its values, or as the user says.
 
 Not for: what the kinds mean (`columns`).
 """
@@ -50,7 +50,7 @@ def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
         given: Its kind, or its levels in order; None to infer it.
 
     Raises:
-        DataError: It has no values, one value, too many levels, or values of no kind.
+        DataError: The column has no values, one value, too many levels, or values of no kind.
     """
     values_once, _ = distinct(raw.values[~raw.missing])
     hint = f"set data.columns.{raw.name} = 'ignore'"

@@ -126,7 +126,7 @@ _PURPOSES = {
 
 
 def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
-    """What to load, names spelled as in `DATASET_NAMES`, and how.
+    """The source to load, names spelled as in `DATASET_NAMES`, and how.
 
     Raises:
         DataError: There is no way to load it.
@@ -170,7 +170,7 @@ def _by_path(name: str, values: Values, **options: Any) -> Dataset:
 
 
 def _returned(function: Callable[..., Dataset], values: Values, **options: Any) -> Dataset:
-    """What a function of the user's returns; it hears what the numbers mean if it asks for `values`."""
+    """The data set that a function of the user's returns; it hears what the numbers mean if it asks for `values`."""
     name = getattr(function, "__qualname__", repr(function))
     signature = inspect.signature(function)
     if "values" in signature.parameters:

@@ -36,7 +36,7 @@ class Reader(Protocol):
         """The rows of these numbers, a new tensor (n, *shape); called by several threads at once.
 
         Raises:
-            DataError: One of them is damaged or differs from the others.
+            DataError: A row is damaged or differs from the others.
         """
 
 

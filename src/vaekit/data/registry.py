@@ -1,4 +1,4 @@
-"""Which data sets there are and where their files lie: plain records, no torch, nothing is read.
+"""The data sets by name and the places of their files: plain records, no torch, nothing is read.
 
 All files live below one root folder, laid out as torchvision lays out its `root`, so that an existing torchvision
 folder serves as `root` here and the other way round.

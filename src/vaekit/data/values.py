@@ -1,4 +1,4 @@
-"""What numbers mean, and whether they are what a likelihood takes: the one place that says so.
+"""The meaning of numbers, and whether a likelihood takes them: the one place that says so.
 
     "pixels"  in [0, 1]; bytes are divided by 255
     "counts"  whole numbers ≥ 0, of any type, as they are

@@ -68,7 +68,7 @@ def generator(seed: int, stage: str, index: int) -> torch.Generator:
 
 
 def as_rows(rows: Tensor | Batch, c: Tensor | None) -> Batch:
-    """What an estimator was given, as one batch of all rows.
+    """The rows of an estimator, as one batch.
 
     Arguments:
         rows: Values, shape (N, *event), uint8 or floating-point; or a batch, which says what is observed too.

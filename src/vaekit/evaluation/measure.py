@@ -42,7 +42,7 @@ _BINARIZED = {
 
 @dataclass(frozen=True)
 class Options:
-    """How to evaluate.
+    """The options of an evaluation.
 
     Arguments:
         split: "test", "validation" or "train".
@@ -111,7 +111,7 @@ class Context:
 
     @cached_property
     def protocol(self) -> dict[str, Any]:
-        """What is measured and how, in words: numbers of different protocols cannot be compared."""
+        """The protocol, in words: numbers of different protocols cannot be compared."""
         return {
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
@@ -149,7 +149,7 @@ class Context:
 
     @cached_property
     def likelihood_kind(self) -> LikelihoodKind:
-        """What the likelihood of these rows is."""
+        """The kind of the likelihood of these rows."""
         count = -(-len(self.rows) // chunks.ROWS)
         return likelihood_kind_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
 

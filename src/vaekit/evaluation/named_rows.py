@@ -197,7 +197,7 @@ def score(
 
 
 def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
-    """What the likelihood of rows is: only where it is one do their scores say how likely they are.
+    """The kind of the likelihood of rows: only where it is one do their scores say how likely they are.
 
     Arguments:
         model: The model.

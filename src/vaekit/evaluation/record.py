@@ -138,10 +138,10 @@ class Evaluation:
 
     @classmethod
     def of_run(cls, run: Run) -> "Evaluation | None":
-        """What `vae evaluate` stored in a run, or None.
+        """The evaluation that `vae evaluate` stored in a run, or None.
 
         Raises:
-            RunError: It is damaged.
+            RunError: The stored evaluation is damaged.
         """
         if not (run.path / "evaluation.json").is_file():
             return None

@@ -1,4 +1,4 @@
-"""How unusual each row is for a run: its scores, compared with those of the run's test rows, and what explains them.
+"""Score how unusual each row is for a run, compared with those of the run's test rows, and what explains them.
 
 Not for: scores without a comparison (`named_rows.score`), or how well they tell outliers (`outliers`).
 """

@@ -57,7 +57,7 @@ class Track:
 
     @property
     def about(self) -> str:
-        """What is measured, in words."""
+        """The measure, in words."""
         what = "−L_5000 of dynamically binarized images" if self.binary else "−ELBO of grey images"
         return f"{what} ≤ {self.goal:g} nats"
 
@@ -154,7 +154,7 @@ def _check_rules(track: Track, run: Run) -> None:
     """Check that a run keeps to the rules.
 
     Raises:
-        ConfigError: It learns from other images, or other values of them.
+        ConfigError: The run learns from other images, or other values of them.
     """
     data = config_of(run).data
     images = DataFacts.of(run).counts["train"]

@@ -48,7 +48,7 @@ class RunStores:
 
 @dataclass(frozen=True)
 class _RunStore:
-    """Where the batches of one way to evaluate are.
+    """The folder of the batches of one way to evaluate.
 
     Arguments:
         run: The run.

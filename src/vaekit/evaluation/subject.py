@@ -1,4 +1,4 @@
-"""What is shown or handed on: a model, its name, and data to go with it, from a run or from what a caller has at hand.
+"""The subject of a page or an export: a model, its name, and data, from a run or from what a caller has at hand.
 
 Not for: numbers about them (`aggregate`, `measures`).
 """

@@ -199,7 +199,7 @@ class _Lowering:
         self.steps.append({"op": "item", "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
 
     def _value(self, node: Node) -> Any:
-        """What a node that depends on shapes only gives."""
+        """The value of a node that depends on shapes only."""
         like = {source: torch.empty(source.meta["val"].shape) for source in node.all_input_nodes}
         constants = like | self.constants
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: constants[source])

@@ -1,4 +1,4 @@
-"""What the page receives: points of the map, statistics of the latents, draws from the prior, and what it embeds.
+"""The contents of the page: points of the map, statistics of the latents, draws from the prior, and what it embeds.
 
 Not for: how the page looks (`assets`), or how it is put together (`page`).
 """
@@ -138,7 +138,7 @@ def _scores(rows: dict[str, Tensor]) -> list[float] | None:
 
 
 def _range(subject: Subject) -> list[float]:
-    """Which values are black and white."""
+    """The values of black and white."""
     if not len(subject) or (subject.x.min() >= 0 and subject.x.max() <= 1):
         return [0.0, 1.0]
     return [subject.x.min().item(), subject.x.max().item()]

@@ -49,7 +49,7 @@ class Page:
 
         Raises:
             DataError: The name does not end in .html.
-            RunError: It cannot be written.
+            RunError: The file cannot be written.
         """
         path = Path(path)
         if path.suffix.lower() not in (".html", ".htm"):

@@ -1,4 +1,4 @@
-"""What the next user of a model has to know and ports always miss, as JSON: config.json and preprocessing.json.
+"""Facts that the next user of a model needs and ports always miss, as JSON: config.json and preprocessing.json.
 
 Not for: what people read (`card`).
 """

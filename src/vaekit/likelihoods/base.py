@@ -1,4 +1,4 @@
-"""What likelihoods share: from the network's output to independent values, bounds on it, and its bias.
+"""The base of likelihoods: from the network's output to independent values, bounds on it, and its bias.
 
 Not for: a density itself (`vaekit.distributions` and torch).
 """

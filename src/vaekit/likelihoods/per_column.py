@@ -176,11 +176,11 @@ class Columns(Likelihood):
         return OfLevels(padded[..., self.padding])
 
     def _index(self, kind: str) -> Tensor:
-        """Which columns are of a kind."""
+        """The columns of a kind."""
         return self.get_buffer(f"{kind}_index")
 
     def _absent(self, index: Tensor, most: int) -> Tensor:
-        """Which levels a column does not have, shape (n, most)."""
+        """A mask of the levels that a column does not have, shape (n, most)."""
         return torch.arange(most, device=index.device) >= self.level_counts[index].unsqueeze(-1)
 
 

@@ -107,7 +107,7 @@ class LatentVariableModel(nn.Module, ABC):
             path: The file.
 
         Raises:
-            RunError: It cannot be read, or does not hold the weights of such a model.
+            RunError: The file cannot be read, or does not hold the weights of such a model.
         """
         path = Path(path)
         weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
@@ -168,7 +168,7 @@ class LatentVariableModel(nn.Module, ABC):
         return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 
     def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """What the posterior is given for x, in which values that are not observed are 0: NaN there, if it sees it."""
+        """The input of the posterior for x, in which values that are not observed are 0: NaN there, if it sees it."""
         return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
 
     @torch.no_grad()

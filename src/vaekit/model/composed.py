@@ -53,7 +53,7 @@ class Composed(LatentVariableModel):
         )
 
     def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
-        """What a loss reads, as `draw` gives it: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
+        """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
         return self.draw(self.as_rows(x), k, c)
 
     def check_values(self, x: Tensor) -> None:

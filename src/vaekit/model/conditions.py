@@ -1,4 +1,4 @@
-"""What a model is conditional on, from what callers and loaders give: classes, labels, or rows of numbers.
+"""The context of a conditional model, from what callers and loaders give: classes, labels, or rows of numbers.
 
 Not for: what the columns mean, which the data and the likelihood say.
 """

@@ -1,4 +1,4 @@
-"""What a model says of itself beside its three distributions.
+"""The shapes of a model and the meaning of its numbers, as a record.
 
 Not for: what a model was made of, which its config says.
 """

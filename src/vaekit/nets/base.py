@@ -1,4 +1,4 @@
-"""What all networks share: leading dimensions, the context, nonlinearities by name, the output bias."""
+"""The base of all networks: leading dimensions, the context, nonlinearities by name, the output bias."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence

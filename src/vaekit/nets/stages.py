@@ -1,4 +1,4 @@
-"""What networks of images share: stages that halve an image or double it, the way in from latents and out to features.
+"""Parts of networks of images: stages that halve an image or double it, the way in from latents and out to features.
 
 A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
 padding 1, give exactly that, and their transposes give exactly the way back: a decoder meets any size without cropping.

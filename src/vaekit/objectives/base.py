@@ -1,4 +1,4 @@
-"""What a trainer minimises: a loss; and objectives, the functions of a `Draw` that most losses are made of.
+"""Losses, which a trainer minimises; and objectives, the functions of a `Draw` that most losses are made of.
 
 An objective returns one number a row, in nats, to be maximised. One marked `@bound` is a lower bound on log p(x), in
 expectation, that the exact posterior attains: only those may be called an ELBO or an NLL. One marked `@couples_rows`

@@ -25,7 +25,7 @@ class Adaptive(RateSchedule, Protocol):
 
     @property
     def factor(self) -> float:
-        """What each reduction multiplies the rate by."""
+        """The number by which each reduction multiplies the rate."""
 
     def is_due(self, epochs: int) -> bool:
         """Whether to reduce the rate, this many epochs after the best one or the last reduction, whichever is later."""

@@ -71,7 +71,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
 
 
 def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
-    """What is averaged over the samples, shape (K, B), and what is known without them, shape (B,); nats."""
+    """Terms to average over the samples, shape (K, B), and terms known without them, shape (B,); nats."""
     check_range("objective.beta", beta, 0)
     if any(level.q.has_rsample for level in draw.levels):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""What the latents do: how much each one carries, a map of two of them, and each one changed alone.
+"""Pictures of the latents: how much each one carries, a map of two of them, and each one changed alone.
 
 Not for: measuring latents (`vaekit.evaluation`).
 """

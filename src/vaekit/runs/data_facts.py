@@ -1,4 +1,4 @@
-"""What environment.json says of the data that a run was trained on.
+"""The facts in environment.json about the data that a run was trained on.
 
 Not for: loading the data (`restore.data_of`), or whether they have changed since (`environment.differences`).
 """
@@ -44,7 +44,7 @@ class DataFacts:
 
     @classmethod
     def of(cls, run: Run) -> "DataFacts":
-        """What a run recorded. The first runs have no kind and no values: they are of images, and of pixels.
+        """The facts that a run recorded. The first runs have no kind and no values: they are of images, and of pixels.
 
         Raises:
             RunError: environment.json does not say it.
@@ -75,7 +75,7 @@ class DataFacts:
 
     @classmethod
     def of_dataset(cls, data: Dataset, values: Values) -> "DataFacts":
-        """What a run that is trained on a data set records.
+        """The facts that a run trained on a data set records.
 
         Arguments:
             data: The data set.
@@ -96,12 +96,12 @@ class DataFacts:
 
     @property
     def row(self) -> str:
-        """What one row is called: "image" or "row"."""
+        """The word for one row: "image" or "row"."""
         return row_word(self.kind)
 
     @property
     def wiring(self) -> dict[str, Any]:
-        """What the parts of a model are built from."""
+        """The wiring of the parts of a model."""
         return {"event_shape": self.event_shape, "num_classes": self.num_classes, "columns": self.columns}
 
     def to_json(self) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column
         where: The file.
 
     Raises:
-        RunError: It is damaged.
+        RunError: The file is damaged.
     """
     if tables is None:
         return None

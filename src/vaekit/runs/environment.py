@@ -1,4 +1,4 @@
-"""What a run was made with: enough to repeat it, or to see why a repetition came out differently.
+"""The surroundings of a run: enough to repeat it, or to see why a repetition came out differently.
 
 Not for: the config, which says what a run is (`config`).
 """

@@ -101,7 +101,7 @@ class Job:
 
     @property
     def config(self) -> Config:
-        """What the recipe says."""
+        """The config of the recipe."""
         return self.recipe.config
 
     def trainer(self) -> Trainer:

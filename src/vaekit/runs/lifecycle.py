@@ -125,7 +125,7 @@ def _lead(job: Job) -> None:
     """Tell the other ranks, which are in `work`, what to train; the first rank's side.
 
     Raises:
-        VAEError: One of them cannot.
+        VAEError: A rank cannot train.
     """
     with job.ranks.raise_together():
         same_kind = job.config.train.model_copy(update={"device": job.model.device.type})

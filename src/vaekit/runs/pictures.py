@@ -80,7 +80,7 @@ class Scene:
 
     @cached_property
     def carried(self) -> plot.Carried:
-        """What each latent carries."""
+        """The amount that each latent carries."""
         return plot.carried(self.model, self.test.x, self.test.c)
 
 

@@ -57,7 +57,7 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     Code of the caller's own may do as it likes.
 
     Raises:
-        ConfigError: It has more than 2^34 numbers, or more than there is memory for.
+        ConfigError: The model has more than 2^34 numbers, or more than there is memory for.
     """
     if recipe.has_own_code:
         return

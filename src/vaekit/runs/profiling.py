@@ -1,4 +1,4 @@
-"""Where the time of a training step goes: `vae profile`.
+"""Measure where the time of a training step goes: `vae profile`.
 
 Not for: comparing speeds, since profiling slows the steps down; `benchmarks/` compares speeds.
 """

@@ -72,7 +72,7 @@ class Replicate:
             resume(run, recipe=recipe, listener=listener, tensorboard=self.tensorboard)
 
     def task(self, threads: int) -> dict[str, Any]:
-        """What a process of its own needs to know, as JSON can hold it."""
+        """The task for a process of its own, as JSON can hold it."""
         names = ("number", "name", "preset", "tensorboard")
         return {
             "replicate": {"root": str(self.root), **{name: getattr(self, name) for name in names}},

@@ -36,7 +36,7 @@ def config_of(run: Run) -> Config:
     A warning names an option that this version no longer has and that changed no number; it is passed over.
 
     Raises:
-        ConfigError, RunError: It is damaged.
+        ConfigError, RunError: The config is damaged.
     """
     tree = run.config
     train = tree.setdefault("train", {})
@@ -68,7 +68,7 @@ def recipe_of(run: Run, trust: bool = False) -> Recipe:
         trust: Whether it may name code of the caller's own, which is imported.
 
     Raises:
-        ConfigError: It names code of the caller's own, which is not allowed, or what this version does not have.
+        ConfigError: The config names code of the caller's own, which is not allowed, or a part that is not there.
     """
     return Recipe.resolve(config_of(run), trust)
 
@@ -191,7 +191,7 @@ def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
     """Check that the model of a run takes data.
 
     Raises:
-        DataError: It takes another shape.
+        DataError: The model takes another shape.
     """
     wanted = DataFacts.of(run).event_shape
     if tuple(event_shape) != wanted:

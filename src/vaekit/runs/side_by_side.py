@@ -34,7 +34,7 @@ def train_side_by_side(replicates: Sequence[Replicate], *, jobs: int, threads: i
         announce: Called with the replicate that is trained next; its context is open during the training.
 
     Raises:
-        VAEError: One of them failed; the others have stopped at whole steps.
+        VAEError: A replicate failed; the others have stopped at whole steps.
         RunError: The process of one of them was killed; the same.
         Interrupted: Ctrl-C; all have stopped at whole steps.
     """
@@ -129,7 +129,7 @@ class _Process:
 
         Raises:
             VAEError: The error of the process.
-            RunError: It has ended without a word.
+            RunError: The process has ended without a word.
         """
         status = self.wait()
         if self.error is not None:

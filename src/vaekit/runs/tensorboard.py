@@ -17,7 +17,7 @@ def require_tensorboard() -> Any:
     """TensorBoard's writer.
 
     Raises:
-        ConfigError: It is not installed.
+        ConfigError: TensorBoard is not installed.
     """
     try:
         from torch.utils.tensorboard import SummaryWriter

@@ -1,4 +1,4 @@
-"""How a training or an evaluation looks in a terminal: a live bar, or plain lines where there is no terminal."""
+"""The progress of a training or an evaluation in a terminal: a live bar, or plain lines where there is no terminal."""
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

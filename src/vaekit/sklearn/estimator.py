@@ -1,4 +1,4 @@
-"""What the estimators share: from X to the columns of a table, and to a model trained on them."""
+"""The base of the estimators: from X to the columns of a table, and to a model trained on them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

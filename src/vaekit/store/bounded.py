@@ -25,7 +25,7 @@ def json_value(data: bytes) -> Any:
     """The value of a JSON text in UTF-8.
 
     Raises:
-        ValueError: It is not JSON (NaN and Infinity are not), is nested too deeply, or has a number beyond 64 bits.
+        ValueError: The text is not JSON (NaN and Infinity are not), nested too deeply, or has a number beyond 64 bits.
 
     >>> json_value(b'{"epoch": 1e999}')
     Traceback (most recent call last):
@@ -47,7 +47,7 @@ def toml_table(text: str) -> dict[str, Any]:
     """The table of a TOML text.
 
     Raises:
-        ValueError: It is not TOML, or `check_table` refuses it.
+        ValueError: The text is not TOML, or `check_table` refuses it.
     """
     if len(text) > TOML_LIMIT:
         raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")

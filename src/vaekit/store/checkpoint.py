@@ -80,7 +80,7 @@ def check_format(value: object, path: Path) -> int:
     """Return the format of a file if this version can read it.
 
     Raises:
-        RunError: It is not a format, or a newer one.
+        RunError: The value is not a format, or a newer one.
     """
     if not isinstance(value, int) or value < 1:
         raise RunError(f"{path} is damaged: its format is {value!r:.40}, not a whole number ≥ 1")

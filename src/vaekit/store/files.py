@@ -243,7 +243,7 @@ def table(value: Any, where: Path | str) -> dict[str, Any]:
     """A parsed value, if it is a table; `where` is for the message.
 
     Raises:
-        RunError: It is something else.
+        RunError: The value is not a table.
     """
     if not isinstance(value, dict):
         raise RunError(f"{where} is damaged: a {type(value).__name__} instead of a table")

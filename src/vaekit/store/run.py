@@ -197,10 +197,10 @@ class Run:
     # -- environment, config and metrics ----------------------------------------------------------------------------
 
     def recorded(self, *keys: str, kind: type = object) -> Any:
-        """What environment.json says under nested keys.
+        """The value in environment.json under nested keys.
 
         Raises:
-            RunError: It says nothing there, or a value of another kind.
+            RunError: The file says nothing there, or a value of another kind.
         """
         value: Any = self.environment
         for key in keys:
@@ -370,7 +370,7 @@ class Run:
         """Check that the folder is still the one that was opened, so that nothing is made anew under its name.
 
         Raises:
-            RunError: It was removed, in whole or in part, or renamed.
+            RunError: The folder was removed, in whole or in part, or renamed.
         """
         gone = files.identity(self.path) != self._identity or self._lock.lost
         if gone or not os.path.lexists(self.path / "environment.json"):

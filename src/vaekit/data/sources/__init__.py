@@ -1,4 +1,4 @@
-"""Where data come from: IDX files, arrays, folders of images, and what torchvision downloads.
+"""Sources of data: IDX files, arrays, folders of images, and what torchvision downloads.
 
 | file | what |
 |---|---|

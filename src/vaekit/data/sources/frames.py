@@ -49,7 +49,7 @@ def pandas() -> Any:
     """The library.
 
     Raises:
-        DataError: It is not installed.
+        DataError: pandas is not installed.
     """
     try:
         import pandas
@@ -66,7 +66,7 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
         as_text: Leave the cells of a text file as they are written; an empty one is "".
 
     Raises:
-        DataError: It is damaged; the message says where.
+        DataError: The file is damaged; the message says where.
     """
     library = pandas()
     content = read_file(path, _COPIES)
@@ -252,7 +252,7 @@ def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> li
     """The columns of an array (N, D), called x0, x1, … unless they have names; NaN is missing.
 
     Raises:
-        DataError: It is not a table of numbers.
+        DataError: The array is not a table of numbers.
     """
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf":
         raise DataError(f"a table must be numbers of shape (N, D), got {array.dtype} {array.shape}")
@@ -274,7 +274,7 @@ def read_raws(path: Path) -> list[Raw]:
     """The columns of a file: `.csv`, `.tsv`, `.parquet`, or an array (N, D) in `.npy` or `.npz`.
 
     Raises:
-        DataError: It is damaged, or not a table.
+        DataError: The file is damaged, or not a table.
     """
     if path.suffix.lower() in ARRAYS:
         return raws_of_array(_array(path))
@@ -285,7 +285,7 @@ def read_table(path: Path) -> "pd.DataFrame":
     """The table of a file as a frame; columns of an array are called x0, x1, …; cells of a text file stay texts.
 
     Raises:
-        DataError: It is damaged, or not a table.
+        DataError: The file is damaged, or not a table.
     """
     if path.suffix.lower() not in ARRAYS:
         return read_frame(path, as_text=True)
@@ -329,7 +329,7 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
 
     Raises:
         DataError: The ending is another, or a column that is not of numbers would go into a `.npy`.
-        RunError: It cannot be written.
+        RunError: The file cannot be written.
     """
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):

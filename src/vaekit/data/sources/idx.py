@@ -30,7 +30,7 @@ _Stream = IO[bytes] | gzip.GzipFile
 
 
 class _Header(NamedTuple):
-    """What the first bytes say: themselves, the element type, the shape, and the bytes that must follow."""
+    """The contents of the first bytes: themselves, the element type, the shape, and the bytes that must follow."""
 
     raw: bytes
     dtype: np.dtype[np.generic]

@@ -13,7 +13,7 @@ def open_file(path: Path | str) -> IO[bytes]:
     """Open a file to read it; unlike a run's own files, it may be a symbolic link.
 
     Raises:
-        DataError: It is not a regular file (a pipe would be waited for without end), or cannot be opened.
+        DataError: The path is not a regular file (a pipe would be waited for without end), or cannot be opened.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

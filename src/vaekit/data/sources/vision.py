@@ -39,7 +39,7 @@ def fetch(source: Source, root: Path | None) -> None:
     """Have torchvision download a data set below the root.
 
     Raises:
-        DataError: It cannot be fetched; the message says which files to place where.
+        DataError: The data set cannot be fetched; the message says which files to place where.
     """
     if source.torchvision is None:
         raise DataError(f"the files of {source.name!r} are missing from {source.elsewhere[0]}; install vaekit again")

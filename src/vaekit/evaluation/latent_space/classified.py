@@ -1,4 +1,4 @@
-"""How often the classifier that was trained with a model is wrong.
+"""The error rate of the classifier that was trained with a model.
 
 Not for: classifiers that judge samples (`classifier`) or that read latents (`latents`).
 """

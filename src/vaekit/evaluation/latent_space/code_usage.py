@@ -1,4 +1,4 @@
-"""How a model of codes uses them: how many, and how evenly.
+"""The use of codes by their model: how many, and how evenly.
 
 Not for: the rate, which a prior over codes makes (`bounds`).
 """

@@ -166,7 +166,7 @@ def _binned(z: Tensor) -> Tensor:
 
 
 def _sizes(factors: Tensor) -> list[int]:
-    """How many values each factor has."""
+    """The number of values of each factor."""
     return [int(factor.max()) + 1 for factor in factors.T]
 
 

@@ -1,4 +1,4 @@
-"""What the latents carry: KL by dimension, active units, mutual information, and the accuracy of simple classifiers.
+"""Measures of latents: KL by dimension, active units, mutual information, and the accuracy of simple classifiers.
 
 Not for: pictures of latents (`vaekit.plot`).
 """

@@ -193,7 +193,7 @@ def bidirectional(
 
 @dataclass(frozen=True)
 class _State:
-    """Where the chains are, and the terms whose weighted sum is the log-density of the path there.
+    """The places of the chains, and the terms whose weighted sum is the log-density of the path there.
 
     Arguments:
         z: Shape (C, B, Z).

@@ -1,4 +1,4 @@
-"""What is kept of importance weights that pass by: means, nested bounds, and the shape of their tail.
+"""Statistics of importance weights that pass by: means, nested bounds, and the shape of their tail.
 
 Nothing here grows with the number of samples.
 

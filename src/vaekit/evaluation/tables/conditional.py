@@ -52,7 +52,7 @@ def rows_where(
 
 
 def _number_of(column: Column, value: object) -> float:
-    """What a value of a column, or a text that stands for it, is to the model.
+    """The model's number for a value of a column, or for a text that stands for it.
 
     Raises:
         ConfigError: The column cannot have it.

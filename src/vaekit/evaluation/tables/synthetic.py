@@ -1,4 +1,4 @@
-"""How rows that a model of a table draws compare with the table: columns, pairs, a classifier, nearest rows, a task.
+"""Compare rows that a model of a table draws with the table: columns, pairs, a classifier, nearest rows, a task.
 
 Drawn rows get the gaps of real ones, so that missing values tell nothing.
 
@@ -110,7 +110,7 @@ def _pairs(columns: Sequence[Column], real: Tensor, drawn: Tensor) -> list[float
 
 
 def _edges(column: Column, values: Tensor) -> Tensor:
-    """Where the bins of a column end: between levels, or at quantiles of numbers."""
+    """The ends of the bins of a column: between levels, or at quantiles of numbers."""
     if column.has_levels:
         return torch.arange(len(column.levels) - 1).double() + 0.5
     return values.quantile(torch.arange(1, BINS).double() / BINS)
@@ -180,7 +180,7 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
 
 
 def find(context: Context) -> Findings:
-    """How drawn rows of a table compare with real ones."""
+    """Compare drawn rows of a table with real ones."""
     is_table = context.dataset.columns is not None and len(context.dataset.train)
     if not context.judge or not is_table or context.model.context_size:
         return Findings()
