@@ -98,7 +98,7 @@ class ContinuousBernoulli(Distribution):
         super().__init__(logits.shape, validate_args=False)
 
     def _branches(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A mask of where the series holds; η clipped to its range; |η| clipped to the other, so no branch overflows."""
+        """A mask: where the series holds; η clipped to its range; |η| clipped to the other, so no branch overflows."""
         limit = self._series_limit
         size = self.logits.abs()
         return size < limit, self.logits.clamp(-limit, limit), size.clamp(min=limit)

@@ -49,7 +49,7 @@ def pandas() -> Any:
     """The library.
 
     Raises:
-        DataError: pandas is not installed.
+        DataError: The library is not installed.
     """
     try:
         import pandas
