@@ -236,7 +236,7 @@ def test_mistakes_are_one_line_and_status_2(root: Path, command, arguments: tupl
 
 
 def test_killed_and_resumed_is_the_same_run(root: Path, tmp_path: Path) -> None:
-    options = [*TINY, "--epochs", "4", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
+    options = [*TINY, "--epochs", "2", "--set", "train.checkpoint_every=0.05", "--runs", str(tmp_path)]
     whole = [sys.executable, "-m", "vaekit", "train", "standard-vae", "--name", "whole", *options]
     subprocess.run(whole, check=True, capture_output=True)
     process = subprocess.Popen(

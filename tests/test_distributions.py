@@ -18,7 +18,7 @@ from vaekit.distributions import (
     IndependentBernoulli,
     NegativeBinomial,
     Poisson,
-    levels,
+    grey_levels,
     log_gamma_rest,
     nearest_grey_level,
 )
@@ -287,7 +287,7 @@ def test_level_samplers_agree_with_log_prob(make: Callable[[], Distribution]) ->
     torch.manual_seed(1)
     p, n = make(), 4000
     samples = p.sample(torch.Size((n,)))
-    assert levels.check(samples).all()
+    assert grey_levels.check(samples).all()
     mass = p.log_prob(LEVEL[:, None]).exp()
     expected = n * mass
     counts = torch.stack([(nearest_grey_level(samples) == k).sum(0) for k in range(256)])
@@ -379,6 +379,6 @@ def test_extreme_parameters_stay_finite_in_float32(
 
 
 def test_support_of_levels() -> None:
-    assert levels.is_discrete
-    assert levels.check(LEVEL.float()).all()
-    assert not levels.check(torch.tensor([0.5, -1 / 255, 256 / 255])).any()
+    assert grey_levels.is_discrete
+    assert grey_levels.check(LEVEL.float()).all()
+    assert not grey_levels.check(torch.tensor([0.5, -1 / 255, 256 / 255])).any()

@@ -467,8 +467,8 @@ def fuzzed(inputs: int, seed: int) -> dict[str, dict[str, int]]:
 
 
 def test_every_reader_reads_or_refuses_damaged_input() -> None:
-    readers = fuzzed(100, seed=0)
-    assert sum(outcomes["refused"] for outcomes in readers.values()) > 25 * len(readers)  # it is damaged indeed
+    readers = fuzzed(40, seed=0)
+    assert sum(outcomes["refused"] for outcomes in readers.values()) > 10 * len(readers)  # it is damaged indeed
     assert sum(outcomes["read"] > 0 for outcomes in readers.values()) > len(readers) / 2  # not beyond recognition
 
 

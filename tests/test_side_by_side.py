@@ -131,6 +131,7 @@ def interrupt(place: Path, root: Path, way: str, when: Callable[[], Any]) -> Non
     assert {run.status for run in list_runs(root)} <= {"interrupted"}
 
 
+@pytest.mark.slow
 def test_side_by_side_killed_and_started_again_they_are_the_single_runs(place: Path, tmp_path: Path) -> None:
     interrupt(place, tmp_path, "a child is killed", lambda: both_train(tmp_path))
     interrupt(place, tmp_path, "the parent is killed", lambda: True)

@@ -106,17 +106,17 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
         ConfigError: The latents are not a vector; or the prior or the posterior is discrete, or does not have all real
             numbers as its support.
     """
+    row = chunks.batch(model, rows, 0, 1)
+    with seeded(torch.Generator().manual_seed(0)):
+        for name, p in (("posterior", chunks.posterior(model, row)), ("prior", model.prior(row.c))):
+            for factor in _factors(p):
+                _refuse_support(name, factor)
     if len(model.latent_shape) != 1:
         raise ConfigError(
             "annealed importance sampling needs latents that are a vector, but these have the shape "
             f"{tuple(model.latent_shape)}; leave it out",
             mend=("ais",),
         )
-    row = chunks.batch(model, rows, 0, 1)
-    with seeded(torch.Generator().manual_seed(0)):
-        for name, p in (("posterior", chunks.posterior(model, row)), ("prior", model.prior(row.c))):
-            for factor in _factors(p):
-                _refuse_support(name, factor)
 
 
 def _factors(p: Distribution) -> tuple[Distribution, ...]:
