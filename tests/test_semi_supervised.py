@@ -210,3 +210,10 @@ def test_fit_refuses_rows_of_unknown_class_as_a_training_of_a_run_does() -> None
         fit(model, tiny.dataset().train, rows, epochs=1)
     with pytest.raises(DataError, match="first rows is unknown"):
         fit(model, [(data.train.x[:8] / 255, data.train.labels[:8])], epochs=1)
+
+
+def test_several_ranks_are_refused_and_a_fixed_weight_takes_no_schedule(tmp_path: Path, command: Any) -> None:
+    assert M2.couples_rows  # so that check_ranks refuses it: a batch of known rows serves all rows of a step
+    schedule = 'objective.alpha={schedule="linear", start=0.0, end=1.0, epochs=5}'
+    said = one_line(command("train", "m2", "--labelled", "100", "--set", schedule, "--runs", str(tmp_path)))
+    assert "objective.alpha" in said and "number" in said

@@ -210,3 +210,5 @@ def test_a_model_of_each_class_finds_the_classes_in_another_table(tmp_path: Path
     assert command("sample", "r", "-n", 4, "--class", "red", "-o", "new.csv").status == 0
     assert pd.read_csv("new.csv")["colour"].tolist() == ["red"] * 4
     assert "use --class" in one_line(command("sample", "r", "-n", 4, "--where", "a=1"))
+    few.assign(colour=few["colour"].where(few.index != 7)).to_csv("gap.csv", index=False)
+    assert "the class of row 3 is missing" in one_line(command("impute", "r", "--data", "gap.csv"))

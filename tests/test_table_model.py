@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
+import vaekit
 from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Dataset, Split, load
 from vaekit.data.columns import Column
 from vaekit.distributions import level_probs, log_prob_observed
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.tables.conditional import rows_given, value_scores
 from vaekit.evaluation.tables.imputation import weighted
@@ -513,3 +514,19 @@ def test_drawn_rows_are_compared_with_real_ones() -> None:
     assert alone["told from real rows"] > 65
     assert shifted["column shapes"] < true["column shapes"] - 3
     assert abs(true["learned from drawn rows: d"] - true["learned from real rows: d"]) < 5
+
+
+def test_a_table_that_means_something_else_is_refused_instead_of_misread() -> None:
+    pd = pytest.importorskip("pandas")
+
+    def table(levels: str) -> Dataset:
+        texts = np.array(list(levels))[np.arange(60) % len(levels)]
+        return load(pd.DataFrame({"a": np.linspace(-1, 1, 60), "level": texts}))
+
+    known = table("abc")
+    model = vaekit.build("table-vae", data=known, encoder={"hidden": [8]}, decoder={"hidden": [8]})
+    with pytest.raises(DataError, match="column 'level' is read in another way"):
+        vaekit.evaluate(model, table("bc"), samples=2)
+    with pytest.raises(DataError, match="column 'level' is read in another way"):
+        fit(model, table("abcd"), epochs=1)
+    assert len(fit(model, known, epochs=1)) == 1

@@ -8,6 +8,7 @@ import click
 
 from ..errors import ConfigError, DataError
 from .common import COUNT, FILE, data_facts, draws_pictures, json_option, relative
+from .drawing import from_default
 from .opened import Opened, run_options
 from .printing import out, out_json
 from .tables import print_table
@@ -61,7 +62,9 @@ def impute(
     run, seed = opened.run, opened.seed
     columns = data_facts(run).columns
     if columns is None:
-        _go_on(opened, hide or HALVES[0], count, draws or WAYS, output)
+        if data_name is not None or not from_default("samples"):
+            raise DataError("--data and --samples are for tables; of images, --hide takes half of test images")
+        _complete(opened, hide or HALVES[0], count, draws or WAYS, output, as_json)
         return
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
@@ -91,7 +94,7 @@ def impute(
         out(f"            … {relative(table_paths[-1])}")
 
 
-def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None) -> None:
+def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
     """Draw test images whose half is hidden, each with ways to go on."""
     from .. import plot
     from ..data.batches import whole
@@ -108,7 +111,10 @@ def _go_on(opened: Opened, hide: str, count: int, ways: int, output: Path | None
     images = whole(test.rows(slice(count)), values=model.values, binarize=binarize)
     path = output or run.picture(f"go-on-{hide}.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
-    out(relative(path))
+    if as_json:
+        out_json({"run": str(run.path), "written": [str(path)]})
+    else:
+        out(relative(path))
 
 
 def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[pd.DataFrame, Table]":

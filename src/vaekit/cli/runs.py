@@ -104,11 +104,12 @@ def _summary(run: "Run") -> dict[str, Any]:
     by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
     scores = [score for score in by_epoch if isinstance(score, int | float)]
     epochs = nested_get(run.environment, "sessions", -1, "epochs") or nested_get(config, "train", "epochs") or "?"
+    steps = nested_get(config, "train", "steps")
     return {
         "name": run.name,
         "preset": str(run.environment.get("preset", "")),
         "data": str(nested_get(config, "data", "name") or ""),
-        "epochs": f"{len(by_epoch)}/{epochs}",
+        "epochs": f"{len(by_epoch)}/{epochs}" if steps is None else str(len(by_epoch)),
         "validation −ELBO": f"{min(scores):.2f}" if scores else "",
         "state": run.status,
         "age": _age(time.time() - run.created.timestamp()),

@@ -10,6 +10,7 @@ Importing this package imports no torch, so that the command line answers at onc
 | `parts` | the table of parts, and how a name becomes a constructor with checked options |
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
 | `assemble`, `contracts` | from parts to a model: what each is given, and what each is asked |
+| `groups` | parameters in groups, where a part wants another learning rate or no weight decay |
 | `inspection` | what a part lacks, reported before training |
 | `presets/` | published models, a few lines of TOML each |
 """

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
@@ -222,6 +222,14 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
     return constructor
 
 
+def _takes_schedule(hint: Any, is_class: bool) -> bool:
+    """Whether an option of an objective may follow a schedule.
+
+    A number of a function may, which is given its value at each step; a class says so by a hint that has a callable.
+    """
+    return any(get_origin(one) is Callable for one in get_args(hint)) if is_class else hint is float
+
+
 def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     """Find a part and check its options.
 
@@ -241,7 +249,10 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
     given = part.options
     if kind == "objective":
-        hints = {name: hint | dict[str, Any] if hint is float else hint for name, hint in hints.items()}
+        is_class = inspect.isclass(make)
+        hints = {
+            name: hint | dict[str, Any] if _takes_schedule(hint, is_class) else hint for name, hint in hints.items()
+        }
     for name in given:
         if name not in options:
             raise ConfigError(

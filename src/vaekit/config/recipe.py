@@ -20,9 +20,10 @@ from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
-from . import Config, Part, read
+from . import Config, ObjectivePart, Part, read
 from .assemble import assemble
 from .contracts import answer
+from .groups import by_part
 from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 
@@ -155,11 +156,17 @@ class Recipe:
             batches: Training rows as the training serves them, for losses that look at some of them in every step.
 
         Raises:
-            ConfigError: The class asks for something that is not there.
+            ConfigError: The class asks for something that is not there, or makes nothing of an option that is set.
         """
         part = self.parts["objective"]
         samples = self.config.objective.samples
         if inspect.isclass(part.make):
+            for option in ("samples", "antithetic"):
+                value = getattr(self.config.objective, option)
+                if value != ObjectivePart.model_fields[option].default and option not in part.wiring:
+                    raise ConfigError(
+                        f"objective.{option} = {value} has no effect on {part.make.__name__}; leave it out"
+                    )
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
@@ -170,12 +177,20 @@ class Recipe:
             options["dataset_size"] = dataset_size
         return OfDraw(part.make, options, samples, self.config.objective.antithetic)
 
-    def optimizer(self, trained: nn.Module | Sequence[Any]) -> torch.optim.Optimizer:
-        """Make the optimizer of the parameters of a model, or of the parameters or groups of them that are given."""
-        parameters = [p for p in trained.parameters() if p.requires_grad] if isinstance(trained, nn.Module) else trained
-        optimizer: torch.optim.Optimizer = self.parts["optimizer"](
-            parameters=parameters, learning_rate=self.config.train.learning_rate
-        )
+    def optimizer(
+        self, trained: nn.Module | Sequence[nn.Parameter], model: nn.Module | None = None
+    ) -> torch.optim.Optimizer:
+        """Make the optimizer.
+
+        Arguments:
+            trained: What it moves: parameters, or a model, all of whose parameters it moves.
+            model: Whose parts may want another rate, or no weight decay; `trained` itself, if that is a model.
+        """
+        rate = self.config.train.learning_rate
+        if isinstance(trained, nn.Module):
+            model, trained = trained, [p for p in trained.parameters() if p.requires_grad]
+        groups = trained if model is None else by_part(model, trained, rate)
+        optimizer: torch.optim.Optimizer = self.parts["optimizer"](parameters=groups, learning_rate=rate)
         return optimizer
 
     def schedule(self) -> schedules.RateSchedule:

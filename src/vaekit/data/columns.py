@@ -3,7 +3,7 @@
 Not for: which kind a column has (`kinds`), or files and frames (`sources.frames`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -183,6 +183,25 @@ class Column:
         except (TypeError, KeyError, ValueError) as error:
             raise DataError(f"not a column of a table: {table!r:.100} ({error})") from None
         return column
+
+
+def check_columns(known: Sequence[Column] | None, given: Sequence[Column] | None) -> None:
+    """Refuse a table whose numbers mean something else than those of the table that a model was made for.
+
+    Raises:
+        DataError: A column of another name, kind, level or origin.
+    """
+    if known is None or given is None:
+        return
+    if [column.name for column in known] != [column.name for column in given]:
+        names = (", ".join(column.name for column in columns) for columns in (known, given))
+        raise DataError("the model is of a table with the columns {:.200}, and this one has {:.200}".format(*names))
+    for mine, other in zip(known, given, strict=True):
+        if (mine.kind, mine.levels, mine.origin) != (other.kind, other.levels, other.origin):
+            raise DataError(
+                f"column {mine.name!r} is read in another way than in the table that the model was made for, such as "
+                "with other levels; evaluate(run, 'other.csv') reads it as the run did"
+            )
 
 
 def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:

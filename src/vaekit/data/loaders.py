@@ -15,6 +15,7 @@ from torch.utils import data as torch_data
 from ..errors import DataError
 from .batch import as_tensor, is_array, named, reshape_hint
 from .batches import Batches
+from .columns import Column, check_columns
 from .dataset import Dataset, Split
 from .loading import load
 from .values import Values
@@ -32,6 +33,7 @@ class LoaderFactory:
         batch_size: Rows of a batch.
         device: Device of the batches.
         conditional: Whether labels, or a context, are needed.
+        columns: What the model's table means, which that of a data set must mean too.
     """
 
     event_shape: tuple[int, ...] | None
@@ -39,6 +41,7 @@ class LoaderFactory:
     batch_size: int
     device: torch.device
     conditional: bool = False
+    columns: Sequence[Column] | None = None
 
     def loaders(self, train: Any, validation: Any = None) -> tuple[Iterable[Any], Iterable[Any] | None]:
         """Loaders to train and to validate on; a data set's own validation split is used unless there is another.
@@ -49,12 +52,14 @@ class LoaderFactory:
         if isinstance(train, (str, os.PathLike)):
             train = load(train, values=self.values)
         if isinstance(train, Dataset):
+            check_columns(self.columns, train.columns)
             if validation is None and len(train.validation):
                 validation = train.validation
             train = train.train
         if isinstance(validation, (str, os.PathLike)):
             validation = load(validation, values=self.values)
         if isinstance(validation, Dataset):
+            check_columns(self.columns, validation.columns)
             validation = validation.split("validation")
         batches = self.loader(train, shuffle=True)
         return batches, None if validation is None else self.loader(validation, shuffle=False)

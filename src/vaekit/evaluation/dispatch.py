@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data import Dataset, load
+from ..data.columns import check_columns
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import model_of, recipe_of
@@ -60,6 +61,7 @@ def evaluate(
         if isinstance(data, (str, os.PathLike)):
             data = load(data, values=subject.values)
         _check_dataset(data)
+        check_columns(subject.columns, data.columns)
         model = subject if device is None else subject.to(find_device(device))
         with _told(progress, settings) as listener:
             return evaluate_model(model, data, options, **settings | listener)

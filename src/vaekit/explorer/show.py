@@ -64,6 +64,8 @@ def explore(
     *,
     images: int = IMAGES,
     half: bool = True,
+    root: str | Path = "runs",
+    trust: bool = False,
     recipe: Recipe | None = None,
 ) -> Page:
     """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
@@ -73,12 +75,17 @@ def explore(
         data: What to encode for the map, for a model: a data set, whose test images are taken, a split, or images.
         images: How many of them to embed; 0 for none, and for no latent of one.
         half: Store weights as float16, which makes the page half as large.
-        recipe: Recipe of a run, as `recipe_of` gives it; made here by default, without code of the caller's own.
+        root: Folder of all runs.
+        trust: Whether a run may name code of one's own, which is then executed.
+        recipe: Recipe of a run, as `recipe_of` gives it; made here by default.
 
     Raises:
         DataError: No data for a model, or data that do not fit it.
         RunError: No such run.
     """
+    if recipe is None and not isinstance(what, LatentVariableModel):
+        what = what if isinstance(what, Run) else Run.open(what, root=root)
+        recipe = restore.recipe_of(what, trust=trust)
     if images < 0:
         raise DataError(f"images must be at least 0, got {images}")
     subject = subject_of(what, data, most=max(images, STATISTICS), recipe=recipe)

@@ -59,15 +59,17 @@ def value_range(model: LatentVariableModel) -> list[float | None] | None:
 
 def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
     """The content of preprocessing.json: from a stored image to x."""
-    shape = list(DataFacts.of(run).event_shape)
+    facts = DataFacts.of(run)
+    shape = list(facts.event_shape)
     steps: list[dict[str, Any]] = []
     if len(shape) == 3:
         if config.data.size is not None:
             steps.append({"do": "crop", "to": "the central square"})
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
-        steps.append({"do": "divide", "by": 255})
-    if DataFacts.of(run).columns is not None:
+        if facts.values == "pixels":
+            steps.append({"do": "divide", "by": 255, "if": "the values are bytes"})
+    if facts.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
         steps.append({"do": "fill", "missing": 0})
     if config.data.binarize == "threshold":

@@ -29,6 +29,7 @@ def export(
     onnx: bool = False,
     torch_export: bool = False,
     root: str | Path = "runs",
+    trust: bool = False,
     recipe: Recipe | None = None,
 ) -> Path:
     """Write the model of a run into a folder for its next user: weights, config, card, preprocessing, examples.
@@ -39,7 +40,8 @@ def export(
         onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
         torch_export: Also write encoder.pt2 and decoder.pt2.
         root: Folder of all runs.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+        trust: Whether the run may name code of one's own, which is then executed.
+        recipe: What `recipe_of` gives; made here by default.
 
     Returns:
         The folder.
@@ -51,7 +53,7 @@ def export(
     run = run if isinstance(run, Run) else Run.open(run, root=root)
     target = run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    recipe = recipe or restore.recipe_of(run)
+    recipe = recipe or restore.recipe_of(run, trust=trust)
     config = recipe.config
     subject = of_run(run, restore.model_of(run, recipe), STATISTICS, recipe)
     new = files.temporary(target)

@@ -1,4 +1,4 @@
-"""Losses with an opponent: a discriminator, trained by turns with the model, tells two distributions of latents apart.
+"""Losses with an opponent: a discriminator, trained beside the model, tells two distributions of latents apart.
 
 Its output, a logit, is the log-ratio of the two densities once it is as good as it can be; it never sees x.
 
@@ -114,14 +114,15 @@ class FactorVAE(Adversarial):
         ConfigError: Latents of one dimension, or discrete ones; an option out of range.
 
     Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. There the permuted latents are of
-    another batch than those that they are compared with; here they are of the same, and the discriminator moves second.
+    another batch than those that they are compared with; here they are of the same, and both gradients are taken at the
+    same weights.
     """
 
     def __init__(
         self,
         latent_size: int,
         *,
-        gamma: float = 10.0,
+        gamma: Scheduled = 10.0,
         hidden: Sequence[int] = (1000, 1000, 1000, 1000, 1000),
         learning_rate: float = 1e-4,
     ) -> None:
@@ -173,7 +174,7 @@ class AAE(Adversarial):
         latent_size: int,
         context_size: int = 0,
         *,
-        weight: float = 10.0,
+        weight: Scheduled = 10.0,
         hidden: Sequence[int] = (1000, 1000),
         learning_rate: float = 1e-4,
     ) -> None:

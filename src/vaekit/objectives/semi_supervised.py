@@ -43,6 +43,8 @@ class M2(nn.Module, Loss):
     number of rows of known class; ours are drawn for the cross-entropy alone.
     """
 
+    couples_rows = True  # one batch of known rows serves all rows of a step
+
     def __init__(
         self,
         num_classes: int,
@@ -61,8 +63,9 @@ class M2(nn.Module, Loss):
         self.rows = at_least(1, "objective.rows", rows)
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
-        self.labelled = None if batches is None else _labelled(batches)
-        self.weight = alpha * dataset_size / max(1, 0 if self.labelled is None else self.labelled.num_rows)
+        known = _known_rows(batches)
+        self.labelled = None if batches is None else batches.only(known[:: max(1, -(-len(known) // MOST_LABELLED))])
+        self.weight = alpha * dataset_size / max(1, len(known))
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row."""
@@ -118,8 +121,7 @@ class M2(nn.Module, Loss):
         return nn.functional.nll_loss(log_q, batch.labels), error
 
 
-def _labelled(batches: Batches) -> Batches:
-    """Batches of the rows whose class is known, or of 10,000 of them, evenly spread."""
-    labels = batches.labels
-    rows = torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()
-    return batches.only(rows[:: max(1, -(-len(rows) // MOST_LABELLED))])
+def _known_rows(batches: Batches | None) -> Tensor:
+    """Numbers of the rows whose class is known."""
+    labels = None if batches is None else batches.labels
+    return torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()

@@ -31,7 +31,6 @@ from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, valida
 from ..training.cpu import find_threads
 from ..training.data_checks import check_classes, check_rows
 from ..training.listener import Listeners
-from ..training.optimizers import by_part
 from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
@@ -113,7 +112,7 @@ class Job:
 
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of the model's weights, and of those of the loss."""
-        return self.recipe.optimizer(by_part(self.model, parameters, self.config.train.learning_rate))
+        return self.recipe.optimizer(parameters, self.model)
 
     def threads(self) -> int | None:
         """How many threads to train with: what the config says, or what is faster now; None where that is not ours."""
@@ -222,7 +221,8 @@ class Job:
             str(run.path),
         ]
         begun = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
-        return [*facts, *([f"from epoch {begun + 1} of {options.epochs}"] if begun else [])]
+        total = "" if options.known_epochs is None else f" of {options.known_epochs}"
+        return [*facts, *([f"from epoch {begun + 1}{total}"] if begun else [])]
 
     def _try_one(self) -> None:
         train = self.data.train

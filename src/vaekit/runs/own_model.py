@@ -6,6 +6,7 @@ Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 import inspect
 from collections.abc import Iterable
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 from ..config import Fit, read
@@ -15,7 +16,6 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..training import Listener, Record, loop
 from ..training.listener import Listeners
-from ..training.optimizers import by_part
 from .terminal import is_watched, shown
 
 OF_THE_LOOP = {p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
@@ -104,10 +104,9 @@ def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
         )
     seen = batches if isinstance(batches, Batches) else None
     classes = train.num_classes if isinstance(train, Dataset) else (model.made_of or {}).get("num_classes", 0)
-    rate = recipe.config.train.learning_rate
     return {
         "objective": recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen),
-        "optimizer": lambda parameters: recipe.optimizer(by_part(model, parameters, rate)),
+        "optimizer": partial(recipe.optimizer, model=model),
         "schedule": recipe.schedule(),
     }
 

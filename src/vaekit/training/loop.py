@@ -181,7 +181,12 @@ def loaders(
         DataError: Data that do not fit the model, or that make no loader.
     """
     factory = LoaderFactory(
-        model.event_shape, model.values, options.batch_size, model.device, conditional=bool(model.context_size)
+        model.event_shape,
+        model.values,
+        options.batch_size,
+        model.device,
+        conditional=bool(model.context_size),
+        columns=model.columns,
     )
     made, validating = factory.loaders(train, validation)
     if own_size and made is train:

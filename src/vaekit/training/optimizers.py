@@ -1,36 +1,11 @@
 """Optimizers by name: torch's own, with the options that a config may set."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable
 
 from torch import nn
 from torch.optim import Optimizer
 
 from . import eager
-
-
-def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate: float) -> Sequence[Any]:
-    """The parameters as they are, or in groups where a part of the model wants another rate or no weight decay.
-
-    Arguments:
-        model: The model, whose parts may have `learning_rate_factor` and `decays`.
-        parameters: What is trained.
-        learning_rate: Of the parts that want no other.
-    """
-    special = [
-        m for m in model.modules() if getattr(m, "learning_rate_factor", 1.0) != 1 or not getattr(m, "decays", True)
-    ]
-    if not special:
-        return parameters
-    special_of = {id(p): m for m in special for p in m.parameters(recurse=False)}
-    groups: list[dict[str, Any]] = [{"params": [p for p in parameters if id(p) not in special_of]}]
-    for m in special:
-        group: dict[str, Any] = {"params": [p for p in parameters if special_of.get(id(p)) is m]}
-        group["lr"] = learning_rate * float(getattr(m, "learning_rate_factor", 1.0))
-        if not getattr(m, "decays", True):
-            group["weight_decay"] = 0.0
-        groups.append(group)
-    return groups
 
 
 def adam(

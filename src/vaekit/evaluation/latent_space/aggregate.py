@@ -50,7 +50,7 @@ def statistics(subject: Subject, rows: dict[str, Tensor] | None = None) -> dict[
 
     Arguments:
         subject: A model and its data.
-        rows: What `encoded` gave, if it was called before.
+        rows: What `encodings` gave, if it was called before.
 
     Returns:
         Its `size`, `mean` and `sd` by latent; `kl` by latent, nats, or None where the prior does not factorize;

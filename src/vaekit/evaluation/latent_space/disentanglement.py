@@ -10,11 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ...data import Batch
+from ...data import Batch, Split
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
-from ..measure import Context, Findings, Measure
+from ..measure import Context, Findings, Measure, served
 from ..record import StageListener, Value, share_of
 from .latents import ACTIVE
 
@@ -139,7 +139,12 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
 
 
 def of_factors(
-    model: LatentVariableModel, rows: Tensor, factors: Tensor, *, listener: StageListener | None = None
+    model: LatentVariableModel,
+    rows: Tensor,
+    factors: Tensor,
+    *,
+    seed: int = 0,
+    listener: StageListener | None = None,
 ) -> list[Value]:
     """All four, of a model's posterior means of rows whose factors are known.
 
@@ -147,6 +152,7 @@ def of_factors(
         model: A model of such rows; where it is conditional, the first factor is the class.
         rows: Shape (N, *event).
         factors: Shape (N, F), int64.
+        seed: Seed of all random numbers.
         listener: Hears about the progress.
     """
     batch = Batch(rows, labels=factors[:, 0])
@@ -156,7 +162,7 @@ def of_factors(
 
     with chunks.evaluating(model):
         z = chunks.over_batches("factors", len(batch), compute, listener=listener)["means"]
-    return disentanglement(z, factors)
+    return disentanglement(z, factors, seed=seed)
 
 
 def _binned(z: Tensor) -> Tensor:
@@ -198,7 +204,9 @@ def find(context: Context) -> Findings:
     """All four, of data whose factors are known."""
     if context.dataset.factors is None:
         return Findings()
-    values = of_factors(context.model, *context.dataset.factors(), listener=context.listener)
+    rows, factors = context.dataset.factors()
+    x = served(context.model, Split(rows), context.options.binarize)
+    values = of_factors(context.model, x, factors, seed=context.options.seed, listener=context.listener)
     has_dci = any(value.name.startswith("DCI") for value in values)
     lacking = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
     return Findings(values, [] if has_dci else [lacking])

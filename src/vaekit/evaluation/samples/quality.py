@@ -80,7 +80,8 @@ def quality(
     samples = _sampled(model, n, wanted, seed, listener)
     features, logits = classifier(samples)
     real_features, _ = classifier(real.x[:n])
-    other_features, _ = classifier(data.train.x[:n])
+    others = data.train if real is not data.train else data.test
+    other_features, _ = classifier(others.x[:n])
     predicted = logits.argmax(1)
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),

@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from ... import plot
 from ...data import Batch
-from ...distributions import draw_samples
+from ...distributions import PointMass, draw_samples
 from ...errors import ConfigError, at_least, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
@@ -67,7 +67,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
         E[x | z] where nothing was observed, and the row elsewhere; shape (n, B, *event).
 
     Raises:
-        ConfigError: n or steps is below 1.
+        ConfigError: n or steps is below 1, or the model's posterior has no density.
 
     Reference: Mattei and Frellsen 2018, "Leveraging the exact likelihood of deep latent variable models",
     arXiv:1802.04826, algorithm 1.
@@ -83,6 +83,8 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     given = x.masked_fill(~observed, 0)
     with evaluating(model), seeded(torch.Generator().manual_seed(seed)):
         q = model.posterior(model.seen(given, observed), c)
+        if isinstance(q, PointMass):
+            raise ConfigError("the encoder of this model gives a single latent, so that there is one way to go on only")
         z = draw_samples(q, 1)[0]
         p = model.likelihood(z, c)
         x = torch.where(observed, given, p.sample())

@@ -17,6 +17,7 @@ from ...data.columns import DATES, Column
 from ...data.sources.frames import pandas, series_of
 from ...data.tables import Table
 from ...distributions import Columnwise, level_probs
+from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..record import StageListener
@@ -69,8 +70,14 @@ def fill(
         draws: How many whole tables to draw.
         seed: Seed of all random numbers.
         listener: Hears about the progress.
+
+    Raises:
+        DataError: A row without a class, for a model of each class.
     """
     split = table.split(slice(None))
+    if model.context_size and split.labels is not None and not bool((split.labels >= 0).all()):
+        first = int((split.labels < 0).nonzero()[0]) + 1
+        raise DataError(f"the class of row {first} is missing, which this model is given; fill it in, or drop the row")
     parts: list[tuple[Tensor, ...]] = []
     total = -(-len(split) // AT_A_TIME)
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
