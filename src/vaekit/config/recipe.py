@@ -20,7 +20,7 @@ from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
-from . import Config, ObjectivePart, Part, read
+from . import Config, Part, read
 from .assemble import assemble
 from .contracts import answer
 from .groups import by_part
@@ -156,17 +156,11 @@ class Recipe:
             batches: Training rows as the training serves them, for losses that look at some of them in every step.
 
         Raises:
-            ConfigError: The class asks for something that is not there, or makes nothing of an option that is set.
+            ConfigError: The class asks for something that is not there.
         """
         part = self.parts["objective"]
         samples = self.config.objective.samples
         if inspect.isclass(part.make):
-            for option in ("samples", "antithetic"):
-                value = getattr(self.config.objective, option)
-                if value != ObjectivePart.model_fields[option].default and option not in part.wiring:
-                    raise ConfigError(
-                        f"objective.{option} = {value} has no effect on {part.make.__name__}; leave it out"
-                    )
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}

@@ -68,7 +68,7 @@ def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
         if facts.values == "pixels":
-            steps.append({"do": "divide", "by": 255, "if": "the values are bytes"})
+            steps.append({"do": "divide", "by": 255})
     if facts.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
         steps.append({"do": "fill", "missing": 0})

@@ -272,7 +272,10 @@ def _check_size(names: Iterable[str], where: Path, limit: int | None) -> None:
 
 
 def _size_of(path: Path) -> int:
-    return path.lstat().st_size if os.path.lexists(path) else 0
+    try:
+        return path.lstat().st_size
+    except FileNotFoundError:  # perhaps since a moment ago: another process may be writing
+        return 0
 
 
 def _verified(path: Path, entry: object) -> bytes:
