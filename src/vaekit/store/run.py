@@ -346,7 +346,7 @@ class Run:
         return files.sha256(files.confine(self.path, name))
 
     def picture(self, name: str) -> Path:
-        """Path for a picture in samples/, such as "epoch-001.png"; the folder is made."""
+        """Path for a picture in samples/, whose folder is made."""
         return self.place(f"samples/{name}")
 
     def place(self, name: str) -> Path:
@@ -357,8 +357,9 @@ class Run:
         """
         self._check_folder()
         path = files.confine(self.path, name)
-        with files.explained("write", path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        with files.explained("write", path):  # without `parents=True`, which would make a removed run folder anew
+            for folder in reversed([folder for folder in path.parents if self.path in folder.parents]):
+                folder.mkdir(exist_ok=True)
         return path
 
     def _need_lock(self) -> None:
