@@ -79,7 +79,7 @@ def fit(
         recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
         of_loop["options"] = recipe.config.train.for_fit()
     options = of_loop["options"] = loop.with_settings(of_loop.get("options"), arguments, model)
-    batches, validating = loop.loaders(model, None, train, validation, options, own_size="batch_size" in arguments)
+    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in arguments)
     if recipe is not None:
         of_loop = _by_recipe(recipe, model, train, batches) | of_loop
     own_listener: Listener | None = of_loop.pop("listener", None)

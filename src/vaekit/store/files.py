@@ -75,6 +75,13 @@ def component(name: str) -> str:
     return name
 
 
+def make_folders(folder: Path, *, below: Path) -> None:
+    """Make a folder and those around it, but not the one that it must be below: if that was removed, it stays so."""
+    for path in reversed([folder, *folder.parents]):
+        if below in path.parents:
+            path.mkdir(exist_ok=True)
+
+
 def confine(folder: Path, relative: str) -> Path:
     """Path of `relative` (components joined by "/") inside `folder`, through no symbolic link.
 

@@ -357,9 +357,8 @@ class Run:
         """
         self._check_folder()
         path = files.confine(self.path, name)
-        with files.explained("write", path):  # without `parents=True`, which would make a removed run folder anew
-            for folder in reversed([folder for folder in path.parents if self.path in folder.parents]):
-                folder.mkdir(exist_ok=True)
+        with files.explained("write", path):
+            files.make_folders(path.parent, below=self.path)
         return path
 
     def _need_lock(self) -> None:

@@ -55,9 +55,7 @@ def fit(
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: What to learn from: a tensor or array (N, *event); `(x, labels)`, labels being classes (N,) or context
-            rows (N, C); a `Split`; a `Dataset`, whose own validation split is used too, or its name; a data set of
-            torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
+        train: What to learn from, in any of the forms that `vaekit.fit` takes.
         validation: The same, for the loss after every epoch, by which the best weights are chosen.
         objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
             other `objectives.Loss`. The ELBO by default.
@@ -86,7 +84,8 @@ def fit(
     check_model(model)
     options = with_settings(options, settings, model)
     loss = as_loss(objective)
-    train, validation = loaders(model, loss, train, validation, options, own_size="batch_size" in settings)
+    train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
+    check_data(model, loss, train, validation, lenient=options.on_nan == "skip")
     module = module_of(loss)
     if module is not None:
         module.to(model.device)
@@ -172,13 +171,13 @@ def with_settings(options: Fit | None, settings: Mapping[str, Any], model: Laten
 
 
 def loaders(
-    model: LatentVariableModel, loss: Loss | None, train: Any, validation: Any, options: Fit, *, own_size: bool
+    model: LatentVariableModel, train: Any, validation: Any, options: Fit, *, own_size: bool
 ) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """Loaders of what is given; rows that are in memory are all checked, their classes where the loss is known.
+    """Loaders of what is given.
 
     Raises:
         ConfigError: A size of batches is given for a loader, which makes its own.
-        DataError: Data that do not fit the model, or that make no loader.
+        DataError: There is no way to make a loader of it.
     """
     factory = LoaderFactory(
         model.event_shape,
@@ -191,12 +190,19 @@ def loaders(
     made, validating = factory.loaders(train, validation)
     if own_size and made is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
-    for what, loader in (("training", made), ("validation", validating)):
-        if isinstance(loader, Batches):
-            check_rows(model, loader, lenient=options.on_nan == "skip")
-            if loss is not None:
-                check_classes(model, loss, loader, what)
     return made, validating
+
+
+def check_data(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
+    """Check all rows that are in memory.
+
+    Raises:
+        DataError: Values that the model cannot have, or a row of unknown class that it has to be given.
+    """
+    for what, loader in (("training", train), ("validation", validation)):
+        if isinstance(loader, Batches):
+            check_rows(model, loader, lenient=lenient)
+            check_classes(model, loss, loader, what)
 
 
 def check_fit(
