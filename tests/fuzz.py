@@ -34,12 +34,12 @@ from vaekit.config import Fit, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import vision
 from vaekit.data.sources.archives import open_npz
-from vaekit.data.sources.arrays import Opened, open_npy
+from vaekit.data.sources.arrays import OpenedPath, open_npy
 from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
 from vaekit.evaluation.chunks import over_batches
-from vaekit.evaluation.stored import _RunStore
+from vaekit.evaluation.run_evaluation import _RunStore
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
@@ -239,7 +239,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     def faces(data: bytes) -> object:
         return vision._decode_faces([place.written(data)])
 
-    def images(opener: Callable[[Path], Opened]) -> Callable[[bytes], object]:
+    def images(opener: Callable[[Path], OpenedPath]) -> Callable[[bytes], object]:
         def first_two(data: bytes) -> object:
             found = opener(place.written(data))
             return found.reader.read(np.arange(min(2, found.count)))

@@ -35,7 +35,7 @@ from PIL import Image
 import tiny
 from fuzz import changed, mutated
 from vaekit import cli
-from vaekit.evaluation import stored  # noqa: F401  # torch is imported before a try is timed
+from vaekit.evaluation import run_evaluation  # noqa: F401  # torch is imported before a try is timed
 from vaekit.store import list_runs
 
 SECONDS, MEMORY = 10.0, 1 << 30

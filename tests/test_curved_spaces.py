@@ -254,9 +254,9 @@ def test_a_sphere_needs_two_dimensions() -> None:
 @pytest.mark.parametrize("preset", list(PARTS))
 def test_a_run_resumes_and_evaluates(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = exact.prove(preset, tmp_path / "runs", monkeypatch, model={"latent_size": 3}, data={"validation": None})
-    from vaekit.evaluation import stored
+    from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
-    result = stored.evaluate_run(run, load(run.path), samples=20)
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    result = run_evaluation.evaluate_run(run, load(run.path), samples=20)
     values = {value.name: value.value for value in result.values}
     assert math.isfinite(values["nll"]) and values["rate"] > -0.1

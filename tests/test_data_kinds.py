@@ -19,7 +19,7 @@ from vaekit.data.named import _keep
 from vaekit.data.own import open_all
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows
-from vaekit.evaluation.stored import evaluate_run
+from vaekit.evaluation.run_evaluation import evaluate_run
 from vaekit.runs import job, lifecycle, repetition, restore
 from vaekit.store import Run
 

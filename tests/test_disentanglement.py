@@ -105,11 +105,11 @@ def test_a_run_on_shapes_is_evaluated(tmp_path: Path, monkeypatch: pytest.Monkey
 
     sections = {"data": {"name": "shapes"}, "model": {"latent_size": 3}}
     run = exact.prove("beta-vae", tmp_path / "runs", monkeypatch, load=few, **sections)
-    from vaekit.evaluation import stored
+    from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: few())
-    result = stored.evaluate_run(run, load(run.path), samples=2)
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: few())
+    result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     names = {value.name for value in result.values}
     assert {"MIG", "SAP", "FactorVAE score", "DCI disentanglement"} <= names
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: replace(few(), factors=None))  # of the same name
-    assert "MIG" not in {value.name for value in stored.evaluate_run(run, load(run.path), samples=2).values}
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: replace(few(), factors=None))  # of the same name
+    assert "MIG" not in {value.name for value in run_evaluation.evaluate_run(run, load(run.path), samples=2).values}

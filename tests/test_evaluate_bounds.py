@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
-from vaekit.evaluation.record import Value, mean_of
+from vaekit.evaluation.result import Value, mean_of
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 

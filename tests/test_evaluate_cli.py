@@ -12,7 +12,7 @@ import pytest
 import tiny
 from test_cli import assert_refused
 from vaekit import cli, config
-from vaekit.evaluation import stored as runs
+from vaekit.evaluation import run_evaluation as runs
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, lifecycle, restore
 

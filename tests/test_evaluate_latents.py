@@ -11,7 +11,7 @@ from oracles import LinearGaussian
 from vaekit import VAE, build
 from vaekit.errors import DataError
 from vaekit.evaluation.latent_space.latents import latents, linear_probe, nearest_neighbours
-from vaekit.evaluation.record import Value
+from vaekit.evaluation.result import Value
 
 
 class Diagonal(LinearGaussian):

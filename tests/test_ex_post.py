@@ -295,10 +295,10 @@ def test_a_run_of_an_autoencoder_resumes_evaluates_and_samples(
     run = exact.prove("rae", Path("runs"), monkeypatch, model={"latent_size": 2}, prior={"components": 2})
     assert {"distortion", "code", "regularizer", "code_nll", "validation_loss"} <= set(run.metrics()[0])
     assert "neg_elbo" not in run.read_json("test.json")
-    from vaekit.evaluation import stored
+    from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
-    result = stored.evaluate_run(run, load(run.path), samples=2)
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     assert "nll" not in [value.name for value in result.values]
     assert any("no density q" in warning for warning in result.warnings)
     assert load(run.path).sample(3).shape == (3, 1, 8, 8)

@@ -89,6 +89,7 @@ TYPED = {
     ("train", "--set", "train.lr=1"): "did you mean 'train.learning_rate'?",
     ("train", "--set", "prior=vamp"): "did you mean prior.name=vamp?",
     ("train", "mnist"): "mnist is not a preset but data: vae train --data mnist",
+    ("train", "people.csv"): "people.csv is not a preset but data: vae train --data people.csv",
     ("train", "mine.toml"): "vae train --config mine.toml",
     ("train", "cave"): "unknown preset 'cave'; did you mean 'cvae'?",
     ("cvae",): "type vae train cvae",

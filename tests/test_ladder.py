@@ -174,8 +174,8 @@ def test_a_prior_that_shares_with_another_posterior_is_refused(posterior: str, p
 def test_a_run_resumes_and_evaluates(preset: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = exact.prove(preset, tmp_path / "runs", monkeypatch, **SMALL[preset])
     assert {"rate_1", "rate_3", "validation_rate_2"} <= set(run.metrics()[0])
-    from vaekit.evaluation import stored
+    from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
-    values = {value.name: value.value for value in stored.evaluate_run(run, load(run.path), samples=20).values}
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    values = {value.name: value.value for value in run_evaluation.evaluate_run(run, load(run.path), samples=20).values}
     assert math.isfinite(values["nll"]) and values["rate"] > -0.1

@@ -1,5 +1,6 @@
 """Every posterior × prior × likelihood × objective, conditional or not: finite, the right shapes, trains, saves and loads."""
 
+import inspect
 import math
 from itertools import product
 from pathlib import Path
@@ -52,7 +53,9 @@ SMALL: dict[str, dict[str, Any]] = {
 def combination(posterior: str, prior: str, likelihood: str, objective: str, condition: str) -> Config:
     parts = {"posterior": posterior, "prior": prior, "likelihood": likelihood, "objective": objective}
     tree: dict[str, Any] = {kind: {"name": name, **SMALL.get(name, {})} for kind, name in parts.items()}
-    tree["objective"]["samples"] = 4
+    make = find("objective", objective)
+    if not inspect.isclass(make) or "samples" in inspect.signature(make).parameters:
+        tree["objective"]["samples"] = 4
     if prior in ("ladder", "top-down"):  # which have the posterior's sizes
         tree["prior"] = {"name": prior}
     tree |= {

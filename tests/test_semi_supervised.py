@@ -20,6 +20,7 @@ from vaekit.data.labelled import keep_labels
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import M2
 from vaekit.runs import lifecycle
+from vaekit.store import Run
 
 CLASSES = 3
 
@@ -163,6 +164,9 @@ def test_mistakes_are_one_line(command: Any, tmp_path: Path, monkeypatch: pytest
     assert "the class of 54900 of the 55000 training rows is unknown" in said and "m2" in said
     assert "at least 10" in one_line(command("train", "m2", "--labelled", "5"))
     assert "model.condition = 'class'" in one_line(command("train", "m2", "--set", "model.condition=none"))
+    assert "objective.samples = 4 is for functions of a draw" in one_line(
+        command("train", "m2", "--labelled", "100", "--set", "objective.samples=4")
+    )
     assert not (tmp_path / "runs").exists()
     model, _, data = small()
     empty = M2(3, (1, 8, 8), 64, Batches(torch.zeros(1, 1, 8, 8), torch.tensor([-1]), batch_size=1))
@@ -181,15 +185,37 @@ def test_a_run_resumes_and_counts_its_errors(tmp_path: Path, monkeypatch: pytest
     assert records[-1]["cross_entropy"] < records[0]["cross_entropy"]
     assert 0 <= test["error"] <= 1 and math.isfinite(test["neg_elbo"])
     assert {"validation_error", "validation_neg_elbo", "error"} <= set(records[0])
-    from vaekit.evaluation import stored
+    from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(stored, "dataset_of", lambda *_, **__: tiny.dataset())
-    result = stored.evaluate_run(run, load(run.path), samples=2)
+    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     error = next(value for value in result.values if value.name == "classification error")
     assert error.unit == "%" and error.standard_error is not None
-    assert error.value / 100 == pytest.approx(test["error"])  # the best weights are the last here, or as good
+    assert error.value / 100 == pytest.approx(test["error"])
     sampled = command("sample", "stopped", "--class", "1", "-n", "2", "-o", "a.npy")
     assert sampled.status == 0, sampled.err
+
+
+def test_the_best_weights_are_those_of_a_model_and_its_classifier_at_one_epoch(tmp_path: Path) -> None:
+    def trained(epochs: int, run: Run | None = None) -> tuple[Tensor, M2]:
+        scores = iter((2.0, 1.0, 3.0))
+        model, loss, data = small()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": next(scores)})
+            resumed = None if run is None or not run.metrics() else run.load_checkpoint()
+            fit(model, data, objective=loss, epochs=epochs, learning_rate=0.01, run=run, resume=resumed)
+        return torch.cat([p.flatten() for p in (*model.parameters(), *loss.parameters())]), loss
+
+    run = Run.create("run", preset="m2", config="", environment={}, root=tmp_path)
+    (two, _), (three, loss) = trained(2), trained(3, run)
+    assert torch.equal(two, three)  # those of the second epoch
+    best, last = (run.load_checkpoint(kind).part("loss") for kind in ("best", "last"))
+    assert all(torch.equal(tensor, best[name]) for name, tensor in loss.state_dict().items())
+    assert not all(torch.equal(tensor, best[name]) for name, tensor in last.items())
+    without = {f"model/{name}": tensor for name, tensor in run.load_checkpoint("best").part("model").items()}
+    run.save_checkpoint(without, run.load_checkpoint("best").state, kind="best")  # as earlier versions wrote it
+    resumed = trained(3, run)[1].state_dict()
+    assert all(torch.equal(tensor, last[name]) for name, tensor in resumed.items())
 
 
 def test_a_model_of_each_class_by_another_objective_needs_all_labels(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,6 +138,8 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     for verb in ("map", "traverse"):
         assert "are not images" in one_line(command(verb, "a"))
     assert "--hide is for images" in one_line(command("impute", "a", "--hide", "left"))
+    for option in ("--noise", "--by-class", "--invert", "--cmap=magma"):
+        assert f"{option.partition('=')[0]} is for images" in one_line(command("sample", "a", option))
     assert command("explore", "a", "-o", "page.html").status in (0, 2)
     exported = command("export", "a", "-o", "exported")
     assert exported.status == 0, exported.err

@@ -76,11 +76,12 @@ class ConfigOptions:
             UsageError: The preset is the name of data or of a file.
         """
         from ..data import DATASET_NAMES
+        from ..data.tables import is_table
 
         name = self.preset
         if name is None or name in known:
             return
-        if name in DATASET_NAMES or Path(name).suffix in (".npy", ".npz") or os.path.isdir(name):
+        if name in DATASET_NAMES or is_table(name) or os.path.isdir(name):
             raise click.UsageError(f"{name} is not a preset but data: vae train --data {name}")
         if Path(name).suffix == ".toml":
             raise click.UsageError(f"{name} is not a preset but a config: vae train --config {name}")

@@ -7,20 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import (
-    FILE,
-    device_option,
-    files_json_option,
-    load_model,
-    open_run,
-    print_files,
-    recipe_of,
-    relative,
-    run_argument,
-    runs_option,
-    slug,
-    trust_option,
-)
+from .common import FILE, files_json_option, print_files, relative, slug
+from .opened import Opened, unseeded_run_options
 from .row_files import csv_of, data_option, split_option
 
 if TYPE_CHECKING:
@@ -30,15 +18,12 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Write the latents of rows.")
-@run_argument
 @data_option
 @split_option
 @click.option("-o", "--output", type=FILE, help="File to write: .npz, .npy or .csv.  [default: in the run folder]")
-@device_option
-@trust_option
-@runs_option
+@unseeded_run_options
 @files_json_option
-def encode(run: str | None, data_name: str | None, split: str, output: Path | None, device: str, root: Path) -> None:
+def encode(opened: Opened, data_name: str | None, split: str, output: Path | None) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
     RUN is the newest run by default. A .csv has one line for each row; an .npy has the array z, shape (rows,
@@ -48,13 +33,11 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    folder = open_run(run, root)
-    recipe = recipe_of(folder)
-    rows = named_rows.rows_of(folder, data_name, split=split, recipe=recipe)
-    path = output or folder.place(f"latents/{slug(rows.name)}.npz")
+    rows = named_rows.rows_of(opened.run, data_name, split=split, recipe=opened.recipe)
+    path = output or opened.run.place(f"latents/{slug(rows.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    model, _ = load_model(folder, recipe, device, 0)
+    model, _ = opened.model()
     with shown_stages() as listener:
         z = named_rows.encode(model, rows, listener=listener)
     if path.suffix.lower() == ".csv":
@@ -62,7 +45,7 @@ def encode(run: str | None, data_name: str | None, split: str, output: Path | No
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)
-    print_files(relative(path), run=str(folder.path), images=len(rows), shape=list(z.shape))
+    print_files(relative(path), run=str(opened.run.path), images=len(rows), shape=list(z.shape))
 
 
 def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:

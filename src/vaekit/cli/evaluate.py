@@ -67,7 +67,7 @@ def evaluate(
     model, _ = opened.model()
 
     from ..evaluation.measure import Options
-    from ..evaluation.stored import evaluate_run
+    from ..evaluation.run_evaluation import evaluate_run
     from ..explorer.run_page import write
     from ..runs.terminal import shown_stages
     from .summary import print_blocks

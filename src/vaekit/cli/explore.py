@@ -1,12 +1,14 @@
 """`vae explore`: a page on which to touch a run's latent space."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ConfigError
-from .common import FILE, device_option, load_model, open_run, recipe_of, run_argument, runs_option, say, trust_option
+from .common import FILE, say
+from .opened import Opened, unseeded_run_options
 from .printing import out
 
 if TYPE_CHECKING:
@@ -17,24 +19,14 @@ SERVED = 2000  # images on the map of a served page
 
 
 @click.command(short_help="Touch the latent space, in a browser.")
-@run_argument
 @click.option("-o", "--output", type=FILE, help="Write one .html with everything in it, and serve nothing.")
 @click.option("--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED}; 400 with -o]")
 @click.option("--float32", is_flag=True, help="With -o: weights as float32 instead of float16; twice the size.")
 @click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Where to listen.")
 @click.option("--no-browser", is_flag=True, help="Open no browser; the address is printed.")
-@device_option
-@trust_option
-@runs_option
+@unseeded_run_options
 def explore(
-    run: str | None,
-    output: Path | None,
-    images: int | None,
-    float32: bool,
-    port: int,
-    no_browser: bool,
-    device: str,
-    root: Path,
+    opened: Opened, output: Path | None, images: int | None, float32: bool, port: int, no_browser: bool
 ) -> None:
     """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
 
@@ -43,9 +35,7 @@ def explore(
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
-    opened = open_run(run, root)
-    recipe = recipe_of(opened)
-    model, _ = load_model(opened, recipe, device if output is None else "cpu", 0)
+    model, _ = (opened if output is None else replace(opened, device="cpu")).model()
 
     from ..evaluation.latent_space.aggregate import STATISTICS
     from ..evaluation.subject import of_run
@@ -53,7 +43,7 @@ def explore(
     from ..explorer.show import IMAGES, Page
 
     count = images if images is not None else SERVED if output is None else IMAGES
-    subject = of_run(opened, model, max(count, STATISTICS), recipe)
+    subject = of_run(opened.run, model, max(count, STATISTICS), opened.recipe)
     page_scene = scene(subject, images=count)
     if output is not None:
         from ..explorer.page import standalone

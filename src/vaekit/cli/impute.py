@@ -22,14 +22,13 @@ if TYPE_CHECKING:
 
 FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
 SHOWN = 10
-HALVES = ("bottom", "top", "left", "right")
 WAYS = 12
 
 
 @click.command(short_help="Fill the gaps of a table.")
 @click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
-@click.option("--hide", type=click.Choice(HALVES), help="Of images: which half to hide.  [default: bottom]")
+@click.option("--hide", help="Of images: which half to hide: bottom, top, left or right.  [default: bottom]")
 @click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Of images: how many test images.")
 @click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
 @click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
@@ -64,7 +63,7 @@ def impute(
     if columns is None:
         if data_name is not None or not from_default("samples"):
             raise DataError("--data and --samples are for tables; of images, --hide takes half of test images")
-        _complete(opened, hide or HALVES[0], count, draws or WAYS, output, as_json)
+        _complete(opened, hide or "bottom", count, draws or WAYS, output, as_json)
         return
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")

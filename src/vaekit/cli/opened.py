@@ -29,7 +29,7 @@ class Opened:
 
     run: "Run"
     recipe: "Recipe"
-    device: str
+    device: str = "auto"
     seed: int = 0
 
     def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
@@ -38,7 +38,12 @@ class Opened:
 
 
 def opened_as(
-    record: type[Opened], name: str, options: Iterable[Callable[..., Any]], *, seeded: bool = True
+    record: type[Opened],
+    name: str,
+    options: Iterable[Callable[..., Any]] = (),
+    *,
+    seeded: bool = True,
+    computes: bool = True,
 ) -> Callable[..., Callable[..., Any]]:
     """Give a command the argument RUN, some options, and those of every run; it gets them as one record.
 
@@ -47,6 +52,7 @@ def opened_as(
         name: Under which name the command takes it.
         options: The other options that are its fields.
         seeded: Whether there is --seed.
+        computes: Whether there is --device.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -56,12 +62,13 @@ def opened_as(
             values = {field.name: given.pop(field.name) for field in fields(record) if field.name in given}
             return command(**{name: record(opened, recipe_of(opened), **values)}, **given)
 
-        every = [run_argument, *options, *([seed_option] if seeded else []), device_option, trust_option, runs_option]
-        for option in reversed(every):
+        places = [*([seed_option] if seeded else []), *([device_option] if computes else []), trust_option, runs_option]
+        for option in reversed([run_argument, *options, *places]):
             with_record = option(with_record)
         return with_record
 
     return decorate
 
 
-run_options = opened_as(Opened, "opened", ())
+run_options = opened_as(Opened, "opened")
+unseeded_run_options = opened_as(Opened, "opened", seeded=False)

@@ -50,8 +50,10 @@ def sample(
 
     run = drawing.run
     if is_of_table(run):
-        if source != "prior":
-            raise DataError(f"--from is for images, but the data of run {run.name} are a table; leave it out")
+        for_images = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
+        for_images |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
+        for option in (option for option, is_given in for_images.items() if is_given):
+            raise DataError(f"{option} is for images, but the data of run {run.name} are a table; leave it out")
         table_rows.draw(drawing, count, given, label)
         return
     if given:

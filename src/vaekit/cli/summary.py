@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from ..evaluation import Evaluation, Value
 from ..evaluation.measure import Line
-from ..evaluation.measures import MEASURES
+from ..evaluation.model_evaluation import MEASURES
 from .printing import out
 
 

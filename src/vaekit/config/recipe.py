@@ -1,6 +1,7 @@
 """From a config to objects: every name is resolved and every option checked once, and then parts are made."""
 
 import inspect
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -164,12 +165,28 @@ class Recipe:
             facts: dict[str, Any] = {"num_classes": num_classes, "event_shape": event_shape or model.event_shape}
             facts |= {"latent_size": model.latent_size, "latent_shape": model.latent_shape}
             facts |= {"context_size": model.context_size, "dataset_size": dataset_size}
+            self._check_samples(part)
             loss = part(samples=samples, batches=batches, **facts)
             return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)
         if "dataset_size" in part.wiring:
             options["dataset_size"] = dataset_size
         return OfDraw(part.make, options, samples, self.config.objective.antithetic)
+
+    def _check_samples(self, part: Resolved) -> None:
+        """Check that a loss which draws its own samples is not told how.
+
+        Raises:
+            ConfigError: It is.
+        """
+        objective = self.config.objective
+        for option, default in (("samples", 1), ("antithetic", False)):
+            value = getattr(objective, option)
+            if option not in part.wiring and value != default:
+                raise ConfigError(
+                    f"objective.{option} = {json.dumps(value)} is for functions of a draw, and {objective.name!r} "
+                    f"draws its own samples; set objective.{option} = {json.dumps(default)}"
+                )
 
     def optimizer(
         self, trained: nn.Module | Sequence[nn.Parameter], model: nn.Module | None = None

@@ -19,7 +19,7 @@ from .dataset import Dataset, Split
 from .held_out import held_out
 from .ondisk import RowNumbers, Stored
 from .sources.archives import open_npz
-from .sources.arrays import ArrayReader, Opened, open_npy
+from .sources.arrays import ArrayReader, OpenedPath, open_npy
 from .sources.frames import SUFFIXES
 from .sources.image_folder import FolderReader, open_folder
 from .sources.opening import open_file
@@ -63,7 +63,7 @@ def load_own(
     return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
 
 
-def _parts(name: str, opened: Opened, validation: int | None, test: int | None) -> tuple[RowNumbers, ...]:
+def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowNumbers, ...]:
     """Numbers of the rows to train on, to validate with and to test on."""
     if not opened.tested:
         return held_out(name, opened.count, validation, test)
@@ -108,7 +108,7 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
     return Collection(_split(opened, rows, _with_gaps(opened)), names, opened.classes)
 
 
-def _open(path: Path, size: int | None, values: Values) -> Opened:
+def _open(path: Path, size: int | None, values: Values) -> OpenedPath:
     try:
         is_folder = path.is_dir()
         os.stat(path)
@@ -124,16 +124,16 @@ def _open(path: Path, size: int | None, values: Values) -> Opened:
     return _OPENERS[path.suffix.lower()](path, values)
 
 
-_OPENERS: Mapping[str, Callable[[Path, Values], Opened]] = {".npy": open_npy, ".npz": open_npz}
+_OPENERS: Mapping[str, Callable[[Path, Values], OpenedPath]] = {".npy": open_npy, ".npz": open_npz}
 
 
-def _fits(opened: Opened, memory: float) -> bool:
+def _fits(opened: OpenedPath, memory: float) -> bool:
     """Whether the rows take at most this many GiB."""
     size = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
     return size <= memory * 2**30
 
 
-def _with_gaps(opened: Opened) -> bool:
+def _with_gaps(opened: OpenedPath) -> bool:
     """Let values be missing where the rows are floats that fit into memory; whether they are."""
     reader = opened.reader
     if not isinstance(reader, ArrayReader) or reader.array.dtype.kind != "f":
@@ -142,7 +142,7 @@ def _with_gaps(opened: Opened) -> bool:
     return reader.takes_gaps
 
 
-def _split(opened: Opened, rows: RowNumbers, in_memory: bool) -> Split:
+def _split(opened: OpenedPath, rows: RowNumbers, in_memory: bool) -> Split:
     x = Stored(opened.reader, rows)
     if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
@@ -157,7 +157,7 @@ def _split(opened: Opened, rows: RowNumbers, in_memory: bool) -> Split:
     return Split(values.masked_fill_(gaps, 0), labels, ~gaps)
 
 
-def _checksum(opened: Opened, options: str) -> str:
+def _checksum(opened: OpenedPath, options: str) -> str:
     """SHA-256 of the options, of every file's name and size, and of the content.
 
     Of all of it up to 16 MiB, else of 256 blocks of 64 KiB, evenly spread over the files one after the other: what lies
@@ -174,7 +174,7 @@ def _checksum(opened: Opened, options: str) -> str:
     return digest.hexdigest()
 
 
-def _block(opened: Opened, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
+def _block(opened: OpenedPath, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
     """One block of the content of all files, one after the other."""
     left, i = _BLOCK, int(np.searchsorted(ends, start, side="right"))
     while left and i < len(ends):

@@ -5,17 +5,17 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 
 | file or folder | what |
 |---|---|
-| `measure`, `measures` | the contract of a measure; all of them for one model |
+| `measure`, `model_evaluation` | the contract of a measure; all of them for one model |
 | `likelihood/` | bounds on log p(x), and whether it is a likelihood |
 | `latent_space/` | what latents carry, and priors fitted to them |
 | `samples/` | how good samples of images are |
 | `tables/` | rows with given or missing values: drawn, filled, completed, compared |
 | `named_rows`, `scoring` | single rows: their latents, and how unlikely each is; compared with the test rows of a run |
 | `subject` | a model with data to show it on |
-| `stored` | all measures of a run, into its `evaluation.json` |
+| `run_evaluation` | all measures of a run, into its `evaluation.json` |
 | `dispatch` | of a model or a run, by what is given |
 | `comparison`, `comparison_table`, `student` | a table over runs and seeds, and the quantiles of its intervals |
-| `record`, `reading_old` | a number with its error; reading those that did not say yet what they depend on |
+| `result`, `reading_old` | a number with its error; reading those that did not say yet what they depend on |
 | `chunks` | how estimators go over rows, batch by batch |
 | `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
 """
@@ -24,11 +24,11 @@ from .comparison import compare
 from .dispatch import evaluate
 from .latent_space.ex_post import fit_prior, fitted_prior
 from .measure import Options
-from .measures import evaluate_model
+from .model_evaluation import evaluate_model
 from .named_rows import rows_of
-from .record import Evaluation, Value
+from .result import Evaluation, Value
+from .run_evaluation import evaluate_run
 from .scoring import score_run
-from .stored import evaluate_run
 from .tables.completion import complete
 from .tables.conditional import rows_where
 

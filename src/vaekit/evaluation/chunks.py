@@ -23,7 +23,7 @@ from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
 from ..rng import seeded
-from .record import StageListener
+from .result import StageListener
 
 ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
 SAMPLES = 20
@@ -45,7 +45,7 @@ class Store(Protocol):
 
 
 @contextmanager
-def evaluating(model: LatentVariableModel) -> Iterator[None]:
+def estimating(model: LatentVariableModel) -> Iterator[None]:
     """Within the block the model is in evaluation mode, and no gradient is recorded unless asked for."""
     _keep_freed_blocks()
     with modes.evaluating(model):

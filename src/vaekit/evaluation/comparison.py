@@ -24,8 +24,8 @@ from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
 from . import student
 from .comparison_table import Cell, Comparison, Difference
-from .measures import MEASURES
-from .record import Evaluation
+from .model_evaluation import MEASURES
+from .result import Evaluation
 
 CONFIDENCE = 0.95
 SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have

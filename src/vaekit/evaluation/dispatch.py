@@ -1,6 +1,6 @@
 """Measure a run, by name or path, or a model on a data set.
 
-Not for: the two ways themselves (`stored`, `measures`).
+Not for: the two ways themselves (`run_evaluation`, `model_evaluation`).
 """
 
 import os
@@ -18,9 +18,9 @@ from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
 from .measure import Options
-from .measures import evaluate_model
-from .record import Evaluation
-from .stored import evaluate_run
+from .model_evaluation import evaluate_model
+from .result import Evaluation
+from .run_evaluation import evaluate_run
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """The contract of a measure: from a model and rows to findings, and where its numbers are shown.
 
-A measure is a function in a file of its own; `measures.MEASURES` lists them. To add one, write the function and a line
-there.
+A measure is a function in a file of its own; `model_evaluation.MEASURES` lists them. To add one, write the function and
+a line there.
 
 Not for: a measure itself (`log_likelihood`, `representation`, `classified`, `disentanglement`, `quality`, `synthetic`).
 """
@@ -28,7 +28,7 @@ from .chunks import GIB, Store
 from .likelihood.ais import Annealing
 from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .record import StageListener, Value
+from .result import StageListener, Value
 
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
@@ -142,7 +142,7 @@ class Context:
         mask = self.split.observed
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
-    def estimating(self, **facts: Any) -> dict[str, Any]:
+    def for_estimators(self, **facts: Any) -> dict[str, Any]:
         """Arguments that all estimators take; finished batches are kept under the protocol, with these facts in it."""
         store = None if self.store_of is None else self.store_of({**self.protocol, **facts})
         return {"memory": self.options.memory, "seed": self.options.seed, "store": store, "listener": self.listener}
@@ -157,7 +157,7 @@ class Context:
     def has_density(self) -> bool:
         """Whether the posterior has a density, without which there is no bound on log p(x)."""
         row = chunks.batch(self.model, self.rows, 0, 1)
-        with chunks.evaluating(self.model), seeded(torch.Generator().manual_seed(0)):
+        with chunks.estimating(self.model), seeded(torch.Generator().manual_seed(0)):
             return draw_of(self.model, row).has_density
 
 

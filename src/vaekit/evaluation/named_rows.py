@@ -1,6 +1,6 @@
 """Rows with names, of a run's data or of the user's: their latents, and how unusual each is.
 
-Not for: numbers about a model (`measures`).
+Not for: numbers about a model (`model_evaluation`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,8 +25,8 @@ from . import chunks
 from .chunks import GIB
 from .likelihood.bounds import bounds
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .record import StageListener
-from .stored import RunStores
+from .result import StageListener
+from .run_evaluation import RunStores
 
 AT_A_TIME = 1000
 
@@ -147,7 +147,7 @@ def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListen
     """
     parts = []
     total = -(-len(rows) // AT_A_TIME)
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         for batch in rows.batches(model):
             q = chunks.posterior(model, chunks.batch(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())

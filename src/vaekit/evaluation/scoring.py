@@ -15,7 +15,7 @@ from ..runs.data_facts import DataFacts
 from ..runs.restore import recipe_of
 from ..store import Run
 from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
-from .record import StageListener
+from .result import StageListener
 from .tables.conditional import value_scores
 
 REFERENCE = 1000  # test rows to compare with

@@ -29,7 +29,7 @@ from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
 from . import student
 from .likelihood.bounds import bounds
-from .record import StageListener
+from .result import StageListener
 
 SAMPLES = 5000
 LEAST_SEEDS = 3

@@ -1,6 +1,6 @@
 """The subject of a page or an export: a model, its name, and data, from a run or from what a caller has at hand.
 
-Not for: numbers about them (`aggregate`, `measures`).
+Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
-from ..evaluation.record import Evaluation
+from ..evaluation.result import Evaluation
 from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files

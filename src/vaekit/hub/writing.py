@@ -11,7 +11,7 @@ from .. import __version__, plot
 from ..config.recipe import Recipe
 from ..errors import RunError
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.record import Evaluation
+from ..evaluation.result import Evaluation
 from ..evaluation.subject import Subject, of_run
 from ..model import LatentVariableModel
 from ..runs import restore

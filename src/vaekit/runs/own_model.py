@@ -103,7 +103,8 @@ def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
             f"{type(train).__name__} does not tell; pass a tensor, a Split or a Dataset as train"
         )
     seen = batches if isinstance(batches, Batches) else None
-    classes = train.num_classes if isinstance(train, Dataset) else (model.made_of or {}).get("num_classes", 0)
+    made_of = model.made_of or {}
+    classes = train.num_classes if isinstance(train, Dataset) else made_of.get("num_classes", model.context_size)
     return {
         "objective": recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen),
         "optimizer": partial(recipe.optimizer, model=model),

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
 from ..rng import seeded
 from ..store import Run
+from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .data_facts import DataFacts
+from .migration import GONE, migrated
 
-GONE = ("train.cuda_graph",)  # options that older runs have in their config, and that changed no number
 SLACK = 64 << 20  # bytes of a checkpoint beside the weights and what is proportional to them
 _BYTES = 8  # of a number
 
@@ -38,26 +38,10 @@ def config_of(run: Run) -> Config:
     Raises:
         ConfigError, RunError: The config is damaged.
     """
-    tree = run.config
-    train = tree.setdefault("train", {})
-    if isinstance(train, dict):  # the first runs have it in environment.json only
-        train.setdefault("precision", run.environment.get("precision", "fp32"))
-        train.setdefault("ema_warm_up", False)  # nor have they that
-    likelihood = tree.get("likelihood")
-    if isinstance(likelihood, dict) and likelihood.get("name") in ("poisson", "negative-binomial"):
-        likelihood.setdefault("log1p", False)  # what the encoders of the first runs saw
-    if isinstance(likelihood, dict) and likelihood.get("name") in ("normal", "laplace"):
-        likelihood.setdefault("centre", 0.0)  # they took x as it is
-        likelihood.setdefault("unit", 1.0)
-    for key in GONE:
-        section, _, name = key.partition(".")
-        if isinstance(tree.get(section), dict) and name in tree[section]:
-            del tree[section][name]
-            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=2)
-    config = parse(tree, f"{run.path}/config.toml")
+    config = parse(migrated(run.config, run), f"{run.path}/config.toml")
     settings = [setting for session in run.sessions for setting in session["settings"]]
-    applicable = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
-    return changed(config, applicable) if applicable else config
+    still_there = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
+    return changed(config, still_there) if still_there else config
 
 
 def recipe_of(run: Run, trust: bool = False) -> Recipe:
@@ -105,9 +89,7 @@ def load(
 
 def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
     """The model of a run whose config is resolved; otherwise as `load`."""
-    if weights not in ("best", "last"):
-        raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
-    kind: Any = weights if weights == "last" or run.has_checkpoint("best") else "last"
+    kind = _kind(run, weights)
     facts = DataFacts.of(run)
     shapes = shapes_of(recipe, facts.wiring)
     limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
@@ -119,8 +101,21 @@ def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "
     return model.to(find_device(device)).eval()
 
 
-def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
-    """The loss of a run; the weights that it has, such as those of a classifier, are those of the last step.
+def _kind(run: Run, weights: str) -> CheckpointKind:
+    """The checkpoint that has the best or the last weights of a run."""
+    if weights not in ("best", "last"):
+        raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
+    return "best" if weights == "best" and run.has_checkpoint("best") else "last"
+
+
+def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel, *, weights: str = "best") -> Loss:
+    """The loss of a run, with the weights that it has, such as those of a classifier.
+
+    Arguments:
+        run: The run.
+        recipe: Its config, resolved.
+        model: Its model.
+        weights: As for `load`. Runs of earlier versions have the last ones of a loss only.
 
     Raises:
         RunError: The weights do not fit.
@@ -135,9 +130,9 @@ def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel) -> Loss:
         )
     module = module_of(loss)
     if module is not None:
-        stored = run.load_checkpoint("last", parts=("loss",)).tensors.items()
+        stored = run.load_checkpoint(_kind(run, weights), parts=("loss",)).part("loss")
         try:
-            module.load_state_dict({name.removeprefix("loss/"): t for name, t in stored if name.startswith("loss/")})
+            module.load_state_dict(stored or run.load_checkpoint("last", parts=("loss",)).part("loss"))
         except RuntimeError as error:
             raise RunError(f"the weights of the loss of {run.path} do not fit: {str(error).splitlines()[-1]}") from None
         module.to(model.device).eval()

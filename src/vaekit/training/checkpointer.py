@@ -104,9 +104,12 @@ class Checkpointer:
         progress = self.trainer.progress
         weights = self.trainer.best
         try:
-            stored = run.load_checkpoint("best", parts=("model",))
-            part = stored.parts()["model"]
-            self.trainer.best = {name: like(weights[name], part[name], name) for name in weights}
+            stored = run.load_checkpoint("best", parts=tuple(self.trainer.learners))
+            tensors = stored.tensors
+            if not stored.part("loss"):  # of an earlier version, which kept no weights of a loss here
+                now = self.trainer.weights().items()
+                tensors |= {name: tensor for name, tensor in now if name.startswith("loss/")}
+            self.trainer.best = {name: like(weights[name], tensors[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:
                 score = stored.state["loss"] if "loss" in stored.state else stored.state["neg_elbo"]  # the first runs
@@ -156,9 +159,8 @@ class Checkpointer:
             return
         start = time.perf_counter()
         if progress["best_epoch"] > self.saved_best:  # first: `last` knows it by its epoch
-            best = {f"model/{name}": tensor for name, tensor in self.trainer.best.items()}
             state = {"epoch": progress["best_epoch"], "loss": progress["best"]}
-            self.run.save_checkpoint(best, state, kind="best")
+            self.run.save_checkpoint(self.trainer.best, state, kind="best")
             self.saved_best = progress["best_epoch"]
         self.run.save_checkpoint(self.good.tensors, self.good.state)
         self.saved_at = at

@@ -113,7 +113,7 @@ def fit(
             with trainer.kept_weights():
                 listeners.epoch(record)
         checkpointer.save()
-    model.load_state_dict(trainer.best)
+    trainer.put_back(trainer.best)
     model.eval()
     return records
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import ConfigError, RunError, reason
-from ..objectives import Player, module_of
+from ..objectives import Player
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
 from .meter import FORMAT_1
@@ -29,10 +29,7 @@ from .trainer import Trainer
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that the next step depends on, as tensors by name and as JSON."""
-    tensors = {f"model/{name}": tensor for name, tensor in trainer.model.state_dict().items()}
-    loss = module_of(trainer.loss)
-    if loss is not None:
-        tensors |= {f"loss/{name}": tensor for name, tensor in loss.state_dict().items()}
+    tensors = trainer.tensors()
     tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.ema_weights)}
     if trainer.ema_weights:
         tensors["ema/good_steps"] = trainer.good_steps
@@ -66,10 +63,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             name: optimizer_state(name, player.optimizer, part.get(name, {}))
             for name, player in optimizers(trainer).items()
         }
-        trainer.model.load_state_dict(part["model"])
-        loss = module_of(trainer.loss)
-        if loss is not None:
-            loss.load_state_dict(part.get("loss", {}))
+        trainer.put_back(checkpoint.tensors)
         for i, average in enumerate(trainer.ema_weights):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
         if trainer.ema_weights:

@@ -60,6 +60,8 @@ class Trainer:
         self.loss = loss
         self.players = list(players)
         self.options = options
+        own_weights = module_of(loss)
+        self.learners = {"model": model} if own_weights is None else {"model": model, "loss": own_weights}
         self.rate = rate or RateFactor(None, options.epochs)
         self.ranks = ranks
         self.progress = Progress()
@@ -188,9 +190,24 @@ class Trainer:
         for parameter, weight in zip(self.one_step.weights, weights, strict=True):
             parameter.copy_(weight)
 
+    def tensors(self) -> dict[str, Tensor]:
+        """The weights and buffers of the model, "model/name", and of the loss where it has some, "loss/name"."""
+        return {
+            f"{part}/{name}": tensor
+            for part, module in self.learners.items()
+            for name, tensor in module.state_dict().items()
+        }
+
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the model's weights and buffers."""
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        """A copy of `tensors`."""
+        return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
+
+    def put_back(self, tensors: Mapping[str, Tensor]) -> None:
+        """Give the model, and the loss where it has some, weights and buffers, named as `tensors` names them."""
+        for part, module in self.learners.items():
+            prefix = f"{part}/"
+            named = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            module.load_state_dict(named)
 
 
 def players_of(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, reason
 from ..values import Values
-from .arrays import ArrayReader, Opened, numbered, opened, read_header
+from .arrays import ArrayReader, OpenedPath, numbered, opened, read_header
 from .opening import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
@@ -33,7 +33,7 @@ class _Content:
     tested: int = 0
 
 
-def open_npz(path: Path, values: Values = "pixels") -> Opened:
+def open_npz(path: Path, values: Values = "pixels") -> OpenedPath:
     """Rows of a `.npz`, read into memory.
 
     They are under `images` or `x`, with labels under `labels` or `y` if there are any; under `x_train` and `x_test`,

@@ -32,7 +32,7 @@ _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.r
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class OpenedPath:
     """The contents of a path.
 
     Arguments:
@@ -265,7 +265,7 @@ _TAKEN = {
 }
 
 
-def open_npy(path: Path, values: Values = "pixels") -> Opened:
+def open_npy(path: Path, values: Values = "pixels") -> OpenedPath:
     """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if there is one.
 
     Raises:
@@ -292,10 +292,10 @@ def opened(
     files: list[tuple[str, int]],
     folder: Path,
     tested: int = 0,
-) -> Opened:
+) -> OpenedPath:
     """Rows, of one class "all" where they have no labels."""
     labels, classes = named if named is not None else (None, ("all",))
-    return Opened(reader, count, labels, classes, files=files, folder=folder, tested=tested)
+    return OpenedPath(reader, count, labels, classes, files=files, folder=folder, tested=tested)
 
 
 def numbered(values: NDArray[Any], count: int, name: str) -> Named:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import DataError, reason
-from .arrays import Opened
+from .arrays import OpenedPath
 from .opening import open_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
@@ -99,7 +99,7 @@ class FolderReader:
         return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
-def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Opened:
+def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> OpenedPath:
     """Images in a folder; where they are in subfolders, these are the classes, sorted.
 
     Arguments:
@@ -133,7 +133,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
     number = {top: i for i, top in enumerate(classes)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
     reader = FolderReader(folder, names, size, colour=colour)
-    return Opened(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
+    return OpenedPath(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
 
 
 def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:

@@ -10,7 +10,7 @@ from ...model import LatentVariableModel
 from ...model.modes import evaluating
 from .. import chunks
 from ..measure import Context, Findings, Measure
-from ..record import StageListener, Value, share_of
+from ..result import StageListener, Value, share_of
 
 
 def classification_error(

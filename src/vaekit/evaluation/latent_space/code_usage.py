@@ -10,7 +10,7 @@ from ...data import Batch
 from ...model import LatentVariableModel
 from ...posteriors.quantized import perplexity
 from .. import chunks
-from ..record import StageListener, Value
+from ..result import StageListener, Value
 from .ex_post import codes_posterior_of
 
 
@@ -30,7 +30,7 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
         q = chunks.posterior(model, chunks.batch(model, rows, index))
         return {"codes": posterior.index_of(q.mean).flatten(1)}
 
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         codes = chunks.over_batches("codes", len(rows), compute, listener=listener)["codes"]
     counts = codes.flatten().bincount(minlength=posterior.num_codes).double()
     return [

@@ -15,7 +15,7 @@ from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
 from ..measure import Context, Findings, Measure, served
-from ..record import StageListener, Value, share_of
+from ..result import StageListener, Value, share_of
 from .latents import ACTIVE
 
 BINS = 20
@@ -160,7 +160,7 @@ def of_factors(
     def compute(index: int) -> dict[str, Tensor]:
         return {"means": chunks.posterior(model, chunks.batch(model, batch, index)).mean.flatten(1)}
 
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         z = chunks.over_batches("factors", len(batch), compute, listener=listener)["means"]
     return disentanglement(z, factors, seed=seed)
 

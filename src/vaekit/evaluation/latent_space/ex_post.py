@@ -149,7 +149,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
     if model.context_size and (split.context is not None or not model.takes_classes):
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)

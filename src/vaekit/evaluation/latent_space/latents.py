@@ -18,7 +18,7 @@ from ...model.dimensions import CARRIES
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB
-from ..record import StageListener, Value, mean_of, share_of
+from ..result import StageListener, Value, mean_of, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every row
@@ -125,7 +125,7 @@ def latents(
     2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
     section 2.3 (the bound).
     """
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         rows = chunks.as_rows(rows, c)
         chunks.check(model, rows, memory)
 

@@ -62,7 +62,7 @@ def _means(context: Context, split: Split) -> Tensor:
         batch = chunks.batch(context.model, rows, index)
         return {"means": chunks.posterior(context.model, batch).mean.flatten(1)}
 
-    with chunks.evaluating(context.model):
+    with chunks.estimating(context.model):
         return chunks.over_batches("training rows", len(rows), compute, listener=context.listener)["means"]
 
 

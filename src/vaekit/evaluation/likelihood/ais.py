@@ -21,7 +21,7 @@ from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB, Store
-from ..record import Setting, StageListener, Value, mean_of
+from ..result import Setting, StageListener, Value, mean_of
 from .support import refuse_annealing
 from .weights import jackknife
 
@@ -127,7 +127,7 @@ def ais(
     arXiv:1611.04273, section 3.
     """
     how = annealing or Annealing()
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         rows = chunks.as_rows(rows, c)
         chunks.check(model, rows, memory)
         refuse_annealing(model, rows)
@@ -172,7 +172,7 @@ def bidirectional(
     how = annealing or Annealing()
     if n < 1:
         raise ConfigError(f"the number of simulated rows must be at least 1, got {n}")
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
 
         def compute(index: int) -> dict[str, Tensor]:
             with seeded(chunks.generator(seed, "bdmc", index)):

@@ -20,7 +20,7 @@ from ...rng import seeded
 from ...training.precision import Lowered, find_precision
 from .. import chunks
 from ..chunks import GIB, SAMPLES, Store
-from ..record import Setting, StageListener, Value, ValueKind, mean_of
+from ..result import Setting, StageListener, Value, ValueKind, mean_of
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -156,7 +156,7 @@ def bounds(
     if not numbers or numbers[0] < 1:
         raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
     at_least(1, "samples", numbers[-1], MOST_SAMPLES)
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         rows = chunks.as_rows(rows, c)
         chunks.check(model, rows, memory)
         lowered = find_precision(precision, model)

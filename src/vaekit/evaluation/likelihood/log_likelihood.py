@@ -13,7 +13,7 @@ from ...rng import seeded
 from ...store.metrics import ROWS_KEY
 from .. import chunks
 from ..measure import Context, Findings, Line, Measure
-from ..record import mean_of
+from ..result import mean_of
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .support import refuse_annealing
@@ -27,9 +27,9 @@ def find(context: Context) -> Findings:
         return _terms(context)
     annealing = context.options.annealing
     if annealing is not None:
-        with chunks.evaluating(context.model):
+        with chunks.estimating(context.model):
             refuse_annealing(context.model, context.rows)
-    estimating = context.estimating()
+    estimating = context.for_estimators()
     estimating["precision"] = context.protocol["precision"]
     of_x = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
     findings = Findings(
@@ -44,7 +44,7 @@ def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Fin
     """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
     n = min(AIS_ROWS, len(context.rows))
     how = {**asdict(annealing), ROWS_KEY: n}
-    options: dict[str, Any] = context.estimating(samples=None, precision="fp32", annealing=how)
+    options: dict[str, Any] = context.for_estimators(samples=None, precision="fp32", annealing=how)
     first = context.rows.rows(slice(n))
     given = ais(context.model, first, annealing=annealing, **options)
     c = chunks.context_of(context.model, first)
@@ -69,7 +69,7 @@ def _terms(context: Context) -> Findings:
             draw = draw_of(model, rows)
         return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         terms = chunks.over_batches("terms", len(context.rows), compute, listener=context.listener)
     warning = (
         "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no numbers "

@@ -16,7 +16,7 @@ from ...errors import ConfigError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
-from ..record import Value
+from ..result import Value
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
         batches: All rows as the model takes them, batch by batch.
     """
     kind = LikelihoodKind(discrete=False, inside=True)
-    with chunks.evaluating(model), seeded(torch.Generator().manual_seed(0)):
+    with chunks.estimating(model), seeded(torch.Generator().manual_seed(0)):
         for batch in batches:
             x = batch.x
             p = model.likelihood(chunks.posterior(model, batch).sample(torch.Size((1,))), batch.c)

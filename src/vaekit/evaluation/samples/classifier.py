@@ -22,7 +22,7 @@ from ...errors import DataError, RunError
 from ...rng import seeded
 from ...store import files
 from ...store.tensors import pack, unpack
-from ..record import StageListener
+from ..result import StageListener
 
 SIZE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another one is another classifier

@@ -18,7 +18,7 @@ from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
 from .. import chunks
 from ..measure import Context, Findings, Line, Measure
-from ..record import StageListener, Value, mean_of, share_of
+from ..result import StageListener, Value, mean_of, share_of
 from .classifier import Classifier, classifier_for
 
 SAMPLES = 10_000
@@ -106,7 +106,7 @@ def _sampled(
     model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: StageListener | None
 ) -> Tensor:
     parts, total = [], -(-n // chunks.ROWS)
-    with chunks.evaluating(model):
+    with chunks.estimating(model):
         for index in range(total):
             rows = slice(index * chunks.ROWS, min((index + 1) * chunks.ROWS, n))
             c = None if wanted is None else wanted[rows]

@@ -15,7 +15,7 @@ from ...distributions import PointMass, draw_samples
 from ...errors import ConfigError, at_least, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..chunks import evaluating
+from ..chunks import estimating
 
 HALVES = ("bottom", "top", "left", "right")
 
@@ -81,7 +81,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     observed = batch.observed.expand(n, *batch.x.shape).reshape(-1, *event)
     c = None if batch.c is None else batch.c.repeat(n, 1)
     given = x.masked_fill(~observed, 0)
-    with evaluating(model), seeded(torch.Generator().manual_seed(seed)):
+    with estimating(model), seeded(torch.Generator().manual_seed(seed)):
         q = model.posterior(model.seen(given, observed), c)
         if isinstance(q, PointMass):
             raise ConfigError("the encoder of this model gives a single latent, so that there is one way to go on only")

@@ -16,7 +16,7 @@ from ...distributions import draw_rows, log_prob_observed, log_prob_of_values
 from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..chunks import evaluating
+from ..chunks import estimating
 from .imputation import weighted
 
 AT_A_TIME = 5_000
@@ -90,7 +90,7 @@ def rows_given(
         Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: with few, the rows are much alike.
     """
     count = min(MOST, max(LEAST, EACH * n))
-    with evaluating(model), seeded(torch.Generator().manual_seed(seed)):
+    with estimating(model), seeded(torch.Generator().manual_seed(seed)):
         z, log_w = _weighed(model, count, given, observed)
         weights = log_w.softmax(0)
         z = z[torch.multinomial(weights, n, replacement=True)]

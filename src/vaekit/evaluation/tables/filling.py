@@ -20,7 +20,7 @@ from ...distributions import Columnwise, level_probs
 from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..record import StageListener
+from ..result import StageListener
 from .imputation import Weighted, weighted
 
 if TYPE_CHECKING:

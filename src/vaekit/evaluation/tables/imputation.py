@@ -23,7 +23,7 @@ from ...distributions import draw_samples
 from ...model import Draw, LatentVariableModel
 from ...model.draw import levels_of
 from ...rng import seeded
-from ..chunks import SAMPLES, evaluating, posterior, slices
+from ..chunks import SAMPLES, estimating, posterior, slices
 
 MEMORY = 1 << 28  # bytes that a slice of rows may take
 AT_A_TIME = 4096  # rows to encode
@@ -69,7 +69,7 @@ class Weighted:
 
         Each takes one of the K latents by its weight (sampling importance resampling), and then x from p(x | z).
         """
-        with evaluating(self.model):
+        with estimating(self.model):
             picked = torch.multinomial(self.weights.T, n, replacement=True).T
             resample: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
             if resample is not None:
@@ -97,10 +97,10 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
         ConfigError: Values are missing and the likelihood does not factorize over them.
     """
     batch = _prepared(model, batch)
-    with evaluating(model):
+    with estimating(model):
         cuts = slices(model, batch, max(samples, SAMPLES), MEMORY) if len(batch) else []
     for cut in cuts:
-        with evaluating(model):
+        with estimating(model):
             yield _of_rows(model, batch.rows(cut.rows), samples, seed)
 
 
@@ -136,7 +136,7 @@ def _noise(loc: Tensor, k: int) -> Tensor:
 def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
     """Means of q(z | observed values), shape (N, *latent)."""
     batch = _prepared(model, batch)
-    with evaluating(model):
+    with estimating(model):
         rows = [batch.rows(slice(i, i + AT_A_TIME)) for i in range(0, len(batch), AT_A_TIME)]
         return torch.cat([posterior(model, part).mean for part in rows])
 

@@ -19,7 +19,7 @@ from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded
 from ..measure import Context, Findings, Line, Measure
-from ..record import Value, share_of
+from ..result import Value, share_of
 
 MOST = 2000  # rows of each kind that are compared
 BINS = 10  # of numbers beside levels

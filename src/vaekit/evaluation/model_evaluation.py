@@ -1,6 +1,6 @@
 """Everything at once: all numbers about one model on one data set.
 
-Not for: a measure itself (`measure` says which there are), run folders (`stored`), or a table over several runs
+Not for: a measure itself (`measure` says which there are), run folders (`run_evaluation`), or a table over several runs
 (`comparison`).
 """
 
@@ -15,7 +15,7 @@ from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
 from .measure import Context, Measure, Options, StoreOf
-from .record import Evaluation, StageListener
+from .result import Evaluation, StageListener
 from .samples.quality import QUALITY
 from .tables.synthetic import SYNTHETIC
 

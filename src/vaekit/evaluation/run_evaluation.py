@@ -19,8 +19,8 @@ from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
 from .measure import Options
-from .measures import evaluate_model
-from .record import Evaluation, StageListener
+from .model_evaluation import evaluate_model
+from .result import Evaluation, StageListener
 
 ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
 _STORE_LIMIT = 1 << 30  # bytes
@@ -141,7 +141,7 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     smaller_splits = {name: split.in_memory(memory) for name, split in splits.items()}
     adjectives = {"train": "training"}
     reduced = [
-        f"of the {len(split)} {adjectives.get(name, name)} images on disk {len(smaller_splits[name])}, evenly spread, "
+        f"of the {len(split)} {adjectives.get(name, name)} rows on disk {len(smaller_splits[name])}, evenly spread, "
         "fit in `memory`"
         for name, split in splits.items()
         if len(smaller_splits[name]) < len(split)

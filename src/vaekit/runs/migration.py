@@ -1,0 +1,47 @@
+"""From the config of a run of an earlier version to one of this version that means the same.
+
+Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.reading_old`), which migrate on their own.
+"""
+
+import warnings
+from typing import Any
+
+from ..store import Run
+
+GONE = ("train.cuda_graph",)  # options that no longer exist, and that changed no number
+
+# The values that options had before they existed, by section and by the part that has them.
+_BEFORE: dict[str, dict[str, dict[str, Any]]] = {
+    "likelihood": {
+        "poisson": {"log1p": False},
+        "negative-binomial": {"log1p": False},
+        "normal": {"centre": 0.0, "unit": 1.0},
+        "laplace": {"centre": 0.0, "unit": 1.0},
+    },
+}
+
+
+def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
+    """The tables of a config with what they mean written out; a warning names an option that is passed over.
+
+    Arguments:
+        tree: Tables of options by section, as a file has them.
+        run: Its run, whose first ones have the precision in their environment only.
+    """
+    train = {"precision": run.environment.get("precision", "fp32"), "ema_warm_up": False}
+    new = {**tree, "train": _completed(tree.get("train", {}), train)}
+    for section, parts in _BEFORE.items():
+        table = new.get(section)
+        if isinstance(table, dict) and str(table.get("name")) in parts:
+            new[section] = _completed(table, parts[str(table["name"])])
+    for key in GONE:
+        section, _, name = key.partition(".")
+        if isinstance(new.get(section), dict) and name in new[section]:
+            new[section] = {option: value for option, value in new[section].items() if option != name}
+            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=3)
+    return new
+
+
+def _completed(table: Any, earlier: dict[str, Any]) -> Any:
+    """A table with the earlier values of options that it lacks; what is not a table is left to the parser."""
+    return {**earlier, **table} if isinstance(table, dict) else table
