@@ -145,14 +145,41 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
         "    def __init__(self, latent_size, *, width: float = 1.0):\n"
         "        super().__init__(latent_size)\n"
         "        self.width = width\n"
+        "width = 1.0\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     found = read("standard-vae", settings=["prior.name=own_prior:Mine", "prior.width=2"])
     with pytest.raises(ConfigError, match="trust=True"):
         recipe.build(found)
     assert recipe.build(found, trust=True).parts["prior"].width == 2.0
-    with pytest.raises(ConfigError, match="cannot be imported"):
-        recipe.build(read("standard-vae", settings=["prior.name=own_prior:Other"]), trust=True)
+    wrong = {"own_prior:Other": "cannot be imported", ".own_prior:Mine": "cannot be imported: TypeError"}
+    wrong |= {":Mine": "cannot be imported: ValueError", "own_prior:width": "is a float; it must be a class"}
+    wrong |= {"broken:Mine": "cannot be imported: ZeroDivisionError"}
+    (tmp_path / "broken.py").write_text("1 / 0")
+    for name, message in wrong.items():
+        with pytest.raises(ConfigError, match=message):
+            recipe.build(read("standard-vae", settings=[f"prior.name={name}"]), trust=True)
+
+
+def test_an_own_part_may_have_types_for_a_checker_only_and_must_give_options_defaults(monkeypatch, tmp_path) -> None:
+    (tmp_path / "typed_prior.py").write_text(
+        "from __future__ import annotations\n"
+        "from typing import TYPE_CHECKING\n"
+        "from vaekit.priors import StandardNormal\n"
+        "if TYPE_CHECKING:\n"
+        "    from nowhere import Width\n"
+        "class Mine(StandardNormal):\n"
+        "    def __init__(self, latent_size: int, *, width: Width = 1.0) -> None:\n"
+        "        super().__init__(latent_size)\n"
+        "class Bare(StandardNormal):\n"
+        "    def __init__(self, latent_size: int, *, width: Width) -> None:\n"
+        "        super().__init__(latent_size)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = read("standard-vae", settings=["prior.name=typed_prior:Mine", "prior.width=2"])
+    assert recipe.build(found, trust=True).parts["prior"]
+    with pytest.raises(ConfigError, match="the option 'width' of prior 'typed_prior:Bare' needs a value"):
+        recipe.build(read("standard-vae", settings=["prior.name=typed_prior:Bare"]), trust=True)
 
 
 def test_output_bias_is_the_data_mean() -> None:

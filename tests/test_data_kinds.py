@@ -269,7 +269,7 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path) -> None:
     run, model = trained(folder, tmp_path), None
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "new.png")
     model = restore.load(run)
-    message = r"\(31 rows\) are not those, 30 rows, that run r was trained on"
+    message = r"have changed since run r was trained on them \(30 rows then, 31 now\)"
     for use in (lambda: evaluate_run(run, model, samples=2), lambda: named_rows.rows_of(run)):
         with pytest.raises(DataError, match=message):
             use()

@@ -13,7 +13,7 @@ from safetensors.torch import save
 
 from vaekit import config
 from vaekit.errors import ConfigError, RunError
-from vaekit.evaluation import Evaluation, Value, compare, student
+from vaekit.evaluation import Evaluation, Value, compare, student_t
 from vaekit.evaluation.comparison import evaluated, protocol_of
 from vaekit.store import Run
 
@@ -133,7 +133,7 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
     ],
 )
 def test_student_t(freedom: int, expected: float) -> None:
-    assert student.quantile(freedom, 0.95) == pytest.approx(expected, abs=1e-5)
+    assert student_t.quantile(freedom, 0.95) == pytest.approx(expected, abs=1e-5)
 
 
 def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:

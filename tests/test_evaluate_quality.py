@@ -11,6 +11,7 @@ from torch.distributions import Bernoulli, Independent, Normal
 from vaekit import LatentVariableModel, data
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation import evaluate_model
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import (
@@ -198,6 +199,15 @@ class Painter(LatentVariableModel):
         for image, (top, left) in zip(clean, CORNERS[labels].tolist(), strict=True):
             image[0, top : top + 4, left : left + 4] = 0.75
         return Independent(Bernoulli(probs=clean + noise), 3)
+
+
+def test_training_images_are_compared_with_test_images_not_with_themselves(corners, judge, monkeypatch) -> None:
+    monkeypatch.setattr("vaekit.evaluation.samples.quality.classifier_for", lambda *_, **__: judge)
+    distances = {}
+    for split in ("test", "train"):
+        values = evaluate_model(Painter(conditional=True), corners, split=split, rows=200, samples=1).values
+        distances[split] = named(values)["Fréchet distance of training images"]
+    assert distances["train"] == pytest.approx(distances["test"], rel=0.5)
 
 
 def test_a_model_that_paints_well_is_judged_well(corners: Dataset, judge: eyes.Classifier) -> None:

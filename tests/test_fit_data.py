@@ -136,6 +136,24 @@ def test_grey_images_need_no_channel_and_vectors_no_images() -> None:
     assert record["images"] == 200
 
 
+def test_vectors_with_targets_or_context_are_rows_and_not_two_batches() -> None:
+    x = torch.randn(20, 10)
+    seen: list[int] = []
+
+    def objective(draw: Any) -> Tensor:
+        seen.append(len(draw.x))
+        return draw.log_likelihood.mean(0) - draw.rate()
+
+    fit(small("sigma-vae", shape=(10,)), TensorDataset(x, x), objective=objective, epochs=1, batch_size=8)
+    assert sorted(set(seen)) == [4, 8]
+    model = small("standard-cvae", shape=(10,), likelihood="normal")
+    context = torch.rand(20, model.context_size)
+    (record,) = fit(model, (x, context), epochs=1, batch_size=8)
+    assert record["images"] == 20
+    (record,) = fit(small("sigma-vae", shape=(10,)), (x[:8], x[8:16]), epochs=1)  # without a context: two batches
+    assert record["images"] == 16
+
+
 def test_the_order_follows_the_seed() -> None:
     found = []
     for data in (X, X.numpy()):

@@ -1,5 +1,7 @@
 """`vaekit.check`: what it accepts, and what it says about parts that are not whole."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +9,7 @@ from torch.distributions import Independent, Laplace, Normal
 
 import vaekit
 from vaekit import likelihoods, nets, posteriors, priors
+from vaekit.config.parts import PART_TABLE, find
 from vaekit.errors import ConfigError
 
 
@@ -84,6 +87,29 @@ def test_whole_parts_and_models_pass_and_no_random_number_is_drawn(part: object)
 def test_what_is_wrong_is_said(part: object, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         vaekit.check(part)
+
+
+SMALL: dict[str, dict[str, Any]] = {
+    "fsq": {"levels": [3, 3], "places": 2},
+    "vq": {"codes": 8, "places": 2, "codebook": "gradient", "revive": 0.0},
+    "categorical": {},
+    "autoregressive-codes": {"width": 8},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind in ("posterior", "prior") for name in PART_TABLE[kind]]
+)
+def test_every_posterior_and_prior_passes_beside_one_of_latents_of_its_kind(kind: str, name: str) -> None:
+    several = (
+        {"prior": {name: {"posterior": name}}}.get(kind, {}) if name in ("hierarchical", "ladder", "top-down") else {}
+    )
+    vaekit.check(find(kind, name), kind=kind, beside=several.get(name), **SMALL.get(name, {}))
+
+
+def test_a_part_is_tried_beside_the_parts_that_are_named() -> None:
+    with pytest.raises(ConfigError, match="are bits, and the prior StandardNormal is over real numbers"):
+        vaekit.check(priors.StandardNormal, beside={"posterior": "bernoulli"})
 
 
 def test_options_are_those_of_the_constructor() -> None:

@@ -38,7 +38,7 @@ def make(name: str, latent_size: int, context_size: int = 0, scale: float = 0.5)
 
 def one(posterior: MeanAndVariance) -> Distribution:
     """The posterior of one row, batch shape ()."""
-    return posterior.given(posterior.net(data(1))[0])
+    return posterior.distribution(posterior.net(data(1))[0])
 
 
 def data(n: int) -> Tensor:
@@ -275,7 +275,7 @@ def test_gradients_of_the_density_at_any_z(name: str) -> None:
     posterior = make(name, 2, scale=0.3)
     h = torch.randn(2, FEATURES, dtype=torch.float64, generator=torch.Generator().manual_seed(1), requires_grad=True)
     z = torch.randn(2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(2), requires_grad=True)
-    assert torch.autograd.gradcheck(lambda z, h: posterior.given(h).log_prob(z), (z, h), atol=1e-6)
+    assert torch.autograd.gradcheck(lambda z, h: posterior.distribution(h).log_prob(z), (z, h), atol=1e-6)
 
 
 # --- closed forms ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 import conftest
 import tiny
@@ -86,6 +88,12 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any) -> None:
     assert "column 'age' cannot be 'old'" in one_line(command("sample", "a", "--where", "age=old"))
 
 
+def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, command: Any) -> None:
+    assert "full.xlsx must end in .csv" in one_line(command("impute", "a", "--data", "t.csv", "-o", "full.xlsx"))
+    (here / "folder").mkdir(exist_ok=True)
+    assert "is a folder; name one of its tables" in one_line(command("evaluate", "a", "--data", "folder/"))
+
+
 def test_gaps_are_filled_and_nothing_else_changes(here: Path, command: Any) -> None:
     result = command("impute", "a", "--data", "t.csv", "-o", "full.csv", "--samples", 50)
     assert result.status == 0, result.err
@@ -131,7 +139,11 @@ def test_unusual_rows_are_found_and_explained(here: Path, command: Any) -> None:
 def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: Any) -> None:
     assert command("encode", "a", "--data", "t.csv", "-o", "z.npy").status == 0
     assert np.load("z.npy").shape == (120, 2)
-    assert command("evaluate", "a", "--samples", 5).status == 0
+    evaluated = command("evaluate", "a", "--samples", 5)
+    assert evaluated.status == 0
+    for line in ("columns alike", "pairs alike", "told from real rows", "nearest training row", "learned from them"):
+        assert line in evaluated.out
+    assert "rows: " in command("evaluate", "a", "--samples", 5, "--all").out
     assert command("evaluate", "a", "--samples", 5, "--data", "t.csv").status == 0
     assert command("report", "a", "-o", "r.html").status == 0
     assert command("info", "a").status == 0
@@ -144,6 +156,10 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     exported = command("export", "a", "-o", "exported")
     assert exported.status == 0, exported.err
     assert load("exported").columns == load("runs/a").columns
+    example = load_file("exported/example.safetensors")
+    assert example["x"].isnan().any()  # a gap, which the model does not take for a 0
+    assert torch.equal(load("exported").encode(example["x"]), example["z"])
+    assert "NaN where a value is missing" in Path("exported/README.md").read_text()
     card = Path("exported/README.md").read_text()
     assert "rows of a table of" in card and "image" not in card and "grey" not in card
     assert "| sex | bernoulli | str | female, male |" in card

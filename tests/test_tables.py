@@ -17,6 +17,7 @@ from vaekit.store import files
 pd = pytest.importorskip("pandas")
 
 from vaekit.data.sources.frames import frame_of, read_frame, write_frame  # noqa: E402
+from vaekit.evaluation.tables import filling  # noqa: E402
 
 R = np.random.default_rng(0)
 N = 60
@@ -101,6 +102,9 @@ def test_large_numbers_keep_their_digits() -> None:
     columns = load(table).columns
     assert columns[0].origin > 0 and columns[1].origin == 0
     assert (frame_of(open_table(table, columns).x, columns)["id"] == table["id"]).all()
+    far = Column("time", "real", "float64", origin=1e9)
+    assert far.decode(np.array([3.2, 0.0, -4.25], np.float32)).tolist() == [1e9 + 3.2, 1e9, 1e9 - 4.25]
+    assert filling._texts(np.array([3.2], np.float32), far) == ["1000000003.2"]
 
 
 @pytest.mark.parametrize(("least", "dtype", "decoded"), [(0, "int64", 0), (-1, "int64", -3), (0, "float64", -3)])

@@ -258,6 +258,22 @@ def test_ema_is_the_average_of_the_weights() -> None:
     assert not torch.equal(weights(model), seen[-1])
 
 
+@pytest.mark.parametrize("options", [{"clip_norm": 0.5}, {"on_nan": "skip"}, {"ema": 0.9}], ids=str)
+def test_an_optimizer_of_a_part_moves_this_part_by_its_own_gradient(options: dict[str, Any]) -> None:
+    def trained_weights(model: Composed, frozen: bool) -> Tensor:
+        part = model.parts["posterior"]
+        if frozen:
+            for name, p in model.named_parameters():
+                p.requires_grad_(name.startswith("parts.posterior"))
+        torch.manual_seed(1)
+        fit(model, loader(), epochs=2, optimizer=torch.optim.SGD(part.parameters(), 0.1), **options)
+        return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+    torch.manual_seed(0)
+    model = small()
+    assert torch.equal(trained_weights(copy.deepcopy(model), False), trained_weights(model, True))
+
+
 @pytest.mark.parametrize("on_nan", ["stop", "skip"])
 def test_a_long_average_of_a_short_training_is_not_stuck_at_its_start(on_nan: str) -> None:
     """With the weights of the start in it, ema = .999 kept weights that were 57 nats worse after 100 steps."""

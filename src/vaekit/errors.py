@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import TypeVar
 
-MANY = 12  # names, which are more than a message can list
+MANY = 12  # names that a message lists at most
 
 Number = TypeVar("Number", int, float)
 
@@ -27,14 +27,15 @@ class VAEError(Exception):
 
     Arguments:
         message: What is wrong, with the value, the limit and the remedy.
-        mend: Names of the Python arguments that the remedy speaks of. The command line adds its flags of these names.
-        verb: What to do next, in a word and with a name where it takes one. The command line adds its command.
+        arguments: Names of the Python arguments that the remedy is about. The command line adds its options of these
+            names.
+        command: The command that comes next, without `vae`, such as "resume my-run". The command line adds it.
     """
 
-    def __init__(self, message: str = "", *, mend: Sequence[str] = (), verb: str = "") -> None:
+    def __init__(self, message: str = "", *, arguments: Sequence[str] = (), command: str = "") -> None:
         super().__init__(message)
-        self.mend = tuple(mend)
-        self.verb = verb
+        self.arguments = tuple(arguments)
+        self.command = command
 
 
 class ConfigError(VAEError, ValueError):

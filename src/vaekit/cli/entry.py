@@ -152,7 +152,7 @@ def _run() -> int:
 
         _fail(explained(error, sys.argv[1:]))
     except VAEError as error:
-        words = [f"--{name}" for name in error.mend] + ([f"`vae {error.verb}`"] if error.verb else [])
+        words = [f"--{name}" for name in error.arguments] + ([f"`vae {error.command}`"] if error.command else [])
         _fail(f"{error} ({', '.join(words)})" if words else str(error))
     except BrokenPipeError:  # whoever read has read enough
         printing.discard(sys.stdout)

@@ -51,10 +51,10 @@ def impute(
     --draws 20: full-1.csv … full-20.csv, whose gaps are drawn at random, for analyses that have to know how uncertain
     they are.
 
-    Of images, try `vae impute --hide bottom -n 8`: a picture of test images whose lower half is hidden, and of twelve
-    ways, or --draws, in which the model goes on with each.
+    Of images, try `vae impute --hide bottom -n 8`: a picture of test images whose lower half is hidden, with twelve
+    completions of each; --draws changes the number.
     """
-    from ..data.sources.frames import write_frame
+    from ..data.sources.frames import check_writable, write_frame
     from ..evaluation.tables import filling
     from ..runs.terminal import shown_stages
 
@@ -68,8 +68,9 @@ def impute(
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
     source = data_name or Path(opened.recipe.config.data.name)
+    path = output or run.place(f"imputed/{source.stem}{'.csv' if source.suffix == '.npz' else source.suffix}")
     frame, table = _read(source, columns, opened)
-    path = output or run.place(f"imputed/{source.stem}{source.suffix}")
+    check_writable(path)
     model, _ = opened.model()
     with shown_stages() as listener:
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
@@ -124,7 +125,8 @@ def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[p
     from ..runs.restore import label_of
 
     if not source.is_file():
-        raise ConfigError(f"{source}: no such file; name the table with --data")
+        what = "is a folder" if source.is_dir() else "no such file"
+        raise ConfigError(f"{source}: {what}; name the table with --data")
     label = label_of(opened.recipe.config, DataFacts.of(opened.run))
     return read_table(source), open_table(source, columns, label)
 
@@ -132,12 +134,12 @@ def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[p
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
     """Write the table, or one for each draw."""
     from ..data.sources.frames import write_frame
-    from ..evaluation.tables.filling import into
+    from ..evaluation.tables.filling import fill_gaps
 
     if not len(filled.draws):
-        write_frame(into(frame, table, filled.best.numpy()), path)
+        write_frame(fill_gaps(frame, table, filled.best.numpy()), path)
         return [path]
     paths = [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(len(filled.draws))]
     for table_path, values in zip(paths, filled.draws, strict=True):
-        write_frame(into(frame, table, values.numpy()), table_path)
+        write_frame(fill_gaps(frame, table, values.numpy()), table_path)
     return paths

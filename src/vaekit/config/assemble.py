@@ -20,7 +20,7 @@ from . import Model
 from .contracts import (
     Shape,
     Transform,
-    answer,
+    attribute_or_default,
     features_of,
     is_for_vectors,
     latent_shapes,
@@ -44,6 +44,14 @@ PRIOR_OF = {
     "categories": "categorical",
     "codes": "uniform-codes",
     "directions": "uniform-sphere",
+    "ball": "wrapped-normal",
+}
+POSTERIOR_OF = {
+    "real": "diagonal-normal",
+    "bits": "bernoulli",
+    "categories": "categorical",
+    "codes": "fsq",
+    "directions": "power-spherical",
     "ball": "wrapped-normal",
 }
 SLOPE_STEP = 1e-2  # of the mean of x where that is beyond 1, for the slope of the output
@@ -105,8 +113,8 @@ def assemble(
                 _principal_start(posterior, decoder, likelihood, x, transform)
             except ConfigError as error:  # of parts that were exchanged in a preset
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
-        answer("posterior", posterior, "start")(x, c)
-        answer("prior", prior, "start")(posterior, x, c)
+        attribute_or_default("posterior", posterior, "start")(x, c)
+        attribute_or_default("prior", prior, "start")(posterior, x, c)
     return model
 
 
@@ -120,7 +128,7 @@ def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
 
 def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
     """The decoder as one of all latents: what the posterior's `reading` makes of it, or one of the first level."""
-    reading: Callable[[nn.Module], nn.Module] | None = answer("posterior", posterior, "reading")
+    reading: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "reading")
     if reading is not None:
         return reading(decoder)
     return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
@@ -140,8 +148,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     Raises:
         ConfigError: The two do not agree.
     """
-    of_posterior: str = answer("posterior", posterior, "latents")
-    of_prior: str = answer("prior", prior.make, "latents")
+    of_posterior: str = attribute_or_default("posterior", posterior, "latents")
+    of_prior: str = attribute_or_default("prior", prior.make, "latents")
     if of_prior != of_posterior:
         raise ConfigError(
             f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior "
@@ -157,9 +165,9 @@ def _principal_start(
     Raises:
         ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
     """
-    parameters_at = answer("likelihood", likelihood, "parameters_at")
+    parameters_at = attribute_or_default("likelihood", likelihood, "parameters_at")
     mean = x.mean(0)
-    unit = answer("likelihood", likelihood, "value_range") == (0.0, 1.0)
+    unit = attribute_or_default("likelihood", likelihood, "value_range") == (0.0, 1.0)
     middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
     step = SLOPE_STEP * middle.abs().clamp_min(1)
     rise = None if parameters_at is None else parameters_at(middle + step) - parameters_at(middle - step)
@@ -176,6 +184,6 @@ def _principal_start(
 
 def _start_output(decoder: nn.Module, likelihood: nn.Module, mean: Tensor | None, scale: float) -> None:
     """Start the decoder's output at the parameters of the mean of x, if decoder and likelihood can."""
-    parameters_at = answer("likelihood", likelihood, "parameters_at")
+    parameters_at = attribute_or_default("likelihood", likelihood, "parameters_at")
     value = None if mean is None or parameters_at is None else parameters_at(mean)
-    answer("decoder", decoder, "start_output")(value, scale)
+    attribute_or_default("decoder", decoder, "start_output")(value, scale)

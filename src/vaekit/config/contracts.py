@@ -36,7 +36,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "per_value": PerValueLikelihood.per_value,
         "out_shape": None,  # then `per_value` groups of the channels of x
         "seen_by_encoder": Likelihood.seen_by_encoder,
-        "settled": Likelihood.settled,
+        "options_from_data": Likelihood.options_from_data,
         "parameters_at": None,
         "value_range": None,
     },
@@ -44,7 +44,7 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-def answer(kind: str, part: Any, question: str) -> Any:
+def attribute_or_default(kind: str, part: Any, question: str) -> Any:
     """A part's answer to a question, or the default.
 
     Arguments:
@@ -61,7 +61,7 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     Raises:
         ConfigError: The output of an encoder without `out_shape` is not a vector.
     """
-    shape = answer("encoder", encoder, "out_shape")
+    shape = attribute_or_default("encoder", encoder, "out_shape")
     if shape is not None:
         return int(shape[0])
     was_training = encoder.training
@@ -77,34 +77,38 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
 
 def seen_by_encoder(likelihood: Resolved) -> Transform | None:
     """The transform of x before the encoder; None for x itself."""
-    transform: Transform | None = answer("likelihood", likelihood.make, "seen_by_encoder")(**likelihood.options)
+    transform: Transform | None = attribute_or_default("likelihood", likelihood.make, "seen_by_encoder")(
+        **likelihood.options
+    )
     return transform
 
 
 def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
     """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels."""
-    shape = answer("likelihood", likelihood.make, "out_shape")
+    shape = attribute_or_default("likelihood", likelihood.make, "out_shape")
     if shape is not None:
         wiring = {"columns": columns} if "columns" in likelihood.wiring else {}
         return tuple(shape(event_shape, **wiring, **likelihood.options))
-    groups = answer("likelihood", likelihood.make, "per_value")(**likelihood.options)
+    groups = attribute_or_default("likelihood", likelihood.make, "per_value")(**likelihood.options)
     return (groups * event_shape[0], *event_shape[1:])
 
 
 def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape:
     """Shape of latents that suits the decoder best."""
-    return tuple(answer("decoder", decoder.make, "wanted_shape")(latent_size, out_shape, **decoder.options))
+    return tuple(
+        attribute_or_default("decoder", decoder.make, "wanted_shape")(latent_size, out_shape, **decoder.options)
+    )
 
 
 def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
     """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
-    size = answer("posterior", posterior, "latent_size")
-    shape = answer("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
-    return tuple(shape), tuple(answer("posterior", posterior, "decoded_shape") or shape)
+    size = attribute_or_default("posterior", posterior, "latent_size")
+    shape = attribute_or_default("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
+    return tuple(shape), tuple(attribute_or_default("posterior", posterior, "decoded_shape") or shape)
 
 
 def is_for_vectors(prior: Resolved) -> bool:
     """Whether a prior knows vectors only: its `for_vectors`, or that it asks for their number and nothing else."""
-    explicit: bool | None = answer("prior", prior.make, "for_vectors")
+    explicit: bool | None = attribute_or_default("prior", prior.make, "for_vectors")
     asks = set(prior.wiring)
     return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if explicit is None else explicit

@@ -4,7 +4,7 @@ Not for: options of a config (`parts`) or data (`data`).
 """
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from math import prod
@@ -19,13 +19,13 @@ from ..errors import ConfigError, unknown
 from ..likelihoods import Likelihood, Normal
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Decoder, Encoder
-from ..posteriors import DiagonalNormal, Posterior
-from ..priors import Prior, StandardNormal
+from ..posteriors import Posterior
+from ..priors import Prior
 from ..rng import forked
-from . import Model
-from .assemble import assemble
-from .contracts import Shape, latent_shapes
-from .parts import Resolved
+from . import Model, Part
+from .assemble import POSTERIOR_OF, PRIOR_OF, assemble
+from .contracts import Shape, attribute_or_default, latent_shapes
+from .parts import resolve, with_options
 from .recipe import build
 
 ROWS = 3
@@ -44,6 +44,7 @@ def check(
     latent_shape: Shape | None = None,
     context_size: int = 0,
     x: Tensor | None = None,
+    beside: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
     """Try a part, or a whole model, on a few rows, and say in plain words everything that is missing or wrong.
@@ -59,14 +60,17 @@ def check(
         kind: Which of the five it is, where neither its base class nor its constructor tells.
         event_shape: Event shape of x.
         latent_size: Width of the latents.
-        latent_shape: Event shape of the latents, where a module takes no vectors.
+        latent_shape: Event shape of the latents, where a module takes no vectors; a class gets it from its posterior.
         context_size: C; 0 for none.
         x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
+        beside: Names of the posterior or the prior that a class is tried with: `{"posterior": "hierarchical"}`. By
+            default they have latents of the same kind as the part.
         options: Of the part's constructor.
 
     Raises:
         ConfigError: All findings, one a line.
 
+    >>> from vaekit.priors import StandardNormal
     >>> check(StandardNormal)
     >>> check(nn.Linear(4, 4), kind="prior")
     Traceback (most recent call last):
@@ -74,7 +78,7 @@ def check(
     - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
     """
     shape = latent_shape or (latent_size,)
-    trial = _Trial(tuple(event_shape), shape, context_size, x)
+    trial = _Trial(tuple(event_shape), shape, context_size, x, dict(beside or {}))
     with forked():
         torch.manual_seed(0)
         if isinstance(part, str):
@@ -104,13 +108,17 @@ class _Trial:
         shape: Event shape of z.
         context_size: C.
         x: Rows, or None.
+        beside: Names of the parts that a class is tried with.
     """
 
-    def __init__(self, event_shape: Shape, shape: Shape, context_size: int, x: Tensor | None) -> None:
+    def __init__(
+        self, event_shape: Shape, shape: Shape, context_size: int, x: Tensor | None, beside: dict[str, str]
+    ) -> None:
         self.event_shape = event_shape
         self.shape = shape
         self.context_size = context_size
         self.given = x
+        self.beside = beside
         self.findings: list[str] = []
 
     @cached_property
@@ -142,14 +150,16 @@ class _Trial:
     ) -> LatentVariableModel:
         """A model with the part, and default parts around it."""
         parts = {
-            "encoder": _resolved(MLP, hidden=(8,)),
-            "posterior": _resolved(DiagonalNormal),
-            "decoder": _resolved(MLP, hidden=(8,)),
-            "likelihood": _resolved(Normal, scale=1.0),
-            "prior": _resolved(StandardNormal),
+            "encoder": with_options("encoder", "mlp", MLP, {"hidden": (8,)}),
+            "decoder": with_options("decoder", "mlp", MLP, {"hidden": (8,)}),
+            "likelihood": with_options("likelihood", "normal", Normal, {"scale": 1.0}),
         }
+        parts[kind] = with_options(kind, getattr(part, "__name__", type(part).__name__), part, options)
+        latents = attribute_or_default(kind, part, "latents") if kind in ("posterior", "prior") else "real"
+        names = {"posterior": POSTERIOR_OF.get(latents), "prior": PRIOR_OF.get(latents)} | self.beside
+        for other in names.keys() - {kind}:
+            parts[other] = resolve(other, Part(name=str(names[other])))
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
-        parts[kind] = _resolved(part, **options)
         return assemble(parts, Model(latent_size=latent_size), x=self.given, **facts)
 
     # -- what is tried ------------------------------------------------------------------------------------------------
@@ -304,18 +314,6 @@ def _kind_of(part: Any) -> str:
     if wiring & {"latent_size", "latent_shape", "posterior"}:
         return "prior"
     raise ConfigError(f"what is {of.__name__}? Say kind=, one of: {', '.join(CONTRACTS)}")
-
-
-def _resolved(make: Callable[..., Any], **options: Any) -> Resolved:
-    """A class as a part, with its defaults for the options that are not given."""
-    parameters = inspect.signature(make).parameters.values()
-    defaults = {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
-    if strange := options.keys() - defaults.keys():
-        raise ConfigError(unknown(f"option of {make.__name__}:", strange.pop(), defaults))
-    missing = [name for name, value in (defaults | options).items() if value is inspect.Parameter.empty]
-    if missing:
-        raise ConfigError(f"the option {missing[0]!r} of {make.__name__} needs a default")
-    return Resolved(make, defaults | options, tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD))
 
 
 def _part_of(model: Any, kind: str) -> nn.Module:

@@ -6,7 +6,7 @@ class and one line in a table here, or no line at all and an import path, "my_mo
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, get_args, get_origin, get_type_hints
@@ -171,13 +171,17 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
         if ":" not in name:
             raise ConfigError(unknown(kind, name, table))
         if not trust:
-            raise ConfigError(f"{kind} {name!r:.120} is code of your own; allow it with trust=True", mend=("trust",))
+            raise ConfigError(
+                f"{kind} {name!r:.120} is code of your own; allow it with trust=True", arguments=("trust",)
+            )
         target = name
     module, _, attribute = target.partition(":")
     try:
         part: Callable[..., Any] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {error}") from None
+    except Exception as error:  # whatever the caller's own code raises
+        raise ConfigError(f"{kind} {name!r:.120} cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(part):
+        raise ConfigError(f"{kind} {name!r:.120} is a {type(part).__name__}; it must be a class or a function")
     return part
 
 
@@ -241,33 +245,57 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     Raises:
         ConfigError: No such part, no such option (the nearest one is named), or a value that does not fit.
     """
-    make: Any = find(kind, part.name, trust)
+    return with_options(kind, part.name, find(kind, part.name, trust), part.options)
+
+
+def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> Resolved:
+    """Check the options of a part that is found.
+
+    Arguments:
+        kind: A key of `PART_TABLE`, or "model".
+        name: What messages call it.
+        make: Its class or function.
+        given: Options; the others have their defaults.
+
+    Raises:
+        ConfigError: No such option (the nearest one is named), a value that does not fit, or an option without a value.
+    """
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
     parameters = inspect.signature(make).parameters.values()
-    hints = getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    hints = _hints(make)
     options = {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-    given = part.options
     if kind == "objective":
         is_class = inspect.isclass(make)
         hints = {
             name: hint | dict[str, Any] if _takes_schedule(hint, is_class) else hint for name, hint in hints.items()
         }
-    for name in given:
-        if name not in options:
+    for option in given:
+        if option not in options:
             raise ConfigError(
-                unknown(f"option of {kind} {part.name!r}:", name, options)
+                unknown(f"option of {kind} {name!r}:", option, options)
                 if options
-                else f"{kind} {part.name!r} has no options, got {name!r}"
+                else f"{kind} {name!r} has no options, got {option!r}"
             )
+    for option, parameter in options.items():
+        if option not in given and parameter.default is parameter.empty:
+            raise ConfigError(f"the option {option!r} of {kind} {name!r} needs a value; give it a default")
     schema = create_model(
         "Options",
         __config__=ConfigDict(arbitrary_types_allowed=True, protected_namespaces=(), allow_inf_nan=False),
-        **{name: (hints.get(name, Any), p.default) for name, p in options.items()},  # type: ignore[call-overload]
+        **{option: (hints.get(option, Any), p.default) for option, p in options.items()},  # type: ignore[call-overload]
     )
     try:
         checked = schema.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"{kind}.{explain(error)}") from None
     wiring = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-    return Resolved(make, {name: getattr(checked, name) for name in options}, wiring)
+    return Resolved(make, {option: getattr(checked, option) for option in options}, wiring)
+
+
+def _hints(make: Any) -> Mapping[str, Any]:
+    """The types of the parameters of a part; none where they are of names that are there for a type checker only."""
+    try:
+        return getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
+    except NameError:
+        return {}

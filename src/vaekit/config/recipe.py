@@ -23,7 +23,7 @@ from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
 from .assemble import assemble
-from .contracts import answer
+from .contracts import attribute_or_default
 from .groups import by_part
 from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
@@ -79,16 +79,16 @@ class Recipe:
         train = self.config.train.model_copy(update=settings)
         return replace(self, config=self.config.model_copy(update={"train": train}))
 
-    def settled(self, x: Tensor | None) -> "Recipe":
+    def with_options_from_data(self, x: Tensor | None) -> "Recipe":
         """The same recipe with the options of the likelihood that depend on the training rows, shape (N, *event)."""
         part = self.parts["likelihood"]
         if x is None or "model" in self.parts:
             return self
-        settled = answer("likelihood", part.make, "settled")(x, **part.options)
-        if not settled:
+        options = attribute_or_default("likelihood", part.make, "options_from_data")(x, **part.options)
+        if not options:
             return self
-        parts = {**self.parts, "likelihood": replace(part, options=part.options | settled)}
-        section = self.config.likelihood.model_copy(update=settled)
+        parts = {**self.parts, "likelihood": replace(part, options=part.options | options)}
+        section = self.config.likelihood.model_copy(update=options)
         return replace(self, parts=parts, config=self.config.model_copy(update={"likelihood": section}))
 
     def model(
@@ -112,7 +112,7 @@ class Recipe:
         Raises:
             ConfigError: Parts that do not fit.
         """
-        recipe = self.settled(x)
+        recipe = self.with_options_from_data(x)
         model = recipe._model(event_shape, num_classes, x, labels, columns)
         facts = {"event_shape": list(event_shape), "num_classes": num_classes}
         table = {"columns": [column.to_json() for column in columns]} if columns is not None else {}

@@ -129,7 +129,7 @@ class Column:
             limits = np.iinfo(dtype)
             least = 0.0 if self.never_negative else float(limits.min)
             return np.clip(np.rint(numbers), least, float(limits.max)).astype(dtype)
-        return np.where(numbers == 0, 0, _rounded(numbers)).astype(dtype)
+        return (_rounded(x.astype(np.float64)) + self.origin).astype(dtype)
 
     def fitted(self, x: NDArray[np.float32]) -> "Column":
         """The same column with the mean and the standard deviation of training rows.
@@ -207,7 +207,7 @@ def check_columns(known: Sequence[Column] | None, given: Sequence[Column] | None
 def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
     """Numbers to the seven digits that single precision has."""
     scale = 10.0 ** (6 - np.floor(np.log10(np.abs(np.where(numbers == 0, 1, numbers)))))
-    return np.round(numbers * scale) / scale
+    return np.where(numbers == 0, 0, np.round(numbers * scale) / scale)
 
 
 def distinct(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:

@@ -184,7 +184,7 @@ class Dataset:
         if not len(self.splits[name]):
             full = ", ".join(other for other, split in self.splits.items() if len(split))
             what = f"the {name} split of {self.name!r} has 0 rows; choose one of: {full}"
-            raise DataError(what, mend=("split",))
+            raise DataError(what, arguments=("split",))
         return self.splits[name]
 
     @property

@@ -73,7 +73,7 @@ class LoaderFactory:
         if isinstance(rows, Split):
             return self._batches(rows, shuffle)
         if isinstance(rows, torch_data.TensorDataset) and len(rows.tensors) <= 2:
-            rows = rows.tensors if len(rows.tensors) == 2 else rows.tensors[0]
+            return self._batches(self._split(*rows.tensors), shuffle)
         if is_array(rows):
             x = as_tensor(rows, "the data")
             return list(x) if self._are_batches(x) else self._batches(self._split(x, None), shuffle)
@@ -90,7 +90,7 @@ class LoaderFactory:
     def _batches(self, split: Split, shuffle: bool) -> Batches:
         return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, values=self.values)
 
-    def _split(self, x: Tensor, labels: object) -> Split:
+    def _split(self, x: Tensor, labels: object = None) -> Split:
         event = self.event_shape
         if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
             x = x.unsqueeze(1)  # grey images without their channel
@@ -124,8 +124,11 @@ class LoaderFactory:
         if not isinstance(rows, tuple) or len(rows) != 2 or not is_array(rows[0]) or len(rows[0]) == 0:
             return False
         x, y = rows[0], rows[1]
-        labels = is_array(y) or (isinstance(y, Sequence) and not isinstance(y, str))
-        return labels and len(x) == len(y) and len(getattr(y, "shape", (0,))) < len(x.shape)
+        has_rows = is_array(y) or (isinstance(y, Sequence) and not isinstance(y, str))
+        if not has_rows or len(x) != len(y):
+            return False
+        shape = tuple(getattr(y, "shape", (len(y),)))
+        return len(shape) < len(x.shape) or (self.conditional and shape[1:] != tuple(x.shape[1:]))
 
     def _is_of_rows(self, rows: Any) -> bool:
         """Whether the items of a sequence are single rows, such as those of a data set of torch.

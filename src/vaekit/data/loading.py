@@ -1,4 +1,4 @@
-"""`load`: which way leads to a data set, from a name, a path, a frame, an array or a function.
+"""Load a data set from a name, a path, a frame, an array or a function.
 
 Not for: the ways themselves (`named`, `own`, `tables`).
 """

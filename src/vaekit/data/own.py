@@ -114,7 +114,7 @@ def _open(path: Path, size: int | None, values: Values) -> OpenedPath:
         os.stat(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise DataError(f"{path}: {reason.lower()}; nor is it a data set by name", verb="data") from error
+        raise DataError(f"{path}: {reason.lower()}; nor is it a data set by name", command="data") from error
     if is_folder:
         return open_folder(path, size)
     if path.suffix.lower() not in _OPENERS or not path.is_file():

@@ -178,6 +178,8 @@ def open_table(source: Any, columns: Sequence[Column], label: LabelColumn | None
     Raises:
         DataError: A column is not there, or has a value or a class that the model does not know.
     """
+    if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
+        raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
     raws = {raw.name: raw for raw in _raws(source)}
     names = [column.name for column in columns if column.name != TOTAL or TOTAL in raws]
     names += [] if label is None else [label.name]

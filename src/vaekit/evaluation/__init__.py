@@ -14,7 +14,7 @@ Every number is a `Value` with its standard error, its unit and what kind of num
 | `subject` | a model with data to show it on |
 | `run_evaluation` | all measures of a run, into its `evaluation.json` |
 | `dispatch` | of a model or a run, by what is given |
-| `comparison`, `comparison_table`, `student` | a table over runs and seeds, and the quantiles of its intervals |
+| `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
 | `result`, `reading_old` | a number with its error; reading those that did not say yet what they depend on |
 | `chunks` | how estimators go over rows, batch by batch |
 | `speedrun` | the seconds to a likelihood by fixed rules, over seeds |

@@ -22,7 +22,7 @@ from ..runs.restore import config_of
 from ..store import Run, files, list_runs
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
-from . import student
+from . import student_t
 from .comparison_table import Cell, Comparison, Difference
 from .model_evaluation import MEASURES
 from .result import Evaluation
@@ -96,7 +96,7 @@ def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
 
 def _member(run: Run) -> Member:
     if not (run.path / "evaluation.json").is_file():
-        raise RunError(f"run {run.name} has not been evaluated yet", verb=f"evaluate {run.name}")
+        raise RunError(f"run {run.name} has not been evaluated yet", command=f"evaluate {run.name}")
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
     return Member(
@@ -248,7 +248,7 @@ def _welch(group: str, name: str, values: Sequence[float], base_values: Sequence
     total = sum(errors)
     rest = sum(error**2 / (len(numbers) - 1) for error, numbers in zip(errors, sets, strict=True))
     freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
-    reach = student.quantile(freedom, CONFIDENCE) * math.sqrt(total)
+    reach = student_t.quantile(freedom, CONFIDENCE) * math.sqrt(total)
     return Difference(
         group, name, mean, mean - reach, mean + reach, n=len(values) + len(base_values), over="seeds, unpaired"
     )
@@ -256,7 +256,7 @@ def _welch(group: str, name: str, values: Sequence[float], base_values: Sequence
 
 def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
     mean, error = pairs.mean().item(), pairs.std().item() / math.sqrt(len(pairs))
-    reach = student.quantile(len(pairs) - 1, CONFIDENCE) * error
+    reach = student_t.quantile(len(pairs) - 1, CONFIDENCE) * error
     return Difference(group, name, mean, mean - reach, mean + reach, n=len(pairs), over=over)
 
 

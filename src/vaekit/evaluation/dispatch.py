@@ -63,7 +63,7 @@ def evaluate(
         _check_dataset(data)
         check_columns(subject.columns, data.columns)
         model = subject if device is None else subject.to(find_device(device))
-        with _told(progress, settings) as listener:
+        with _progress_listener(progress, settings) as listener:
             return evaluate_model(model, data, options, **settings | listener)
     run = _opened(subject, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
@@ -74,12 +74,12 @@ def evaluate(
     name = None if data is None else os.fspath(data)
     recipe = recipe_of(run, trust)
     model = model_of(run, recipe, device=device or "auto")
-    with _told(progress, settings) as listener:
+    with _progress_listener(progress, settings) as listener:
         return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings | listener)
 
 
 @contextmanager
-def _told(progress: bool | None, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The argument `listener`, if somebody is to see the progress."""
     if progress is None:
         progress = "listener" not in settings and is_watched()

@@ -69,10 +69,11 @@ class Options:
 
     def __post_init__(self) -> None:
         up_to(self.samples)
+        at_least(1, "memory", self.memory)
         if self.rows is not None:
             at_least(1, "rows", self.rows)
 
-    def but(self, **settings: Any) -> "Options":
+    def with_settings(self, **settings: Any) -> "Options":
         """The same options, with these settings changed.
 
         Raises:

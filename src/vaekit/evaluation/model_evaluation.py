@@ -50,7 +50,7 @@ def evaluate_model(
         ConfigError: There is no such option or split, a number is below 1, or the model has no densities.
         DataError: The rows or the classes do not fit the model.
     """
-    how = (options or Options()).but(**settings)
+    how = (options or Options()).with_settings(**settings)
     split = dataset.split(how.split).rows(slice(how.rows))
     context = Context(model, dataset, split, how, judge=judge, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(context) for measure in MEASURES]

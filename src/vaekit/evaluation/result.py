@@ -32,8 +32,8 @@ class Value:
             unknown. It is part of `standard_error`.
         depends_on: What changes the expectation of the number, beside the model and the rows: the K of the importance
             samples, the way of annealing, the classifier. Numbers that differ in one of these are not compared.
-        likelihood: Whether it is computed from log p(x | z) of the given rows, and so says nothing about their
-            likelihood where x is outside of the support.
+        likelihood: Whether it is computed from log p(x | z). Where x is outside the support of p(x | z), it is then not
+            a likelihood.
         maximum: The greatest value that the number can have, where a reader needs to know it.
     """
 
@@ -85,7 +85,7 @@ class Value:
             return value
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise RunError(
-                f"not an evaluated value: {table!r:.80} ({error}); evaluate the run again", verb="evaluate"
+                f"not an evaluated value: {table!r:.80} ({error}); evaluate the run again", command="evaluate"
             ) from None
 
 
@@ -155,12 +155,16 @@ class Evaluation:
             RunError: The table is not an evaluation, or one of another format.
         """
         if not isinstance(table, dict) or table.get("format") != FORMAT:
-            raise RunError("this evaluation is damaged or of another version; evaluate the run again", verb="evaluate")
+            raise RunError(
+                "this evaluation is damaged or of another version; evaluate the run again", command="evaluate"
+            )
         try:
             values = [Value.from_json(value) for value in table["values"]]
             return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"this evaluation is damaged ({error}); evaluate the run again", verb="evaluate") from None
+            raise RunError(
+                f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"
+            ) from None
 
 
 def mean_of(

@@ -108,7 +108,7 @@ def evaluate_run(
     if config.model.condition == "class":
         _check_classes(run, dataset)
     checksum = dataset.checksum
-    how = (options or Options()).but(**{**settings, "binarize": config.data.binarize})
+    how = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
     evaluation = evaluate_model(
         model,

@@ -27,7 +27,7 @@ from ..runs.data_facts import DataFacts
 from ..runs.environment import setup
 from ..runs.restore import config_of, data_of, model_of, recipe_of
 from ..store import Run
-from . import student
+from . import student_t
 from .likelihood.bounds import bounds
 from .result import StageListener
 
@@ -147,7 +147,7 @@ def p_value(scores: Sequence[float], goal: float) -> float:
     if sd == 0:
         return 0.0 if scores[0] < goal else 1.0
     t = (goal - statistics.mean(scores)) / (sd / math.sqrt(n))
-    return student.cdf(-t, n - 1)
+    return student_t.cdf(-t, n - 1)
 
 
 def _check_rules(track: Track, run: Run) -> None:

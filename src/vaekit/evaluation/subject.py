@@ -56,6 +56,10 @@ class Subject:
         observed = None if self.observed is None else self.observed[rows]
         return Batch(self.x[rows], None, observed, self.labels[rows])
 
+    def seen(self, rows: slice) -> Tensor:
+        """Some of the values as the posterior takes them: what is not observed is NaN if the model sees it, else 0."""
+        return self.model.seen(self.x[rows], None if self.observed is None else self.observed[rows])
+
     def context(self, rows: slice | Tensor) -> Tensor | None:
         """The context of some of the data, shape (B, C), or None for an unconditional model."""
         if not self.model.context_size:

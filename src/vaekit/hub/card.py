@@ -104,7 +104,8 @@ def _columns(facts: Mapping[str, Any]) -> str:
         cells = (column["name"], column["kind"], column["dtype"], ", ".join(levels))
         lines.append(f"| {i} | {' | '.join(to_markdown(cell) for cell in cells)} |")
     text = (
-        "x has the number of a level, 0, 1, …, a number less `origin`, and 0 where a value is missing; see config.json."
+        "x has the number of a level, 0, 1, …, a number less `origin`, and "
+        f"{facts['missing']} where a value is missing; see config.json."
     )
     return "\n".join([*lines, "", text])
 

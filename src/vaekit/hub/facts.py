@@ -42,6 +42,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "value_range": value_range(model),
         "num_classes": data.num_classes,
         **({} if data.columns is None else {"columns": [column.to_json() for column in data.columns]}),
+        **({} if data.columns is None else {"missing": missing(model)}),
         "class_names": list(data.classes),
         "context_size": model.context_size,
         "latent_shape": list(model.latent_shape),
@@ -57,8 +58,13 @@ def value_range(model: LatentVariableModel) -> list[float | None] | None:
     return [value if abs(value) < float("inf") else None for value in model.value_range]
 
 
-def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
-    """The content of preprocessing.json: from a stored image to x."""
+def missing(model: LatentVariableModel) -> float | str:
+    """What stands in x for a value that is not known."""
+    return "NaN" if model.sees_missing else 0
+
+
+def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> dict[str, Any]:
+    """The content of preprocessing.json: from a stored row to x."""
     facts = DataFacts.of(run)
     shape = list(facts.event_shape)
     steps: list[dict[str, Any]] = []
@@ -71,7 +77,7 @@ def preprocessing_of(run: Run, config: Config) -> dict[str, Any]:
             steps.append({"do": "divide", "by": 255})
     if facts.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
-        steps.append({"do": "fill", "missing": 0})
+        steps.append({"do": "fill", "missing": missing(model)})
     if config.data.binarize == "threshold":
         steps.append({"do": "binarize", "how": "1 where x > 0.5, else 0"})
     elif config.data.binarize != "none":

@@ -73,7 +73,8 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     state, facts = tensors.unpack(files.read(place, tensors.WEIGHTS_LIMIT), place)
     if facts.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
-    return _made(table, state, where, trust)
+    misfit = f"the weights of {folder} do not fit {where.name}; export the run again"
+    return _made(table, state, where, misfit, trust)
 
 
 def _saved(path: Path, trust: bool) -> LatentVariableModel:
@@ -82,15 +83,26 @@ def _saved(path: Path, trust: bool) -> LatentVariableModel:
     if MADE_OF not in facts:
         raise RunError(f"{path} does not say which model its weights are of; `model.save` writes files that do")
     table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)
-    return _made({"library_name": "vaekit", "format": FORMAT, **table}, state, path, trust)
+    misfit = f"the weights of {path} do not fit the model that it says they are of; save the model again"
+    return _made({"library_name": "vaekit", "format": FORMAT, **table}, state, path, misfit, trust)
 
 
-def _made(table: Any, state: dict[str, torch.Tensor], where: Path, trust: bool) -> LatentVariableModel:
-    """The model that a table describes, with its weights."""
+def _made(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str, trust: bool) -> LatentVariableModel:
+    """The model that a table describes, with its weights.
+
+    Arguments:
+        table: Its config, and the facts that building it takes.
+        state: Its weights by name.
+        where: The file that has the table.
+        misfit: The beginning of the message where the weights do not fit.
+        trust: Import parts by path.
+
+    Raises:
+        RunError: The table is damaged, or the weights do not fit.
+    """
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
-    misfit = f"the weights of {where.parent} do not fit {where.name}, and are to be exported again"
     return restore.filled(recipe, wiring, state, restore.shapes_of(recipe, wiring), misfit)
 
 

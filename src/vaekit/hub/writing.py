@@ -71,14 +71,14 @@ def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, tor
     table = facts.config_json(run, config, subject)
     content = facts.as_json(table)
     files.write_new(new / "config.json", content)
-    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config)))
+    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, subject.model)))
     files.write_new(new / "model.safetensors", _weights(subject.model, run, config, facts.checksum(content)))
     _examples(new, subject)
     pictures = _pictures(new, subject)
     parity: dict[str, interchange.Parity] = {}
     rows = slice(0, interchange.PARITY_ROWS)
     if len(subject) and (onnx or torch_export):
-        x, c = subject.x[rows], subject.context(rows)
+        x, c = subject.seen(rows), subject.context(rows)
         if onnx:
             parity |= interchange.to_onnx(subject.model, x, c, new)
         if torch_export:
@@ -112,7 +112,7 @@ def _weights(model: LatentVariableModel, run: Run, config: Any, config_sha256: s
 @torch.no_grad()
 def _examples(new: Path, subject: Subject) -> None:
     rows = slice(0, facts.EXAMPLES)
-    x, c, model = subject.x[rows], subject.context(rows), subject.model
+    x, c, model = subject.seen(rows), subject.context(rows), subject.model
     if not len(x):
         return
     z = model.encode(x, c)

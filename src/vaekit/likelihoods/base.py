@@ -55,7 +55,7 @@ class Likelihood(nn.Module, ABC):
         """Shape that the network has to produce, given the constructor's options."""
 
     @classmethod
-    def settled(cls, x: Tensor, **options: Any) -> dict[str, Any]:
+    def options_from_data(cls, x: Tensor, **options: Any) -> dict[str, Any]:
         """Options that depend on the training rows, shape (N, *event), with the values that a training records."""
         return {}
 

@@ -108,7 +108,9 @@ class OfRealNumbers(LocationScale):
     discrete = False
 
     @classmethod
-    def settled(cls, x: Tensor, *, centre: Unit = "auto", unit: Unit = "auto", **options: Any) -> dict[str, Any]:
+    def options_from_data(
+        cls, x: Tensor, *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
+    ) -> dict[str, Any]:
         """The numbers that "auto" stands for, with four digits."""
         mean, spread = x.double().mean().item(), x.double().std(correction=0).item()
         reach = x.abs().max().item()

@@ -99,9 +99,9 @@ class Columns(Likelihood):
         """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape (D,)."""
         with full_precision(z):
             output = widened(self.net(z, c))
-            return self.given(output)
+            return self.distribution(output)
 
-    def given(self, output: Tensor) -> Columnwise:
+    def distribution(self, output: Tensor) -> Columnwise:
         """The density of rows, from the network's output, shape (..., outputs)."""
         parts = dict(zip(self.layout.sizes, output.split(list(self.layout.sizes.values()), -1), strict=True))
         density_of: dict[str, Callable[[Tensor], Distribution]] = {

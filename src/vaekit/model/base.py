@@ -168,7 +168,7 @@ class LatentVariableModel(nn.Module, ABC):
         return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 
     def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """The input of the posterior for x, in which values that are not observed are 0: NaN there, if it sees it."""
+        """The input of the posterior: x, in which unobserved values, which are 0, become NaN if it `sees_missing`."""
         return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
 
     @torch.no_grad()

@@ -137,7 +137,7 @@ class Loss:
 
 
 class OfBatch(Loss):
-    """The loss that a plain function or module of (model, batch, epoch) is; what it lacks of a `Loss` is the default.
+    """Adapts a function or a module of (model, batch, epoch) to `Loss`, with the defaults of attributes that it lacks.
 
     Arguments:
         function: Called with a model, a batch and the epoch, it gives `Terms`. It may have the attributes and the
@@ -252,7 +252,7 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
 
 
 def need_plain(draw: Draw) -> None:
-    """Refuse what a loss that is made of rate and distortion would train wrongly without a word.
+    """Refuse a draw that a loss made of rate and distortion would silently train wrongly.
 
     Raises:
         ConfigError: No gradient goes through the samples, or the draw has penalties of its own.

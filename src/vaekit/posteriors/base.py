@@ -79,10 +79,10 @@ class FromFeatures(Posterior):
         """The posterior of each row of x."""
         h = self.net(x, c)
         with full_precision(h):
-            return self.given(widened(h))
+            return self.distribution(widened(h))
 
     @abstractmethod
-    def given(self, h: Tensor) -> Distribution:
+    def distribution(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features)."""
 
 

@@ -28,7 +28,7 @@ class PowerSphericalPosterior(FromFeatures):
         self.mu = nn.Linear(features, latent_size)
         self.kappa = nn.Linear(features, 1)
 
-    def given(self, h: Tensor) -> PowerSpherical:
+    def distribution(self, h: Tensor) -> PowerSpherical:
         """The posterior given features, shape (B, features)."""
         return PowerSpherical(normalize(self.mu(h), dim=-1), 1 + softplus(self.kappa(h).squeeze(-1)))
 
@@ -46,7 +46,7 @@ class WrappedNormalPosterior(MeanAndVariance):
 
     latents = "ball"
 
-    def given(self, h: Tensor) -> WrappedNormal:
+    def distribution(self, h: Tensor) -> WrappedNormal:
         """The posterior given features, shape (B, features)."""
         scale = torch.exp(0.5 * bounded(self.log_var(h)))
         return WrappedNormal(exponential_at_zero(self.mu(h)), scale)

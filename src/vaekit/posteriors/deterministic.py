@@ -21,6 +21,6 @@ class Deterministic(FromFeatures):
         super().__init__(net, (latent_size,))
         self.mu = nn.Linear(features, latent_size)
 
-    def given(self, h: Tensor) -> PointMass:
+    def distribution(self, h: Tensor) -> PointMass:
         """The points given features, shape (B, features)."""
         return PointMass(self.mu(h))

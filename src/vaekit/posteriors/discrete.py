@@ -28,7 +28,7 @@ class BernoulliPosterior(FromFeatures):
         super().__init__(net, (latent_size,))
         self.logits = nn.Linear(features, latent_size)
 
-    def given(self, h: Tensor) -> Distribution:
+    def distribution(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features): event shape (Z,)."""
         return Independent(Bernoulli(logits=self.logits(h), validate_args=False), 1)
 
@@ -50,7 +50,7 @@ class CategoricalPosterior(FromFeatures):
         super().__init__(net, (latent_size, categories))
         self.logits = nn.Linear(features, latent_size * categories)
 
-    def given(self, h: Tensor) -> Distribution:
+    def distribution(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features): event shape (Z, categories)."""
         return self.one_hot(h)
 
@@ -91,6 +91,6 @@ class GumbelSoftmaxPosterior(CategoricalPosterior):
         self.temperature = temperature
         self.straight_through = straight_through
 
-    def given(self, h: Tensor) -> Distribution:
+    def distribution(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features): event shape (Z, categories); relaxed in training mode."""
         return GumbelSoftmax(self.one_hot(h), self.temperature, self.straight_through or not self.training)

@@ -30,7 +30,7 @@ class PlanarPosterior(MeanAndVariance):
         check_flow("posterior", steps)
         self.steps = nn.Linear(features, steps * (2 * latent_size + 1))
 
-    def given(self, h: Tensor) -> Flow:
+    def distribution(self, h: Tensor) -> Flow:
         """The posterior given features, shape (B, features)."""
         size = self.latent_size
         u, w, b = self.steps(h).unflatten(-1, (-1, 2 * size + 1)).split((size, size, 1), -1)
@@ -68,7 +68,7 @@ class IAFPosterior(MeanAndVariance):
         gate = {"univariate": GatedTransform, "shapes": ((), ())}
         self.steps = masked_transform(zuko.flows.MAF, latent_size, features, steps, hidden, **gate)
 
-    def given(self, h: Tensor) -> Flow:
+    def distribution(self, h: Tensor) -> Flow:
         """The posterior given features, shape (B, features)."""
         return Flow(self.steps(h).inv, diagonal_normal(self.mu(h), self.log_var(h)))
 
@@ -104,7 +104,7 @@ class NSFPosterior(MeanAndVariance):
         check_flow("posterior", steps, hidden, bins)
         self.steps = masked_transform(zuko.flows.NSF, latent_size, features, steps, hidden, bins=bins)
 
-    def given(self, h: Tensor) -> Flow:
+    def distribution(self, h: Tensor) -> Flow:
         """The posterior given features, shape (B, features)."""
         plain = diagonal_normal(self.mu(h), self.log_var(h))
         affine = AffineTransform(plain.base_dist.loc, plain.base_dist.scale, event_dim=1)

@@ -178,7 +178,7 @@ class TopDownPosterior(Posterior):
             c: Context, shape (B, C), or None.
             level: From the number of a level, from the top, and the state there to its distribution.
         """
-        path = Path(self, c)
+        path = StatePath(self, c)
 
         def step(drawn: Sequence[Tensor]) -> Distribution:
             return level(len(drawn), path(drawn))
@@ -187,10 +187,10 @@ class TopDownPosterior(Posterior):
 
     def last_state(self, z: Tensor, c: Tensor | None = None) -> Tensor:
         """s_0 of all latents, shape (..., B, Z): shape (..., B, width)."""
-        return Path(self, c)(z.split(self.latent_sizes, -1)[::-1])
+        return StatePath(self, c)(z.split(self.latent_sizes, -1)[::-1])
 
 
-class Path:
+class StatePath:
     """States along the path of a posterior; each is computed once for the same latents above it.
 
     Arguments:

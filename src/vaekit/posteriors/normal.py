@@ -19,7 +19,7 @@ class DiagonalNormal(MeanAndVariance):
     Reference: Kingma and Welling 2013, arXiv:1312.6114, eq. 9.
     """
 
-    def given(self, h: Tensor) -> "Independent[Normal]":
+    def distribution(self, h: Tensor) -> "Independent[Normal]":
         """The posterior given features, shape (B, features)."""
         return diagonal_normal(self.mu(h), self.log_var(h))
 
@@ -45,7 +45,7 @@ class FullCovarianceNormal(MeanAndVariance):
         self.register_buffer("rows", rows, persistent=False)
         self.register_buffer("columns", columns, persistent=False)
 
-    def given(self, h: Tensor) -> Distribution:
+    def distribution(self, h: Tensor) -> Distribution:
         """The posterior given features, shape (B, features)."""
         tril = (0.5 * bounded(self.log_var(h))).exp().diag_embed()
         if self.lower is not None:

@@ -186,8 +186,8 @@ class VQPosterior(CodesPosterior):
         commitment: β.
         codebook: How the codes learn.
         decay: Of the running means, and of the counts by which dead codes are known.
-        revive: A code that is used less than this share of the average moves to what the encoder says somewhere; 0 for
-            never.
+        revive: A code that is used less than this share of the average is replaced by a random output of the encoder; 0
+            for never.
         gradient: What the decoder's gradient becomes on its way to the encoder: the same ("straight-through"), or
             rotated and scaled as z is to its code ("rotation").
         places: How many codes a row has, where the decoder reads no grid.

@@ -84,7 +84,7 @@ class Job:
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
         x, labels = some_rows(data.train, values=recipe.values)
-        recipe = recipe.settled(x)
+        recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         asks = "batches" in recipe.parts["objective"].wiring
@@ -115,7 +115,7 @@ class Job:
         return self.recipe.optimizer(parameters, self.model)
 
     def threads(self) -> int | None:
-        """How many threads to train with: what the config says, or what is faster now; None where that is not ours."""
+        """The configured number of threads, or the faster one of one and all; None on a GPU or with several ranks."""
         asked = self.config.train.threads
         if asked is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
             return asked

@@ -166,7 +166,7 @@ def _closing(run: Run) -> Iterator[None]:
     except RankError as error:
         _note(run, "interrupted", str(error))
         message = f"{error}; resume {run.name} to go on from there, with any number of ranks"
-        raise RankError(message, verb=f"resume {run.name}") from None
+        raise RankError(message, command=f"resume {run.name}") from None
     except NumericalError as error:
         _note(run, "failed", str(error))
         raise NumericalError(f"{error}; to continue from there, resume {run.name} with other settings") from None

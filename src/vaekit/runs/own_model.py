@@ -1,4 +1,4 @@
-"""`vaekit.fit`: train a model that one holds, with the progress in sight and, on request, by the recipe of a preset.
+"""`vaekit.fit`: train a model of your own, showing the progress and, on request, by the recipe of a preset.
 
 Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 """
@@ -61,9 +61,9 @@ def fit(
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
 
     Raises:
-        ConfigError: What is not a model, a preset or a setting that does not exist or is out of range, or what this
-            training cannot use.
-        DataError: Data of another shape than the model's, or that the likelihood has no density for.
+        ConfigError: `model` is not a model, the preset or a setting is unknown or out of range, or the arguments do not
+            fit together.
+        DataError: The data have another shape than the model's, or values that the likelihood has no density for.
         NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished.

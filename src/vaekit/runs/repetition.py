@@ -55,11 +55,12 @@ def repeat(
     """
     if run.status != "finished":
         raise RunError(
-            f"run {run.name} is {run.status}; resume it to its end, then it can be repeated", verb=f"resume {run.name}"
+            f"run {run.name} is {run.status}; resume it to its end, then it can be repeated",
+            command=f"resume {run.name}",
         )
     if any(session["settings"] for session in run.sessions):
         raise RunError(
-            f"the settings of run {run.name} were changed on the way; its sessions say when", verb=f"info {run.name}"
+            f"the settings of run {run.name} were changed on the way; its sessions say when", command=f"info {run.name}"
         )
     preset = run.recorded("preset", kind=str)
     with environment.computing_as(run):

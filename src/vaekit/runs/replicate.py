@@ -102,7 +102,7 @@ def main() -> None:
         parent.tell(stopped=str(stop))
         sys.exit(STOPPED)
     except VAEError as error:
-        parent.tell(error=str(error), kind=type(error).__name__, mend=error.mend, verb=error.verb)
+        parent.tell(error=str(error), kind=type(error).__name__, arguments=error.arguments, command=error.command)
         sys.exit(2)
 
 

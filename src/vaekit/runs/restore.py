@@ -214,10 +214,9 @@ def data_of(run: Run, recipe: Recipe) -> Dataset:
     if by_path and dataset.checksum != facts.checksum:
         before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
         raise DataError(
-            f"the files of {section.name} ({now} rows) are not those, {before} rows, that run {run.name} was trained "
-            "on, and what it was not trained on cannot be told any more; bring them back, or name data to take all of "
-            "them",
-            mend=("data",),
+            f"the files of {section.name} have changed since run {run.name} was trained on them ({before} rows then, "
+            f"{now} now), so that its test rows are unknown; bring them back, or name data of which to take all rows",
+            arguments=("data",),
         )
     return dataset
 

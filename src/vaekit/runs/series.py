@@ -105,7 +105,7 @@ def _is_finished(replicate: Replicate) -> bool:
     if differ:
         changes = ", ".join(f"{key} {before.get(key)!r} → {asked.get(key)!r}" for key in differ[:3])
         message = f"run {run.name} has another config ({changes}); give this series another name"
-        raise RunError(message, mend=("name",))
+        raise RunError(message, arguments=("name",))
     return run.status == "finished"
 
 

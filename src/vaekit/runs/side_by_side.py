@@ -106,7 +106,9 @@ class _Process:
             warnings.warn(f"{self.replicate.name}: {event['warning']}", stacklevel=2)
         if "error" in event:
             kind = getattr(errors, event["kind"], RunError)
-            self.error = kind(f"{self.replicate.name}: {event['error']}", mend=event["mend"], verb=event["verb"])
+            self.error = kind(
+                f"{self.replicate.name}: {event['error']}", arguments=event["arguments"], command=event["command"]
+            )
 
     def stop(self) -> None:
         """Ask it to stop at a whole step."""

@@ -23,7 +23,7 @@ def require_tensorboard() -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ConfigError(
-            "tensorboard=True needs TensorBoard; pip install 'vaekit[tensorboard]'", mend=("tensorboard",)
+            "tensorboard=True needs TensorBoard; pip install 'vaekit[tensorboard]'", arguments=("tensorboard",)
         ) from None
     return SummaryWriter
 

@@ -58,7 +58,7 @@ def explained(action: str, path: Path, fault: type[VAEError] = RunError) -> Iter
     except OSError as error:
         remedy = _REMEDY.get(error.errno or 0, "")
         message = f"cannot {action} {path}: {error.strerror or error}{remedy and f'; {remedy}'}"
-        raise fault(message, mend=("runs",) if "another folder" in remedy else ()) from error
+        raise fault(message, arguments=("runs",) if "another folder" in remedy else ()) from error
 
 
 def component(name: str) -> str:
@@ -76,7 +76,7 @@ def component(name: str) -> str:
 
 
 def make_folders(folder: Path, *, below: Path) -> None:
-    """Make a folder and those around it, but not the one that it must be below: if that was removed, it stays so."""
+    """Make a folder and its parents below `below`; never make `below` itself."""
     for path in reversed([folder, *folder.parents]):
         if below in path.parents:
             path.mkdir(exist_ok=True)

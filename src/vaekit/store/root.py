@@ -59,8 +59,10 @@ def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
         else:
             return path
     if is_leftover(root / base):
-        raise RunError(f"{root / base} is what is left of a run; choose another name, or remove it", mend=("name",))
-    raise RunError(f"the run {root / base} exists; choose another name, or resume it", mend=("name",))
+        raise RunError(
+            f"{root / base} is what is left of a run; choose another name, or remove it", arguments=("name",)
+        )
+    raise RunError(f"the run {root / base} exists; choose another name, or resume it", arguments=("name",))
 
 
 def delete(path: Path) -> None:

@@ -54,7 +54,7 @@ class Run:
         with files.explained("open", path):
             names = os.listdir(path)
         if where.name not in names:
-            raise RunError(f"{path} is not a run folder: it has no environment.json", verb="runs")
+            raise RunError(f"{path} is not a run folder: it has no environment.json", command="runs")
         self.environment: dict[str, Any] = self._read_table("environment.json")
         checkpoint.check_format(self.environment.get("format"), where)
         try:

@@ -50,7 +50,7 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
             raise DataError(
                 f"{', '.join(kept)}: there already, and other than what would be written; nothing was changed. "
                 "Choose another folder, or pass overwrite=True to lose what is there",
-                mend=("overwrite",),
+                arguments=("overwrite",),
             )
         for path in new:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -98,8 +98,8 @@ class Checkpointer:
     def _restore_best(self, run: Run) -> None:
         """Read the best weights of a run.
 
-        They may be of an epoch that is about to be repeated, or older than the checkpoint where newer ones are damaged.
-        Where there are none, the best weights are chosen anew.
+        They may come from an epoch that is about to be repeated. If the newest ones are damaged, older ones are used;
+        if all are, the best weights are chosen anew.
         """
         progress = self.trainer.progress
         weights = self.trainer.best

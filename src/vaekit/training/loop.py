@@ -73,9 +73,8 @@ def fit(
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
 
     Raises:
-        ConfigError: What is not a model, a setting that does not exist or is out of range, or what this training
-            cannot use.
-        DataError: Data of another shape than the model's, or that the likelihood has no density for.
+        ConfigError: `model` is not a model, a setting is unknown or out of range, or the arguments do not fit together.
+        DataError: The data have another shape than the model's, or values that the likelihood has no density for.
         NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good, and so does `run`.
         RankError: Another rank died; `run` holds the last state that was good.

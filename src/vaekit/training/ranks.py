@@ -45,7 +45,7 @@ class Shard:
     noise: AbstractContextManager[Any]
     counts: bool = True
 
-    def counted(self, value: Tensor) -> Tensor:
+    def zero_if_empty(self, value: Tensor) -> Tensor:
         """A sum over the rows; 0 for a rank without rows."""
         return value if self.counts else 0 * value
 

@@ -73,7 +73,8 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
         if progress.step:
             trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", FORMAT_1))))
             sums = trainer.meter.sums
-            sums.copy_(like(sums, part["progress"]["sums"], "progress/sums"))
+            stored = part["progress"]["sums"]
+            sums.copy_(like(sums, stored.to(sums) if stored.is_floating_point() else stored, "progress/sums"))
         else:
             trainer.meter.sums.zero_()
         set_random_state(part["rng"])

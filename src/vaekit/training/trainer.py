@@ -67,23 +67,23 @@ class Trainer:
         self.progress = Progress()
         self.rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
         self.parameters = [p for player in self.players for p in player.parameters]
-        self.one_step = Step(model, loss, self.players, options, ranks)
-        self.meter = self.one_step.meter
+        self.training_step = Step(model, loss, self.players, options, ranks)
+        self.meter = self.training_step.meter
         self.best = self.weights()
 
     @property
     def ema_weights(self) -> list[Tensor]:
         """The averages that `options.ema` keeps of the model's weights; none without it."""
-        return self.one_step.ema_weights
+        return self.training_step.ema_weights
 
     @property
     def good_steps(self) -> Tensor:
         """How many steps the averages are of."""
-        return self.one_step.good_steps
+        return self.training_step.good_steps
 
     def training_mode(self) -> None:
         """Put the model, and the loss if it is a module, into training mode."""
-        for module in self.one_step.modules:
+        for module in self.training_step.modules:
             module.train()
 
     def step(self, item: Any, epoch: float) -> None:
@@ -92,7 +92,7 @@ class Trainer:
         self.progress.learning_rate = factor * self.rates[0]
         for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
             set_rate(group, factor * rate)
-        self.one_step(item, epoch)
+        self.training_step(item, epoch)
         self.progress.step += 1
         self.progress.batch += 1
 
@@ -127,8 +127,8 @@ class Trainer:
         Arguments:
             seconds: What it took.
             validation: Batches for the validation.
-            last: Where there are none, a batch by which to see what the last step of the training has made of the
-                weights, as the loss of every other step is seen in the next.
+            last: The last batch of the training. Without validation its loss is computed again, which checks the
+                weights after the last step; those of earlier steps were checked by the step that followed.
 
         Raises:
             NumericalError: As `check`; or the last step has made a loss that is not finite.
@@ -174,11 +174,11 @@ class Trainer:
     @contextmanager
     def kept_weights(self) -> Iterator[None]:
         """Within the block the model has the averaged weights, where there are any."""
-        averages = self.one_step.weights_to_keep()
+        averages = self.training_step.weights_to_keep()
         if not averages:
             yield
             return
-        raw = [p.detach().clone() for p in self.one_step.weights]
+        raw = [p.detach().clone() for p in self.training_step.weights]
         self._put(averages)
         try:
             yield
@@ -187,7 +187,7 @@ class Trainer:
 
     @torch.no_grad()
     def _put(self, weights: list[Tensor]) -> None:
-        for parameter, weight in zip(self.one_step.weights, weights, strict=True):
+        for parameter, weight in zip(self.training_step.weights, weights, strict=True):
             parameter.copy_(weight)
 
     def tensors(self) -> dict[str, Tensor]:
@@ -221,7 +221,7 @@ def players_of(
         model: The model.
         loss: What it minimises.
         optimizer: The model's, or a function that makes it of what it has to train: the weights of the model, and those
-            of its loss that no opponent trains.
+            of its loss that no opponent trains. The other weights stay as they are.
     """
     opponents = list(loss.opponents(model))
     taken = {id(p) for player in opponents for p in player.parameters}
@@ -232,7 +232,10 @@ def players_of(
         parameters += [p for p in module.parameters() if p.requires_grad and id(p) not in taken]
     if not isinstance(optimizer, Optimizer):
         optimizer = optimizer(parameters)
-    return [Player("loss", parameters, loss, optimizer), *opponents]
+    moved = {id(p): p for group in optimizer.param_groups for p in group["params"]}
+    ordered = [p for p in parameters if id(p) in moved]
+    ordered += [p for number, p in moved.items() if number not in {id(known) for known in parameters}]
+    return [Player("loss", ordered, loss, optimizer), *opponents]
 
 
 def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any) -> None:

@@ -59,7 +59,7 @@ def validate(
             if not names:
                 names = ("loss", *terms.logged)
                 sums = sums.new_zeros(len(names))
-            sums += shard.counted(of_batch.to(sums.dtype))
+            sums += shard.zero_if_empty(of_batch.to(sums.dtype))
             rows += shard.total
     if not rows:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")

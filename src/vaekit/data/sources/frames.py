@@ -324,6 +324,16 @@ def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
     return series.mask(library.Series(missing))
 
 
+def check_writable(path: Path) -> None:
+    """Check that `write_frame` can write a file of this ending.
+
+    Raises:
+        DataError: It cannot.
+    """
+    if path.suffix.lower() not in (*SUFFIXES, ".npy"):
+        raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
+
+
 def write_frame(frame: "pd.DataFrame", path: Path) -> None:
     """Write a table, in one step: `.csv`, `.tsv`, `.parquet`, or numbers as `.npy`.
 
@@ -331,6 +341,7 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
         DataError: The ending is another, or a column that is not of numbers would go into a `.npy`.
         RunError: The file cannot be written.
     """
+    check_writable(path)
     suffix = path.suffix.lower()
     if suffix in (".csv", ".tsv"):
         content = frame.to_csv(index=False, sep="," if suffix == ".csv" else "\t").encode()
@@ -338,13 +349,11 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
         buffer = io.BytesIO()
         frame.to_parquet(buffer, index=False)
         content = buffer.getvalue()
-    elif suffix == ".npy":
+    else:
         buffer = io.BytesIO()
         try:
             np.save(buffer, frame.to_numpy("float64", na_value=np.nan), allow_pickle=False)
         except (TypeError, ValueError):
             raise DataError(f"{path}: a .npy has numbers only; write .csv or .parquet") from None
         content = buffer.getvalue()
-    else:
-        raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
     files.write(path, content)

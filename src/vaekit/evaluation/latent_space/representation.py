@@ -49,7 +49,8 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
     if context.split.context is None:
-        x = context.rows.rows(slice(SHOWN)).known
+        shown = chunks.batch(context.model, context.rows, 0, SHOWN)
+        x = context.model.seen(shown.x, shown.observed)
         pictures = {"latents": plot.latents(context.model, x, labels[:SHOWN])}
     return Findings(values, [warning] if context.model.context_size else [], pictures=pictures)
 

@@ -31,11 +31,11 @@ def find(context: Context) -> Findings:
             refuse_annealing(context.model, context.rows)
     estimating = context.for_estimators()
     estimating["precision"] = context.protocol["precision"]
-    of_x = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
+    estimates = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
     findings = Findings(
-        values=context.likelihood_kind.named(of_x.values, context.dimensions),
-        warnings=[*context.likelihood_kind.warnings, *of_x.warnings],
-        per_row=of_x.per_row,
+        values=context.likelihood_kind.named(estimates.values, context.dimensions),
+        warnings=[*context.likelihood_kind.warnings, *estimates.warnings],
+        per_row=estimates.per_row,
     )
     return findings if annealing is None else _annealed(context, findings, annealing)
 

@@ -1,4 +1,4 @@
-"""Rows that a model draws, of which some values are given: the prior's latents, weighted by what they say about these.
+"""New rows with some values given: latents are drawn from the prior and weighted by the likelihood of these values.
 
 Not for: what is missing in rows that one has (`imputation`).
 """

@@ -113,7 +113,7 @@ def _of_best(part: Weighted, best: Tensor) -> Tensor:
     return probability
 
 
-def into(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.DataFrame":
+def fill_gaps(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.DataFrame":
     """The frame with `values`, shape (N, D), in the empty cells of the table's columns; every other cell stays.
 
     Arguments:
@@ -164,4 +164,5 @@ def _texts(x: NDArray[Any], column: Column) -> Sequence[str]:
     series = series_of(x, column)
     if column.dtype in DATES:
         return list(_as_text(series, column))
-    return [f"{value:.6g}" if isinstance(value, float) else str(value) for value in series.tolist()]
+    digits = 15 if column.origin else 6  # a column far from 0 differs in its last digits only
+    return [f"{value:.{digits}g}" if isinstance(value, float) else str(value) for value in series.tolist()]

@@ -33,8 +33,8 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
     minus the Kolmogorov-Smirnov or the total-variation distance of each column; for each pair one minus half of the
     difference of correlations, or the total-variation distance of two-way tables. "told from real rows" is a
     classifier's accuracy, 50 % at best. "nearest training row" is the median distance of drawn rows from the nearest
-    training row over that of test rows: much less than 1 means that rows are copied. The last two say how well the
-    last column with levels is predicted by a classifier that learned from drawn, and from real, rows.
+    training row over that of test rows: much less than 1 means that rows are copied. The last two are the
+    accuracy of a classifier of the last column with levels, which learned from drawn, and from real, rows.
 
     Arguments:
         model: An unconditional model of the table.
@@ -194,9 +194,9 @@ SYNTHETIC = Measure(
     (
         Line("column shapes", "columns alike", "100 % at best"),
         Line("pair trends", "pairs alike", "100 % at best"),
-        Line("told from", "told from real rows", "by a classifier; 50 % at best"),
-        Line("nearest training", "nearest training row", "of test rows 1; less: copies"),
-        Line("learned from drawn", "learned from them", "predicting a column with levels"),
-        Line("learned from real", "… from real rows"),
+        Line("told from*", "told from real rows", "by a classifier; 50 % at best"),
+        Line("nearest training*", "nearest training row", "of test rows 1; less: copies"),
+        Line("learned from drawn*", "learned from them", "predicting a column with levels"),
+        Line("learned from real*", "… from real rows"),
     ),
 )
