@@ -9,13 +9,12 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
 from math import ceil, sqrt
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..data.pixels import to_unit
 from ..errors import ConfigError, DataError
 from .text import Words, fitting, font, length, shortened, wrapped
 
@@ -131,8 +130,7 @@ class Picture:
             raise DataError(
                 f"a picture needs images of shape (N, C, H, W) with C = 1 or 3, got {shape}; save it as .npy"
             )
-        unit = to_unit(self._shown.detach()).float().clamp(0, 1)
-        values: Pixels = (255 * unit).round().to(torch.uint8).movedim(1, -1).cpu().numpy()
+        values: Pixels = np.moveaxis(_to_bytes(self._shown.detach().cpu().numpy()), 1, -1)
         if self.invert:
             values = 255 - values
         return values if self.cmap is None else colours(self.cmap)[values[..., 0]]
@@ -248,6 +246,7 @@ def grid(
         DataError: The images have another shape or there are none.
         ConfigError: Columns or scale is below 1, or padding below 0.
 
+    >>> import torch
     >>> grid(torch.zeros(6, 1, 28, 28), columns=3, scale=2).pixels.shape
     (118, 176)
     """
@@ -258,6 +257,17 @@ def grid(
             raise ConfigError(f"{name} must be at least {least}, got {value}")
     layout = {"columns": columns, "padding": padding, "scale": scale}
     return Picture(images, title=title, rows=rows, heads=heads, **layout)  # type: ignore[arg-type]
+
+
+def _to_bytes(images: NDArray[Any]) -> Pixels:
+    """Bytes of images in [0, 1], or of bytes; by numpy, as torch's threads for a second thread slow down the first's.
+
+    GNU OpenMP gives each thread that computes in parallel a team of its own. Once there are more threads in teams than
+    processors, all of them sleep while they wait for one another, and the steps of a training take twice as long.
+    """
+    if images.dtype == np.uint8:
+        return images
+    return np.rint(255 * np.nan_to_num(images.astype(np.float32)).clip(0, 1)).astype(np.uint8)
 
 
 def _columns(n: int, height: int, width: int) -> int:
