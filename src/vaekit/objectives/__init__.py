@@ -1,4 +1,4 @@
-"""Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised.
+"""Losses, and objectives, of which most losses are made: functions of a `Draw`, in nats, to be maximised.
 
 | file | what |
 |---|---|
