@@ -10,7 +10,7 @@ def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate:
     """The parameters as they are, or in groups where a part of the model wants another rate or no weight decay.
 
     Arguments:
-        model: The model, whose parts may have `learning_rate_factor` and `decays`.
+        model: The model; its parts may have `learning_rate_factor` and `decays`.
         parameters: The trained parameters.
         learning_rate: Learning rate of the other parts.
     """

@@ -47,7 +47,7 @@ def check(
     beside: Mapping[str, str] | None = None,
     **options: Any,
 ) -> None:
-    """Try a part, or a whole model, on a few rows, and say in plain words all that is missing or wrong.
+    """Try a part, or a whole model, on a few rows, and say in plain words everything that is missing or wrong.
 
     It is not the command `vae check`, which grades a student's file.
 
@@ -218,7 +218,7 @@ class _Trial:
         if not self.is_distribution("likelihood(z, c)", p):
             return
         self.equal("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
-        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "that of x")
+        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "as x has")
         with self.trying("the likelihood's log_prob(x)"):
             log_p = p.log_prob(self.x)
             self.equal("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
@@ -227,7 +227,7 @@ class _Trial:
             if not log_p.requires_grad:
                 self.findings.append("no gradient flows from the likelihood's log_prob(x) to z")
         with self.trying("the likelihood's mean, which pictures show"):
-            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "that of x")
+            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "as x has")
         with self.trying("the likelihood's sample()"):
             p.sample()
 

@@ -1,6 +1,6 @@
 """The table of parts, and how a name becomes a constructor with checked options.
 
-A part's constructor tells wiring from options: positional parameters are filled in by name from what the builder has
+A part's constructor tells wiring from options: the builder fills in positional parameters by name
 (`latent_size`, `net`, `x` …), keyword-only parameters are options and come from the config. A new part is one
 class and one line in a table here, or no line at all and an import path, "my_module:MyPrior".
 """
@@ -135,7 +135,7 @@ class Resolved:
     wiring: tuple[str, ...]
 
     def __call__(self, **available: Any) -> Any:
-        """Make the part. From the available objects it gets those that it asks for.
+        """Make the part, with the available arguments that it asks for.
 
         Raises:
             ConfigError: The part asks for something that the builder does not have, or refuses the value of an option.

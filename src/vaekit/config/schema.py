@@ -75,7 +75,7 @@ class Data(Section):
     @field_validator("columns", mode="before")
     @classmethod
     def _with_dots(cls, value: object) -> object:
-        # "data.columns.sepal.length=positive" is about a column whose name has a dot.
+        # "data.columns.sepal.length=positive" names a column with a dot in its name.
         return flat(value) if isinstance(value, Mapping) else value
 
 

@@ -85,7 +85,7 @@ def _linear_layers(state: Mapping[str, Tensor], part: str) -> list[str]:
     """Names of the linear layers of the encoder or decoder, in their order.
 
     Raises:
-        ValueError: There are fewer than two, or a layer is not linear.
+        ValueError: There are fewer than two layers, or a layer is not linear.
     """
     matches = [match for name in state if (match := re.fullmatch(rf"({part}\.(\d{{1,4}}))\.weight", name))]
     names = [match[1] for match in sorted(matches, key=lambda match: int(match[2]))]

@@ -1,4 +1,4 @@
-"""Losses, and objectives, of which most losses are made: functions of a `Draw`, in nats, to be maximised.
+"""Losses, and the objectives in most of them: functions of a `Draw`, in nats, to be maximised.
 
 | file | what |
 |---|---|

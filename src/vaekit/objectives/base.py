@@ -1,4 +1,4 @@
-"""Losses, which a trainer minimises; and objectives, the functions of a `Draw` that most losses are made of.
+"""Losses, which a trainer minimises, and objectives, functions of a `Draw`. Most losses are made of an objective.
 
 An objective returns one number a row, in nats, to be maximised. `@bound` marks a lower bound on log p(x), in
 expectation, that the exact posterior attains: only a bound may be called an ELBO or an NLL. `@couples_rows` marks an

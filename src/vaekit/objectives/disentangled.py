@@ -59,7 +59,7 @@ def dip(
 
     Arguments:
         draw: Samples with a normal posterior and one level.
-        kind: Which covariance.
+        kind: The covariance, "I" or "II".
         off_diagonal: λ_od.
         diagonal: λ_d; the paper has 10 λ_od for "I" and λ_od for "II".
         kl: See `elbo`.
@@ -87,7 +87,7 @@ def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Ten
 
 
 def _covariance(draw: Draw, *, of_posteriors: bool) -> Tensor:
-    """Covariance of the posterior means over the minibatch, shape (Z, Z), plus the posteriors' mean one if asked."""
+    """Covariance of the posterior means over the minibatch, (Z, Z), plus the posteriors' mean covariance on request."""
     q = draw.levels[0].q if len(draw.levels) == 1 else None
     factorizes = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
     if q is None or not (factorizes or isinstance(q, MultivariateNormal)):

@@ -25,7 +25,7 @@ class Adaptive(RateSchedule, Protocol):
 
     @property
     def factor(self) -> float:
-        """The number by which each reduction multiplies the rate."""
+        """The factor on the rate of each reduction."""
 
     def is_due(self, epochs: int) -> bool:
         """Whether to reduce the rate, this many epochs after the best one or the last reduction, whichever is later."""

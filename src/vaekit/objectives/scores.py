@@ -23,7 +23,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     Arguments:
         draw: K ≥ 2 samples for each of B rows.
         beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
-        kl: As for `elbo`.
+        kl: See `elbo`.
 
     Returns:
         Shape (B,), nats.
@@ -47,7 +47,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     Arguments:
         draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, K, antithetic=True)`.
         beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
-        kl: As for `elbo`.
+        kl: See `elbo`.
 
     Returns:
         Shape (B,), nats.

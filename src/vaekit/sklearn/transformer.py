@@ -75,7 +75,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         return self._log_prob(self._rows(X))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean of `score_samples`, by which `GridSearchCV` compares models of the same data."""
+        """The mean of `score_samples`; `GridSearchCV` compares models of the same data by it."""
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:

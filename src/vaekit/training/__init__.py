@@ -5,7 +5,7 @@
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
 | `trainer`, `progress` | a model, its loss and its optimizers; the progress of their training |
 | `rate`, `listener` | the factor on the learning rate; listeners to the progress |
-| `state`, `meter` | what is saved and restored; what is counted on the device |
+| `state`, `meter` | the state to save and restore; the counts on the device |
 | `validation` | the value of a loss over a loader |
 | `checkpointer` | when to save the state, in memory and in the run folder |
 | `data_checks` | whether rows and classes suit the model |

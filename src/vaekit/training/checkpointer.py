@@ -40,7 +40,7 @@ class Checkpointer:
     Arguments:
         trainer: The training.
         loader: The training batches.
-        run: Where to write; None to remember in memory only.
+        run: Run folder to write to; None to remember in memory only.
         every: Seconds of work that may be lost.
     """
 

@@ -75,7 +75,7 @@ def first_checked(
     Arguments:
         model: The model.
         loader: Batches.
-        loss: What is minimised; None to leave classes unchecked.
+        loss: The loss; None to leave classes unchecked.
         lenient: Leave values that are not finite to the training step, which skips them.
 
     Raises:

@@ -51,7 +51,7 @@ def fit(
 ) -> list[Record]:
     """Train a model: minimise the mean of a loss over the rows of every batch.
 
-    Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
+    Afterwards the model holds the weights of the best validation, or the last ones without validation.
 
     Arguments:
         model: Any latent-variable model, on the device to train on.

@@ -16,7 +16,7 @@ from .eager import eager
 class ScheduleFreeAdamW(Optimizer):
     """AdamW with a running average of the weights, so that the learning rate need not fall.
 
-    With the iterate P, the average A and the weights Y at which gradients are taken,
+    Let P be the iterate, A the average, and Y the weights for the gradients:
 
         P ← P − lr·(g(Y) / √v̂ + decay·P),  A ← A + (P − A)·w/Σw,  Y = (1 − mix)·P + mix·A,
 

@@ -87,7 +87,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
-    """The number of steps in the averages; infinite if a checkpoint has none, so that they continue as they began.
+    """The number of steps in the averages; infinite if a checkpoint lacks it, so that they continue as before.
 
     Raises:
         ValueError: The stored value is not a number of steps.

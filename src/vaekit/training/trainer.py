@@ -173,7 +173,7 @@ class Trainer:
 
     @contextmanager
     def kept_weights(self) -> Iterator[None]:
-        """Within the block the model has the averaged weights, where there are any."""
+        """Within the block the model has the averaged weights, if there are any."""
         averages = self.training_step.weights_to_keep()
         if not averages:
             yield
