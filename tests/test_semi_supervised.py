@@ -130,7 +130,7 @@ def test_the_classifier_sees_the_binary_rows_that_the_model_sees(binarize: str) 
     seen: list[Tensor] = []
     loss.classifier.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
     model, *_ = small()
-    loss._of_known(model)
+    loss._classify_known(model)
     (x,) = seen
     assert bool(((x == 0) | (x == 1)).all()) and len(x) == 6
     served = next(iter(batches)).x[labels >= 0]

@@ -1,4 +1,4 @@
-"""Configs: what a run is made of, as data, and how it becomes objects.
+"""Configs: a run as data, and how it becomes objects.
 
 Importing this package imports no torch, so that the command line answers at once.
 
@@ -6,10 +6,10 @@ Importing this package imports no torch, so that the command line answers at onc
 |---|---|
 | `schema` | the records: sections and parts |
 | `reading` | from a preset or a TOML file, with settings on top, to a config |
-| `spelling`, `synonyms` | which key a misspelt one stands for |
+| `spelling`, `synonyms` | the key that a misspelt word stands for |
 | `parts` | the table of parts, and how a name becomes a constructor with checked options |
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
-| `assemble`, `contracts` | from parts to a model: what each is given, and what each is asked |
+| `assemble`, `contracts` | from parts to a model: the order of parts, and the questions to them |
 | `groups` | parameters in groups, where a part wants another learning rate or no weight decay |
 | `inspection` | what a part lacks, reported before training |
 | `presets/` | published models, a few lines of TOML each |

@@ -1,6 +1,6 @@
-"""From parts to a model: which part is made when, what each is given, and where each begins.
+"""From parts to a model: the order in which parts are made, their arguments and their starting values.
 
-Not for: which questions a part is asked, and the defaults of a plain module (`contracts`).
+Not for: the questions to a part, and the defaults of a plain module (`contracts`).
 """
 
 import warnings
@@ -54,7 +54,7 @@ POSTERIOR_OF = {
     "directions": "power-spherical",
     "ball": "wrapped-normal",
 }
-SLOPE_STEP = 1e-2  # of the mean of x where that is beyond 1, for the slope of the output
+SLOPE_STEP = 1e-2  # step in x for the slope of the output; relative to the mean of x if that is beyond 1
 
 
 def assemble(
@@ -71,15 +71,15 @@ def assemble(
 
     Arguments:
         parts: One of each kind.
-        section: What belongs to no single part.
+        section: The settings that belong to no single part.
         event_shape: Event shape of x.
         context_size: C; 0 for an unconditional model.
         x: Training rows, shape (N, *event_shape), for parts that start from the data.
-        c: Their context, shape (N, C), of a conditional model.
-        columns: Of a table: what its columns are.
+        c: Context of the training rows, shape (N, C), for a conditional model.
+        columns: The columns of a table.
 
     Raises:
-        ConfigError: Parts that do not fit.
+        ConfigError: The parts do not fit together.
     """
     facts = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
     transform = seen_by_encoder(parts["likelihood"])
@@ -111,7 +111,7 @@ def assemble(
         if section.init == "pca":
             try:
                 _principal_start(posterior, decoder, likelihood, x, transform)
-            except ConfigError as error:  # of parts that were exchanged in a preset
+            except ConfigError as error:  # a part of the preset was replaced
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
         attribute_or_default("posterior", posterior, "start")(x, c)
         attribute_or_default("prior", prior, "start")(posterior, x, c)
@@ -127,7 +127,7 @@ def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
 
 
 def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
-    """The decoder as one of all latents: what the posterior's `reading` makes of it, or one of the first level."""
+    """The decoder of all latents: by the posterior's `reading`, or of the first level alone."""
     reading: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "reading")
     if reading is not None:
         return reading(decoder)
@@ -135,7 +135,7 @@ def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, deco
 
 
 def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
-    """The prior; where latents are not vectors, a prior of vectors is laid over them."""
+    """The prior. If the latents are not vectors, a prior for vectors is repeated over their grid."""
     size = torch.Size(latent_shape).numel()
     _check_values(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
@@ -143,17 +143,18 @@ def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
 
 
 def _check_values(prior: Resolved, posterior: nn.Module) -> None:
-    """Refuse a prior over other values than the posterior gives: a density where there are probabilities.
+    """Refuse a prior over another kind of latents than the posterior's, such as a density for discrete ones.
 
     Raises:
-        ConfigError: The two do not agree.
+        ConfigError: The prior and the posterior have different kinds of latents.
     """
-    of_posterior: str = attribute_or_default("posterior", posterior, "latents")
-    of_prior: str = attribute_or_default("prior", prior.make, "latents")
-    if of_prior != of_posterior:
+    posterior_kind: str = attribute_or_default("posterior", posterior, "latents")
+    prior_kind: str = attribute_or_default("prior", prior.make, "latents")
+    if prior_kind != posterior_kind:
+        fitting_prior = PRIOR_OF[posterior_kind]
         raise ConfigError(
-            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[of_posterior]}, and the prior "
-            f"{prior.make.__name__} is over {LATENT_KINDS[of_prior]}; choose prior.name = {PRIOR_OF[of_posterior]!r}"
+            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[posterior_kind]}, and the prior "
+            f"{prior.make.__name__} is over {LATENT_KINDS[prior_kind]}; choose prior.name = {fitting_prior!r}"
         )
 
 
@@ -163,12 +164,12 @@ def _principal_start(
     """Start the model as a principal component analysis of the training data.
 
     Raises:
-        ConfigError: A posterior without a mean and a log-variance of its own, or several outputs for each value.
+        ConfigError: The posterior has no mean and log-variance of its own, or the likelihood several outputs a value.
     """
     parameters_at = attribute_or_default("likelihood", likelihood, "parameters_at")
     mean = x.mean(0)
-    unit = attribute_or_default("likelihood", likelihood, "value_range") == (0.0, 1.0)
-    middle = mean.clamp(0.05, 0.95) if unit else mean  # where a logit does not run away
+    is_unit = attribute_or_default("likelihood", likelihood, "value_range") == (0.0, 1.0)
+    middle = mean.clamp(0.05, 0.95) if is_unit else mean  # keeps logits small
     step = SLOPE_STEP * middle.abs().clamp_min(1)
     rise = None if parameters_at is None else parameters_at(middle + step) - parameters_at(middle - step)
     if not isinstance(posterior, MeanAndVariance) or rise is None or rise.shape != mean.shape:
@@ -177,7 +178,7 @@ def _principal_start(
             "posterior.name = 'diagonal-normal' and likelihood.name = 'bernoulli' or 'normal', or init = 'he'"
         )
     slope = rise / (2 * step)
-    if transform is not None:  # the components are those of what the encoder sees
+    if transform is not None:  # the components are those of the transformed x
         slope, x = rise / (transform(mean + step) - transform(mean - step)), transform(x)
     principal_start(posterior.net, posterior.mu, posterior.log_var, decoder, x, slope)
 

@@ -56,7 +56,7 @@ def attribute_or_default(kind: str, part: Any, question: str) -> Any:
 
 
 def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
-    """Width of an encoder's output: what its `out_shape` says, or what it makes of two rows of zeros.
+    """Width of an encoder's output: by its `out_shape`, or by its output for two rows of zeros.
 
     Raises:
         ConfigError: The output of an encoder without `out_shape` is not a vector.
@@ -84,7 +84,7 @@ def seen_by_encoder(likelihood: Resolved) -> Transform | None:
 
 
 def output_shape(likelihood: Resolved, event_shape: Shape, columns: Sequence[Column] | None = None) -> Shape:
-    """Shape that the decoder has to give: the likelihood's `out_shape`, or `per_value` groups of channels."""
+    """Shape of the decoder's output: the likelihood's `out_shape`, or `per_value` groups of channels."""
     shape = attribute_or_default("likelihood", likelihood.make, "out_shape")
     if shape is not None:
         wiring = {"columns": columns} if "columns" in likelihood.wiring else {}
@@ -101,14 +101,14 @@ def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape
 
 
 def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
-    """Event shape of z, and that of what the decoder reads: `latent_shape`, or (`latent_size`,), or the config's."""
+    """Event shapes of z and of the decoder's input: `latent_shape`, or (`latent_size`,), or the config's."""
     size = attribute_or_default("posterior", posterior, "latent_size")
     shape = attribute_or_default("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
     return tuple(shape), tuple(attribute_or_default("posterior", posterior, "decoded_shape") or shape)
 
 
 def is_for_vectors(prior: Resolved) -> bool:
-    """Whether a prior knows vectors only: its `for_vectors`, or that it asks for their number and nothing else."""
+    """Whether a prior is for vectors only: by its `for_vectors`, or because it asks for `latent_size` alone."""
     explicit: bool | None = attribute_or_default("prior", prior.make, "for_vectors")
-    asks = set(prior.wiring)
-    return "latent_size" in asks and not {"latent_shape", "posterior"} & asks if explicit is None else explicit
+    wiring = set(prior.wiring)
+    return "latent_size" in wiring and not {"latent_shape", "posterior"} & wiring if explicit is None else explicit

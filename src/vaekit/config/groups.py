@@ -1,4 +1,4 @@
-"""The groups of parameters that an optimizer is given: parts of a model may want another rate, or no weight decay."""
+"""Groups of parameters for an optimizer: parts of a model may want another rate, or no weight decay."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,9 +10,9 @@ def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate:
     """The parameters as they are, or in groups where a part of the model wants another rate or no weight decay.
 
     Arguments:
-        model: The model, whose parts may have `learning_rate_factor` and `decays`.
-        parameters: What is trained.
-        learning_rate: Of the parts that want no other.
+        model: The model; its parts may have `learning_rate_factor` and `decays`.
+        parameters: The trained parameters.
+        learning_rate: Learning rate of the other parts.
     """
     special = [
         m for m in model.modules() if getattr(m, "learning_rate_factor", 1.0) != 1 or not getattr(m, "decays", True)

@@ -31,7 +31,7 @@ from .recipe import build
 ROWS = 3
 SAMPLES = 2
 CONTRACTS = {"posterior": Posterior, "prior": Prior, "likelihood": Likelihood, "encoder": Encoder, "decoder": Decoder}
-# A part that has no contract is known by what its constructor asks for; the first that fits.
+# The kind of a part without a contract, by a parameter of its constructor; the first match counts.
 WIRING = (("posterior", "features"), ("decoder", "out_shape"), ("encoder", "in_shape"), ("likelihood", "net"))
 
 
@@ -52,23 +52,23 @@ def check(
     It is not the command `vae check`, which grades a student's file.
 
     A class is made as a config would make it, with default parts around it. Random numbers are drawn from a stream of
-    their own, so that a training after it is the same as without it.
+    their own, so that a later training is the same as without the check.
 
     Arguments:
         part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
             or the name of a preset.
-        kind: Which of the five it is, where neither its base class nor its constructor tells.
+        kind: One of the five kinds, if neither base class nor constructor shows it.
         event_shape: Event shape of x.
         latent_size: Width of the latents.
-        latent_shape: Event shape of the latents, where a module takes no vectors; a class gets it from its posterior.
+        latent_shape: Event shape of the latents, for a module that takes no vectors; a class gets its posterior's.
         context_size: C; 0 for none.
         x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
         beside: Names of the posterior or the prior that a class is tried with: `{"posterior": "hierarchical"}`. By
             default they have latents of the same kind as the part.
-        options: Of the part's constructor.
+        options: Options of the part's constructor.
 
     Raises:
-        ConfigError: All findings, one a line.
+        ConfigError: The part lacks something; the message has one finding a line.
 
     >>> from vaekit.priors import StandardNormal
     >>> check(StandardNormal)
@@ -117,14 +117,14 @@ class _Trial:
         self.event_shape = event_shape
         self.shape = shape
         self.context_size = context_size
-        self.given = x
+        self.rows = x
         self.beside = beside
         self.findings: list[str] = []
 
     @cached_property
     def x(self) -> Tensor:
         """Rows of data."""
-        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.given is None else self.given[:ROWS].float()
+        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:ROWS].float()
 
     @property
     def c(self) -> Tensor | None:
@@ -138,14 +138,14 @@ class _Trial:
         if inspect.isclass(part) or not isinstance(part, nn.Module):
             model: Any = None
             with self.trying(f"making a model with this {kind}"):
-                model = self._made(kind, part, latent_size, options)
+                model = self._make_model(kind, part, latent_size, options)
             if model is None:
                 return
             part = _part_of(model, kind)
             self.shape = model.latent_shape
         getattr(self, kind)(part)
 
-    def _made(
+    def _make_model(
         self, kind: str, part: Callable[..., Any], latent_size: int, options: dict[str, Any]
     ) -> LatentVariableModel:
         """A model with the part, and default parts around it."""
@@ -157,12 +157,12 @@ class _Trial:
         parts[kind] = with_options(kind, getattr(part, "__name__", type(part).__name__), part, options)
         latents = attribute_or_default(kind, part, "latents") if kind in ("posterior", "prior") else "real"
         names = {"posterior": POSTERIOR_OF.get(latents), "prior": PRIOR_OF.get(latents)} | self.beside
-        for other in names.keys() - {kind}:
-            parts[other] = resolve(other, Part(name=str(names[other])))
+        for neighbour in names.keys() - {kind}:
+            parts[neighbour] = resolve(neighbour, Part(name=str(names[neighbour])))
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
-        return assemble(parts, Model(latent_size=latent_size), x=self.given, **facts)
+        return assemble(parts, Model(latent_size=latent_size), x=self.rows, **facts)
 
-    # -- what is tried ------------------------------------------------------------------------------------------------
+    # -- trials --------------------------------------------------------------------------------------------------------
 
     def posterior(self, part: nn.Module) -> None:
         """Whether it gives latents of the right shape, their density, and a gradient."""
@@ -218,16 +218,16 @@ class _Trial:
         if not self.is_distribution("likelihood(z, c)", p):
             return
         self.equal("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
-        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "that of x")
+        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "as x has")
         with self.trying("the likelihood's log_prob(x)"):
             log_p = p.log_prob(self.x)
             self.equal("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
             if not log_p.isfinite().all():
-                self.findings.append("the likelihood's log_prob(x) is not finite; pass data that it is for as x")
+                self.findings.append("the likelihood's log_prob(x) is not finite; pass suitable data as x")
             if not log_p.requires_grad:
                 self.findings.append("no gradient flows from the likelihood's log_prob(x) to z")
         with self.trying("the likelihood's mean, which pictures show"):
-            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "that of x")
+            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "as x has")
         with self.trying("the likelihood's sample()"):
             p.sample()
 
@@ -264,10 +264,10 @@ class _Trial:
             with self.trying("draw(x)"):
                 part.draw(self.x, SAMPLES, self.c)
 
-    # -- how findings are made -----------------------------------------------------------------------------------------
+    # -- findings ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def trying(self, what: str) -> Iterator[None]:
+    def trying(self, label: str) -> Iterator[None]:
         """Within the block an exception is a finding."""
         try:
             yield
@@ -275,49 +275,49 @@ class _Trial:
             self.findings.append(str(error))
         except Exception as error:
             reason = str(error).strip().splitlines() or ["without a message"]
-            self.findings.append(f"{what} raised {type(error).__name__}: {reason[0]}")
+            self.findings.append(f"{label} raised {type(error).__name__}: {reason[0]}")
 
-    def equal(self, what: str, shape: Any, wanted: Any, meaning: str) -> None:
+    def equal(self, label: str, shape: Any, wanted: Any, meaning: str) -> None:
         """Compare two shapes."""
         if tuple(shape) != tuple(wanted):
-            self.findings.append(f"the {what} is {tuple(shape)}; it must be {tuple(wanted)}, {meaning}")
+            self.findings.append(f"the {label} is {tuple(shape)}; it must be {tuple(wanted)}, {meaning}")
 
-    def is_distribution(self, what: str, returned: Any) -> bool:
+    def is_distribution(self, label: str, returned: Any) -> bool:
         """Whether a part returned a distribution."""
         if isinstance(returned, Distribution):
             return True
         self.findings.append(
-            f"{what} returned {type(returned).__name__}; it must be a torch.distributions.Distribution"
+            f"{label} returned {type(returned).__name__}; it must be a torch.distributions.Distribution"
         )
         return False
 
-    def reaches(self, module: nn.Module, what: str, result: Tensor) -> None:
+    def reaches(self, module: nn.Module, label: str, result: Tensor) -> None:
         """Whether a gradient can flow from a result to the parameters of a module."""
         if not result.requires_grad and any(p.requires_grad for p in module.parameters()):
-            self.findings.append(f"no gradient flows from {what} to its parameters")
+            self.findings.append(f"no gradient flows from {label} to its parameters")
 
 
 def _kind_of(part: Any) -> str:
-    """The kind of a part by its base class, or by what its constructor asks for.
+    """The kind of a part by its base class, or by a parameter of its constructor.
 
     Raises:
-        ConfigError: Neither tells.
+        ConfigError: Neither shows the kind.
     """
-    of: Any = part if inspect.isclass(part) else type(part)
+    part_class: Any = part if inspect.isclass(part) else type(part)
     for kind, contract in CONTRACTS.items():
-        if issubclass(of, contract):
+        if issubclass(part_class, contract):
             return kind
-    wiring = set(inspect.signature(of).parameters)
+    wiring = set(inspect.signature(part_class).parameters)
     for kind, name in WIRING:
         if name in wiring:
             return kind
     if wiring & {"latent_size", "latent_shape", "posterior"}:
         return "prior"
-    raise ConfigError(f"what is {of.__name__}? Say kind=, one of: {', '.join(CONTRACTS)}")
+    raise ConfigError(f"what is {part_class.__name__}? Say kind=, one of: {', '.join(CONTRACTS)}")
 
 
 def _part_of(model: Any, kind: str) -> nn.Module:
-    """The part of a kind in a model whose other parts are the default ones."""
+    """The part of this kind in a model with default parts around it."""
     whole = {"encoder": "posterior", "decoder": "likelihood"}.get(kind, kind)
     part: nn.Module = model.parts[whole]
     return part.get_submodule("net") if whole != kind else part

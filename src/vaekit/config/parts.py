@@ -1,6 +1,6 @@
 """The table of parts, and how a name becomes a constructor with checked options.
 
-A part's constructor tells wiring from options: positional parameters are filled in by name from what the builder has
+A part's constructor tells wiring from options: the builder fills in positional parameters by name
 (`latent_size`, `net`, `x` …), keyword-only parameters are options and come from the config. A new part is one
 class and one line in a table here, or no line at all and an import path, "my_module:MyPrior".
 """
@@ -128,14 +128,14 @@ VALUE_SCHEDULES: dict[str, Callable[..., Callable[[float], float]]] = {
 
 @dataclass(frozen=True)
 class Resolved:
-    """The resolved name of a part: what to call, all options with their values, and the wiring that it asks for."""
+    """A part with its name resolved: its constructor, the values of all options, and the wiring that it asks for."""
 
     make: Callable[..., Any]
     options: dict[str, Any]
     wiring: tuple[str, ...]
 
     def __call__(self, **available: Any) -> Any:
-        """Make the part from those of the available things that it asks for.
+        """Make the part, with the available arguments that it asks for.
 
         Raises:
             ConfigError: The part asks for something that the builder does not have, or refuses the value of an option.
@@ -147,7 +147,7 @@ class Resolved:
             return self.make(**{name: available[name] for name in self.wiring}, **self.options)
         except VAEError:
             raise
-        except (ValueError, OverflowError) as error:  # of torch, about the range of an option
+        except (ValueError, OverflowError) as error:  # torch's, about the range of an option
             options = ", ".join(f"{name} = {value!r:.60}" for name, value in self.options.items())
             raise ConfigError(f"{self.make.__name__} refuses its options ({options}): {error}") from error
 
@@ -156,12 +156,12 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
-        kind: A key of `PART_TABLE`, or what else is named by import path.
+        kind: A key of `PART_TABLE`, or a word for another object by import path.
         name: Name in the table, or "module:Name".
         trust: Whether an import path is allowed.
 
     Raises:
-        ConfigError: No such part, or an import path that is not allowed.
+        ConfigError: The part is unknown, or its import path is not allowed or leads nowhere.
     """
     table = PART_TABLE.get(kind, {})
     target = table.get(name)
@@ -190,11 +190,11 @@ def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) 
 
     Arguments:
         section: The section `data`.
-        values: What the numbers in an array by path mean.
+        values: Meaning of the numbers in an array by path.
         trust: Whether an import path is allowed.
 
     Raises:
-        ConfigError: An import path that is not allowed, or that leads nowhere.
+        ConfigError: The import path is not allowed or leads nowhere.
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
@@ -205,11 +205,11 @@ def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) 
 
 
 def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Callable[..., torch.optim.Optimizer]:
-    """An optimizer (params, lr, options …), as torch and most packages write it, as a part of a config."""
-    given = [
+    """Adapt an optimizer (params, lr, options …), the form of torch and most packages, to a part of a config."""
+    named = [
         p for p in inspect.signature(optimizer).parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
     ]
-    options = [p.replace(kind=p.KEYWORD_ONLY) for p in given if p.name not in ("params", "lr")]
+    options = [p.replace(kind=p.KEYWORD_ONLY) for p in named if p.name not in ("params", "lr")]
 
     def make(parameters: Any, learning_rate: float, **settings: Any) -> torch.optim.Optimizer:
         return optimizer(parameters, lr=learning_rate, **settings)
@@ -217,21 +217,21 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
     wiring = [
         inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for name in ("parameters", "learning_rate")
     ]
-    made: Any = make
-    made.__signature__ = inspect.Signature([*wiring, *options])
-    made.__name__ = optimizer.__name__
+    annotated: Any = make
+    annotated.__signature__ = inspect.Signature([*wiring, *options])
+    annotated.__name__ = optimizer.__name__
     kinds: dict[type, Any] = {bool: bool, int: int | float, float: float, str: str}  # a default of 0 may mean 0.0
-    made.hints = {p.name: kinds.get(type(p.default), Any) for p in options}
-    constructor: Callable[..., torch.optim.Optimizer] = made
+    annotated.hints = {p.name: kinds.get(type(p.default), Any) for p in options}
+    constructor: Callable[..., torch.optim.Optimizer] = annotated
     return constructor
 
 
 def _takes_schedule(hint: Any, is_class: bool) -> bool:
     """Whether an option of an objective may follow a schedule.
 
-    A number of a function may, which is given its value at each step; a class says so by a hint that has a callable.
+    A float of a function may: the function gets its value at each step. A class shows it by a callable in the hint.
     """
-    return any(get_origin(one) is Callable for one in get_args(hint)) if is_class else hint is float
+    return any(get_origin(member) is Callable for member in get_args(hint)) if is_class else hint is float
 
 
 def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
@@ -243,22 +243,22 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
         trust: Whether the part may be named by import path.
 
     Raises:
-        ConfigError: No such part, no such option (the nearest one is named), or a value that does not fit.
+        ConfigError: The part or an option is unknown (the nearest one is named), or a value does not fit.
     """
     return with_options(kind, part.name, find(kind, part.name, trust), part.options)
 
 
 def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> Resolved:
-    """Check the options of a part that is found.
+    """Check the options of a part.
 
     Arguments:
         kind: A key of `PART_TABLE`, or "model".
-        name: What messages call it.
+        name: Name of the part in messages.
         make: Its class or function.
-        given: Options; the others have their defaults.
+        given: Options that are set; the others have their defaults.
 
     Raises:
-        ConfigError: No such option (the nearest one is named), a value that does not fit, or an option without a value.
+        ConfigError: An option is unknown (the nearest one is named) or has no value, or a value does not fit.
     """
     if kind == "optimizer" and "params" in inspect.signature(make).parameters:
         make = by_torch_convention(make)
@@ -286,15 +286,15 @@ def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> R
         **{option: (hints.get(option, Any), p.default) for option, p in options.items()},  # type: ignore[call-overload]
     )
     try:
-        checked = schema.model_validate(given)
+        values = schema.model_validate(given)
     except ValidationError as error:
         raise ConfigError(f"{kind}.{explain(error)}") from None
     wiring = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
-    return Resolved(make, {option: getattr(checked, option) for option in options}, wiring)
+    return Resolved(make, {option: getattr(values, option) for option in options}, wiring)
 
 
 def _hints(make: Any) -> Mapping[str, Any]:
-    """The types of the parameters of a part; none where they are of names that are there for a type checker only."""
+    """The types of a part's parameters; none if a type is imported for a type checker only."""
     try:
         return getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
     except NameError:

@@ -26,8 +26,8 @@ def read(
         preset: Name of a preset; "vae" when neither is given.
         file: TOML file instead of a preset.
         settings: Strings "section.key=value", as on the command line.
-        sections: Tables that override, as in `{"train": {"epochs": 3}}`; the name of a part will do for its table, and
-            a key of [model] is one here, too: `{"prior": "vamp", "latent_size": 2}`.
+        sections: Overriding tables, as in `{"train": {"epochs": 3}}`. A part's name may replace its table, and a key of
+            [model] may stand alone: `{"prior": "vamp", "latent_size": 2}`.
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
@@ -45,7 +45,7 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     """A table that overrides a section.
 
     Raises:
-        ConfigError: The value is neither a table nor what may stand for one.
+        ConfigError: The value is not a table and cannot replace one.
     """
     if isinstance(value, Mapping):
         return {name: dict(value)}
@@ -58,9 +58,9 @@ def _section(name: str, value: Any) -> dict[str, Any]:
         raise ConfigError(f"{name}={value!r:.80}: give a table, such as {name}={{...}}, for one of: {known}")
     hint = nearest_setting(name) or ""
     section, _, key = hint.partition(".")
-    said = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
+    suggestion = f"; give {key if section == 'model' else f'{section}={{{key!r}: …}}'}" if hint else ""
     raise ConfigError(
-        f"{name}={value!r:.80} is not an option here{said}; give a table, such as {section or 'prior'}="
+        f"{name}={value!r:.80} is not an option here{suggestion}; give a table, such as {section or 'prior'}="
         f"{{...}}, for one of: {known}, or a key of model"
     )
 
@@ -105,13 +105,13 @@ def _parse_setting(setting: str) -> dict[str, Any]:
 
 
 def _perhaps(word: str, value: str) -> str:
-    """A hint at the key that is like a setting, or ""."""
+    """A hint at the nearest key, or ""."""
     hint = nearest_setting(word.strip())
     return f"; did you mean {hint}={' '.join(value.split()) or 'VALUE'!s:.80}?" if hint else ""
 
 
 def nearest_setting(word: str) -> str | None:
-    """The key of a config that a word stands for, of the sections or of the parts that presets set; or None.
+    """The key of a config that a word stands for, or None. It is a key of a section or of a part in a preset.
 
     >>> nearest_setting("size"), nearest_setting("conditional")
     ('data.size', 'model.condition')
@@ -152,7 +152,7 @@ class Presets(dict[str, str]):
 
 
 def presets() -> dict[str, str]:
-    """Every preset, with a line on what it is."""
+    """Every preset, with one line about it."""
     return Presets({name: preset_header(name)["about"] for name in preset_names()})
 
 
@@ -160,7 +160,7 @@ def preset_text(name: str) -> str:
     """The TOML of a preset.
 
     Raises:
-        ConfigError: No preset of that name; the nearest one is named.
+        ConfigError: The preset is unknown; the nearest one is named.
     """
     names = preset_names()
     if name not in names:
@@ -169,7 +169,7 @@ def preset_text(name: str) -> str:
 
 
 def preset_header(name: str) -> dict[str, str]:
-    """The comment at the top of a preset: `about`, its first line, and where given `paper` and `differs`."""
+    """The comment at the top of a preset: `about`, its first line, and `paper` and `differs`, if given."""
     about, *rest = [line[1:].strip() for line in _leading_comments(preset_text(name).splitlines())]
     header = {"about": about}
     for line in rest:

@@ -1,4 +1,4 @@
-"""From a config to objects: every name is resolved and every option checked once, and then parts are made."""
+"""From a config to objects: resolve every name and check every option once, then make the parts."""
 
 import inspect
 import json
@@ -30,11 +30,11 @@ from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
 @dataclass(frozen=True)
 class Recipe:
-    """A config whose names are all resolved and whose options are all checked. It makes what a training needs.
+    """A config with all names resolved and all options checked. It makes the objects of a training.
 
     Attributes:
         config: The config with every option of every part written out, so that it means the same for ever.
-        parts: One of each kind; under "model" a whole model of the caller's own, if the config names one.
+        parts: One of each kind; also the caller's own model, under "model", if the config names one.
         data_arguments: Arguments of `vaekit.data.load`, with the function itself where the config names one.
     """
 
@@ -51,7 +51,7 @@ class Recipe:
             trust: Import parts by path.
 
         Raises:
-            ConfigError: A part or an option that does not exist or does not fit.
+            ConfigError: A part or an option is unknown or does not fit.
         """
         config = _located(config)
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PART_TABLE}
@@ -104,13 +104,13 @@ class Recipe:
 
         Arguments:
             event_shape: Event shape of x.
-            num_classes: How many classes a conditional model has.
+            num_classes: Number of classes of a conditional model.
             x: Training rows, shape (N, *event_shape), for parts that start from the data.
-            labels: Their classes, shape (N,), for the same parts of a conditional model.
-            columns: Of a table: what its columns are.
+            labels: Classes of these rows, shape (N,), for the same parts of a conditional model.
+            columns: The columns of a table.
 
         Raises:
-            ConfigError: Parts that do not fit.
+            ConfigError: The parts do not fit together.
         """
         recipe = self.with_options_from_data(x)
         model = recipe._model(event_shape, num_classes, x, labels, columns)
@@ -147,17 +147,17 @@ class Recipe:
         event_shape: tuple[int, ...] | None = None,
         batches: Batches | None = None,
     ) -> Loss:
-        """Make the loss: of an objective, a function of a draw; or of the caller's own, a class by import path.
+        """Make the loss: from a function of a draw, or from a class, such as the caller's own by import path.
 
         Arguments:
-            model: The model that it will see.
+            model: The model to train.
             dataset_size: Number of training rows, for objectives that couple rows.
-            num_classes: How many classes the data have.
+            num_classes: Number of classes in the data.
             event_shape: Event shape of x.
-            batches: Training rows as the training serves them, for losses that look at some of them in every step.
+            batches: Training batches, for losses that look at further rows in every step.
 
         Raises:
-            ConfigError: The class asks for something that is not there.
+            ConfigError: The class asks for an argument that is not available.
         """
         part = self.parts["objective"]
         samples = self.config.objective.samples
@@ -174,10 +174,10 @@ class Recipe:
         return OfDraw(part.make, options, samples, self.config.objective.antithetic)
 
     def _check_samples(self, part: Resolved) -> None:
-        """Check that a loss which draws its own samples is not told how.
+        """Refuse the options `samples` and `antithetic` for a loss that draws its own samples.
 
         Raises:
-            ConfigError: It is.
+            ConfigError: One of them is set.
         """
         objective = self.config.objective
         for option, default in (("samples", 1), ("antithetic", False)):
@@ -194,8 +194,8 @@ class Recipe:
         """Make the optimizer.
 
         Arguments:
-            trained: What it moves: parameters, or a model, all of whose parameters it moves.
-            model: Whose parts may want another rate, or no weight decay; `trained` itself, if that is a model.
+            trained: The parameters to train, or a model, for all of its parameters.
+            model: The model; its parts may want another rate, or no weight decay. It is `trained`, if that is a model.
         """
         rate = self.config.train.learning_rate
         if isinstance(trained, nn.Module):
@@ -218,24 +218,24 @@ class Recipe:
     ) -> dict[str, torch.Size] | None:
         """The shapes of the model's weights and buffers by name, computed on the meta device, without memory.
 
-        None where a part is built by looking at values, as zuko's masked networks are.
+        None if a part looks at values while it is made, as zuko's masked networks do.
 
         Raises:
-            ConfigError: Parts that do not fit, or sizes that no tensor can have.
+            ConfigError: The parts do not fit together, or no tensor can have these sizes.
         """
         try:
             with torch.device("meta"), _Undrawn(), seeded(torch.Generator("cpu").manual_seed(0)):
                 model = self.model(event_shape=event_shape, num_classes=num_classes, columns=columns)
         except NotImplementedError:
             return None
-        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # of sizes beyond 64 bits
+        except (MemoryError, OverflowError, RuntimeError, TypeError) as error:  # from sizes beyond 64 bits
             reason = str(error).splitlines()[0]
             raise ConfigError(f"the config asks for a model that cannot be: {reason}") from error
         return {name: tensor.shape for name, tensor in model.state_dict().items()}
 
 
 class _Undrawn(TorchFunctionMode):
-    """Within the block nothing is drawn: there are no values on the meta device, and to draw there imports sympy."""
+    """Within the block nothing is drawn: the meta device has no values, and drawing there imports sympy."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (Tensor.normal_, Tensor.uniform_):
@@ -259,14 +259,14 @@ def build(
 
     Arguments:
         config: A config, or the name of a preset.
-        event_shape: Event shape of x; a number is that of a vector.
-        num_classes: How many classes a conditional model has.
-        x: Training rows, shape (N, *event_shape), for what starts from the data: the output bias at their mean,
-            pseudo-inputs. Without them such a part starts at random.
-        labels: Their classes, shape (N,), for a conditional model.
-        columns: Of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they say the shape too.
-        data: A data set, as `vaekit.data.load` gives it, which stands for all five above: the model fits it and starts
-            from it, as with `vae train`. A name is only written down in the model's config.
+        event_shape: Event shape of x; a number is the size of a vector.
+        num_classes: Number of classes of a conditional model.
+        x: Training rows, shape (N, *event_shape), for parts that start from the data: the output bias at the mean of x,
+            pseudo-inputs. Without x they start at random.
+        labels: Classes of these rows, shape (N,), for a conditional model.
+        columns: Columns of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they give the shape too.
+        data: A data set from `vaekit.data.load`. It replaces the five arguments above: the model fits it and starts
+            from it, as with `vae train`. A name is only written into the model's config.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
@@ -275,7 +275,7 @@ def build(
         prior, in this order.
 
     Raises:
-        ConfigError: A part or an option that does not exist, or parts that do not fit.
+        ConfigError: A part or an option is unknown, or the parts do not fit together.
     """
     if not isinstance(data, Dataset | None):
         sections["data"] = data
@@ -300,7 +300,7 @@ def _values(parts: Mapping[str, Resolved]) -> Values:
 
 
 def _located(config: Config) -> Config:
-    """The same config with the whole path of data by path, which is the same from every folder."""
+    """The same config with absolute paths to data, which hold from every folder."""
     name = config.data.name
     if name in DATASET_NAMES or not is_path(name):
         return config

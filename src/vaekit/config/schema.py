@@ -1,7 +1,7 @@
 """The config of a run, as records: sections and parts.
 
-This file knows that there are parts with names and options, and no part itself. It does not import torch, so that the
-command line answers at once.
+To this file a part is a name with options; it knows no part itself. It does not import torch, so that the command line
+answers at once.
 """
 
 from collections.abc import Mapping
@@ -31,13 +31,13 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 class Section(BaseModel):
-    """A table of a config: no key that it does not know."""
+    """A table of a config; unknown keys are refused."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=(), allow_inf_nan=False)
 
 
 class Part(BaseModel):
-    """A part by name, "vamp", or by import path, "my_module:MyPrior", and the options that part has."""
+    """A part by name, "vamp", or by import path, "my_module:MyPrior", with its options."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
 
@@ -50,17 +50,17 @@ class Part(BaseModel):
 
 
 class ObjectivePart(Part):
-    """An objective, K, the number of importance samples of each row, and whether they are drawn in pairs μ ± σε."""
+    """An objective; K, the number of importance samples a row; whether to draw them in pairs μ ± σε."""
 
     samples: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     antithetic: bool = False
 
 
 class Data(Section):
-    """Which data, by name, by path, or by the import path of a function; how grey values become binary ones.
+    """The data, by name, path, or import path of a function; and how grey values become binary.
 
-    `validation` is how many are held out; `labelled` is how many training rows keep their label; `test`, `size`,
-    `memory` and `columns` are those of `vaekit.data.load`.
+    `validation` is the number of rows held out; `labelled` is the number of training rows that keep their label; for
+    `test`, `size`, `memory` and `columns` see `vaekit.data.load`.
     """
 
     name: str = "mnist"
@@ -75,12 +75,12 @@ class Data(Section):
     @field_validator("columns", mode="before")
     @classmethod
     def _with_dots(cls, value: object) -> object:
-        # "data.columns.sepal.length=positive" is about a column whose name has a dot.
+        # "data.columns.sepal.length=positive" names a column with a dot in its name.
         return flat(value) if isinstance(value, Mapping) else value
 
 
 class Model(Section):
-    """The settings of no single part; or a whole model of yours by import path, "my_module:MyModel"."""
+    """The settings that belong to no single part; or your own model by import path, "my_module:MyModel"."""
 
     name: str = "composed"
     latent_size: Positive = 15
@@ -107,12 +107,12 @@ class Fit(Section):
 
     @property
     def known_epochs(self) -> int | None:
-        """How many epochs there will be; None where the length is in steps."""
+        """The number of epochs; None if the length is in steps."""
         return self.epochs if self.steps is None else None
 
 
 class Train(Fit):
-    """How a run trains: as `fit` does, and on what, from which seed."""
+    """How a run trains: the options of `fit`, and precision, seed, device and threads."""
 
     precision: Literal["auto", "fp32", "tf32", "bf16"] = "auto"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
@@ -121,7 +121,7 @@ class Train(Fit):
     deterministic: bool = False
 
     def for_fit(self) -> Fit:
-        """The options of `vaekit.fit` among them."""
+        """Only the options of `vaekit.fit`."""
         return Fit(**self.model_dump(include=set(Fit.model_fields)))
 
 
@@ -162,7 +162,7 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
     """Check a tree of tables.
 
     Raises:
-        ConfigError: A key that does not exist, with the nearest one that does, or a value out of range.
+        ConfigError: A key is unknown (the nearest one is named), or a value is out of range.
     """
     try:
         check_table(tree)
@@ -176,10 +176,10 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
 
 def explain(error: ValidationError) -> str:
     """The first finding of a pydantic error, in one line: key, limit, value."""
-    finding, *others = error.errors()
+    finding, *further = error.errors()
     loc, messages = finding["loc"], [finding["msg"]]
-    if others and others[0]["input"] is finding["input"]:  # one value that fits no type of several
-        loc, messages = loc[:-1], [other["msg"] for other in error.errors() if other["input"] is finding["input"]]
+    if further and further[0]["input"] is finding["input"]:  # one value that fits none of several types
+        loc, messages = loc[:-1], [same["msg"] for same in error.errors() if same["input"] is finding["input"]]
     key = ".".join(str(part) for part in loc)[:200]
     if finding["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_field_hint(key)}"
@@ -194,8 +194,8 @@ def _field_hint(key: str) -> str:
     fields: Mapping[str, Any] = Config.model_fields
     for step in path:
         fields = getattr(fields[step].annotation, "model_fields", {}) if step in fields else {}
-    other = OTHER_NAMES.get(last, "").removeprefix(".".join([*path, ""]))
-    near = [other] if other in fields else get_close_matches(last, fields, n=1, cutoff=0.5)
+    synonym = OTHER_NAMES.get(last, "").removeprefix(".".join([*path, ""]))
+    near = [synonym] if synonym in fields else get_close_matches(last, fields, n=1, cutoff=0.5)
     if near:
         return f"; did you mean {'.'.join([*path, near[0]])!r}?"
     return f"; known: {', '.join(sorted(fields))}" if fields else ""

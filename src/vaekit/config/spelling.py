@@ -1,6 +1,6 @@
-"""Which key of a config a word stands for: `lr` is train.learning_rate, `size` is data.size.
+"""The key of a config that a word stands for: `lr` is train.learning_rate, `size` is data.size.
 
-No part is imported: keys are those of the sections, and the options of parts that the caller knows of.
+No part is imported: the keys are those of the sections, and the options of parts that the caller passes.
 """
 
 from collections.abc import Iterable
@@ -35,6 +35,6 @@ def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
 
 
 def _by_last_word(options: Iterable[str]) -> dict[str, str]:
-    """Keys with their section, by their last word; where several have the same, the first."""
+    """Keys with their section, by their last word; the first of several with the same word."""
     sections = [f"{section}.{key}" for section, record in SECTIONS.items() for key in record.model_fields]
     return {key.rpartition(".")[2]: key for key in reversed([*sections, *options]) if not key.endswith(".name")}

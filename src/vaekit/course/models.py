@@ -3,7 +3,7 @@
 Also the shortest example of how to write a model: beside the `forward` of the lecture each class has the three methods
 of `LatentVariableModel`, so everything else in this package can use it.
 
-Not for: options (any other combination of parts is a `Composed` model), nor how weights are stored (`student_weights`).
+Not for: options (any other combination of parts is a `Composed` model), or stored weights (`student_weights`).
 """
 
 from collections.abc import Sequence
@@ -65,7 +65,7 @@ def loss_function(x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tenso
 
 
 class _Assignment(LatentVariableModel):
-    """The base of both models: the layers, in the order in which the assignment creates them, and the distributions."""
+    """The base of both models: the layers, in the assignment's order, and the distributions."""
 
     value_range = (0.0, 1.0)
 
@@ -111,25 +111,25 @@ class _Assignment(LatentVariableModel):
 
     @classmethod
     def from_checkpoint(cls, path: str | Path) -> Self:
-        """A model with the weights that `torch.save(model.state_dict(), path)` wrote; the file says the sizes.
+        """A model with the weights that `torch.save(model.state_dict(), path)` wrote; the file gives the sizes.
 
-        The hidden layers may be of any number and width; between them are ReLUs, as the file cannot say otherwise. It
-        does not matter whether an encoder begins with `nn.Flatten()`, whether a head is wrapped in a `Sequential`, or
-        whether the model was in a `DataParallel` or compiled.
+        The hidden layers may be of any number and width. ReLUs are put between them, because the file does not name
+        activations. An encoder may begin with `nn.Flatten()`, a head may be wrapped in a `Sequential`, and the model
+        may have been in a `DataParallel` or compiled.
 
         Arguments:
-            path: A file written with the course's classes or with these. Nothing in it is executed.
+            path: A file of the course's classes or of these. Nothing in it is executed.
 
         Raises:
-            DataError: The file is missing, damaged, holds more than weights, or the weights of another model.
+            DataError: The file is missing or damaged, or holds more than weights or the weights of another model.
         """
         state = read_state_dict(path)
         with refusing(path, cls.__name__):
             weights = CourseWeights.of(state)
             if weights.is_conditional != issubclass(cls, CVAE):
-                other = "CVAE" if weights.is_conditional else "VAE"
-                raise ValueError(f"these are of a {other}; use {other}.from_checkpoint")
-            with torch.device("meta"):  # no memory for what the file does not hold
+                right = "CVAE" if weights.is_conditional else "VAE"
+                raise ValueError(f"these are of a {right}; use {right}.from_checkpoint")
+            with torch.device("meta"):  # no memory before the file's weights
                 model = cls(**weights.sizes)
                 model._make_layers(weights.encoder, weights.decoder)
             model.load_state_dict(weights.state, assign=True)

@@ -1,4 +1,4 @@
-"""Weights of the assignment's models as students store them: their sizes, and what their layers are called here.
+"""Weights of the assignment's models as students store them: their sizes, and the names of their layers here.
 
 Not for: reading the file itself (`store.state_dict`), or the models (`models`).
 """
@@ -20,8 +20,8 @@ class CourseWeights:
     """The weights of one of the assignment's models.
 
     Arguments:
-        state: Weights by the names that they have in `models`.
-        sizes: The arguments that make the model: input_size, latent_size and, of a CVAE, num_classes.
+        state: Weights by their names in `models`.
+        sizes: The arguments that make the model: input_size, latent_size and, for a CVAE, num_classes.
         encoder: Widths of the encoder's layers.
         decoder: Widths of the decoder's hidden layers.
     """
@@ -38,10 +38,10 @@ class CourseWeights:
 
     @classmethod
     def of(cls, stored: Mapping[str, Tensor]) -> Self:
-        """The weights in a state dict, whatever numbers its layers have and however its model was wrapped.
+        """The weights in a state dict, with any numbers of layers and any wrapper of the model.
 
         Raises:
-            ValueError: These are not the weights of such a model.
+            ValueError: These are not the weights of an assignment's model.
         """
         state = {_plain(name): tensor.float() for name, tensor in stored.items()}
         encoder, decoder = _linear_layers(state, "encoder"), _linear_layers(state, "decoder")
@@ -55,7 +55,7 @@ class CourseWeights:
 
 @contextmanager
 def refusing(path: str | Path, kind: str) -> Iterator[None]:
-    """Within the block an error that weights cause is a `DataError` that names their file.
+    """Within the block an error about weights becomes a `DataError` with the path of their file.
 
     Arguments:
         path: The file.
@@ -77,7 +77,7 @@ def unwrap_heads(state: dict[str, Any], prefix: str) -> None:
 
 
 def _plain(name: str) -> str:
-    """The name of a weight, without what `DataParallel` and `torch.compile` put into it."""
+    """The name of a weight, without the additions of `DataParallel` and `torch.compile`."""
     return ".".join(part for part in name.split(".") if part not in ("module", "_orig_mod"))
 
 
@@ -85,7 +85,7 @@ def _linear_layers(state: Mapping[str, Tensor], part: str) -> list[str]:
     """Names of the linear layers of the encoder or decoder, in their order.
 
     Raises:
-        ValueError: There are fewer than two, or a layer is not linear.
+        ValueError: There are fewer than two layers, or a layer is not linear.
     """
     matches = [match for name in state if (match := re.fullmatch(rf"({part}\.(\d{{1,4}}))\.weight", name))]
     names = [match[1] for match in sorted(matches, key=lambda match: int(match[2]))]
@@ -111,7 +111,7 @@ def _sizes(state: Mapping[str, Tensor], encoder: Sequence[str], decoder: Sequenc
     """The arguments that made a model, from the shapes of its weights.
 
     Raises:
-        ValueError: These are not the weights of such a model.
+        ValueError: These are not the weights of an assignment's model.
     """
     head = next((state[name] for name in ("mu_layer.weight", "mu_layer.0.weight") if name in state), None)
     if head is None:

@@ -49,10 +49,10 @@ class LatentVariableModel(nn.Module, ABC):
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class can stand for its one-hot row of c.
         event_shape: Event shape of x, or None where any will do.
-        made_of: The config, event shape and number of classes that the model was made of, where it was.
+        made_of: The config, event shape and number of classes that made the model; None for one made by hand.
         value_range: Least and greatest value of x, or None where any will do.
-        values: What the numbers in x mean, where the range does not tell: "counts" are whole numbers, "table" columns.
-        columns: Of a model of tables: what its columns are.
+        values: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
+        columns: The columns of a table, for a model of tables.
         sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
     """
 
@@ -67,7 +67,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @property
     def spec(self) -> ModelSpec:
-        """Its shapes and the meaning of its numbers, as one record."""
+        """The model's shapes and the meaning of its numbers, as one record."""
         return ModelSpec(**{field.name: getattr(self, field.name) for field in fields(ModelSpec)})
 
     def set_spec(self, spec: ModelSpec) -> None:
@@ -82,7 +82,7 @@ class LatentVariableModel(nn.Module, ABC):
         return f"x {self.event_shape}, z {self.latent_shape}, context {self.context_size or None}, {weights}"
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the weights, and what it takes to make the model again, into one file, which `vaekit.load` reads.
+        """Write the weights and the config into one file, from which `vaekit.load` makes the model again.
 
         Arguments:
             path: The file, which is replaced; its usual suffix is .safetensors.
@@ -93,8 +93,8 @@ class LatentVariableModel(nn.Module, ABC):
         """
         if self.made_of is None:
             raise ConfigError(
-                f"save is for models that build, train or load made of a config, and {type(self).__name__} is made by "
-                "hand; torch.save(model.state_dict(), path) keeps its weights"
+                f"save needs a model that build, train or load made from a config, and {type(self).__name__} is made "
+                "by hand; torch.save(model.state_dict(), path) keeps its weights"
             )
         content = tensors.pack(self.state_dict(), {MADE_OF: json.dumps(dict(self.made_of))})
         with files.explained("write", Path(path)):
@@ -107,7 +107,7 @@ class LatentVariableModel(nn.Module, ABC):
             path: The file.
 
         Raises:
-            RunError: The file cannot be read, or does not hold the weights of such a model.
+            RunError: The file cannot be read, or holds the weights of another model.
         """
         path = Path(path)
         weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
@@ -115,13 +115,13 @@ class LatentVariableModel(nn.Module, ABC):
             self.load_state_dict(weights)
         except RuntimeError:
             raise RunError(
-                f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes the one that they are of"
+                f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes that model"
             ) from None
         return self
 
     @cached_property
     def latent_shape(self) -> tuple[int, ...]:
-        """Event shape of z: that of vectors, unless a model says otherwise."""
+        """Event shape of z: (Z,), unless a model says otherwise."""
         return (self.latent_size,)
 
     @abstractmethod
@@ -151,10 +151,10 @@ class LatentVariableModel(nn.Module, ABC):
             x: Data, shape (B, *event).
             k: Importance samples for each row.
             c: Context, shape (B, C), or classes, shape (B,).
-            observed: Which values of x are known, booleans of its shape; the others count as 0 for the posterior,
-                or as NaN if it `sees_missing`, and not at all for the likelihood. None where all are.
-            antithetic: Draw pairs μ ± σε, whose errors cancel in part, or bits from u and 1 − u; k is even, and the
-                posterior a normal or a Bernoulli one.
+            observed: Booleans of x's shape, true for known values; None where all are known. The posterior sees the
+                others as 0, or as NaN if it `sees_missing`; the likelihood leaves them out.
+            antithetic: Draw pairs μ ± σε, or bits from u and 1 − u: the errors of a pair cancel in part. k must be
+                even, and the posterior normal or Bernoulli.
         """
         c = self.context(c, len(x))
         if observed is not None:
@@ -168,12 +168,12 @@ class LatentVariableModel(nn.Module, ABC):
         return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 
     def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
-        """The input of the posterior: x, in which unobserved values, which are 0, become NaN if it `sees_missing`."""
+        """The posterior's input: x, with unobserved values as 0, or as NaN if the model `sees_missing`."""
         return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
 
     @torch.no_grad()
     def encode(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of q(z | x, c), or the likeliest of discrete latents, shape (B, *latent_shape)."""
+        """Mean of q(z | x, c), or the likeliest value of discrete latents, shape (B, *latent_shape)."""
         return centre(self.posterior(self.checked(x), self.context(c, len(x))))
 
     @torch.no_grad()
@@ -197,7 +197,7 @@ class LatentVariableModel(nn.Module, ABC):
         """Draw z from the prior and return the mean of p(x | z, c), shape (n, *event).
 
         Arguments:
-            n: How many.
+            n: Number of samples.
             c: Context, shape (n, C); classes, shape (n,); or one class for all.
             generator: Source of randomness; torch's global one by default.
             noise: Sample x too, instead of the mean.
@@ -240,14 +240,14 @@ class LatentVariableModel(nn.Module, ABC):
 
     @property
     def num_parameters(self) -> int:
-        """The number of weights, those that are not trained included."""
+        """The number of weights, trained or not."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    # -- from what callers and loaders give ----------------------------------------------------------------------------
+    # -- input of callers and loaders ----------------------------------------------------------------------------------
 
     @cached_property
     def values(self) -> Values:
-        """The meaning of the numbers in x: "pixels", "counts", or "real" where neither a model nor its range says."""
+        """The meaning of the numbers in x. By default it is "pixels" if the range is theirs, else "real"."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
     def as_rows(self, x: Tensor) -> Tensor:
@@ -270,12 +270,12 @@ class LatentVariableModel(nn.Module, ABC):
         """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
 
         Raises:
-            DataError: x has values outside `value_range`, or that are not finite.
+            DataError: A value of x is outside `value_range` or not finite.
         """
         check_values(x.nan_to_num(0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
-        """Rows x as `as_rows` gives them, after a check of their values.
+        """Rows x as `as_rows` gives them, with their values checked.
 
         Raises:
             DataError: x has the wrong shape, or values that the model has no density for.
@@ -288,7 +288,7 @@ class LatentVariableModel(nn.Module, ABC):
         """The context of n rows as floats, shape (n, C), from one-hot rows, classes, or one class for all.
 
         Raises:
-            DataError: The model is conditional and c is missing, or the other way round, or c does not fit.
+            DataError: A conditional model gets no c, an unconditional one gets c, or c does not fit.
         """
         size = self.context_size
         if c is None:
@@ -307,13 +307,12 @@ class LatentVariableModel(nn.Module, ABC):
         return c.to(next(self.parameters()).dtype)
 
     def to_model(self, batch: Batch) -> Batch:
-        """A batch as the model takes it: on its device, in its type, with one-hot rows of the labels as context.
+        """A batch for the model: on its device, in its type, with one-hot rows of the labels as context.
 
         Nothing here waits for the device. The row of an unknown class, −1, is NaN.
 
         Raises:
-            DataError: The shape of x is wrong; or the model is conditional, and the batch has neither a context nor
-                labels of its classes.
+            DataError: The shape of x is wrong, or a conditional model gets neither a context nor labels of its classes.
         """
         size = self.context_size
         if size and batch.c is None:

@@ -20,7 +20,7 @@ class Composed(LatentVariableModel):
         posterior: Module (x, c) → q(z | x, c).
         prior: Module c → p(z | c).
         likelihood: Module (z, c) → p(x | z, c).
-        latent_size: Z, the width of z, where it is a vector.
+        latent_size: Z, the width of z, for vectors.
         latent_shape: Event shape of z; by default the posterior's own `latent_shape`.
         context_size: C; 0 for an unconditional model.
         event_shape: Event shape of x.
@@ -60,7 +60,7 @@ class Composed(LatentVariableModel):
         """Refuse numbers that the likelihood has no density for.
 
         Raises:
-            DataError: x has such values.
+            DataError: The likelihood has no density for a value of x.
         """
         check = getattr(self.parts["likelihood"], "check", None)
         if check is not None and x.numel():
@@ -98,16 +98,16 @@ def _shape(posterior: nn.Module, size: int | None, shape: Sequence[int] | None) 
     latent_shape: Sequence[int] | None = getattr(posterior, "latent_shape", None)
     if size is not None and shape is not None:
         raise ConfigError("a composed model takes one of latent_size, for vectors, and latent_shape")
-    given = shape if size is None else (size,)
-    if given is None:
+    chosen = shape if size is None else (size,)
+    if chosen is None:
         if latent_shape is None:
             raise ConfigError(
                 f"{type(posterior).__name__} does not say the shape of its latents; pass latent_size= for vectors, or "
                 "latent_shape="
             )
         return tuple(latent_shape)
-    if latent_shape is not None and tuple(latent_shape) != tuple(given):
+    if latent_shape is not None and tuple(latent_shape) != tuple(chosen):
         raise ConfigError(
-            f"latents have shape {tuple(given)} here and {tuple(latent_shape)} in the posterior; leave it out"
+            f"latents have shape {tuple(chosen)} here and {tuple(latent_shape)} in the posterior; leave the shape out"
         )
-    return tuple(given)
+    return tuple(chosen)

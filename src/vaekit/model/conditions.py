@@ -1,6 +1,6 @@
-"""The context of a conditional model, from what callers and loaders give: classes, labels, or rows of numbers.
+"""The context of a conditional model, from classes, labels or rows of numbers.
 
-Not for: what the columns mean, which the data and the likelihood say.
+Not for: the meaning of the columns (the data and the likelihood).
 """
 
 import math
@@ -30,14 +30,14 @@ def rows_of_classes(classes: Tensor, size: int) -> Tensor:
 def rows_of_labels(labels: Tensor, size: int) -> Tensor:
     """One-hot rows, shape (B, C), of labels, shape (B,), without waiting for the device.
 
-    The row of an unknown class, −1, is NaN, so that only a loss which knows what to do with it can train on it.
+    The row of an unknown class, −1, is NaN: only a loss that expects unknown classes can train on it.
     """
     rows = torch.cat((torch.eye(size, device=labels.device), torch.full((1, size), math.nan, device=labels.device)))
     return rows.index_select(0, labels.where(labels != -1, size))
 
 
 def check_labels(labels: Tensor | None, size: int) -> Tensor:
-    """Labels, int64, each a class or −1; where they lie on a device their range is not looked at.
+    """Labels as int64, each a class or −1. Their range is checked only on the CPU.
 
     Raises:
         DataError: There are no labels, or a label is not a class.

@@ -1,4 +1,4 @@
-"""The rate by latent dimension, where posterior and prior factorize: what diagnostics and pictures of latents read.
+"""The rate by latent dimension, for diagnostics and pictures; posterior and prior must factorize.
 
 Not for: the rate itself (`draw`).
 """
@@ -15,12 +15,12 @@ CARRIES = 0.01  # nats: a latent with less carries nothing
 def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:
     """KL of each latent dimension, shape (B, *latent): in closed form, or log q − log p at z where there is none.
 
-    None where posterior or prior do not factorize, or the posterior is a point.
+    None where posterior or prior does not factorize, or the posterior is a point.
     """
-    of_levels = []
+    level_kls = []
     for level in levels_of(z, q, p):
         kl = level.kl_by_dimension()
         if kl is None:
             return None
-        of_levels.append(kl)
-    return torch.cat(of_levels, -1) if of_levels else None
+        level_kls.append(kl)
+    return torch.cat(level_kls, -1) if level_kls else None

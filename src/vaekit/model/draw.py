@@ -1,4 +1,4 @@
-"""One pass of data through a model, as a record: what objectives, diagnostics and the trainer read.
+"""One pass of data through a model, as a record for objectives, diagnostics and the trainer.
 
 Not for: computing a bound (`objectives`) or running a model (`model`).
 """
@@ -21,13 +21,13 @@ KL = Literal["auto", "analytic", "sampled"]
 
 @dataclass(frozen=True)
 class Level:
-    """One latent level: z ~ q, beside the prior p of the same z.
+    """One latent level: z ~ q, and the prior p of this z.
 
     Arguments:
         z: Latents, shape (K, B, *event).
-        q: Posterior, whose batch shape broadcasts with (K, B).
-        p: Prior, whose batch shape broadcasts with (K, B).
-        closed_form: Whether KL(q ‖ p) may be taken in closed form: not where p depends on latents drawn after this z.
+        q: Posterior; its batch shape broadcasts with (K, B).
+        p: Prior; its batch shape broadcasts with (K, B).
+        closed_form: Whether KL(q ‖ p) may be taken in closed form; False if p depends on latents drawn after this z.
     """
 
     z: Tensor
@@ -65,7 +65,7 @@ class Level:
         """KL(q ‖ p), shape (B,), nats: in closed form, or the mean of log q − log p over the K samples.
 
         Raises:
-            ConfigError: "analytic" was asked for and there is no closed form.
+            ConfigError: `how` is "analytic" and there is no closed form.
         """
         if how != "sampled" and self.analytic_kl is not None:
             return self.analytic_kl
@@ -79,7 +79,7 @@ class Level:
         """KL of each latent dimension, shape (B, *event), nats; None where q or p does not factorize.
 
         Arguments:
-            how: As for `kl`; where "analytic" has no closed form, this is None too.
+            how: See `kl`. If "analytic" has no closed form, the result is None too.
         """
         q, p = getattr(self.q, "hard", self.q), self.p
         if not (isinstance(q, Independent) and isinstance(p, Independent)):
@@ -94,7 +94,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Draw:
-    """K importance samples for each of B rows, and the densities that they come with.
+    """K importance samples for each of B rows, and their densities.
 
     Arguments:
         x: Data, shape (B, *event).
@@ -102,9 +102,9 @@ class Draw:
         levels: Latent levels; none where z is a point without a density.
         likelihood: p(x | z), batch shape (K, B).
         penalties: Named terms without a density, each (B,), that are subtracted from the objective.
-        q: Posterior of all latents at once; that of the only level by default.
-        p: Prior of all latents at once; that of the only level by default.
-        observed: Which values of x are known, booleans of its shape; None where all are.
+        q: Posterior of all latents at once; by default the only level's.
+        p: Prior of all latents at once; by default the only level's.
+        observed: Booleans of x's shape, true for known values; None where all are known.
         antithetic: Whether the second half of the latents are the counterparts of the first.
     """
 
@@ -139,24 +139,24 @@ class Draw:
         """Log p(x, z) − log q(z | x), shape (K, B), nats.
 
         Raises:
-            ConfigError: There is a latent without a density.
+            ConfigError: A latent has no density.
         """
         return self._log_joint() - _sum(level.log_q for level in self.levels)
 
     @cached_property
     def log_w_path(self) -> Tensor:
-        """The same value, with a gradient that reaches the posterior's parameters only through `z`.
+        """The value of `log_w`, with a gradient that reaches the posterior's parameters only through `z`.
 
         Reference: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194, eq. 8.
         """
-        # A view, because a distribution that remembers the density of z itself does not compute it from z.
+        # A view: some distributions keep the density of the very tensor z, and would not compute it from z again.
         with full_precision(self.z):
             log_q = self._posterior.log_prob(self.z.view_as(self.z))
         return self._log_joint() - (log_q - self.score)
 
     @cached_property
     def score(self) -> Tensor:
-        """Zeros, shape (K, B), whose gradient is that of log q with z held fixed: the score, zero in expectation."""
+        """Zeros, shape (K, B), with the gradient of log q at fixed z: the score, zero in expectation."""
         with full_precision(self.z):
             log_q = self._posterior.log_prob(self.z.detach())
         return log_q - log_q.detach()
@@ -206,11 +206,11 @@ class Draw:
 def antithetic_pairs(q: Distribution, k: int) -> Tensor:
     """Half of k samples of q and their counterparts, shape (k, B, Z).
 
-    Those of normal samples are their mirror images at the mean; a bit is 1 where u, and its counterpart where 1 − u, is
-    above the probability of 0.
+    The counterpart of a normal sample is its mirror image at the mean. A bit is 1 where u is above the probability of
+    0, and its counterpart is 1 where 1 − u is.
 
     Raises:
-        ConfigError: k is odd, or q is neither a normal distribution, which is the same on both sides, nor a Bernoulli.
+        ConfigError: k is odd, or q is neither normal nor Bernoulli.
     """
     inner = q.base_dist if isinstance(q, Independent) else None
     if not isinstance(q, MultivariateNormal) and not isinstance(inner, (Normal, Bernoulli)):
@@ -232,9 +232,9 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
 
 
 def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
-    """One level for each block of z where q and p draw the same blocks one after another, else one for all of z.
+    """One level for each block of z if q and p draw the same blocks in turn, else one for all of z.
 
-    There is none where q is a point, which has no density.
+    There is none if q is a point: a point has no density.
 
     Arguments:
         z: Latents, shape (K, B, *latent).
@@ -250,7 +250,7 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
 
 
 def no_bound(draw: Draw, choose: str = "an objective that is not a bound, such as 'beta'") -> str:
-    """Why no bound on log p(x) exists for a draw with penalties, or without levels, and what to choose instead."""
+    """The message that no bound on log p(x) exists for a draw with penalties or without levels, and what to choose."""
     if not draw.levels:
         return (
             "a deterministic posterior has no density, so that neither a rate nor a bound on log p(x) exists; choose "

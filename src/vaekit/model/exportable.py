@@ -1,6 +1,6 @@
-"""The two ways through a model as modules that can be exported: from z to x and from x to z, without looking at values.
+"""Decoder and encoder of a model as modules to export: they do not look at values.
 
-People call `model.decode` and `model.encode`, which check their input; torch.export, ONNX and tracing take these.
+torch.export, ONNX and tracing take them. People call `model.decode` and `model.encode`, which check their input.
 """
 
 from contextlib import suppress
@@ -25,18 +25,18 @@ class Decoding(nn.Module):
         self.model = model
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Tensor:
-        """Map z, shape (B, Z), all values in a row, to x, shape (B, *event)."""
+        """Map flattened z, shape (B, Z), to x, shape (B, *event)."""
         shape = self.model.latent_shape
         mean: Tensor = self.model.likelihood(z if len(shape) == 1 else z.unflatten(1, shape), c).mean
         return mean
 
 
 class Encoding(nn.Module):
-    """(x, c) → the posterior mean of z and, of this z, the rate and the distortion, in nats.
+    """(x, c) → the posterior mean z, and the rate and the distortion at z, in nats.
 
-    The rate is the KL in closed form where there is one. Elsewhere E_q log p is the mean over 2Z points, one standard
-    deviation times √Z to either side along each axis, which is exact where log p is quadratic (Julier and Uhlmann 1997,
-    doi:10.1117/12.280797); and where q has no standard deviation either, it is log q − log p at z.
+    The rate is the KL in closed form where there is one. Elsewhere E_q log p is the mean over 2Z points: along each
+    axis, √Z standard deviations to either side. That is exact for a quadratic log p (Julier and Uhlmann 1997,
+    doi:10.1117/12.280797). If q has no standard deviation either, the rate is log q − log p at z.
 
     Arguments:
         model: Any latent-variable model.
@@ -81,7 +81,7 @@ class PosteriorMoments(nn.Module):
 
 
 def _rate(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q ‖ p), or what comes nearest to it, shape (B,)."""
+    """KL(q ‖ p), or the best estimate of it, shape (B,); see `Encoding`."""
     kl = closed_form_kl(q, p)
     if kl is not None:
         return kl

@@ -9,7 +9,7 @@ from torch import nn
 
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
-    """Within the block modules are in evaluation mode, and no gradient is recorded unless asked for."""
+    """Within the block modules are in evaluation mode, and no gradient is recorded unless the block turns it on."""
     were_training = [module.training for module in modules]
     for module in modules:
         module.eval()

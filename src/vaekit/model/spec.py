@@ -1,6 +1,6 @@
 """The shapes of a model and the meaning of its numbers, as a record.
 
-Not for: what a model was made of, which its config says.
+Not for: the config that a model was made from.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class ModelSpec:
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class can stand for its one-hot row of c.
         event_shape: Event shape of x, or None where any will do.
-        values: What the numbers in x mean.
+        values: Meaning of the numbers in x.
         value_range: Least and greatest value of x, or None where any will do.
-        columns: Of a model of tables: what its columns are.
+        columns: The columns of a table, for a model of tables.
         sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
     """
 

@@ -10,7 +10,7 @@ from .base import LatentVariableModel
 class WithPrior(LatentVariableModel):
     """The posterior and the likelihood of a model with another prior p(z | c): a model like any other.
 
-    Its bounds are bounds on the likelihood under that prior, honest where the prior has seen training data only.
+    Its bounds are bounds on the likelihood under that prior. They are honest if the prior has seen training data only.
 
     Arguments:
         model: The model; its weights are shared.
@@ -24,7 +24,7 @@ class WithPrior(LatentVariableModel):
         self.set_spec(model.spec)
 
     def check_values(self, x: Tensor) -> None:
-        """Refuse what the model refuses."""
+        """Refuse the values that the model refuses."""
         self.model.check_values(x)
 
     def prior_parameters(self) -> list[nn.Parameter]:

@@ -1,4 +1,4 @@
-"""Losses, and the objectives that most are made of: functions of a `Draw`, in nats, to be maximised.
+"""Losses, and the objectives in most of them: functions of a `Draw`, in nats, to be maximised.
 
 | file | what |
 |---|---|

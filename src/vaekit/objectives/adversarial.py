@@ -1,8 +1,8 @@
 """Losses with an opponent: a discriminator, trained beside the model, tells two distributions of latents apart.
 
-Its output, a logit, is the log-ratio of the two densities once it is as good as it can be; it never sees x.
+The logit of the best discriminator is the log-ratio of the two densities. The discriminator never sees x.
 
-Not for: distances of two samples that need no training (`divergence`).
+Not for: distances of two samples without training (`divergence`).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,12 +24,12 @@ Scheduled = float | Callable[[float], float]
 class Adversarial(nn.Module, Loss):
     """The base of losses with a discriminator: the discriminator, its loss and its optimizer.
 
-    A subclass gives `forward`, the model's loss, and `pair`, what the discriminator tells apart.
+    A subclass gives `forward`, the model's loss, and `pair`, the two sets of latents to tell apart.
 
     Arguments:
-        inputs: Width of what the discriminator sees.
+        inputs: Width of the discriminator's input.
         hidden: Widths of its hidden layers, each with a LeakyReLU of slope 0.2.
-        learning_rate: Of its Adam, whose betas are 0.5 and 0.9.
+        learning_rate: Learning rate of its Adam, with betas 0.5 and 0.9.
     """
 
     couples_rows = True
@@ -50,14 +50,14 @@ class Adversarial(nn.Module, Loss):
 
         Arguments:
             z: Latents, shape (B, *latent).
-            c: Context that it sees beside them, shape (B, C), or None.
+            c: Context that the discriminator sees too, shape (B, C), or None.
         """
         inputs = z.flatten(1) if c is None else torch.cat((z.flatten(1), c.to(z.dtype)), 1)
         logit: Tensor = self.discriminator(inputs)
         return logit.squeeze(-1)
 
     def pair(self, z: Tensor, model: LatentVariableModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Latents that the discriminator is to give a high logit and a low one, (B, *latent) each, and their context.
+        """Latents for a high logit, latents for a low one, (B, *latent) each, and their context.
 
         Arguments:
             z: A sample of q(z | x, c) for each row.
@@ -86,10 +86,10 @@ class Adversarial(nn.Module, Loss):
         return [Player("discriminator", weights, self.discriminate, optimizer)]
 
     def drawn(self, model: LatentVariableModel, batch: Batch) -> Draw:
-        """One sample of each row, of latents that a gradient goes through.
+        """One sample for each row, with a gradient through the latents.
 
         Raises:
-            ConfigError: No gradient goes through them, or they have penalties.
+            ConfigError: No gradient goes through the latents, or the draw has penalties.
         """
         draw = draw_of(model, batch)
         need_plain(draw)
@@ -97,25 +97,24 @@ class Adversarial(nn.Module, Loss):
 
 
 class FactorVAE(Adversarial):
-    """−ELBO + γ·TC: the total correlation TC = KL(q(z) ‖ Π_j q(z_j)) of the aggregate posterior is paid for once more.
+    """−ELBO + γ·TC: the total correlation TC = KL(q(z) ‖ Π_j q(z_j)) of the aggregate posterior costs extra.
 
-    A discriminator between latents of a batch, and the same latents with the rows of each dimension permuted on their
-    own, estimates log q(z) − log Π_j q(z_j); TC is its mean. Of a conditional model, q(z) is over all classes.
+    A discriminator compares the latents of a batch with the same latents, the rows of each dimension permuted on their
+    own. It estimates log q(z) − log Π_j q(z_j); the mean is TC. In a conditional model, q(z) is over all classes.
 
     Arguments:
         latent_size: Z, at least 2.
         gamma: γ ≥ 0.
         hidden: Widths of the discriminator's hidden layers; the paper has five of 1,000.
-        learning_rate: The discriminator's.
+        learning_rate: Learning rate of the discriminator.
 
     It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
 
     Raises:
-        ConfigError: Latents of one dimension, or discrete ones; an option out of range.
+        ConfigError: The latents have one dimension or are discrete, or an option is out of range.
 
-    Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. There the permuted latents are of
-    another batch than those that they are compared with; here they are of the same, and both gradients are taken at the
-    same weights.
+    Reference: Kim and Mnih 2018, arXiv:1802.05983, eq. 2 and 3 and algorithm 2. The paper permutes the latents of a
+    second batch; here both are of the same batch, and both gradients are taken at the same weights.
     """
 
     def __init__(
@@ -132,7 +131,7 @@ class FactorVAE(Adversarial):
         self.gamma: Scheduled = _not_negative("gamma", gamma)
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """What the model minimises."""
+        """The model's loss."""
         draw = self.drawn(model, batch)
         correlation = self.log_ratio(draw.z[0])
         rate = draw.rate()
@@ -147,23 +146,24 @@ class FactorVAE(Adversarial):
 
 
 class AAE(Adversarial):
-    """Distortion − λ·log D(z): an autoencoder whose aggregate posterior a discriminator cannot tell from the prior.
+    """Distortion − λ·log D(z): an autoencoder that learns to pass its latents off as draws of the prior.
 
-    D(z) is the probability, by the discriminator, that z is of the prior and not of q. Of a conditional model it is
-    given c too, so that q(z | c) meets p(z | c).
+    D(z) is the discriminator's probability that z comes from the prior and not from q. In a conditional model the
+    discriminator sees c too, so that q(z | c) meets p(z | c).
 
     Arguments:
         latent_size: Z.
         context_size: C; 0 for an unconditional model.
         weight: λ ≥ 0.
         hidden: Widths of the discriminator's hidden layers.
-        learning_rate: The discriminator's.
+        learning_rate: Learning rate of the discriminator.
 
-    It logs `neg_elbo`, `rate` and `distortion`, which are the ELBO's where there is one, `divergence`, the
-    discriminator's estimate of KL(q(z) ‖ p(z)) in nats, and `discriminator`.
+    It logs `distortion`; `neg_elbo` and `rate`, if there is an ELBO; `divergence`, the discriminator's estimate of
+    KL(q(z) ‖ p(z)) in nats; and `discriminator`.
 
     Raises:
-        ConfigError: A prior with weights, which nothing here trains, or discrete latents; an option out of range.
+        ConfigError: The prior has weights, which nothing here trains; the latents are discrete; or an option is out of
+            range.
 
     Reference: Makhzani et al. 2015, arXiv:1511.05644, section 2, with both phases in one step; Tolstikhin et al. 2017,
     arXiv:1711.01558, algorithm 1 (WAE-GAN), for λ.
@@ -182,7 +182,7 @@ class AAE(Adversarial):
         self.weight: Scheduled = _not_negative("weight", weight)
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
-        """What the model minimises."""
+        """The model's loss."""
         draw = self.drawn(model, batch)
         ratio = self.log_ratio(draw.z[0], batch.c)  # log p(z) − log q(z)
         loss = draw.distortion + _at(self.weight, epoch) * softplus(-ratio)
@@ -205,7 +205,7 @@ class AAE(Adversarial):
         """
         if any(p.requires_grad for p in model.prior_parameters()):
             raise ConfigError(
-                "aae does not train a prior, and that of this model has weights; set prior.name = 'standard-normal', "
+                "aae does not train a prior, and this model's prior has weights; set prior.name = 'standard-normal', "
                 "or choose objective.name = 'elbo'"
             )
         return super().opponents(model)

@@ -1,8 +1,8 @@
-"""Losses, which a trainer minimises; and objectives, the functions of a `Draw` that most losses are made of.
+"""Losses, which a trainer minimises, and objectives, functions of a `Draw`. Most losses are made of an objective.
 
-An objective returns one number a row, in nats, to be maximised. One marked `@bound` is a lower bound on log p(x), in
-expectation, that the exact posterior attains: only those may be called an ELBO or an NLL. One marked `@couples_rows`
-compares the rows of a batch with one another. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are
+An objective returns one number a row, in nats, to be maximised. `@bound` marks a lower bound on log p(x), in
+expectation, that the exact posterior attains: only a bound may be called an ELBO or an NLL. `@couples_rows` marks an
+objective that compares the rows of a batch. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are
 options of a config; a float among them may follow a schedule. `OfDraw` turns an objective into a loss.
 
 A loss that needs more than a draw, such as labels, weights of its own or an opponent, is a class: see `Loss`.
@@ -34,7 +34,7 @@ class Traits:
     Arguments:
         bound: It is a lower bound on log p(x) that the exact posterior attains.
         couples_rows: Its value for a row depends on the other rows of the batch.
-        takes_scores: Its gradient takes the score of q, and so needs none through the samples.
+        takes_scores: Its gradient comes from the score of q; it needs none through the samples.
         antithetic: Its samples are drawn in pairs.
     """
 
@@ -46,10 +46,10 @@ class Traits:
 
 def objective(**traits: bool) -> Callable[[F], F]:
     """Mark a function as an objective with these `Traits`."""
-    given = Traits(**traits)
+    function_traits = Traits(**traits)
 
     def mark(function: F) -> F:
-        vars(function)["traits"] = given
+        vars(function)["traits"] = function_traits
         return function
 
     return mark
@@ -69,12 +69,12 @@ def bound(function: F) -> F:
 
 
 def couples_rows(function: F) -> F:
-    """Mark an objective whose value for a row depends on the other rows of the batch."""
+    """Mark an objective that couples rows: the value of a row depends on the other rows of the batch."""
     return objective(couples_rows=True)(function)
 
 
 def score_function(function: F) -> F:
-    """Mark an objective whose gradient takes the score of q, and so needs none through the samples."""
+    """Mark an objective that takes its gradient from the score of q, and needs none through the samples."""
     return objective(takes_scores=True)(function)
 
 
@@ -83,8 +83,8 @@ class Terms:
     """The values of a loss on a batch.
 
     Arguments:
-        loss: What is minimised, shape (B,).
-        logged: What is written down, by name: tensors of shape (B,), whose gradient is dropped and whose means over the
+        loss: The minimised values, shape (B,).
+        logged: Further values to log, by name: tensors of shape (B,). Their gradient is dropped. Their means over the
             epoch go into metrics.jsonl, the progress line and the curves under these names.
     """
 
@@ -100,13 +100,13 @@ Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
 
 @dataclass(frozen=True)
 class Player:
-    """An opponent that takes a step on every batch, from the same weights as the model: a discriminator, for one.
+    """An opponent, such as a discriminator. It steps on every batch, with gradients at the same weights as the model's.
 
     Arguments:
-        name: The mean of its loss is written down under this name, and its optimizer stored.
-        parameters: What it changes: weights of the loss module, never of the model.
-        loss: What it minimises; what that logs is written down beside the model's.
-        optimizer: Over its parameters. Schedules and clipping are for the model alone.
+        name: Name of its mean loss in the log, and of its optimizer in checkpoints.
+        parameters: The weights that it changes: of the loss module, never of the model.
+        loss: The loss that it minimises; the logged values join the model's.
+        optimizer: Optimizer of its parameters. Schedules and clipping are for the model alone.
     """
 
     name: str
@@ -116,14 +116,14 @@ class Player:
 
 
 class Loss:
-    """A loss, which a trainer minimises: from a model, a batch on its device and the epoch to the batch's `Terms`.
+    """A loss, which a trainer minimises: (model, batch, epoch) → `Terms`, for a batch on the model's device.
 
     The epoch need not be whole. A loss with weights is a module too, `class Mine(nn.Module, Loss)`: the weights are
     trained with the model's and stored in checkpoints. A plain module or function of the same form is a loss as
     `OfBatch(function)`.
 
     Attributes:
-        samples: K, how many samples of each row it draws.
+        samples: K, the number of samples that it draws for each row.
         couples_rows: Whether the loss of a row depends on the other rows of the batch.
     """
 
@@ -137,11 +137,10 @@ class Loss:
 
 
 class OfBatch(Loss):
-    """Adapts a function or a module of (model, batch, epoch) to `Loss`, with the defaults of attributes that it lacks.
+    """Adapts a function or a module of (model, batch, epoch) to `Loss`, with defaults for missing attributes.
 
     Arguments:
-        function: Called with a model, a batch and the epoch, it gives `Terms`. It may have the attributes and the
-            method `opponents` of a `Loss`.
+        function: (model, batch, epoch) → `Terms`. It may have the attributes and the method `opponents` of a `Loss`.
     """
 
     def __init__(self, function: Minimised) -> None:
@@ -163,16 +162,16 @@ class OfBatch(Loss):
 class OfDraw(Loss):
     """The loss that an objective gives: minus its value for K samples of each row.
 
-    It logs `neg_elbo`, `rate` and `distortion`, in nats. Where there are several latent levels it also logs the rate of
-    each; `rate_1` is that of the level nearest to the data. The draw's penalties, and whatever the posterior's
-    distribution has in its `logged`, are logged under their own names. A draw without levels has neither a rate nor an
-    ELBO; one with relaxed samples has no ELBO.
+    It logs `neg_elbo`, `rate` and `distortion`, in nats. With several latent levels it also logs the rate of each;
+    `rate_1` belongs to the level nearest to the data. The draw's penalties, and the values in `logged` of the
+    posterior's distribution, are logged under their own names. A draw without levels has neither a rate nor an ELBO;
+    one with relaxed samples has no ELBO.
 
     Arguments:
         function: The objective, called with a `Draw` and the options.
-        options: Keyword arguments; a callable one is a schedule and is given the epoch, a float.
-        samples: K, how many samples the function wants for each row.
-        antithetic: Draw them in pairs μ ± σε.
+        options: Keyword arguments. A callable value is a schedule, called with the epoch, a float.
+        samples: K, the number of samples for each row.
+        antithetic: Draw the samples in pairs μ ± σε.
     """
 
     function: Callable[..., Tensor]
@@ -194,17 +193,17 @@ class OfDraw(Loss):
                     logged = {"neg_elbo": rate + distortion} | logged
             if len(draw.levels) > 1:
                 logged |= {f"rate_{i}": level.kl() for i, level in enumerate(draw.levels, 1)}
-            noted = getattr(draw.q, "logged", {})
-            return Terms(loss, {**logged, **draw.penalties, **noted})
+            posterior_values = getattr(draw.q, "logged", {})
+            return Terms(loss, {**logged, **draw.penalties, **posterior_values})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
         """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default.
 
-        The draw's penalties are subtracted from what the function gives.
+        The draw's penalties are subtracted from the function's value.
 
         Raises:
-            ConfigError: The draw has no density q and the function is a bound on log p(x); or a gradient is wanted
-                through samples without one.
+            ConfigError: The draw has no density q and the function is a bound on log p(x); or the function needs a
+                gradient through the samples, and they have none.
         """
         options = {name: value(epoch) if callable(value) else value for name, value in self.options.items()}
         if not draw.has_density and self.traits.bound:
@@ -243,7 +242,7 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
         model: The model.
         batch: The batch.
         samples: K.
-        antithetic: Draw them in pairs.
+        antithetic: Draw the samples in pairs.
     """
     options: dict[str, Any] = {"antithetic": True} if antithetic else {}
     if batch.observed is not None:
@@ -252,7 +251,7 @@ def draw_of(model: LatentVariableModel, batch: Batch, samples: int = 1, antithet
 
 
 def need_plain(draw: Draw) -> None:
-    """Refuse a draw that a loss made of rate and distortion would silently train wrongly.
+    """Refuse a draw for which a loss of rate and distortion alone would be silently wrong.
 
     Raises:
         ConfigError: No gradient goes through the samples, or the draw has penalties of its own.
@@ -263,7 +262,7 @@ def need_plain(draw: Draw) -> None:
 
 
 def need_gradient(draw: Draw) -> None:
-    """Refuse samples that hand no gradient to the posterior, where one is being recorded.
+    """Refuse samples that hand no gradient to the posterior, while gradients are recorded.
 
     Raises:
         ConfigError: q has no reparametrized samples.
@@ -278,15 +277,15 @@ def need_gradient(draw: Draw) -> None:
 
 
 def with_value(surrogate: Tensor, value: Tensor) -> Tensor:
-    """The value of one, the gradient of the other."""
+    """A tensor with this value and the gradient of the surrogate."""
     return value.detach() + surrogate - surrogate.detach()
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:
-    """The loss that is meant: a `Loss` or a module is one, any other function is an objective of a draw.
+    """A loss, from any objective: a `Loss` or a module is one, any other function is an objective of a draw.
 
     Raises:
-        ConfigError: A class instead of one of its instances, or a function that does not take a draw alone.
+        ConfigError: The objective is a class, or a function that cannot be called with a draw alone.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")

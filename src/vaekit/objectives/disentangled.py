@@ -38,8 +38,8 @@ def beta_tc(
     log_q = level.log_q[0]
     log_q_z = (log_weights + log_q_pairs.sum(2)).logsumexp(1)
     log_q_product = (log_weights.unsqueeze(2) + log_q_pairs).logsumexp(1).sum(1)
-    information, correlation, rest = log_q - log_q_z, log_q_z - log_q_product, log_q_product - level.log_p[0]
-    total: Tensor = draw.log_likelihood[0] - information - beta * correlation - rest
+    information, correlation, by_dimension = log_q - log_q_z, log_q_z - log_q_product, log_q_product - level.log_p[0]
+    total: Tensor = draw.log_likelihood[0] - information - beta * correlation - by_dimension
     return total
 
 
@@ -54,15 +54,15 @@ def dip(
 ) -> Tensor:
     """ELBO − λ_od Σ_{i≠j} C_ij² − λ_d Σ_i (C_ii − 1)², where C is a covariance of the aggregate posterior.
 
-    C is that of the posterior means over the minibatch ("I"), or of the latents themselves ("II"), to which the
-    posterior's own variances are added: Cov z = E Var(z | x) + Cov E(z | x).
+    For "I", C is the covariance of the posterior means over the minibatch. For "II", C is the covariance of the
+    latents, with the posterior's own variances: Cov z = E Var(z | x) + Cov E(z | x).
 
     Arguments:
         draw: Samples with a normal posterior and one level.
-        kind: Which covariance.
+        kind: The covariance, "I" or "II".
         off_diagonal: λ_od.
         diagonal: λ_d; the paper has 10 λ_od for "I" and λ_od for "II".
-        kl: As for `elbo`.
+        kl: See `elbo`.
 
     Returns:
         Shape (B,), nats less the penalty, which is the same for all rows.
@@ -82,38 +82,38 @@ def dip_penalty(covariance: Tensor, off_diagonal: float, diagonal: float) -> Ten
     tensor(405.)
     """
     variances = covariance.diagonal()
-    across = covariance.square().sum() - variances.square().sum()
-    return off_diagonal * across + diagonal * (variances - 1).square().sum()
+    off_diagonal_squares = covariance.square().sum() - variances.square().sum()
+    return off_diagonal * off_diagonal_squares + diagonal * (variances - 1).square().sum()
 
 
 def _covariance(draw: Draw, *, of_posteriors: bool) -> Tensor:
-    """Covariance over the minibatch of the posterior means, shape (Z, Z), and the mean of the posteriors' own."""
+    """Covariance of the posterior means over the minibatch, (Z, Z), plus the posteriors' mean covariance on request."""
     q = draw.levels[0].q if len(draw.levels) == 1 else None
     factorizes = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
     if q is None or not (factorizes or isinstance(q, MultivariateNormal)):
         raise ConfigError(
-            "dip needs one latent level with a normal posterior, whose covariance it knows; choose posterior.name = "
-            "'diagonal-normal' or 'full-covariance-normal'"
+            "dip needs one latent level with a normal posterior; choose posterior.name = 'diagonal-normal' or "
+            "'full-covariance-normal'"
         )
     means = q.mean.flatten(1)
-    away = means - means.mean(0)
-    of_means = away.T @ away / len(means)
+    deviations = means - means.mean(0)
+    covariance = deviations.T @ deviations / len(means)
     if not of_posteriors:
-        return of_means
+        return covariance
     if isinstance(q, MultivariateNormal):
-        return of_means + q.covariance_matrix.mean(0)
-    return of_means + q.variance.flatten(1).mean(0).diag()
+        return covariance + q.covariance_matrix.mean(0)
+    return covariance + q.variance.flatten(1).mean(0).diag()
 
 
 def _log_minibatch_weights(b: int, n: int, estimator: str, like: Tensor) -> Tensor:
-    """Log of the weight of row j in the estimate of q(z_i), shape (B, B) or a scalar shape (1, 1)."""
+    """Log of the weight of row j in the estimate of q(z_i), shape (B, B), or (1, 1) if all are equal."""
     if estimator == "weighted":
         return like.new_full((1, 1), -math.log(b * n))
     if b < 2 or n < b:
         raise ConfigError(f"estimator = 'stratified' needs 2 ≤ batch ≤ data-set size, got {b} and {n}")
-    others = b - 1
-    weights = like.new_full((b, b), 1 / others)
+    other_rows = b - 1
+    weights = like.new_full((b, b), 1 / other_rows)
     weights.fill_diagonal_(1 / n)
     rows = torch.arange(b, device=like.device)
-    weights[rows, (rows + 1) % b] = (n - others) / (n * others)
+    weights[rows, (rows + 1) % b] = (n - other_rows) / (n * other_rows)
     return weights.log()

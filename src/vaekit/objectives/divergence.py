@@ -55,6 +55,6 @@ def squared_mmd(x: Tensor, y: Tensor, kernel: Literal["imq", "rbf"] = "imq") -> 
         return sum((-squared / scale).exp() for scale in scales)  # type: ignore[return-value]
 
     n = len(x)
-    of_x, of_y = k(x, x), k(y, y)
-    within = (of_x.sum() - of_x.diagonal().sum() + of_y.sum() - of_y.diagonal().sum()) / (n * (n - 1))
+    k_xx, k_yy = k(x, x), k(y, y)
+    within = (k_xx.sum() - k_xx.diagonal().sum() + k_yy.sum() - k_yy.diagonal().sum()) / (n * (n - 1))
     return within - 2 * k(x, y).mean()

@@ -16,9 +16,9 @@ def elbo(draw: Draw, *, kl: KL = "auto", gradient: Literal["plain", "stl"] = "pl
 
     Arguments:
         draw: K samples for each of B rows.
-        kl: The KL term in closed form ("analytic"), from the samples ("sampled"), or in closed form where there is one.
-        gradient: "stl", sticking the landing, leaves out the score of q, whose expectation is zero: no gradient noise
-            remains once q is exact. It goes with the sampled KL.
+        kl: The KL term in closed form ("analytic"), from the samples ("sampled"), or closed if it can be ("auto").
+        gradient: "stl", sticking the landing, leaves out the score of q, which is zero in expectation: no gradient
+            noise remains once q is exact. It needs the sampled KL.
 
     Returns:
         Shape (B,), nats.
@@ -45,8 +45,8 @@ def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
 def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, kl: KL = "auto") -> Tensor:
     """−distortion − γ·|rate − C|: the rate is held at C nats, which usually grows from 0 by a schedule.
 
-    The rate of each row is held at C, as in the paper's equation, which is of one x. Implementations that take the mean
-    rate of a batch hold only that mean, and let rows differ.
+    The rate of each row is held at C, as in the paper's equation for one x. Implementations that take the mean rate of
+    a batch hold only that mean, and let rows differ.
 
     Reference: Burgess et al. 2018, arXiv:1804.03599, eq. 8.
     """
@@ -59,19 +59,18 @@ def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "le
     """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
 
     A dimension that carries less than `minimum` nats costs nothing more, so that the posterior does not collapse. A
-    posterior or prior that does not factorize counts as one dimension for each level; with `per` = "level" every one
-    does.
+    level counts as one dimension if its posterior or prior does not factorize, or if `per` = "level".
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
     """
     check_range("objective.minimum of free-bits", minimum, 0)
     if not draw.levels:
-        draw.rate()  # which says why there is none
+        draw.rate()  # raises, and says why there is none
     rates = [_kl_by_dimension(level, per).mean(0).clamp_min(minimum).sum() for level in draw.levels]
     return -draw.distortion - torch.stack(rates).sum()
 
 
 def _kl_by_dimension(level: Level, per: Literal["dimension", "level"]) -> Tensor:
-    """KL of each latent dimension, shape (B, Z), or of the whole level, shape (B, 1), without a closed form of each."""
+    """KL of each latent dimension, shape (B, Z), or of the whole level, (B, 1), if a dimension has no closed form."""
     kl = None if per == "level" else level.kl_by_dimension("analytic")
     return level.kl().unsqueeze(-1) if kl is None else kl.flatten(1)

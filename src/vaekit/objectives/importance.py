@@ -46,8 +46,8 @@ def miwae(draw: Draw, *, groups: int = 8) -> Tensor:
 def piwae(draw: Draw, *, groups: int = 8) -> Tensor:
     """The importance-weighted bound for the generative model, `miwae` for the posterior.
 
-    The value is that of `iwae`; the gradient that reaches the posterior is that of `miwae`. It consumes the draw: every
-    later gradient through `draw.z` is scaled.
+    It has the value of `iwae`; the posterior gets the gradient of `miwae`. It consumes the draw: every later gradient
+    through `draw.z` is scaled.
 
     Reference: Rainforth et al. 2018, arXiv:1802.04537, section 5 (PIWAE).
     """

@@ -1,4 +1,4 @@
-"""The loss of a regularized autoencoder: what is left of a VAE whose encoder has no noise."""
+"""The loss of a regularized autoencoder: a VAE without noise in the encoder."""
 
 from typing import Literal
 
@@ -17,19 +17,19 @@ class RegularizedAutoencoder(Loss):
     """−log p(x | z) + β·½‖z‖² + weight·R(decoder) − log p(stopped z).
 
     R is ‖θ‖² over the decoder's weights ("l2"), or ‖∂x̂/∂z‖² summed over all values of x̂ and z ("gradient"), estimated
-    without bias from one random direction. The last term trains a prior that has weights on the codes, and nothing
-    else: no gradient of it reaches the encoder. Sampling is then from a density fitted to the codes, at every epoch.
+    without bias from one random direction. The last term fits a prior with weights to the codes, and trains nothing
+    else: no gradient of it reaches the encoder. So samples can be drawn from a density of the codes at every epoch.
 
     Arguments:
-        beta: Of the codes' squared norm.
-        regularizer: What keeps the decoder smooth.
-        weight: Of the regularizer.
+        beta: Weight of the codes' squared norm.
+        regularizer: R, which keeps the decoder smooth.
+        weight: Weight of the regularizer.
 
     Raises:
         ConfigError: A weight is negative, or the regularizer is "l2" and the model has no `decoder_parameters`.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, eq. 10, 11 (gradient) and 12 (l2). They fit the density after the
-    training; `vae sample --from aggregate` does.
+    training; `vae sample --from aggregate` does so too.
     """
 
     def __init__(self, *, beta: float = 0.1, regularizer: Regularizer = "l2", weight: float = 1e-3) -> None:

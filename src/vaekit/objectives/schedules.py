@@ -21,11 +21,11 @@ class RateSchedule(Protocol):
 
 @runtime_checkable
 class Adaptive(RateSchedule, Protocol):
-    """A schedule that also reduces the rate by what the validation says; the trainer counts the reductions."""
+    """A schedule that also reduces the rate if the validation asks for it; the trainer counts the reductions."""
 
     @property
     def factor(self) -> float:
-        """The number by which each reduction multiplies the rate."""
+        """The factor on the rate of each reduction."""
 
     def is_due(self, epochs: int) -> bool:
         """Whether to reduce the rate, this many epochs after the best one or the last reduction, whichever is later."""
@@ -177,8 +177,8 @@ class Exponential:
 class Plateau:
     """Times `factor` whenever the validation has not been better for `patience` epochs, as torch's ReduceLROnPlateau.
 
-    It is counted from the best epoch or the last reduction, whichever is later. The trainer counts the reductions, and
-    a checkpoint has them.
+    The epochs count from the best one or from the last reduction, whichever is later. The trainer counts the
+    reductions, and a checkpoint stores them.
     """
 
     factor: float = 0.1
@@ -189,7 +189,7 @@ class Plateau:
         check_range("patience of a schedule", self.patience, 0, ends="()")
 
     def __call__(self, epoch: float, epochs: float) -> float:
-        """1, whatever the epoch is: the reductions are the trainer's to count."""
+        """1 at every epoch: the trainer counts the reductions."""
         return 1.0
 
     def is_due(self, epochs: int) -> bool:

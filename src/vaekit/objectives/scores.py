@@ -1,7 +1,6 @@
-"""The ELBO of discrete latents, with gradients of scores: ∇ E_q f = E_q f ∇ log q, and what makes their noise small.
+"""The ELBO of discrete latents, with gradients of scores, ∇ E_q f = E_q f ∇ log q, and with little noise.
 
-Their value is that of `beta_elbo`, with β = 1 the ELBO; the gradient that reaches the decoder and the prior is the
-plain one.
+All have the value of `beta_elbo`, which is the ELBO for β = 1. The decoder and the prior get the plain gradient.
 
 Not for: relaxed samples, which take `elbo` itself.
 """
@@ -17,14 +16,14 @@ from .base import objective, score_function, with_value
 
 @score_function
 def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
-    """ELBO whose gradient weighs each score with how much better its sample is than the mean of the other samples.
+    """ELBO with leave-one-out gradients: a score is weighted by its sample's gain over the mean of the others.
 
     The gradient is unbiased for any posterior. The KL is taken in closed form where there is one.
 
     Arguments:
         draw: K ≥ 2 samples for each of B rows.
         beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
-        kl: As for `elbo`.
+        kl: See `elbo`.
 
     Returns:
         Shape (B,), nats.
@@ -36,19 +35,19 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     if k < 2:
         raise ConfigError(f"rloo compares the samples of a row; objective.samples must be ≥ 2, got {k}")
     f, rate = _signal(draw, beta, kl)
-    better = (f - f.mean(0)).detach() * k / (k - 1)
+    gain = (f - f.mean(0)).detach() * k / (k - 1)
     value = f.mean(0) - rate
-    return with_value(value + (better * draw.score).mean(0), value)
+    return with_value(value + (gain * draw.score).mean(0), value)
 
 
 @objective(takes_scores=True, antithetic=True)
 def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
-    """ELBO of Bernoulli latents whose gradient compares two samples made of u and 1 − u: the least noise for two.
+    """ELBO of Bernoulli latents: the gradient compares two samples, of u and 1 − u, with the least noise for two.
 
     Arguments:
         draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, K, antithetic=True)`.
         beta: Weight of the KL; with a schedule from 0 to 1 it is the KL warm-up.
-        kl: As for `elbo`.
+        kl: See `elbo`.
 
     Returns:
         Shape (B,), nats.
@@ -63,25 +62,25 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
         raise ConfigError("disarm compares samples that were drawn in pairs; pass antithetic=True to draw")
     logits = q.base_dist.logits
     f, rate = _signal(draw, beta, kl)
-    (first, second), (z, other) = f.chunk(2), draw.z.detach().chunk(2)
-    slope = (z - other) * logits.detach().abs().sigmoid()
+    (first, second), (z, counterpart) = f.chunk(2), draw.z.detach().chunk(2)
+    slope = (z - counterpart) * logits.detach().abs().sigmoid()
     score = (slope * logits).flatten(2).sum(2)
     value = f.mean(0) - rate
     return with_value(value + 0.5 * ((first - second).detach() * score).mean(0), value)
 
 
 def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
-    """Terms to average over the samples, shape (K, B), and terms known without them, shape (B,); nats."""
+    """Terms to average over the samples, shape (K, B), and terms that need no samples, shape (B,); nats."""
     check_range("objective.beta", beta, 0)
     if any(level.q.has_rsample for level in draw.levels):
         raise ConfigError(
-            "scores are for discrete samples, and the gradient goes through these by itself; choose objective.name = "
+            "scores are for discrete samples, and a gradient goes through these samples; choose objective.name = "
             "'elbo' or 'beta', or posterior.name = 'bernoulli' or 'categorical'"
         )
     zeros = draw.x.new_zeros(draw.z.shape[1])
     if kl != "sampled" and all(level.analytic_kl is not None for level in draw.levels):
         return draw.log_likelihood, beta * draw.rate(kl)
     if kl == "analytic":
-        return draw.log_likelihood, beta * draw.rate(kl)  # which says why there is none
+        return draw.log_likelihood, beta * draw.rate(kl)  # raises, and says why there is none
     log_ratios = torch.stack([level.log_p - level.log_q.detach() for level in draw.levels])
     return draw.log_likelihood + beta * log_ratios.sum(0), zeros

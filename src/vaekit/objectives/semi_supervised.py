@@ -1,4 +1,4 @@
-"""Learning from few labels: model M2, whose class is a latent variable where it is unknown."""
+"""Learning from few labels: model M2, where an unknown class is a latent variable."""
 
 import math
 from collections.abc import Sequence
@@ -16,25 +16,25 @@ MOST_LABELLED = 10_000  # rows of known class that are kept in memory
 
 
 class M2(nn.Module, Loss):
-    """−ELBO of log p(x, y) where the class y is known, of log p(x) with y summed out where it is not, and a classifier.
+    """A classifier, and −ELBO: of log p(x, y) if the class y is known, else of log p(x), with y summed out.
 
     Let L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z | y)), with a uniform p(y), and
     U(x) = Σ_y q(y | x) (L(x, y) − log q(y | x)), a bound on log p(x). The loss of a row is −L(x, y) where y is known,
-    and −U(x) elsewhere. To each is added α · N / N_known times the mean cross-entropy of q(y | x) over rows whose class
-    is known: in training `rows` of them, drawn anew in each step.
+    and −U(x) elsewhere. Each row adds α · N / N_known times the mean cross-entropy of q(y | x) over rows of known
+    class: in training, over `rows` of them, drawn anew in each step.
 
-    It logs `neg_elbo` = −U(x) and `distortion` for every row, whether or not its class is known, `rate`, which is that
-    of z and y together, `cross_entropy`, and `error`, the share of rows of known class whose class q(y | x) misses.
+    It logs `neg_elbo` = −U(x) and `distortion` for every row, whether or not its class is known; `rate`, of z and y
+    together; `cross_entropy`; and `error`, the share of the known classes that q(y | x) misses.
 
     Arguments:
         num_classes: C.
         event_shape: Event shape of x.
-        dataset_size: How many rows there are to train on.
-        batches: The training's batches, which serve the classifier those rows whose class is known, up to 10,000.
+        dataset_size: Number of training rows.
+        batches: Training batches. The classifier learns from their rows of known class, up to 10,000.
         alpha: Weight of the classifier.
-        hidden: Widths of its hidden layers.
-        activation: Their nonlinearity.
-        rows: How many rows of known class the classifier sees in a step.
+        hidden: Widths of the classifier's hidden layers.
+        activation: Nonlinearity of the hidden layers.
+        rows: Number of rows of known class that the classifier sees in a step.
 
     Raises:
         ConfigError: The model is not conditional on the class, or no class is known.
@@ -76,19 +76,19 @@ class M2(nn.Module, Loss):
         log_q = self.log_q(batch.x)
         rate, distortion = self.by_class(model, batch)
         bound = -rate - distortion - math.log(self.num_classes)
-        of_x = (log_q.exp() * (bound - log_q)).sum(-1)
+        unlabelled_bound = (log_q.exp() * (bound - log_q)).sum(-1)
         index = labels.clamp_min(0).unsqueeze(-1)
-        of_pair = bound.gather(-1, index).squeeze(-1)
+        labelled_bound = bound.gather(-1, index).squeeze(-1)
         if self.training:
-            cross_entropy, error = self._of_known(model)
+            cross_entropy, error = self._classify_known(model)
             cross_entropy, error = cross_entropy.expand(len(batch)), error.expand(len(batch))
         else:
             share = is_known.to(log_q).mean().clamp_min(1e-9)
             cross_entropy = torch.where(is_known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
             error = (is_known & (log_q.argmax(-1) != labels)).to(log_q) / share
-        loss = -torch.where(is_known, of_pair, of_x) + self.weight * cross_entropy
+        loss = -torch.where(is_known, labelled_bound, unlabelled_bound) + self.weight * cross_entropy
         expected = (log_q.exp() * distortion).sum(-1)
-        logged = {"neg_elbo": -of_x, "rate": -of_x - expected, "distortion": expected}
+        logged = {"neg_elbo": -unlabelled_bound, "rate": -unlabelled_bound - expected, "distortion": expected}
         logged |= {"cross_entropy": cross_entropy, "error": error}
         return Terms(loss, logged)
 
@@ -108,7 +108,7 @@ class M2(nn.Module, Loss):
         rate, distortion = (term.unflatten(0, (classes, n)).T for term in (draw.rate(), draw.distortion))
         return rate, distortion
 
-    def _of_known(self, model: LatentVariableModel) -> tuple[Tensor, Tensor]:
+    def _classify_known(self, model: LatentVariableModel) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and share of errors of some rows of known class."""
         if self.labelled is None or not self.labelled.num_rows:
             raise ConfigError("objective.name = 'm2' needs some rows whose class is known; set data.labelled = 100")
@@ -122,6 +122,6 @@ class M2(nn.Module, Loss):
 
 
 def _known_rows(batches: Batches | None) -> Tensor:
-    """Numbers of the rows whose class is known."""
+    """Numbers of the rows of known class."""
     labels = None if batches is None else batches.labels
     return torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()

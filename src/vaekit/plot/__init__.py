@@ -1,4 +1,4 @@
-"""Pictures: what a model draws, laid out with titles and labels, and figures of its latents and its training.
+"""Pictures: images from a model, laid out with titles and labels, and figures of its latents and its training.
 
 Every function returns its picture and writes nothing. A picture shows itself in a notebook, and `save` writes it:
 
@@ -8,19 +8,19 @@ Every function returns its picture and writes nothing. A picture shows itself in
     plot.save(picture, "interpolation.npy")     # the 144 images
     plot.save(picture.styled(cmap="magma"), "interpolation.svg")
 
-Figures are matplotlib's, drawn with its own defaults, whatever the settings of the user's are.
+Figures are matplotlib's, drawn with its own defaults. The user's settings change nothing.
 
 | file | what |
 |---|---|
 | `decoding` | images that a model draws |
 | `ways` | lines, great circles and dense paths between two latents |
-| `space` | what the latents do: how much each carries, a map, traversals |
+| `space` | single latents: how much each carries, a map, traversals |
 | `figures` | curves of a training, latents in the plane, the KL of each latent |
 | `picture`, `film` | tiles with titles and names; pictures that move |
 | `text`, `canvas` | words on a picture; matplotlib, imported here only |
 | `saving` | files of pictures |
 
-Not for: numbers that judge a model, nor where in a run folder a picture goes.
+Not for: scores of a model, or the place of a picture in a run folder.
 """
 
 from .decoding import interpolation, one_each, per_class, reconstructions, samples

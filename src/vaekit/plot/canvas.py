@@ -3,7 +3,7 @@
 A figure is made and drawn under the defaults that matplotlib comes with. So a user's matplotlibrc, `MPLBACKEND`, style
 or `text.usetex` changes nothing here, and nothing here changes theirs.
 
-Not for: what a figure shows (`figures`).
+Not for: the content of a figure (`figures`).
 """
 
 import io
@@ -16,15 +16,15 @@ from typing import Any
 
 try:
     import matplotlib
-except ValueError:  # MPLBACKEND names a backend that is not there, and none is needed
-    asked = os.environ.pop("MPLBACKEND", None)
+except ValueError:  # MPLBACKEND names a missing backend, and none is needed
+    backend = os.environ.pop("MPLBACKEND", None)
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
-        del sys.modules[name]  # what the first attempt has left
+        del sys.modules[name]  # left by the first attempt
     try:
         import matplotlib
     finally:
-        if asked is not None:
-            os.environ["MPLBACKEND"] = asked
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -38,7 +38,7 @@ _OURS: Any = {"svg.hashsalt": "vaekit", "svg.fonttype": "path"}  # the same lett
 
 @contextmanager
 def defaults() -> Iterator[None]:
-    """Within the block matplotlib has its own defaults; other threads wait, as there is one set for all of them."""
+    """Within the block matplotlib has its own defaults; other threads wait, because all share one set."""
     with _one_thread, matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_OURS)
@@ -46,7 +46,7 @@ def defaults() -> Iterator[None]:
 
 
 class Canvas(FigureCanvasAgg):
-    """A canvas that draws by the defaults, whoever asks."""
+    """A canvas that always draws by the defaults."""
 
     def draw(self) -> None:
         """Draw the figure."""

@@ -1,6 +1,6 @@
 """Images that a model draws: samples, walks, reconstructions, a row for each class.
 
-Not for: what single latents do (`space`).
+Not for: single latents (`space`).
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ from .ways import between as between_latents
 
 DECODED = 250  # images decoded at a time, so that a map of 900 takes little memory
 SHOWN = 64  # samples
-WIDEST = 12  # classes that are still columns of samples
+WIDEST = 12  # the most classes that are columns of samples
 
 
 @torch.no_grad()
@@ -35,11 +35,11 @@ def samples(
     generator: torch.Generator | None = None,
     title: str = "",
 ) -> Picture:
-    """New images from the prior; of a conditional model one class after another, each in its column.
+    """New images from the prior; for a conditional model one class after another, each in its column.
 
     Arguments:
         model: The model.
-        n: How many; by default 64, or as near to that as whole rows of all classes come.
+        n: Number of images; by default 64, or for a conditional model as many whole rows of all classes as 64 hold.
         c: One class for all, or a context for each; by default all classes in turn.
         names: Names of the classes; their numbers by default.
         noise: Sample the values instead of showing their means.
@@ -77,10 +77,10 @@ def interpolation(
 
     Arguments:
         model: The model.
-        rows: Lines, each between two latents drawn from the prior; of no account with `between`.
+        rows: Lines, each between two latents drawn from the prior; not used with `between`.
         steps: Images on a line, both ends included.
-        path: "line"; "circle", great circles about 0, which keep the length of z; or "density", paths that are short
-            where lengths are measured by the prior, and so go round what it holds to be unlikely.
+        path: "line"; "circle", great circles about 0, which keep the length of z; or "density", short paths for
+            lengths measured by the prior, which go round unlikely latents.
         between: Two images, each of shape (C, H, W): the one line then joins their posterior means.
         c: One class for all; or one for each row, shape (rows,) or one-hot (rows, C). With `between`, one for each of
             the two images, and the context walks from the first to the second as z does.
@@ -112,20 +112,20 @@ def interpolation(
             z = prior.sample(torch.Size((2,) if prior.batch_shape else (2, rows)))
         contexts = None if context is None else context.expand(2, -1, -1)
 
-    def on_the_way(n: int) -> Tensor | None:
+    def contexts_along(n: int) -> Tensor | None:
         return None if contexts is None else _walk(contexts, n)
 
     @cache
     def prior_of(n: int) -> Distribution:
         with torch.no_grad():
-            return model.prior(on_the_way(n))
+            return model.prior(contexts_along(n))
 
     def log_prob(z: Tensor) -> Tensor:
         density: Tensor = prior_of(z.shape[1]).log_prob(z.flatten(0, 1)).unflatten(0, z.shape[:2])
         return density
 
     ways = between_latents(z, steps, path, space=support_in(prior), log_prob=log_prob)
-    images = decoded(model, ways.flatten(0, 1), on_the_way(steps))
+    images = decoded(model, ways.flatten(0, 1), contexts_along(steps))
     labels: dict[str, Any] = {"rows": names}
     if between is not None:
         first, second = names if len(names) == 2 else ("", "")
@@ -134,7 +134,7 @@ def interpolation(
 
 
 def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None:
-    """Refuse to show what lies between two latents of a model that has nothing there.
+    """Refuse a picture between two latents of a model with nothing there.
 
     Raises:
         ConfigError: The latents are discrete.
@@ -175,8 +175,8 @@ def reconstructions(
 ) -> Picture:
     """Originals, their reconstructions from the posterior mean, and where the two differ.
 
-    The error is red where the reconstruction is too bright and blue where it is too dark; of colour images it is the
-    mean over the channels. Its strength is the square root of the difference, so that small errors are seen.
+    The error is red where the reconstruction is too bright and blue where it is too dark; for colour images it is
+    the mean over the channels. Its strength is the square root of the difference, so that small errors are visible.
 
     Arguments:
         model: The model.
@@ -215,7 +215,7 @@ def _even(n: int, most: int) -> int:
 def _signed(difference: Tensor) -> Tensor:
     """Colours of differences from −1 to 1, (N, C, H, W): blue, white, red, shape (N, 3, H, W)."""
     mean = difference.mean(1, keepdim=True).clamp(-1, 1)
-    ends = torch.tensor([[0.02, 0.19, 0.38], [0.55, 0.0, 0.05]]).to(mean)  # of a dark blue and a dark red
+    ends = torch.tensor([[0.02, 0.19, 0.38], [0.55, 0.0, 0.05]]).to(mean)  # dark blue and dark red
     strength = mean.abs().sqrt()
     colour = torch.where(mean < 0, ends[0].view(1, 3, 1, 1), ends[1].view(1, 3, 1, 1))
     return 1 - strength * (1 - colour)
@@ -280,5 +280,5 @@ def _classes(model: LatentVariableModel) -> int:
 
 
 def _named(names: Sequence[str], classes: int) -> tuple[str, ...]:
-    """The names of the classes, or their numbers where there are not as many names."""
+    """The names of the classes, or their numbers if the number of names differs."""
     return tuple(map(str, names if len(names) == classes else range(classes)))

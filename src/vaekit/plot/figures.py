@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
     from .canvas import Figure
 
-NAMED = 40  # latents whose bars have names
+NAMED = 40  # the most latents with names below their bars
 
 
 def curves(metrics: Sequence[Mapping[str, Any]], *, row: str = "row") -> "Figure":
-    """Means by epoch, each in a panel: −ELBO, rate and distortion, then whatever else the loss logged, by its name.
+    """Means by epoch, each in a panel: −ELBO, rate and distortion, then the other values that the loss logged, by name.
 
     Arguments:
         metrics: A record for each epoch, as in metrics.jsonl: `epoch`, means by name, and the same means with
             `validation_` before their names; what is absent or None is left out.
-        row: What one row of the data is called, such as "image".
+        row: Name of one row of the data, such as "image".
 
     Raises:
         DataError: There is no record.
@@ -61,7 +61,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]], row: str) -> "Figure":
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name in zip(panels, names, strict=False):
         _curve(axes, metrics, name, row)
-        axes.set_title(title_of(name), parse_math=False)  # a name that a loss of one's own has logged
+        axes.set_title(title_of(name), parse_math=False)  # the name may come from a user's own loss
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     return figure
@@ -142,12 +142,12 @@ def _scatter(z: Tensor, labels: Tensor | None, names: Sequence[str]) -> "Figure"
         columns = ceil(n / 20)
         legend = figure.legend(title="class", loc="outside right center", frameon=False, markerscale=2.5, ncols=columns)
         for handle in filter(None, legend.legend_handles):
-            handle.set_alpha(1)  # a legend of faint dots is hard to tell apart
+            handle.set_alpha(1)  # faint dots are hard to tell apart
     return figure
 
 
 def _plane(z: Tensor, labels: Tensor) -> tuple[Tensor, tuple[str, str]]:
-    """Points (N, 2) that show z, shape (N, Z), and what their axes are."""
+    """Points (N, 2) that show z, shape (N, Z), and the names of their axes."""
     if z.shape[1] == 1:
         return torch.stack((z[:, 0], labels.to(z)), 1), ("z", "class")
     if z.shape[1] == 2:
@@ -166,14 +166,14 @@ def kl_per_latent(
 ) -> "Figure":
     """A bar for each latent, the one that carries most first: its KL, averaged over the images.
 
-    Where the prior has no KL for one latent, it is the mutual information I(x; zⱼ) of the latent and these images.
-    Where there is none either, it is the variance of the posterior mean.
+    If a single latent has no KL, its bar is the mutual information I(x; zⱼ) of the latent and these images. If there
+    is none either, it is the variance of the posterior mean.
 
     Arguments:
         model: The model.
         images: Shape (N, *image).
         labels: Classes or context, for a conditional model.
-        per_latent: What each latent carries, if it is known already.
+        per_latent: The result of `carried`, if it is known already.
     """
     per_latent = per_latent or carried(model, images, labels)
 
@@ -206,8 +206,8 @@ def _bars(per_latent: Carried) -> "Figure":
     axes.set_title(
         f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {CARRIES:g}", loc="left", fontsize=11
     )
-    beside = max(0.7, 3 - n / 2)
-    axes.set_xlim(-beside, n - 1 + beside)
+    margin = max(0.7, 3 - n / 2)
+    axes.set_xlim(-margin, n - 1 + margin)
     axes.margins(y=0.1)
     axes.spines[["top", "right"]].set_visible(False)
     return figure

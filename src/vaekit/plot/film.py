@@ -1,4 +1,4 @@
-"""Pictures that move: a walk between latents, and what the same latents show after each epoch.
+"""Pictures that move: a walk between latents, and the images of the same latents after each epoch.
 
 Not for: single pictures (`picture`).
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ..store import Run
 
-MOST_FRAMES = 60  # of the epochs
+MOST_FRAMES = 60  # in a film of epochs
 LARGEST = 560  # pixels: a film this wide is seen well and downloads fast
 
 
@@ -35,8 +35,8 @@ class Film:
 
     Arguments:
         frames: Pictures, at least one, each of shape (H, W) or (H, W, 3), all of one shape.
-        milliseconds: How long each is seen.
-        rest: How long the last one is seen.
+        milliseconds: Duration of each frame.
+        rest: Duration of the last frame, in milliseconds.
     """
 
     frames: Sequence[Pixels]
@@ -66,7 +66,7 @@ class Film:
 
 
 def _coarse(frame: Pixels) -> Pixels:
-    """A frame in 52 grey levels, white and black among them, which the eye hardly sees and which halve the file."""
+    """A frame in 52 grey levels, with white and black: hardly visible, and the file is half as large."""
     return frame if frame.ndim == 3 else frame // 5 * 5
 
 
@@ -91,17 +91,17 @@ def walk(
 
     Arguments:
         model: The model.
-        rows: How many images walk.
+        rows: Number of images that walk.
         steps: Images on a line.
-        path: As for `interpolation`.
-        between: As for `interpolation`.
-        c: As for `interpolation`.
+        path: See `interpolation`.
+        between: See `interpolation`.
+        c: See `interpolation`.
         generator: Source of randomness; torch's global one by default.
         invert: Show black as white and white as black.
         cmap: One of matplotlib's colour maps, for grey images.
 
     Raises:
-        ConfigError, DataError: As `interpolation`.
+        ConfigError, DataError: See `interpolation`.
     """
     picture = interpolation(model, rows=rows, steps=steps, path=path, between=between, c=c, generator=generator)
     lines = picture.images.unflatten(0, (-1, steps))
@@ -110,18 +110,18 @@ def walk(
     # About half as large as a still picture: enough to see, and a file that is quick to send.
     width, n = lines.shape[-1], len(lines)
     scale = max(1, LARGEST // (width * ceil(n**0.5))) if n > 1 else max(1, LARGEST // 2 // width)
-    there = [grid(lines[:, step], scale=scale).styled(invert=invert, cmap=cmap).pixels for step in range(steps)]
-    return Film([*there, *there[-1:], *there[-2:0:-1], there[0]])
+    forward = [grid(lines[:, step], scale=scale).styled(invert=invert, cmap=cmap).pixels for step in range(steps)]
+    return Film([*forward, *forward[-1:], *forward[-2:0:-1], forward[0]])
 
 
 def epochs(run: "Run") -> Film:
     """The pictures that a run drew of the same latents after each epoch, at most 60 of them.
 
     Arguments:
-        run: A run whose data are images.
+        run: A run on images.
 
     Raises:
-        ConfigError: The run has no such pictures.
+        ConfigError: The run has no pictures of its epochs.
     """
     from PIL import Image as Images
 
@@ -135,5 +135,5 @@ def epochs(run: "Run") -> Film:
             size = LARGEST, round(image.height * LARGEST / image.width)
             smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > LARGEST else image
             frames.append(np.asarray(smaller))
-    same = [frame for frame in frames if frame.shape == frames[-1].shape]
-    return Film(same, milliseconds=max(100, min(400, 6000 // len(same))), rest=2000)
+    equal = [frame for frame in frames if frame.shape == frames[-1].shape]
+    return Film(equal, milliseconds=max(100, min(400, 6000 // len(equal))), rest=2000)

@@ -1,6 +1,6 @@
-"""A picture made of images: tiles in rows and columns, with a title and names where they mean something.
+"""A picture made of images: tiles in rows and columns, with a title and names of rows and columns.
 
-Not for: which images (`decoding`, `space`), or files (`saving`).
+Not for: the choice of images (`decoding`, `space`), or files (`saving`).
 """
 
 import io
@@ -20,9 +20,9 @@ from .text import Words, fitting, font, length, shortened, wrapped
 
 Pixels = NDArray[np.uint8]
 
-SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: a picture that fills most of a screen and does not leave it
+SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: the picture fills most of a screen and fits on it
 SEPARATOR = 128  # grey shows round black digits, white paper and photographs alike
-PAGE, INK = 255, 40  # white and nearly black: of the margins and the words
+PAGE, INK = 255, 40  # white margins, nearly black words
 GAP = 10  # pixels between words and images
 NARROWEST = 360  # pixels: room for a title
 
@@ -32,7 +32,7 @@ class Picture:
     """Images in rows and columns. It shows itself in a notebook.
 
     Arguments:
-        images: What is shown, as an array file holds it: shape (N, C, H, W), or others that `tiles` show.
+        images: The images, as an array file holds them: shape (N, C, H, W), or another shape that `tiles` show.
         tiles: The images drawn, shape (N, C, H, W), in [0, 1] or uint8; `images` by default.
         columns: Images in a row; by default as many as make the picture nearly square with few empty cells.
         padding: Width of the lines between images, in pixels of the picture.
@@ -188,7 +188,7 @@ class _Layout:
         self.top += GAP // 2
 
     def _heads(self, names: list[str]) -> None:
-        room = self.right * len(names) / max(1, sum(map(bool, names))) - 4  # more, where only some columns have names
+        room = self.right * len(names) / max(1, sum(map(bool, names))) - 4  # more if only some columns have names
         size = fitting(tuple(names), self.size, room)
         for column, name in enumerate(names[: self.columns]):
             middle = self.left + column * self.right + self.padding + (self.right - self.padding) / 2
@@ -208,9 +208,9 @@ class _Layout:
             last = min(first + self.band, self.lines) - 1
             block = slice(self._y(first), self._y(last) + self.down + padding)
             page[block, self.left : self.left + self.columns * self.right + padding] = SEPARATOR
-        over = -len(tiles) % self.columns
-        if over and self.words:  # empty cells are part of a picture without words, and of the page of another
-            y, x = self._y(self.lines - 1) + padding, self.left + (self.columns - over) * self.right + padding
+        empty = -len(tiles) % self.columns
+        if empty and self.words:  # empty cells are grey in a picture without words, else white
+            y, x = self._y(self.lines - 1) + padding, self.left + (self.columns - empty) * self.right + padding
             page[y:, x:] = PAGE
         for i, tile in enumerate(tiles):
             y = self._y(i // self.columns) + padding

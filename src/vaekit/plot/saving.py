@@ -1,6 +1,6 @@
 """Files of pictures: PNG, JPEG, SVG, GIF and arrays, each written whole or not at all.
 
-Not for: where in a run folder a picture goes.
+Not for: the place of a picture in a run folder.
 """
 
 import io
@@ -27,20 +27,20 @@ def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, colum
 
     Arguments:
         picture: A picture, film or figure, an image (C, H, W), or a batch of images (N, C, H, W), laid out by `grid`.
-        path: File whose suffix says what is written: `.png`, `.jpg`, `.svg` or `.gif`; or the images with shape and
-            values as they are, as `.npy`, or `.npz` (compressed, under the name "images"). A film is a `.gif`, and a
-            figure is neither a `.gif` nor an array.
+        path: The file. Its suffix is the format: `.png`, `.jpg`, `.svg` or `.gif`; `.npy` or `.npz` (compressed, under
+            the name "images") keep the images with shape and values as they are. A film is a `.gif`; a figure is
+            neither a `.gif` nor an array.
         columns: Images in a row, for a batch.
 
     Raises:
-        DataError: The suffix is another one, or the images cannot be drawn.
+        DataError: The suffix does not fit, or the images cannot be drawn.
         RunError: The file cannot be written.
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    what, allowed = _allowed(picture)
+    subject, allowed = _allowed(picture)
     if suffix not in allowed:
-        raise DataError(f"cannot write {path.name!r}: {what} written as {', '.join(allowed)}; change the suffix")
+        raise DataError(f"cannot write {path.name!r}: {subject} written as {', '.join(allowed)}; change the suffix")
     if isinstance(picture, Tensor):
         # Three dimensions are one image, pixel by pixel; any other batch is as it is.
         if suffix in ARRAYS:

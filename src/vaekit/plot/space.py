@@ -22,7 +22,7 @@ from .text import latent_name, number
 TALLEST = 2400  # pixels of a picture of traversals
 TICKS = 6  # values named along an axis of a map
 REACH = 2.5  # standard deviations to either side
-NUMBERS = 1 << 22  # densities that are compared, which takes a tenth of a second
+NUMBERS = 1 << 22  # densities to compare, in a tenth of a second
 
 
 def principal_plane(z: Tensor) -> tuple[Tensor, list[float]]:
@@ -68,10 +68,10 @@ class Carried:
 
 @torch.no_grad()
 def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = None) -> Carried:
-    """How much each latent carries: its KL, or where the prior has none for one latent, what it tells of the image.
+    """How much each latent carries: its KL, or if a single latent has none, its information about the image.
 
-    The latter is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. Where the
-    posterior does not factorize either, it is the variance of the posterior mean.
+    The information is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. If the
+    posterior does not factorize either, the measure is the variance of the posterior mean.
 
     Arguments:
         model: The model.
@@ -118,18 +118,18 @@ def traversals(
     latents: int | None = None,
     title: str | None = None,
 ) -> Picture:
-    """Change one latent a row and leave the others; the rows are ordered by how much their latents carry.
+    """Change one latent in each row and keep the others; the latent that carries most comes first.
 
     A row goes from 2.5 standard deviations below the mean of its latent to 2.5 above, both over the posterior means of
     the images.
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W), at least 2: what the latents' ranges and their KL are taken from.
+        images: Shape (N, C, H, W), at least 2: they give the latents' ranges and KL.
         labels: Classes or context, for a conditional model.
-        image: Number of the image whose posterior mean the other latents keep.
-        c: Class that a conditional model draws; that of the image by default.
-        per_latent: What each latent carries, if it is known already.
+        image: Number of an image; the other latents keep its posterior mean.
+        c: Class for a conditional model; the image's own by default.
+        per_latent: The result of `carried`, if it is known already.
         steps: Images in a row.
         latents: Number of rows; by default the most that the height of the picture allows.
         title: A sentence above; by default it says what is shown.
@@ -169,20 +169,20 @@ def manifold(
     side: int | None = None,
     title: str | None = None,
 ) -> Picture:
-    """A map of two latents: an image for each pair of their values, evenly spaced over where the images lie.
+    """A map of two latents: an image for each pair of their values, evenly spaced over the region of the images.
 
     It reaches over the middle 98 % of the images in each latent, so that it shows the same region as `plot.latents`.
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W), at least 2: what the region and the KL are taken from.
+        images: Shape (N, C, H, W), at least 2: they give the region and the KL.
         labels: Classes or context, for a conditional model.
         latents: Numbers of two latents, from 0; by default the two that carry most. The first is drawn from left to
             right, the second from below to above.
-        image: Number of the image whose posterior mean the other latents keep.
-        c: Class that a conditional model draws; that of the image by default.
-        per_latent: What each latent carries, if it is known already.
-        side: Images in a row and in a column; by default 30 of a model with two latents, else 15, or fewer if they are
+        image: Number of an image; the other latents keep its posterior mean.
+        c: Class for a conditional model; the image's own by default.
+        per_latent: The result of `carried`, if it is known already.
+        side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if they are
             large.
         title: A sentence above; by default it says what is shown.
 
@@ -190,7 +190,7 @@ def manifold(
         ConfigError: The latents are not two of the model's, or side is below 2.
         DataError: There are too few images, or none with this number.
 
-    Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4, which spaces the values by quantiles of the prior.
+    Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4; there the values are quantiles of the prior.
     """
     base, means, context = _base(model, images, labels, image)
     context = context if c is None else model.context(c, 1)
@@ -230,7 +230,7 @@ def _ticks(values: Tensor, name: str) -> list[str]:
 def _base(
     model: LatentVariableModel, images: Tensor, labels: Tensor | None, image: int
 ) -> tuple[Tensor, Tensor, Tensor | None]:
-    """The latents of one image, shape (1, Z), those of all, (N, Z), and the context of the one, (1, C)."""
+    """Latents of one image, shape (1, Z), and of all images, (N, Z); context of the one image, (1, C)."""
     if images.ndim != 4 or len(images) < 2:
         raise DataError(f"a picture of latents needs at least 2 images (N, C, H, W), got {tuple(images.shape)}")
     if not 0 <= image < len(images):

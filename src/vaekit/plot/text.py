@@ -1,9 +1,9 @@
 """Words on a picture: a font that is always there, their width, and lines that fit.
 
 matplotlib brings the font along; it has the Greek letters and the small digits of z₁. It is found without importing
-matplotlib, which takes longer than to draw a picture.
+matplotlib: the import takes longer than drawing a picture.
 
-Not for: figures, whose words matplotlib draws.
+Not for: the words of figures, which matplotlib draws.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from PIL.ImageFont import FreeTypeFont, ImageFont
 
-SMALLEST = 9  # pixels: letters below are no longer read
+SMALLEST = 9  # pixels: smaller letters cannot be read
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -25,10 +25,10 @@ class Words:
 
     Arguments:
         text: The words.
-        x: Pixels from the left edge, to what the anchor says.
+        x: Pixels from the left edge to the anchor.
         y: Pixels from the upper edge to the middle of the letters.
         size: Height of the font, in pixels.
-        anchor: Whether x is where the words begin, their middle, or where they end.
+        anchor: Point of the words at x: their start, middle or end.
     """
 
     text: str

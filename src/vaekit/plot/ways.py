@@ -1,6 +1,6 @@
 """Ways between two latents: a straight line, a great circle, a path where the prior is dense.
 
-Not for: what lies on them (`decoding`).
+Not for: the images along them (`decoding`).
 """
 
 from collections.abc import Callable
@@ -14,9 +14,9 @@ from ..errors import ConfigError, unknown
 
 Way = Literal["line", "circle", "density"]
 
-FINE = 4  # points of a path of high density for each step, so that none leaps over a valley
+FINE = 4  # points of a path of high density for each step, so that no step leaps over a valley
 ITERATIONS, RATE = 300, 0.05
-STEEPEST = 60.0  # of an exponent in float32
+STEEPEST = 60.0  # the largest exponent in float32
 
 
 def between(
@@ -27,15 +27,15 @@ def between(
     Arguments:
         ends: First and last latents, shape (2, R, *event).
         steps: N, both ends included.
-        way: "line"; "circle", along which the length goes evenly from one to the other; or "density".
+        way: "line"; "circle", with a length that changes evenly; or "density".
         space: The curved space in which latents lie; the line is the shortest way in it.
-        log_prob: Log-density of latents of shape (R, M, *event) on the way, evenly numbered: shape (R, M), nats.
+        log_prob: Log-density of latents, evenly numbered along the way: (R, M, *event) → (R, M), nats.
 
     Returns:
         Shape (R, N, *event).
 
     Raises:
-        ConfigError: An unknown way, or one that leaves a curved space.
+        ConfigError: The way is unknown, or it leaves a curved space.
 
     Reference: Shoemake 1985, doi:10.1145/325165.325242, and White 2016, arXiv:1609.04468, for the circle.
     """
@@ -53,25 +53,25 @@ def between(
 
 
 def circle(ends: Tensor, steps: int) -> Tensor:
-    """Along great circles about 0; straight where there is none."""
+    """Steps along great circles about 0; along straight lines if there is no circle."""
     a, b = ends.flatten(2)[:, :, None]
     size_a, size_b = (torch.linalg.vector_norm(end, dim=-1, keepdim=True) for end in (a, b))
     cosine = (a * b).sum(-1, keepdim=True) / (size_a * size_b)
     angle = torch.acos(cosine.clamp(-1, 1))
     t = torch.linspace(0, 1, steps, dtype=ends.dtype, device=ends.device)[:, None]
-    round_ = torch.sin((1 - t) * angle) / size_a * a + torch.sin(t * angle) / size_b * b
-    round_ = ((1 - t) * size_a + t * size_b) * round_ / torch.sin(angle)
-    there_is_one = (torch.minimum(angle, torch.pi - angle) > 1e-4) & (torch.minimum(size_a, size_b) > 1e-9)
-    way: Tensor = torch.where(there_is_one, round_, torch.lerp(a, b, t)).unflatten(-1, ends.shape[2:])
+    arc = torch.sin((1 - t) * angle) / size_a * a + torch.sin(t * angle) / size_b * b
+    arc = ((1 - t) * size_a + t * size_b) * arc / torch.sin(angle)
+    has_circle = (torch.minimum(angle, torch.pi - angle) > 1e-4) & (torch.minimum(size_a, size_b) > 1e-9)
+    way: Tensor = torch.where(has_circle, arc, torch.lerp(a, b, t)).unflatten(-1, ends.shape[2:])
     return way
 
 
 def _dense(ends: Tensor, n: int, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
-    """Paths of n points that are short where lengths are measured by the density: |dz|² p(z)^(−2/Z).
+    """Short paths of n points, with lengths measured by the density: |dz|² p(z)^(−2/Z).
 
-    The density of Z latents falls by the Zth power of a scale, so that a component has the same diameter however wide
-    it is, and a way through a valley is a long one. The energy of the path, whose minimum is a geodesic, is minimised
-    from the line and from the circle, and the better of the two is taken.
+    The density of Z latents falls by the Zth power of a scale. So a component has the same diameter at any width, and a
+    way through a valley is long. A geodesic has the least energy. The energy is minimised from the line and from the
+    circle, and the better path is taken.
 
     Reference: Sajama and Orlitsky 2005, doi:10.1145/1102351.1102448, for distances by a power of the density.
     """

@@ -4,14 +4,14 @@ They take arrays, and frames of mixed columns; a missing value is NaN. `import v
 
 | file | what |
 |---|---|
-| `estimator` | what they share: from X to a trained model |
+| `estimator` | their common base: from X to a trained model |
 | `transformer`, `imputer`, `detector` | latents, densities and new rows; missing values; unusual rows |
 
 Not for: runs, commands and data larger than memory (`vaekit.train`).
 """
 
 try:
-    import sklearn as _sklearn  # noqa: F401  (of this name there is one package above, and it is absolute)
+    import sklearn as _sklearn  # noqa: F401  (scikit-learn itself: the import is absolute)
 except ImportError as error:
     raise ImportError("vaekit.sklearn needs scikit-learn and pandas; install vaekit[sklearn]") from error
 

@@ -1,4 +1,4 @@
-"""Rows that are unusual: those of low density."""
+"""Unusual rows: rows of low density."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,18 +12,19 @@ from .estimator import TableEstimator
 
 
 class VAEOutlierDetector(OutlierMixin, TableEstimator):  # type: ignore[misc]
-    """Rows whose log p(x) is low, in scikit-learn's signs: lower scores are more abnormal, and −1 is an outlier.
+    """Finds rows of low log p(x), in scikit-learn's signs: lower scores are more abnormal, and −1 is an outlier.
 
     Missing values are left out of the density; a constant column tells nothing and is passed over.
 
     Arguments:
         n_components, preset, hidden_layer_sizes, max_iter, learning_rate, validation_fraction, columns, settings,
-            random_state: The same as of `VAE`.
+            random_state: See `VAE`.
         n_draws: K, importance samples of each row.
-        contamination: Share of the training rows that are taken for outliers, in (0, 0.5].
+        contamination: Share of outliers among the training rows, in (0, 0.5].
 
     Attributes:
-        offset_: `decision_function` is `score_samples` less this: the score that this share of the rows is below.
+        offset_: The share `contamination` of the training rows has a lower score than this. `decision_function` is
+            `score_samples` less `offset_`.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(64, 3))

@@ -23,15 +23,15 @@ from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training import find_device, fit
 
-FEWEST_TO_VALIDATE = 10  # rows; below that their mean says too little to stop by
-STEPS, MOST_EPOCHS, FEWEST_EPOCHS = 4000, 400, 10  # of a training whose length nobody gave
+FEWEST_TO_VALIDATE = 10  # rows; the mean of fewer is too noisy for stopping
+STEPS, MOST_EPOCHS, FEWEST_EPOCHS = 4000, 400, 10  # of a training without a given length
 
 
 class TableEstimator(BaseEstimator):  # type: ignore[misc]
     """A preset for tables that is trained by `fit`. Its columns may be of any kind, and values may be missing.
 
-    Training is in single precision; everything after it in double precision, where a row's numbers do not depend on the
-    rows beside it.
+    Training is in single precision. Everything after it is in double precision, so that a row's numbers do not depend
+    on the other rows.
     """
 
     _fitted_mixed: bool  # whether X was a frame of mixed columns
@@ -72,7 +72,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         """Train a new model.
 
         Arguments:
-            X: Rows, shape (N, D), N ≥ 2: an array of numbers, or a frame whose columns may be of any kind.
+            X: Rows, shape (N, D), N ≥ 2: an array of numbers, or a frame with columns of any kind.
             y: Not used.
 
         Raises:
@@ -117,7 +117,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.model_: LatentVariableModel = model if model.device.type == "mps" else model.double()
 
     def _recipe(self, rows: int) -> Recipe:
-        """The preset with what this estimator's parameters change, and about 4,000 steps long unless they say else."""
+        """The preset with this estimator's parameters, and about 4,000 steps unless they set the length."""
         sections: dict[str, Any] = {"train": {"precision": "fp32"}, "model": {}, "encoder": {}, "decoder": {}}
         if self.n_components is not None:
             sections["model"]["latent_size"] = int(self.n_components)
@@ -158,7 +158,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return raws
 
     def _learn_columns(self, raws: list[Raw]) -> None:
-        """Set `columns_`, those that vary, `varying_`, their numbers, and `constants_`, the value of each other one.
+        """Set `columns_`, the columns that vary; `varying_`, their numbers; `constants_`, the values of the others.
 
         Raises:
             DataError: A column has no value, or none varies.
@@ -185,12 +185,12 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.constants_ = constants
 
     def _rows(self, X: Any) -> Batch:
-        """Rows of X for a model that was fitted."""
+        """Rows of X for the fitted model."""
         check_is_fitted(self)
         return self._batch(self._raws(X))
 
     def _batch(self, raws: list[Raw]) -> Batch:
-        """Rows as the model takes them: 0 where a value is missing."""
+        """Rows for the model, with 0 for a missing value."""
         varying = [raws[i] for i in self.varying_]
         values = [column.encode(raw.values, raw.missing) for column, raw in zip(self.columns_, varying, strict=True)]
         x = torch.from_numpy(np.stack(values, 1))
@@ -203,7 +203,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         return log_p.double().numpy()
 
     def _decoded(self, x: Tensor) -> list[NDArray[Any]]:
-        """Values of all columns, constant ones too, from rows as the model gives them, shape (N, D)."""
+        """Values of all columns, constant ones too, from the model's rows, shape (N, D)."""
         values = x.cpu().double().numpy()
         varying = zip(self.varying_, self.columns_, strict=True)
         decoded = {i: column.decode(values[:, place]) for place, (i, column) in enumerate(varying)}
@@ -212,5 +212,5 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
 
 def _is_mixed(X: Any) -> bool:
-    """Whether X is a frame of which a column is not of numbers."""
+    """Whether X is a frame with a column that is not numeric."""
     return is_frame(X) and any(getattr(dtype, "kind", "O") not in "iuf" for dtype in list(X.dtypes))

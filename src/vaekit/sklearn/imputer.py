@@ -19,17 +19,17 @@ from .estimator import TableEstimator
 
 
 class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # type: ignore[misc]
-    """Fills in missing values, which are NaN, by what is known about their row.
+    """Fills in missing values, NaN, from the observed values of their row.
 
-    A number becomes its mean given the observed values, a level the most likely one, over `n_draws` weighted samples of
-    the latents; observed values stay what they are. `impute` draws several completed tables instead, for an analysis
-    that should know how uncertain the filled-in values are.
+    A number becomes its mean given the observed values, and a level the most likely level, over `n_draws` weighted
+    samples of the latents. Observed values stay as they are. `impute` draws several completed tables instead, for an
+    analysis of the uncertainty of the filled-in values.
 
     Arguments:
-        n_components, preset, hidden_layer_sizes, max_iter, learning_rate, columns, settings, random_state: As of `VAE`.
-        validation_fraction: As of `VAE`; none by default, since rows that are to be filled in are worth learning from.
+        n_components, preset, hidden_layer_sizes, max_iter, learning_rate, columns, settings, random_state: See `VAE`.
+        validation_fraction: See `VAE`; 0 by default, so that the model learns from all rows.
         n_draws: K, weighted samples of each row.
-        add_indicator: Append a column for each one that had missing values in `fit`: 1 where the value is missing.
+        add_indicator: Append an indicator for each column with missing values in `fit`: 1 where the value is missing.
 
     Reference: Mattei and Frellsen 2019, arXiv:1812.02633, section 3.
 
@@ -85,11 +85,11 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         return self._completed(X, raws, filled)
 
     def impute(self, X: Any, n_imputations: int = 5, random_state: Any = None) -> list[Any]:
-        """Several completed tables, whose filled-in values are draws from p(missing | observed).
+        """Several completed tables; the filled-in values are draws from p(missing | observed).
 
         Arguments:
             X: Rows, shape (N, D).
-            n_imputations: How many tables.
+            n_imputations: Number of tables.
             random_state: Seed; None for one from NumPy's global stream.
         """
         check_is_fitted(self)
@@ -102,7 +102,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         return [self._completed(X, raws, values) for values in torch.cat(parts, 1)]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
-        """Names of the columns of what `transform` returns: those of X, and of the indicators."""
+        """Names of the columns that `transform` returns: X's columns, then the indicators."""
         check_is_fitted(self)
         names: NDArray[Any] = super().get_feature_names_out(input_features)
         if not self.add_indicator:
@@ -110,7 +110,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         return np.concatenate([names, np.array([f"missingindicator_{names[i]}" for i in self.indicated_], object)])
 
     def _completed(self, X: Any, raws: list[Raw], x: Tensor) -> Any:
-        """X with the values of x, as the model gives them, where nothing was observed."""
+        """X with the model's values x in place of the missing ones."""
         decoded = self._decoded(x)
         indicators = np.stack([raw.missing for raw in raws], 1)[:, self.indicated_ if self.add_indicator else []]
         if not self._fitted_mixed:
@@ -126,7 +126,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
 
 
 def with_filled(series: Any, missing: NDArray[np.bool_], values: NDArray[Any]) -> Any:
-    """A column with other values where they are missing, of its own type."""
+    """A column with its missing values replaced, of the same type."""
     series = series.copy()
     series[missing] = values[missing]
     return series.infer_objects()

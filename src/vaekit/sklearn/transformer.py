@@ -1,4 +1,4 @@
-"""A VAE as a transformer and a density: latents of rows, rows of latents, how likely rows are, and new rows."""
+"""A VAE as a transformer and a density: latents of rows, rows of latents, densities of rows, and new rows."""
 
 from typing import Any
 
@@ -20,29 +20,29 @@ from .estimator import TableEstimator
 class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  # type: ignore[misc]
     """Latents of the rows of a table, their densities, and new rows.
 
-    It takes an array of numbers, whose columns are real, or a frame whose columns may be of any kind. A missing value
-    is NaN; it is left out of every density. Numbers need no scaling.
+    It takes an array of numbers, with real columns, or a frame with columns of any kind. A missing value is NaN; it is
+    left out of every density. Numbers need no scaling.
 
     Arguments:
         n_components: Z, the number of latents; by default the preset's.
-        preset: What to train; `vaekit.presets()` lists them.
+        preset: Preset to train; `vaekit.presets()` lists all presets.
         hidden_layer_sizes: Widths of the hidden layers of both networks; by default the preset's.
-        max_iter: Epochs at most; by default those of about 4,000 steps, from 10 to 400.
+        max_iter: Most epochs; by default about 4,000 steps, from 10 to 400 epochs.
         learning_rate: Learning rate of the optimizer; by default the preset's.
-        validation_fraction: Share of the rows that are held out, to stop and to choose the weights by. With fewer than
-            10 such rows there is no validation, and training takes `max_iter` epochs.
-        n_draws: K, importance samples of each row where a density is asked for.
+        validation_fraction: Share of the rows held out, to stop training and to choose the weights. With fewer than 10
+            held-out rows there is no validation, and training takes `max_iter` epochs.
+        n_draws: K, importance samples of each row, for densities.
         columns: Kinds of columns by name, such as {"age": "positive"}; arrays have columns x0, x1, ….
-        settings: Sections of a config, such as {"prior": "vamp"}, on top of all that.
+        settings: Sections of a config, such as {"prior": "vamp"}, on top of the other arguments.
         random_state: Seed of initialization, order and noise; None for one from NumPy's global stream.
 
     Attributes:
         model_: The trained `vaekit.LatentVariableModel`, in double precision.
-        columns_: What it was trained on; constant columns are left out.
-        n_iter_: Epochs.
+        columns_: Columns that it was trained on; constant columns are left out.
+        n_iter_: Number of epochs.
         history_: Means of every epoch.
-        n_features_in_: Columns of X.
-        feature_names_in_: Their names, where X had names.
+        n_features_in_: Number of columns of X.
+        feature_names_in_: Names of the columns, if X had names.
 
     >>> import numpy as np
     >>> X = np.random.default_rng(0).normal(size=(64, 3))
@@ -75,14 +75,14 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
         return self._log_prob(self._rows(X))
 
     def score(self, X: Any, y: Any = None) -> float:
-        """The mean of `score_samples`: what `GridSearchCV` compares models of the same data by."""
+        """The mean of `score_samples`; `GridSearchCV` compares models of the same data by it."""
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Any:
         """New rows: an array, or a frame if one of mixed columns was fitted.
 
         Arguments:
-            n_samples: How many.
+            n_samples: Number of rows.
             random_state: Seed; None for one from NumPy's global stream.
         """
         check_is_fitted(self)
@@ -92,7 +92,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
             return self._table(self.model_.sample(n_samples, noise=True))
 
     def _table(self, x: Tensor) -> Any:
-        """Rows as the model gives them, as X was given."""
+        """The model's rows, in the form of X."""
         decoded = self._decoded(x)
         if not self._fitted_mixed:
             return np.stack(decoded, 1)

@@ -1,12 +1,12 @@
-"""The assignment as a class does it: files to hand out, and a check that says what is wrong and why.
+"""The assignment in class: files to hand out, and a check that names each mistake and its reason.
 
 Nothing else in this package needs this folder.
 
 | file | what |
 |---|---|
-| `handout`, `files/` | what a class is given |
-| `sheet`, `points` | sections and parts of the assignment; what a check found |
-| `grading`, `pupil` | a student's file is checked, in a process of its own |
+| `handout`, `files/` | the files for a class |
+| `sheet`, `points` | sections and parts of the assignment; the result of a check |
+| `grading`, `pupil` | the check of a student's file, in a process of its own |
 | `draws`, `forward`, `loss`, `networks` | the checks, a file for each part |
 """
 

@@ -14,7 +14,7 @@ MU = torch.tensor([0.7, -1.6, 2.5])
 LOGVAR = torch.tensor([-1.3, 0.9, -0.6])
 SIGMA = (LOGVAR / 2).exp()
 
-# What a draw's mean and standard deviation are, and what this says.
+# Mean and standard deviation of a draw, and the mistake that they show.
 NUMBERS: list[tuple[Tensor, Tensor, str]] = [
     (MU, LOGVAR.exp(), "exp(logvar) is the variance; σ is its square root, exp(logvar / 2)"),
     (MU, LOGVAR.abs(), "logvar itself is used as σ; σ is exp(logvar / 2)"),
@@ -99,7 +99,7 @@ def no_gradient(gradients: list[tuple[str, Tensor | None]]) -> None:
     """Complain of gradients that are missing or zero.
 
     Raises:
-        Mistake: One is.
+        Mistake: A gradient is missing or zero.
     """
     without = [name for name, value in gradients if value is None or not value.any()]
     if without:

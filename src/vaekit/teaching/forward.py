@@ -1,6 +1,6 @@
-"""Checks of `forward`: what it returns, what its decoder is given, and that gradients reach both heads.
+"""Checks of `forward`: its outputs, the input of its decoder, and the gradients to both heads.
 
-The student's `reparametrize` is replaced by a right one meanwhile, so that a mistake costs its points once.
+A right `reparametrize` replaces the student's meanwhile, so that a mistake costs its points once.
 """
 
 from collections.abc import Iterator
@@ -57,7 +57,7 @@ def _right_noise(student: ModuleType) -> Iterator[None]:
 
 
 class Pass:
-    """One call of a model: its outputs, and what its encoder and decoder were given.
+    """One call of a model: its outputs, and the inputs of its encoder and decoder.
 
     Arguments:
         student: The student's module.
@@ -111,12 +111,12 @@ class Pass:
         if _same(self.mu, logvar) and _same(self.logvar, mu):
             raise Mistake("forward returns logvar before mu; the order is x_hat, mu, logvar.")
         if _same(self.mu, mu):
-            what = "its exponential" if _same(self.logvar, logvar.exp()) else "something else"
-            raise Mistake(f"The third thing that forward returns must be what logvar_layer gives; it is {what}.")
+            returned = "its exponential" if _same(self.logvar, logvar.exp()) else "something else"
+            raise Mistake(f"The third thing that forward returns must be what logvar_layer gives; it is {returned}.")
         raise Mistake("The second thing that forward returns must be what mu_layer gives of the encoder's output.")
 
     def noise(self, z: Tensor | None) -> None:
-        """Complain if z, the latents that were decoded, are not draws with mean mu and variance exp(logvar)."""
+        """Complain if the decoded latents z are not draws with mean mu and variance exp(logvar)."""
         if z is None or z.shape != self.mu.shape:
             return
         epsilon = ((z - self.mu) / (self.logvar / 2).exp()).detach()
@@ -140,16 +140,16 @@ class Pass:
         no_gradient([(name, self._reaching(name, value)) for name, value in heads.items()])
 
     def _reaching(self, name: str, value: Tensor) -> Tensor | None:
-        """The gradient of x_hat at weights of a head, which gave `value`: those that the encoder does not have."""
+        """The gradient of x_hat at the weights of a head, without the encoder's; the head gave `value`."""
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
         h = None if self.encoded is None else output(self.model, "encoder", self.encoded)
         below = [None] * len(weights) if h is None else _gradients(h.sum(), weights)
         above = _gradients(value.sum(), weights)
-        of_head = [(w, g) for w, g, b in zip(weights, above, below, strict=True) if g is not None and b is None]
-        if not of_head:
+        head_weights = [(w, g) for w, g, b in zip(weights, above, below, strict=True) if g is not None and b is None]
+        if not head_weights:
             raise Mistake(f"self.{name} has no weights.")
-        (reached,) = _gradients((self.x_hat**2).sum(), [of_head[0][0]])
-        return None if reached is None else reached * (of_head[0][1] != 0)  # the weights may be those of both heads
+        (reached,) = _gradients((self.x_hat**2).sum(), [head_weights[0][0]])
+        return None if reached is None else reached * (head_weights[0][1] != 0)  # both heads may share the weights
 
 
 def _gradients(value: Tensor, weights: list[nn.Parameter]) -> list[Tensor | None]:
@@ -183,7 +183,7 @@ def vae_noise(student: ModuleType) -> None:
 
 
 def _conditional(student: ModuleType, n: int) -> tuple[Pass, Tensor]:
-    """A pass through the conditional model, and the classes that it was given."""
+    """A pass through the conditional model, and its classes."""
     model = build(student, "CVAE", num_classes=CLASSES, latent_size=LATENTS)
     c = torch.eye(CLASSES)[torch.arange(n) * 3 % CLASSES]
     return Pass(student, model, images(4).repeat(-(-n // 4), 1, 1, 1)[:n], c), c
@@ -191,37 +191,37 @@ def _conditional(student: ModuleType, n: int) -> tuple[Pass, Tensor]:
 
 def cvae_encodes_the_class(student: ModuleType) -> None:
     """The encoder gets the flat image and the one-hot class, in this order; forward returns three things."""
-    done, c = _conditional(student, 6)
-    _joined("encoder", "image", done.encoded, done.x.flatten(1), c)
-    done.outputs()
+    run, c = _conditional(student, 6)
+    _joined("encoder", "image", run.encoded, run.x.flatten(1), c)
+    run.outputs()
 
 
 def cvae_decodes_the_class(student: ModuleType) -> None:
     """The decoder gets the latents and the one-hot class, in this order, and z is a draw."""
-    done, c = _conditional(student, MANY)
-    decoded = done.decoded
+    run, c = _conditional(student, MANY)
+    decoded = run.decoded
     _joined("decoder", "latents", decoded, None if decoded is None else decoded[:, :LATENTS], c)
-    done.noise(None if decoded is None else decoded[:, :LATENTS])
-    done.gradients()
+    run.noise(None if decoded is None else decoded[:, :LATENTS])
+    run.gradients()
 
 
-def _joined(network: str, what: str, given: Tensor | None, value: Tensor | None, c: Tensor) -> None:
-    """Complain if a network was given something else than a value with the class behind it."""
-    if given is None or value is None:
+def _joined(network: str, label: str, received: Tensor | None, value: Tensor | None, c: Tensor) -> None:
+    """Complain if a network received anything but a value with the class behind it."""
+    if received is None or value is None:
         return
-    given = given.detach().flatten(1).float()
+    received = received.detach().flatten(1).float()
     size, right = value.shape[1], f"torch.cat(({'z' if network == 'decoder' else 'x.flatten(1)'}, c), dim=-1)"
-    if given.shape[1] == size + CLASSES and torch.equal(given[:, size:], c):
-        if torch.equal(given[:, :size], value.float()):
+    if received.shape[1] == size + CLASSES and torch.equal(received[:, size:], c):
+        if torch.equal(received[:, :size], value.float()):
             return
-        raise Mistake(f"The {what} that the {network} gets are not those that came in; it gets {right}.")
-    if given.shape[1] == size + CLASSES and torch.equal(given[:, :CLASSES], c):
-        raise Mistake(f"The one-hot class is on the wrong side: it comes after the {what}, {right}. {_WHY}")
-    if given.shape[1] == size + 1:
+        raise Mistake(f"The {label} that the {network} gets are not those that came in; it gets {right}.")
+    if received.shape[1] == size + CLASSES and torch.equal(received[:, :CLASSES], c):
+        raise Mistake(f"The one-hot class is on the wrong side: it comes after the {label}, {right}. {_WHY}")
+    if received.shape[1] == size + 1:
         raise Mistake(f"The {network} gets the class as one integer; append the one-hot itself, {right}.")
-    if given.shape[1] == size:
+    if received.shape[1] == size:
         raise Mistake(f"The {network} is not told the class; it gets {right}.")
-    raise Mistake(f"The {network} gets {given.shape[1]} values an image; it must be {right}.")
+    raise Mistake(f"The {network} gets {received.shape[1]} values an image; it must be {right}.")
 
 
 _WHY = "The notebook decodes in this order, too."

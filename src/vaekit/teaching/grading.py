@@ -1,6 +1,6 @@
 """Check a student's file: run it in a process of its own, within limits, and add up the points.
 
-Not for: what is right and wrong, which is in `networks`, `draws`, `forward` and `loss`.
+Not for: the mistakes themselves (`networks`, `draws`, `forward` and `loss`).
 """
 
 import json
@@ -20,12 +20,12 @@ from ..errors import DataError, at_least
 from .points import Report, Section
 from .sheet import PARTS, SECTIONS
 
-START = 180.0  # seconds until torch is imported, on a machine that does much else
+START = 180.0  # seconds to import torch, on a busy machine
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether a part has its point, and the words that go with it."""
+    """Whether a part has its point, and the words for the student."""
 
     passed: bool
     words: str
@@ -34,20 +34,20 @@ class Verdict:
 def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Report:
     """Points per section for a solution of the assignment, and a diagnosis of each mistake.
 
-    The file runs in a process of its own. What it prints is dropped. A part that crashes, hangs or exits gets no
+    The file runs in a process of its own. Its prints are dropped. A part that crashes, hangs or exits gets no
     point, and the others are checked all the same.
 
     Arguments:
         path: The student's file, of any name.
         seconds: Time limit for the import of the file, and for each part.
-        megabytes: Memory limit beyond what torch itself takes; at most half of the machine's memory. Where the
-            system has no such limit (Windows, macOS) it is not enforced.
+        megabytes: Memory limit, torch's own memory excluded; at most half of the machine's memory. Windows and macOS
+            do not enforce it.
 
     Returns:
         A `Report`, which prints itself.
 
     Raises:
-        DataError: There is no such file, or it cannot be read.
+        DataError: The file does not exist or cannot be read.
     """
     at_least(1, "seconds", seconds)
     at_least(1, "megabytes", megabytes)
@@ -68,10 +68,10 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
 def _report(name: str, verdicts: dict[int, Verdict]) -> Report:
     sections = []
     for section in SECTIONS:
-        mine = [verdicts[i] for i, part in enumerate(PARTS) if part.section == section]
-        words = dict.fromkeys(verdict.words for verdict in mine if verdict.words)
-        points = sum(verdict.passed for verdict in mine)
-        sections.append(Section(section, points, len(mine), " ".join(words)))
+        own = [verdicts[i] for i, part in enumerate(PARTS) if part.section == section]
+        words = dict.fromkeys(verdict.words for verdict in own if verdict.words)
+        points = sum(verdict.passed for verdict in own)
+        sections.append(Section(section, points, len(own), " ".join(words)))
     return Report(name, tuple(sections))
 
 
@@ -116,7 +116,7 @@ def _pupil(
     file: Path, rest: list[int], megabytes: int
 ) -> "Iterator[tuple[subprocess.Popen[bytes], queue.Queue[dict[str, Any] | None]]]":
     """A process that checks some parts of a file, and its events; None after the last one."""
-    root = str(Path(__file__).parents[2])  # the package is the one that is running, installed or not
+    root = str(Path(__file__).parents[2])  # the process imports this very package, installed or not
     paths = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": "", "MPLBACKEND": "agg"}
     parts = ",".join(map(str, rest))
@@ -136,7 +136,7 @@ def _pupil(
     finally:
         _end(process)
         listener.join(1)
-        if process.stdout is not None and not listener.is_alive():  # else something that got away holds the pipe
+        if process.stdout is not None and not listener.is_alive():  # else a process that got away holds the pipe
             process.stdout.close()
 
 
@@ -149,7 +149,7 @@ def _listen(process: "subprocess.Popen[bytes]", events: "queue.Queue[dict[str, A
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the process, and on POSIX whatever it has started."""
+    """End the process, and on POSIX all processes that it has started."""
     if hasattr(os, "killpg"):
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)

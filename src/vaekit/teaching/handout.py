@@ -1,4 +1,4 @@
-"""Copy out what a class needs: starter and notebook for students, solution and rubric for the teacher."""
+"""Copy out the files for a class: starter and notebook for students, solution and rubric for the teacher."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -28,15 +28,15 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
     """Copy the assignment into a folder.
 
     Arguments:
-        folder: Where to; made if it is not there.
+        folder: Target folder; it is made if it does not exist.
         teacher: Also copy the solved notebook, a solution and the rubric, into its folder `teacher`.
-        overwrite: Replace files that are there with other content.
+        overwrite: Replace existing files with other content.
 
     Returns:
-        The files that were written; one that was there with the same content is not among them.
+        The written files; an existing file with the same content is not written.
 
     Raises:
-        DataError: A file is there with other content, or the folder cannot be written; nothing is changed.
+        DataError: A file exists with other content, or the folder cannot be written; nothing is changed.
     """
     root = Path(folder)
     wanted = {root / target: source(name) for name, target in (STUDENT | (TEACHER if teacher else {})).items()}
@@ -48,8 +48,8 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
         kept = [str(path) for path in new if path.exists()]
         if kept and not overwrite:
             raise DataError(
-                f"{', '.join(kept)}: there already, and other than what would be written; nothing was changed. "
-                "Choose another folder, or pass overwrite=True to lose what is there",
+                f"{', '.join(kept)}: there already, with other content; nothing was changed. Choose another "
+                "folder, or pass overwrite=True to replace that content",
                 arguments=("overwrite",),
             )
         for path in new:

@@ -1,4 +1,4 @@
-"""Checks of `loss_function`: each term is measured by itself, and compared with what each classic mistake gives."""
+"""Checks of `loss_function`: each term is measured by itself, and compared with each classic mistake."""
 
 from types import ModuleType
 from typing import NamedTuple
@@ -43,7 +43,7 @@ def _measure(student: ModuleType, inputs: Inputs) -> Tensor:
 
 
 def _notebook(student: ModuleType) -> str:
-    """What the notebook's check gives."""
+    """The result of the notebook's check, in words."""
     x_hat = torch.tensor([[2.0, 5.0], [6.0, 7.0]]).sigmoid().view(1, 1, 2, 2)
     x = torch.tensor([[1.0, 10.0], [9.0, 3.0]]).sigmoid().view(1, 1, 2, 2)
     value = _measure(student, Inputs(x_hat, x, torch.ones(1, 15), torch.zeros(1, 15))).mean()
@@ -101,13 +101,13 @@ def reconstruction(student: ModuleType) -> str:
 
 
 def _scale(student: ModuleType, inputs: Inputs) -> int:
-    """The number of the known reconstruction term that is used, −1 if it is not one of them.
+    """The number of the student's term among the known reconstruction terms; −1 if it is not among them.
 
     The difference between two reconstructions does not depend on the KL.
     """
-    other = 1 - inputs.x_hat
-    measured = _measure(student, inputs).mean() - _measure(student, inputs._replace(x_hat=other)).mean()
-    known = zip(_reconstructions(inputs.x_hat, inputs.x), _reconstructions(other, inputs.x), strict=True)
+    inverted = 1 - inputs.x_hat
+    measured = _measure(student, inputs).mean() - _measure(student, inputs._replace(x_hat=inverted)).mean()
+    known = zip(_reconstructions(inputs.x_hat, inputs.x), _reconstructions(inverted, inputs.x), strict=True)
     return next((i for i, (a, b) in enumerate(known) if _near(measured, a[0] - b[0])), -1)
 
 
@@ -116,9 +116,9 @@ def _reconstruction_words(student: ModuleType, inputs: Inputs) -> str:
     known = _reconstructions(inputs.x_hat, inputs.x)
     if scale >= 0:
         return known[scale][1]
-    other = 1 - inputs.x_hat
-    measured = _measure(student, inputs).mean() - _measure(student, inputs._replace(x_hat=other)).mean()
-    ratio = measured / (known[0][0] - _reconstructions(other, inputs.x)[0][0])
+    inverted = 1 - inputs.x_hat
+    measured = _measure(student, inputs).mean() - _measure(student, inputs._replace(x_hat=inverted)).mean()
+    ratio = measured / (known[0][0] - _reconstructions(inverted, inputs.x)[0][0])
     return f"The reconstruction term is {ratio:.4g} times what it should be. {HINT[:-1]}"
 
 
@@ -171,7 +171,7 @@ def _needs_gradient(student: ModuleType, inputs: Inputs, *names: str) -> None:
     """Complain of an argument that the gradient does not reach.
 
     Raises:
-        Mistake: There is one.
+        Mistake: The gradient does not reach one of the arguments.
     """
     leaves = Inputs(*(value.clone().requires_grad_(name != "x") for name, value in inputs._asdict().items()))
     loss = _measure(student, leaves).mean()

@@ -1,4 +1,4 @@
-"""Checks of the networks: what goes in, what comes out, and that it is not a single linear map."""
+"""Checks of the networks: their inputs and outputs, and that they are not a single linear map."""
 
 from collections.abc import Callable
 from types import ModuleType
@@ -18,7 +18,7 @@ def build(student: ModuleType, name: str, **options: int) -> nn.Module:
     """A model of the student's class.
 
     Raises:
-        Mistake: There is no such class, or it is not a module.
+        Mistake: The class does not exist or is not a module.
     """
     kind = getattr(student, name, None)
     if not isinstance(kind, type):
@@ -33,7 +33,7 @@ def part(model: nn.Module, name: str) -> Callable[..., Any]:
     """A network of a model.
 
     Raises:
-        Mistake: It is not there yet.
+        Mistake: The network is missing or cannot be called.
     """
     layer = getattr(model, name, None)
     if layer is None:
@@ -47,7 +47,7 @@ def output(model: nn.Module, name: str, value: Tensor) -> Tensor:
     """The output of a network of a model.
 
     Raises:
-        Mistake: It is not there yet, or what it gives is not a tensor.
+        Mistake: The network is missing, or its output is not a tensor.
     """
     result = part(model, name)(value)
     if result is None:
@@ -73,8 +73,8 @@ def vae_encoder(student: ModuleType) -> str:
     h = output(model, "encoder", images(4))
     _heads(model, h, LATENTS)
     _is_deep(model, "encoder", images(2).flatten(1), (1, 28, 28))
-    other = build(student, "VAE", input_size=100, latent_size=7)
-    _heads(other, output(other, "encoder", images(4, 10)), 7)
+    small = build(student, "VAE", input_size=100, latent_size=7)
+    _heads(small, output(small, "encoder", images(4, 10)), 7)
     return _layers(model, "encoder", 3) or _width(h)
 
 
@@ -85,8 +85,8 @@ def cvae_encoder(student: ModuleType) -> str:
     h = output(model, "encoder", images(1).flatten(1).new_zeros(4, 784 + CLASSES))
     _heads(model, h, LATENTS)
     _is_deep(model, "encoder", rows(2, 784 + CLASSES), (784 + CLASSES,))
-    other = build(student, "CVAE", input_size=100, num_classes=3, latent_size=7)
-    _heads(other, output(other, "encoder", rows(4, 103)), 7)
+    small = build(student, "CVAE", input_size=100, num_classes=3, latent_size=7)
+    _heads(small, output(small, "encoder", rows(4, 103)), 7)
     return _layers(model, "encoder", 3) or _width(h)
 
 
@@ -169,7 +169,7 @@ def _probabilities(model: nn.Module, latents: int) -> None:
 
 
 class _Logits(nn.Module):
-    """A model whose decoder stops before the sigmoid."""
+    """A model with a decoder that stops before the sigmoid."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -180,14 +180,14 @@ class _Logits(nn.Module):
         return output(self.model, "decoder", z).double().clamp(1e-7, 1 - 1e-7).logit()
 
 
-def _layers(model: nn.Module, name: str, asked: int) -> str:
+def _layers(model: nn.Module, name: str, expected: int) -> str:
     network = part(model, name)
     if not isinstance(network, nn.Module):
         return ""
     count = sum(isinstance(m, nn.Linear) for m in network.modules())
-    if count in (0, asked):  # 0: written without nn.Linear
+    if count in (0, expected):  # 0: written without nn.Linear
         return ""
-    raise Mistake(f"The {name} has {count} linear layers; the assignment asks for {asked}.")
+    raise Mistake(f"The {name} has {count} linear layers; the assignment asks for {expected}.")
 
 
 def _width(h: Tensor) -> str:

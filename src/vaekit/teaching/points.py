@@ -13,7 +13,7 @@ class Section:
         name: Its heading.
         points: Points that were given.
         maximum: Points that there are.
-        diagnosis: What is wrong, or a word about what was accepted; empty where there is nothing to say.
+        diagnosis: The mistakes, or a remark on an accepted solution; may be empty.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """The process in which a student's file runs: `python -P -m vaekit.teaching.pupil FILE PARTS MEGABYTES`.
 
-It writes one line of JSON for each event on what was its stdout; the student's own prints go nowhere.
+It writes one line of JSON for each event to its original stdout; the student's prints are dropped.
 """
 
 import contextlib
@@ -50,11 +50,11 @@ def main() -> None:
         torch.manual_seed(0)
         passed, words = _check(i, student, file)
         _say(channel, event="end", part=i, passed=passed, words=words)
-    os._exit(0)  # whatever threads the file has started
+    os._exit(0)  # even if the file has started threads
 
 
 def _channel() -> BinaryIO:
-    """The stdout that this process was given; its own goes nowhere from now on."""
+    """The original stdout; from now on all other output is dropped."""
     channel = os.fdopen(os.dup(1), "wb", buffering=0)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
@@ -67,7 +67,7 @@ def _say(channel: BinaryIO, **event: Any) -> None:
 
 
 def _limit(size: int) -> None:
-    """No more than `size` bytes beyond those of now, nor than half of the machine's, where the system has limits."""
+    """Allow `size` more bytes, at most half of the machine's memory, if the system has limits."""
     try:
         import resource
 
@@ -81,7 +81,7 @@ def _limit(size: int) -> None:
 
 
 def _load(file: Path) -> ModuleType:
-    """The student's module, called `vae` whatever its file is called; what lies beside it comes before all else."""
+    """The student's module, under the name `vae`; it imports from its own folder first."""
     sys.path.insert(0, str(file.parent))
     with contextlib.suppress(OSError):
         os.chdir(file.parent)
@@ -107,7 +107,7 @@ def _check(i: int, student: ModuleType, file: Path) -> tuple[bool, str]:
 
 
 def describe(error: BaseException, file: Path) -> str:
-    """An exception as one line: what, where in the student's file, and a hint if it is a common one."""
+    """An exception as one line: the error, its line in the student's file, and a hint if it is a common one."""
     if isinstance(error, SyntaxError) and error.filename == str(file):
         return f"The file is not Python: {error.msg} (line {error.lineno})."
     frames = traceback.extract_tb(error.__traceback__)

@@ -1,6 +1,6 @@
 """The assignment on one sheet: its sections, and the parts of each, one point a part.
 
-Not for: how a part is checked, which is in the module that `Part.module` names.
+Not for: the check of a part (the module `Part.module`).
 """
 
 from typing import NamedTuple
@@ -10,9 +10,9 @@ class Part(NamedTuple):
     """One point.
 
     Arguments:
-        section: Heading under which its point counts.
-        module: Module of this folder that has the check.
-        function: Name of the check there.
+        section: Section in which the point counts.
+        module: Module of this folder with the check.
+        function: Name of the check in that module.
     """
 
     section: str
@@ -39,4 +39,4 @@ MAXIMUM = len(PARTS)
 
 
 class Mistake(Exception):  # noqa: N818 (a student's, not an error of ours)
-    """A mistake in a solution, in words for the student; its point is not given."""
+    """A mistake in a solution, in words for the student; the part gets no point."""

@@ -3,11 +3,11 @@
 | file | what |
 |---|---|
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
-| `trainer`, `progress` | a model, its loss and its optimizers; where their training stands |
-| `rate`, `listener` | the factor on the learning rate; who hears about the progress |
-| `state`, `meter` | what is saved and restored; what is counted on the device |
+| `trainer`, `progress` | a model, its loss and its optimizers; the progress of their training |
+| `rate`, `listener` | the factor on the learning rate; listeners to the progress |
+| `state`, `meter` | the state to save and restore; the counts on the device |
 | `validation` | the value of a loss over a loader |
-| `checkpointer` | when to save which state, in memory and in the run folder |
+| `checkpointer` | when to save the state, in memory and in the run folder |
 | `data_checks` | whether rows and classes suit the model |
 | `optimizers`, `eager`, `schedule_free` | optimizers by name; torch's without its compiler; AdamW without a schedule |
 | `precision`, `cpu`, `devices` | precision of networks; threads and tiny numbers; devices by name |

@@ -1,4 +1,4 @@
-"""When to remember which state of a training: in memory for when it fails, in its run folder for when it dies."""
+"""When to remember the state of a training: in memory, in case it fails; in its run folder, in case it dies."""
 
 import time
 import warnings
@@ -25,22 +25,22 @@ class Stateful(Protocol):
     """A loader that can tell where it stands, and continue from there."""
 
     def state_dict(self) -> dict[str, Any]:
-        """The progress of the training."""
+        """The loader's position."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from there."""
+        """Continue from a position."""
 
 
 class Checkpointer:
-    """Remembers the last good state of a training: in memory for when it fails, in its run folder for when it dies.
+    """Remembers the last good state of a training: in memory, in case it fails; in its run folder, in case it dies.
 
     A state is good when a check has found nothing bad. Training can continue from it when the loader can tell where it
     stands or an epoch has just ended.
 
     Arguments:
-        trainer: What is trained.
-        loader: Its batches.
-        run: Where to write; None to remember in memory only.
+        trainer: The training.
+        loader: The training batches.
+        run: Run folder to write to; None to remember in memory only.
         every: Seconds of work that may be lost.
     """
 
@@ -56,11 +56,11 @@ class Checkpointer:
         self.snapshot()
 
     def resume(self, checkpoint: Checkpoint | None) -> list[Record]:
-        """Put everything back to where the checkpoint was taken; the records of the epochs before it."""
+        """Put everything back to the state of the checkpoint, and return the records of the epochs before it."""
         if checkpoint is None:
             return []
         if self.run is None:
-            raise ConfigError("a checkpoint is resumed in the run that it is of; pass run= with resume=")
+            raise ConfigError("a checkpoint is resumed in its own run; pass run= with resume=")
         self._restore(checkpoint)
         progress = self.trainer.progress
         self.run.truncate_metrics(progress.epoch)
@@ -106,9 +106,9 @@ class Checkpointer:
         try:
             stored = run.load_checkpoint("best", parts=tuple(self.trainer.learners))
             tensors = stored.tensors
-            if not stored.part("loss"):  # of an earlier version, which kept no weights of a loss here
-                now = self.trainer.weights().items()
-                tensors |= {name: tensor for name, tensor in now if name.startswith("loss/")}
+            if not stored.part("loss"):  # from an earlier version, which kept no weights of a loss here
+                current = self.trainer.weights().items()
+                tensors |= {name: tensor for name, tensor in current if name.startswith("loss/")}
             self.trainer.best = {name: like(weights[name], tensors[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:
@@ -120,7 +120,7 @@ class Checkpointer:
             progress.best = None
 
     def snapshot(self) -> None:
-        """Remember in memory where the training stands."""
+        """Remember the state of the training in memory."""
         start = time.perf_counter()
         tensors, state = state_of(self.trainer)
         if isinstance(self.loader, Stateful):
@@ -132,7 +132,7 @@ class Checkpointer:
         self.snapshot_seconds = self.good_when - start
 
     def within_epoch(self, *, stop: bool) -> None:
-        """Remember the state if that costs at most 0.5 % of the time; save it if enough was done since."""
+        """Remember the state if that costs at most 0.5 % of the time; save it if a save is due."""
         now = time.perf_counter()
         due = stop or (self.run is not None and now - self.saved_when >= self.every)
         if isinstance(self.loader, Stateful) and (
@@ -154,27 +154,27 @@ class Checkpointer:
     def save(self) -> None:
         """Write the last good state, unless it has been written."""
         progress = self.good.state["progress"]
-        at = progress["epoch"], progress["step"]  # between the last step of an epoch and its end lies the validation
-        if self.run is None or at == self.saved_at:
+        reached = progress["epoch"], progress["step"]  # the validation lies between the last step and the epoch's end
+        if self.run is None or reached == self.saved_at:
             return
         start = time.perf_counter()
-        if progress["best_epoch"] > self.saved_best:  # first: `last` knows it by its epoch
+        if progress["best_epoch"] > self.saved_best:  # before `last`, which names it by its epoch
             state = {"epoch": progress["best_epoch"], "loss": progress["best"]}
             self.run.save_checkpoint(self.trainer.best, state, kind="best")
             self.saved_best = progress["best_epoch"]
         self.run.save_checkpoint(self.good.tensors, self.good.state)
-        self.saved_at = at
+        self.saved_at = reached
         self.saved_when = time.perf_counter()
         self.saving = self.saved_when - start
 
     @contextmanager
     def rescue(self) -> Iterator[None]:
-        """If the block fails numerically or a rank dies, put the last good state back, and into the run folder."""
+        """If the block fails numerically or a rank dies, put the last good state back, and save it."""
         try:
             yield
         except (NumericalError, RankError) as error:
             self._restore(self.good)
-            with suppress(RunError):  # which would hide what has happened
+            with suppress(RunError):  # it would hide the first error
                 self.save()
             step = self.trainer.progress.step
             raise type(error)(f"{error}; the last state that was good, after step {step}, is kept") from None

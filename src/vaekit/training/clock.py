@@ -22,7 +22,7 @@ class CheckClock:
         self.last = time.perf_counter()
         self.steps = 0
         self.wait = 1
-        self.seconds = 0.0  # that a step took before the last check
+        self.seconds = 0.0  # for each step before the last check
 
     def due(self) -> bool:
         """Whether to check after this step."""
@@ -46,5 +46,5 @@ class CheckClock:
         return self.ranks.any_rank(bool(self.stop))
 
     def end(self) -> None:
-        """End a check: the first rank, after what it alone does, says after how many steps the next one is."""
+        """End a check: after its own work the first rank says how many steps later the next check is."""
         self.wait = self.ranks.broadcast(self.wait)

@@ -1,4 +1,4 @@
-"""How the processor computes: what it does with tiny numbers, and on how many threads.
+"""How the processor computes: its treatment of tiny numbers, and its number of threads.
 
 Neither is an option of a model, but both may change the last bits of its weights. So a run records them.
 """
@@ -15,7 +15,7 @@ import torch
 TRIALS = 5  # steps of each kind
 LONG_ENOUGH = 0.5  # seconds of trials
 FAR_SLOWER = 1.5  # times: a quiet machine never loses as much by its second thread
-CHOSEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables by which a user chooses
+CHOSEN = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")  # environment variables with the user's choice
 
 _flush: ContextVar[bool | None] = ContextVar("flush", default=None)
 _count: ContextVar[int | None] = ContextVar("count", default=None)
@@ -23,14 +23,14 @@ _count: ContextVar[int | None] = ContextVar("count", default=None)
 
 @contextmanager
 def flushed(on: bool | None = None) -> Iterator[None]:
-    """Within the block numbers below 2⁻¹²⁶ ≈ 1e-38 count as 0, which Intel's processors compute with far faster.
+    """Within the block numbers below 2⁻¹²⁶ ≈ 1e-38 count as 0: Intel's processors compute far faster with 0.
 
-    After a few epochs many averages of Adam are as small: those of units that are dead and of pixels that are always
-    black. It holds for this thread, and for the threads that torch starts within the block. A processor that cannot do
-    it goes without.
+    After a few epochs many averages of Adam are as small: those of dead units and of pixels that are always black. The
+    setting holds for this thread, and for the threads that torch starts within the block. A processor that lacks it
+    goes without.
 
     Arguments:
-        on: Whether to; None for what an outer block says, else True.
+        on: Whether to turn it on; None takes the setting of an outer block, else True.
     """
     chosen = on if on is not None else _flush.get()
     before, token = flushes(), _flush.set(chosen is not False)
@@ -63,14 +63,14 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def find_threads(step: Callable[[], object]) -> int:
-    """How many threads to compute with: the number that is set, or torch's default; or one, if the machine is busy.
+    """The number of threads to compute with: the one that is set, else torch's default, or 1 if the machine is busy.
 
-    The threads of a step wait for one another dozens of times. Where another program keeps one of them from running,
-    all of them wait for it: if one of two processors is busy, a step of 8 ms takes up to 1 s. One thread then
+    The threads of a step wait for one another dozens of times. If another program keeps one of them from running, all
+    of them wait for it: if one of two processors is busy, a step of 8 ms takes up to 1 s. One thread then
     takes 9 ms.
 
     Arguments:
-        step: What to try: some of the arithmetic of a training step.
+        step: Some of the arithmetic of a training step, to be timed.
     """
     all_threads = torch.get_num_threads()
     if all_threads == 1 or _count.get() is not None or any(name in os.environ for name in CHOSEN):
@@ -89,11 +89,11 @@ def find_threads(step: Callable[[], object]) -> int:
 
 
 class Pace:
-    """How long the steps of a training take, to notice when they become many times slower.
+    """The duration of the steps of a training; it notices when they become many times slower.
 
     Arguments:
-        times: How many times slower is worth a word.
-        lasting: For how many checks in a row.
+        times: Report steps that are this many times slower.
+        lasting: Report them after this many checks in a row.
     """
 
     def __init__(self, times: float = 6.0, lasting: int = 8) -> None:
@@ -104,10 +104,10 @@ class Pace:
         self.reported = False
 
     def slower(self, seconds: float) -> float | None:
-        """How many times slower steps have become, once, when that has lasted; else None.
+        """How many times slower the steps are, reported once, when it has lasted; else None.
 
         Arguments:
-            seconds: What a step took since the last check.
+            seconds: Duration of a step since the last check.
         """
         self.best = min(self.best, seconds)
         self.slow = self.slow + 1 if seconds > self.times * self.best else 0

@@ -24,10 +24,10 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     Arguments:
         model: The model.
         batches: The rows.
-        lenient: Leave what is not finite to the training step, which skips it.
+        lenient: Leave values that are not finite to the training step, which skips them.
 
     Raises:
-        DataError: The model has no density for some.
+        DataError: The model has no density for a row.
     """
     x = batches.x
     if isinstance(x, Stored) or not len(x):
@@ -45,13 +45,13 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
 
 
 def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split | Batch, what: str) -> None:
-    """Check that a loss which does not look at labels gets no rows of unknown class for a model of each class.
+    """Refuse rows of unknown class for a conditional model, if the loss needs the class.
 
     Arguments:
         model: The model.
-        loss: What is minimised.
+        loss: The loss.
         rows: The rows.
-        what: What they are called, such as "training".
+        what: Name of the rows in the message, such as "training".
 
     Raises:
         DataError: The loss would get a row of unknown class.
@@ -70,23 +70,23 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
 def first_checked(
     model: LatentVariableModel, loader: Iterable[Any], loss: Loss | None = None, *, lenient: bool = False
 ) -> Iterator[Any]:
-    """The batches of an epoch, the first of which is checked.
+    """The batches of an epoch; the first one is checked.
 
     Arguments:
         model: The model.
         loader: Batches.
-        loss: What is minimised; None to leave classes unchecked.
-        lenient: Leave what is not finite to the training step, which skips it.
+        loss: The loss; None to leave classes unchecked.
+        lenient: Leave values that are not finite to the training step, which skips them.
 
     Raises:
-        DataError: The model has no density for it.
+        DataError: The model has no density for a row of the first batch, or the loss needs an unknown class.
     """
     for number, item in enumerate(loader):
         if number == 0:
-            given = as_batch(item)
-            batch = model.to_model(given)
+            unchecked = as_batch(item)
+            batch = model.to_model(unchecked)
             if loss is not None:
-                check_classes(model, loss, given, "first")
+                check_classes(model, loss, unchecked, "first")
             x = batch.known
             model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
         yield item

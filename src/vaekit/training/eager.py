@@ -15,7 +15,7 @@ MARKED = ("add_param_group", "load_state_dict", "state_dict", "zero_grad")
 
 
 def eager(kind: Kind) -> Kind:
-    """A class of optimizers, with methods that do not import the compiler; a class decorator.
+    """Class decorator for optimizers: their methods do not import the compiler.
 
     Arguments:
         kind: The class.

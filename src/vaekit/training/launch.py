@@ -1,4 +1,4 @@
-"""The processes that torchrun has started: who they are, and which GPU each of them sees."""
+"""The processes that torchrun has started: their ranks, and the GPU that each of them sees."""
 
 import os
 import warnings
@@ -16,9 +16,9 @@ MOST_RANKS = 1 << 20  # ranks
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """The ranks that torchrun has started, this process among them; where it has not, one alone.
+    """The ranks that torchrun has started, this process among them; without torchrun, one rank alone.
 
-    Each rank sees one GPU, that of its number on its machine; none, where there are fewer than ranks.
+    Each rank sees one GPU, by its number on its machine; it sees none if there are fewer GPUs than ranks.
     """
     started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
     world_size = _number("WORLD_SIZE", 1, MOST_RANKS) if started else 1
@@ -49,7 +49,7 @@ def _number(name: str, low: int, high: int, default: int | None = None) -> int:
 
 
 def _see_one_gpu() -> bool:
-    """Hide all GPUs of this machine but this rank's own, or all where they are too few; CUDA must not have started."""
+    """Hide all GPUs of this machine but this rank's own, or all if there are too few. CUDA must not have started."""
     devices = torch.cuda.device_count()
     ranks = _number("LOCAL_WORLD_SIZE", 1, MOST_RANKS, default=1)
     number = _number("LOCAL_RANK", 0, ranks - 1, default=0)

@@ -15,19 +15,19 @@ class Listener(Protocol):
     """A listener to the progress of a training. A subclass overrides what it wants to hear."""
 
     def begin(self, facts: Sequence[str]) -> None:
-        """Called by the training of a run before its first step, with what it trains, on what, where and how."""
+        """Called before the first step of a run, with facts about its model, data, device and options."""
         return
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Called a few times a second, with the batches in an epoch, and its means and rows until now."""
+        """Called a few times a second, with the batches in an epoch, and the epoch's means and rows until now."""
         return
 
     def resumed(self, record: dict[str, Any]) -> None:
-        """Called when a training resumes right after an epoch; the model has the weights that are kept."""
+        """Called when a training resumes right after an epoch; the model has the weights to keep."""
         return
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Called after every epoch; the model has the weights that are kept, averages where there are any."""
+        """Called after every epoch; the model has the weights to keep, which are averages if there are any."""
         return
 
     def slower(self, times: float) -> None:
@@ -39,7 +39,7 @@ class Listeners(Listener):
     """Several listeners as one, or none.
 
     Arguments:
-        listeners: Who hears, in this order; None is left out.
+        listeners: Listeners, called in this order; None is left out.
 
     Raises:
         ConfigError: A listener is not a `Listener`.
@@ -55,26 +55,26 @@ class Listeners(Listener):
                 )
 
     def begin(self, facts: Sequence[str]) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         for listener in self.listeners:
             listener.begin(facts)
 
     def step(self, progress: Progress, batches: int | None, means: Mapping[str, float]) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         for listener in self.listeners:
             listener.step(progress, batches, means)
 
     def resumed(self, record: dict[str, Any]) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         for listener in self.listeners:
             listener.resumed(record)
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         for listener in self.listeners:
             listener.epoch(record)
 
     def slower(self, times: float) -> None:
-        """Pass it on."""
+        """Pass the call on."""
         for listener in self.listeners:
             listener.slower(times)

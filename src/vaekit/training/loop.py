@@ -51,34 +51,35 @@ def fit(
 ) -> list[Record]:
     """Train a model: minimise the mean of a loss over the rows of every batch.
 
-    Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
+    Afterwards the model holds the weights of the best validation, or the last ones without validation.
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: What to learn from, in any of the forms that `vaekit.fit` takes.
-        validation: The same, for the loss after every epoch, by which the best weights are chosen.
+        train: Training data, in any form that `vaekit.fit` takes.
+        validation: Validation data, in the same forms. Their loss after every epoch chooses the best weights.
         objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
             other `objectives.Loss`. The ELBO by default.
-        optimizer: An optimizer, or a function that makes one of the parameters to train, such as
+        optimizer: An optimizer, or a function that makes one from the parameters to train, such as
             `partial(torch.optim.SGD, lr=0.1)`; Adam by default, with the learning rate of the options.
         schedule: Factor on the optimizer's learning rate.
-        options: How to train.
+        options: Training options.
         run: Folder for metrics and checkpoints.
         resume: Last checkpoint of `run`, to continue from.
-        listener: Hears about the progress.
-        ranks: All processes that train this together, each calls this in the same way; `joined()` gives them.
+        listener: Listener to the progress.
+        ranks: All processes of this training, from `joined()`. Each of them calls `fit` in the same way.
         settings: Fields of `config.Fit` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
 
     Returns:
-        One record for each epoch: means over its rows by name, the same of the validation, and timings.
+        One record for each epoch: means over the rows by name, for training and validation, and timings.
 
     Raises:
         ConfigError: `model` is not a model, a setting is unknown or out of range, or the arguments do not fit together.
         DataError: The data have another shape than the model's, or values that the likelihood has no density for.
-        NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
-            last state that was seen to be good, and so does `run`.
-        RankError: Another rank died; `run` holds the last state that was good.
-        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished and, with `run`, a checkpoint written.
+        NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model and `run` then
+            hold the last good state.
+        RankError: Another rank died; `run` holds the last good state.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped the training after a whole step; `run` has a
+            checkpoint.
     """
     check_model(model)
     options = with_settings(options, settings, model)
@@ -119,7 +120,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Monitor:
-    """The helpers of an epoch: who saves, when to check, and who hears."""
+    """The helpers of an epoch: checkpoints, checks, pace and listeners."""
 
     checkpointer: Checkpointer
     clock: CheckClock
@@ -128,7 +129,7 @@ class _Monitor:
 
 
 def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: float, monitor: _Monitor) -> Any:
-    """The steps of an epoch, or what is left of it; the last batch."""
+    """Take the steps of an epoch, or the rest of them; return the last batch."""
     options, progress, clock = trainer.options, trainer.progress, monitor.clock
     trainer.training_mode()
     last: Any = None
@@ -152,11 +153,10 @@ def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: f
 
 
 def with_settings(options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Fit:
-    """Options with settings on top, checked, and with the precision that "auto" means for a model.
+    """Options with settings on top, checked; the precision "auto" becomes the model's.
 
     Raises:
-        ConfigError: A setting that does not exist (the nearest one is named) or is out of range, or one of a run, which
-            `fit` cannot follow.
+        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it.
     """
     if isinstance(options, Train):
         raise ConfigError(
@@ -164,19 +164,19 @@ def with_settings(options: Fit | None, settings: Mapping[str, Any], model: Laten
         )
     for name in settings.keys() & (Train.model_fields.keys() - Fit.model_fields.keys()):
         raise ConfigError(f"fit has no {name}: {_WHERE}")
-    together = (options or Fit()).model_dump() | dict(settings)
-    checked = parse({"train": together}, "fit").train.for_fit()
-    return checked.model_copy(update={"precision": find_precision(checked.precision, model)})
+    merged = (options or Fit()).model_dump() | dict(settings)
+    valid = parse({"train": merged}, "fit").train.for_fit()
+    return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
 
 
 def loaders(
     model: LatentVariableModel, train: Any, validation: Any, options: Fit, *, own_size: bool
 ) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """Loaders of what is given.
+    """Loaders of the training and validation data.
 
     Raises:
-        ConfigError: A size of batches is given for a loader, which makes its own.
-        DataError: There is no way to make a loader of it.
+        ConfigError: `batch_size` is set for a loader, which makes its own batches.
+        DataError: No loader can be made of the data.
     """
     factory = LoaderFactory(
         model.event_shape,
@@ -186,22 +186,22 @@ def loaders(
         conditional=bool(model.context_size),
         columns=model.columns,
     )
-    made, validating = factory.loaders(train, validation)
-    if own_size and made is train:
+    training, validating = factory.loaders(train, validation)
+    if own_size and training is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
-    return made, validating
+    return training, validating
 
 
 def check_data(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
     """Check all rows that are in memory.
 
     Raises:
-        DataError: Values that the model cannot have, or a row of unknown class that it has to be given.
+        DataError: The model has no density for a value, or needs an unknown class.
     """
-    for what, loader in (("training", train), ("validation", validation)):
+    for name, loader in (("training", train), ("validation", validation)):
         if isinstance(loader, Batches):
             check_rows(model, loader, lenient=lenient)
-            check_classes(model, loss, loader, what)
+            check_classes(model, loss, loader, name)
 
 
 def check_fit(
@@ -210,19 +210,19 @@ def check_fit(
     validation: Iterable[Any] | None,
     schedule: RateSchedule | None,
 ) -> int | None:
-    """How many batches an epoch has, or None where the loader does not know.
+    """The number of batches in an epoch, or None if the loader has no length.
 
     Raises:
         ConfigError: The options or the schedule need a validation set, or the number of batches.
     """
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
-        raise ConfigError(f"the schedule {name} needs validation data, by which it can tell that nothing gets better")
+        raise ConfigError(f"the schedule {name} needs validation data, to see that nothing gets better")
     if options.patience is not None and validation is None:
-        raise ConfigError("patience needs a validation loader, by which it can tell that training does not get better")
+        raise ConfigError("patience needs a validation loader, to see that training does not get better")
     try:
         return len(train)  # type: ignore[arg-type]
-    except TypeError:  # also of a loader over an iterable data set, which has the method
+    except TypeError:  # a loader over an iterable data set has the method, and raises this too
         pass
     if schedule is not None and not isinstance(schedule, Constant):
         raise ConfigError(
@@ -233,11 +233,11 @@ def check_fit(
 
 
 def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
-    """Options whose `epochs` are the epochs that `steps` begin, if these are set; and the length in epochs.
+    """Options with the epochs that `steps` need, if they are set; and the length in epochs.
 
     Arguments:
-        options: How to train.
-        batches: How many an epoch has, if it is known.
+        options: Training options.
+        batches: Number of batches in an epoch, if it is known.
 
     Raises:
         ConfigError: The length is given in steps, and `batches` is unknown.

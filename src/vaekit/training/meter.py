@@ -1,4 +1,4 @@
-"""Sums that are kept on the device, step by step, so that no step waits for it.
+"""Sums that stay on the device, so that no step waits for it.
 
 Not for: when the counts are read (`loop`).
 """
@@ -9,22 +9,22 @@ from torch import Tensor
 from ..errors import ConfigError
 from ..store.metrics import BOOKKEEPING, CLASSIC, ROWS_KEY
 
-FORMAT_1 = ("loss", *CLASSIC)  # what run folders of format 1 log
+FORMAT_1 = ("loss", *CLASSIC)  # the names in run folders of format 1
 EXPLODED = 2.0**24  # nats a row: from here on float32 does not tell one nat from the next
-MOST_SKIPPED = 100  # steps in a row; what fails so often does not mend itself
+MOST_SKIPPED = 100  # steps in a row; a training that fails so often does not recover
 
 
 class Meter:
-    """The sums of an epoch by name, and whether and since when steps are bad.
+    """The sums of an epoch by name, and the first bad step.
 
     Arguments:
-        device: Where the training takes place.
+        device: Device of the training.
         skip: Whether bad steps are skipped.
 
     Attributes:
         allowed: Bad steps in a row that do not stop the training.
-        names: What is summed; known from the first step on.
-        sums: Of the epoch: one sum for each name, then the rows and the skipped steps.
+        names: Names of the sums; known from the first step on.
+        sums: Sums of the epoch: one for each name, then the rows and the skipped steps.
         bad_step: The first step that was bad, or −1.
         bad_in_a_row: Bad steps in a row until now.
         steps: Steps until now.
@@ -40,10 +40,10 @@ class Meter:
         self.steps = torch.zeros((), dtype=torch.int64, device=device)
 
     def begin(self, names: tuple[str, ...]) -> None:
-        """Say what is summed: at the first step, or as a checkpoint has it.
+        """Set the names of the sums: at the first step, or from a checkpoint.
 
         Raises:
-            ConfigError: A name that is taken, or other names than before.
+            ConfigError: A name is taken, or the names differ from the earlier ones.
         """
         if names == self.names:
             return
@@ -61,7 +61,7 @@ class Meter:
         Arguments:
             loss: Sum over the rows.
             rate: Sum over the rows, if there is one.
-            rows: How many.
+            rows: Number of rows.
             norm: Norm of the gradient, if it matters.
         """
         bad = ~loss.isfinite()
@@ -73,8 +73,8 @@ class Meter:
         """Count a step.
 
         Arguments:
-            sums: Over the rows, by the order of `names`.
-            rows: How many.
+            sums: Sums over the rows, in the order of `names`.
+            rows: Number of rows.
             bad: Whether the step is bad.
         """
         if self.skip:
@@ -102,5 +102,5 @@ class Meter:
 
 
 def widest(device: torch.device) -> torch.dtype:
-    """The type to add up in: the widest one that the device has."""
+    """The type for sums: the widest one that the device has."""
     return torch.float32 if device.type == "mps" else torch.float64

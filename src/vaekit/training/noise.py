@@ -1,4 +1,4 @@
-"""Noise as one rank alone would have drawn it: what makes N ranks agree with one.
+"""Noise as one rank alone would have drawn it, so that N ranks agree with one.
 
 Not for: seeds or streams (`rng`).
 """
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 from ..errors import ConfigError
 
-# Functions of torch, by name, whose noise is one draw for each element of what they return or are given.
+# Names of torch's functions that draw once for each element of their result or argument.
 _BY_SIZE = frozenset({"rand", "randn", "randint"})
 _IN_PLACE = frozenset(
     ("normal_", "uniform_", "exponential_", "bernoulli_", "log_normal_", "cauchy_", "geometric_", "random_")
@@ -19,31 +19,31 @@ _IN_PLACE = frozenset(
 _NEW = frozenset({"rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial"})
 _FACTORS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"})
 _BY_TENSOR = _IN_PLACE | _NEW | _FACTORS | {"gumbel_softmax", "alpha_dropout", "feature_alpha_dropout"}
-# These draw as often as their values want: where one row stands in the stream depends on the rows before it.
+# The number of draws of these depends on their values: a row's place in the stream depends on the rows before it.
 _BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson", "binomial"})
 
 
 class Layout(NamedTuple):
-    """The place of the rows in a shape: `blocks` times one after another, in the leading dimensions."""
+    """The leading dimensions with these rows, and with all rows; the rows come `blocks` times, one after another."""
 
     blocks: int
-    some: tuple[int, ...]
-    all: tuple[int, ...]
+    part: tuple[int, ...]
+    whole: tuple[int, ...]
 
 
 class NoiseOfRows(TorchFunctionMode):
-    """Within the block some rows of a batch get the noise that they get where the whole batch is drawn.
+    """Within the block some rows of a batch get the same noise as in a draw of the whole batch.
 
-    Every function of torch that draws noise draws it for the whole batch and keeps these rows, where what it is asked
-    for has a shape that begins with (K, b), (b,) or (K·b,), for b of the rows; other shapes are drawn as they are.
+    Every function of torch that draws noise draws it for the whole batch and keeps these rows, if its shape begins with
+    (K, b), (b,) or (K·b,), for b rows. Other shapes are drawn as they are.
 
     Arguments:
         samples: K.
-        rows: Which rows of the batch, b ≥ 1 of them.
+        rows: The rows of the batch, b ≥ 1 of them.
         total: Rows of the whole batch.
 
     Raises:
-        ConfigError: A function that uses up as much of the stream as its values want, such as a gamma sample.
+        ConfigError: The values of a function decide how much of the stream it uses, as for a gamma sample.
 
     >>> import torch
     >>> noise = torch.Generator().manual_seed(0)
@@ -77,8 +77,8 @@ class NoiseOfRows(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if name in _BY_VALUE:
             raise ConfigError(
-                f"more than one rank cannot share the noise of torch's {name.strip('_')}, which uses up as many random "
-                "numbers as its values want; train with one"
+                f"more than one rank cannot share the noise of torch's {name.strip('_')}, whose values decide how "
+                "many random numbers it uses; train with one rank"
             )
         if name in _BY_SIZE or (name == "normal" and not any(isinstance(arg, Tensor) for arg in args)):
             return self._by_size(func, args, kwargs)
@@ -95,7 +95,7 @@ class NoiseOfRows(TorchFunctionMode):
         layout = self._layout(tuple(shape))
         if layout is None:
             return func(*numbers, tuple(shape), **kwargs)
-        whole = layout.all + tuple(shape[len(layout.some) :])
+        whole = layout.whole + tuple(shape[len(layout.part) :])
         return self._select(func(*numbers, whole, **kwargs), layout)
 
     def _by_tensor(
@@ -108,21 +108,21 @@ class NoiseOfRows(TorchFunctionMode):
             return func(*args, **kwargs)
         wide_args = [self._widen(value, layout) for value in args]
         wide_kwargs = {key: self._widen(value, layout) for key, value in kwargs.items()}
-        some = self._select(func(*wide_args, **wide_kwargs), layout)
-        return args[0].copy_(some) if name.endswith("_") else some
+        rows = self._select(func(*wide_args, **wide_kwargs), layout)
+        return args[0].copy_(rows) if name.endswith("_") else rows
 
     def _layout(self, shape: tuple[int, ...]) -> Layout | None:
-        return next((layout for layout in self.layouts if shape[: len(layout.some)] == layout.some), None)
+        return next((layout for layout in self.layouts if shape[: len(layout.part)] == layout.part), None)
 
     def _widen(self, value: Any, layout: Layout) -> Any:
-        """A tensor of these rows as one of all rows, ones elsewhere, through which a gradient goes."""
-        if not isinstance(value, Tensor) or value.shape[: len(layout.some)] != layout.some:
+        """A tensor of these rows, extended to all rows by ones; gradients go through it."""
+        if not isinstance(value, Tensor) or value.shape[: len(layout.part)] != layout.part:
             return value
-        whole = value.new_ones(layout.all + value.shape[len(layout.some) :])
+        whole = value.new_ones(layout.whole + value.shape[len(layout.part) :])
         blocks = whole.view(layout.blocks, self.total, -1)
         blocks[:, self.rows] = value.reshape(layout.blocks, blocks[:, self.rows].shape[1], -1)
         return whole
 
     def _select(self, whole: Tensor, layout: Layout) -> Tensor:
         rows = whole.reshape(layout.blocks, self.total, -1)[:, self.rows]
-        return rows.reshape(layout.some + whole.shape[len(layout.all) :])
+        return rows.reshape(layout.part + whole.shape[len(layout.whole) :])

@@ -1,6 +1,6 @@
-"""In which precision networks multiply matrices, for a while. Weights, sums and densities stay float32.
+"""A lower precision for the matrix products of networks, for a while. Weights, sums and densities stay float32.
 
-Training lowers it for its steps, and the importance-weighted bounds on request; nothing else does.
+Training uses it for its steps, and the importance-weighted bounds on request; nothing else does.
 """
 
 import warnings
@@ -19,15 +19,15 @@ Precision = Literal["auto", "fp32", "tf32", "bf16"]
 
 
 def find_precision(name: str, model: LatentVariableModel) -> str:
-    """The precision "auto" for a model on its device: the lowest one that its hardware has and that is safe.
+    """The precision of a name for a model on its device; "auto" is the lowest safe one that the hardware has.
 
-    That is "bf16" where the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
-    likelihood takes the rounding of a network's output to 8 bits, as a Bernoulli's logits do but a mean in units of a
-    learned σ does not; else "tf32" on such a GPU; else "fp32". On a CPU it is never "bf16" where a convolution meets an
-    image of one or two columns: that of oneDNN then reads memory that was never written, and the first step is NaN.
+    "auto" is "bf16" if the processor multiplies bfloat16 by itself (AVX-512 BF16, AMX, CUDA from Ampere on) and the
+    likelihood tolerates network outputs of 8 bits: a Bernoulli's logits do, a mean in units of a learned σ does not.
+    Else it is "tf32" on such a GPU, and "fp32" elsewhere. On a CPU it is never "bf16" if a convolution meets an image
+    of one or two columns: oneDNN then reads memory that was never written, and the first step is NaN.
 
     Raises:
-        ConfigError: A precision that does not exist, or that the device or the model has no use for.
+        ConfigError: The precision is unknown, or the device or the model cannot use it.
     """
     if name not in PRECISIONS:
         raise ConfigError(unknown("precision", name, PRECISIONS))
@@ -55,7 +55,7 @@ def find_precision(name: str, model: LatentVariableModel) -> str:
 
 
 class Lowered:
-    """Within the block the networks of a model multiply in a precision; outside of it nothing is changed.
+    """Within the block the networks of a model multiply in this precision; outside nothing changes.
 
     Arguments:
         model: The model.
@@ -98,5 +98,5 @@ def _convolves_columns(networks: list[Network]) -> bool:
 
 
 def _multiplies_bf16() -> bool:
-    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
-    return any(has.get(name) for name in ("avx512_bf16", "amx_bf16"))
+    capabilities: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name) for name in ("avx512_bf16", "amx_bf16"))

@@ -10,8 +10,8 @@ from typing import Any
 class Progress:
     """The progress of a training between two steps.
 
-    Whole epochs and batches of the one begun; the best validation; how often the schedule `plateau` has reduced the
-    rate, and after which epoch last.
+    It counts whole epochs, and batches of the current one. It has the best validation, the number of reductions by the
+    schedule `plateau`, and the epoch of the last reduction.
     """
 
     epoch: int = 0
@@ -26,10 +26,10 @@ class Progress:
 
     @classmethod
     def read(cls, table: Mapping[str, Any]) -> "Progress":
-        """From a checkpoint, whose values are checked.
+        """Read the progress from a checkpoint, and check its values.
 
         Raises:
-            TypeError, ValueError: Not the progress of a training.
+            TypeError, ValueError: The table is not the progress of a training.
         """
         progress = cls(**table)
         counts = [progress.epoch, progress.batch, progress.step, progress.best_epoch]

@@ -1,8 +1,8 @@
 """Ranks: the processes that torchrun starts for one training, each with a shard of the rows of every batch.
 
 N ranks give the result of one: all hold the same weights, the same order and the same random streams. Each takes its
-rows of a batch, with the noise that these rows get where the whole batch is drawn, and the gradients are added up. A
-single rank does nothing of this.
+rows of a batch, with the same noise as in a draw of the whole batch, and the gradients are added up. A single rank does
+none of this.
 
 Not for: starting them (`launch`), or when a training is checked (`clock`).
 """
@@ -34,10 +34,10 @@ class Shard:
     """The rows of one batch that one rank takes.
 
     Attributes:
-        batch: Those rows.
-        total: Rows of the whole batch.
-        noise: Context in which they are drawn.
-        counts: False for a rank for which no row was left. It computes the first row, and its result is dropped.
+        batch: The rows.
+        total: Number of rows of the whole batch.
+        noise: Context for drawing the noise of these rows.
+        counts: False for a rank without rows. It computes the first row, and drops the result.
     """
 
     batch: Batch
@@ -55,15 +55,15 @@ class Ranks:
     """All processes of a training, seen from one of them.
 
     Attributes:
-        rank: Which one this is. Only the first, 0, writes; the others are workers.
-        world_size: How many there are.
+        rank: Number of this process. Only the first, 0, writes; the others are workers.
+        world_size: Number of processes.
     """
 
     rank: int = 0
     world_size: int = 1
 
     def synchronize(self, model: LatentVariableModel) -> None:
-        """Make batch normalization see the rows of all ranks; weights and their names stay what they are."""
+        """Make batch normalization see the rows of all ranks; weights and their names stay as they are."""
         if self.world_size > 1:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
@@ -84,26 +84,26 @@ class Ranks:
         return Shard(batch.rows(rows), total, NoiseOfRows(samples, rows, total), counts)
 
     def all_reduce(self, sums: Tensor, parameters: Iterable[nn.Parameter] = ()) -> Tensor:
-        """The sums over all ranks, and with them in the same message those of the gradients, in place.
+        """The sums over all ranks. The same message adds up the gradients, in place.
 
         Arguments:
             sums: Shape (n,).
-            parameters: Whose gradients are to be added up; the same ones have one on each rank.
+            parameters: Parameters with gradients to add up; the same ones have a gradient on each rank.
         """
         if self.world_size == 1:
             return sums
-        given = [(p, p.grad) for p in parameters if p.grad is not None]
-        flat = torch.cat([grad.flatten() for _, grad in given] + [sums])
+        with_gradient = [(p, p.grad) for p in parameters if p.grad is not None]
+        flat = torch.cat([grad.flatten() for _, grad in with_gradient] + [sums])
         with self._reaching_all():
             dist.all_reduce(flat)
-        *grads, total = torch.split(flat, [p.numel() for p, _ in given] + [len(sums)])
-        for (p, grad), added in zip(given, grads, strict=True):
-            # a view where that has the layout which the optimizer expects: one copy less
+        *grads, total = torch.split(flat, [p.numel() for p, _ in with_gradient] + [len(sums)])
+        for (p, grad), added in zip(with_gradient, grads, strict=True):
+            # a view saves a copy, if it has the layout that the optimizer expects
             p.grad = added.view_as(p).to(p.dtype) if p.is_contiguous() else grad.copy_(added.view_as(p))
         return total
 
     def broadcast(self, value: T) -> T:
-        """The value that the first rank gives, on all ranks."""
+        """The first rank's value, on all ranks."""
         if self.world_size == 1:
             return value
         packed = io.BytesIO()
@@ -114,7 +114,7 @@ class Ranks:
         return cast("T", torch.load(io.BytesIO(box[0]), weights_only=False)) if self.rank else value
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether it is true on any rank."""
+        """Whether the flag is true on any rank."""
         return flag if self.world_size == 1 else self._greatest([float(flag)]) == [1.0]
 
     def check_in_step(self, model: LatentVariableModel) -> None:
@@ -133,12 +133,12 @@ class Ranks:
         if high_and_low[::2] != [-low for low in high_and_low[1::2]]:
             raise ConfigError(
                 f"the {self.world_size} ranks have drifted apart: the model, the loader or a listener draws noise "
-                "whose shape does not begin with the rows, or keeps what depends on them; train with one rank"
+                "whose shape does not begin with the rows, or keeps values that depend on them; train with one rank"
             )
 
     @contextmanager
     def raise_together(self) -> Iterator[None]:
-        """If the block fails on one rank, it fails on all of them, with the error of the first that failed."""
+        """If the block fails on one rank, it fails on all ranks, with the error of the first one that failed."""
         own_error: list[VAEError | None] = [None]
         try:
             yield
@@ -169,7 +169,7 @@ class Ranks:
         try:
             yield
         except RuntimeError as error:
-            reason = str(error).partition("] ")[2].partition(". ")[0] or str(error)  # without where in gloo's source
+            reason = str(error).partition("] ")[2].partition(". ")[0] or str(error)  # without gloo's line number
             raise RankError(f"a rank died or cannot be reached any more ({' '.join(reason.split()):.200})") from error
 
 
@@ -177,17 +177,17 @@ ALONE = Ranks()
 
 
 def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents: Sequence[Player] = ()) -> None:
-    """Refuse what several ranks would not compute as one does.
+    """Refuse a training that several ranks would not compute as one does.
 
     Arguments:
         ranks: All ranks.
         model: The model.
-        loss: What it minimises.
+        loss: The model's loss.
         opponents: The players that the loss brings.
 
     Raises:
-        ConfigError: A loss or a network that looks at several rows at once, or a loss with opponents.
-        DeviceError: A device on which ranks cannot reach each other.
+        ConfigError: The loss or a network looks at several rows at once, or the loss has opponents.
+        DeviceError: Ranks cannot reach each other on this device.
     """
     n = ranks.world_size
     if n == 1:

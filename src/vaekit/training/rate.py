@@ -1,4 +1,4 @@
-"""The factor on the learning rate in the course of one training.
+"""The factor on the learning rate during one training.
 
 Not for: a schedule itself (`objectives.schedules`).
 """
@@ -8,7 +8,7 @@ from .progress import Progress
 
 
 class RateFactor:
-    """A schedule over the length of one training, and the reductions for which it asks.
+    """A schedule over the length of one training, and its reductions.
 
     Arguments:
         schedule: Factor on the rate by epoch; constant by default.

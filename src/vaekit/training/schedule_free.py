@@ -1,4 +1,4 @@
-"""AdamW without a schedule: gradients between an iterate and its running average, which is the result."""
+"""AdamW without a schedule: gradients are taken between an iterate and its running average, the result."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -14,20 +14,20 @@ from .eager import eager
 
 @eager
 class ScheduleFreeAdamW(Optimizer):
-    """AdamW whose weights are averaged as it goes, so that no learning rate has to fall for them to settle.
+    """AdamW with a running average of the weights, so that the learning rate need not fall.
 
-    With the iterate P, the average A and the weights Y at which gradients are taken,
+    Let P be the iterate, A the average, and Y the weights for the gradients:
 
         P ← P − lr·(g(Y) / √v̂ + decay·P),  A ← A + (P − A)·w/Σw,  Y = (1 − mix)·P + mix·A,
 
-    where w = lr²·t. A is what is evaluated, kept and drawn with: `averages`.
+    where w = lr²·t. A is evaluated, kept and used for drawing; `averages` gives it.
 
     Arguments:
         parameters: Parameters, or groups of them; a group may have its own `lr` and `weight_decay`.
         learning_rate: lr.
         mix: Weight of A in Y, β₁ of the paper.
         beta2: Decay of the mean square of the gradients.
-        eps: Added to the root of that.
+        eps: Added to the root of the mean square.
         weight_decay: decay.
 
     Reference: Defazio et al. 2024, arXiv:2405.15682, algorithm 1, with weights that grow with t and weight decay at P.
@@ -86,7 +86,7 @@ class ScheduleFreeAdamW(Optimizer):
             eps=group["eps"],
             maximize=False,
         )
-        totals = state[0]["totals"].cpu()  # where `load_state_dict` may have moved it from
+        totals = state[0]["totals"].cpu()  # `load_state_dict` may have moved it to a device
         count, total = totals.tolist()
         weight = rate * rate * (count + 1)
         totals = totals + torch.tensor([1.0, weight])

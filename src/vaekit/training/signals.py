@@ -1,6 +1,6 @@
-"""How a training is asked to stop, by Ctrl-C or a signal, and what it raises once it has.
+"""Requests to stop a training, by Ctrl-C or a signal, and the exception of a stopped one.
 
-Not for: when a training looks whether it was asked (`clock`).
+Not for: the times at which a training looks for requests (`clock`).
 """
 
 import signal
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 from ..errors import RankError
 
-HANG_UP = getattr(signal, "SIGHUP", None)  # which Windows does not have
+HANG_UP = getattr(signal, "SIGHUP", None)  # Windows does not have it
 
 
 class Interrupted(KeyboardInterrupt):
@@ -20,7 +20,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def stop_requests() -> Iterator[list[float]]:
-    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes; another, half a second later or more, acts at once.
+    """A list that is empty until Ctrl-C, SIGTERM or SIGHUP comes. Another one, after half a second, acts at once.
 
     SIGHUP says that the terminal was closed; after `nohup` it stays ignored. One Ctrl-C under torchrun comes twice:
     from the terminal, and from torchrun.

@@ -1,8 +1,8 @@
 """Save and restore the state of a training: everything that the next step depends on.
 
-Format 1 has the parts model, ema, optimizer, progress, rng and loader. A loss with weights adds the part loss, each of
-its opponents a part optimizer-<name>, and values that are logged under other names than the classic ones a list of
-these names.
+Format 1 has the parts model, ema, optimizer, progress, rng and loader. A loss with weights adds the part loss, and
+each of its opponents a part optimizer-<name>. Logged values with other names than the classic ones add a list of these
+names.
 
 Not for: files (`store`).
 """
@@ -49,12 +49,12 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
-    """Put a training back to where `state_of` was called.
+    """Put a training back to the state that `state_of` gave.
 
-    Whether the optimizers' state fits is checked before anything is changed.
+    The optimizers' state is checked before anything is changed.
 
     Raises:
-        RunError: The checkpoint is of another training, or holds no training at all.
+        RunError: The checkpoint belongs to another training, or holds no training at all.
     """
     part = checkpoint.parts()
     try:
@@ -87,10 +87,10 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
-    """How many steps averages are of; infinitely many where a checkpoint does not say: it goes on as it began.
+    """The number of steps in the averages; infinite if a checkpoint lacks it, so that they continue as before.
 
     Raises:
-        ValueError: The stored value is not such a number.
+        ValueError: The stored value is not a number of steps.
     """
     good_steps = ema.get("good_steps", torch.tensor(math.inf))
     if good_steps.shape or not bool(good_steps >= 0):
@@ -99,10 +99,10 @@ def good_steps(ema: Mapping[str, Tensor]) -> Tensor:
 
 
 def optimizers(trainer: Trainer) -> dict[str, Player]:
-    """The players by the part of a checkpoint that has the state of their optimizers.
+    """The players, by the part of a checkpoint with the state of their optimizer.
 
     Raises:
-        ConfigError: Two opponents of one name.
+        ConfigError: Two opponents have the same name.
     """
     model, *opponents = trainer.players
     by_part = {"optimizer": model} | {f"optimizer-{player.name}": player for player in opponents}
@@ -117,9 +117,9 @@ def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor])
     The fused kernels do not check them, and would write beyond the end of a tensor that is too small.
 
     Arguments:
-        name: Of the part.
+        name: Name of the part.
         optimizer: The optimizer.
-        part: Its tensors by "parameter.slot".
+        part: Tensors of the part by "parameter.slot".
 
     Raises:
         LookupError, ValueError: A stored tensor is missing, or has another name, shape or type.

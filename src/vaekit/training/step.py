@@ -1,8 +1,8 @@
 """The training step: for each player draw, loss, backward and clip; then every optimizer; then count.
 
-All gradients are taken at the same weights, before any player moves (simultaneous descent, as Nowozin, Cseke and
-Tomioka 2016, arXiv:1606.00709, algorithm 1, do it for adversarial losses). So a step is good or bad as a whole: one
-that is skipped leaves no player, buffer or average half-way.
+All gradients are taken at the same weights, before any player moves: simultaneous descent, as in Nowozin, Cseke and
+Tomioka 2016, arXiv:1606.00709, algorithm 1, for adversarial losses. So a step is good or bad as a whole: a skipped step
+leaves no player, buffer or average half-way.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,9 +26,9 @@ class Step:
     Arguments:
         model: The model.
         loss: The model's loss.
-        players: Who takes a step, in this order: the model, then its opponents.
-        options: How to train.
-        ranks: Between whom a batch is divided. Several ranks replace `shard` and `all_reduce`, and nothing else.
+        players: Players that take a step, in this order: the model, then its opponents.
+        options: Training options.
+        ranks: Processes that share a batch. Several ranks replace `shard` and `all_reduce`, and nothing else.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Step:
         trained = {id(p) for module in self.modules for p in module.parameters() if p.requires_grad}
         self.moves_all = len(players) == 1 and trained <= {id(p) for p in self.weights}
         self.ema_weights = [p.detach().clone() for p in self.weights] if self.ema else []
-        self.good_steps = torch.zeros((), device=model.device)  # that these averages are of
+        self.good_steps = torch.zeros((), device=model.device)  # in these averages
         self.optimizer_averages: Any = getattr(players[0].optimizer, "averages", None)
         if self.ema and self.optimizer_averages is not None:
             raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
@@ -66,7 +66,7 @@ class Step:
 
         Arguments:
             item: A batch as the loader gives it, the same on all ranks.
-            epoch: Where schedules stand; it need not be whole.
+            epoch: Epoch for the schedules; it need not be whole.
         """
         shard = self.shard(item, self.samples)
         batch = self.model.to_model(shard.batch)
@@ -100,18 +100,18 @@ class Step:
             self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
 
     def weights_to_keep(self) -> list[Tensor]:
-        """The averages to validate and keep, of the optimizer or of `train.ema`; none where the weights are kept."""
+        """The averages to validate and keep, of the optimizer or of `train.ema`; none if the weights are kept."""
         if self.optimizer_averages is not None:
             averages: list[Tensor] = self.optimizer_averages(self.weights)
             return averages
         return self.ema_weights
 
     def buffers(self) -> list[Tensor]:
-        """The state that a forward pass may change beside the weights; a bad step that is skipped puts it back."""
+        """The tensors that a forward pass may change; a skipped step puts them back."""
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
-        """Whose gradients a player's loss gives: its own weights'; None for all, where it is alone and moves all."""
+        """The weights that a player's loss gives gradients to: its own; None for all, if it is alone and moves all."""
         return None if self.moves_all else player.parameters
 
     def clip(self, player: Player) -> Tensor | None:
@@ -121,10 +121,10 @@ class Step:
         return total_norm(player.parameters) if self.skip else None
 
     def update_ema(self, bad: Tensor) -> None:
-        """Move the averages of the weights towards the weights; not after a step that was skipped.
+        """Move the averages of the weights towards the weights; not after a skipped step.
 
-        At first they move faster, by 9/(10 + t) at step t, so that they are of the last tenth of a short training. By
-        1 − ema alone the weights of the start would still be half of the average after 700 steps of ema = 0.999.
+        At first they move faster, by 9/(10 + t) at step t, so that they cover the last tenth of a short training. With
+        1 − ema alone, the first weights would still be half of the average after 700 steps of ema = 0.999.
         """
         if not self.ema:
             return
@@ -173,9 +173,9 @@ def set_rate(group: dict[str, Any], rate: float) -> None:
 
 
 def take_step(optimizer: torch.optim.Optimizer, bad: Tensor | None) -> None:
-    """A step of the optimizer that changes nothing where it is bad, decided on the device if the optimizer is fused.
+    """Take a step of the optimizer, unless the step is bad; a fused optimizer decides that on the device.
 
-    The very first one is decided here: torch's fused SGD leaves its momentum uninitialized when that is skipped.
+    The very first step is decided here: torch's fused SGD leaves its momentum uninitialized if that step is skipped.
 
     Arguments:
         optimizer: The optimizer.

@@ -1,10 +1,10 @@
-"""A model, its loss and its optimizer, and where their training stands.
+"""A model, its loss and its optimizer, and the progress of their training.
 
-    step.py      what a step does
-    meter.py     what it counts
-    progress.py  where it stands
+    step.py      a step
+    meter.py     the sums of an epoch
+    progress.py  the progress
 
-Not for: saving and restoring it (`state`), or when that is done (`loop`, `checkpointer`).
+Not for: saving and restoring a training (`state`), or the time for it (`loop`, `checkpointer`).
 """
 
 import math
@@ -32,19 +32,19 @@ from .step import Step, checked, set_rate
 from .validation import validate
 
 Record = dict[str, Any]
-LARGEST = 2.0**40  # of a weight: a larger one was made by a step after which the next loss would not be a number
+LARGEST = 2.0**40  # of a weight: with a larger one the next loss would not be a number
 
 
 class Trainer:
-    """A model, its loss and its optimizer, and where their training stands.
+    """A model, its loss and its optimizer, and the progress of their training.
 
     Arguments:
         model: The model, on the device to train on.
-        loss: What the model minimises.
-        players: Who takes a step, as `players_of` gives them.
-        options: How to train.
+        loss: The model's loss.
+        players: Players that take a step, from `players_of`.
+        options: Training options.
         rate: Factor on the learning rate of the model's optimizer; constant by default.
-        ranks: All processes that train this together.
+        ranks: All processes of this training.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Trainer:
 
     @property
     def good_steps(self) -> Tensor:
-        """How many steps the averages are of."""
+        """The number of steps in the averages."""
         return self.training_step.good_steps
 
     def training_mode(self) -> None:
@@ -122,16 +122,16 @@ class Trainer:
         )
 
     def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Any = None) -> Record:
-        """Finish an epoch: its record, with the validation, after which the best weights are known.
+        """Finish an epoch: validate, choose the best weights, and return the record.
 
         Arguments:
-            seconds: What it took.
+            seconds: Duration of the epoch.
             validation: Batches for the validation.
             last: The last batch of the training. Without validation its loss is computed again, which checks the
-                weights after the last step; those of earlier steps were checked by the step that followed.
+                weights after the last step; earlier weights were checked by the step that followed.
 
         Raises:
-            NumericalError: As `check`; or the last step has made a loss that is not finite.
+            NumericalError: See `check`; or the loss after the last step is not finite.
         """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
         if not record[ROWS_KEY] and not record.get("skipped"):
@@ -157,7 +157,7 @@ class Trainer:
         return record
 
     def _check_last(self, means: Mapping[str, float]) -> None:
-        """Check the loss after the last step: no later step shows what this one did to the weights that are kept."""
+        """Check the loss after the last step: no later step checks the weights that are kept."""
         if not (math.isfinite(means.get("loss", 0.0)) and means.get("rate", 0.0) <= EXPLODED):
             raise NumericalError(self._numerical(self.progress.step - 1))
 
@@ -173,7 +173,7 @@ class Trainer:
 
     @contextmanager
     def kept_weights(self) -> Iterator[None]:
-        """Within the block the model has the averaged weights, where there are any."""
+        """Within the block the model has the averaged weights, if there are any."""
         averages = self.training_step.weights_to_keep()
         if not averages:
             yield
@@ -203,7 +203,7 @@ class Trainer:
         return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
 
     def put_back(self, tensors: Mapping[str, Tensor]) -> None:
-        """Give the model, and the loss where it has some, weights and buffers, named as `tensors` names them."""
+        """Load weights and buffers, named as in `tensors`, into the model, and into the loss if it has any."""
         for part, module in self.learners.items():
             prefix = f"{part}/"
             named = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
@@ -215,13 +215,13 @@ def players_of(
     loss: Loss,
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer],
 ) -> list[Player]:
-    """The players: the model, then the opponents that its loss brings, which are made here and only here.
+    """The players: the model, then the opponents that its loss brings. They are made here and only here.
 
     Arguments:
         model: The model.
-        loss: What it minimises.
-        optimizer: The model's, or a function that makes it of what it has to train: the weights of the model, and those
-            of its loss that no opponent trains. The other weights stay as they are.
+        loss: The model's loss.
+        optimizer: The model's optimizer, or a function that makes it from the weights to train: the model's, and those
+            of the loss that no opponent trains. The other weights stay as they are.
     """
     opponents = list(loss.opponents(model))
     taken = {id(p) for player in opponents for p in player.parameters}
@@ -243,7 +243,7 @@ def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any)
 
     Arguments:
         model: The model, which is in evaluation mode afterwards.
-        losses: The model's, and those of its opponents.
+        losses: The losses of the model and its opponents.
         item: A batch of a loader.
 
     Raises:

@@ -30,11 +30,11 @@ def validate(
     Arguments:
         model: The model.
         loader: Batches.
-        objective: A loss, or a function of a draw: what the model is trained for, with its own number of samples. By
-            default the true −ELBO, with one sample a row.
-        epoch: Where the objective's schedules stand; at their end by default.
-        seed: Of the noise.
-        ranks: Between whom every batch is divided; all of them call this with the same batches.
+        objective: A loss, or a function of a draw, such as the objective of the training; it keeps its number of
+            samples. By default the true −ELBO, with one sample a row.
+        epoch: Epoch for the objective's schedules; their end by default.
+        seed: Seed of the noise.
+        ranks: Processes that share every batch; all of them call this with the same batches.
 
     Returns:
         Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
@@ -55,11 +55,11 @@ def validate(
             with shard.noise:
                 terms = loss(model, batch, epoch)
             values = [terms.loss, *terms.logged.values()]
-            of_batch = torch.stack([value.sum() for value in values])
+            batch_sums = torch.stack([value.sum() for value in values])
             if not names:
                 names = ("loss", *terms.logged)
                 sums = sums.new_zeros(len(names))
-            sums += shard.zero_if_empty(of_batch.to(sums.dtype))
+            sums += shard.zero_if_empty(batch_sums.to(sums.dtype))
             rows += shard.total
     if not rows:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
