@@ -1,7 +1,7 @@
-"""The data sets by name and the places of their files: plain records, no torch, nothing is read.
+"""The data sets by name and the places of their files: plain records. It imports no torch and reads no file.
 
-All files live below one root folder, laid out as torchvision lays out its `root`, so that an existing torchvision
-folder serves as `root` here and the other way round.
+All files live below one root folder with the layout of torchvision's `root`. So an existing torchvision folder serves
+as `root` here, and the other way round.
 """
 
 import os
@@ -16,16 +16,16 @@ class Source:
     """A data set that can be loaded by name.
 
     Arguments:
-        name: What `vaekit.data.load` calls it.
+        name: Its name for `vaekit.data.load`.
         shape: (C, H, W) of one image.
         train: Number of training images, the validation images included.
         test: Number of test images.
         validation: Default number of training images, the last ones, held out for validation.
         classes: Class names; label i means `classes[i]`.
         folder: Folder of the files, below the root.
-        files: File name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
+        files: File name → MD5 of the file (IDX: of the unpacked file), or None if no reference value is published.
             Data sets in IDX format list training images, training labels, test images, test labels, in that order.
-        torchvision: Name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
+        torchvision: Name of the class in `torchvision.datasets` that downloads it; None if it needs no download.
         arguments: That class's arguments for the training set and for the test set.
         elsewhere: Other folders that may hold the files, gzipped.
         drawn: Whether this package draws the images; there are no files.
@@ -165,7 +165,7 @@ _ALL = (
         arguments=({"split": "train"}, {"split": "test"}),
     ),
     Source(
-        name="celeba",  # the last 19,867 of what is not for testing are its authors' own validation set
+        name="celeba",  # the last 19,867 rows outside the test set are its authors' own validation set
         shape=(3, 64, 64),
         train=182_637,
         test=19_962,
@@ -198,7 +198,7 @@ DATASET_NAMES = tuple(SOURCES)
 
 
 def known_as(name: str) -> str:
-    """The name of a data set that is written in another way; any other name as it is.
+    """The registered spelling of a data set's name; any other name unchanged.
 
     >>> known_as("FashionMNIST"), known_as("CIFAR-10"), known_as("photos")
     ('fashion-mnist', 'cifar10', 'photos')
@@ -222,7 +222,7 @@ def cache_folder() -> Path | None:
 
 
 def resolve_root(root: str | os.PathLike[str] | None) -> Path | None:
-    """The folder below which data sets lie: the one given, else the user's cache."""
+    """The root folder of data sets: `root`, or by default the user's cache."""
     return cache_folder() if root is None else Path(os.path.expanduser(root))
 
 
