@@ -3,7 +3,7 @@
 Every network maps `(x, c)`, with x of shape (..., B, *in_shape) and an optional context c of shape (B, context_size)
 that broadcasts over the leading dimensions of x, to a tensor of shape (..., B, *out_shape). An encoder's output is its
 last hidden layer, of shape (features,), and `maps` gives its feature maps too; a decoder's last layer has no
-activation, and `start_output` sets where it starts.
+activation, and `start_output` sets its start.
 
 | file | what |
 |---|---|
@@ -11,7 +11,7 @@ activation, and `start_output` sets where it starts.
 | `mlp` | fully connected |
 | `conv`, `resnet`, `stages` | convolutional, residual, and what both share |
 | `tabular` | the encoder of tables |
-| `unregistered` | a module that belongs to another one |
+| `unregistered` | a reference to a module of another owner |
 | `init`, `principal` | initialization by name; a start from principal components |
 """
 

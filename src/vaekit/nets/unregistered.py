@@ -1,4 +1,4 @@
-"""A reference from one module to another that stays its owner's."""
+"""A reference from one module to another that another owner keeps."""
 
 from typing import Generic, TypeVar
 
@@ -8,7 +8,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Unregistered(Generic[M]):
-    """A module that another module refers to, without being its part: its weights are trained and stored elsewhere.
+    """A reference to a module that does not make it a part: its weights are trained and stored elsewhere.
 
     Arguments:
         module: The module.
