@@ -10,7 +10,7 @@ the command line starts quickly.
 | `loading` | `load`: from a name, a path, a frame, an array or a function to a data set |
 | `named`, `own`, `tables` | data sets by name; the user's own images; tables |
 | `sources/` | the formats that they read |
-| `dataset` | `Dataset` and `Split`: rows, labels, and what is observed |
+| `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
 | `ondisk` | `Stored`: rows that stay on disk |
 | `held_out`, `labelled` | which rows are held out; which keep their labels |
 | `columns`, `kinds`, `overview` | a column of a table; the choice of its kind; all columns at a glance |

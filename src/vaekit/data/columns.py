@@ -195,12 +195,12 @@ def check_columns(known: Sequence[Column] | None, given: Sequence[Column] | None
         return
     if [column.name for column in known] != [column.name for column in given]:
         names = (", ".join(column.name for column in columns) for columns in (known, given))
-        raise DataError("the model is of a table with the columns {:.200}, and this one has {:.200}".format(*names))
+        raise DataError("the model's table has the columns {:.200}, but this one has {:.200}".format(*names))
     for expected, actual in zip(known, given, strict=True):
         if (expected.kind, expected.levels, expected.origin) != (actual.kind, actual.levels, actual.origin):
             raise DataError(
-                f"column {expected.name!r} is read in another way than in the table that the model was made for, such "
-                "as with other levels; evaluate(run, 'other.csv') reads it as the run did"
+                f"column {expected.name!r} is read in another way than in the model's table, such as with other "
+                "levels; evaluate(run, 'other.csv') reads it as the run did"
             )
 
 
@@ -242,7 +242,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
             except (TypeError, ValueError):
                 text = f"column {name!r}, row {row + 1}: {values[row]!r:.60} is not a number"
                 raise DataError(f"{text}; correct it, or set data.columns.{name} = 'categorical'") from None
-        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+        numbers = np.array([np.nan if gap else float(value) for value, gap in zip(values, missing, strict=True)])
     else:
         numbers = np.where(missing, np.nan, values.astype(np.float64))
     infinite = np.isinf(numbers)

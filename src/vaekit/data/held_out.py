@@ -48,7 +48,7 @@ def held_out(
         ConfigError: A number is out of range, or no row is left to train on.
     """
     if count < 2 and not elsewhere:
-        raise DataError(f"{name}: one {what[:-1]} to train on and one to test on are the least, got {count}")
+        raise DataError(f"{name}: at least one {what[:-1]} to train on and one to test on are needed, got {count}")
     test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
     if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:

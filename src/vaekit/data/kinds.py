@@ -104,7 +104,7 @@ def _checked_kind(raw: Raw, kind: str) -> ColumnKind:
 
 
 def _check_texts(raw: Raw) -> None:
-    """Refuse a column of numbers among which there are a few texts: such a text is an error, or means "missing"."""
+    """Refuse a column of numbers with a few texts: each text is an error, or means "missing"."""
     known = np.flatnonzero(~raw.missing)
     texts = [row for row in known if not _is_number(raw.values[row])]
     if texts and 2 * len(texts) < len(known):

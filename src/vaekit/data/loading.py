@@ -78,7 +78,7 @@ def load(
     Raises:
         DataError: The name is unknown, files are damaged, missing files cannot be fetched, or images differ in kind or
             size.
-        ConfigError: An option is out of range, or does not apply to what is loaded.
+        ConfigError: An option is out of range, or does not apply to the source.
     """
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     source, opener = _opener_of(name, values)

@@ -68,7 +68,7 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     if not opened.tested:
         return held_out(name, opened.count, validation, test)
     if test is not None:
-        raise ConfigError(f"data.test = {test}, but {name} says itself which rows to test on; leave data.test out")
+        raise ConfigError(f"data.test = {test}, but {name} has its own test rows; leave data.test out")
     rest = opened.count - opened.tested
     trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
     return trained, validation_rows, np.arange(rest, opened.count)

@@ -46,8 +46,8 @@ class Source:
 
     def copies(self, file: str, root: Path | None) -> Iterator[Path]:
         """Paths of a file, the quickest to read first."""
-        here = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
-        for path in (*here, *(folder / f"{file}.gz" for folder in self.elsewhere)):
+        below_root = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
+        for path in (*below_root, *(folder / f"{file}.gz" for folder in self.elsewhere)):
             if os.path.exists(path):  # unlike Path.exists, not an error in a folder that may not be searched
                 yield path
 
@@ -121,7 +121,7 @@ _ALL = (
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         folder="KMNIST/raw",
         files=dict.fromkeys(
-            f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+            f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
         ),
         torchvision="KMNIST",
     ),
@@ -134,9 +134,9 @@ _ALL = (
         classes=(*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
         folder="EMNIST/raw",
         files=dict.fromkeys(
-            f"emnist-balanced-{part}-{what}-ubyte"
+            f"emnist-balanced-{part}-{content}-ubyte"
             for part in ("train", "test")
-            for what in ("images-idx3", "labels-idx1")
+            for content in ("images-idx3", "labels-idx1")
         ),
         torchvision="EMNIST",
         arguments=({"split": "balanced", "train": True}, {"split": "balanced", "train": False}),

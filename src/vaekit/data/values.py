@@ -78,7 +78,7 @@ def _meant(value_range: Range, whole: bool) -> str:
 
 def _hint(low: float, high: float, allowed: tuple[float, float]) -> str:
     if not math.isfinite(low + high):
-        return "; remove or mask what is not finite"
+        return "; remove or mask values that are not finite"
     if allowed == (0.0, 1.0) and low >= 0 and high <= 255:
         return "; divide 8-bit images by 255"
     normalized = " of images normalized to [-1, 1] take (x + 1) / 2," if allowed == (0.0, 1.0) and low >= -1 else ""

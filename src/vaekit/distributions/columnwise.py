@@ -112,14 +112,14 @@ class Columnwise(Distribution):
         Arguments:
             weights: Shape (K, B) for a batch shape (K, B); they add up to 1 over K.
         """
-        best = []
+        averages = []
         for block in self.blocks:
             if block.levels is None:
-                best.append((weights[..., None] * block.p.mean).sum(0))
+                averages.append((weights[..., None] * block.p.mean).sum(0))
             else:
                 probs = (weights[..., None, None] * level_probs(block.p)).sum(0)
-                best.append(probs.argmax(-1).to(weights.dtype))
-        return self._joined(best)
+                averages.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(averages)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
@@ -155,8 +155,9 @@ class Columnwise(Distribution):
         """The ratio s / s₀ of each row, shape (..., 1)."""
         if self.size is None:
             return None
-        here = slice(self.size, self.size + 1)
-        return (value[..., here] / self._median).where(observed[..., here], torch.ones_like(value[..., here]))
+        size = value[..., self.size : self.size + 1]
+        is_known = observed[..., self.size : self.size + 1]
+        return (size / self._median).where(is_known, torch.ones_like(size))
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))

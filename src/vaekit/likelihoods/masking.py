@@ -57,7 +57,7 @@ class SelfMasking(nn.Module):
 
 
 class NotAtRandom(Columnwise):
-    """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table beside the mask of what is observed.
+    """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table and the mask of its observed values.
 
     Missing numbers are drawn from p(x_m | z), once for each latent, and remembered, since they belong to the latent's
     weight; missing levels are summed over. A count that is missing is drawn without a gradient.
@@ -114,14 +114,14 @@ class NotAtRandom(Columnwise):
         """Average over weighted latents and the values drawn with them; see `Columnwise.average`."""
         if self.drawn is None:
             return super().average(weights)
-        best = []
+        averages = []
         for block in self.blocks:
             if block.levels is None:
-                best.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
+                averages.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
             else:
                 probs = (weights[..., None, None] * self._if_missing(block).probs).sum(0)
-                best.append(probs.argmax(-1).to(weights.dtype))
-        return self._joined(best)
+                averages.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(averages)
 
     def resample(self, chosen: Tensor) -> Tensor:
         """Rows for chosen latents, shape (n, B, D): the numbers that were drawn with them, and new levels.

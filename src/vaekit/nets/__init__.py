@@ -7,9 +7,9 @@ activation, and `start_output` sets its start.
 
 | file | what |
 |---|---|
-| `base` | what networks share, and the contracts `Encoder` and `Decoder` |
+| `base` | the base of all networks, and the contracts `Encoder` and `Decoder` |
 | `mlp` | fully connected |
-| `conv`, `resnet`, `stages` | convolutional, residual, and what both share |
+| `conv`, `resnet`, `stages` | convolutional, residual, and the parts of both |
 | `tabular` | the encoder of tables |
 | `unregistered` | a reference to a module of another owner |
 | `init`, `principal` | initialization by name; a start from principal components |

@@ -20,7 +20,7 @@ class ColumnView(nn.Module):
     """Rows of a table as a network sees them, shape (..., D) → (..., F).
 
     Numbers are standardized: real ones as they are, positive ones as log x, counts as log(1 + x). Levels are one-hot;
-    those of a Bernoulli column are −1 and 1. A missing value is 0.
+    the levels of a Bernoulli column are −1 and 1. A missing value is 0.
 
     Arguments:
         columns: The D columns.

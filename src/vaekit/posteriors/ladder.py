@@ -84,7 +84,7 @@ class LadderPosterior(Posterior):
 
 
 def _corrected(prior: Step, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
-    """The normal of the data and that of the prior, multiplied."""
+    """The product of the data's normal and the prior's."""
     p = prior(drawn).base_dist  # type: ignore[attr-defined]
     data_precision, prior_precision = (-bounded(log_var)).exp(), p.scale.square().reciprocal()
     precision = data_precision + prior_precision

@@ -60,7 +60,7 @@ def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
             return path
     if is_leftover(root / base):
         raise RunError(
-            f"{root / base} is what is left of a run; choose another name, or remove it", arguments=("name",)
+            f"{root / base} is the rest of a removed run; choose another name, or remove it", arguments=("name",)
         )
     raise RunError(f"the run {root / base} exists; choose another name, or resume it", arguments=("name",))
 

@@ -226,10 +226,10 @@ def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) ->
             raise DataError(f"column {name!r}, row {row + 1}: a {type_name} is neither a number, a text nor a date")
     if len(known) and all(isinstance(value, (int, float, np.number)) for value in known):
         whole = all(isinstance(value, (int, np.integer)) for value in known)
-        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+        numbers = np.array([np.nan if gap else float(value) for value, gap in zip(values, missing, strict=True)])
         return Raw(name, numbers, missing, "int64" if whole else "float64")
     if any(not isinstance(value, str) for value in known):
-        values = np.array([None if lost else _plain(v) for v, lost in zip(values, missing, strict=True)], object)
+        values = np.array([None if gap else _plain(value) for value, gap in zip(values, missing, strict=True)], object)
     return Raw(name, values, missing, "str")
 
 

@@ -110,7 +110,7 @@ def _body(stream: _Stream, header: _Header, name: str) -> bytearray:
     content = bytearray(header.raw)
     end = len(header.raw) + header.size
     while len(content) < end and (chunk := stream.read(min(_CHUNK, end - len(content)))):
-        content += chunk  # grows with what is really there, never with what the header claims
+        content += chunk  # grows with the bytes in the file, never with the claim of the header
     if len(content) < end or stream.read(1):  # at the end of a gzip stream its CRC is checked
         relation = "fewer" if len(content) < end else "more"
         raise DataError(f"{name}: {relation} bytes than its header promises ({list(header.shape)}): it is damaged")

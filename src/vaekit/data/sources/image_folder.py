@@ -89,7 +89,7 @@ class FolderReader:
         with _opened(path) as opened:
             image = _upright(opened, self.size)
             if _is_colour(image, path) and self.mode == "L":
-                raise DataError(f"{path}: in colour, but {_LOOKED_AT} others that were looked at are grey; convert it")
+                raise DataError(f"{path}: in colour, but a sample of up to {_LOOKED_AT} images is grey; convert it")
             if self.size is None and expected is not None and image.size != expected:
                 raise DataError(
                     f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
