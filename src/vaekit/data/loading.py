@@ -133,7 +133,7 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
         DataError: No opener fits the source.
     """
     if isinstance(source, Dataset):
-        return source, _GIVEN
+        return source, _DATASET
     if is_frame(source) or (is_array(source) and len(source.shape) == 2):
         return source, _TABLE
     if callable(source):
@@ -154,7 +154,7 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
     raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
-def _given(data: Dataset, values: Values) -> Dataset:
+def _unchanged(data: Dataset, values: Values) -> Dataset:
     return data
 
 
@@ -190,7 +190,7 @@ def _kind_of(source: Any) -> str:
     return "a Dataset" if isinstance(source, Dataset) else f"a table of type {type(source).__name__}"
 
 
-_GIVEN = _Opener(_given, ())
+_DATASET = _Opener(_unchanged, ())
 _NAMED = _Opener(_named, ("validation", "root"))
 _TABLE = _Opener(_table, ("validation", "test", "columns"))
 _BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory"))

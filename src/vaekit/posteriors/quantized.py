@@ -31,7 +31,7 @@ class CodesPosterior(Posterior):
     """The base of posteriors over codes: the encoder's output at every place, and how often each code is used.
 
     If the decoder reads a grid and the encoder has a feature map of that size, the places are those of the grid;
-    else there are `places` of them in a row. A subclass gives `quantized`, `codes_of` and `index_of`.
+    else there are `places` of them in a row. A subclass gives `forward`, `codes_of` and `index_of`.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features), with feature maps where latents are a grid.
