@@ -414,7 +414,7 @@ BAD_ARRAYS = {
     "flat": (npy(PIXELS.reshape(-1)), r"must be .N, H, W., .* got .8640,."),
     "two channels": (npy(PIXELS[..., :2]), r"C = 1 or 3, .* got .60, 8, 6, 2."),
     "none": (npy(PIXELS[:0]), r"with C = 1 or 3, .* got \(0, 8, 6, 3\)"),
-    "one": (npy(PIXELS[:1]), "are the least, got 1"),
+    "one": (npy(PIXELS[:1]), "are needed, got 1"),
     "huge": (npy(PIXELS).replace(b"(60, 8,", b"(99, 8,"), "mmap length is greater than file size"),
     "no number": (npy(np.full((4, 2, 2), np.nan)), r"floats must be in .0, 1., but image \d goes from nan"),
     "too large": (npy(PIXELS.astype("f4")), r"goes from .* to 2\d\d; scale the images, or save 0 … 255 as uint8"),
@@ -453,7 +453,7 @@ def test_the_archives_of_keras_bring_their_own_test_rows(tmp_path):
     assert [len(split) for split in data.splits.values()] == [40, 5, 15]
     assert torch.equal(data.test.x[:, 0], torch.from_numpy(grey[45:]))
     assert torch.equal(data.test.labels, torch.from_numpy(CLASSES[45:]))
-    with pytest.raises(ConfigError, match="says itself which rows to test on"):
+    with pytest.raises(ConfigError, match="has its own test rows"):
         load(tmp_path / "k.npz", test=3)
     with pytest.raises(DataError, match="save x_train and x_test as two files"):
         load(tmp_path / "k.npz", values="table")
@@ -565,7 +565,7 @@ def test_colour_among_grey_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("vaekit.data.sources.image_folder._LOOKED_AT", 2)
     folder = save_folder(tmp_path / "x", PIXELS[..., 0])
     Image.fromarray(PIXELS[7]).save(folder / "007.png")
-    with pytest.raises(DataError, match=r"007.png: in colour, but 2 others"):
+    with pytest.raises(DataError, match=r"007.png: in colour, but a sample of up to 2 images"):
         load(folder)
 
 

@@ -285,7 +285,7 @@ def test_what_is_left_of_a_run_can_be_removed_and_nothing_else(here: Path, comma
 
     assert "was removed or renamed" in trained_while(half)
     assert "no environment.json" in one_line(command("info", "r"))
-    assert "what is left of a run" in one_line(command(*TRAIN[:-1], "r"))
+    assert "the rest of a removed run" in one_line(command(*TRAIN[:-1], "r"))
     Path("runs/mine").mkdir()
     assert "unknown run 'mine'" in one_line(command("runs", "--clean", "mine", "--yes"))
     assert command("runs", "--clean", "damaged", "--yes").status == 0

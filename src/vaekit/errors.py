@@ -79,7 +79,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 
 
 def reason(error: Exception) -> str:
-    """The message of another library's error, on one line of at most 200 characters; else what kind it is."""
+    """The message of another library's error, on one line of at most 200 characters; its type without a message."""
     return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
 
 
@@ -88,9 +88,9 @@ def at_least(minimum: int, option: str, value: int, most: int | None = None) -> 
 
     Arguments:
         minimum: The least value.
-        option: What it is called.
+        option: Name of the option.
         value: The value.
-        most: The greatest value: what memory and time can bear.
+        most: The greatest value; memory and time bear no more.
 
     Raises:
         ConfigError: The value is below the minimum, or above the greatest.
@@ -108,7 +108,7 @@ def check_range(
     """Check that the value of an option lies in a range, and return it.
 
     Arguments:
-        option: What it is called.
+        option: Name of the option.
         value: The value.
         low: The lower end.
         high: The upper end.

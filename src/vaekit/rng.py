@@ -15,7 +15,7 @@ from torch import Tensor
 
 from .errors import ConfigError
 
-_WORDS = 624  # of the Mersenne twister
+_WORDS = 624  # in the state of the Mersenne twister
 _CUBLAS = (":4096:8", ":16:8")
 
 
@@ -33,14 +33,14 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
 
 @contextmanager
 def forked() -> Iterator[None]:
-    """After the block torch's global random streams, those of all devices among them, are where they were before it."""
+    """Restore torch's global random streams, on all devices, after the block."""
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     mps = torch.mps.get_rng_state() if torch.backends.mps.is_available() else None
     with torch.random.fork_rng(devices=devices):
         try:
             yield
         finally:
-            if mps is not None:  # which fork_rng leaves out
+            if mps is not None:  # fork_rng leaves it out
                 torch.mps.set_rng_state(mps)
 
 
@@ -63,7 +63,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
     """Restore the global random streams to what `random_state` returned.
 
     Raises:
-        ValueError: No generator can be in such a state.
+        ValueError: No generator can have this state.
     """
     position, has_gauss, gauss = state["numpy_rest"].tolist()
     keys = state["numpy_keys"].numpy()
@@ -81,7 +81,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
 
 @contextmanager
 def streams_kept() -> Iterator[None]:
-    """After the block the global random streams, that of Python's `random` too, stand where they stood before it."""
+    """Restore the global random streams, including Python's `random`, after the block."""
     state, python = random_state(), random.getstate()
     try:
         yield
@@ -91,7 +91,7 @@ def streams_kept() -> Iterator[None]:
 
 
 def check_generator_state(state: Tensor) -> None:
-    """Check the state of a generator that comes from an untrusted file, where torch itself does not.
+    """Check the state of a generator from an untrusted file, since torch does not.
 
     Raises:
         ValueError: With this state a CPU generator would read beyond its end.

@@ -1,22 +1,22 @@
-"""Data sets by name, images of one's own by path, and batches.
+"""Data sets by name, the user's own images by path, and batches.
 
-`available()` lists what there is, `load(name)` or `load(path)` reads one, `Batches` serves it; `Stored` are images that
-stay on disk. Only the listing is imported here; the rest, which needs torch, comes with its first use, so that the
-command line starts quickly.
+`available()` lists the data sets. `load(name)` or `load(path)` reads one, and `Batches` serves it. `Stored` holds
+images that stay on disk. Only the listing is imported here. The rest needs torch and is imported on first use, so that
+the command line starts quickly.
 
 | file | what |
 |---|---|
-| `registry` | which data sets there are, by name, and where their files lie |
+| `registry` | the data sets by name, and the places of their files |
 | `loading` | `load`: from a name, a path, a frame, an array or a function to a data set |
 | `named`, `own`, `tables` | data sets by name; the user's own images; tables |
 | `sources/` | the formats that they read |
-| `dataset` | `Dataset` and `Split`: rows, labels, and what is observed |
+| `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
 | `ondisk` | `Stored`: rows that stay on disk |
 | `held_out`, `labelled` | which rows are held out; which keep their labels |
-| `columns`, `kinds`, `overview` | what a column of a table is; how its kind is chosen; all columns at a glance |
+| `columns`, `kinds`, `overview` | a column of a table; the choice of its kind; all columns at a glance |
 | `standardizer` | numbers of a table as networks see them |
-| `values`, `pixels` | what numbers in x mean; from bytes to floats, and from grey to binary |
-| `batch`, `batches`, `loaders` | what a model takes; minibatches of a split; loaders of whatever `fit` is given |
+| `values`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |
+| `batch`, `batches`, `loaders` | one batch; minibatches of a split; a loader for every kind of data that `fit` takes |
 """
 
 from importlib import import_module

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import DataError
 
-# What people and packages call the parts of a batch, the names of `Batch` first.
+# Names of the parts of a batch in other packages; the name in `Batch` comes first.
 FIELD_NAMES = {
     "x": ("x", "image", "images", "img", "pixel_values", "input", "inputs", "data"),
     "labels": ("labels", "label", "y", "target", "targets"),
@@ -24,14 +24,14 @@ FIELD_NAMES = {
 class Batch:
     """B rows of data.
 
-    It unpacks as `x, labels`, as the batch of a PyTorch loader does: iterating gives these two, and `len(batch)` is B.
-    It has no indices: `batch.x` and `batch.labels` are its parts, `batch.rows(index)` are some of its rows.
+    It unpacks as `x, labels`, like a batch of a PyTorch loader; `len(batch)` is B. It cannot be indexed: use `batch.x`
+    and `batch.labels`, or `batch.rows(index)` for a part of its rows.
 
     Arguments:
         x: Values, shape (B, *event).
         c: Context, shape (B, C), or None.
-        observed: Which values of x are known, booleans of x's shape; None where all are.
-        labels: Classes, shape (B,), int64, −1 where unknown; None where there are none.
+        observed: Booleans of x's shape, true where a value is known; None if all values are known.
+        labels: Classes, shape (B,), int64; −1 is an unknown class. None without labels.
     """
 
     x: Tensor
@@ -47,11 +47,11 @@ class Batch:
 
     @property
     def known(self) -> Tensor:
-        """Values, with 0 for those that are not observed, as models take them."""
+        """Values as models take them, with 0 for each that is not observed."""
         return self.x if self.observed is None else self.x.masked_fill(~self.observed, 0)
 
     def rows(self, index: slice | Tensor) -> "Batch":
-        """Some of the rows."""
+        """The rows of an index."""
         return self._each(lambda tensor: tensor[index])
 
     def to(self, device: torch.device | str) -> "Batch":
@@ -59,14 +59,14 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def _each(self, function: Any) -> "Batch":
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return replace(self, **{name: function(tensor) for name, tensor in given.items() if tensor is not None})
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        return replace(self, **{name: function(tensor) for name, tensor in tensors.items() if tensor is not None})
 
 
 def as_batch(item: object) -> Batch:
-    """The batch that any loader gives: a `Batch`, a tensor, `(x,)`, `(x, labels)`, or a mapping.
+    """Convert the item of a loader to a `Batch`: a `Batch`, a tensor, `(x,)`, `(x, labels)`, or a mapping.
 
-    NumPy arrays will do, too. In a mapping, `FIELD_NAMES` are known. Labels of shape (B, C) are a context.
+    NumPy arrays are accepted too. The keys of a mapping are in `FIELD_NAMES`. Labels of shape (B, C) are a context.
 
     Raises:
         DataError: The item is of another type.
@@ -86,10 +86,10 @@ def as_batch(item: object) -> Batch:
 
 
 def named(item: Mapping[Any, Any]) -> dict[str, Any]:
-    """A mapping with the names of `Batch`.
+    """The values of a mapping under the field names of `Batch`.
 
     Raises:
-        DataError: The mapping has no values, two things of one meaning, or a key that means nothing here.
+        DataError: The mapping has no x, two keys for one field, or an unknown key.
     """
     meaning = {name: field for field, names in FIELD_NAMES.items() for name in names}
     fields_of_batch: dict[str, Any] = {}
@@ -112,7 +112,7 @@ def is_array(value: object) -> bool:
 
 
 def reshape_hint(x: Tensor, shape: tuple[int, ...] | None) -> str:
-    """What to do with rows that have the values of a shape in another arrangement; "" where they have others.
+    """The advice to reshape x to rows of a shape; "" if the numbers of values differ.
 
     >>> reshape_hint(torch.zeros(5, 784), (1, 28, 28))
     '; pass x.reshape(-1, 1, 28, 28)'
@@ -131,7 +131,7 @@ def as_tensor(value: object, what: str) -> Tensor:
     try:
         if not isinstance(value, Tensor):
             array = np.asarray(value)
-            if any(stride < 0 for stride in array.strides):  # which torch does not know
+            if any(stride < 0 for stride in array.strides):  # torch has no negative strides
                 array = array.copy()
             value = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
     except (TypeError, ValueError, RuntimeError):
@@ -143,10 +143,10 @@ def as_tensor(value: object, what: str) -> Tensor:
 
 
 def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> Batch:
-    given = {"x": x, "labels": labels, "c": c, "observed": observed}
+    values = {"x": x, "labels": labels, "c": c, "observed": observed}
     tensors = {
         name: as_tensor(value, f"a batch must be a tensor or (x, labels): {name}")
-        for name, value in given.items()
+        for name, value in values.items()
         if value is not None
     }
     rows = {name: tensor.shape[:1] for name, tensor in tensors.items()}

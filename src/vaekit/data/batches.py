@@ -18,39 +18,38 @@ from .values import Values
 
 
 class Batches:
-    """Minibatches of a data set, over and over; what is not in memory is read ahead in the background.
+    """Minibatches of a data set, epoch after epoch. Rows on disk are read ahead in the background.
 
-    Each `iter()` is an epoch, with a new order if shuffled, and gives a `Batch` at a time. Bytes are kept as they
-    are and become float32 in [0, 1] batch by batch, x = byte / 255; floating-point values are served unchanged,
-    but for those that are not observed, which are 0. Bytes that are counts become floats as they are, 0 to 255.
+    Each `iter()` is an epoch, in a new order if shuffled, and yields one `Batch` at a time. Bytes are stored as bytes
+    and served as float32 in [0, 1], x = byte / 255. Floating-point values are served unchanged; values that are not
+    observed are 0. Bytes that are counts are served as floats 0 to 255.
 
-    Binarization: "threshold" serves x > 0.5; "per-epoch" draws b ~ Bernoulli(x) anew whenever a row is served;
-    "fixed" draws once, with a seed that is a constant of this package, so that everybody gets the same binary rows
-    from the same tensor. Salakhutdinov & Murray (2008) fixed one such draw; Burda et al. (2015, arXiv:1509.00519) draw
-    anew. The draw of a row on disk is seeded with its number in the file or folder, so it is another one than that
-    of the same row in memory.
+    Binarization: "threshold" serves x > 0.5. "per-epoch" draws b ~ Bernoulli(x) anew whenever a row is served.
+    "fixed" draws once, with a constant seed of this package: the same tensor gives everybody the same binary rows.
+    Salakhutdinov & Murray (2008) fixed one draw; Burda et al. (2015, arXiv:1509.00519) draw anew. The draw of a row on
+    disk is seeded with its number in the file or folder, so it differs from the draw of the same row in memory.
 
-    Epochs resume exactly, as with torchdata's `StatefulDataLoader`: after `load_state_dict(state)` the next `iter()`
-    serves the batches that were left when `state_dict()` was called (none, if it was called after the last one and
-    before the loop ended), and the epochs after it are those of the uninterrupted run. The state is that of the newest
-    iterator, and the generator must be used by nothing else.
+    Epochs resume exactly, as with torchdata's `StatefulDataLoader`. After `load_state_dict(state)` the next `iter()`
+    serves the batches that remained when `state_dict()` was called: none, if that was after the last batch and before
+    the loop ended. Later epochs equal the epochs of the uninterrupted run. The state describes the newest iterator.
+    Nothing else may use the generator.
 
     Arguments:
         data: A `Split`, or rows (N, …), uint8 or floating-point, as a tensor or an array.
-        labels: (N,), with rows; None where there are none. A `Split` brings its own.
-        batch_size: Rows of a batch; the last one may have fewer. A single row at the end joins the batch before it:
+        labels: Classes of the rows, shape (N,); None without labels. A `Split` has its own.
+        batch_size: Rows of a batch; the last batch may have fewer. A single row at the end joins the batch before it:
             batch norm, and losses that compare rows, need two.
         shuffle: Serve each epoch in a new random order.
-        generator: Source of order and noise, on any device; by default a new one, seeded from torch's global one.
+        generator: Source of order and noise, on any device; by default a new one with a seed from torch's global one.
         device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
-        values: What the numbers in x mean: "pixels", "counts" or "real". What is binarized is 0 or 1 in any case.
+        values: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
 
     Raises:
         ConfigError: `batch_size` is below 1, or `binarize` is unknown.
-        DataError: Rows of another type, labels that do not match them or come beside a `Split`, or values outside
-            [0, 1] to binarize.
+        DataError: The rows have another type, the labels do not match the rows or accompany a `Split`, or a value to
+            binarize lies outside [0, 1].
 
     >>> x = torch.arange(6, dtype=torch.uint8).view(6, 1, 1, 1)
     >>> [labels.tolist() for _, labels in Batches(x, torch.arange(6), batch_size=4)]
@@ -87,7 +86,7 @@ class Batches:
         self.binarize = binarize
         self.are_counts = values == "counts" and binarize == "none"
         self.generator = generator or _new_generator(seeded=shuffle or binarize == "per-epoch")
-        self._epoch_start: Tensor | None = None  # the generator's state then; None between epochs
+        self._epoch_start: Tensor | None = None  # the generator's state when the epoch began; None between epochs
         self._position = 0  # batches served in this epoch
         self._resumed = False
 
@@ -115,25 +114,26 @@ class Batches:
         self._position = 0
 
     def only(self, rows: Tensor) -> "Batches":
-        """Batches of some rows, by number, which are read into memory now; rows that are binary here stay so."""
-        few = copy(self)
+        """Batches of the rows with these numbers, read into memory now. Binary rows stay binary."""
+        subset = copy(self)
         batch = self._read(rows.to(self.x.device))
-        few.x = batch.x
-        few.labels = batch.labels
-        few.observed = batch.observed
-        few.context = batch.c
-        return few
+        subset.x = batch.x
+        subset.labels = batch.labels
+        subset.observed = batch.observed
+        subset.context = batch.c
+        return subset
 
     def rows(self, rows: Tensor) -> Batch:
-        """Some rows, by number, as an epoch serves them; noise is drawn from torch's global stream."""
+        """The rows with these numbers, as an epoch serves them. Noise is drawn from torch's global stream."""
         return self._serve(self._read(rows.to(self.x.device)), None)
 
     def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as x[rows] on a CPU, and always a copy, safe to write to
-        def some(values: Tensor | None) -> Tensor | None:
+        def selected(values: Tensor | None) -> Tensor | None:
             return None if values is None else values.index_select(0, rows)
 
-        return Batch(self.x.index_select(0, rows), some(self.context), some(self.observed), some(self.labels))
+        context, observed, labels = selected(self.context), selected(self.observed), selected(self.labels)
+        return Batch(self.x.index_select(0, rows), context, observed, labels)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """The state of the epoch: two generator states (uint8 tensors) and the number of batches served."""
@@ -145,7 +145,7 @@ class Batches:
         """Continue where `state_dict()` was called, on the same data with the same options.
 
         Raises:
-            DataError: Not a state of these batches; nothing is changed.
+            DataError: The state does not belong to these batches; nothing is changed.
         """
         before = self.generator.get_state()
         try:
@@ -162,7 +162,7 @@ class Batches:
         self._position = position
 
     def _begin(self) -> Tensor:
-        """The order of the epoch that begins, or of the one that is resumed."""
+        """The order of the new or resumed epoch."""
         now = self.generator.get_state()
         if not self._resumed or self._epoch_start is None:
             self._epoch_start = now
@@ -181,7 +181,7 @@ class Batches:
         return order.to(self.x.device)
 
     def to_floats(self, x: Tensor) -> Tensor:
-        """Rows as they are served, but for noise: bytes as x / 255, or as they are where they are counts."""
+        """Rows as they are served, without noise: bytes as x / 255, or unscaled if they are counts."""
         return to_floats(x, "counts" if self.are_counts else "pixels")
 
     def _serve(self, stored: Batch, generator: torch.Generator | None) -> Batch:
@@ -195,8 +195,8 @@ def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> 
 
     Arguments:
         data: The split.
-        values: What its numbers are.
-        binarize: How grey values become binary ones, as for `Batches`.
+        values: Meaning of its numbers.
+        binarize: Binarization of grey values; see `Batches`.
 
     Raises:
         DataError: The split has no rows.
@@ -207,17 +207,17 @@ def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> 
 
 
 def some_rows(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
-    """About 10,000 rows, evenly spread, as the model sees them, and their labels; fewer, if they take over 512 MiB.
+    """About 10,000 evenly spread rows as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
-    What is not observed is the mean of what is.
+    A value that is not observed is the mean of the observed ones.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
     batch = whole(split.rows(slice(None, None, step)), values=values)
     if batch.observed is None:
         return batch.x, batch.labels
-    known = batch.x.sum(0) / batch.observed.sum(0).clamp_min(1)  # what is not observed is 0
-    return batch.x.where(batch.observed, known), batch.labels
+    means = batch.x.sum(0) / batch.observed.sum(0).clamp_min(1)  # values that are not observed are 0
+    return batch.x.where(batch.observed, means), batch.labels
 
 
 def _split(data: Any, labels: Any) -> Split:
@@ -237,7 +237,7 @@ def _split(data: Any, labels: Any) -> Split:
 
 def _in_unit(split: Split) -> bool:
     x = split.x
-    if isinstance(x, Stored) or not x.is_floating_point():  # the former are checked as they are read
+    if isinstance(x, Stored) or not x.is_floating_point():  # stored rows are checked when they are read
         return True
     inside = (x >= 0) & (x <= 1)
     return bool((inside if split.observed is None else inside | ~split.observed).all())
@@ -251,6 +251,6 @@ def _fits(x: Tensor, device: torch.device) -> bool:
 
 
 def _new_generator(*, seeded: bool) -> torch.Generator:
-    """A generator that follows torch's global seed; the global stream is left alone where no randomness is needed."""
+    """A generator, seeded from torch's global stream if `seeded`; else it leaves that stream alone."""
     generator = torch.Generator()
     return generator.manual_seed(int(torch.randint(2**63 - 1, ()))) if seeded else generator

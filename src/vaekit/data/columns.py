@@ -1,6 +1,6 @@
-"""What a column of a table is: its kind, how its values become numbers, and back.
+"""A column of a table: its kind, and the conversion of its values to numbers and back.
 
-Not for: which kind a column has (`kinds`), or files and frames (`sources.frames`).
+Not for: the choice of a kind (`kinds`), or files and frames (`sources.frames`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +17,13 @@ Level = str | int | float | bool
 
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)  # the order in which a likelihood reads its network's outputs
 OF_LEVELS = ("ordinal", "categorical", "bernoulli")
-TRANSFORM = {"positive": "log", "size-factor": "log", "count": "log1p"}  # of a number, before it is standardized
+TRANSFORM = {"positive": "log", "size-factor": "log", "count": "log1p"}  # applied before a number is standardized
 DATES = ("date", "datetime")
 DAY = np.timedelta64(86_400_000_000, "us")
 FIRST_DAY, LAST_DAY = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")  # as Python counts them
-MOST = 1e37  # of a number, in single precision
+MOST = 1e37  # greatest number that a column accepts, in single precision
 _EPOCH = np.datetime64("1970-01-01", "us")
-_FINE = 2.0**-24 * 1e4  # a float32 tells values apart by a ten-thousandth of their spread, or they get an origin
+_FINE = 2.0**-24 * 1e4  # without an origin float32 must resolve a ten-thousandth of the spread
 
 
 @dataclass(frozen=True)
@@ -34,16 +34,16 @@ class Column:
     categorical and Bernoulli columns are numbers of levels, 0, 1, …. A missing value is NaN.
 
     Arguments:
-        name: What it is called.
-        kind: What its density is over.
-        dtype: Type of its values outside: a NumPy type such as "int64", "bool", "str", "category", "date" or
-            "datetime".
-        levels: The values that it takes, where these are levels.
-        origin: What is subtracted from numbers, so that single precision tells them apart.
-        loc: Mean over the training rows of what a network sees: x, log x of positive ones, log(1 + x) of counts.
-        scale: Its standard deviation.
-        never_negative: Whether it is a column of integers none of which is below 0 in the training rows; nor is one
-            that `decode` makes.
+        name: Its name.
+        kind: Kind of its values, which determines the density.
+        dtype: Type of its values in the user's table: a NumPy type such as "int64", "bool", "str", "category", "date"
+            or "datetime".
+        levels: Its possible values, if it has levels.
+        origin: Number that is subtracted, so that single precision tells values apart.
+        loc: Mean over the training rows: of x, of log x for a positive column, of log(1 + x) for a count.
+        scale: Standard deviation of the same.
+        never_negative: Whether the column has integers, none below 0 in the training rows. `decode` then gives none
+            below 0 either.
     """
 
     name: str
@@ -73,7 +73,7 @@ class Column:
             missing: Booleans, shape (N,).
 
         Raises:
-            DataError: A value that the column cannot have; the message names its row, counted from 1.
+            DataError: A value does not fit the column; the message names its row, counted from 1.
         """
         if self.has_levels:
             return self._numbers_of_levels(values, missing)
@@ -100,14 +100,14 @@ class Column:
         return numbers
 
     def _check(
-        self, numbers: NDArray[np.float64], good: NDArray[np.bool_], missing: NDArray[np.bool_], what: str, other: str
+        self, numbers: NDArray[np.float64], good: NDArray[np.bool_], missing: NDArray[np.bool_], fault: str, kind: str
     ) -> None:
         bad = ~good & ~missing
         if bad.any():
             row = int(bad.argmax())
             raise DataError(
-                f"column {self.name!r} is {self.kind}, but row {row + 1} has {numbers[row]:g}, which {what}; "
-                f"set data.columns.{self.name} = {other!r}"
+                f"column {self.name!r} is {self.kind}, but row {row + 1} has {numbers[row]:g}, which {fault}; "
+                f"set data.columns.{self.name} = {kind!r}"
             )
 
     def decode(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -167,10 +167,10 @@ class Column:
 
     @classmethod
     def from_json(cls, table: Mapping[str, Any]) -> "Column":
-        """The column of a table that `to_json` made.
+        """Read a column from a table that `to_json` made.
 
         Raises:
-            DataError: `table` is not such a table.
+            DataError: `table` does not describe a column.
         """
         try:
             column = cls(**{**table, "levels": tuple(table["levels"])})
@@ -186,21 +186,21 @@ class Column:
 
 
 def check_columns(known: Sequence[Column] | None, given: Sequence[Column] | None) -> None:
-    """Refuse a table whose numbers mean something else than those of the table that a model was made for.
+    """Refuse a table if its columns differ from the columns of the model.
 
     Raises:
-        DataError: A column of another name, kind, level or origin.
+        DataError: A column differs in name, kind, levels or origin.
     """
     if known is None or given is None:
         return
     if [column.name for column in known] != [column.name for column in given]:
         names = (", ".join(column.name for column in columns) for columns in (known, given))
-        raise DataError("the model is of a table with the columns {:.200}, and this one has {:.200}".format(*names))
-    for mine, other in zip(known, given, strict=True):
-        if (mine.kind, mine.levels, mine.origin) != (other.kind, other.levels, other.origin):
+        raise DataError("the model's table has the columns {:.200}, but this one has {:.200}".format(*names))
+    for expected, actual in zip(known, given, strict=True):
+        if (expected.kind, expected.levels, expected.origin) != (actual.kind, actual.levels, actual.origin):
             raise DataError(
-                f"column {mine.name!r} is read in another way than in the table that the model was made for, such as "
-                "with other levels; evaluate(run, 'other.csv') reads it as the run did"
+                f"column {expected.name!r} is read in another way than in the model's table, such as with other "
+                "levels; evaluate(run, 'other.csv') reads it as the run did"
             )
 
 
@@ -211,7 +211,7 @@ def _rounded(numbers: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def distinct(values: NDArray[Any]) -> tuple[list[Any], NDArray[np.int64]]:
-    """The different values, sorted where they can be, and for each value its number among them."""
+    """The different values, sorted if they can be compared, and the index of each value among them."""
     if values.dtype == object:
         numbers: dict[Any, int] = {}
         places = np.fromiter((numbers.setdefault(value, len(numbers)) for value in values), np.int64, len(values))
@@ -230,7 +230,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
     """Numbers, and dates as days since 1970, float64, NaN where missing.
 
     Raises:
-        DataError: A value is neither, or not finite.
+        DataError: A value is neither a number nor a date, or is not finite.
     """
     if values.dtype.kind == "M":
         days = (values - _EPOCH) / DAY
@@ -242,7 +242,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
             except (TypeError, ValueError):
                 text = f"column {name!r}, row {row + 1}: {values[row]!r:.60} is not a number"
                 raise DataError(f"{text}; correct it, or set data.columns.{name} = 'categorical'") from None
-        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+        numbers = np.array([np.nan if gap else float(value) for value, gap in zip(values, missing, strict=True)])
     else:
         numbers = np.where(missing, np.nan, values.astype(np.float64))
     infinite = np.isinf(numbers)

@@ -17,24 +17,24 @@ DataKind = Literal["image", "vector", "table"]
 
 
 def row_word(kind: str | None) -> str:
-    """The word for one row of data of a kind, where people read it: "image" or "row"."""
+    """The word for one row of data of this kind: "image" or "row"."""
     return "image" if kind == "image" else "row"
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """N rows: their values, labels, and where there are any, what is observed and a context.
+    """N rows: values, and perhaps labels, a mask of the observed values and a context.
 
     Arguments:
-        x: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others; uint8, which models see as
-            pixel / 255, or floating-point; `Stored` where they stay on disk, which is indexed by rows like a tensor:
+        x: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others. They are uint8, which models see
+            as pixel / 255, or floating-point. `Stored` holds rows on disk; it is indexed by rows like a tensor:
             `x[:100]`.
-        labels: Classes, shape (N,), int64; −1 where unknown; None where there are none.
-        observed: Which values are known, booleans of the shape of x; None where all are.
-        context: What a conditional model is given with x, shape (N, C), floating-point; None for one-hot labels.
+        labels: Classes, shape (N,), int64; −1 is an unknown class. None without labels.
+        observed: Booleans of the shape of x, true where a value is known; None if all values are known.
+        context: Condition of a conditional model, shape (N, C), floating-point; None for one-hot labels.
 
     Raises:
-        DataError: Shapes or types that do not fit.
+        DataError: A shape or a type does not fit the rows.
     """
 
     x: Tensor | Stored
@@ -72,7 +72,7 @@ class Split:
         return tuple(self.x.shape[1:])
 
     def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Any:
-        """Some of the rows, as `split[:100]`; of one, x and its label, as data sets of torch give them."""
+        """A `Split` of several rows, as in `split[:100]`; for one number x, or (x, label), as data sets of torch do."""
         if not isinstance(index, int):
             return self.rows(index if isinstance(index, slice) else torch.as_tensor(index))
         if not -len(self) <= index < len(self):
@@ -81,12 +81,12 @@ class Split:
         return x if self.labels is None else (x, int(self.labels[index]))
 
     def rows(self, index: slice | Tensor) -> "Split":
-        """Some of the rows, in memory."""
+        """The rows of an index, in memory."""
 
-        def some(values: Tensor | None) -> Tensor | None:
+        def selected(values: Tensor | None) -> Tensor | None:
             return None if values is None else values[index]
 
-        return Split(self.x[index], some(self.labels), some(self.observed), some(self.context))
+        return Split(self.x[index], selected(self.labels), selected(self.observed), selected(self.context))
 
     def known_labels(self) -> Tensor:
         """The labels.
@@ -99,18 +99,18 @@ class Split:
         return self.labels
 
     def labelled(self) -> "Split":
-        """The rows whose label is known, in memory; none where there are no labels."""
+        """The rows with a known label, in memory; no row without labels."""
         if self.labels is None:
             return self.rows(slice(0))
         return self if bool((self.labels >= 0).all()) else self.rows((self.labels >= 0).nonzero().flatten())
 
     def spread(self, n: int) -> "Split":
-        """At most n rows from all over the split, which may be sorted by class, in memory."""
+        """At most n evenly spread rows, in memory; the split may be sorted by class."""
         step = max(1, len(self) // n)
         return self.rows(slice(None, n * step, step))
 
     def in_memory(self, most: int) -> "Split":
-        """The same rows as a tensor: all that are in memory now, or an evenly spread part that takes `most` bytes."""
+        """The rows as a tensor: all if they are in memory now, else an evenly spread part of about `most` bytes."""
         if isinstance(self.x, Tensor):
             return self
         return self.rows(slice(None, None, max(1, -(-self.x.nbytes // most))))
@@ -121,21 +121,21 @@ class Dataset:
     """A data set in three splits.
 
     Arguments:
-        name: What it is called, or the path that it was loaded from.
-        train: What to learn from.
-        validation: What to choose by; may be empty.
-        test: What to report on.
+        name: Its name, or the path that it was loaded from.
+        train: Rows to learn from.
+        validation: Rows to choose a model by; may be empty.
+        test: Rows to report on.
         classes: Class names; label i means `classes[i]`.
-        checksum: SHA-256 over the content (hexadecimal), whatever the number of validation rows. Of one's own
-            data: over names, sizes, and at most 16 MiB of the content.
-        kind: "image", which pictures are drawn of; "vector"; or "table". By default "image" if the shape of a row is
+        checksum: SHA-256 of the content (hexadecimal), independent of the number of validation rows. For the user's
+            own data: of names, sizes, and at most 16 MiB of the content.
+        kind: "image", "vector" or "table"; pictures show images only. By default "image" if the shape of a row is
             (C, H, W), else "vector".
-        columns: Of a table: what each value of a row means.
-        factors: Of data of which every factor is known: a function that gives a row for every combination of their
-            values, shape (N, *event), and the values, int64, shape (N, F).
+        columns: Columns of a table, one for each value of a row.
+        factors: Function for data with known factors. It returns a row for every combination of factor values, shape
+            (N, *event), and these values, int64, shape (N, F).
 
     Raises:
-        DataError: Splits of different shapes, an unknown kind, or images of another shape than (C, H, W).
+        DataError: The splits have different shapes, the kind is unknown, or images are not (C, H, W).
     """
 
     name: str
@@ -173,7 +173,7 @@ class Dataset:
         return {name: getattr(self, name) for name in SPLITS}
 
     def split(self, name: str) -> Split:
-        """The split of a name, which has at least one row.
+        """A split by its name; it has at least one row.
 
         Raises:
             ConfigError: There is no split of this name.
@@ -182,9 +182,9 @@ class Dataset:
         if name not in SPLITS:
             raise ConfigError(unknown("split", name, SPLITS))
         if not len(self.splits[name]):
-            full = ", ".join(other for other, split in self.splits.items() if len(split))
-            what = f"the {name} split of {self.name!r} has 0 rows; choose one of: {full}"
-            raise DataError(what, arguments=("split",))
+            nonempty = ", ".join(key for key, split in self.splits.items() if len(split))
+            message = f"the {name} split of {self.name!r} has 0 rows; choose one of: {nonempty}"
+            raise DataError(message, arguments=("split",))
         return self.splits[name]
 
     @property
@@ -194,7 +194,7 @@ class Dataset:
 
     @property
     def slug(self) -> str:
-        """The name as file names take it."""
+        """The name in a form for file names."""
         return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
 
     @property

@@ -1,4 +1,4 @@
-"""The rows of one's own data that are held out: drawn at random, the same rows for the same counts."""
+"""Held-out rows of the user's own data: drawn at random, the same rows for the same counts."""
 
 import random
 
@@ -8,12 +8,14 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from .ondisk import Remainder
 
-SPLIT_SEED = 20_131_220  # of what is held out: never change it, or runs are tested on images that they learned from
+SPLIT_SEED = (
+    20_131_220  # seed of the held-out rows: never change it, or runs are tested on images that they learned from
+)
 MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 
 
 def drawn(count: int, n: int) -> NDArray[np.int64]:
-    """Some of the numbers 0 … count − 1, in random order, always the same.
+    """Draw n of the numbers 0 … count − 1, in random order, always the same.
 
     Not the last ones: folders are sorted by class.
     """
@@ -33,20 +35,20 @@ def held_out(
     """The numbers of the rows to train on, to validate with and to test on.
 
     Arguments:
-        name: What the data are called.
-        count: How many rows there are.
-        validation: How many to hold out; one in `share`, at most 5,000, by default.
-        test: How many to test on; 10 %, at most 10,000, by default.
-        what: What the rows are, for messages.
-        elsewhere: Whether the rows to test on lie elsewhere; none of these is tested on then.
+        name: Name of the data, for messages.
+        count: Number of rows.
+        validation: Rows to hold out; one in `share`, at most 5,000, by default.
+        test: Rows to test on; 10 %, at most 10,000, by default.
+        what: Plural noun for the rows, for messages.
+        elsewhere: Whether test rows come from another source; then none is taken from these.
         share: See `validation`.
 
     Raises:
-        DataError: Fewer than two rows.
-        ConfigError: Numbers that leave no row to train on.
+        DataError: There are fewer than two rows.
+        ConfigError: A number is out of range, or no row is left to train on.
     """
     if count < 2 and not elsewhere:
-        raise DataError(f"{name}: one {what[:-1]} to train on and one to test on are the least, got {count}")
+        raise DataError(f"{name}: at least one {what[:-1]} to train on and one to test on are needed, got {count}")
     test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
     if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:

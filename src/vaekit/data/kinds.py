@@ -1,6 +1,6 @@
-"""The kinds of the columns of a table: from the type of its values, or as the user says.
+"""The kinds of a table's columns, from the types of their values or from the user.
 
-Not for: what the kinds mean (`columns`).
+Not for: the meaning of the kinds (`columns`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,10 +15,10 @@ from .columns import KINDS, OF_LEVELS, Column, ColumnKind, Level, as_numbers, di
 
 ColumnKinds = Mapping[str, str | Sequence[Level]]
 
-CHOICES = (*KINDS, "label", "ignore")  # what a column may be set to
+CHOICES = (*KINDS, "label", "ignore")  # values of data.columns.NAME
 EVERY = "*"  # stands for all columns that are not named
 MOST_LEVELS = 1000
-_FEW = 50  # different texts; a column with more of them is an identifier
+_FEW = 50  # rows; with more, a column of mostly different texts is an identifier
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +26,12 @@ class Raw:
     """A column as it was read.
 
     Arguments:
-        name: What it is called.
+        name: Its name.
         values: Shape (N,): numbers, booleans, dates (datetime64), or objects.
         missing: Booleans, shape (N,).
-        dtype: Its type, as in `Column`.
-        levels: The categories of a column of such a type, else None.
-        ordered: Whether these are in order.
+        dtype: Type of its values, as in `Column`.
+        levels: Categories of a categorical column, else None.
+        ordered: Whether the categories are in order.
     """
 
     name: str
@@ -43,14 +43,14 @@ class Raw:
 
 
 def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
-    """The column that a raw one is.
+    """Make a `Column` from a raw column.
 
     Arguments:
         raw: The column.
         given: Its kind, or its levels in order; None to infer it.
 
     Raises:
-        DataError: The column has no values, one value, too many levels, or values of no kind.
+        DataError: The column has no values, one value, too many levels, or values that fit no kind.
     """
     values_once, _ = distinct(raw.values[~raw.missing])
     hint = f"set data.columns.{raw.name} = 'ignore'"
@@ -77,7 +77,7 @@ def inferred(raw: Raw, seen: Sequence[Any]) -> ColumnKind:
     numbers and dates are real. Counts and positive numbers are real, too, unless the user says more.
 
     Raises:
-        DataError: Numbers and texts in one column.
+        DataError: The column mixes numbers and texts.
     """
     if raw.ordered:
         return "ordinal"
@@ -104,7 +104,7 @@ def _checked_kind(raw: Raw, kind: str) -> ColumnKind:
 
 
 def _check_texts(raw: Raw) -> None:
-    """Refuse a column of numbers among which there are a few texts: such a text is an error, or means "missing"."""
+    """Refuse a column of numbers with a few texts: each text is an error, or means "missing"."""
     known = np.flatnonzero(~raw.missing)
     texts = [row for row in known if not _is_number(raw.values[row])]
     if texts and 2 * len(texts) < len(known):
@@ -133,15 +133,16 @@ def _is_number(value: object) -> bool:
 
 
 def kind_of(name: str, kinds: ColumnKinds) -> str | Sequence[Level] | None:
-    """The kind given to a column, by its name or for every one that is not named."""
+    """The user's kind for a column: under its name, else under "*"; None without one."""
     return kinds.get(name, kinds.get(EVERY))
 
 
 def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str] = ()) -> None:
-    """Refuse a kind that does not exist, or a column that is not there.
+    """Refuse an unknown kind or an unknown column.
 
     Raises:
-        ConfigError: A kind does not exist, or a column is not there.
+        ConfigError: A kind or a column is unknown, a list has fewer than two levels, or two columns have a kind that
+            only one can have.
     """
     for name, kind in kinds.items():
         if isinstance(kind, str) and kind not in CHOICES:

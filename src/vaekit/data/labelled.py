@@ -1,4 +1,4 @@
-"""Few labels: a data set of which only some training rows have a class."""
+"""Few labels: a data set in which only some training rows have a class."""
 
 from dataclasses import replace
 
@@ -7,18 +7,18 @@ import torch
 from ..errors import ConfigError
 from .dataset import Dataset
 
-SEED = 1406_5298  # so that the same number of labels is always of the same rows
+SEED = 1406_5298  # the same number of labels always keeps the same rows
 
 
 def keep_labels(data: Dataset, labelled: int) -> Dataset:
-    """A data set of which only some training rows keep their class, equally many of each; −1, unknown, for the others.
+    """Keep the labels of some training rows, equally many of each class. The other rows get −1, unknown.
 
     Arguments:
         data: A data set with labels.
-        labelled: How many training rows keep their label.
+        labelled: Number of training rows that keep their label.
 
     Raises:
-        ConfigError: There are no classes, or fewer rows of one of them.
+        ConfigError: There are no classes, `labelled` is below their number, or a class has too few rows.
     """
     classes = data.num_classes
     labels = data.train.labels

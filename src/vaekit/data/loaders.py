@@ -1,4 +1,4 @@
-"""From whatever one has to a loader of batches: what `fit` takes.
+"""Loaders of batches from every kind of data that `fit` takes.
 
 Not for: what a batch is (`batch`), or how batches are served (`batches`).
 """
@@ -28,12 +28,12 @@ class LoaderFactory:
     """How rows become batches.
 
     Arguments:
-        event_shape: Shape of the values of one row; None where any will do.
-        values: What the numbers mean.
+        event_shape: Shape of the values of one row; None accepts any.
+        values: Meaning of the numbers.
         batch_size: Rows of a batch.
         device: Device of the batches.
         conditional: Whether labels, or a context, are needed.
-        columns: What the model's table means, which that of a data set must mean too.
+        columns: Columns of the model's table; a data set must have the same.
     """
 
     event_shape: tuple[int, ...] | None
@@ -44,10 +44,10 @@ class LoaderFactory:
     columns: Sequence[Column] | None = None
 
     def loaders(self, train: Any, validation: Any = None) -> tuple[Iterable[Any], Iterable[Any] | None]:
-        """Loaders to train and to validate on; a data set's own validation split is used unless there is another.
+        """Loaders for training and validation. Without `validation` the data set's own validation split is used.
 
         Raises:
-            DataError: There is no way to make batches of these.
+            DataError: The data cannot be turned into batches.
         """
         if isinstance(train, (str, os.PathLike)):
             train = load(train, values=self.values)
@@ -65,10 +65,10 @@ class LoaderFactory:
         return batches, None if validation is None else self.loader(validation, shuffle=False)
 
     def loader(self, rows: Any, *, shuffle: bool) -> Iterable[Any]:
-        """A loader of batches: the very same, if it is one.
+        """A loader of batches; a loader is returned unchanged.
 
         Raises:
-            DataError: There is no way to make batches of this.
+            DataError: The rows cannot be turned into batches.
         """
         if isinstance(rows, Split):
             return self._batches(rows, shuffle)
@@ -120,7 +120,7 @@ class LoaderFactory:
         return self.event_shape is not None and tuple(x.shape[2:]) == self.event_shape
 
     def _is_labelled(self, rows: Any) -> bool:
-        """Whether this is (x, labels), of all rows; two batches are not."""
+        """Whether this is (x, labels) of all rows, rather than two batches."""
         if not isinstance(rows, tuple) or len(rows) != 2 or not is_array(rows[0]) or len(rows[0]) == 0:
             return False
         x, y = rows[0], rows[1]
@@ -131,7 +131,7 @@ class LoaderFactory:
         return len(shape) < len(x.shape) or (self.conditional and shape[1:] != tuple(x.shape[1:]))
 
     def _is_of_rows(self, rows: Any) -> bool:
-        """Whether the items of a sequence are single rows, such as those of a data set of torch.
+        """Whether the items of a sequence are single rows, as in a data set of torch.
 
         Raises:
             DataError: The items are single rows, but not tensors of the right shape.

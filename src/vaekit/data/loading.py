@@ -1,6 +1,6 @@
 """Load a data set from a name, a path, a frame, an array or a function.
 
-Not for: the ways themselves (`named`, `own`, `tables`).
+Not for: reading the data (`named`, `own`, `tables`).
 """
 
 import inspect
@@ -34,12 +34,12 @@ def load(
     columns: ColumnKinds | None = None,
     labelled: int | None = None,
 ) -> Dataset:
-    """A data set by its name, unpacked or downloaded on first use; one's own by path, as a frame or array; a function.
+    """A data set by its name, unpacked or downloaded on first use; or by path, from a frame or array, by a function.
 
     By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
-    `emnist` (the "balanced" split) are turned upright. `celeba` is what most papers use: the central 148 × 148 pixels
-    of the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300); its label is the attribute
-    "Smiling", the most balanced one (48 %), since its identities are not shared between training and test images.
+    `emnist` (the "balanced" split) are turned upright. `celeba` is as in most papers: the central 148 × 148 pixels of
+    the aligned faces, reduced to 64 × 64 (Larsen et al. 2016, arXiv:1512.09300). Its label is the attribute "Smiling",
+    the most balanced one (48 %), since its identities are not shared between training and test images.
     `shapes` is drawn by this package: three shapes in three colours, three sizes, eight directions and 36 places.
 
     By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), or a table (N, D), with labels in
@@ -47,41 +47,42 @@ def load(
     `x_train`, `y_train`, `x_test` and `y_test`, or SciPy's sparse matrix of counts; or a folder of images, whose
     subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with other
     `values` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur; without labels
-    all images are of one class, "all". What is held out is drawn at random, the same rows for the same counts. More
-    than `memory` stays on disk and is read when it is needed.
+    all images are of one class, "all". Held-out rows are drawn at random, the same rows for the same counts. Images
+    that take more than `memory` stay on disk and are read when needed.
 
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
-    and test.csv. Its columns get a kind each from their types, which `columns` overrides; an empty cell or NaN is
+    and test.csv. Each column gets a kind from its type, unless `columns` names another. An empty cell or NaN is
     missing. With `values="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for tests.
 
-    By a function: what it returns, a `Dataset`; it is given those options that are not None, and `values` if it asks
-    for them. In a config it is named by its import path, `data.name = "my_module:my_function"`.
+    By a function: it returns a `Dataset`. It receives the options that are not None, and `values` if it has such a
+    parameter. In a config it is named by its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
         name: One of `vaekit.data.DATASET_NAMES`, a path, a frame, an array (N, D), a function, or a `Dataset`, which is
             returned.
         validation: How many training images to hold out; by default a data set's own number (MNIST: 5,000), and 5 % of
-            one's own images, at most 5,000.
+            the user's own images, at most 5,000.
         test: How many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
             test on.
         size: Crop the images of a folder to their central square and resize that to size × size pixels.
         memory: GiB up to which the user's own images are read into memory; 1 by default, 0 always reads them from disk.
         root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
-            writable for what is there already, nor exist for MNIST.
-        values: What the numbers in an array by path mean: "pixels", "counts" or "real". A training reads them as its
-            likelihood takes them.
+            writable for files that are there already, nor exist for MNIST.
+        values: Meaning of the numbers in an array by path: "pixels", "counts" or "real". In a training the likelihood
+            decides.
         columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
-        labelled: How many training rows keep their label, equally many of each class; the others get −1, unknown. It is
-            always the same rows. All keep theirs by default.
+        labelled: How many training rows keep their label, equally many of each class and always the same rows; the
+            others get −1, unknown. By default all rows keep it.
 
     Raises:
-        DataError: Unknown name; files missing and not to be fetched; files damaged; images that differ in kind or size.
-        ConfigError: An option is out of range, or does not apply to what is loaded.
+        DataError: The name is unknown, files are damaged, missing files cannot be fetched, or images differ in kind or
+            size.
+        ConfigError: An option is out of range, or does not apply to the source.
     """
-    given = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
+    options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     source, opener = _opener_of(name, values)
-    data = opener.open(source, values, **opener.checked(source, given))
+    data = opener.open(source, values, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
 
 
@@ -90,29 +91,29 @@ class _Opener:
     """One way to load.
 
     Arguments:
-        open: Function (what to load, what its numbers mean, options) → data set.
+        open: Function (source, meaning of its numbers, options) → data set.
         options: Names of the options that apply; any other is refused.
     """
 
     open: Callable[..., Dataset]
     options: tuple[str, ...]
 
-    def checked(self, source: Any, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that are given, all of which apply.
+    def applicable(self, source: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are not None.
 
         Raises:
-            ConfigError: An option does not apply.
+            ConfigError: One of them does not apply to the source.
         """
-        options = {option: value for option, value in given.items() if value is not None}
-        what = repr(source) if isinstance(source, str) else _kind_of(source)
-        for option in options:
+        chosen = {option: value for option, value in options.items() if value is not None}
+        label = repr(source) if isinstance(source, str) else _kind_of(source)
+        for option in chosen:
             if option not in self.options:
-                raise ConfigError(f"{_PURPOSES[option]}; leave it out with {what}")
-        if isinstance(options.get("test"), str) and "columns" not in self.options:
+                raise ConfigError(f"{_PURPOSES[option]}; leave it out with {label}")
+        if isinstance(chosen.get("test"), str) and "columns" not in self.options:
             raise ConfigError(
-                f"data.test is the path of a table ({options['test']}), but {what} is not a table; give a number"
+                f"data.test is the path of a table ({chosen['test']}), but {label} is not a table; give a number"
             )
-        return options
+        return chosen
 
 
 _PURPOSES = {
@@ -126,13 +127,13 @@ _PURPOSES = {
 
 
 def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
-    """The source to load, names spelled as in `DATASET_NAMES`, and how.
+    """The source, with names spelled as in `DATASET_NAMES`, and its opener.
 
     Raises:
-        DataError: There is no way to load it.
+        DataError: No opener fits the source.
     """
     if isinstance(source, Dataset):
-        return source, _GIVEN
+        return source, _DATASET
     if is_frame(source) or (is_array(source) and len(source.shape) == 2):
         return source, _TABLE
     if callable(source):
@@ -153,7 +154,7 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
     raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
-def _given(data: Dataset, values: Values) -> Dataset:
+def _unchanged(data: Dataset, values: Values) -> Dataset:
     return data
 
 
@@ -170,7 +171,7 @@ def _by_path(name: str, values: Values, **options: Any) -> Dataset:
 
 
 def _returned(function: Callable[..., Dataset], values: Values, **options: Any) -> Dataset:
-    """The data set that a function of the user's returns; it hears what the numbers mean if it asks for `values`."""
+    """Call the user's function for a data set; it gets `values` if it has such a parameter."""
     name = getattr(function, "__qualname__", repr(function))
     signature = inspect.signature(function)
     if "values" in signature.parameters:
@@ -189,7 +190,7 @@ def _kind_of(source: Any) -> str:
     return "a Dataset" if isinstance(source, Dataset) else f"a table of type {type(source).__name__}"
 
 
-_GIVEN = _Opener(_given, ())
+_DATASET = _Opener(_unchanged, ())
 _NAMED = _Opener(_named, ("validation", "root"))
 _TABLE = _Opener(_table, ("validation", "test", "columns"))
 _BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory"))

@@ -1,6 +1,6 @@
 """Data sets by name, unpacked or downloaded on first use.
 
-Not for: which there are (`registry`), or the user's own files (`own`, `tables`).
+Not for: the list of names (`registry`), or the user's own files (`own`, `tables`).
 """
 
 import hashlib
@@ -23,7 +23,7 @@ def load_named(name: str, *, validation: int | None = None, root: str | os.PathL
     """A data set by its name; see `vaekit.data.load`.
 
     Raises:
-        DataError: Files missing and not to be fetched, or damaged.
+        DataError: Files are damaged, or missing files cannot be fetched.
         ConfigError: `validation` is out of range.
     """
     source, place = SOURCES[name], resolve_root(root)
@@ -80,7 +80,7 @@ def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
 
 
 def _read_emnist(source: Source, root: Path | None) -> vision.Content:
-    content = _read_idx_files(source, root)  # whose images are stored transposed
+    content = _read_idx_files(source, root)  # EMNIST stores images transposed
     train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (content.train, content.test))
     return vision.Content(train, test, content.checksum)
 
@@ -99,7 +99,7 @@ _READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {
 
 
 def _intact_copy(source: Source, file: str, root: Path | None) -> tuple[bytearray, Path]:
-    """The unpacked content of the first copy that is whole; what had to be unpacked is kept below the root."""
+    """The unpacked content of the first intact copy, and its path. Unpacked content is kept below the root."""
     problem = f"{file}: no such file"
     for path in source.copies(file, root):
         try:

@@ -1,6 +1,6 @@
-"""`Stored`: rows that stay on disk and are read when they are asked for, and reading ahead in the background.
+"""`Stored`: rows that stay on disk and are read on access, and reading ahead in the background.
 
-Not for: what the files are (`sources`), or the order in which rows are served (`batches`).
+Not for: file formats (`sources`), or the order of rows in an epoch (`batches`).
 """
 
 from collections import deque
@@ -25,7 +25,7 @@ class Reader(Protocol):
     Attributes:
         shape: Shape of the values of one row.
         dtype: torch.uint8, or torch.float32 with values in [0, 1].
-        threads: How many threads are worth while.
+        threads: Number of threads that read fastest.
     """
 
     shape: tuple[int, ...]
@@ -41,7 +41,7 @@ class Reader(Protocol):
 
 
 class RowNumbers(Protocol):
-    """The numbers of rows: an array, or what can be indexed like one."""
+    """Row numbers: an array, or an object that is indexed like one."""
 
     def __len__(self) -> int: ...
 
@@ -50,7 +50,7 @@ class RowNumbers(Protocol):
 
 @final
 class Remainder:
-    """The numbers 0 … n − 1 without some of them, in order, in memory that grows only with what is left out.
+    """The numbers 0 … n − 1 in order, without `without`. Memory grows only with the numbers left out.
 
     >>> Remainder(6, np.array([4, 1]))[np.arange(4)].tolist()
     [0, 2, 3, 5]
@@ -69,11 +69,11 @@ class Remainder:
 
 @final
 class Stored:
-    """Rows on disk, which are indexed like a tensor (N, *event), by rows only; each index reads anew.
+    """Rows on disk. They are indexed like a tensor (N, *event), by rows only; each access reads the disk.
 
     Arguments:
         reader: Reads them from disk.
-        rows: Numbers of the rows of the reader, in this order.
+        rows: The reader's numbers of these rows, in this order.
     """
 
     device = torch.device("cpu")
@@ -97,7 +97,7 @@ class Stored:
         return self.dtype.is_floating_point
 
     def index_select(self, dim: int, index: Tensor) -> Tensor:
-        """Read these rows, here and now."""
+        """Read these rows in the calling thread."""
         assert dim == 0
         return self.reader.read(self.rows[index.numpy()])
 
@@ -120,7 +120,7 @@ class Stored:
 
 
 def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, threads: int) -> Iterator[Result]:
-    """`map(work, items)`, in order, but done in the background, at most `threads` + 2 items before they are asked for.
+    """`map(work, items)` in order, computed in the background at most `threads` + 2 items ahead.
 
     >>> list(ahead(abs, (-1, 2, -3), threads=2))
     [1, 2, 3]

@@ -1,6 +1,6 @@
-"""The columns of a table at a glance: their kinds, how much is missing, and what their values are.
+"""The columns of a table at a glance: their kinds, missing shares and values.
 
-Not for: which kind a column has (`kinds`).
+Not for: the choice of a kind (`kinds`).
 """
 
 from collections.abc import Sequence

@@ -26,11 +26,11 @@ from .sources.opening import open_file
 from .values import Values
 
 IN_MEMORY = 1.0  # GiB
-_BLOCKS, _BLOCK = 256, 1 << 16  # of the content, for the checksum
+_BLOCKS, _BLOCK = 256, 1 << 16  # number and bytes of the blocks in a checksum
 
 
 def is_path(name: str) -> bool:
-    """Whether a name that no data set has is a path."""
+    """Whether a name is a path, given that no data set has this name."""
     return "/" in name or os.sep in name or Path(name).suffix.lower() in (*_OPENERS, *SUFFIXES) or os.path.exists(name)
 
 
@@ -46,8 +46,8 @@ def load_own(
     """Images by path; see `vaekit.data.load`.
 
     Raises:
-        DataError: No such path, or images that are damaged, too few or not of one kind.
-        ConfigError: An option out of range.
+        DataError: The path does not exist, or its images are damaged, too few or of several kinds.
+        ConfigError: An option is out of range, or does not apply to the path.
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
@@ -68,7 +68,7 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     if not opened.tested:
         return held_out(name, opened.count, validation, test)
     if test is not None:
-        raise ConfigError(f"data.test = {test}, but {name} says itself which rows to test on; leave data.test out")
+        raise ConfigError(f"data.test = {test}, but {name} has its own test rows; leave data.test out")
     rest = opened.count - opened.tested
     trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
     return trained, validation_rows, np.arange(rest, opened.count)
@@ -79,9 +79,9 @@ class Collection:
     """All rows of a path, none held out.
 
     Arguments:
-        split: Their values, on disk, and their labels.
-        names: What each is called: its file in the folder, or its number in the array.
-        classes: Class names; label i means `classes[i]`; ("all",) where there are no labels.
+        split: Values, on disk, and labels.
+        names: Name of each row: its file in the folder, or its number in the array.
+        classes: Class names; label i means `classes[i]`; ("all",) without labels.
     """
 
     split: Split
@@ -96,10 +96,10 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
         name: A folder of images, a `.npy` or a `.npz`.
         size: Crop the images of a folder to their central square and resize that to size × size pixels.
         colour: Turn the grey images of a folder into images in colour.
-        values: What the numbers of an array mean.
+        values: Meaning of the numbers of an array.
 
     Raises:
-        DataError: No such path, or images that are damaged or not of one kind.
+        DataError: The path does not exist, or its images are damaged or of several kinds.
     """
     path = Path(os.path.expanduser(name))
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
@@ -134,7 +134,7 @@ def _fits(opened: OpenedPath, memory: float) -> bool:
 
 
 def _with_gaps(opened: OpenedPath) -> bool:
-    """Let values be missing where the rows are floats that fit into memory; whether they are."""
+    """Allow missing values if the rows are floats that fit into memory; return whether they are allowed."""
     reader = opened.reader
     if not isinstance(reader, ArrayReader) or reader.array.dtype.kind != "f":
         return False
@@ -145,7 +145,7 @@ def _with_gaps(opened: OpenedPath) -> bool:
 def _split(opened: OpenedPath, rows: RowNumbers, in_memory: bool) -> Split:
     x = Stored(opened.reader, rows)
     if opened.labels is None:
-        labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # which takes no memory
+        labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # expanded, it takes no memory
     else:
         labels = torch.from_numpy(opened.labels[rows[np.arange(len(rows))]])
     if not in_memory:
@@ -160,8 +160,8 @@ def _split(opened: OpenedPath, rows: RowNumbers, in_memory: bool) -> Split:
 def _checksum(opened: OpenedPath, options: str) -> str:
     """SHA-256 of the options, of every file's name and size, and of the content.
 
-    Of all of it up to 16 MiB, else of 256 blocks of 64 KiB, evenly spread over the files one after the other: what lies
-    between them may change unnoticed.
+    It covers all content up to 16 MiB. Of more it covers 256 blocks of 64 KiB, evenly spread over the concatenated
+    files; a change between the blocks goes unnoticed.
     """
     digest = hashlib.sha256(options.encode())
     for name, size in opened.files:
@@ -175,7 +175,7 @@ def _checksum(opened: OpenedPath, options: str) -> str:
 
 
 def _block(opened: OpenedPath, ends: NDArray[np.int64], start: int) -> Iterator[bytes]:
-    """One block of the content of all files, one after the other."""
+    """One block of the concatenated files."""
     left, i = _BLOCK, int(np.searchsorted(ends, start, side="right"))
     while left and i < len(ends):
         name, size = opened.files[i]

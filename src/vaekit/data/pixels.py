@@ -1,4 +1,4 @@
-"""From bytes to floats, and from grey to binary values: the one place that does either.
+"""Bytes to floats, and grey to binary values; no other module does either.
 
 Not for: serving batches (`batches`).
 """
@@ -15,29 +15,29 @@ from .ondisk import Reader, Stored
 from .values import Values
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
-FIXED_SEED = 20_080_623  # of "fixed": never change it, or published numbers lose their data
+FIXED_SEED = 20_080_623  # seed of "fixed": never change it, or nobody can repeat published numbers
 _CHUNK = 1000  # rows binarized at a time, so that the noise takes little memory
 
 
 def to_unit(values: Tensor) -> Tensor:
-    """Bytes as float32 in [0, 1], x = pixel / 255; other values as they are."""
+    """Bytes as float32 in [0, 1], x = pixel / 255; other values unchanged."""
     return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
 
 
 def to_floats(x: Tensor, values: Values, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Rows of any type as floating-point numbers: bytes as x / 255, or as they are where they are counts.
+    """Rows of any type as floating-point numbers: bytes as x / 255, or unscaled if they are counts.
 
     Arguments:
         x: Rows.
-        values: What the numbers mean.
-        dtype: The type of what is not floating-point yet.
+        values: Meaning of the numbers.
+        dtype: Type of the result for rows that are neither bytes to scale nor floating-point.
     """
     x = x if values == "counts" else to_unit(x)
     return x if x.is_floating_point() else x.to(dtype)
 
 
 def draw_binary(probabilities: Tensor, generator: torch.Generator | None = None) -> Tensor:
-    """Draw 1 with the given probabilities, else 0; from torch's global stream where no generator is given."""
+    """Draw 1 with these probabilities, else 0; without a generator from torch's global stream."""
     if generator is None:
         return torch.bernoulli(probabilities)
     noise = torch.rand(probabilities.shape, generator=generator, device=generator.device)
@@ -50,10 +50,10 @@ def repeatable(binarize: str) -> str:
 
 
 def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
-    """Rows of the same type, binary if that is decided once and for all: "threshold" or "fixed".
+    """Rows of the same type: binary for "threshold" and "fixed", which decide once; else unchanged.
 
-    Bytes become 0 or 255. The fixed draw of a tensor is made from one random stream; that of rows on disk from one
-    stream for each, by its number in the file or folder.
+    Bytes become 0 or 255. The fixed draw of a tensor uses one random stream. Each row on disk has its own stream, by
+    its number in the file or folder.
     """
     if binarize not in ("threshold", "fixed"):
         return x
@@ -70,7 +70,7 @@ def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
 
 @final
 class _Binarized:
-    """Reads x and binarizes them, each in the same way in whatever order they are read."""
+    """Reads rows and binarizes them; the result does not depend on the order of reading."""
 
     def __init__(self, reader: Reader, binary: Callable[[Tensor, NDArray[np.int64]], Tensor]) -> None:
         self.reader = reader

@@ -1,7 +1,7 @@
-"""The data sets by name and the places of their files: plain records, no torch, nothing is read.
+"""The data sets by name and the places of their files: plain records. It imports no torch and reads no file.
 
-All files live below one root folder, laid out as torchvision lays out its `root`, so that an existing torchvision
-folder serves as `root` here and the other way round.
+All files live below one root folder with the layout of torchvision's `root`. So an existing torchvision folder serves
+as `root` here, and the other way round.
 """
 
 import os
@@ -16,16 +16,16 @@ class Source:
     """A data set that can be loaded by name.
 
     Arguments:
-        name: What `vaekit.data.load` calls it.
+        name: Its name for `vaekit.data.load`.
         shape: (C, H, W) of one image.
         train: Number of training images, the validation images included.
         test: Number of test images.
         validation: Default number of training images, the last ones, held out for validation.
         classes: Class names; label i means `classes[i]`.
         folder: Folder of the files, below the root.
-        files: File name → MD5 of the file (of IDX files: unpacked), or None where no reference value is published.
+        files: File name → MD5 of the file (IDX: of the unpacked file), or None if no reference value is published.
             Data sets in IDX format list training images, training labels, test images, test labels, in that order.
-        torchvision: Name of the class in `torchvision.datasets` that downloads it; None where nothing needs to be.
+        torchvision: Name of the class in `torchvision.datasets` that downloads it; None if it needs no download.
         arguments: That class's arguments for the training set and for the test set.
         elsewhere: Other folders that may hold the files, gzipped.
         drawn: Whether this package draws the images; there are no files.
@@ -46,8 +46,8 @@ class Source:
 
     def copies(self, file: str, root: Path | None) -> Iterator[Path]:
         """Paths of a file, the quickest to read first."""
-        here = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
-        for path in (*here, *(folder / f"{file}.gz" for folder in self.elsewhere)):
+        below_root = [root / self.folder / file, root / self.folder / f"{file}.gz"] if root is not None else []
+        for path in (*below_root, *(folder / f"{file}.gz" for folder in self.elsewhere)):
             if os.path.exists(path):  # unlike Path.exists, not an error in a folder that may not be searched
                 yield path
 
@@ -121,7 +121,7 @@ _ALL = (
         classes=("o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"),
         folder="KMNIST/raw",
         files=dict.fromkeys(
-            f"{part}-{what}-ubyte" for part in ("train", "t10k") for what in ("images-idx3", "labels-idx1")
+            f"{part}-{content}-ubyte" for part in ("train", "t10k") for content in ("images-idx3", "labels-idx1")
         ),
         torchvision="KMNIST",
     ),
@@ -134,9 +134,9 @@ _ALL = (
         classes=(*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
         folder="EMNIST/raw",
         files=dict.fromkeys(
-            f"emnist-balanced-{part}-{what}-ubyte"
+            f"emnist-balanced-{part}-{content}-ubyte"
             for part in ("train", "test")
-            for what in ("images-idx3", "labels-idx1")
+            for content in ("images-idx3", "labels-idx1")
         ),
         torchvision="EMNIST",
         arguments=({"split": "balanced", "train": True}, {"split": "balanced", "train": False}),
@@ -165,7 +165,7 @@ _ALL = (
         arguments=({"split": "train"}, {"split": "test"}),
     ),
     Source(
-        name="celeba",  # the last 19,867 of what is not for testing are its authors' own validation set
+        name="celeba",  # the last 19,867 rows outside the test set are its authors' own validation set
         shape=(3, 64, 64),
         train=182_637,
         test=19_962,
@@ -198,7 +198,7 @@ DATASET_NAMES = tuple(SOURCES)
 
 
 def known_as(name: str) -> str:
-    """The name of a data set that is written in another way; any other name as it is.
+    """The registered spelling of a data set's name; any other name unchanged.
 
     >>> known_as("FashionMNIST"), known_as("CIFAR-10"), known_as("photos")
     ('fashion-mnist', 'cifar10', 'photos')
@@ -222,7 +222,7 @@ def cache_folder() -> Path | None:
 
 
 def resolve_root(root: str | os.PathLike[str] | None) -> Path | None:
-    """The folder below which data sets lie: the one given, else the user's cache."""
+    """The root folder of data sets: `root`, or by default the user's cache."""
     return cache_folder() if root is None else Path(os.path.expanduser(root))
 
 

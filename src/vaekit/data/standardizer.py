@@ -1,6 +1,6 @@
 """Numbers of a table as networks see them.
 
-Not for: the means and standard deviations themselves, which columns have (`columns`).
+Not for: means and standard deviations; columns hold them (`columns`).
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from .columns import TRANSFORM, Column
 
 
 class Standardizer:
-    """(t − loc) / scale, t being log x of positive numbers, log(1 + x) of counts, and x of real numbers.
+    """(t − loc) / scale, where t is log x of positive numbers, log(1 + x) of counts, and x of real numbers.
 
     It has no buffers: the modules that standardize store loc and scale, each under names of its own.
 

@@ -1,6 +1,6 @@
 """A table as a data set: from a file, a frame or an array, with a kind for each column; or as rows for a trained model.
 
-Not for: what a column is (`columns`), which kind it has (`kinds`), or reading files (`sources.frames`).
+Not for: columns (`columns`), the choice of their kinds (`kinds`), or reading files (`sources.frames`).
 """
 
 import hashlib
@@ -26,7 +26,7 @@ from .values import Values
 
 PARTS = ("train", "val", "validation", "valid", "test")
 SHARE = 10  # one row in ten to validate with
-TOTAL = "total"  # a size factor of this name, where the table has no such column, is the sum of the counts
+TOTAL = "total"  # a size factor of this name is the sum of the counts, unless the table has such a column
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class Table:
     Arguments:
         x: Values, shape (N, D), float32; NaN is missing.
         columns: The D columns.
-        labels: Classes, shape (N,), int64, −1 where unknown; None where there are none.
+        labels: Classes, shape (N,), int64; −1 is an unknown class. None without labels.
         classes: Names of the classes.
     """
 
@@ -46,26 +46,26 @@ class Table:
     classes: tuple[str, ...]
 
     def split(self, rows: NDArray[np.int64] | slice) -> Split:
-        """Some of the rows, missing values being 0."""
+        """These rows as a split, in which missing values are 0."""
         return split_of(self.x[rows], None if self.labels is None else self.labels[rows])
 
 
 class LabelColumn(NamedTuple):
-    """The column whose classes a model of each class is given, and their names."""
+    """The label column of a class-conditional model, and the names of its classes."""
 
     name: str
     classes: Sequence[str]
 
     @classmethod
     def of(cls, kinds: ColumnKinds | None, classes: Sequence[str]) -> Self | None:
-        """The one that the config calls "label", if there is one."""
+        """The column of kind "label" in a config; None without one."""
         return next((cls(name, classes) for name, kind in (kinds or {}).items() if kind == "label"), None)
 
     def numbered(self, table: Table) -> dict[str, Any]:
-        """The labels of a table as the model counts classes, −1 where unknown, and the names of these classes.
+        """The labels of a table in the model's numbering, −1 where unknown, and the model's class names.
 
         Raises:
-            DataError: A class that the model does not know.
+            DataError: The table has a class that the model does not know.
         """
         assert table.labels is not None
         for name in table.classes:
@@ -76,7 +76,7 @@ class LabelColumn(NamedTuple):
 
 
 def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Split:
-    """Rows whose missing values are NaN as a split, where they are 0 and not observed."""
+    """A split from rows with NaN for missing values; in the split these are 0 and not observed."""
     missing = np.isnan(x)
     observed = torch.from_numpy(~missing) if missing.any() else None
     known_labels = None if labels is None else torch.from_numpy(labels)
@@ -95,41 +95,41 @@ def load_table(
 
     Arguments:
         source: A path, a frame, or an array (N, D).
-        name: What it is called.
-        validation: How many rows to hold out; 10 % by default.
-        test: How many to test on, 10 % by default; or the path of a table to test on.
+        name: Name of the data set.
+        validation: Rows to hold out; 10 % by default.
+        test: Rows to test on, 10 % by default; or the path of a table to test on.
         kinds: Kinds of columns by name, or their levels in order; "*" is for all others.
 
     Raises:
-        DataError: No such file, or one that is damaged; a column of no kind; too few rows.
-        ConfigError: A kind or a number of rows that cannot be.
+        DataError: A file is missing or damaged, a column fits no kind, or there are too few rows.
+        ConfigError: A kind is unknown, or a number of rows is out of range.
     """
     kinds = kinds or {}
-    train, validated_on, tested_on = _files(source, test)
-    for option, number, path in (("validation", validation, validated_on), ("test", test, tested_on)):
+    train, validation_path, test_path = _files(source, test)
+    for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if isinstance(number, int) and path is not None:
             raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
-    raws = together = _raws(train)
+    raws = stacked = _raws(train)
     count = len(raws[0].values)
     ends = [count]
-    for path in (validated_on, tested_on):
-        together = together if path is None else _stacked(together, _raws(path), str(path))
-        ends.append(len(together[0].values))
-    columns, label = _columns(together, kinds)
-    table = _encoded(together, columns, label)
+    for path in (validation_path, test_path):
+        stacked = stacked if path is None else _stacked(stacked, _raws(path), str(path))
+        ends.append(len(stacked[0].values))
+    columns, label = _columns(stacked, kinds)
+    table = _encoded(stacked, columns, label)
     rest, validation_numbers, test_numbers = held_out(
         name,
         count,
-        0 if validated_on else validation,
+        0 if validation_path else validation,
         test if isinstance(test, int) else None,
         what="rows",
-        elsewhere=tested_on is not None,
+        elsewhere=test_path is not None,
         share=SHARE,
     )
     train_numbers = rest[np.arange(len(rest))]
-    if tested_on is not None:
+    if test_path is not None:
         test_numbers = np.arange(ends[1], ends[2])
-    if validated_on is not None:
+    if validation_path is not None:
         validation_numbers = np.arange(ends[0], ends[1])
     fitted = tuple(column.fitted(table.x[train_numbers, i]) for i, column in enumerate(table.columns))
     _check_constant(fitted, table.x[train_numbers])
@@ -142,18 +142,18 @@ def load_table(
 
 
 def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path | None]:
-    """The table to train on, and the paths of those to validate with and to test on, where these lie elsewhere."""
+    """The table to train on, and the paths of separate validation and test tables, or None."""
     if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(os.path.expanduser(source)):
         return source, None, Path(os.path.expanduser(test)) if isinstance(test, str) else None
     parts = {path.stem: path for path in split_files(source)}
     if not parts:
         raise DataError(f"{source}: is a folder without train.csv; give a table, or a folder of train.csv and test.csv")
-    tested = parts.get("test") if not isinstance(test, str) else Path(os.path.expanduser(test))
-    return parts["train"], parts.get("val", parts.get("validation", parts.get("valid"))), tested
+    test_path = parts.get("test") if not isinstance(test, str) else Path(os.path.expanduser(test))
+    return parts["train"], parts.get("val", parts.get("validation", parts.get("valid"))), test_path
 
 
 def split_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The tables of a folder that is split: train.csv, val.csv, test.csv; empty where there is no train.csv."""
+    """The tables of a folder with splits: train.csv, val.csv, test.csv; empty without a train.csv."""
     path = Path(os.path.expanduser(folder))
     files = [path / f"{part}{suffix}" for suffix in SUFFIXES for part in PARTS]
     files = [file for file in files if file.is_file()]
@@ -161,22 +161,22 @@ def split_files(folder: str | os.PathLike[str]) -> list[Path]:
 
 
 def is_table(name: str, values: Values = "table") -> bool:
-    """Whether a path is that of a table: by its ending, a folder of such files, or an array where one is wanted."""
+    """Whether a path leads to a table: a table file, a folder of them, or an array if `values` asks for a table."""
     if is_table_file(name) or (values == "table" and Path(name).suffix.lower() in ARRAYS):
         return True
     return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
 
 
 def open_table(source: Any, columns: Sequence[Column], label: LabelColumn | None = None) -> Table:
-    """All rows of a table for a model that knows its columns; others are passed over.
+    """All rows of a table, with the columns of a model; other columns are ignored.
 
     Arguments:
         source: A path, a frame, or an array (N, D).
-        columns: What the model knows.
-        label: The column of the classes, for a model of each class.
+        columns: Columns of the model.
+        label: Label column of a class-conditional model.
 
     Raises:
-        DataError: A column is not there, or has a value or a class that the model does not know.
+        DataError: A column is missing, or has a value or a class that the model does not know.
     """
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
@@ -203,16 +203,16 @@ def _raws(source: Any) -> list[Raw]:
 
 
 def _stacked(raws: list[Raw], more: list[Raw], name: str) -> list[Raw]:
-    """The rows of two tables of the same columns."""
-    of_test = {raw.name: raw for raw in more}
-    lacking = [raw.name for raw in raws if raw.name not in of_test]
+    """The rows of two tables with the same columns, one table after the other."""
+    more_by_name = {raw.name: raw for raw in more}
+    lacking = [raw.name for raw in raws if raw.name not in more_by_name]
     if lacking:
         raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
     return [
         replace(
             raw,
-            values=_joined(raw.values, of_test[raw.name].values),
-            missing=np.concatenate((raw.missing, of_test[raw.name].missing)),
+            values=_joined(raw.values, more_by_name[raw.name].values),
+            missing=np.concatenate((raw.missing, more_by_name[raw.name].missing)),
         )
         for raw in raws
     ]
@@ -225,7 +225,7 @@ def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
 
 
 def _columns(raws: list[Raw], kinds: ColumnKinds) -> tuple[list[Column], Raw | None]:
-    """The columns, and the raw one that has the labels."""
+    """The columns, and the raw column of the labels."""
     check_kinds(kinds, [raw.name for raw in raws], (TOTAL,))
     columns, label = [], None
     for raw in raws:
@@ -257,7 +257,7 @@ def _encoded(raws: Sequence[Raw], columns: Sequence[Column], label: Raw | None) 
 
 
 def _totals(x: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
-    """The mean count of each row times the number of counts: their sum, where none is missing; NaN where it is 0."""
+    """The mean count of each row times the number of counts: their sum, if none is missing. NaN in place of 0."""
     counts = x[:, [column.kind == "count" for column in columns]].astype(np.float64)
     known = ~np.isnan(counts)
     mean = np.where(known, counts, 0).sum(1) / np.maximum(known.sum(1), 1)
@@ -266,7 +266,7 @@ def _totals(x: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.flo
 
 
 def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Numbers of the classes that occur, −1 where missing, and their names."""
+    """The class of each row as a number, −1 where missing, and the names of the classes that occur."""
     seen, places = distinct(raw.values[~raw.missing])
     if not seen:
         raise DataError(f"column {raw.name!r} is the label, but has no value")
@@ -276,19 +276,19 @@ def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...]]:
 
 
 def _check_constant(columns: Sequence[Column], x: NDArray[np.float32]) -> None:
-    """Refuse a column that has no two values among the training rows."""
+    """Refuse a column without two different values in the training rows."""
     for i, column in enumerate(columns):
         known = x[~np.isnan(x[:, i]), i]
         if column.kind != "size-factor" and (not len(known) or (known == known[0]).all()):
-            what = "no value" if not len(known) else "the same value"
+            content = "no value" if not len(known) else "the same value"
             raise DataError(
-                f"column {column.name!r} has {what} in all {len(x)} training rows; hold out fewer rows, or set "
+                f"column {column.name!r} has {content} in all {len(x)} training rows; hold out fewer rows, or set "
                 f"data.columns.{column.name} = 'ignore'"
             )
 
 
 def _checksum(table: Table) -> str:
-    """SHA-256 over the encoded rows, the labels, and what the numbers mean."""
+    """SHA-256 of the encoded rows, the labels, and the meaning of the numbers."""
     digest = hashlib.sha256(json.dumps([c.name for c in table.columns]).encode())
     digest.update(json.dumps([[c.kind, list(c.levels), c.origin] for c in table.columns]).encode())
     digest.update(np.ascontiguousarray(table.x).data)
@@ -298,11 +298,11 @@ def _checksum(table: Table) -> str:
 
 
 def rows_with_nan(data: Dataset) -> NDArray[np.float32]:
-    """All rows of a table, split by split, in which missing values are NaN."""
+    """All rows of a table, split by split, with NaN for missing values."""
     return np.concatenate([with_nan(split.x[:], split.observed) for split in data.splits.values()])
 
 
 def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
-    """Rows as an array in which missing values are NaN."""
+    """Rows as an array, with NaN for missing values."""
     values = x if observed is None else x.masked_fill(~observed, torch.nan)
     return values.cpu().float().numpy()

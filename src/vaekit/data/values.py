@@ -1,11 +1,11 @@
-"""The meaning of numbers, and whether a likelihood takes them: the one place that says so.
+"""The meaning of numbers, and the check that a likelihood takes them.
 
     "pixels"  in [0, 1]; bytes are divided by 255
     "counts"  whole numbers ≥ 0, of any type, as they are
     "real"    any finite numbers; bytes are divided by 255
     "table"   columns, each with a kind of its own; see `columns`
 
-Not for: from bytes to floats (`pixels`), or the support of a distribution (`likelihoods`).
+Not for: turning bytes into floats (`pixels`), or the support of a distribution (`likelihoods`).
 """
 
 import math
@@ -23,9 +23,9 @@ RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), 
 
 
 def values_of(part: object) -> Values:
-    """The meaning of the numbers in x to a likelihood or a model, or to a class of them.
+    """The meaning of the numbers in x for a likelihood or a model, or for its class.
 
-    It says so as `values`. One that does not say takes pixels if its `value_range` is theirs, and else real numbers.
+    It is the attribute `values`. Without one it is "pixels" if `value_range` is (0, 1), else "real".
     """
     values: Any = getattr(part, "values", None)
     if values in RANGES:
@@ -39,13 +39,13 @@ def is_count(value: object) -> bool:
 
 
 def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:
-    """Refuse numbers outside of a range, and whatever is not finite. This waits for the device.
+    """Refuse numbers that are not finite or lie outside of a range. This waits for the device.
 
     Arguments:
         x: Numbers, of any shape.
-        value_range: The least and the greatest; None where any finite number is accepted.
+        value_range: The least and the greatest number; None accepts any finite number.
         whole: Whether only whole numbers are accepted.
-        who: Who takes them, for the message.
+        who: Subject of the message.
 
     Raises:
         DataError: A number is outside of the range, not finite or, with `whole`, not whole.
@@ -78,7 +78,7 @@ def _meant(value_range: Range, whole: bool) -> str:
 
 def _hint(low: float, high: float, allowed: tuple[float, float]) -> str:
     if not math.isfinite(low + high):
-        return "; remove or mask what is not finite"
+        return "; remove or mask values that are not finite"
     if allowed == (0.0, 1.0) and low >= 0 and high <= 255:
         return "; divide 8-bit images by 255"
     normalized = " of images normalized to [-1, 1] take (x + 1) / 2," if allowed == (0.0, 1.0) and low >= -1 else ""

@@ -1,10 +1,10 @@
-"""Distributions that torch and zuko lack, or whose float32 log-density there is not sound.
+"""Distributions that torch and zuko lack, or give with an inaccurate log-density in float32.
 
 Flows are in `distributions.flow`, which imports zuko.
 
 | file | what |
 |---|---|
-| `bernoulli`, `grey`, `counts`, `gamma` | values of pixels and counts; the gamma function that these need |
+| `bernoulli`, `grey`, `counts`, `gamma` | pixels and counts; the gamma function for them |
 | `columnwise`, `observed` | rows of a table; log p of the values that were observed |
 | `normal`, `cholesky`, `full_mixture` | normals, diagonal or with full covariance, and mixtures of the latter |
 | `point_mass` | no noise at all |
@@ -13,7 +13,7 @@ Flows are in `distributions.flow`, which imports zuko.
 | `chain` | several levels of latents, one given another |
 | `flow`, `polynomials` | normalizing flows; power series |
 | `closed_form` | Kullback-Leibler divergences |
-| `supports` | where a distribution has values |
+| `supports` | supports of distributions |
 | `rows` | draws, one for each row or K of each |
 | `precise` | float32 under a caller's autocast |
 

@@ -13,7 +13,7 @@ from .polynomials import polynomial
 
 
 class IndependentBernoulli(Independent[Bernoulli]):
-    """Independent Bernoulli values, whose last dimensions are the event, with a log-mass that takes one pass.
+    """Independent Bernoulli values with a log-mass in one pass; the last dimensions are the event.
 
     Arguments:
         base_distribution: torch's Bernoulli, given by logits.
@@ -30,9 +30,9 @@ class IndependentBernoulli(Independent[Bernoulli]):
 class _BernoulliLogMass(torch.autograd.Function):
     """Σ (x − ½)·η − ½|η| + log sigmoid(|η|) over the last dimension, for η and x that broadcast.
 
-    The logarithm is taken of products of sigmoids, each at least ½ and too few to underflow: on a CPU a logarithm
-    takes as long as six products. torch's own has a log1p, which takes ten times as long, and keeps four tensors for
-    the gradient, which is x − sigmoid(η).
+    It takes logarithms of products of sigmoids, each at least ½ and too few to underflow: on a CPU a logarithm takes
+    as long as six products. torch's own has a log1p, which takes ten times as long, and keeps four tensors for the
+    gradient x − sigmoid(η).
     """
 
     @staticmethod
@@ -51,13 +51,13 @@ class _BernoulliLogMass(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None]:
         logits, x = ctx.saved_tensors
         gradient = gradient.unsqueeze(-1)
-        of_x = (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
-        return (gradient * (x - logits.sigmoid())).sum_to_size(logits.shape), of_x
+        x_gradient = (gradient * logits).sum_to_size(x.shape) if ctx.needs_input_grad[1] else None
+        return (gradient * (x - logits.sigmoid())).sum_to_size(logits.shape), x_gradient
 
     @staticmethod
-    def vmap(info: Any, dims: tuple[int | None, ...], *both: Tensor) -> tuple[Tensor, int]:
-        """Broadcast the mapped dimension too, in front: torch's own rule takes a tenth of a small step more."""
-        rows = [value if d is None else value.movedim(d, 0) for value, d in zip(both, dims, strict=True)]
+    def vmap(info: Any, dims: tuple[int | None, ...], *inputs: Tensor) -> tuple[Tensor, int]:
+        """Put the mapped dimension in front and broadcast it; torch's own rule adds a tenth to a small step."""
+        rows = [value if d is None else value.movedim(d, 0) for value, d in zip(inputs, dims, strict=True)]
         most = max(value.ndim - (d is not None) for value, d in zip(rows, dims, strict=True))
         for i, (value, d) in enumerate(zip(rows, dims, strict=True)):
             if d is not None:
@@ -73,7 +73,7 @@ class ContinuousBernoulli(Distribution):
     """p(x) = exp(η·x) / ∫₀¹ exp(η·t) dt on [0, 1]: the Bernoulli's exponential family on an interval.
 
     torch's own class works with λ = sigmoid(η): in float32 its mean and its gradient are wrong by 3e-3 at λ = 0.499,
-    and beyond |η| = 16 its normalizer stands still. This one works with η: by a series where |η| < ½ and by
+    and beyond |η| = 16 its normalizer is constant. This class works with η: it takes a series where |η| < ½ and
     exponentials of −|η| elsewhere.
 
     Arguments:
@@ -98,7 +98,7 @@ class ContinuousBernoulli(Distribution):
         super().__init__(logits.shape, validate_args=False)
 
     def _branches(self) -> tuple[Tensor, Tensor, Tensor]:
-        """A mask: where the series holds; η clipped to its range; |η| clipped to the other, so no branch overflows."""
+        """A mask of the series' range; η clipped to it; |η| clipped to the other range. So no branch overflows."""
         limit = self._series_limit
         size = self.logits.abs()
         return size < limit, self.logits.clamp(-limit, limit), size.clamp(min=limit)

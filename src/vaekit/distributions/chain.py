@@ -1,4 +1,4 @@
-"""Distributions of latents that know how they were drawn: blocks drawn one given another.
+"""Distributions of latents that remember their last draw, and blocks of latents, each drawn given earlier ones.
 
 Not for: networks and parameters (`posteriors`, `priors`) or flows (`distributions.flow`).
 """
@@ -18,8 +18,8 @@ T = TypeVar("T")
 class Recalling:
     """A distribution that remembers a fact about its last sample, such as the sample's density.
 
-    The fact holds for that very tensor: not for an equal one, and not for its `detach()`. A fact remembered without
-    gradients is not given where gradients are recorded.
+    The fact holds for the same tensor only, not for an equal one or its `detach()`. A fact remembered without
+    gradients is not returned where gradients are recorded.
     """
 
     _last: tuple[Tensor, bool, Any] | None = None
@@ -44,9 +44,9 @@ class Chain(Recalling, Distribution):
 
     Arguments:
         first: Distribution of the block that is drawn first, event shape (its size,).
-        steps: For each block after that, in the order of drawing: a function from the blocks drawn so far, the last one
-            at the end, to the distribution of the next.
-        sizes: Widths of the blocks in the order in which they stand in z, the one nearest to the data first.
+        steps: A function for each later block, in the order of drawing: from the blocks drawn so far, the newest last,
+            to the distribution of the next.
+        sizes: Widths of the blocks in their order in z, the one nearest to the data first.
         downward: Draw the last block of z first and the first one last, as a prior does, instead of first to last.
 
     >>> from torch.distributions import Independent, Normal
@@ -70,7 +70,7 @@ class Chain(Recalling, Distribution):
         super().__init__(first.batch_shape, Size((sum(sizes),)), validate_args=False)
 
     def before(self, block: int) -> set[int]:
-        """Indices of the blocks drawn before this one, on which its distribution may depend."""
+        """Indices of the blocks drawn before this one; its distribution may depend on them."""
         return set(range(block + 1, len(self.sizes)) if self.downward else range(block))
 
     def factors(self, z: Tensor) -> tuple[Distribution, ...]:
@@ -101,12 +101,12 @@ class Chain(Recalling, Distribution):
         """Each block's mean given the means before it: not the mean of z, but a deterministic stand-in for it."""
         return self._draw(lambda p, shape: p.mean.expand(*shape, *p.mean.shape), self.batch_shape)
 
-    def _draw(self, how: Callable[[Distribution, Size], Tensor], shape: Size) -> Tensor:
-        factors, blocks = [self.first], [how(self.first, shape[: len(shape) - len(self.batch_shape)])]
+    def _draw(self, draw: Callable[[Distribution, Size], Tensor], shape: Size) -> Tensor:
+        factors, blocks = [self.first], [draw(self.first, shape[: len(shape) - len(self.batch_shape)])]
         for step in self.steps:
             factors.append(step(blocks))
-            # A step that ignores what was drawn has fewer batch dimensions and is drawn as often as is missing.
-            blocks.append(how(factors[-1], shape[: len(shape) - len(factors[-1].batch_shape)]))
+            # A step that ignores earlier blocks has fewer batch dimensions; its draw adds the missing ones.
+            blocks.append(draw(factors[-1], shape[: len(shape) - len(factors[-1].batch_shape)]))
         z = torch.cat(self._turn(blocks), -1)
         return self._remember(z, self._turn(factors))
 

@@ -11,9 +11,9 @@ from .chain import Recalling
 
 
 class CholeskyNormal(Recalling, MultivariateNormal):
-    """A multivariate normal that knows the density of its own last sample without solving for the noise behind it.
+    """A multivariate normal that remembers the density of its last sample, computed from the noise.
 
-    It is exact however badly conditioned L is, where the triangular solve of torch's `log_prob` overflows.
+    That is exact even for a badly conditioned L, for which the triangular solve of torch's `log_prob` overflows.
     """
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:

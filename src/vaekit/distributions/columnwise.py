@@ -17,7 +17,7 @@ from .counts import NegativeBinomial
 
 
 class OfLevels(Distribution):
-    """Numbers of levels 0, 1, …, L − 1, from logits, of which those of levels that a column does not have are −∞.
+    """Numbers of levels 0, 1, …, L − 1, from logits; a level that a column does not have has the logit −∞.
 
     Arguments:
         logits: Shape (..., L).
@@ -60,9 +60,9 @@ class Block:
     """Columns of a table that have densities of one family.
 
     Arguments:
-        index: Which columns, shape (n,), int64.
+        index: Numbers of the columns, shape (n,), int64.
         p: Their density, batch shape (..., n). Counts are scaled by the size factor of the row, if there is one.
-        levels: How many levels each has, shape (n,); None where they are numbers.
+        levels: Number of levels of each column, shape (n,); None for columns of numbers.
     """
 
     index: Tensor
@@ -73,11 +73,11 @@ class Block:
 class Columnwise(Distribution):
     """p(x) = Π_d p_d(x_d), the columns of a table, in blocks of one family each. A value that is NaN is missing.
 
-    A size factor s is a column, too: counts have the mean s / s₀ · μ, s₀ its median. Where s is missing it is s₀.
+    A size factor s is a column, too: counts have the mean s / s₀ · μ, where s₀ is the median of s. A missing s is s₀.
 
     Arguments:
         blocks: Together they have every column once.
-        size: The number of the column with the size factor, whose block is log-normal; None where there is none.
+        size: Number of the column with the size factor, which is log-normal; None without one.
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
@@ -97,9 +97,9 @@ class Columnwise(Distribution):
 
     def log_prob_where(self, value: Tensor, observed: Tensor) -> Tensor:
         """Log-density of each value, shape (..., D); only those at observed places mean something."""
-        x = value.where(observed, torch.ones_like(value))  # which every density is finite at
+        x = value.where(observed, torch.ones_like(value))  # every density is finite at 1
         scale = self._scale(value, observed)
-        return self._joined([self._of(block, scale).log_prob(x[..., block.index]) for block in self.blocks])
+        return self._joined([self._density(block, scale).log_prob(x[..., block.index]) for block in self.blocks])
 
     @property
     def mean(self) -> Tensor:
@@ -107,19 +107,19 @@ class Columnwise(Distribution):
         return self._joined([b.p.mean if b.levels is None else b.p.mean.round() for b in self.blocks])
 
     def average(self, weights: Tensor) -> Tensor:
-        """Over weighted latents: means of numbers, and levels that are most probable on average, shape (B, D).
+        """Average over weighted latents: means of numbers, and levels with the highest mean probability, shape (B, D).
 
         Arguments:
             weights: Shape (K, B) for a batch shape (K, B); they add up to 1 over K.
         """
-        best = []
+        averages = []
         for block in self.blocks:
             if block.levels is None:
-                best.append((weights[..., None] * block.p.mean).sum(0))
+                averages.append((weights[..., None] * block.p.mean).sum(0))
             else:
                 probs = (weights[..., None, None] * level_probs(block.p)).sum(0)
-                best.append(probs.argmax(-1).to(weights.dtype))
-        return self._joined(best)
+                averages.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(averages)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
@@ -127,19 +127,19 @@ class Columnwise(Distribution):
         return self._drawn(sample_shape)
 
     def _drawn(self, sample_shape: Any, *, gradient: bool = False) -> Tensor:
-        """Rows; with a gradient through the blocks that have reparametrized samples."""
+        """Draw rows; `gradient` keeps the gradient of blocks with reparametrized samples."""
         scale: Tensor | None = None
         drawn: dict[int, Tensor] = {}
         first = [i for i, block in enumerate(self.blocks) if self.size is not None and self.size in block.index]
         for i in [*first, *(i for i in range(len(self.blocks)) if i not in first)]:
-            p = self._of(self.blocks[i], scale)
+            p = self._density(self.blocks[i], scale)
             drawn[i] = p.rsample(sample_shape) if gradient and p.has_rsample else p.sample(sample_shape)
             if i in first:
                 place = self.blocks[i].index.tolist().index(self.size)
                 scale = drawn[i][..., place, None] / self._median
         return self._joined([drawn[i] for i in range(len(self.blocks))])
 
-    def _of(self, block: Block, scale: Tensor | None) -> Distribution:
+    def _density(self, block: Block, scale: Tensor | None) -> Distribution:
         if scale is None or not isinstance(block.p, NegativeBinomial):
             return block.p
         return NegativeBinomial(block.p.rate * scale, block.p.inverse_dispersion)
@@ -155,8 +155,9 @@ class Columnwise(Distribution):
         """The ratio s / s₀ of each row, shape (..., 1)."""
         if self.size is None:
             return None
-        here = slice(self.size, self.size + 1)
-        return (value[..., here] / self._median).where(observed[..., here], torch.ones_like(value[..., here]))
+        size = value[..., self.size : self.size + 1]
+        is_known = observed[..., self.size : self.size + 1]
+        return (size / self._median).where(is_known, torch.ones_like(size))
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         leading = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
@@ -187,7 +188,7 @@ class _OfColumns(Constraint):
         super().__init__()
 
     def check(self, value: Tensor) -> Tensor:
-        """Whether rows are inside, of their shape without the columns."""
+        """Whether each row, shape (..., D), is inside, shape (...)."""
         inside = []
         for block in self.p.blocks:
             x = value[..., block.index]

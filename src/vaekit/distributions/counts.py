@@ -81,6 +81,6 @@ class NegativeBinomial(Distribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """Draw Poisson counts whose rate is a gamma variable, shape (*sample_shape, *batch)."""
+        """Draw Poisson counts with gamma variables as rates, shape (*sample_shape, *batch)."""
         theta = self.inverse_dispersion.expand(self._extended_shape(torch.Size(sample_shape)))
         return torch.poisson((log_gamma_sample(theta) + (self.rate / theta).log()).exp())

@@ -1,4 +1,4 @@
-"""The curved spaces that latents may lie in: what is in them, and the shortest way between two of their points."""
+"""The curved spaces of latents: whether a point lies in one, and the shortest way between two points."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NEAR = 1e-3  # how far from length 1 a unit vector may be, in any type
 
 
 class Curved(Constraint):
-    """A space of latents that is not flat, as the support of a distribution."""
+    """A curved space of latents, as the support of a distribution."""
 
     is_discrete = False
     event_dim = 1
@@ -20,7 +20,7 @@ class Curved(Constraint):
     where: str
 
     def between(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-        """The point at a part t of the shortest way from a to b, which broadcast; the last dimension is the point's."""
+        """The point at a part t of the shortest way from a to b, points (..., d) that broadcast."""
         raise NotImplementedError
 
     def __repr__(self) -> str:
@@ -38,7 +38,7 @@ class UnitSphere(Curved):
         return (length(value) - 1).abs() < NEAR
 
     def between(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
-        """A point of the great circle through a and b; of opposite points one of the circles is taken.
+        """A point of the great circle through a and b; for opposite points it takes one of the circles.
 
         Reference: Shoemake 1985, "Animating rotation with quaternion curves", SIGGRAPH.
         """
@@ -74,7 +74,7 @@ class PoincareBall(Curved):
 
 
 def length(z: Tensor, *, keep: bool = False) -> Tensor:
-    """Length of vectors, the last dimension, which `keep` keeps."""
+    """Length of vectors along the last dimension; `keep` keeps this dimension."""
     norm: Tensor = torch.linalg.vector_norm(z, dim=-1, keepdim=keep)
     return norm
 

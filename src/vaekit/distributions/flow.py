@@ -2,7 +2,7 @@
 
 Masked networks and splines are zuko's; the planar flow and the gate of the inverse autoregressive flow are here because
 zuko lacks them. Importing zuko turns off argument checks in `torch.distributions` for the whole process, so this module
-is imported only by whoever asks for a flow.
+is imported only where a flow is used.
 """
 
 import math
@@ -24,11 +24,10 @@ SLOPE = 1e-3
 
 
 class Flow(Recalling, NormalizingFlow):  # type: ignore[misc]
-    """Latents z with f(z) ~ base, which knows the density of its own last sample without inverting anything.
+    """Latents z with f(z) ~ base. It remembers the density of its last sample, without inverting anything.
 
-    At any other z, `log_prob` evaluates f; for a posterior, made to be sampled, that is the slow direction. As the
-    remembered density is a function of the noise behind z, it cannot be differentiated with respect to z;
-    `log_prob(z.view_as(z))` can.
+    At any other z, `log_prob` evaluates f, which is the slow direction for a posterior. The remembered density is a
+    function of the noise, so it has no gradient with respect to z; `log_prob(z.view_as(z))` has one.
 
     Arguments:
         transform: f, from latents to noise.
@@ -39,7 +38,7 @@ class Flow(Recalling, NormalizingFlow):  # type: ignore[misc]
 
     @property
     def event_shape(self) -> Size:
-        """(Z,), the shape of the noise; zuko asks the transform, and torch's affine one answers with its batch too."""
+        """(Z,), the shape of the noise. zuko asks the transform, but torch's affine one includes its batch shape."""
         return Size(self.base.event_shape)
 
     def rsample(self, shape: Sequence[int] = Size()) -> Tensor:

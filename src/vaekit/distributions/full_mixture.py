@@ -1,4 +1,4 @@
-"""A mixture of normals with full covariances, fast enough to be a prior of every step."""
+"""A mixture of normals with full covariances, fast enough for a prior in every training step."""
 
 import math
 from collections.abc import Sequence

@@ -18,11 +18,11 @@ _STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188, -691 / 360360)
 def log_gamma_rest(z: Tensor) -> Tensor:
     """The slow part of log Γ: log Γ(z) − z·log(z + 8) + z, for z > 0.
 
-    Differences of log Γ, of the size of z·log z, lose in float32 what a log-mass needs. With the fast part collected by
-    hand and this one, which stays of the size of log z, a beta-binomial is right to 8e-5 nats a pixel where plain
-    `lgamma` is wrong by up to 0.02 and, by the rounding of log 255! alone, 5e-5 in the mean.
+    log Γ has the size of z·log z, so in float32 its differences lose the digits of a log-mass. This part has the size
+    of log z; callers collect the fast part by hand. A beta-binomial is then right to 8e-5 nats a pixel. Plain `lgamma`
+    is wrong by up to 0.02, and by 5e-5 in the mean from the rounding of log 255! alone.
 
-    By Stirling's series at b = z + 8, and Γ(b) = Γ(z)·z·(z + 1) ⋯ (z + 7).
+    It takes Stirling's series at b = z + 8, and Γ(b) = Γ(z)·z·(z + 1) ⋯ (z + 7).
     """
     inverse = (z + SHIFT).reciprocal()
     ratios = z * inverse
@@ -35,7 +35,7 @@ def log_gamma_rest(z: Tensor) -> Tensor:
 def log_gamma_sample(concentration: Tensor) -> Tensor:
     """Log of Gamma(concentration, 1) variables: log G(a) = log G(a + 1) + log(U)/a, since G(a) underflows for small a.
 
-    Where both of its gammas underflow, torch's own Beta returns ½: at α = β = 1e-4 that is 84 % of all draws.
+    torch's own Beta returns ½ if both of its gammas underflow: at α = β = 1e-4 in 84 % of all draws.
     """
     log_uniform = -torch.empty_like(concentration).exponential_()
     gamma = Gamma(concentration + 1, torch.ones_like(concentration), validate_args=False).sample()

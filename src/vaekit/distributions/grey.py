@@ -44,8 +44,8 @@ class DiscretizedLogistic(Distribution):
     """A logistic rounded to the nearest of 256 levels, with all mass beyond the ends in the levels 0 and 255.
 
     P(k) = σ((x + h − μ)/s) − σ((x − h − μ)/s) at x = k/255, h = ½/255, where the lower term is 0 at k = 0 and the upper
-    one 1 at k = 255. It is computed as log σ(b) + log σ(−a) + log(1 − exp(a − b)), which is this difference exactly and
-    never subtracts: no fallback to a density at the centre, as in PixelCNN++'s code, is needed.
+    one 1 at k = 255. It is computed as log σ(b) + log σ(−a) + log(1 − exp(a − b)), which equals this difference and
+    never subtracts. So it needs no fallback to a density at the centre, as PixelCNN++'s code does.
 
     Arguments:
         loc: μ on the [0, 1] scale, any real number.

@@ -1,6 +1,6 @@
-"""Grids of codes as latents: one certain grid for each row, and all grids alike.
+"""Grids of codes as latents: one certain grid for each row, and a uniform distribution over grids.
 
-Not for: how a code is chosen (`vaekit.posteriors.quantized`).
+Not for: choosing a code (`vaekit.posteriors.quantized`).
 """
 
 import math
@@ -34,15 +34,15 @@ class _Grid(Constraint):
         self.event_dim = event_dim
 
     def check(self, value: Tensor) -> Tensor:
-        """Every value is taken for a grid of codes."""
+        """Accept every finite value as a grid of codes."""
         return value.flatten(-self.event_dim).isfinite().all(-1)
 
 
 class CertainCodes(Distribution):
-    """One certain grid of codes for each row: the probability of it is 1, of any other 0.
+    """One certain grid of codes for each row: it has probability 1, every other 0.
 
     Arguments:
-        z: The codes, shape (B, D, *places), with the gradient that the encoder is to get.
+        z: The codes, shape (B, D, *places), with the gradient for the encoder.
         penalties: Terms to subtract from the objective, each of shape (B,).
         logged: Numbers to write down, each of shape (B,).
     """
@@ -78,7 +78,7 @@ class CertainCodes(Distribution):
         return self.z.expand(*sample_shape, *self.z.shape)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """0 of these very codes and −∞ of others."""
+        """0 for these codes and −∞ for others."""
         same = (value.detach() == self.z.detach()).flatten(-len(self.event_shape)).all(-1)
         return torch.zeros_like(same, dtype=value.dtype).masked_fill(~same, -math.inf)
 
@@ -111,6 +111,6 @@ class UniformCodes(Distribution):
         return self.codebook.codes_of(torch.randint(self.codebook.num_codes, places, device=self.like.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """−log N at each place."""
+        """The sum of −log N over all places."""
         places = math.prod(self.event_shape[1:])
         return value.new_full(value.shape[: -len(self.event_shape)], -places * math.log(self.codebook.num_codes))

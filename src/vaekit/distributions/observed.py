@@ -9,15 +9,15 @@ from ..errors import ConfigError
 
 
 def log_prob_observed(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
-    """Log-density of the observed values of x, summed over them: the others are integrated out.
+    """Log-density of the observed values of x; the missing ones are integrated out.
 
-    That is the sum of their own log-densities, because the values are independent. A distribution whose log-density of
-    a value depends on which ones are observed gives `log_prob_where(x, observed)`. One that has a density of the mask,
-    too, gives `log_prob_observed(x, observed)`, which is then taken as it is.
+    It is the sum of the observed values' log-densities, because the values are independent. If the log-density of a
+    value depends on the mask, the distribution has a method `log_prob_where(x, observed)`. If the mask itself has a
+    density, the distribution has a method `log_prob_observed(x, observed)`, and this function returns its result.
 
     Arguments:
         p: Independent values, event shape (*event).
-        x: Values, shape (..., *event); anything finite that has a density where nothing was observed.
+        x: Values, shape (..., *event); where nothing was observed, any finite value that has a density.
         observed: Booleans of the shape of x.
 
     Returns:
@@ -58,7 +58,7 @@ def log_prob_of_values(p: Distribution, x: Tensor, observed: Tensor) -> Tensor:
         return log_prob_of_values(p.base_dist, x, observed)
     if p.event_shape:
         raise ConfigError(
-            f"values are missing, but the likelihood ({type(p).__name__}) does not say log p of each value by itself; "
+            f"values are missing, but the likelihood ({type(p).__name__}) does not give log p of each value; "
             "return an Independent distribution, or give it log_prob_where(x, observed)"
         )
     return p.log_prob(x)

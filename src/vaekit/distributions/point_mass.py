@@ -1,4 +1,4 @@
-"""A distribution that puts everything on one point: what an encoder without noise gives."""
+"""A distribution with all its mass on one point, for an encoder without noise."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

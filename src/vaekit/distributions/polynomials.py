@@ -1,4 +1,4 @@
-"""Power series, for functions whose closed form loses digits."""
+"""Power series, in place of closed forms that lose digits."""
 
 from collections.abc import Sequence
 

@@ -60,9 +60,9 @@ class PowerSpherical(Distribution):
         return self.loc
 
     def rsample(self, sample_shape: Sequence[int] = Size()) -> Tensor:
-        """Draw z: how far along μ, in which direction across, and a reflection that takes the first axis to μ."""
+        """Draw z: a length along the first axis, a direction across, and a reflection of the first axis to μ."""
         shape = self._extended_shape(Size(sample_shape))
-        # Two parts that sum to one, of which each keeps its digits where the other comes near to one.
+        # Two parts that sum to one; each keeps its digits when the other is near one.
         near, far = Dirichlet(torch.stack((self.a, self.b), -1)).rsample(Size(sample_shape)).unbind(-1)
         across = normalize(torch.randn(*shape[:-1], shape[-1] - 1, dtype=near.dtype, device=near.device), dim=-1)
         along = (near - far).unsqueeze(-1)
@@ -78,7 +78,7 @@ class UniformSphere(Distribution):
     """The uniform distribution on the unit sphere in R^d.
 
     Arguments:
-        like: Any tensor of d values, whose type and device are taken.
+        like: A tensor of d values with the type and device of the samples.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

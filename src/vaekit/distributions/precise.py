@@ -1,6 +1,6 @@
 """Densities in float32 where torch.autocast is switched on for everything.
 
-Not for: the precision that a training asks for, which only ever reaches networks (`training.precision`).
+Not for: the precision of a training, which applies to networks only (`training.precision`).
 """
 
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +11,7 @@ from torch import Tensor
 
 
 def full_precision(where: Tensor | torch.device) -> AbstractContextManager[Any]:
-    """Within the block nothing is computed in less than float32 on this device, whatever surrounds it.
+    """Within the block nothing on this device is computed in less than float32, even under a caller's autocast.
 
     A log-mass of 8-bit images, summed over pixels, is wrong by hundreds of nats in bfloat16, which has 8 bits itself.
     """
@@ -20,7 +20,7 @@ def full_precision(where: Tensor | torch.device) -> AbstractContextManager[Any]:
 
 
 def widened(x: Tensor) -> Tensor:
-    """The same in float32 where it has less precision; else x itself.
+    """Return x in float32 if it has less precision, else x itself.
 
     >>> widened(torch.zeros(1, dtype=torch.bfloat16)).dtype, widened(torch.zeros(1, dtype=torch.float64)).dtype
     (torch.float32, torch.float64)

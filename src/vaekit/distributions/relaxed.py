@@ -1,4 +1,4 @@
-"""Latents that take single values: their likeliest value, and a relaxation of them."""
+"""Discrete latents: their likeliest value, and a relaxation of them."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -13,7 +13,7 @@ from .supports import is_discrete
 
 
 def centre(p: Distribution) -> Tensor:
-    """The mean, or of a discrete distribution the likeliest value, which is a value that it takes.
+    """The mean; for a discrete distribution the likeliest value instead, which it can take.
 
     Raises:
         ConfigError: The distribution has neither.
@@ -42,11 +42,10 @@ def mean_of(p: Distribution) -> Tensor:
 
 
 class GumbelSoftmax(Distribution):
-    """One-hot variables whose samples are relaxed, so that a gradient goes through them: a biased one.
+    """One-hot variables with relaxed samples, which have a gradient, though a biased one.
 
-    A sample is softmax((log π + g)/τ), g Gumbel noise. With `straight_through` its value is the one-hot vector at the
-    largest entry, a sample of the very distribution, and only the gradient is that of the softmax. All else is that of
-    the distribution that is relaxed.
+    A sample is softmax((log π + g)/τ), g Gumbel noise. With `straight_through` a sample is the one-hot vector at the
+    largest entry, an exact sample, with the gradient of the softmax. Everything else is taken from `hard`.
 
     Arguments:
         hard: One-hot variables, event shape (Z, C).
@@ -68,7 +67,7 @@ class GumbelSoftmax(Distribution):
 
     @property
     def support(self) -> Any:
-        """That of the variables."""
+        """The support of the variables."""
         return self.hard.support
 
     @property
@@ -111,5 +110,5 @@ class GumbelSoftmax(Distribution):
 
 @register_kl(GumbelSoftmax, Independent)  # type: ignore[untyped-decorator]
 def _kl(q: GumbelSoftmax, p: "Independent[Any]") -> Tensor:
-    """KL of the variables that are relaxed."""
+    """KL of the variables themselves, not of relaxed samples."""
     return kl_divergence(q.hard, p)

@@ -1,6 +1,6 @@
 """Supports of distributions.
 
-Not for: whether given rows are among them (`evaluation.likelihood.support`).
+Not for: checking rows against a support (`evaluation.likelihood.support`).
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 from torch.distributions.constraints import Constraint
 
-FAR, TRIED = 1e3, 64  # of the numbers that are tried
+FAR, TRIED = 1e3, 64  # size and number of the values that are tried
 
 
 def support_of(p: Distribution) -> Constraint | None:
@@ -29,5 +29,5 @@ def is_discrete(p: Distribution) -> bool:
 
 
 def takes_any_real(support: Constraint, z: Tensor) -> bool:
-    """Whether any real numbers are in a support: numbers far from 0, of z's shape, are tried."""
+    """Whether a support contains any real numbers; it tries values far from 0, of z's shape."""
     return not support.is_discrete and bool(support.check(FAR * torch.randn(TRIED, *z.shape).to(z)).all())

@@ -64,7 +64,7 @@ class WrappedNormal(Recalling, Distribution):
         return normal.sum(-1) - (v.shape[-1] - 1) * log_sinh_over(r) + v.shape[-1] * log_conformal(value)
 
     def _tangent(self, z: Tensor) -> Tensor:
-        """The vector v = λ_μ log_μ(z), of the length of the distance from μ to z."""
+        """The vector v = λ_μ log_μ(z); its length is the distance from μ to z."""
         way = moebius_add(-self.loc.expand(torch.broadcast_shapes(self.loc.shape, z.shape)), z)
         far = length(way, keep=True).clamp(1e-12, 1 - EDGE.get(z.dtype, 1e-5) / 4)
         v: Tensor = 2 * torch.atanh(far) * way / far
@@ -78,7 +78,7 @@ def exponential_at_zero(v: Tensor) -> Tensor:
 
 
 def inside(z: Tensor) -> Tensor:
-    """Points that rounding has put on the edge of the ball or beyond, a little inside."""
+    """Move points that rounding put on the edge of the ball or beyond a little inside."""
     most = 1 - EDGE.get(z.dtype, 1e-5)
     return z * (most / length(z, keep=True).clamp_min(1e-12)).clamp_max(1.0)
 
@@ -89,7 +89,7 @@ def log_conformal(z: Tensor) -> Tensor:
 
 
 def log_sinh_over(r: Tensor) -> Tensor:
-    """log(sinh r / r) for r > 0, by its series where both are near to 0."""
+    """log(sinh r / r) for r > 0, by its series for small r."""
     large = r.clamp_min(1e-2)
     exact = large + torch.log1p(-torch.exp(-2 * large)) - math.log(2) - large.log()
     return torch.where(r < 1e-2, r.square() / 6, exact)

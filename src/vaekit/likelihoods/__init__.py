@@ -10,9 +10,9 @@
 
 | file | what |
 |---|---|
-| `base` | the contract, and what likelihoods of independent values share |
+| `base` | the contract, and the base of likelihoods of independent values |
 | `unit`, `grey`, `counts`, `location_scale` | pixels, grey levels, counts, real numbers |
-| `per_column`, `masking` | tables; values that are missing because of what they are |
+| `per_column`, `masking` | tables; self-masking: missing values that depend on the value |
 """
 
 from .base import Likelihood, PerValueLikelihood

@@ -19,19 +19,19 @@ from ..distributions import full_precision, widened
 class Likelihood(nn.Module, ABC):
     """p(x | z, c).
 
-    Its `forward` returns a distribution whose batch shape is that of z without the latents' own dimensions, and whose
-    event shape is that of x; the mean of it is what pictures show.
+    Its `forward` returns a distribution. The batch shape is the shape of z without the dimensions of a latent; the
+    event shape is the shape of x. Pictures show the mean.
 
-    A plain module will do as well, which takes one output of the network for each value of x unless it has `per_value`
-    or `out_shape`. One with a method `parameters_at`, as `PerValueLikelihood` has it, can start at the mean of the data
-    (model.output_bias = "data"); any other starts as it is.
+    A plain module is accepted as well. It takes one output of the network for each value of x, unless it has
+    `per_value` or `out_shape`. With a method `parameters_at`, as in `PerValueLikelihood`, it can start at the mean of
+    the data (model.output_bias = "data").
 
     Arguments:
         net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)).
 
     Attributes:
-        values: What the numbers in x are: "pixels", "counts", which are whole numbers, "real", or "table".
-        value_range: Least and greatest value of x that is accepted, or None where any real number is.
+        values: Meaning of the numbers in x: "pixels", "counts" (whole numbers), "real", or "table".
+        value_range: Least and greatest value of x that is accepted; None accepts any real number.
         takes_classes: Whether a class can stand for its one-hot row of the context.
         couples_rows: Whether log p(x) of a row depends on the other rows of its batch.
     """
@@ -56,7 +56,7 @@ class Likelihood(nn.Module, ABC):
 
     @classmethod
     def options_from_data(cls, x: Tensor, **options: Any) -> dict[str, Any]:
-        """Options that depend on the training rows, shape (N, *event), with the values that a training records."""
+        """Values of the options that depend on the training rows, shape (N, *event); a training records them."""
         return {}
 
     @staticmethod
@@ -66,10 +66,10 @@ class Likelihood(nn.Module, ABC):
 
     @classmethod
     def check(cls, x: Tensor) -> None:
-        """Refuse data, of any shape, that this likelihood has no density for. For once, not for every step: it syncs.
+        """Refuse data, of any shape, without a density here. Not for every step: it waits for the device.
 
         Raises:
-            DataError: A value is outside `value_range`, or is not a whole number where x are counts.
+            DataError: A value is outside `value_range`, or x are counts and a value is not a whole number.
         """
         if cls.value_range is not None:
             check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)
@@ -84,14 +84,14 @@ class PerValueLikelihood(Likelihood):
     Arguments:
         net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)). Its `in_shape` says how many
             dimensions a latent has; without one it is a vector.
-        options: What `per_value` depends on.
+        options: Options of `per_value`.
 
     Attributes:
-        discrete: Whether p(x) is a probability, so that bits per dimension have a meaning, rather than a density. That
-            holds for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
-        tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise does. Where it costs
-            more, torch.autocast does not reach the network.
-        independent: What makes one distribution of the values of x.
+        discrete: Whether p(x) is a probability, not a density, so that bits per dimension have a meaning. That holds
+            for x in the `support` of the returned distribution; a Bernoulli accepts grey x too, outside of it.
+        tolerates_bf16: Whether rounding the network's output to 8 bits costs no more than noise. If it costs more,
+            torch.autocast does not reach the network.
+        independent: Class that joins the values of x into one distribution.
     """
 
     discrete: ClassVar[bool]

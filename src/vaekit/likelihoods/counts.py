@@ -16,19 +16,19 @@ from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 class Counts(PerValueLikelihood):
     """p(x | z, c) = Π family(x; μ), log μ = net(z, c) + log s, with s = 1 or a size factor.
 
-    A size factor tells how deeply a row was sampled, as the total count of a cell does, and is known beforehand: it is
-    a covariate and not part of x. With `size_factor` the last column of the context c is log s, best centred to mean 0;
-    the model is conditional on it as on any other column, and one chooses it to sample. Such a model takes contexts, as
-    rows of numbers, and no classes, whose one-hot rows have no such column.
+    A size factor is the depth at which a row was sampled, such as the total count of a cell. It is known beforehand: a
+    covariate and not part of x. With `size_factor` the last column of the context c is log s, best centred to mean 0.
+    The model is conditional on it as on any other column; the caller chooses it to sample. The model then takes rows of
+    numbers as contexts, and no classes: their one-hot rows have no column for log s.
 
     Arguments:
         net: Network (..., Z), (B, C) → log μ before s (..., *event), bounded softly by ±16.
         context_size: C.
         size_factor: Whether the last column of c is log s.
-        log1p: Whether an encoder that a config makes sees log(1 + x), without which large counts diverge.
+        log1p: Whether an encoder from a config sees log(1 + x); without it large counts diverge.
 
     Raises:
-        ConfigError: A size factor is asked for and there is no context.
+        ConfigError: `size_factor` is set, but there is no context.
     """
 
     values = "counts"
@@ -41,7 +41,7 @@ class Counts(PerValueLikelihood):
         self.log1p = log1p
         if size_factor and not context_size:
             raise ConfigError(
-                "likelihood.size_factor is true, but the model has no context whose last column could be log s; "
+                "likelihood.size_factor is true, but the model has no context with log s as its last column; "
                 "give it one or set it to false"
             )
         self.size_factor = size_factor
@@ -69,7 +69,7 @@ class Counts(PerValueLikelihood):
         """Independent counts of mean μ."""
 
     def parameters_at(self, mean: Tensor) -> Tensor:
-        """The network's output at which the mean, where s = 1, is `mean`, at least 0.001."""
+        """The network's output at which the mean for s = 1 is `mean`, at least 0.001."""
         return soft_bound_inverse(mean.clamp(min=1e-3).log(), self.limit)
 
 
@@ -89,7 +89,7 @@ class NegativeBinomial(Counts):
         event_shape: Event shape of x.
         context_size: C.
         size_factor: Whether the last column of c is the log of a size factor of μ.
-        log1p: Whether an encoder that a config makes sees log(1 + x).
+        log1p: Whether an encoder from a config sees log(1 + x).
 
     Reference: Lopez et al. 2018, doi:10.1038/s41592-018-0229-2 (scVI). Their s is inferred, or the total.
     """

@@ -18,7 +18,7 @@ _CLIP = (1e-3, 1 - 1e-3)
 
 
 class DiscretizedLogistic(LocationScale):
-    """p(x | z, c) = Π of a logistic's mass within half a level of x, the levels 0 and 255 being open to the outside.
+    """p(x | z, c) = Π of a logistic's mass within half a level of x; the levels 0 and 255 are open to the outside.
 
     The location is not squashed and may lie outside [0, 1].
 
@@ -51,12 +51,12 @@ class DiscretizedLogistic(LocationScale):
 class DiscretizedLogisticMixture(PerValueLikelihood):
     """p(x | z, c) = Π Σₘ πₘ·DiscretizedLogistic(x; μₘ, sₘ), with π, μ and s per pixel.
 
-    Each channel has its own mixture and they are independent given z, unlike in PixelCNN++, where the channels of a
-    pixel share π and the later ones depend on the earlier.
+    Each channel has its own mixture, independent of the others given z. In PixelCNN++ the channels of a pixel share π,
+    and later ones depend on earlier ones.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape): logits of π, then μ, then log s.
-        components: How many.
+        components: Number of components.
 
     Raises:
         ConfigError: `components` is below 1.

@@ -18,7 +18,7 @@ from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 Scale = float | Literal["shared", "per-pixel"]
 Unit = float | Literal["auto"]
 
-_FINE = 0.01  # a standard deviation below which a scale, whose logarithm is bounded, cannot follow
+_FINE = 0.01  # standard deviation; the bounded log of a scale cannot follow a smaller one
 
 
 class LocationScale(PerValueLikelihood):
@@ -28,18 +28,18 @@ class LocationScale(PerValueLikelihood):
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows; a scale that is learned or comes from the network then starts at their standard
             deviation about their mean.
-        scale: A number, fixed; "shared", one learned for all values; or "per-pixel", from the network, whose second
-            group of channels is its logarithm.
-        centre: What the network counts the location from, "auto" being 0.
-        unit: What it counts in, "auto" being 1: the location is centre + unit · output, and a scale that is learned or
-            comes from the network is in this unit.
+        scale: A fixed number; "shared", one learned for all values; or "per-pixel": the second group of the network's
+            channels is its logarithm.
+        centre: Origin of the network's location; "auto" is 0.
+        unit: Unit of the network's location; "auto" is 1. The location is centre + unit · output. A scale that is
+            learned or comes from the network is in this unit, too.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
-        start: What it is before that bound at the start of training; the class's own where there are no training rows.
+        start: The log-scale before this bound at the start of training; without training rows the class's own.
 
     Raises:
-        ConfigError: The scale is a number that is not positive.
+        ConfigError: The scale or the unit is a number that is not positive or not finite.
     """
 
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
@@ -73,12 +73,12 @@ class LocationScale(PerValueLikelihood):
         """Independent values with these parameters, which broadcast."""
 
     def distribution(self, output: Tensor) -> Distribution:
-        """Independent values whose location is the first group of the output."""
+        """Independent values; the first group of the output is their location."""
         loc = output[0] if (self.centre, self.unit) == (0, 1) else self.centre + self.unit * output[0]
         return self.family(loc, self.scale_of(output))
 
     def scale_of(self, output: Tensor) -> Tensor:
-        """The scale, shape () or that of one group of the network's output."""
+        """The scale, shape () or the shape of one group of the network's output."""
         if isinstance(self.scale, str):
             return self.unit * soft_bound(output[1] if self.groups == 2 else self.log_scale, self.limit).exp()
         return output.new_full((), self.scale)
@@ -96,11 +96,11 @@ class LocationScale(PerValueLikelihood):
 
 
 class OfRealNumbers(LocationScale):
-    """Those of x of any size: it is standardized inside, and densities are those of x itself.
+    """Likelihoods of real x of any size. They standardize x inside, but the density is the density of x itself.
 
     With "auto" a training takes the mean and the standard deviation of all values of its rows for `centre` and `unit`,
-    and records them in its config. Rows within [−1, 1] whose standard deviation is not below 0.01, such as images, stay
-    as they are. So do those of a model that is made without rows.
+    and records them in its config. Rows within [−1, 1] with a standard deviation of at least 0.01, such as images,
+    stay as they are. A model that is made without rows takes 0 and 1.
     """
 
     values = "real"
@@ -132,7 +132,7 @@ class OfRealNumbers(LocationScale):
 
 
 def _number(value: Unit, unknown: float) -> float:
-    """The number, or another one where it waits for the rows that it is computed from."""
+    """The number, or `unknown` for "auto" before the rows are known."""
     return unknown if isinstance(value, str) else value
 
 
@@ -144,17 +144,17 @@ class Normal(OfRealNumbers):
     """p(x | z, c) = Π N(x; μ, σ²), μ = net(z, c).
 
     Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
-    the value at which the batch is most likely. In training mode each `log_prob` sets it so, without a gradient (the
-    bound is stationary in it), and remembers it as a running mean, as batch norm does. Samples and evaluation mode use
-    the remembered one, so that what is evaluated is the likelihood of one fixed model. Several ranks do not train it,
-    since each sees only some rows of a batch.
+    the value at which the batch is most likely. In training mode each `log_prob` computes it, without a gradient
+    (the bound is stationary in it), and updates a running mean, as batch norm does. Samples and evaluation mode use the
+    running mean, so an evaluation is of one fixed model. Several ranks do not train it, since each sees only some rows
+    of a batch.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for σ to start from.
         scale: σ.
-        centre: What μ is counted from by the network; see `OfRealNumbers`.
-        unit: What it is counted in.
+        centre: Origin of the network's μ; see `OfRealNumbers`.
+        unit: Unit of the network's μ.
 
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
     """
@@ -183,12 +183,12 @@ class Normal(OfRealNumbers):
         return NormalDistribution(loc, scale, validate_args=False)
 
     def scale_of(self, output: Tensor) -> Tensor:
-        """σ, shape () or that of μ."""
+        """σ, shape () or the shape of μ."""
         return self.mean_square.sqrt() if self.scale == "optimal" else super().scale_of(output)
 
 
 class _FittedNormal(NormalDistribution):
-    """N(μ, σ²) whose `log_prob` takes the mean of (x − μ)² for σ² and moves the running mean a tenth towards it."""
+    """N(μ, σ²); `log_prob` takes the mean of (x − μ)² for σ² and moves the running mean a tenth towards it."""
 
     def __init__(self, loc: Tensor, mean_square: Tensor, least: float) -> None:
         super().__init__(loc, mean_square.sqrt(), validate_args=False)
@@ -199,7 +199,7 @@ class _FittedNormal(NormalDistribution):
         return self._fitted(value, (value - self.loc).detach().square().mean())
 
     def log_prob_where(self, value: Tensor, observed: Tensor) -> Tensor:
-        """Log-density of each value, the variance being that of the observed ones."""
+        """Log-density of each value, with the variance of the observed ones."""
         squares = (value - self.loc).detach().square()
         mask = observed.expand_as(squares)
         return self._fitted(value, squares.masked_fill(~mask, 0).sum() / mask.sum().clamp(min=1))
@@ -218,8 +218,8 @@ class Laplace(OfRealNumbers):
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for b to start from.
         scale: b.
-        centre: What μ is counted from by the network; see `OfRealNumbers`.
-        unit: What it is counted in.
+        centre: Origin of the network's μ; see `OfRealNumbers`.
+        unit: Unit of the network's μ.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Values that are missing because of what they are: p(s | x), beside the density of a table.
+"""Self-masking: the probability p(s | x) that a value is missing depends on the value, beside a table's density.
 
-Not for: values that are missing at random, whose mask says nothing that x does not.
+Not for: values that are missing at random; their mask adds nothing to x.
 """
 
 from collections.abc import Sequence
@@ -23,8 +23,8 @@ class SelfMasking(nn.Module):
     u is the standardized number. A level has a logit of its own.
 
     Arguments:
-        columns: Of the table.
-        sign: Which values are the more likely to be missing, for all columns: "high" or "low" ones, or not known.
+        columns: Columns of the table.
+        sign: Values that are more likely to be missing, in all columns: "high" or "low" ones, or "unknown".
 
     Reference: Ipsen, Mattei and Frellsen 2021, "not-MIWAE", arXiv:2006.12871, section 3 and appendix B.
     """
@@ -44,7 +44,7 @@ class SelfMasking(nn.Module):
         self.register_buffer("unit", torch.tensor([column.scale for column in columns]))
 
     def of_numbers(self, x: Tensor, index: Tensor) -> Tensor:
-        """Logits of being missing, of values (..., n) of the columns `index`."""
+        """Logits of the probability that values (..., n) of the columns `index` are missing."""
         u = self.standardize(x, self.loc[index], self.unit[index], index)
         slope = self.slope[index]
         if self.sign != "unknown":
@@ -52,19 +52,19 @@ class SelfMasking(nn.Module):
         return slope * (u - self.threshold[index])
 
     def of_levels(self, index: Tensor, levels: int) -> Tensor:
-        """Logits of being missing, of each level of the columns `index`, shape (n, levels)."""
+        """Logits of the probability that each level of the columns `index` is missing, shape (n, levels)."""
         return self.level_logits[index, :levels]
 
 
 class NotAtRandom(Columnwise):
-    """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table beside the mask of what is observed.
+    """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table and the mask of its observed values.
 
     Missing numbers are drawn from p(x_m | z), once for each latent, and remembered, since they belong to the latent's
     weight; missing levels are summed over. A count that is missing is drawn without a gradient.
 
     Arguments:
-        blocks: As for `Columnwise`.
-        size: As for `Columnwise`.
+        blocks: See `Columnwise`.
+        size: See `Columnwise`.
         mechanism: p(s | x).
 
     Reference: Ipsen, Mattei and Frellsen 2021, arXiv:2006.12871, eq. 6 to 8, which draw missing levels as well.
@@ -73,10 +73,10 @@ class NotAtRandom(Columnwise):
     def __init__(self, blocks: Sequence[Block], size: int | None, mechanism: SelfMasking) -> None:
         super().__init__(blocks, size)
         self.mechanism = mechanism
-        self.drawn: Tensor | None = None  # (..., B, D), with which `log_prob_observed` was computed
+        self.drawn: Tensor | None = None  # the values in the last `log_prob_observed`, (..., B, D)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density of the values that are not NaN, and of these being all that are observed, nats."""
+        """Log-density of the values that are not NaN and of their mask, nats."""
         missing = value.isnan()
         return self.log_prob_observed(value.masked_fill(missing, 0), ~missing)
 
@@ -90,9 +90,9 @@ class NotAtRandom(Columnwise):
         log_x = self.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
         drawn = self._drawn((), gradient=True)
         self.drawn = torch.where(observed, x, drawn)
-        return log_x + sum(self._of_mask(block, self.drawn, observed) for block in self.blocks)
+        return log_x + sum(self._log_prob_of_mask(block, self.drawn, observed) for block in self.blocks)
 
-    def _of_mask(self, block: Block, x: Tensor, observed: Tensor) -> Tensor:
+    def _log_prob_of_mask(self, block: Block, x: Tensor, observed: Tensor) -> Tensor:
         """Log p(s_d | x) of the columns of a block, summed over them."""
         is_observed, values = observed[..., block.index], x[..., block.index]
         if block.levels is None:
@@ -100,10 +100,10 @@ class NotAtRandom(Columnwise):
             return torch.where(is_observed, logsigmoid(-logits), logsigmoid(logits)).sum(-1)
         probs = level_probs(block.p)
         logits = self.mechanism.of_levels(block.index, probs.shape[-1])
-        here = values.long().unsqueeze(-1)
-        of_level = logits.expand(*here.shape[:-1], -1).gather(-1, here)[..., 0]
-        lost = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
-        return torch.where(is_observed, logsigmoid(-of_level), lost).sum(-1)
+        levels = values.long().unsqueeze(-1)
+        level_logits = logits.expand(*levels.shape[:-1], -1).gather(-1, levels)[..., 0]
+        log_missing = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
+        return torch.where(is_observed, logsigmoid(-level_logits), log_missing).sum(-1)
 
     def _if_missing(self, block: Block) -> OfLevels:
         """Levels of a column given that they are missing: p(l | z, s = 0) ∝ p(l | z) p(s = 0 | l)."""
@@ -111,17 +111,17 @@ class NotAtRandom(Columnwise):
         return OfLevels(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
 
     def average(self, weights: Tensor) -> Tensor:
-        """Over weighted latents and the values that were drawn with them: as `Columnwise.average`."""
+        """Average over weighted latents and the values drawn with them; see `Columnwise.average`."""
         if self.drawn is None:
             return super().average(weights)
-        best = []
+        averages = []
         for block in self.blocks:
             if block.levels is None:
-                best.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
+                averages.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
             else:
                 probs = (weights[..., None, None] * self._if_missing(block).probs).sum(0)
-                best.append(probs.argmax(-1).to(weights.dtype))
-        return self._joined(best)
+                averages.append(probs.argmax(-1).to(weights.dtype))
+        return self._joined(averages)
 
     def resample(self, chosen: Tensor) -> Tensor:
         """Rows for chosen latents, shape (n, B, D): the numbers that were drawn with them, and new levels.

@@ -1,4 +1,4 @@
-"""The likelihood of a table: one density for each column, log p summed over those that are observed."""
+"""The likelihood of a table: one density for each column, and log p summed over the observed ones."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -15,8 +15,8 @@ from ..errors import ConfigError
 from .base import Likelihood, soft_bound
 from .masking import NotAtRandom, SelfMasking, Sign
 
-LIMIT = 5.0  # of the log of a standardized scale: σ ≥ e⁻⁵, so that no density is unbounded
-COUNT_LIMIT = 12.0  # of log μ / μ₀
+LIMIT = 5.0  # bound on the log of a standardized scale: σ ≥ e⁻⁵, so that no density is unbounded
+COUNT_LIMIT = 12.0  # bound on log μ / μ₀
 
 
 class Columns(Likelihood):
@@ -36,21 +36,21 @@ class Columns(Likelihood):
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., outputs).
-        columns: What the columns are; None if the data are not a table.
-        real: Density of real columns: "normal" or "student-t", which forgives outliers.
+        columns: The columns; None if the data are not a table.
+        real: Density of real columns: "normal" or "student-t", which tolerates outliers.
         scale: σ: "column", one learned for each, or "network", which depends on z.
-        missing: "at-random", or "self-masking": whether a value is missing depends on what it is, and the mask has a
+        missing: "at-random", or "self-masking": whether a value is missing depends on the value, and the mask has a
             density, too (`SelfMasking`).
-        sign: Of self-masking, if it is known: whether "high" or "low" values are the more likely to be missing.
+        sign: For self-masking: whether "high" or "low" values are more likely to be missing, or "unknown".
 
     Raises:
-        ConfigError: The data are not a table, or a sign is given of values that are missing at random.
+        ConfigError: The data are not a table, or `sign` is set for values that are missing at random.
 
-    Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, whose counts are Poisson.
+    Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, with Poisson counts.
     """
 
     values = "table"
-    value_range = None  # values were looked at when the table was encoded, with their rows and columns
+    value_range = None  # the values were checked when the table was encoded
     loc: Tensor
     unit: Tensor
     padding: Tensor
@@ -185,11 +185,11 @@ class Columns(Likelihood):
 
 
 class Layout:
-    """Which outputs of the network belong to which columns.
+    """The outputs of the network that belong to each column.
 
     Arguments:
-        columns: Of the table.
-        scale: As for `Columns`.
+        columns: Columns of the table.
+        scale: See `Columns`.
     """
 
     def __init__(self, columns: Sequence[Column], scale: str) -> None:
@@ -209,7 +209,7 @@ class Layout:
         return max((len(self.columns[i].levels) for i in self.groups[kind]), default=2)
 
     def first_steps(self) -> Tensor:
-        """Thresholds of ordinal columns at the start, shape (n, L − 1): the first, and what softplus makes a rise."""
+        """Thresholds of ordinal columns at the start, shape (n, L − 1): the first, then the rises before softplus."""
         steps = torch.full((len(self.groups["ordinal"]), self._most("ordinal") - 1), 0.5)
         for row, i in enumerate(self.groups["ordinal"]):
             steps[row, 0] = -0.5 * (len(self.columns[i].levels) - 2)  # so that the middle is near 0

@@ -45,9 +45,9 @@ class Bernoulli(PerValueLikelihood):
 
 
 class ContinuousBernoulli(PerValueLikelihood):
-    """p(x | z, c) = Π p(x; η) ∝ exp(η·x) on [0, 1], η = net(z, c): what the Bernoulli on grey images means to be.
+    """p(x | z, c) = Π p(x; η) ∝ exp(η·x) on [0, 1], η = net(z, c): a proper density for grey images.
 
-    A density: where x is exactly 0 or 1 it grows with |η| without bound, so its figures compare with no others.
+    Where x is exactly 0 or 1 this density grows with |η| without bound, so its figures compare with no others.
 
     Arguments:
         net: Network (..., Z), (B, C) → η (..., *event).

@@ -3,15 +3,15 @@
 Every network maps `(x, c)`, with x of shape (..., B, *in_shape) and an optional context c of shape (B, context_size)
 that broadcasts over the leading dimensions of x, to a tensor of shape (..., B, *out_shape). An encoder's output is its
 last hidden layer, of shape (features,), and `maps` gives its feature maps too; a decoder's last layer has no
-activation, and `start_output` sets where it starts.
+activation, and `start_output` sets its start.
 
 | file | what |
 |---|---|
-| `base` | what networks share, and the contracts `Encoder` and `Decoder` |
+| `base` | the base of all networks, and the contracts `Encoder` and `Decoder` |
 | `mlp` | fully connected |
-| `conv`, `resnet`, `stages` | convolutional, residual, and what both share |
+| `conv`, `resnet`, `stages` | convolutional, residual, and the parts of both |
 | `tabular` | the encoder of tables |
-| `unregistered` | a module that belongs to another one |
+| `unregistered` | a reference to a module of another owner |
 | `init`, `principal` | initialization by name; a start from principal components |
 """
 

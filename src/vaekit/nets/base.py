@@ -37,7 +37,7 @@ class Network(nn.Module, ABC):
         context_size: Width of c; 0 for none.
 
     Attributes:
-        dtype: Type in which to multiply, such as bfloat16; None is that of the weights. Input and output keep theirs.
+        dtype: Type of the products, such as bfloat16; None keeps the weights' type. Input and output keep their types.
     """
 
     dtype: torch.dtype | None = None
@@ -64,7 +64,7 @@ class Network(nn.Module, ABC):
         return h.to(x.dtype).reshape(*leading, *self.out_shape)
 
     def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
-        """Leading dimensions of x, and x and c with these made into rows."""
+        """Leading dimensions of x; x and c with these flattened into rows."""
         leading, event = x.shape[: -len(self.in_shape)], x.shape[-len(self.in_shape) :]
         if event != self.in_shape:
             raise DataError(f"this network takes inputs of shape (..., {_list(self.in_shape)}), got {tuple(x.shape)}")
@@ -82,13 +82,12 @@ class Network(nn.Module, ABC):
 
 
 class Encoder(Network):
-    """A network of data, whose output is a vector of features, shape (features,).
+    """A network of data; its output is a vector of features, shape (features,).
 
-    One that has feature maps to hand out, besides the features, gives `row_maps` and `map_shapes` too; a posterior
-    takes those that it reads from `maps`.
+    An encoder with feature maps overrides `row_maps` and `map_shapes` too; a posterior reads them from `maps`.
 
     Attributes:
-        transform: What the network sees of x, such as its logarithm; None for x itself.
+        transform: Function of x that the network sees, such as the logarithm; None for x itself.
     """
 
     transform: Callable[[Tensor], Tensor] | None = None
@@ -99,7 +98,7 @@ class Encoder(Network):
 
     @property
     def map_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Event shapes of what `maps` gives, the last of them `out_shape`."""
+        """Event shapes of the tensors of `maps`, the last of them `out_shape`."""
         return (self.out_shape,)
 
     def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
@@ -119,7 +118,7 @@ class Encoder(Network):
 
 
 class Decoder(Network):
-    """A network of latents, whose last layer has no activation and can start at a given output.
+    """A network of latents; its last layer has no activation and can start at a given output.
 
     Arguments:
         in_shape: Event shape of the latents that it reads, of any rank.
@@ -134,7 +133,7 @@ class Decoder(Network):
         Arguments:
             latent_size: Width of a vector of latents, or channels of a grid of them.
             out_shape: Event shape of the output.
-            options: The constructor's.
+            options: Options of the constructor.
         """
         return (latent_size,)
 
@@ -194,12 +193,12 @@ def chosen(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def nonlinearity(name: Activation | Nonlinearity) -> nn.Module:
-    """Make a nonlinearity from its name, or by what `sloped` gives."""
+    """Make a nonlinearity from its name, or from the result of `sloped`."""
     return name() if callable(name) else chosen("activation", name, ACTIVATIONS)()
 
 
 def sloped(name: Activation, negative_slope: float) -> Activation | Nonlinearity:
-    """An activation by name, "leaky-relu" with a slope below zero, which torch calls `negative_slope`."""
+    """An activation by name; "leaky-relu" gets the slope `negative_slope` below zero."""
     return partial(nn.LeakyReLU, negative_slope) if name == "leaky-relu" else name
 
 
@@ -207,7 +206,7 @@ def dropping(probability: float) -> list[nn.Module]:
     """Dropout after an activation, or no layer where the probability is 0.
 
     Raises:
-        ConfigError: A probability outside of [0, 1).
+        ConfigError: The probability lies outside of [0, 1).
     """
     if not 0 <= probability < 1:
         raise ConfigError(f"dropout is a probability and must lie in [0, 1), got {probability}")

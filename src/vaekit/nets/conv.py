@@ -22,18 +22,18 @@ class ConvEncoder(StagedEncoder):
         in_shape: Shape of the images, (channels, H, W).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages; each halves the image, rounding up.
-        kernel_size: Of the convolutions; by default 4 on even sizes and 3 on odd ones, which halves any image.
-        stride: By which a stage with a kernel_size divides the image.
-        dense: Width of the dense layer, the features; false for none, the features then being all values at the end.
+        kernel_size: Kernel of the convolutions; by default 4 on even sizes and 3 on odd ones, which halves any image.
+        stride: Number by which a stage with a kernel_size divides the image.
+        dense: Width of the dense layer, the features; false for none: the features are then all values at the end.
         activation: Nonlinearity of all layers.
-        negative_slope: Of "leaky-relu" below zero.
+        negative_slope: Slope of "leaky-relu" below zero.
         dropout: Probability that a value of a layer is set to zero, while training.
         norm: Normalization of each stage: over the batch, or over all channels and pixels of an image.
         context: Where c enters: as a scale and shift of every stage's channels (FiLM), or as constant planes beside the
             image.
 
     Raises:
-        ConfigError: The input is not an image, or an option has a value that does not exist.
+        ConfigError: The input is not an image, or an option has an unknown value.
     """
 
     def __init__(
@@ -78,19 +78,19 @@ class ConvDecoder(StagedDecoder):
         in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) as small as the encoder's last.
         out_shape: Shape of the output, (channels, H, W).
         context_size: Width of c; 0 for none.
-        channels: Channels of the stages, in the encoder's order, so that the last is the first here.
-        kernel_size: Of the convolutions, as the encoder's.
-        stride: By which a stage with a kernel_size multiplies the image.
-        dense: Width of the first dense layer; false for none, so that a single one leads from z to the coarsest grid.
+        channels: Channels of the stages, in the encoder's order: the last comes first here.
+        kernel_size: Kernel of the convolutions, as the encoder's.
+        stride: Number by which a stage with a kernel_size multiplies the image.
+        dense: Width of the first dense layer; false for none: one layer then leads from z to the coarsest grid.
         activation: Nonlinearity of all layers but the last.
-        negative_slope: Of "leaky-relu" below zero.
+        negative_slope: Slope of "leaky-relu" below zero.
         dropout: Probability that a value of a stage is set to zero, while training.
         norm: Normalization of each stage: over the batch, or over all channels and pixels of an image.
         context: Where c enters: as a scale and shift of every stage's channels (FiLM), or beside the latents, which are
             planes of one pixel.
 
     Raises:
-        ConfigError: The output is not an image, or an option has a value that does not exist.
+        ConfigError: The output is not an image, or an option has an unknown value.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class ConvDecoder(StagedDecoder):
 
 
 def injected(context: Literal["film", "planes"], context_size: int) -> tuple[int, int]:
-    """How much of the context enters as planes, and how much as a scale and shift."""
+    """The width of the context that enters as planes, and the width that enters as a scale and shift."""
     return chosen("context", context, {"film": (0, context_size), "planes": (context_size, 0)})
 
 

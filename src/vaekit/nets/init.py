@@ -19,10 +19,10 @@ LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.Con
 def initialize(module: nn.Module, scheme: Scheme) -> None:
     """Draw the weights of all linear and convolutional layers anew, and set their biases to zero.
 
-    "he" draws W ~ N(0, 2 / fan_in), which keeps the mean square of a signal that passes rectified linear units;
-    "glorot" draws W ~ U(±√(6 / (fan_in + fan_out))), between what keeps the signal and what keeps the gradient where
-    units are linear around zero, as tanh; "default" leaves every layer as torch made it;
-    "pca" is "he", on which `principal_start` then builds.
+    "he" draws W ~ N(0, 2 / fan_in), which keeps the mean square of a signal through rectified linear units.
+    "glorot" draws W ~ U(±√(6 / (fan_in + fan_out))), a compromise between keeping the signal and keeping the gradient
+    in units that are linear around zero, as tanh. "default" leaves every layer as torch made it. "pca" is "he"
+    followed by `principal_start`.
 
     Fans count connections: fan_in is how many inputs an output sees, fan_out how many outputs an input reaches. Away
     from the borders a stride divides fan_out, and fan_in where the convolution is transposed. `torch.nn.init` counts

@@ -31,7 +31,7 @@ class GatedLinear(nn.Module):
 
 
 class MLP(Encoder, Decoder):
-    """A multilayer perceptron whose context is concatenated to its input.
+    """A multilayer perceptron; its context is concatenated to its input.
 
     Arguments:
         in_shape: Event shape of the input; it is flattened.
@@ -40,7 +40,7 @@ class MLP(Encoder, Decoder):
         x: Training data, for their mean.
         hidden: Widths of the hidden layers; without any the network is linear.
         activation: Nonlinearity of the hidden layers.
-        negative_slope: Of "leaky-relu" below zero.
+        negative_slope: Slope of "leaky-relu" below zero.
         dropout: Probability that a value of a hidden layer is set to zero, while training.
         gated: Make the hidden layers gated linear ones; the gate takes the place of the activation.
         norm: Normalization between a hidden layer and its activation; batch statistics are taken over all leading
@@ -48,7 +48,7 @@ class MLP(Encoder, Decoder):
         centred: Subtract the mean of the training data from the input, which is then easier to learn from.
 
     Raises:
-        ConfigError: An option has a value that does not exist.
+        ConfigError: An option has an unknown value.
     """
 
     centre: Tensor | None

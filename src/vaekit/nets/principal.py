@@ -1,4 +1,4 @@
-"""A start from principal components: from the first step a perceptron VAE encodes and decodes as PCA does."""
+"""A start from principal components: from the first step a perceptron VAE encodes and decodes like PCA."""
 
 import torch
 from torch import Tensor, nn
@@ -16,20 +16,20 @@ def principal_start(
 ) -> None:
     """Make both networks pass on the first Z principal components, as pairs of rectified linear units (+c, −c).
 
-    The mean of the posterior is then the component, divided by its standard deviation, and its log-variance −2; the
-    output is its start plus what the components say, times `slope`. The other units stay what they are. No latent
-    collapses, and trainings differ less from seed to seed.
+    The mean of the posterior is then the component, divided by its standard deviation, and its log-variance is −2. The
+    output is its start plus the reconstruction from the components, times `slope`. The other units keep their weights.
+    No latent collapses, and trainings differ less from seed to seed.
 
     Arguments:
         encoder: A perceptron with rectified linear units, at least 2 Z in each layer.
-        mu: From its features to the posterior's mean.
-        log_var: From its features to the posterior's log-variance.
+        mu: Layer from its features to the posterior's mean.
+        log_var: Layer from its features to the posterior's log-variance.
         decoder: A perceptron of the same kind.
         x: Training rows, shape (N, *event).
-        slope: How much the output moves with the mean of x, shape event.
+        slope: Derivative of the output by the mean of x, shape event.
 
     Raises:
-        ConfigError: A network of another kind, or one that is too narrow.
+        ConfigError: A network is of another kind or too narrow, or there are too few rows.
     """
     latents = mu.out_features
     into, *inner = _layers(encoder, latents, "encoder")

@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.skip = skip
 
     def forward(self, h: Tensor, c: Tensor | None) -> Tensor:
-        """Map (N, channels, H, W), with c of shape (N, context_size), to what the convolutions make of the shape."""
+        """Map (N, channels, H, W), with c of shape (N, context_size), to the shape that the convolutions give."""
         residual = self.conv1(self.activate1(h, c))
         residual = self.conv2(self.activate2(residual, c))
         total: Tensor = (self.skip(h) + residual) * math.sqrt(0.5)
@@ -49,7 +49,7 @@ class ResNetEncoder(StagedEncoder):
         group_norm: Normalize before each activation, in up to 8 groups of at least 4 channels.
 
     Raises:
-        ConfigError: The input is not an image, or an option has a value that does not exist.
+        ConfigError: The input is not an image, or an option has an unknown value.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ResNetEncoder(StagedEncoder):
                 yield h
 
     def features(self, h: Tensor, c: Tensor | None) -> Tensor:
-        """The features, from what the last stage gives."""
+        """The features, from the output of the last stage."""
         return super().features(self.activate(h, c), c)
 
 
@@ -104,7 +104,7 @@ class ResNetDecoder(StagedDecoder):
         group_norm: Normalize before each activation, in up to 8 groups of at least 4 channels.
 
     Raises:
-        ConfigError: The output is not an image, or an option has a value that does not exist.
+        ConfigError: The output is not an image, or an option has an unknown value.
     """
 
     def __init__(

@@ -1,10 +1,10 @@
 """Parts of networks of images: stages that halve an image or double it, the way in from latents and out to features.
 
 A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
-padding 1, give exactly that, and their transposes give exactly the way back: a decoder meets any size without cropping.
-With a kernel k and a stride s of one's own the padding is ⌊(k − 1)/2⌋, and the transposes pad their output to fit.
-On even sizes every output pixel is covered equally often, so that nothing suggests a checkerboard (Odena, Dumoulin and
-Olah 2016, doi:10.23915/distill.00003).
+padding 1, give exactly that, and their transposes go exactly back: a decoder meets any size without cropping.
+With the user's kernel k and stride s the padding is ⌊(k − 1)/2⌋, and the transposes pad their output to fit.
+On even sizes every output pixel is covered equally often, which avoids a checkerboard (Odena, Dumoulin and Olah 2016,
+doi:10.23915/distill.00003).
 """
 
 from abc import abstractmethod
@@ -27,8 +27,8 @@ class Strides:
     """How each stage makes an image smaller.
 
     Arguments:
-        kernel_size: Of the convolutions; None for 4 on even sizes and 3 on odd ones.
-        stride: From one place of the kernel to the next.
+        kernel_size: Kernel of the convolutions; None for 4 on even sizes and 3 on odd ones.
+        stride: Pixels from one place of the kernel to the next.
 
     Raises:
         ConfigError: `kernel_size` or `stride` is below 1.
@@ -44,20 +44,20 @@ class Strides:
             raise ConfigError(f"stride = {self.stride} needs a kernel_size; without one a stage halves the image")
 
     def kernel(self, size: Size) -> Size:
-        """Of a stage that begins with an image of this size."""
+        """Kernel of a stage that begins with an image of this size."""
         k = self.kernel_size
         return (4 - size[0] % 2, 4 - size[1] % 2) if k is None else (k, k)
 
     @property
     def padding(self) -> int:
-        """At every edge."""
+        """Pixels of padding at every edge."""
         return 1 if self.kernel_size is None else (self.kernel_size - 1) // 2
 
     def after(self, size: Size) -> Size:
         """Size of an image after a stage.
 
         Raises:
-            ConfigError: Nothing is left.
+            ConfigError: The kernel is larger than the padded image.
         """
         kernel, pad = self.kernel(size), 2 * self.padding
         height, width = ((n + pad - k) // self.stride + 1 for n, k in zip(size, kernel, strict=True))
@@ -66,7 +66,7 @@ class Strides:
         return height, width
 
     def excess(self, size: Size) -> Size:
-        """By how many pixels the way back would fall short of an image of this size."""
+        """Pixels that the transposed convolution would lack to an image of this size."""
         small, kernel = self.after(size), self.kernel(size)
         rows, columns = (
             n - ((m - 1) * self.stride - 2 * self.padding + k) for n, m, k in zip(size, small, kernel, strict=True)
@@ -86,7 +86,7 @@ class StagedEncoder(Encoder):
     Attributes:
         channels: Channels of the stages.
         sizes: Sizes of the image before the first stage and after each.
-        dense: Layer from what the last stage gives to the features.
+        dense: Layer from the output of the last stage to the features.
     """
 
     channels: tuple[int, ...]
@@ -98,13 +98,13 @@ class StagedEncoder(Encoder):
         """The output of each stage for (N, channels, H, W), one after another."""
 
     def features(self, h: Tensor, c: Tensor | None) -> Tensor:
-        """The features, from what the last stage gives."""
+        """The features, from the output of the last stage."""
         features: Tensor = self.dense(h)
         return features
 
     @property
     def map_shapes(self) -> tuple[tuple[int, ...], ...]:
-        """Event shapes of what `maps` gives: one for each stage, and the features'."""
+        """Event shapes of the tensors of `maps`: one for each stage, and one for the features."""
         grids = [(a, *size) for a, size in zip(self.channels, self.sizes[1:], strict=True)]
         return (*grids, self.out_shape)
 
@@ -128,7 +128,7 @@ class StagedDecoder(Decoder):
     (channels, h, w), keep their places: one convolution of a single pixel gives them the channels of the first stage.
 
     Attributes:
-        sizes: Sizes of the image, from its own to that of the coarsest grid.
+        sizes: Sizes of the image, from full size down to the coarsest grid.
     """
 
     sizes: list[Size]
@@ -150,7 +150,7 @@ class StagedDecoder(Decoder):
     def way_in(
         self, channels: int, size: Size, dense: Dense, activation: Activation | Nonlinearity, context_size: int
     ) -> nn.Module:
-        """Layers from (N, *in_shape), with a context beside it where there is one, to (N, channels, *size)."""
+        """Layers from (N, *in_shape), with a context beside it if there is one, to (N, channels, *size)."""
         if self.in_shape[1:] == size:
             return nn.Conv2d(self.in_shape[0] + context_size, channels, 1)
         return from_vector(prod(self.in_shape) + context_size, dense, channels, size, activation)
@@ -168,7 +168,7 @@ class FiLM(nn.Module):
     """Scale and shift each channel as the context says: (1 + W_γ c) ⊙ h + W_β c.
 
     The weights start at a tenth, so that every class begins near the identity. They are not a linear layer:
-    an initialization by name that fits those would, at every stage, double what passes.
+    there an initialization by name would double the signal at every stage.
 
     Arguments:
         channels: Channels of h, shape (N, channels, H, W).
@@ -229,7 +229,7 @@ def ladder(shape: Sequence[int], channels: Sequence[int], strides: Strides = HAL
     [(65, 47), (33, 24), (17, 12)]
 
     Raises:
-        ConfigError: The shape is not that of an image, or there is no stage.
+        ConfigError: The shape is not (C, H, W), a stage leaves no pixel, or there is no stage.
     """
     if len(shape) != 3:
         raise ConfigError(
@@ -249,7 +249,7 @@ def down(channels_in: int, channels_out: int, size: Size, strides: Strides = HAL
 
 
 def up(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.ConvTranspose2d:
-    """Transposed convolution that gives an image of this size, from what `down` makes of one."""
+    """Transposed convolution from the output of `down` back to an image of this size."""
     kernel, excess = strides.kernel(size), strides.excess(size)
     return nn.ConvTranspose2d(channels_in, channels_out, kernel, strides.stride, strides.padding, excess)
 
@@ -257,7 +257,7 @@ def up(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVI
 def to_vector(
     channels: int, size: Size, width: Dense, activation: Activation | Nonlinearity, dropout: float = 0.0
 ) -> nn.Sequential:
-    """Dense layer from (N, channels, *size) to (N, width), or without one all values in a row."""
+    """Dense layer from (N, channels, *size) to (N, width); without a width it only flattens."""
     if width is False:
         return nn.Sequential(nn.Flatten())
     layers = nn.Linear(channels * prod(size), width), nonlinearity(activation), *dropping(dropout)

@@ -1,4 +1,4 @@
-"""The encoder of tables: what a network sees of columns of every kind, missing values included.
+"""The encoder of tables: columns of every kind as inputs of a network, missing values included.
 
 Not for: the densities of columns (`likelihoods.per_column`).
 """
@@ -20,7 +20,7 @@ class ColumnView(nn.Module):
     """Rows of a table as a network sees them, shape (..., D) → (..., F).
 
     Numbers are standardized: real ones as they are, positive ones as log x, counts as log(1 + x). Levels are one-hot;
-    those of a Bernoulli column are −1 and 1. A missing value is 0.
+    the levels of a Bernoulli column are −1 and 1. A missing value is 0.
 
     Arguments:
         columns: The D columns.
@@ -62,11 +62,11 @@ class ColumnView(nn.Module):
 
 
 class TableEncoder(Encoder):
-    """A multilayer perceptron over the columns of a table, some of whose values may be missing.
+    """A multilayer perceptron over the columns of a table, in which values may be missing.
 
     Arguments:
         in_shape: (D,).
-        columns: What the D columns are; None if the data are not a table.
+        columns: The D columns; None if the data are not a table.
         context_size: Width of c; 0 for none.
         hidden: Widths of the hidden layers.
         activation: Nonlinearity of the hidden layers.

@@ -1,4 +1,4 @@
-"""A reference from one module to another that stays its owner's."""
+"""A reference to a module that another module owns."""
 
 from typing import Generic, TypeVar
 
@@ -8,7 +8,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Unregistered(Generic[M]):
-    """A module that another module refers to, without being its part: its weights are trained and stored elsewhere.
+    """A module that is no submodule of the one that refers to it: its owner trains and stores its weights.
 
     Arguments:
         module: The module.

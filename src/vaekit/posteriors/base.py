@@ -1,4 +1,4 @@
-"""The contract of posteriors, and a base of those whose parameters are read off the features of an encoder."""
+"""The contract of posteriors, and a base for parameters computed from an encoder's features."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
@@ -14,25 +14,26 @@ from ..distributions import full_precision, widened
 class Posterior(nn.Module, ABC):
     """q(z | x, c).
 
-    Its `forward` returns a distribution with batch shape (B,), event shape `latent_shape`, and an `rsample` whose
-    gradient reaches the parameters; discrete latents have `sample` alone, and need an objective of scores. The
-    distribution may have an attribute `penalties`, a mapping of names to tensors of shape (B,): terms without a
-    density, such as a commitment cost, that are subtracted from the objective.
+    Its `forward` returns a distribution with batch shape (B,) and event shape `latent_shape`. The gradient of its
+    `rsample` reaches the parameters; discrete latents have `sample` only, and need an objective of scores. The
+    distribution may have an attribute `penalties`, a mapping of names to tensors of shape (B,). These are terms without
+    a density, such as a commitment cost; they are subtracted from the objective.
 
-    A plain module will do as well: its latents are then vectors of the width that the config says.
+    A plain module is accepted as well; its latents are vectors of the configured width.
 
     Arguments:
         latent_shape: Event shape of z.
 
     Attributes:
-        latents: What values z takes: "real" numbers, "bits", one-hot "categories", "codes", "directions" on the unit
-            sphere, points of the Poincaré "ball". A prior has the same.
+        latents: Kind of the values of z: "real" numbers, "bits", one-hot "categories", "codes", "directions" on the
+            unit sphere, points of the Poincaré "ball". The prior has the same.
         latent_shape: Event shape of z.
-        latent_size: How many values that is.
-        decoded_shape: Event shape of what the decoder reads: all of z, unless a posterior of several levels says less.
-        reading: From a decoder of `decoded_shape` to one of all latents; by default it reads the first of them.
+        latent_size: Number of values in z.
+        decoded_shape: Event shape of the decoder's input: all of z, or less for a posterior of several levels.
+        reading: Function from a decoder of `decoded_shape` to a decoder of all latents; by default the decoder reads
+            the first of them.
         couples_rows: Whether it learns from whole batches, which several ranks do not see.
-        sees_missing: Whether it takes NaN for a value that is not observed; others are given 0.
+        sees_missing: Whether it takes NaN for a value that is not observed; other posteriors take 0.
     """
 
     latents: ClassVar[str] = "real"
@@ -55,7 +56,7 @@ class Posterior(nn.Module, ABC):
 
     @property
     def decoded_shape(self) -> tuple[int, ...]:
-        """Event shape of what the decoder reads."""
+        """Event shape of the decoder's input."""
         return self.latent_shape
 
     @abstractmethod
@@ -64,7 +65,7 @@ class Posterior(nn.Module, ABC):
 
 
 class FromFeatures(Posterior):
-    """A posterior whose parameters are read off features h = net(x, c).
+    """A posterior with parameters computed from features h = net(x, c).
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
@@ -87,7 +88,7 @@ class FromFeatures(Posterior):
 
 
 class MeanAndVariance(FromFeatures):
-    """A posterior among whose parameters are a mean μ and a log-variance log σ², linear in the features.
+    """A posterior with a mean μ and a log-variance log σ², linear in the features, among its parameters.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).

@@ -7,7 +7,7 @@ from .base import FromFeatures
 
 
 class Deterministic(FromFeatures):
-    """z = W h + b with h = net(x, c), and no noise: an autoencoder's. No bound on log p(x) exists with it.
+    """z = W h + b with h = net(x, c), and no noise, as in an autoencoder. It gives no bound on log p(x).
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).

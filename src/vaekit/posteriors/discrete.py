@@ -1,4 +1,4 @@
-"""Posteriors of discrete latents, which need another gradient than reparametrized ones: of scores, or of a relaxation.
+"""Posteriors of discrete latents. They need the gradient of scores or of a relaxation, not a reparametrized one.
 
 Not for: codes in a grid (`quantized`).
 """
@@ -63,7 +63,7 @@ class CategoricalPosterior(FromFeatures):
 class GumbelSoftmaxPosterior(CategoricalPosterior):
     """The categorical posterior, relaxed while it trains: for any objective with a closed-form KL.
 
-    Outside of training its samples are always one-hot, so that every figure of a trained model is of the discrete one.
+    Outside of training its samples are always one-hot, so every figure of a trained model is of the discrete posterior.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).

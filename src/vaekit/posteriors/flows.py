@@ -14,7 +14,7 @@ from .base import MeanAndVariance
 
 
 class PlanarPosterior(MeanAndVariance):
-    """A diagonal normal pushed through planar steps, whose u, w and b are read off the features h.
+    """A diagonal normal pushed through planar steps; their u, w and b come from the features h.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
@@ -51,7 +51,7 @@ class IAFPosterior(MeanAndVariance):
         hidden: Widths of the hidden layers of each step's network.
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, algorithm 1; its h is one more output of the encoder, ours are the
-    features that μ and σ are read off too.
+    features that give μ and σ too.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Posteriors of several levels, q(z_1 | x) q(z_2 | z_1) … upwards from the data.
 
-The latents of all levels stand side by side, z = (z_1 ‖ z_2 ‖ …), so that such a model has the same three methods as
-any other; `Draw.levels` tells the levels apart.
+The latents of all levels stand side by side, z = (z_1 ‖ z_2 ‖ …), so that the model has the same three methods as any
+other; `Draw.levels` tells the levels apart.
 
 Not for: the distribution itself (`distributions.chain`).
 """
@@ -24,7 +24,7 @@ class HierarchicalPosterior(Posterior):
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Its width.
+        features: Width of its output.
         latent_size: Width of z_1, which the decoder reads.
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
@@ -75,7 +75,7 @@ def level_sizes(latent_size: int, upper_sizes: Sequence[int] | None) -> tuple[in
 def between_levels(
     sizes: Sequence[int], context_size: int, hidden: Sequence[int], activation: Activation
 ) -> nn.ModuleList:
-    """Diagonal normals from each level to the next, of the widths `sizes`, each behind a network of its own."""
+    """Diagonal normals from each level to the next, with the widths `sizes`; each has its own network."""
     at_least(1, "the number of hidden layers between two levels", len(hidden))
     nets = (MLP((size,), None, context_size, hidden=hidden, activation=activation) for size in sizes[:-1])
     return nn.ModuleList(DiagonalNormal(net, hidden[-1], size) for net, size in zip(nets, sizes[1:], strict=True))

@@ -1,4 +1,4 @@
-"""Posteriors of several levels that are drawn downwards, as the prior is: they correct what the prior expects.
+"""Posteriors of several levels, drawn downwards like the prior: at each level they correct the prior.
 
 Not for: levels that are drawn upwards (`hierarchical`), or the distribution itself (`distributions.chain`).
 """
@@ -19,15 +19,15 @@ from .hierarchical import between_levels, level_sizes, steps_given
 
 
 class LadderPosterior(Posterior):
-    """q(z_L | x) … q(z_1 | z_2, x), downwards: at every level the prior's normal and the data's, by their precisions.
+    """q(z_L | x) … q(z_1 | z_2, x), downwards: each level joins the prior's normal and the data's by their precisions.
 
     A network goes up from the features, d_1 = h, d_l = net_l(d_{l−1}), and gives a normal N(μ̂_l, σ̂_l²) at every level.
-    q(z_L | x) is the last of them. Below, with p(z_l | z_{l+1}) = N(μ_p, σ_p²), 1/σ² = 1/σ̂² + 1/σ_p² and
-    μ = σ² (μ̂/σ̂² + μ_p/σ_p²).
+    q(z_L | x) is the last of them. Each lower level joins its own with p(z_l | z_{l+1}) = N(μ_p, σ_p²):
+    1/σ² = 1/σ̂² + 1/σ_p² and μ = σ² (μ̂/σ̂² + μ_p/σ_p²).
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
-        features: Its width.
+        features: Width of its output.
         latent_size: Width of z_1, which the decoder reads.
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
@@ -84,7 +84,7 @@ class LadderPosterior(Posterior):
 
 
 def _corrected(prior: Step, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
-    """The normal of the data and that of the prior, multiplied."""
+    """The product of the data's normal and the prior's."""
     p = prior(drawn).base_dist  # type: ignore[attr-defined]
     data_precision, prior_precision = (-bounded(log_var)).exp(), p.scale.square().reciprocal()
     precision = data_precision + prior_precision
@@ -104,7 +104,7 @@ class TopDownPosterior(Posterior):
         latent_size: Width of z at every level.
         context_size: C; 0 for an unconditional model.
         levels: L.
-        width: Of the states.
+        width: Width of the states.
         hidden: Widths of the hidden layers of every network along the path.
         activation: Their nonlinearity.
 
@@ -154,7 +154,7 @@ class TopDownPosterior(Posterior):
         return MLP((size_in,), (size_out,), hidden=self.hidden, activation=self.activation)
 
     def reading(self, decoder: nn.Module) -> nn.Module:
-        """A decoder of the last state as one of all latents."""
+        """Turn a decoder of the last state into a decoder of all latents."""
         return LastState(decoder, self)
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
@@ -176,7 +176,7 @@ class TopDownPosterior(Posterior):
 
         Arguments:
             c: Context, shape (B, C), or None.
-            level: From the number of a level, from the top, and the state there to its distribution.
+            level: Function from the number of a level, counted from the top, and its state to its distribution.
         """
         path = StatePath(self, c)
 
@@ -194,7 +194,7 @@ class StatePath:
     """States along the path of a posterior; each is computed once for the same latents above it.
 
     Arguments:
-        posterior: Whose path it is.
+        posterior: The posterior that the path belongs to.
         c: Context, shape (B, C), or None.
     """
 
@@ -204,7 +204,7 @@ class StatePath:
         self.last: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __call__(self, drawn: Sequence[Tensor]) -> Tensor:
-        """The state after some levels, from the top, shape (..., width)."""
+        """The state after the drawn levels, from the top, shape (..., width)."""
         posterior, count = self.posterior, len(drawn)
         if not count:
             begin: Tensor = posterior.begin
@@ -226,7 +226,7 @@ class LastState(nn.Module):
 
     Arguments:
         net: Network (..., width), (B, C) → (..., *out_shape).
-        posterior: Whose path it is; it is not a part of this module, or it would be stored twice.
+        posterior: The posterior that the path belongs to. It is no submodule, or it would be stored twice.
     """
 
     def __init__(self, net: nn.Module, posterior: TopDownPosterior) -> None:

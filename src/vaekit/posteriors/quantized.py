@@ -21,27 +21,27 @@ from ..errors import ConfigError, at_least, check_range
 from .base import Posterior
 
 MOST_CODES = 1 << 20
-MOST_SUMS = 1 << 16  # of codes of several steps
+MOST_SUMS = 1 << 16  # sums of the codes of several steps
 LLOYD = 10  # iterations of k-means
 START = 2000  # rows of data that the codebook starts from
-POINTS = 20_000  # of the encoder's output that it starts from
+POINTS = 20_000  # outputs of the encoder that the codebook starts from
 
 
 class CodesPosterior(Posterior):
     """The base of posteriors over codes: the encoder's output at every place, and how often each code is used.
 
-    The places are those of the decoder's grid, where it reads one and the encoder has a feature map of that size;
-    elsewhere there are `places` of them in a row. A subclass gives `quantized`, `codes_of` and `index_of`.
+    If the decoder reads a grid and the encoder has a feature map of that size, the places are those of the grid;
+    else there are `places` of them in a row. A subclass gives `forward`, `codes_of` and `index_of`.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features), with feature maps where latents are a grid.
         features: Width of its output.
         size: D, length of a code.
-        wanted_shape: The decoder's shape.
-        places: How many codes a row has, where the decoder reads no grid.
+        wanted_shape: Shape that the decoder wants.
+        places: Number of codes of a row, if the decoder reads no grid.
 
     Attributes:
-        num_codes: How many codes there are.
+        num_codes: Number of codes.
     """
 
     latents = "codes"
@@ -87,7 +87,7 @@ class CodesPosterior(Posterior):
         return z.movedim(-len(self.latent_shape), -1)
 
     def grid(self, rows: Tensor) -> Tensor:
-        """The way back from `rows`."""
+        """The inverse of `rows`."""
         return rows.movedim(-1, -len(self.latent_shape))
 
     def usage(self, index: Tensor) -> dict[str, Tensor]:
@@ -102,11 +102,11 @@ class FSQPosterior(CodesPosterior):
     Nothing is learned about the codes, and nothing can die; the gradient passes the rounding as if it were not there.
 
     Arguments:
-        net: As for `CodesPosterior`.
+        net: See `CodesPosterior`.
         features: Width of its output.
-        wanted_shape: The decoder's shape.
+        wanted_shape: Shape that the decoder wants.
         levels: L_d, each at least 2; their number is D.
-        places: How many codes a row has, where the decoder reads no grid.
+        places: Number of codes of a row, if the decoder reads no grid.
 
     Reference: Mentzer et al. 2023, arXiv:2309.15505, section 3 and appendix A.1.
     """
@@ -166,37 +166,37 @@ class FSQPosterior(CodesPosterior):
 
 
 class VQPosterior(CodesPosterior):
-    """Vector quantization: what the encoder says at a place becomes the nearest of K learned codes.
+    """Vector quantization: the encoder's output at a place becomes the nearest of K learned codes.
 
-    With several steps it becomes a sum: each step has K codes of its own and takes the nearest to what the steps before
-    it leave over, so that there are K^steps codes at a place (residual quantization).
+    With several steps it becomes a sum of codes. Each step has its own K codes, and takes the one nearest to the
+    remainder of the earlier steps. So there are K^steps codes at a place (residual quantization).
 
     Where a gradient is recorded, β‖z − sg(e)‖² draws the encoder to its codes (`commitment`). The codes follow it: as
-    running means of what was assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both terms are
-    sums over places, values and steps, e being the sum so far. Elsewhere there are none, and the ELBO is a bound.
+    running means of the outputs assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both are
+    sums over places, values and steps; e is the sum so far. Without a gradient there are none, and the ELBO is a bound.
 
     Arguments:
-        net: As for `CodesPosterior`.
+        net: See `CodesPosterior`.
         features: Width of its output.
         latent_size: D.
-        wanted_shape: The decoder's shape.
+        wanted_shape: Shape that the decoder wants.
         context_size: C; 0 for an unconditional model.
         codes: K.
-        steps: How many codes are added up at a place.
+        steps: Number of codes that are added up at a place.
         commitment: β.
         codebook: How the codes learn.
-        decay: Of the running means, and of the counts by which dead codes are known.
+        decay: Decay of the running means, and of the counts that tell dead codes.
         revive: A code that is used less than this share of the average is replaced by a random output of the encoder; 0
             for never.
-        gradient: What the decoder's gradient becomes on its way to the encoder: the same ("straight-through"), or
-            rotated and scaled as z is to its code ("rotation").
-        places: How many codes a row has, where the decoder reads no grid.
+        gradient: How the decoder's gradient reaches the encoder: unchanged ("straight-through"), or rotated and scaled
+            like z to its code ("rotation").
+        places: Number of codes of a row, if the decoder reads no grid.
 
     Reference: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, eq. 3 and appendix A.1; Fifty et al. 2024,
     arXiv:2410.06424, for the rotation; Lee et al. 2022, arXiv:2203.01941, eq. 2 to 5, for the steps.
     """
 
-    couples_rows = True  # codes move by what a whole batch says
+    couples_rows = True  # codes move by a whole batch
     counts: Tensor
     sums: Tensor
 
@@ -306,7 +306,7 @@ class VQPosterior(CodesPosterior):
 
     @torch.no_grad()
     def _follow(self, rows: Tensor, index: Tensor) -> None:
-        """Update counts and sums, and with them the running means, by the latents that were assigned."""
+        """Update counts, sums and running means by the assigned latents."""
         assigned = one_hot(index, len(self.codes)).to(rows.dtype)
         self.counts.lerp_(assigned.sum(0), 1 - self.decay)
         if not self.learns:
@@ -320,16 +320,16 @@ class VQPosterior(CodesPosterior):
         dead = self.counts < self.revive * average
         left = self._left(rows, self._chosen(rows)) if self.steps > 1 else rows.unsqueeze(-2)
         step = torch.arange(len(self.codes), device=rows.device) // self.each
-        somewhere = left[torch.randint(len(rows), (len(self.codes),), device=rows.device), step]
-        self.codes.copy_(torch.where(dead.unsqueeze(-1), somewhere, self.codes))
+        outputs = left[torch.randint(len(rows), (len(self.codes),), device=rows.device), step]
+        self.codes.copy_(torch.where(dead.unsqueeze(-1), outputs, self.codes))
         self.counts.copy_(torch.where(dead, average, self.counts))
-        self.sums.copy_(torch.where(dead.unsqueeze(-1), average * somewhere, self.sums))
+        self.sums.copy_(torch.where(dead.unsqueeze(-1), average * outputs, self.sums))
 
     @torch.no_grad()
     def start(self, x: Tensor, c: Tensor | None = None) -> None:
         """Start the codes at the k-means centres of the encoder's outputs for some data.
 
-        Without the classes that a conditional encoder needs, they stay where they are.
+        Without the classes that a conditional encoder needs, the codes stay unchanged.
         """
         if self.context_size and c is None:
             return
@@ -355,7 +355,7 @@ class VQPosterior(CodesPosterior):
 
 
 def k_means(points: Tensor, k: int) -> Tensor:
-    """Centres of k clusters, shape (k, D), by Lloyd's algorithm from random points (N, D); an empty one stays."""
+    """Centres of k clusters, shape (k, D), by Lloyd's algorithm from random points (N, D); an empty cluster stays."""
     centres = points[torch.arange(k, device=points.device) % len(points)].clone()
     if k > len(points):
         centres += 1e-3 * torch.randn_like(centres)  # or copies of a point would stay the same code
@@ -382,7 +382,7 @@ def rotated(z: Tensor, e: Tensor) -> Tensor:
 
 
 def perplexity(counts: Tensor) -> Tensor:
-    """Exp of the entropy of how often codes are used: how many there would be if all were used alike."""
+    """Exp of the entropy of the codes' shares: the number of codes in use, if all were used alike."""
     shares = counts / counts.sum()
     effective: Tensor = torch.special.entr(shares).sum().exp()
     return effective

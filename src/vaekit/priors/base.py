@@ -19,14 +19,14 @@ class Prior(nn.Module, ABC):
     Its `forward` returns a distribution with batch shape (), or (B,) where it depends on c, and the event shape of the
     posterior's latents. Where q and p have a KL in closed form it is used; elsewhere samples estimate it.
 
-    A plain module will do as well.
+    A plain module is accepted as well.
 
     Attributes:
-        latents: What values z takes, as the posterior says it.
-        learning_rate_factor: On the learning rate of its own parameters.
+        latents: Kind of the values of z, as in the posterior.
+        learning_rate_factor: Factor on the learning rate of its own parameters.
         decays: Whether weight decay is applied to them.
-        for_vectors: Whether it knows latents that are vectors only, and is laid over those of another shape. None means
-            that its constructor asks for `latent_size`, and for neither `latent_shape` nor `posterior`.
+        for_vectors: Whether it knows vectors only, and is laid over latents of another shape. None means true if its
+            constructor takes `latent_size`, and neither `latent_shape` nor `posterior`.
     """
 
     latents: ClassVar[str] = "real"
@@ -54,7 +54,7 @@ def linear_in_context(c: Tensor | None, weight: Tensor | None, bias: Tensor) -> 
 
 
 class OverGrid(Prior):
-    """A prior over vectors, as one over latents of another shape with the same number of values.
+    """A prior over vectors, reshaped to latents of another shape with the same number of values.
 
     Arguments:
         prior: Module c → p(v | c), event shape (Z,).

@@ -20,7 +20,7 @@ class UniformCodesPrior(Prior):
     """p(z) = Π 1/N over all places: every one of N codes as likely as any other, whatever c is.
 
     Arguments:
-        posterior: The model's posterior, whose codes it shares.
+        posterior: The model's posterior; the prior shares its codes.
         latent_shape: (D, *places).
     """
 
@@ -41,14 +41,14 @@ class UniformCodesPrior(Prior):
 class AutoregressiveCodesPrior(Prior):
     """p(z | c) = Π_t p(z_t | z_<t, c), place by place in reading order, by a gated recurrent network.
 
-    Trained with the rest it costs the encoder nothing, since no gradient goes through a code; it may as well be fitted
+    Training it with the rest does not change the encoder, since no gradient goes through a code. It can also be fitted
     to the codes of a trained model.
 
     Arguments:
-        posterior: The model's posterior, whose codes it shares.
+        posterior: The model's posterior; the prior shares its codes.
         latent_shape: (D, *places).
         context_size: C; 0 for an unconditional model.
-        width: Of the network's state.
+        width: Width of the network's state.
 
     Reference: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, section 3.3, with a PixelCNN; Cho et al.
     2014, arXiv:1406.1078, for the network.

@@ -9,8 +9,8 @@ from torch import Tensor
 from .full_covariance import FullCovarianceNormalMixture
 
 STEPS = 100
-GAIN = 1e-3  # nats a latent; what a step must bring
-ROWS = 2048  # whose residues are in memory at a time
+GAIN = 1e-3  # nats a latent that a step must gain
+ROWS = 2048  # latents with residues in memory at a time
 
 
 @torch.no_grad()
@@ -18,10 +18,10 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     """Fit a mixture to latents: the maximum of the posterior density of its parameters, by expectation maximization.
 
     Each component starts at a random latent and counts as if it had seen Z more points with the covariance
-    Σ/K^(2/Z), Σ being that of all latents: so none shrinks to a point. Classes are fitted one by one.
+    Σ/K^(2/Z), where Σ is the covariance of all latents. So none shrinks to a point. Classes are fitted one by one.
 
     Arguments:
-        prior: The mixture, whose parameters are set.
+        prior: The mixture; its parameters are set.
         z: Latents, shape (N, Z).
         labels: Their classes, shape (N,), for a mixture with a context.
 
@@ -88,7 +88,7 @@ def _log_joint(z: Tensor, loc: Tensor, covariance: Tensor, weights: Tensor) -> T
 
 
 def _penalty(covariance: Tensor, scale: Tensor) -> Tensor:
-    """Log density of Z points of covariance `scale` under each component's, summed over components."""
+    """Log density of Z points of covariance `scale` under each component, summed over components."""
     size = scale.shape[0]
     trace = torch.linalg.solve(covariance, scale.expand_as(covariance)).diagonal(dim1=1, dim2=2).sum(1)
     penalty: Tensor = (-0.5 * size * (torch.logdet(covariance) + trace)).sum()

@@ -12,26 +12,26 @@ from .base import MOST_COMPONENTS, Prior
 
 
 class FullCovarianceNormalMixture(Prior):
-    """p(z | c) = Σ_k π_k(c) N(z; μ_k, Σ_k), Σ_k⁻¹ = T_kᵀ T_k: what many small normals with axes of their own cover.
+    """p(z | c) = Σ_k π_k(c) N(z; μ_k, Σ_k), Σ_k⁻¹ = T_kᵀ T_k: many small normals, each with its own axes.
 
     With a context of C classes, K // C components, at least one, belong to each class, and π(c) weighs the classes by
     c; classes share nothing.
 
-    With training data the means start at the encoder's means of K rows (of its own class, each), and variances at
-    `variance`; without, the means start at draws of N(0, I).
+    With training data each mean starts at the encoder's mean of a row of its class; without, at a draw of N(0, I).
+    Variances start at `variance`.
 
     Arguments:
         latent_size: Z.
         context_size: C; 0 for an unconditional model.
         components: K.
-        variance: Of every component along every axis at the start.
+        variance: Variance of every component along every axis at the start.
 
     Attributes:
-        learning_rate_factor: On the learning rate of all its parameters, which are read by few rows each.
+        learning_rate_factor: Factor on the learning rate of its parameters, since few rows use each of them.
         decays: Whether weight decay is applied to them.
 
     Raises:
-        ConfigError: There are no components, or a variance that is not positive.
+        ConfigError: The number of components is below 1, or the variance is not positive.
     """
 
     learning_rate_factor = 3.0
@@ -49,7 +49,7 @@ class FullCovarianceNormalMixture(Prior):
         self.loc = nn.Parameter(torch.randn(components, latent_size))
         start = torch.zeros(components, latent_size, latent_size)
         start.diagonal(dim1=1, dim2=2).fill_(-0.5 * math.log(variance))
-        self.tril = nn.Parameter(start)  # below the diagonal T, on it the logarithms of T's
+        self.tril = nn.Parameter(start)  # T below the diagonal, and the log of T's diagonal on it
         self.logits = nn.Parameter(torch.zeros(components))
 
     def forward(self, c: Tensor | None = None) -> Distribution:
@@ -66,7 +66,7 @@ class FullCovarianceNormalMixture(Prior):
 
     @torch.no_grad()
     def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
-        """Put the means at the posterior's means of training rows, component k's of class k mod C.
+        """Put the means at the posterior's means of training rows; component k takes a row of class k mod C.
 
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
@@ -78,11 +78,11 @@ class FullCovarianceNormalMixture(Prior):
         order = torch.randperm(len(x))
         if c is not None:
             labels = c.argmax(1)[order]
-            of_class = [order[labels == k] for k in range(self.context_size)]
-            if not all(map(len, of_class)):
-                return  # nor here, where a class has no rows
+            class_rows = [order[labels == k] for k in range(self.context_size)]
+            if not all(map(len, class_rows)):
+                return  # a class has no rows: the means stay where they are
             pairs = (divmod(k, self.context_size) for k in range(len(self.loc)))
-            chosen = torch.stack([of_class[k][turn % len(of_class[k])] for turn, k in pairs])
+            chosen = torch.stack([class_rows[k][turn % len(class_rows[k])] for turn, k in pairs])
         else:
             chosen = order[torch.arange(len(self.loc)) % len(order)]
         q = posterior(x[chosen], None if c is None else c[chosen])

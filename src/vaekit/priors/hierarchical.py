@@ -17,7 +17,7 @@ class HierarchicalPrior(Prior):
     """p(z | c) = … p(z_2 | z_3, c) p(z_1 | z_2, c), downwards from a standard normal, a diagonal normal at every level.
 
     Arguments:
-        posterior: The model's posterior, a hierarchical one, whose levels are taken over.
+        posterior: The model's posterior, a hierarchical one; the prior takes over its levels.
         context_size: C; 0 for an unconditional model.
         hidden: Widths of the hidden layers between two levels.
         activation: Their nonlinearity.

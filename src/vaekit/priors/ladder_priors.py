@@ -1,4 +1,4 @@
-"""Priors of several levels that share their networks with the posterior, which corrects what they expect."""
+"""Priors of several levels that share their networks with the posterior."""
 
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -19,7 +19,7 @@ class LadderPrior(Prior):
         posterior: The model's posterior, a ladder.
 
     Raises:
-        ConfigError: The posterior is another one.
+        ConfigError: The posterior is of another kind.
 
     Reference: Sønderby et al. 2016, arXiv:1602.02282, eq. 1 to 3.
     """
@@ -27,7 +27,7 @@ class LadderPrior(Prior):
     def __init__(self, posterior: nn.Module) -> None:
         super().__init__()
         if not isinstance(posterior, LadderPosterior):
-            raise ConfigError(_other("ladder", posterior))
+            raise ConfigError(_wrong_posterior("ladder", posterior))
         self._posterior = Unregistered(posterior)
         self.first = StandardNormal(posterior.latent_sizes[-1])
 
@@ -45,7 +45,7 @@ class TopDownPrior(Prior):
         posterior: The model's posterior, a top-down one.
 
     Raises:
-        ConfigError: The posterior is another one.
+        ConfigError: The posterior is of another kind.
 
     Reference: Child 2021, arXiv:2011.10650, section 3.
     """
@@ -53,7 +53,7 @@ class TopDownPrior(Prior):
     def __init__(self, posterior: nn.Module) -> None:
         super().__init__()
         if not isinstance(posterior, TopDownPosterior):
-            raise ConfigError(_other("top-down", posterior))
+            raise ConfigError(_wrong_posterior("top-down", posterior))
         self._posterior = Unregistered(posterior)
         sizes = posterior.latent_sizes
         self.nets = nn.ModuleList(posterior.network(posterior.width, 2 * size) for size in reversed(sizes))
@@ -67,7 +67,7 @@ class TopDownPrior(Prior):
         return diagonal_normal(*self.nets[i](state).chunk(2, -1))
 
 
-def _other(name: str, posterior: nn.Module) -> str:
+def _wrong_posterior(name: str, posterior: nn.Module) -> str:
     return (
         f"prior.name = {name!r} shares its networks with the posterior of that name and needs a posterior with several "
         f"levels, got {type(posterior).__name__}; choose posterior.name = {name!r}"

@@ -17,10 +17,10 @@ from .base import Prior
 
 
 class SecondStagePrior(Prior):
-    """p(z | c) = ∫ N(z; μ(u, c), γ² I) N(u; 0, I) du, a VAE whose data are latents; u has the dimensions of z.
+    """p(z | c) = ∫ N(z; μ(u, c), γ² I) N(u; 0, I) du, a VAE of latents; u has the dimensions of z.
 
-    Its log_prob is the logarithm of an estimate of p(z | c) without bias, from importance samples of q(u | z, c), drawn
-    anew for every call: less than log p(z | c) in expectation, so that every bound with it stays a bound.
+    Its log_prob is the logarithm of an unbiased estimate of p(z | c), from importance samples of q(u | z, c), drawn
+    anew for every call. Its expectation is at most log p(z | c), so every bound with it stays a bound.
 
     Arguments:
         latent_size: Z.

@@ -18,19 +18,19 @@ class VampPrior(Prior):
     """p(z | c) = (1/K) Σ_k q(z | u_k, c), a mixture of the posterior's own densities at K learned pseudo-inputs u_k.
 
     u_k = low + (high − low)·sigmoid(r_k) stays in the range of the data; the paper clips instead, which leaves no
-    gradient where a pixel is black or white. The posterior is shared with the model, which owns it: its parameters are
-    no parameters of this module, so that they are trained once and saved once.
+    gradient where a pixel is black or white. The model owns the posterior: its parameters are no parameters of this
+    module, so that they are trained once and saved once.
 
-    With a context, the posterior is evaluated at K pseudo-inputs for each *different* row of c. How many those are
-    depends on the data, so this is the one prior that waits for the device.
+    With a context, the posterior is evaluated at K pseudo-inputs for each *different* row of c. The number of these
+    rows depends on the data, so this is the one prior that waits for the device.
 
     Arguments:
         posterior: The model's posterior, (x, c) → q(z | x, c).
         event_shape: Event shape of x.
-        x: Training rows, shape (N, *event_shape). Their least and greatest value bound the pseudo-inputs, [0, 1]
-            without them.
+        x: Training rows, shape (N, *event_shape). Their least and greatest value bound the pseudo-inputs; without rows
+            the bounds are 0 and 1.
         components: K.
-        init: Pseudo-inputs start at rows drawn from these, or at random ones; without rows at random too.
+        init: Start of the pseudo-inputs: "data", rows drawn from x, or "random"; without x it is random too.
 
     Reference: Tomczak and Welling 2018, arXiv:1705.07120, section 3.
     """
@@ -83,7 +83,7 @@ class VampPrior(Prior):
 
 
 class _GroupedMixture(Distribution):
-    """A batch whose row b is the uniform mixture of the components of group index[b].
+    """A batch of mixtures: row b is the uniform mixture of the components of group index[b].
 
     Rows of one group are put side by side, so that each is compared with its own group's components only.
 
@@ -121,6 +121,6 @@ class _GroupedMixture(Distribution):
         with torch.no_grad():
             z: Tensor = self.components.sample(Size((*sample_shape, self.depth)))
             groups = z.reshape(*z.shape[:-2], self.groups, self.k, z.shape[-1])
-            of_row = groups[..., self.rank, self.index, :, :]
-            chosen = torch.randint(self.k, of_row.shape[:-2], device=z.device)[..., None, None]
-            return of_row.take_along_dim(chosen, -2).squeeze(-2)
+            by_row = groups[..., self.rank, self.index, :, :]
+            chosen = torch.randint(self.k, by_row.shape[:-2], device=z.device)[..., None, None]
+            return by_row.take_along_dim(chosen, -2).squeeze(-2)

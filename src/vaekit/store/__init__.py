@@ -2,25 +2,25 @@
 
     runs/<name>/
       config.toml        resolved; repeats the run
-      environment.json   format, preset, created, what the training was made with, and when it was resumed
+      environment.json   format, preset, created, the surroundings of the training, and its resumptions
       metrics.jsonl      one line per epoch
       status.json        finished, interrupted or failed
       lock               held by the process that writes
-      tensorboard/       event files, where asked for
-      checkpoints/       last/ and best/, each with the one before: safetensors + JSON, a manifest with SHA-256
+      tensorboard/       event files, if asked for
+      checkpoints/       last/ and best/, each with its predecessor: safetensors + JSON, a manifest with SHA-256
       samples/           pictures by epoch
-      evaluation.json    what `vae evaluate` found, with its batches and the numbers of each row in evaluation/
+      evaluation.json    results of `vae evaluate`; evaluation/ has its batches and the numbers of each row
       test.json          −ELBO, rate and distortion of the test rows after training
-      latents/, scores/  of rows, by `vae encode` and `vae score`
+      latents/, scores/  results of `vae encode` and `vae score`
 
 It knows nothing of models and training, and importing it imports no torch: `vae runs` answers at once.
 
 | file | what |
 |---|---|
 | `run`, `root` | one run folder; the folder of all runs |
-| `checkpoint`, `tensors`, `state_dict` | checkpoints; safetensors; reading what `torch.save` wrote |
-| `journal`, `metrics` | metrics.jsonl, and what its records hold |
-| `files`, `bounded`, `lock` | files whole or absent; bounds on what is read; one writer a folder |
+| `checkpoint`, `tensors`, `state_dict` | checkpoints; safetensors; reading files of `torch.save` |
+| `journal`, `metrics` | metrics.jsonl, and the fields of its records |
+| `files`, `bounded`, `lock` | files whole or absent; bounds on values; one writer a folder |
 | `escape` | text on its way to a terminal or a document |
 """
 

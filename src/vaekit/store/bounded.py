@@ -1,8 +1,8 @@
 """Values from JSON and TOML files of unknown origin: bounded in depth and in their numbers.
 
-A number has at most 64 bits and is finite, tables and lists are nested a few levels deep, and there are no dates, so
-that whoever reads a value can print it, store it and compute with it. Each error is a `ValueError` of one line that
-names the key; the caller adds the file. Not for: files (`files`), or what a key means (`config.schema`).
+A number has at most 64 bits and is finite. Tables and lists are nested a few levels deep. There are no dates. So every
+reader can print a value, store it and compute with it. Each error is a `ValueError` of one line that names the key; the
+caller adds the file. Not for: files (`files`), or the meaning of a key (`config.schema`).
 """
 
 import json
@@ -14,11 +14,13 @@ from typing import Any
 
 import tomli_w
 
-TOML_LIMIT = 16 << 10  # bytes; tomllib takes 0.7 s for one dotted key of this length, and its square for longer ones
+TOML_LIMIT = (
+    16 << 10
+)  # bytes; tomllib takes 0.7 s for one dotted key of this length, and the time grows with its square
 DEEPEST = 16  # levels of a config
 DEEPEST_JSON = 64  # levels of any other file
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
-_DIGITS = 20  # of 2^64, with which a generator's seed may be written
+_DIGITS = 20  # in 2^64, the bound of a generator's seed
 
 
 def json_value(data: bytes) -> Any:
@@ -37,7 +39,7 @@ def json_value(data: bytes) -> Any:
         raise ValueError(f"it is nested more than {DEEPEST_JSON} deep") from None
     level = [value]
     for _ in range(DEEPEST_JSON):
-        level = [item for one in level if isinstance(one, (dict, list)) for item in _items(one)]
+        level = [item for parent in level if isinstance(parent, (dict, list)) for item in _items(parent)]
         if not level:
             return value
     raise ValueError(f"it is nested more than {DEEPEST_JSON} deep")
@@ -60,7 +62,7 @@ def toml_table(text: str) -> dict[str, Any]:
 
 
 class TomlTable(dict[str, Any]):
-    """A table that prints as the TOML it is."""
+    """A table that prints as TOML."""
 
     def __str__(self) -> str:
         return tomli_w.dumps(self)
@@ -70,7 +72,7 @@ def check_table(table: Mapping[str, Any]) -> None:
     """Check that a config can hold the values of a table, whether it comes from TOML or from Python.
 
     Raises:
-        ValueError: A number is beyond 64 bits or not finite, there is a date, or it is nested too deeply.
+        ValueError: A number is beyond 64 bits or not finite, there is a date, or the table is nested too deeply.
 
     >>> check_table({"train": {"seed": 10**30}})
     Traceback (most recent call last):

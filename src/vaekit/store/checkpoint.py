@@ -1,12 +1,12 @@
 """Checkpoints: tensors and a state in a folder of safetensors and JSON files, verified by a manifest.
 
-    <kind>/                the newest; <kind>-previous/: the one before, for when the newest is damaged
+    <kind>/                the newest; <kind>-previous/: its predecessor, used if the newest is damaged
       model.safetensors    one file per part: the tensor "model/encoder.weight" is "encoder.weight" in it
       state.json           everything that is not a tensor
       manifest.json        format, and the size and SHA-256 of every other file
 
 A folder is written under a temporary name and renamed, so that a crash at any moment leaves the old or the new one,
-whole. Not for: what the tensors and the state are.
+whole. Not for: the meaning of the tensors and the state.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been impor
 
 FORMAT = 1
 CheckpointKind = Literal["last", "best"]
-Stamp = dict[str, tuple[int, ...]]  # of the files of a checkpoint: what changes where one of them does
+Stamp = dict[str, tuple[int, ...]]  # facts about the files of a checkpoint, which change if a file does
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Checkpoint:
         return by_part
 
     def part(self, name: str) -> "dict[str, Tensor]":
-        """The tensors of one part by name; none where there is no such part."""
+        """The tensors of one part by name; empty without this part."""
         return self.parts().get(name, {})
 
     def __repr__(self) -> str:
@@ -80,7 +80,7 @@ def check_format(value: object, path: Path) -> int:
     """Return the format of a file if this version can read it.
 
     Raises:
-        RunError: The value is not a format, or a newer one.
+        RunError: The value is not a format, or the format is newer than this version.
     """
     if not isinstance(value, int) or value < 1:
         raise RunError(f"{path} is damaged: its format is {value!r:.40}, not a whole number ≥ 1")
@@ -96,22 +96,22 @@ def save(
     state: Mapping[str, object],
     before: Stamp | None = None,
 ) -> Stamp:
-    """Write a checkpoint; the one before stays as `<kind>-previous`, if it is whole.
+    """Write a checkpoint; its predecessor stays as `<kind>-previous`, if it is whole.
 
     Arguments:
         folder: Folder of the checkpoints.
         kind: "last" or "best".
         tensors: Tensors by name, "part/name".
         state: JSON-able.
-        before: The stamp of the checkpoint before, where the caller has written it: if its files still have it, they
-            are whole, and are not read again.
+        before: Stamp of the predecessor, if the caller wrote it. Files that still have this stamp are whole, and are
+            not read again.
 
     Returns:
-        The stamp of this one.
+        The stamp of the new checkpoint.
 
     Raises:
-        RunError: A name is not "part/name", the state is not JSON, or it cannot be written. The checkpoints written
-            before are still there.
+        RunError: A name is not "part/name", the state is not JSON, or a file cannot be written. Earlier checkpoints
+            are still there.
     """
     path = confine(folder, kind)
     new = temporary(path)
@@ -132,7 +132,7 @@ def save(
 
 
 def exists(folder: Path, kind: CheckpointKind) -> bool:
-    """Whether one was ever written, whole or not."""
+    """Whether a checkpoint was ever written, whole or not."""
     path = folder / kind
     return any(os.path.lexists(candidate) for candidate in (path, *_before(path)))
 
@@ -146,7 +146,7 @@ def load(
         folder: Folder of the checkpoints.
         kind: "last" or "best".
         parts: Read the tensors of these parts only; all by default.
-        limit: Bytes that what is read may have in all; half of the memory by default.
+        limit: Most bytes to read in all; half of the memory by default.
 
     Raises:
         RunError: No checkpoint is whole; the message says what is wrong with each.
@@ -175,7 +175,7 @@ def _before(path: Path) -> tuple[Path, Path]:
 
 
 def _rotate(new: Path, path: Path, stamp: Stamp | None) -> None:
-    """Rename `new` to `path`, and what was there to `<kind>-previous`; a damaged one is removed instead.
+    """Rename `path` to `<kind>-previous`, and `new` to `path`; remove a damaged `path` instead of a predecessor.
 
     Nothing whole is removed before the new one is in place.
     """
@@ -193,7 +193,7 @@ def _rotate(new: Path, path: Path, stamp: Stamp | None) -> None:
 
 
 def _stamp(path: Path) -> Stamp:
-    """Which files a folder holds, their sizes, and when the system last changed anything of them."""
+    """The files of a folder, with their inodes, modes, sizes and times of change."""
     files = {name: os.lstat(path / name) for name in os.listdir(path)}
     return {name: (s.st_ino, s.st_mode, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in files.items()}
 
@@ -210,7 +210,7 @@ def _is_whole(path: Path, stamp: Stamp | None) -> bool:
 
 
 def _load_settled(path: Path, parts: Sequence[str] | None, limit: int | None) -> Checkpoint:
-    """Load one folder, once more if it was replaced meanwhile by the process that trains."""
+    """Load one folder; load it again if the training process replaced it meanwhile."""
     while True:
         before = _identity(path)
         try:
@@ -262,7 +262,7 @@ def _is_wanted(name: str, parts: Sequence[str] | None, where: Path) -> bool:
 
 
 def _check_size(names: Iterable[str], where: Path, limit: int | None) -> None:
-    """Compare the size of all files with what there may be, before memory is taken for them."""
+    """Compare the size of all files with the limit, before memory is allocated."""
     total = sum(_size_of(confine(where.parent, name)) for name in names)
     most = MEMORY // 2 if limit is None else limit
     if total > most:
@@ -274,7 +274,7 @@ def _check_size(names: Iterable[str], where: Path, limit: int | None) -> None:
 def _size_of(path: Path) -> int:
     try:
         return path.lstat().st_size
-    except FileNotFoundError:  # perhaps since a moment ago: another process may be writing
+    except FileNotFoundError:  # another process may have replaced it a moment ago
         return 0
 
 

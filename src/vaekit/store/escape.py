@@ -1,7 +1,7 @@
 r"""Text from elsewhere, on its way to a terminal or into a document.
 
-File names, labels, and whatever stands in a run folder pass through one of these functions exactly once, where they
-are printed or written, so that no escape sequence, line break, formula, command or tag gets through. TOML and JSON are
+File names, labels, and all texts of a run folder pass through one of these functions exactly once, where they are
+printed or written. So no escape sequence, line break, formula, command or tag gets through. TOML and JSON are
 escaped by the libraries that write them, HTML by `html.escape`. Not for: reading (`bounded`).
 
 >>> visible("a\nvae: all is well\x1b]0;owned\x07")
@@ -12,8 +12,8 @@ import json
 import re
 from typing import Any
 
-# Control characters of C0 and C1, line and paragraph separators, what changes the direction of text or is not seen,
-# and halves of surrogate pairs, which no encoding has.
+# Control characters of C0 and C1, line and paragraph separators, marks of text direction, invisible characters, and
+# halves of surrogate pairs, which no encoding has.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb\ud800-\udfff]"
     "|[\U000e0000-\U000e007f]"
@@ -37,12 +37,12 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same for a text whose line breaks are meant."""
+    """The same for a text of several lines, which keeps its line breaks."""
     return "\n".join(map(visible, text.split("\n")))
 
 
 def to_json(value: Any) -> str:
-    r"""JSON on one line, with other alphabets as they are, and without a character that a terminal obeys.
+    r"""JSON on one line: letters of all alphabets stay, and characters that a terminal obeys are escaped.
 
     >>> to_json({"−ELBO": "a\x9bb"})
     '{"−ELBO": "a\\u009bb"}'
@@ -60,7 +60,7 @@ def to_markdown(text: str) -> str:
 
 
 def to_latex(text: str) -> str:
-    r"""A text for LaTeX, in which it is text and nothing else.
+    r"""A text for LaTeX, with all its commands escaped.
 
     >>> to_latex("50 % of x_1")
     '50 \\% of x\\_1'
@@ -69,7 +69,7 @@ def to_latex(text: str) -> str:
 
 
 def to_csv(text: str) -> str:
-    """A text as a cell of a CSV file: a spreadsheet takes it for text, even if it begins as a formula does.
+    """A text as a cell of a CSV file: a spreadsheet takes it for text, even if it begins like a formula.
 
     >>> [to_csv(text) for text in ("=1+1", "-3", "a.png")]
     ["'=1+1", '-3', 'a.png']

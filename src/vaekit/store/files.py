@@ -1,8 +1,8 @@
-"""Files that are whole or absent when written, and that are not believed when read.
+"""Files that are written whole or not at all, and are not trusted when read.
 
 Writing: a temporary name in the same folder, flush, fsync, rename, fsync of the folder. Reading: only regular files
-inside the given folder (no symbolic link, no `..`, no absolute path), never more bytes than a limit that is known
-before anything is allocated, JSON without executable or non-standard parts. Not for: what the files mean.
+inside the given folder (no symbolic link, no `..`, no absolute path), never more bytes than a limit, which is checked
+before memory is allocated, JSON without executable or non-standard parts. Not for: the meaning of the files.
 """
 
 import errno
@@ -51,7 +51,7 @@ def explained(action: str, path: Path, fault: type[VAEError] = RunError) -> Iter
         fault: Class of the error.
 
     Raises:
-        VAEError: When the block raises an `OSError` (disk full, read-only, no permission, a failing disk).
+        VAEError: The block raises an `OSError` (disk full, read-only, no permission, a failing disk).
     """
     try:
         yield
@@ -65,7 +65,7 @@ def component(name: str) -> str:
     """Return `name` if it is safe as the name of a file or folder on every system.
 
     Raises:
-        RunError: If it is not a letter, digit or `_`, followed by at most 99 of these and `.+=,@-`.
+        RunError: The name is not a letter, digit or `_`, followed by at most 99 of these and `.+=,@-`.
     """
     if not COMPONENT.fullmatch(name):
         raise RunError(
@@ -86,7 +86,7 @@ def confine(folder: Path, relative: str) -> Path:
     """Path of `relative` (components joined by "/") inside `folder`, through no symbolic link.
 
     Raises:
-        RunError: If it leads, or could lead, outside: absolute, `..`, a symbolic link, an unsafe name.
+        RunError: The path leads, or could lead, outside: it is absolute, or has `..`, a link or an unsafe name.
     """
     path = folder
     for part in relative.split("/"):
@@ -102,7 +102,7 @@ def read(path: Path, limit: int, fault: type[VAEError] = RunError) -> bytes:
     """Content of a regular file of at most `limit` bytes; the size is checked before memory is allocated.
 
     Raises:
-        VAEError: If it is missing, is not a regular file, is larger than `limit` or cannot be read: a `fault`.
+        VAEError: The file is missing, not regular, larger than `limit`, or cannot be read. The error is a `fault`.
     """
     with explained("read", path, fault), open_regular(path, fault=fault) as file:
         size = os.fstat(file.fileno()).st_size
@@ -115,21 +115,21 @@ def sha256(path: Path) -> str:
     """SHA-256 of a regular file, in hexadecimal.
 
     Raises:
-        RunError: If it is missing or cannot be read.
+        RunError: The file is missing or cannot be read.
     """
     with explained("read", path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that, whatever happens, either the old content or all of the new one is there.
+    """Write a file in one step: whatever happens, it has its old content or all of the new one.
 
     Raises:
-        RunError: If it cannot be written, or a device, a pipe or a folder has the name.
+        RunError: The file cannot be written, or a device, a pipe or a folder has its name.
     """
     new = temporary(path)
     with explained("write", path):
-        if path.exists() and not path.is_file():  # which a rename would put out of the way
+        if path.exists() and not path.is_file():  # a rename would replace it
             raise RunError(f"cannot write {path}: it is a device, a pipe or a folder; choose another name")
         try:
             write_new(new, data)
@@ -143,7 +143,7 @@ def write_new(path: Path, data: bytes) -> None:
     """Write a file that does not exist yet, down to the disk.
 
     Raises:
-        OSError: If it exists or cannot be written.
+        OSError: The file exists or cannot be written.
     """
     with open(path, "xb") as file:
         file.write(data)
@@ -152,10 +152,10 @@ def write_new(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, line: bytes) -> None:
-    r"""Append one line (that ends in "\n"), down to the disk; what a killed process left of its last line is dropped.
+    r"""Append one line (that ends in "\n"), down to the disk; a part of a line from a killed process is dropped.
 
     Raises:
-        RunError: If it cannot be written; then the file has the lines it had before.
+        RunError: The line cannot be written; then the file has the lines it had before.
     """
     with explained("write", path), open_regular(path, change=True) as file:
         whole = _end_of_lines(file)
@@ -175,12 +175,12 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
 
     Arguments:
         path: The file.
-        change: Whether to change it in place; then it is made if missing, and not buffered.
+        change: Open it to change it in place; it is made if missing, and not buffered.
         fault: Class of the error.
 
     Raises:
-        OSError: If it cannot be opened.
-        VAEError: If it is not a regular file, or is to be changed but has another name (a hard link) elsewhere.
+        OSError: The file cannot be opened.
+        VAEError: The path is not a regular file, or the file to change has another name (a hard link) elsewhere.
     """
     descriptor = os.open(path, (os.O_RDWR | os.O_CREAT if change else os.O_RDONLY) | _NO_LINK, 0o666)
     status = os.fstat(descriptor)
@@ -191,7 +191,7 @@ def open_regular(path: Path, *, change: bool = False, fault: type[VAEError] = Ru
 
 
 def identity(folder: Path) -> tuple[int, int] | None:
-    """What tells a folder from another of its name; None where there is none."""
+    """Device and inode of a folder, which tell it from another of its name; None without a folder."""
     try:
         status = os.lstat(folder)
     except OSError:
@@ -201,7 +201,7 @@ def identity(folder: Path) -> tuple[int, int] | None:
 
 def sync(folder: Path) -> None:
     """Bring the names in a folder (what was made, renamed, removed) down to the disk."""
-    if sys.platform == "win32":  # which cannot open a folder
+    if sys.platform == "win32":  # Windows cannot open a folder
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -211,7 +211,7 @@ def sync(folder: Path) -> None:
 
 
 def temporary(path: Path) -> Path:
-    """A new name beside `path`, from which `sweep` can tell whether its maker still lives."""
+    """A new name beside `path`; it tells `sweep` whether the process that made it still lives."""
     return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_number)}.tmp")
 
 
@@ -236,7 +236,7 @@ def parse_json(data: bytes, path: Path | str) -> Any:
     """Value of a JSON text in UTF-8; `path` is for the message.
 
     Raises:
-        RunError: If it exceeds `JSON_LIMIT`, is not JSON (NaN and Infinity are not) or is nested too deeply.
+        RunError: The text exceeds `JSON_LIMIT`, is not JSON (NaN and Infinity are not) or is nested too deeply.
     """
     if len(data) > JSON_LIMIT:
         raise RunError(f"{path} has {len(data)} bytes, more than the {JSON_LIMIT} that JSON may have; it is damaged")
@@ -261,7 +261,7 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
     """Table of a TOML text in UTF-8; `path` is for the message.
 
     Raises:
-        RunError: If it exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
+        RunError: The text exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
     """
     try:
         return bounded.toml_table(data.decode("utf-8"))
@@ -273,11 +273,11 @@ def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> byt
     """JSON text of a value made of dicts with string keys, lists, strings, finite numbers, booleans and None.
 
     Raises:
-        RunError: If the value is not of that kind or its text exceeds `JSON_LIMIT`.
+        RunError: The value is of another kind, or its text exceeds `JSON_LIMIT`.
     """
     try:
         data = json.dumps(value, allow_nan=False, indent=indent).encode()
-        bounded.json_value(data)  # what could not be read again is not written
+        bounded.json_value(data)  # never write a text that cannot be read again
     except (TypeError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be written as JSON: {error}") from error
     if len(data) > JSON_LIMIT:
@@ -286,7 +286,7 @@ def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> byt
 
 
 def finite(value: object) -> object:
-    """`value` with every number that is not finite replaced by None, for which JSON has a word (null)."""
+    """`value` with None, which is null in JSON, in place of every number that is not finite."""
     match value:
         case float():
             return value if math.isfinite(value) else None
@@ -313,7 +313,7 @@ def _end_of_lines(file: IO[bytes]) -> int:
 def _alive(pid: int, process: str) -> bool:
     if pid == os.getpid():
         return process == _PROCESS
-    if sys.platform == "win32":  # where signal 0 would end it, and where a file in use cannot be removed anyway
+    if sys.platform == "win32":  # signal 0 would end it there, and a file in use cannot be removed anyway
         return False
     try:
         os.kill(pid, 0)
@@ -325,5 +325,5 @@ def _alive(pid: int, process: str) -> bool:
 
 
 def are_strings(values: object) -> bool:
-    """Whether what was read is a list of strings."""
+    """Whether a value is a list of strings."""
     return isinstance(values, list) and all(isinstance(value, str) for value in values)

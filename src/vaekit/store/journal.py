@@ -1,6 +1,6 @@
 """The journal of a run, metrics.jsonl: one record for each epoch, a line of JSON, appended and never changed.
 
-Not for: what a record holds (`metrics`).
+Not for: the fields of a record (`metrics`).
 """
 
 import os
@@ -13,7 +13,7 @@ from . import files
 
 JOURNAL_LIMIT = 64 << 20  # bytes
 MOST_EPOCHS = 100_000  # lines; a second is enough to read them
-LINE_LIMIT = 64 << 10  # bytes of one of them
+LINE_LIMIT = 64 << 10  # bytes of a line
 
 
 def records(path: Path) -> Iterator[dict[str, Any]]:
@@ -33,7 +33,7 @@ def append(path: Path, record: Mapping[str, object]) -> None:
     """Append a record. A number that is not finite is written as null, since JSON has no NaN.
 
     Raises:
-        RunError: The record is not JSON-able or cannot be written; then the lines before it are as they were.
+        RunError: The record is not JSON-able or cannot be written; the earlier lines stay as they were.
     """
     line = files.dump_json(files.finite(record), path, indent=None) + b"\n"
     if len(line) > LINE_LIMIT:

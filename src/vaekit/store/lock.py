@@ -1,7 +1,7 @@
-"""One writer per run folder: a lock that the operating system takes back when its process ends, however it ends.
+"""One writer per run folder: the operating system releases the lock when its process ends, however it ends.
 
-The lock is on the open file, so none is ever stale; the text in the file only says who holds it. Not for readers: what
-they read is whole at any moment.
+The lock is on the open file, so it is never stale; the text in the file only names the holder. Not for: readers, since
+every file is whole at any moment.
 """
 
 import os
@@ -35,7 +35,7 @@ class Lock:
 
     @property
     def lost(self) -> bool:
-        """Whether the file that this object has locked is no longer the one at its path."""
+        """Whether the locked file is no longer the one at its path."""
         if self._file is None:
             return False
         try:
@@ -56,7 +56,7 @@ class Lock:
         """Take the lock, or keep it if this object holds it already.
 
         Raises:
-            RunError: If another process, or another object of this one, holds it; the message says which.
+            RunError: Another process, or another `Lock` of this process, holds it; the message names the process.
         """
         if self.held:
             return
@@ -82,10 +82,10 @@ class Lock:
     def _lock(self, file: IO[bytes]) -> None:
         if not _take(file, attempts=20):
             raise RunError(f"{self.path.parent} is in use by {self._holder()}; wait until it ends or stop it")
-        me = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
+        holder = {"pid": os.getpid(), "host": platform.node(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}
         file.truncate(0)
         file.seek(0)
-        file.write(dump_json(me, self.path))
+        file.write(dump_json(holder, self.path))
 
     def _holder(self) -> str:  # on Windows a locked file cannot be read: "another process"
         try:
@@ -99,7 +99,7 @@ class Lock:
 
 def _take(file: IO[bytes], attempts: int) -> bool:
     """Try to lock an open file; closing the file unlocks it."""
-    from filelock import lock_descriptor  # takes as long to import as `vae runs` to answer
+    from filelock import lock_descriptor  # its import takes as long as `vae runs` in all
 
     for _ in range(attempts):
         if lock_descriptor(file.fileno(), blocking=False):
@@ -117,5 +117,5 @@ def _forget() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # A forked worker shares the open file: it would hold the lock on after its parent was killed.
+    # A forked worker shares the open file: it would keep the lock after its parent was killed.
     os.register_at_fork(after_in_child=_forget)

@@ -23,16 +23,16 @@ def title_of(name: str) -> str:
 
 
 def unit_of(name: str) -> str:
-    """The unit of a logged mean: nats, or nothing where only the loss knows."""
+    """The unit of a logged mean: "nats", or "" if only the loss knows it."""
     return "nats" if name in CLASSIC else ""
 
 
 def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, float]:
-    """The means of the training in a record, by the names under which a loss logged them.
+    """The training means in a record, by the names that the loss gave them.
 
     Arguments:
         record: Record of an epoch, or of a part of one.
-        beyond: Only what the classic three do not tell: not the loss where it is the negative ELBO.
+        beyond: Leave out the classic three, and the loss if it is the negative ELBO.
 
     >>> logged({"epoch": 1, "loss": 2.0, "neg_elbo": 2.0, "rate": 1.5, "distortion": 0.5, "other": 7.0}, beyond=True)
     {'other': 7.0}

@@ -1,6 +1,6 @@
-"""The folder of all runs: which run folders are in it, a free name for a new one, and the removal of one.
+"""The folder of all runs: list the run folders, claim a name for a new one, remove one.
 
-Not for: what is in a run folder (`run`).
+Not for: the contents of a run folder (`run`).
 """
 
 import os
@@ -15,7 +15,7 @@ _REMAINS = ("metrics.jsonl", "status.json", "checkpoints")
 
 
 def run_folders(root: Path) -> list[Path]:
-    """The run folders in `root`; symbolic links are left out, so that each is there once and none is elsewhere."""
+    """The run folders in `root`, without symbolic links: each run is listed once and lies in `root`."""
     if not root.is_dir():
         return []
     with files.explained("list", root):
@@ -29,7 +29,7 @@ def run_folders(root: Path) -> list[Path]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a folder is what is left of a run that was removed in part: no environment.json, but its other files."""
+    """Whether a folder is the rest of a run that was removed in part: its files without environment.json."""
     if not path.is_dir() or path.is_symlink() or os.path.lexists(path / "environment.json"):
         return False
     return any(os.path.lexists(path / name) for name in _REMAINS)
@@ -60,7 +60,7 @@ def claim(new: Path, root: Path, base: str, *, numbered: bool) -> Path:
             return path
     if is_leftover(root / base):
         raise RunError(
-            f"{root / base} is what is left of a run; choose another name, or remove it", arguments=("name",)
+            f"{root / base} is the rest of a removed run; choose another name, or remove it", arguments=("name",)
         )
     raise RunError(f"the run {root / base} exists; choose another name, or resume it", arguments=("name",))
 

@@ -29,7 +29,7 @@ class Run:
     """One run: its folder, and everything that is read from and written to it.
 
     Every file is replaced as a whole. Nothing outside the folder is read or written, and nothing in it is executed.
-    Metrics, checkpoints and status may be written by one process only: that needs the lock.
+    Only the process that holds the lock may write metrics, checkpoints and status.
 
     Arguments:
         path: A run folder.
@@ -37,7 +37,7 @@ class Run:
     Attributes:
         path: The folder.
         name: Its name.
-        environment: What environment.json says: format, preset, created, and what the trainer recorded.
+        environment: Content of environment.json: format, preset, created, and the facts that the trainer recorded.
         created: When the run was created.
 
     Raises:
@@ -49,7 +49,7 @@ class Run:
         self.name = path.name
         self._lock = Lock(path / "lock")
         self._identity = files.identity(path)
-        self._stamps: dict[CheckpointKind, Stamp] = {}  # of the checkpoints that this object has written
+        self._stamps: dict[CheckpointKind, Stamp] = {}  # stamps of the checkpoints that this object wrote
         where = path / "environment.json"
         with files.explained("open", path):
             names = os.listdir(path)
@@ -82,14 +82,14 @@ class Run:
         """Make a new run folder, whole or not at all, and take its lock.
 
         Arguments:
-            name: Name of the run; None for `<preset>-<date>-<time>`, with -2, -3, … when that is taken.
+            name: Name of the run; None for `<preset>-<date>-<time>`, with -2, -3, … if that name is taken.
             preset: Name of the preset.
             config: TOML text that repeats the run.
             environment: JSON-able table of versions, device, seed, …; format, preset and created are added.
             root: The folder of all runs; made if missing.
 
         Raises:
-            RunError: If the name is taken or unsafe, the config is not TOML, or the folder cannot be written.
+            RunError: The name is taken or unsafe, the config is not TOML, or the folder cannot be written.
         """
         root = Path(root)
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)
@@ -124,7 +124,7 @@ class Run:
             root: The folder of all runs.
 
         Raises:
-            RunError: If there is no such run (the nearest name is suggested), or it is damaged or too new.
+            RunError: The run does not exist (the message suggests the nearest name), is damaged or is too new.
         """
         root = Path(root)
         if ref is None:
@@ -144,10 +144,10 @@ class Run:
     # -- one writer -------------------------------------------------------------------------------------------------
 
     def acquire(self) -> None:
-        """Become the only writer, and remove what killed processes left half-written.
+        """Become the only writer, and remove half-written files of killed processes.
 
         Raises:
-            RunError: If another process, or another `Run` of this one, is the writer.
+            RunError: Another process, or another `Run` of this process, is the writer.
         """
         folders = [files.confine(self.path, name) for name in ("checkpoints", "samples")]
         self._lock.acquire()
@@ -164,7 +164,7 @@ class Run:
         """Be the only writer within a `with` block; at its end the lock is free, even if it was held before.
 
         Raises:
-            RunError: As `acquire`.
+            RunError: See `acquire`.
         """
         self.acquire()
         try:
@@ -177,7 +177,7 @@ class Run:
         """`running` while a living process holds the lock; else `finished`, `failed` or `interrupted`.
 
         Raises:
-            RunError: If status.json is damaged.
+            RunError: The file status.json is damaged.
         """
         if self._lock.busy():
             return "running"
@@ -187,10 +187,10 @@ class Run:
                     return "finished"
                 case "failed":
                     return "failed"
-        return "interrupted"  # it said so, or it said "running" and was killed
+        return "interrupted"  # status.json says so, or says "running" and the process was killed
 
     def set_status(self, state: State, message: str = "") -> None:
-        """Record in status.json how the run stands, with a message for people. Needs the lock."""
+        """Record the state of the run in status.json, with a message for people. Needs the lock."""
         self._need_lock()
         self.write_json("status.json", {"state": state, "message": message})
 
@@ -200,7 +200,7 @@ class Run:
         """The value in environment.json under nested keys.
 
         Raises:
-            RunError: The file says nothing there, or a value of another kind.
+            RunError: The value is missing or of another kind.
         """
         value: Any = self.environment
         for key in keys:
@@ -218,10 +218,10 @@ class Run:
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """One table for each time that the run was resumed: began, epoch, settings, epochs, differs.
+        """One table for each resumption of the run: began, epoch, settings, epochs, differs.
 
         Raises:
-            RunError: environment.json holds something else there.
+            RunError: The sessions in environment.json are damaged.
         """
         sessions = self.environment.get("sessions", [])
         if isinstance(sessions, list):
@@ -235,7 +235,7 @@ class Run:
         """The config that repeats the run, as a table that prints as TOML.
 
         Raises:
-            RunError: config.toml is missing or damaged.
+            RunError: The file config.toml is missing or damaged.
         """
         path = files.confine(self.path, "config.toml")
         return TomlTable(files.parse_toml(files.read(path, TOML_LIMIT), path))
@@ -244,12 +244,12 @@ class Run:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.
 
         Raises:
-            RunError: If another line is damaged; the message names it.
+            RunError: Another line is damaged; the message names it.
         """
         return list(self.each_metrics())
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
-        """The same one by one, so that they need not be in memory together."""
+        """The same records one by one, so that only one is in memory."""
         return journal.records(files.confine(self.path, "metrics.jsonl"))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
@@ -258,13 +258,13 @@ class Run:
         A number that is not finite is written as null, since JSON has no NaN; so a diverging run leaves its trace.
 
         Raises:
-            RunError: If the record is not JSON-able or cannot be written; then the lines before it are as they were.
+            RunError: The record is not JSON-able or cannot be written; the earlier lines stay as they were.
         """
         self._need_lock()
         journal.append(files.confine(self.path, "metrics.jsonl"), record)
 
     def truncate_metrics(self, epochs: int) -> None:
-        """Keep the first `epochs` records only: those that the checkpoint knows of. Needs the lock."""
+        """Keep the first `epochs` records only, up to the checkpoint. Needs the lock."""
         self._need_lock()
         journal.truncate(files.confine(self.path, "metrics.jsonl"), epochs)
 
@@ -278,12 +278,12 @@ class Run:
         Arguments:
             tensors: Tensors by name, "part/name": the tensor "model/encoder.weight" is stored as "encoder.weight" in
                 model.safetensors, which any program can read. Any device; a tensor with two names is stored once.
-            state: JSON-able; keys become strings, tuples lists. NaN and infinity are refused: they would not return.
+            state: JSON-able; keys become strings, tuples lists. NaN and infinity are refused: JSON has neither.
             kind: "last" to resume from, "best" to keep.
 
         Raises:
-            RunError: A name or the state is not of that kind, or the disk is full, read-only or failing. The
-                checkpoints written before are still there.
+            RunError: A name or the state is of another kind, or the disk is full, read-only or failing. Earlier
+                checkpoints are still there.
         """
         self._need_lock()
         folder = files.confine(self.path, "checkpoints")
@@ -298,15 +298,15 @@ class Run:
     def load_checkpoint(
         self, kind: CheckpointKind = "last", *, parts: Sequence[str] | None = None, limit: int | None = None
     ) -> Checkpoint:
-        """Read the newest checkpoint whose checksums hold; warn if that is not the last one written.
+        """Read the newest checkpoint with valid checksums; warn if it is not the last one written.
 
         Arguments:
             kind: "last" to resume from, or "best".
             parts: Read the tensors of these parts only, such as "model".
-            limit: Bytes that it may have, which are looked at before anything is read; by default half of the memory.
+            limit: Most bytes of the checkpoint, checked before anything is read; by default half of the memory.
 
         Raises:
-            RunError: The checksums of no checkpoint hold; the message says what is wrong with each.
+            RunError: No checkpoint has valid checksums; the message says what is wrong with each.
         """
         return checkpoint.load(files.confine(self.path, "checkpoints"), kind, parts, limit)
 
@@ -316,7 +316,7 @@ class Run:
         """Value of a JSON file in the run folder, such as "evaluation.json".
 
         Raises:
-            RunError: If it is missing, damaged or larger than 4 MiB, or the name leads outside.
+            RunError: The file is missing, damaged or larger than 4 MiB, or the name leads outside.
         """
         path = files.confine(self.path, name)
         return files.parse_json(files.read(path, files.JSON_LIMIT), path)
@@ -325,7 +325,7 @@ class Run:
         """Write a JSON file; numbers that are not finite become null.
 
         Raises:
-            RunError: If the value is not JSON-able, the name leads outside, or it cannot be written.
+            RunError: The value is not JSON-able, the name leads outside, or the file cannot be written.
         """
         self.write_bytes(name, files.dump_json(files.finite(value), name))
 
@@ -333,7 +333,7 @@ class Run:
         """Write a file, such as "samples/epoch-001.png".
 
         Raises:
-            RunError: If the name leads outside, or it cannot be written.
+            RunError: The name leads outside, or the file cannot be written.
         """
         files.write(self.place(name), data)
 
@@ -341,19 +341,19 @@ class Run:
         """SHA-256 of a file, in hexadecimal.
 
         Raises:
-            RunError: If it is missing or cannot be read, or the name leads outside.
+            RunError: The file is missing or cannot be read, or the name leads outside.
         """
         return files.sha256(files.confine(self.path, name))
 
     def picture(self, name: str) -> Path:
-        """Path for a picture in samples/, whose folder is made."""
+        """Path for a picture in samples/; the folder is made."""
         return self.place(f"samples/{name}")
 
     def place(self, name: str) -> Path:
         """Path in the run folder for a library that writes by itself; the folder around it is made.
 
         Raises:
-            RunError: If the name leads outside, or the folder cannot be made.
+            RunError: The name leads outside, or the folder cannot be made.
         """
         self._check_folder()
         path = files.confine(self.path, name)
@@ -367,7 +367,7 @@ class Run:
         self._check_folder()
 
     def _check_folder(self) -> None:
-        """Check that the folder is still the one that was opened, so that nothing is made anew under its name.
+        """Check that the folder is still the opened one, so that nothing is made anew under its name.
 
         Raises:
             RunError: The folder was removed, in whole or in part, or renamed.

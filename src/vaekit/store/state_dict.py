@@ -1,9 +1,9 @@
 """Reading a `state_dict` that `torch.save` wrote: names and tensors, and nothing that could be executed.
 
-Torch's own loader for weights alone refuses every function but those that make tensors. It does not compare the sizes
-that a file promises with its own size, so that is done here.
+Torch's own loader for weights alone refuses every function that does not make tensors. It does not compare the sizes
+that a file promises with the size of the file; this module does.
 
-Not for: run folders, in which no file is of this kind.
+Not for: run folders, which have no file of this kind.
 """
 
 import pickle
@@ -25,7 +25,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         DataError: The file does not exist, is not of this kind, is damaged, or holds more than tensors.
     """
     path = Path(path)
-    if not path.is_file():  # asked first: opening a pipe would wait for a writer
+    if not path.is_file():  # checked first: opening a pipe would wait for a writer
         raise DataError(f"{path} does not exist, or is not a file")
     try:
         size = path.stat().st_size
@@ -42,7 +42,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         raise DataError(f"{path} is truncated, or was not written by torch.save of torch 1.6 or later") from None
     except pickle.UnpicklingError as error:
         raise DataError(f"{path} holds more than tensors, maybe code; save model.state_dict() alone") from error
-    except Exception as error:  # whatever a parser raises on a hostile file, the file is at fault
+    except Exception as error:  # a parser can raise any type on a hostile file
         raise DataError(f"{path} is damaged: {error!r:.200}") from error
     if not isinstance(state, dict) or not all(map(_is_entry, state.items())):
         raise DataError(f"{path} is not a state_dict, a table of tensors by name; save model.state_dict() alone")

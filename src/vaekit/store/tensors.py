@@ -1,6 +1,6 @@
 """Tensors as the bytes of a safetensors file, and back: the only place where tensors are written and read.
 
-Not for: where the bytes go (`files`), and files that `torch.save` wrote (`state_dict`).
+Not for: writing the bytes (`files`), or files of `torch.save` (`state_dict`).
 """
 
 import hashlib
@@ -60,10 +60,10 @@ def unpack(data: bytes, path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]
         facts = dict(json.loads(data[8 : 8 + size]).get("__metadata__", {}))
         aliases = json.loads(facts.pop("aliases", "{}"))
         for name, tensor in tensors.items():
-            if tensor.is_floating_point() and tensor.element_size() < 2:  # with which nothing can be computed
+            if tensor.is_floating_point() and tensor.element_size() < 2:  # nothing computes with these types
                 raise TypeError(f"{name} is of type {tensor.dtype}")
         return tensors | {name: tensors[stored] for name, stored in aliases.items()}, facts
-    except Exception as error:  # whatever a parser raises on a hostile file, the file is at fault
+    except Exception as error:  # a parser can raise any type on a hostile file
         raise RunError(f"{path} is damaged: {error!r:.200}") from error
 
 
@@ -79,7 +79,7 @@ def sha256(tensors: "Mapping[str, Tensor]") -> str:
 
 
 def _unshared(tensors: "Mapping[str, Tensor]") -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Contiguous tensors on the CPU that share no memory, and which further name stands for which of them."""
+    """Contiguous tensors on the CPU that share no memory, by name; and further name → name of the same tensor."""
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     names: dict[object, str] = {}

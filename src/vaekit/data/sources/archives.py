@@ -1,4 +1,4 @@
-"""Rows in a `.npz`: under `images` or `x`, as Keras calls them, or a sparse matrix of SciPy; unpacked into memory."""
+"""Rows in a `.npz`, unpacked into memory: under `images` or `x`, under Keras's names, or SciPy's sparse matrix."""
 
 import math
 import zipfile
@@ -16,19 +16,19 @@ from ..values import Values
 from .arrays import ArrayReader, OpenedPath, numbered, opened, read_header
 from .opening import open_file
 
-_NPZ_LIMIT = 4 << 30  # bytes of an array of an .npz, which is unpacked into memory
-_SPARSE = {"indices", "indptr", "data", "shape", "format"}  # what `scipy.sparse.save_npz` writes
+_NPZ_LIMIT = 4 << 30  # bytes of an array in an .npz, unpacked into memory
+_SPARSE = {"indices", "indptr", "data", "shape", "format"}  # the keys of `scipy.sparse.save_npz`
 _NAMES = (("images", "x", "x_train"), ("labels", "y", "y_train"))
-_LATENTS = {"z", "images", "classes"}  # what `vae encode` writes: latents, names of images, names of their classes
+_LATENTS = {"z", "images", "classes"}  # the keys of `vae encode`: latents, names of images, names of their classes
 
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """Rows and labels with what they are called in the file; the last `tested` rows are those of `x_test`."""
+    """Rows and labels with their names in the file; the last `tested` rows come from `x_test`."""
 
     name: str
     x: NDArray[Any]
-    of_labels: str | None = None
+    label_key: str | None = None
     labels: NDArray[Any] | None = None
     tested: int = 0
 
@@ -40,22 +40,22 @@ def open_npz(path: Path, values: Values = "pixels") -> OpenedPath:
     with `y_train` and `y_test`; a sparse matrix (N, D); or latents that `vae encode` wrote.
 
     Raises:
-        DataError: Damaged, too large, or no images.
+        DataError: The file is damaged or too large, or has no images.
     """
     with _unpacked(path) as archive:
         content = _content(archive, path)
         reader = ArrayReader(content.x, content.name, values)
         count = len(content.x)
-        named = None if content.labels is None else numbered(content.labels, count, f"{path}: {content.of_labels}")
+        named = None if content.labels is None else numbered(content.labels, count, f"{path}: {content.label_key}")
         files = [(path.name, path.stat().st_size)]
         return opened(reader, count, named, files, path.parent, tested=content.tested)
 
 
 def array_of(path: Path) -> NDArray[Any]:
-    """The array of a `.npz` that is a table, under `images` or `x`, or its sparse matrix, as it is.
+    """The table in a `.npz`: its array under `images` or `x`, or its sparse matrix.
 
     Raises:
-        DataError: Damaged, too large, or split into training and test rows.
+        DataError: The file is damaged, too large, or split into training and test rows.
     """
     with _unpacked(path) as archive:
         content = _content(archive, path)
@@ -71,7 +71,7 @@ def _unpacked(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except DataError:
         raise
-    except Exception as error:  # zipfile and its decompressors have many
+    except Exception as error:  # zipfile and its decompressors raise many types
         raise DataError(f"{path}: cannot be read as .npz ({reason(error)})") from error
 
 
@@ -96,7 +96,7 @@ def _content(archive: zipfile.ZipFile, path: Path) -> _Content:
             )
         x, tested = np.concatenate((x, more)), len(more)
         y = None if y is None else np.concatenate((y, _member(archive, "y_test", path)))
-    y = y.reshape(-1) if y is not None and y.shape == (len(x), 1) else y  # as Keras has them
+    y = y.reshape(-1) if y is not None and y.shape == (len(x), 1) else y  # Keras has labels (N, 1)
     return _Content(f"{path}: {images}", x, labels, y, tested)
 
 
@@ -131,12 +131,12 @@ def _member(archive: zipfile.ZipFile, key: str, path: Path) -> NDArray[Any]:
     if member.file_size > _NPZ_LIMIT:
         raise DataError(
             f"{path}: {key} takes {member.file_size} bytes, but an .npz is unpacked into memory, at most {_NPZ_LIMIT}; "
-            "save the images as .npy, which need not be"
+            "save the images as .npy, which is read from disk"
         )
     with archive.open(member) as stream:
         shape, _, dtype = read_header(stream, f"{path}: {key}", "npz")
         promised = stream.tell() + math.prod(shape) * dtype.itemsize
-    if promised > member.file_size:  # or memory would be taken for it
+    if promised > member.file_size:  # checked before memory is allocated
         raise DataError(f"{path}: {key} is truncated, {member.file_size} bytes instead of {promised}")
     with archive.open(member) as stream:
         array: NDArray[Any] = np.lib.format.read_array(stream, allow_pickle=False)

@@ -23,10 +23,10 @@ from ..ondisk import Reader
 from ..values import RANGES, Values, check_values
 from .opening import open_file
 
-_HEADER_LIMIT = 10_000  # bytes, NumPy's own limit, which it looks at after the header is in memory
-_READ_AT_RANDOM = 1 << 30  # bytes from which a file is hardly read from its beginning to its end
+_HEADER_LIMIT = 10_000  # bytes: NumPy's own limit, which NumPy checks only when the header is in memory
+_READ_AT_RANDOM = 1 << 30  # bytes; a larger file is hardly read in order
 _MOST_CLASSES = 1 << 16
-_LOOKED_AT = 256  # rows, evenly spread, that are looked at for masks of 0 and 1
+_LOOKED_AT = 256  # evenly spread rows that are searched for masks of 0 and 1
 _CHANNELS = (1, 3)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -37,12 +37,12 @@ class OpenedPath:
 
     Arguments:
         reader: Reads its images.
-        count: How many images there are.
-        labels: (N,) int64; None where there are none.
+        count: Number of images.
+        labels: (N,) int64; None without labels.
         classes: Class names; label i means `classes[i]`.
         files: Name and size of every file.
         folder: Folder of the files.
-        tested: How many, the last ones, are those to test on; 0 where the file does not say.
+        tested: Number of test images, the last ones; 0 if the file does not say.
     """
 
     reader: Reader
@@ -70,15 +70,15 @@ class Indexable(Protocol):
 
 @final
 class FileRows:
-    """Rows of a `.npy`, read when they are asked for; by several threads at once, if need be.
+    """Rows of a `.npy`, read on access; several threads may read at once.
 
-    They are not mapped into memory: a file that gets shorter while it is mapped ends the process (SIGBUS).
+    The file is not mapped into memory: if a mapped file gets shorter, the process ends (SIGBUS).
 
     Arguments:
         path: The file.
 
     Raises:
-        DataError: No such array.
+        DataError: The file is missing or damaged, or has no array that can be read.
     """
 
     def __init__(self, path: Path) -> None:
@@ -96,7 +96,7 @@ class FileRows:
         if not self.shape or self.offset + self.shape[0] * self.row > size:
             raise DataError(f"{path}: cannot be read as .npy (mmap length is greater than file size)")
         if size > _READ_AT_RANDOM and hasattr(os, "posix_fadvise"):
-            # else 128 KiB are read wherever a row is: 17 times as slow
+            # without this the system reads 128 KiB for each row: 17 times as slow
             os.posix_fadvise(self.descriptor, 0, 0, os.POSIX_FADV_RANDOM)
 
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -130,10 +130,10 @@ class FileRows:
 
 
 def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Shape, order and type of an array, of whose header no more is read than NumPy allows.
+    """Shape, order and type of an array, from its header; no more is read than NumPy's limit.
 
     Raises:
-        DataError: There is no such header.
+        DataError: The header is missing, damaged or too long.
     """
     try:
         magic = stream.read(8)
@@ -151,7 +151,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
             raise ValueError(f"its shape is {shape}")
     except DataError:
         raise
-    except Exception as error:  # of a header that is Python's syntax
+    except Exception as error:  # the header is Python's syntax, which raises many types
         raise DataError(f"{name}: cannot be read as .{kind} ({reason(error)})") from error
     return tuple(shape), fortran, dtype
 
@@ -160,19 +160,19 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
 class ArrayReader:
     """Rows of an array. `values` says what its numbers mean; see `vaekit.data.values`.
 
-    Bytes stay bytes, but for counts. Of pixels, booleans and whole numbers 0 and 1 are black and white, and 16 bits are
-    divided by 65535.
+    Bytes stay bytes, except for counts. For pixels, booleans and the whole numbers 0 and 1 are black and white, and
+    16 bits are divided by 65535.
 
     Arguments:
         array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D).
-        name: What messages call it.
-        values: What the numbers mean.
+        name: Its name for messages.
+        values: Meaning of the numbers.
 
     Raises:
-        DataError: No such array.
+        DataError: The array has a type or a shape that cannot be read.
     """
 
-    threads = 4  # which wait for the disk, not for a processor
+    threads = 4  # they wait for the disk, not for a processor
     takes_gaps = False  # whether NaN, a missing value, is read rather than refused
 
     def __init__(self, array: Indexable, name: str, values: Values = "pixels") -> None:
@@ -200,7 +200,7 @@ class ArrayReader:
             self._look_for_masks()
 
     def _is_wide(self) -> bool:
-        """Whether these are integers of many levels: not bytes, 16 bits, nor only 0 and 1 as far as one can see."""
+        """Whether these are integers of many levels: neither bytes nor 16 bits, and not only 0 and 1 in a sample."""
         if self.array.dtype.kind not in "iu" or self.array.dtype in (np.uint8, np.uint16):
             return False
         sample = self._sample()
@@ -233,7 +233,7 @@ class ArrayReader:
         return images
 
     def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
-        """Refuse what is not of the values asked for, and name the row."""
+        """Refuse numbers that do not fit `values`, and name the row."""
         gaps = images.isnan()
         gappy = gaps.flatten(1).any(1)
         if bool(gappy.any()) and not bool(gaps.flatten(1).all(1).any()):  # a row without any value is refused below
@@ -249,7 +249,7 @@ class ArrayReader:
             low, high = images.flatten(1).aminmax(dim=1)
             if self.values != "pixels":
                 raise
-            good = (low >= 0) & (high <= 1)  # neither holds of NaN
+            good = (low >= 0) & (high <= 1)  # both are false for NaN
             i = int(good.long().argmin())
             raise DataError(
                 f"{self.name}: floats must be in [0, 1], but image {rows[i]} goes from {low[i]:.4g} to "
@@ -266,10 +266,10 @@ _TAKEN = {
 
 
 def open_npy(path: Path, values: Values = "pixels") -> OpenedPath:
-    """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if there is one.
+    """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if that exists.
 
     Raises:
-        DataError: Damaged, or no images.
+        DataError: The file is damaged, or has no images.
     """
     reader = ArrayReader(FileRows(path), str(path), values)
     beside = path.with_name(f"{path.stem}-labels.npy")
@@ -293,13 +293,13 @@ def opened(
     folder: Path,
     tested: int = 0,
 ) -> OpenedPath:
-    """Rows, of one class "all" where they have no labels."""
+    """An opened path; without labels all rows are of one class, "all"."""
     labels, classes = named if named is not None else (None, ("all",))
     return OpenedPath(reader, count, labels, classes, files=files, folder=folder, tested=tested)
 
 
 def numbered(values: NDArray[Any], count: int, name: str) -> Named:
-    """Labels as numbers 0, 1, …, and what each is called: the classes are the labels that occur."""
+    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
     if values.shape == (count,) and values.dtype.kind == "U":
         classes, numbers = np.unique(values, return_inverse=True)
         return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))

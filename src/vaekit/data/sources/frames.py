@@ -1,6 +1,6 @@
 """Tables as files and frames: `.csv`, `.tsv`, `.parquet`, pandas; and arrays (N, D).
 
-Not for: what a column means (`data.kinds`, `data.columns`).
+Not for: the meaning of a column (`data.kinds`, `data.columns`).
 """
 
 import csv
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAYS = (".npy", ".npz")
-MOST_COLUMNS = 50_000  # which take some seconds to look at
-_COPIES = 8  # of a file's bytes that reading it takes at most: text, cells, numbers
-_CELL = 256  # bytes, four times what a cell takes; in a .parquet very few may stand for very many
+MOST_COLUMNS = 50_000  # checking them takes some seconds
+_COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
+_CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
 
 
 def is_table_file(name: str) -> bool:
-    """Whether a path is that of a table by its ending."""
+    """Whether a path has the ending of a table."""
     return Path(name).suffix.lower() in SUFFIXES
 
 
 def is_frame(data: object) -> bool:
-    """Whether this is a frame of pandas, or one of another library that turns into one."""
+    """Whether this is a frame of pandas, or can be turned into one."""
     return (
         hasattr(data, "columns") and hasattr(data, "dtypes") and (hasattr(data, "iloc") or hasattr(data, "to_pandas"))
     )
@@ -63,7 +63,7 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
 
     Arguments:
         path: The file.
-        as_text: Leave the cells of a text file as they are written; an empty one is "".
+        as_text: Keep the cells of a text file as texts; an empty cell is "".
 
     Raises:
         DataError: The file is damaged; the message says where.
@@ -71,15 +71,15 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
     library = pandas()
     content = read_file(path, _COPIES)
     if path.suffix.lower() == ".parquet":
-        return _checked(_of_parquet(content, path), str(path))
+        return _valid_frame(_of_parquet(content, path), str(path))
     text = _text(content, path)
-    how: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
+    options: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
     separator = _separator(text, path)
     try:
         lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
         header, first = next(lines, []), next(lines, [])
-        _check_names(header, str(path))  # before pandas, which takes long over many of the same name
-        frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **how)
+        _check_names(header, str(path))  # before pandas, which is slow with many equal names
+        frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **options)
     except csv.Error as error:
         raise DataError(f"{path}: cannot be read as .csv ({error})") from None
     except library.errors.EmptyDataError:
@@ -87,10 +87,10 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
     except library.errors.ParserError as error:
         raise DataError(f"{path}: {_parser_message(error)}") from None
     if len(header) == len(frame.columns):
-        frame.columns = library.Index(header)  # without what pandas puts behind a name that comes twice
+        frame.columns = library.Index(header)  # without the suffix that pandas adds to a repeated name
     if len(first) > len(header):
         raise DataError(f"{path}: row 1 has more values than the {len(header)} names in the first line")
-    return _with_whole_numbers(_checked(frame, str(path)))
+    return _with_whole_numbers(_valid_frame(frame, str(path)))
 
 
 def _of_parquet(content: bytes, path: Path) -> "pd.DataFrame":
@@ -109,7 +109,7 @@ def _of_parquet(content: bytes, path: Path) -> "pd.DataFrame":
         raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
     except DataError:
         raise
-    except Exception as error:  # of pyarrow there are many
+    except Exception as error:  # pyarrow raises many types
         raise DataError(f"{path}: cannot be read as .parquet ({reason(error)})") from error
     return frame
 
@@ -118,19 +118,19 @@ def _check_names(names: Sequence[str], name: str) -> None:
     """Refuse more columns than a table may have, or two of the same name."""
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{name}: has {len(names):,} columns, more than the {MOST_COLUMNS:,} that a table may have")
-    twice = next((one for one, count in Counter(names).items() if count > 1), None)
-    if twice is not None:
-        places = [str(i + 1) for i, one in enumerate(names) if one == twice]
+    repeated = next((column for column, count in Counter(names).items() if count > 1), None)
+    if repeated is not None:
+        places = [str(i + 1) for i, column in enumerate(names) if column == repeated]
         count = "two" if len(places) == 2 else str(len(places))
         listed = ", ".join(places[:9]) + (" …" if len(places) > 9 else "")
-        raise DataError(f"{name}: {count} columns are called {twice!r:.120} (numbers {listed}); rename them")
+        raise DataError(f"{name}: {count} columns are called {repeated!r:.120} (numbers {listed}); rename them")
 
 
-def _checked(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
-    """A frame with at least one row and names that differ.
+def _valid_frame(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
+    """The frame with texts as names, all different, and rows numbered from 0.
 
     Raises:
-        DataError: The frame has no row, or two columns of one name.
+        DataError: The frame has no row or no column, too many columns, or two columns of one name.
     """
     names = [str(column) for column in frame.columns]
     _check_names(names, name)
@@ -152,7 +152,7 @@ def _text(content: bytes, path: Path) -> str:
 
 
 def _separator(text: str, path: Path) -> str:
-    """A comma, or what else the first line has instead."""
+    """The tab of a .tsv; else the first of comma, semicolon and tab that the first line has."""
     first = text[: text.find("\n")] if "\n" in text else text
     if path.suffix.lower() == ".tsv":
         return "\t"
@@ -177,7 +177,7 @@ def raws_of(frame: "pd.DataFrame") -> list[Raw]:
         DataError: Two columns have the same name, or there is no row.
     """
     frame = frame.to_pandas() if not hasattr(frame, "iloc") else frame  # type: ignore[operator]
-    frame = _checked(frame, "the frame")
+    frame = _valid_frame(frame, "the frame")
     return [_raw(name, frame[name]) for name in frame.columns]
 
 
@@ -200,7 +200,7 @@ def _raw(name: str, series: "pd.Series[Any]") -> Raw:
 
 
 def _with_whole_numbers(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """The same with columns of integers where pandas made floats of them because of the cells that are missing."""
+    """Make integers of float columns with whole numbers; pandas read floats because cells are missing."""
     for name in frame.columns:
         series = frame[name]
         known = series.dropna()
@@ -222,14 +222,14 @@ def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) ->
             return _dates(name, dates, missing)
     for row in np.flatnonzero(~missing):
         if not isinstance(values[row], (str, int, float, bool, np.generic)):
-            what = type(values[row]).__name__
-            raise DataError(f"column {name!r}, row {row + 1}: a {what} is neither a number, a text nor a date")
+            type_name = type(values[row]).__name__
+            raise DataError(f"column {name!r}, row {row + 1}: a {type_name} is neither a number, a text nor a date")
     if len(known) and all(isinstance(value, (int, float, np.number)) for value in known):
         whole = all(isinstance(value, (int, np.integer)) for value in known)
-        numbers = np.array([np.nan if lost else float(v) for v, lost in zip(values, missing, strict=True)])
+        numbers = np.array([np.nan if gap else float(value) for value, gap in zip(values, missing, strict=True)])
         return Raw(name, numbers, missing, "int64" if whole else "float64")
     if any(not isinstance(value, str) for value in known):
-        values = np.array([None if lost else _plain(v) for v, lost in zip(values, missing, strict=True)], object)
+        values = np.array([None if gap else _plain(value) for value, gap in zip(values, missing, strict=True)], object)
     return Raw(name, values, missing, "str")
 
 
@@ -328,7 +328,7 @@ def check_writable(path: Path) -> None:
     """Check that `write_frame` can write a file of this ending.
 
     Raises:
-        DataError: It cannot.
+        DataError: The ending is not .csv, .tsv, .parquet or .npy.
     """
     if path.suffix.lower() not in (*SUFFIXES, ".npy"):
         raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
@@ -338,7 +338,7 @@ def write_frame(frame: "pd.DataFrame", path: Path) -> None:
     """Write a table, in one step: `.csv`, `.tsv`, `.parquet`, or numbers as `.npy`.
 
     Raises:
-        DataError: The ending is another, or a column that is not of numbers would go into a `.npy`.
+        DataError: The ending is another one, or a column is not numeric and the file is a `.npy`.
         RunError: The file cannot be written.
     """
     check_writable(path)

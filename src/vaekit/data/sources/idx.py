@@ -1,10 +1,10 @@
 """Reading IDX, the array format of MNIST and its descendants, plain or gzipped.
 
 An IDX file is: two zero bytes, a byte for the element type, a byte for the number of dimensions, each dimension as a
-big-endian uint32, then the elements in C order, big-endian. Whatever the bytes are, reading ends in an array or in a
-`DataError`: lengths are compared before memory is taken, and no more is unpacked than the header promises.
+big-endian uint32, then the elements in C order, big-endian. Any bytes give an array or a `DataError`: lengths are
+compared before memory is allocated, and no more is unpacked than the header promises.
 
-Not for writing, and not for knowing what a data set should contain.
+Not for: writing, or the expected content of a data set.
 
 Reference: LeCun, Cortes, Burges, "The MNIST database of handwritten digits", section "File formats".
 """
@@ -30,7 +30,7 @@ _Stream = IO[bytes] | gzip.GzipFile
 
 
 class _Header(NamedTuple):
-    """The contents of the first bytes: themselves, the element type, the shape, and the bytes that must follow."""
+    """The header: its bytes, the element type, the shape, and the number of bytes that must follow."""
 
     raw: bytes
     dtype: np.dtype[np.generic]
@@ -43,10 +43,11 @@ def read_idx(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) 
 
     Arguments:
         source: Path of the file, or its content; gzipped content is recognised by its first bytes.
-        md5: What the MD5 of the unpacked file must be (hexadecimal); None to accept any.
+        md5: Expected MD5 of the unpacked file (hexadecimal); None accepts any.
 
     Raises:
-        DataError: No file, not an IDX file, shorter or longer than its header says, or another checksum.
+        DataError: The file is missing, is not an IDX file, is shorter or longer than its header says, or has another
+            checksum.
 
     >>> read_idx(bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 1, 7, 9]))
     array([[7],
@@ -57,7 +58,7 @@ def read_idx(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) 
 
 
 def unpack(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) -> bytearray:
-    """The unpacked content of an IDX file, header included: as `read_idx`, without making an array of it."""
+    """The unpacked content of an IDX file, header included; see `read_idx`."""
     if isinstance(source, bytes):
         name, content = "<bytes>", _unpack(io.BytesIO(source), len(source), "<bytes>")
     else:
@@ -68,7 +69,7 @@ def unpack(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) ->
 
 
 def as_array(content: bytearray, name: str) -> NDArray[np.generic]:
-    """The array within unpacked content, which shares its memory (a single byte has no order to change)."""
+    """The array in unpacked content. It shares the content's memory, unless its byte order has to change."""
     header = _header(io.BytesIO(content[: 4 + 4 * _MAX_DIMENSIONS]), name)
     array = np.frombuffer(content, dtype=header.dtype, offset=len(header.raw)).reshape(header.shape)
     return array.astype(header.dtype.newbyteorder("="), copy=False)
@@ -81,7 +82,7 @@ def md5_of(content: bytearray) -> str:
 
 def _unpack_file(path: Path) -> bytearray:
     try:
-        if not path.is_file():  # asked first: opening a pipe would wait for a writer
+        if not path.is_file():  # checked first: opening a pipe would wait for a writer
             raise DataError(f"{path}: no such file")
         with path.open("rb") as file:
             return _unpack(file, os.fstat(file.fileno()).st_size, str(path))
@@ -109,7 +110,7 @@ def _body(stream: _Stream, header: _Header, name: str) -> bytearray:
     content = bytearray(header.raw)
     end = len(header.raw) + header.size
     while len(content) < end and (chunk := stream.read(min(_CHUNK, end - len(content)))):
-        content += chunk  # grows with what is really there, never with what the header claims
+        content += chunk  # grows with the bytes in the file, never with the claim of the header
     if len(content) < end or stream.read(1):  # at the end of a gzip stream its CRC is checked
         relation = "fewer" if len(content) < end else "more"
         raise DataError(f"{name}: {relation} bytes than its header promises ({list(header.shape)}): it is damaged")

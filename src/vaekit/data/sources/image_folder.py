@@ -1,4 +1,4 @@
-"""Images in a folder: PNG, JPEG and what else Pillow reads; subfolders are classes."""
+"""Images in a folder: PNG, JPEG and other formats of Pillow; subfolders are classes."""
 
 import os
 import warnings
@@ -26,21 +26,21 @@ _FORMATS = (
     "PPM",
     "TIFF",
     "WEBP",
-)  # nothing else is started, whatever a file is called
-_ORIENTATION, _UPRIGHT = 0x0112, 1  # of EXIF
+)  # no other decoder is started, whatever the name of a file
+_ORIENTATION, _UPRIGHT = 0x0112, 1  # a tag of EXIF, and its value for an upright image
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _TRAIN_AND_TEST = {"train", "training", "test", "testing"}
 _SPLITS = _TRAIN_AND_TEST | {"val", "valid", "validation"}
-_LOOKED_AT = 256  # files, evenly spread, by which it is decided whether the images are grey
+_LOOKED_AT = 256  # evenly spread files that decide whether the images are grey
 
 
 @final
 class FolderReader:
-    """Images of files, all of one size, grey or in colour as a sample of them is.
+    """Images of files, all of one size; a sample decides whether they are grey or in colour.
 
-    A grey image among those in colour is turned into one in colour. What is transparent is white, as on paper. Photos
-    are turned upright, as their EXIF orientation says.
+    Among images in colour a grey image becomes one in colour. Transparent pixels become white, as on paper. Photos are
+    turned upright by their EXIF orientation.
 
     Arguments:
         folder: Folder of the files.
@@ -49,7 +49,7 @@ class FolderReader:
         colour: Turn all into colour images; by default a sample of them decides.
 
     Raises:
-        DataError: A file that is damaged or holds no 8-bit image.
+        DataError: A file is damaged or holds no 8-bit image.
     """
 
     dtype = torch.uint8
@@ -89,7 +89,7 @@ class FolderReader:
         with _opened(path) as opened:
             image = _upright(opened, self.size)
             if _is_colour(image, path) and self.mode == "L":
-                raise DataError(f"{path}: in colour, but {_LOOKED_AT} others that were looked at are grey; convert it")
+                raise DataError(f"{path}: in colour, but a sample of up to {_LOOKED_AT} images is grey; convert it")
             if self.size is None and expected is not None and image.size != expected:
                 raise DataError(
                     f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
@@ -100,7 +100,7 @@ class FolderReader:
 
 
 def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> OpenedPath:
-    """Images in a folder; where they are in subfolders, these are the classes, sorted.
+    """Images in a folder; its subfolders are the classes, sorted.
 
     Arguments:
         folder: The folder; hidden files and files that are not images are left out.
@@ -108,7 +108,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
         colour: Turn all into colour images; by default a sample of them decides.
 
     Raises:
-        DataError: No images, images beside subfolders of images, or files that cannot be read.
+        DataError: There are no images, images lie beside subfolders of images, or a file cannot be read.
     """
     try:
         files = list(_scan(str(folder), ""))
@@ -137,7 +137,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
 
 
 def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
-    """Name, relative to where the search began, and size of every image, in an order that no disk decides."""
+    """Name, relative to the first folder, and size of every image, in an order independent of the disk."""
     with os.scandir(folder) as entries:
         visible = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in visible:
@@ -149,7 +149,7 @@ def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[Image.Image]:
-    """An image file; whatever is wrong with it is named."""
+    """Open an image file; an error names the file."""
     try:
         with open_file(path) as file, Image.open(file, formats=_FORMATS) as image:
             yield image
@@ -157,12 +157,12 @@ def _opened(path: str) -> Iterator[Image.Image]:
         raise
     except UnidentifiedImageError as error:
         raise DataError(f"{path}: cannot be read as an image (it is no {', '.join(_FORMATS)}); move it away") from error
-    except Exception as error:  # Pillow has many
+    except Exception as error:  # Pillow raises many types
         raise DataError(f"{path}: cannot be read as an image ({reason(error)}); mend it or move it away") from error
 
 
 def _upright(image: Image.Image, size: int | None) -> Image.Image:
-    """Turned as its EXIF orientation says; of a JPEG no more is decoded than a size needs."""
+    """The image turned by its EXIF orientation; a JPEG is decoded only as finely as `size` needs."""
     if size is not None:
         image.draft(None, (size, size))
     if image.getexif().get(_ORIENTATION, _UPRIGHT) == _UPRIGHT:
@@ -177,7 +177,7 @@ def _is_colour(image: Image.Image, path: str) -> bool:
 
 
 def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
-    """In another mode, and if there is a size, the central square resized."""
+    """The image in another mode; with a size its central square, resized."""
     if size is None:
         return image if image.mode == mode else _in_mode(image, mode)
     width, height = image.size
@@ -188,7 +188,7 @@ def _converted(image: Image.Image, size: int | None, mode: str) -> Image.Image:
 
 
 def _in_mode(image: Image.Image, mode: str) -> Image.Image:
-    """In another mode, what is transparent being white."""
+    """The image in another mode; transparent pixels become white."""
     if not image.has_transparency_data:
         return image.convert(mode)
     opaque = Image.new("RGBA", image.size, "white")

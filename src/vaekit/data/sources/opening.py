@@ -1,4 +1,4 @@
-"""Opening data files: regular files only, and without waiting, whatever a name leads to."""
+"""Opening data files: regular files only, and without waiting for a pipe."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ def open_file(path: Path | str) -> IO[bytes]:
     """Open a file to read it; unlike a run's own files, it may be a symbolic link.
 
     Raises:
-        DataError: The path is not a regular file (a pipe would be waited for without end), or cannot be opened.
+        DataError: The path cannot be opened or is not a regular file. Reading a pipe could wait for ever.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -27,7 +27,7 @@ def open_file(path: Path | str) -> IO[bytes]:
 
 
 def read_file(path: Path | str, share: int) -> bytes:
-    """All of a file, if this machine has `share` times the memory that it takes.
+    """The content of a file, if this machine's memory is at least `share` times its size.
 
     Raises:
         DataError: The machine has less memory, or the file cannot be opened.

@@ -1,6 +1,6 @@
-"""The data set "shapes": small coloured shapes, of which every factor is known because they are drawn here.
+"""The data set "shapes": small coloured shapes, drawn here so that every factor is known.
 
-Not for: measuring what a model makes of the factors (`vaekit.evaluation.latent_space.disentanglement`).
+Not for: measuring how a model separates the factors (`vaekit.evaluation.latent_space.disentanglement`).
 """
 
 import hashlib
@@ -12,12 +12,12 @@ from torch import Tensor
 from ..dataset import Split
 from .vision import Content
 
-FACTORS = {"shape": 3, "colour": 3, "scale": 3, "rotation": 8, "x": 6, "y": 6}  # and how many values each has
-SIDE, FINER = 32, 4  # pixels of a side; points a pixel along each axis, of whose colours a pixel is the mean
+FACTORS = {"shape": 3, "colour": 3, "scale": 3, "rotation": 8, "x": 6, "y": 6}  # name → number of values
+SIDE, FINER = 32, 4  # pixels of a side; points a pixel along each axis (a pixel is the mean of its points)
 RADII = (4.0, 5.5, 7.0)  # pixels
 COLOURS = ((255, 64, 64), (64, 255, 64), (76, 115, 255))
 STEP = 3  # pixels between two places
-SEED = 1802  # of the order in which rows are trained on and tested on
+SEED = 1802  # seed of the order of the rows, which decides between training and test
 
 
 def every_shape() -> tuple[Tensor, Tensor]:
@@ -38,7 +38,7 @@ def every_shape() -> tuple[Tensor, Tensor]:
 
 
 def _mask(kind: int, radius: float, turn: int) -> Tensor:
-    """How much of each pixel a shape in the middle covers, shape (32, 32)."""
+    """The part of each pixel that a centred shape covers, shape (32, 32)."""
     points = (torch.arange(SIDE * FINER) + 0.5) / FINER - SIDE / 2
     below, right = torch.meshgrid(points, points, indexing="ij")
     angle = 2 * math.pi * turn / FACTORS["rotation"]
@@ -55,7 +55,7 @@ def _mask(kind: int, radius: float, turn: int) -> Tensor:
 
 
 def read_shapes(train: int) -> Content:
-    """The images in an order drawn once and for all, the first `train` to train on; the class is the shape."""
+    """The images in a fixed random order, the first `train` to train on; the class is the shape."""
     images, factors = every_shape()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
     images, labels = images[order], factors[order, 0]

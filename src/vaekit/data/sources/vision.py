@@ -1,4 +1,4 @@
-"""Data sets that torchvision downloads, and the formats that are not IDX. Torchvision is imported when one is used."""
+"""Data sets that torchvision downloads, and formats other than IDX. Torchvision is imported on first use."""
 
 import hashlib
 import socket
@@ -21,7 +21,7 @@ from ..registry import Source
 class Content(NamedTuple):
     """The contents of the files of a data set: all training images, all test images, and a SHA-256 of both.
 
-    `factors` is that of `Dataset`.
+    For `factors` see `Dataset`.
     """
 
     train: Split
@@ -48,7 +48,7 @@ def fetch(source: Source, root: Path | None) -> None:
     try:
         with redirect_stdout(sys.stderr), _timeout(_TIMEOUT):
             _open(source, root, download=True)
-    except Exception as error:  # whatever a network, a disk or a package can do wrong
+    except Exception as error:  # a network, a disk or a package can raise any type
         raise DataError(
             f"{source.name!r} is not on this machine and could not be fetched ({reason(error)}); "
             f"place {', '.join(source.files)} in the folder {root / source.folder}"
@@ -95,7 +95,7 @@ def _lines(path: Path, md5: str) -> list[str]:
 
 def _decode_faces(paths: list[Path]) -> Tensor:
     """(N, 3, 64, 64) uint8 from JPEG files, on all processors: Pillow does not hold Python's lock."""
-    from PIL import Image  # which torchvision requires; its own decoders are deprecated
+    from PIL import Image  # torchvision requires Pillow, and its own decoders are deprecated
 
     faces = np.empty((len(paths), _CELEBA_SIDE, _CELEBA_SIDE, 3), dtype=np.uint8)
 
@@ -104,7 +104,7 @@ def _decode_faces(paths: list[Path]) -> Tensor:
             try:
                 with Image.open(paths[i]) as image:
                     face = image.convert("RGB").resize(faces.shape[1:3], Image.Resampling.BILINEAR, box=_CELEBA_BOX)
-            except Exception as error:  # Pillow has many
+            except Exception as error:  # Pillow raises many types
                 raise DataError(f"{paths[i]}: missing or damaged; unpack img_align_celeba.zip again") from error
             faces[i] = np.asarray(face)
 
@@ -114,7 +114,7 @@ def _decode_faces(paths: list[Path]) -> Tensor:
 
 
 def _read(source: Source, root: Path | None) -> list[Any]:
-    """Torchvision's training and test set, from files that are there."""
+    """Torchvision's training and test set, from files that are present."""
     folder = _folder(source, root)
     try:
         return _open(source, folder.parent, download=False)
