@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from conftest import SMALL
@@ -15,7 +16,7 @@ from vaekit.cli.entry import SPIN_COUNT, spin_less
 from vaekit.config import read
 from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe
-from vaekit.runs import environment, job
+from vaekit.runs import environment, job, lifecycle
 from vaekit.runs.picture_writer import PictureWriter
 from vaekit.store import Run
 from vaekit.training import cpu, eager
@@ -196,3 +197,33 @@ def test_work_beside_a_training_is_done_in_order_and_its_errors_are_raised() -> 
     with pytest.raises(KeyError), PictureWriter() as writer:  # the first error is the one that counts
         writer.do(lambda: later(0))
         raise KeyError
+
+
+class WithoutTorch(TorchDispatchMode):
+    """Within the block torch computes nothing."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is not torch.ops.aten.detach.default:
+            raise AssertionError(f"{func} is computed where pictures are written")
+        return func(*args, **kwargs or {})
+
+
+def test_pictures_are_written_without_torch_whose_threads_would_slow_down_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    do, written = PictureWriter.do, []
+
+    def watched(self: PictureWriter, work: Callable[[], object]) -> None:
+        def alone() -> None:
+            with WithoutTorch():
+                work()
+            written.append(work)
+
+        do(self, alone)
+
+    monkeypatch.setattr(PictureWriter, "do", watched)
+    monkeypatch.setattr(job, "load_data", tiny.dataset)
+    run = lifecycle.train(tiny.tiny(), root=tmp_path)
+    assert len(written) >= 8 and run.picture("samples.png").exists() and run.picture("walk.gif").exists()
+    with WithoutTorch(), pytest.raises(AssertionError, match="is computed where pictures are written"):
+        torch.ones(2).add(1)
