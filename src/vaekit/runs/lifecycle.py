@@ -18,8 +18,9 @@ from ..training.cpu import flushed, threads
 from . import environment
 from .data_facts import DataFacts
 from .job import Job
-from .restore import config_of, most_bytes, recipe_of
+from .restore import config_of, recipe_of
 from .tensorboard import require_tensorboard
+from .weights import most_bytes
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
