@@ -22,6 +22,7 @@ from vaekit.explorer import Page
 from vaekit.explorer.page import standalone
 from vaekit.explorer.scene import scene
 from vaekit.explorer.server import Server
+from vaekit.runs.restore import RestoredRun
 
 RESULTS = Path(__file__).parent / "explorer.json"
 SECONDS = 3
@@ -58,7 +59,7 @@ def dragged(driver: Any, address: str) -> dict[str, float]:
 def measured(name: str, folder: Path) -> dict[str, Any]:
     run = vaekit.Run.open(name)
     model = vaekit.load(run)
-    subject = of_run(run, model, 2000)
+    subject = of_run(RestoredRun.of(run), model, 2000)
     page = Page(*standalone(subject, scene(subject, images=400)))
     path = page.save(folder / "page.html")
     server = Server(subject, scene(subject, images=2000))

@@ -27,6 +27,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.latent_space.ex_post import fit_prior
 from vaekit.evaluation.likelihood.support import refuse_annealing
 from vaekit.plot import interpolation
+from vaekit.runs.restore import RestoredRun
 
 F64 = torch.float64
 
@@ -256,7 +257,7 @@ def test_a_run_resumes_and_evaluates(preset: str, tmp_path: Path, monkeypatch: p
     run = exact.prove(preset, tmp_path / "runs", monkeypatch, model={"latent_size": 3}, data={"validation": None})
     from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
     result = run_evaluation.evaluate_run(run, load(run.path), samples=20)
     values = {value.name: value.value for value in result.values}
     assert math.isfinite(values["nll"]) and values["rate"] > -0.1

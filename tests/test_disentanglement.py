@@ -19,6 +19,7 @@ from vaekit.evaluation.latent_space.disentanglement import (
     mutual_information_gap,
     separated_attribute_predictability,
 )
+from vaekit.runs.restore import RestoredRun
 
 
 @pytest.fixture(scope="module")
@@ -107,9 +108,9 @@ def test_a_run_on_shapes_is_evaluated(tmp_path: Path, monkeypatch: pytest.Monkey
     run = exact.prove("beta-vae", tmp_path / "runs", monkeypatch, load=few, **sections)
     from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: few())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: few())
     result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     names = {value.name for value in result.values}
     assert {"MIG", "SAP", "FactorVAE score", "DCI disentanglement"} <= names
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: replace(few(), factors=None))  # of the same name
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: replace(few(), factors=None))  # of the same name
     assert "MIG" not in {value.name for value in run_evaluation.evaluate_run(run, load(run.path), samples=2).values}

@@ -25,6 +25,7 @@ from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.objectives import OfDraw, RegularizedAutoencoder, beta_elbo
 from vaekit.objectives.regularized import squared_slope
 from vaekit.priors import FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
+from vaekit.runs.restore import RestoredRun
 
 DENSITIES: tuple[Any, ...] = ("normal", "mixture")
 
@@ -176,7 +177,7 @@ def test_sampling_from_the_aggregate_fits_once_and_again_after_more_training(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run = exact.prove("standard-cvae", Path("runs"), monkeypatch, model={"latent_size": 2})
-    monkeypatch.setattr(ex_post, "dataset_of", lambda *_, **__: tiny.dataset())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
     options = ("sample", "stopped", "--from", "aggregate", "-n", "3", "-o")
     assert command(*options, "a.npy").status == 0
     file = run.path / "prior-mixture.safetensors"
@@ -297,7 +298,7 @@ def test_a_run_of_an_autoencoder_resumes_evaluates_and_samples(
     assert "neg_elbo" not in run.read_json("test.json")
     from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
     result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     assert "nll" not in [value.name for value in result.values]
     assert any("no density q" in warning for warning in result.warnings)

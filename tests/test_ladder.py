@@ -20,6 +20,7 @@ from vaekit.model import Composed
 from vaekit.objectives import OfDraw, free_bits
 from vaekit.posteriors import DiagonalNormal, LadderPosterior, TopDownPosterior
 from vaekit.priors import LadderPrior, TopDownPrior
+from vaekit.runs.restore import RestoredRun
 
 A, W, S1, S = 0.8, 1.3, 0.6, 0.5  # z₂ ~ N(0, 1), z₁ ~ N(A z₂, S1²), x ~ N(W z₁, S²)
 
@@ -176,6 +177,6 @@ def test_a_run_resumes_and_evaluates(preset: str, tmp_path: Path, monkeypatch: p
     assert {"rate_1", "rate_3", "validation_rate_2"} <= set(run.metrics()[0])
     from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
     values = {value.name: value.value for value in run_evaluation.evaluate_run(run, load(run.path), samples=20).values}
     assert math.isfinite(values["nll"]) and values["rate"] > -0.1

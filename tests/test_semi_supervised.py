@@ -20,6 +20,7 @@ from vaekit.data.labelled import keep_labels
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import M2
 from vaekit.runs import lifecycle
+from vaekit.runs.restore import RestoredRun
 from vaekit.store import Run
 
 CLASSES = 3
@@ -187,7 +188,7 @@ def test_a_run_resumes_and_counts_its_errors(tmp_path: Path, monkeypatch: pytest
     assert {"validation_error", "validation_neg_elbo", "error"} <= set(records[0])
     from vaekit.evaluation import run_evaluation
 
-    monkeypatch.setattr(run_evaluation, "dataset_of", lambda *_, **__: tiny.dataset())
+    monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: tiny.dataset())
     result = run_evaluation.evaluate_run(run, load(run.path), samples=2)
     error = next(value for value in result.values if value.name == "classification error")
     assert error.unit == "%" and error.standard_error is not None

@@ -9,8 +9,10 @@ import pytest
 import tiny
 import vaekit
 from vaekit.errors import ConfigError
+from vaekit.evaluation import evaluate_run, fitted_prior, rows_of, score_run
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, restore
+from vaekit.runs.repetition import repeat
 
 SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
 
@@ -59,6 +61,30 @@ def test_a_run_and_a_model_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> Non
     assert vaekit.evaluate(model, tiny.dataset(), samples=2, rows=4)["elbo"].value == by_name["elbo"].value
     with pytest.raises(ConfigError, match=r"evaluate\(model, vaekit.data.load"):
         vaekit.evaluate(model)
+
+
+def test_a_restored_run_goes_where_a_run_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mine_for_verbs.py").write_text("from vaekit.priors import StandardNormal as Mine\n")
+    run = vaekit.train("standard-vae", epochs=1, name="r", trust=True, prior={"name": "mine_for_verbs:Mine"}, **SMALL)
+    restored = restore.RestoredRun.of("r", trust=True)
+    assert restore.RestoredRun.of(restored) is restored
+    model = restored.model()
+    assert model.state_dict().keys() == vaekit.load(run, trust=True).state_dict().keys()
+    rows = rows_of(restored)
+    uses = (
+        lambda run: rows_of(run).names,
+        lambda run: score_run(run, model, rows, samples=2).values["nll"].tolist(),
+        lambda run: evaluate_run(run, model, samples=2, rows=4)["elbo"].value,
+        lambda run: fitted_prior(run, model, "normal").sample(1).shape,
+        lambda run: vaekit.explore(run, images=2).embeds,
+        lambda run: vaekit.export(run, tmp_path / "export").name,
+        lambda run: repeat(run).agrees,
+    )
+    for use in uses:
+        with pytest.raises(ConfigError, match="trust=True"):
+            use(run)
+        assert use(restored)
 
 
 def test_presets_say_what_they_are() -> None:

@@ -1,4 +1,4 @@
-"""Helpers of all verbs: options, opening a run and its model, printing results and messages."""
+"""Helpers of all verbs: options, opening a run, printing results and messages."""
 
 import os
 import re
@@ -13,12 +13,6 @@ from ..store.metrics import ROWS_KEY
 from .printing import note, out, out_json
 
 if TYPE_CHECKING:
-    import torch
-
-    from ..config import Config
-    from ..config.recipe import Recipe
-    from ..model import LatentVariableModel
-    from ..runs.data_facts import DataFacts
     from ..store import Run
 
 
@@ -95,27 +89,9 @@ def open_run(run: str | None, root: Path) -> "Run":
     return Run.open(run, root=root)
 
 
-def resolved(config: "Config") -> "Recipe":
-    """The recipe of a config, with code of the caller's own if the option says so: where commands decide on that."""
-    from ..config.recipe import Recipe
-
-    return Recipe.resolve(config, click.get_current_context().meta.get(__name__, False))
-
-
-def recipe_of(run: "Run") -> "Recipe":
-    """The recipe of a run."""
-    from ..runs.restore import config_of
-
-    return resolved(config_of(run))
-
-
-def load_model(run: "Run", recipe: "Recipe", device: str, seed: int) -> "tuple[LatentVariableModel, torch.Generator]":
-    """The model of a run, and the noise of a seed."""
-    import torch
-
-    from ..runs import restore
-
-    return restore.model_of(run, recipe, device=device), torch.Generator().manual_seed(seed)
+def trusted() -> bool:
+    """Whether --trust was given, so that this command may import code of the caller's own."""
+    return bool(click.get_current_context().meta.get(__name__, False))
 
 
 def nested_get(value: Any, *steps: str | int) -> Any:
@@ -126,23 +102,6 @@ def nested_get(value: Any, *steps: str | int) -> Any:
         except (IndexError, KeyError, TypeError):
             return None
     return value
-
-
-def data_facts(run: "Run") -> "DataFacts":
-    """The facts that a run recorded of its data."""
-    from ..runs.data_facts import DataFacts
-
-    return DataFacts.of(run)
-
-
-def draws_pictures(run: "Run") -> bool:
-    """Whether the run's data are images."""
-    return data_facts(run).kind == "image"
-
-
-def is_of_table(run: "Run") -> bool:
-    """Whether the run's data are a table of columns."""
-    return data_facts(run).columns is not None
 
 
 def terms_of(test: dict[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ConfigError, DataError, unknown
-from .common import data_facts, draws_pictures, files_json_option, output_option, print_files, slug
+from .common import files_json_option, output_option, print_files, slug
 from .opened import Opened, opened_as
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Drawing(Opened):
     """A run to draw from, and how to draw and write the picture.
 
     Arguments:
-        run, recipe, device, seed: As of `Opened`.
+        restored, device, seed: As of `Opened`.
         output: Where to write; None for a place in the run folder.
         invert: Whether to show black as white.
         cmap: Name of a colour map for grey images.
@@ -45,7 +45,7 @@ class Drawing(Opened):
     @property
     def class_names(self) -> list[str]:
         """Names of the classes of the run's data."""
-        return list(data_facts(self.run).classes)
+        return list(self.facts.classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
         """The file to write: an array by default where the data are not images.
@@ -57,7 +57,7 @@ class Drawing(Opened):
         Raises:
             DataError: The path is that of a picture, and the data are not images.
         """
-        of_images = draws_pictures(self.run)
+        of_images = self.facts.kind == "image"
         suffix = ".png" if of_images else ".npy"
         path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
         if path.suffix.lower() not in (".npy", ".npz") and not of_images:
@@ -87,7 +87,7 @@ class Drawing(Opened):
         Raises:
             ConfigError: The images do not fit.
         """
-        shape = data_facts(self.run).event_shape
+        shape = self.facts.event_shape
         most = max(1, MOST_VALUES // max(1, math.prod(shape)))
         if count > most:
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
@@ -97,15 +97,13 @@ class Drawing(Opened):
         import torch
 
         from ..data.batches import whole
-        from ..data.pixels import repeatable
-        from ..runs.restore import dataset_of
 
-        split = dataset_of(self.run, recipe=self.recipe).test
+        split = self.restored.dataset().test
         for number in numbers:
             if not 0 <= number < len(split):
                 raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        binarize = repeatable(self.recipe.config.data.binarize)
-        batch = whole(split.rows(torch.tensor(list(numbers))), values=self.recipe.values, binarize=binarize)
+        rows, values = split.rows(torch.tensor(list(numbers))), self.restored.recipe.values
+        batch = whole(rows, values=values, binarize=self.restored.binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:

@@ -33,7 +33,7 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    rows = named_rows.rows_of(opened.run, data_name, split=split, recipe=opened.recipe)
+    rows = named_rows.rows_of(opened.restored, data_name, split=split)
     path = output or opened.run.place(f"latents/{slug(rows.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")

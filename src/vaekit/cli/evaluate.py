@@ -84,7 +84,7 @@ def evaluate(
     )
     try:
         with shown_stages() as listener:
-            result = evaluate_run(folder, model, options, recipe=opened.recipe, data_name=data_name, listener=listener)
+            result = evaluate_run(opened.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
         going_on = f"`vae evaluate {folder.name}` with the same options continues"
         raise stopped(f"stopped; what is finished is kept, and {going_on}") from None

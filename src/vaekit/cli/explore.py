@@ -43,7 +43,7 @@ def explore(
     from ..explorer.show import IMAGES, Page
 
     count = images if images is not None else SERVED if output is None else IMAGES
-    subject = of_run(opened.run, model, max(count, STATISTICS), opened.recipe)
+    subject = of_run(opened.restored, model, max(count, STATISTICS))
     page_scene = scene(subject, images=count)
     if output is not None:
         from ..explorer.page import standalone

@@ -21,5 +21,5 @@ def export(opened: Opened, output: Path | None, onnx: bool, torch_export: bool) 
     """
     from ..hub import export as exported
 
-    folder = exported(opened.run, output, recipe=opened.recipe, onnx=onnx, torch_export=torch_export)
+    folder = exported(opened.restored, output, onnx=onnx, torch_export=torch_export)
     print_files(relative(folder), run=str(opened.run.path))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, DataError
-from .common import COUNT, FILE, data_facts, draws_pictures, json_option, relative
+from .common import COUNT, FILE, json_option, relative
 from .drawing import from_default
 from .opened import Opened, run_options
 from .printing import out, out_json
@@ -59,7 +59,7 @@ def impute(
     from ..runs.terminal import shown_stages
 
     run, seed = opened.run, opened.seed
-    columns = data_facts(run).columns
+    columns = opened.facts.columns
     if columns is None:
         if data_name is not None or not from_default("samples"):
             raise DataError("--data and --samples are for tables; of images, --hide takes half of test images")
@@ -67,7 +67,7 @@ def impute(
         return
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
-    source = data_name or Path(opened.recipe.config.data.name)
+    source = data_name or Path(opened.restored.recipe.config.data.name)
     path = output or run.place(f"imputed/{source.stem}{'.csv' if source.suffix == '.npz' else source.suffix}")
     frame, table = _read(source, columns, opened)
     check_writable(path)
@@ -98,17 +98,14 @@ def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | N
     """Draw test images whose half is hidden, each with ways to go on."""
     from .. import plot
     from ..data.batches import whole
-    from ..data.pixels import repeatable
     from ..evaluation import complete
-    from ..runs.restore import dataset_of
 
     run = opened.run
-    if not draws_pictures(run):
+    if opened.facts.kind != "image":
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
     model, _ = opened.model()
-    binarize = repeatable(opened.recipe.config.data.binarize)
-    test = dataset_of(run, recipe=opened.recipe).test
-    images = whole(test.rows(slice(count)), values=model.values, binarize=binarize)
+    test = opened.restored.dataset().test
+    images = whole(test.rows(slice(count)), values=model.values, binarize=opened.restored.binarize)
     path = output or run.picture(f"go-on-{hide}.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:
@@ -121,14 +118,11 @@ def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[p
     """The table as it is, and as the model sees it."""
     from ..data.sources.frames import read_table
     from ..data.tables import open_table
-    from ..runs.data_facts import DataFacts
-    from ..runs.restore import label_of
 
     if not source.is_file():
         what = "is a folder" if source.is_dir() else "no such file"
         raise ConfigError(f"{source}: {what}; name the table with --data")
-    label = label_of(opened.recipe.config, DataFacts.of(opened.run))
-    return read_table(source), open_table(source, columns, label)
+    return read_table(source), open_table(source, columns, opened.restored.label)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, DataError
-from .common import draws_pictures, print_files
+from .common import print_files
 from .drawing import Drawing, drawing_options
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def latents(drawing: Drawing, kl: bool) -> None:
 
 
 def _check_images(drawing: Drawing) -> None:
-    if not draws_pictures(drawing.run):
+    if drawing.facts.kind != "image":
         raise DataError(f"the data of run {drawing.run.name} are not images, so that no picture can be drawn")
 
 
@@ -104,17 +104,14 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     import torch
 
     from ..data.batches import whole
-    from ..data.pixels import repeatable
-    from ..runs.restore import dataset_of
 
-    split = dataset_of(drawing.run, recipe=drawing.recipe).test
+    split = drawing.restored.dataset().test
     if image is not None and image >= len(split):
         raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {image}")
     rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    binarize = repeatable(drawing.recipe.config.data.binarize)
-    return model.to_model(whole(split.rows(rows), values=model.values, binarize=binarize))
+    return model.to_model(whole(split.rows(rows), values=model.values, binarize=drawing.restored.binarize))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

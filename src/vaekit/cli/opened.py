@@ -1,4 +1,4 @@
-"""The run that a verb is about, as one record: what it is, what its config means, and where and how to compute."""
+"""The run that a verb is about, as one record: the run, restored, and where and how to compute."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -6,13 +6,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import device_option, load_model, open_run, recipe_of, run_argument, runs_option, seed_option, trust_option
+from .common import device_option, run_argument, runs_option, seed_option, trust_option, trusted
 
 if TYPE_CHECKING:
     import torch
 
-    from ..config.recipe import Recipe
     from ..model import LatentVariableModel
+    from ..runs.data_facts import DataFacts
+    from ..runs.restore import RestoredRun
     from ..store import Run
 
 
@@ -21,20 +22,30 @@ class Opened:
     """A run, and how to compute with its model.
 
     Arguments:
-        run: The run.
-        recipe: What its config means.
+        restored: The run.
         device: Where to compute.
         seed: Seed of the noise.
     """
 
-    run: "Run"
-    recipe: "Recipe"
+    restored: "RestoredRun"
     device: str = "auto"
     seed: int = 0
 
+    @property
+    def run(self) -> "Run":
+        """The run itself."""
+        return self.restored.run
+
+    @property
+    def facts(self) -> "DataFacts":
+        """The facts about the run's data."""
+        return self.restored.facts
+
     def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
         """The run's model, and the noise of the seed."""
-        return load_model(self.run, self.recipe, self.device, self.seed)
+        import torch
+
+        return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
 
 
 def opened_as(
@@ -58,9 +69,11 @@ def opened_as(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_record(run: str | None, root: Path, **given: Any) -> Any:
-            opened = open_run(run, root)
+            from ..runs.restore import RestoredRun
+
+            restored = RestoredRun.of(run, root=root, trust=trusted())
             values = {field.name: given.pop(field.name) for field in fields(record) if field.name in given}
-            return command(**{name: record(opened, recipe_of(opened), **values)}, **given)
+            return command(**{name: record(restored, **values)}, **given)
 
         places = [*([seed_option] if seeded else []), *([device_option] if computes else []), trust_option, runs_option]
         for option in reversed([run_argument, *options, *places]):

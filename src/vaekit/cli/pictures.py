@@ -6,7 +6,7 @@ import click
 
 from ..errors import DataError
 from . import table_rows
-from .common import COUNT, MOST_COUNTED, is_of_table, print_files
+from .common import COUNT, MOST_COUNTED, print_files
 from .drawing import Drawing, drawing_options, from_default
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def sample(
     from .. import plot
 
     run = drawing.run
-    if is_of_table(run):
+    if drawing.facts.columns is not None:
         for_images = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
         for_images |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
         for option in (option for option, is_given in for_images.items() if is_given):
@@ -149,7 +149,7 @@ def _from_aggregate(drawing: Drawing, model: "LatentVariableModel", source: str)
 
     densities: dict[str, Any] = {"aggregate": "mixture"}
     densities |= {f"aggregate-{density}": density for density in ("normal", "flow", "vae")}
-    return fitted_prior(drawing.run, model, densities[source], recipe=drawing.recipe)
+    return fitted_prior(drawing.restored, model, densities[source])
 
 
 def has_fitted_codes(run: "Run") -> bool:

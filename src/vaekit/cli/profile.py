@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from .common import json_option, resolved, trust_option
+from .common import json_option, trust_option, trusted
 from .config_options import ConfigOptions, config_options
 from .printing import out, out_json
 from .tables import print_table
@@ -21,10 +21,12 @@ def profile(options: ConfigOptions, as_json: bool) -> None:
     Nothing is written. For comparing speeds, measure without it: profiling slows the steps down.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
-    recipe = resolved(options.config())
+    config = options.config()
 
+    from ..config.recipe import Recipe
     from ..runs.profiling import profile_training
 
+    recipe = Recipe.resolve(config, trusted())
     result = profile_training(recipe)
     if as_json:
         out_json(asdict(result))

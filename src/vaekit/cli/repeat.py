@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, recipe_of, relative, run_argument, runs_option, trust_option
+from .common import json_option, relative, run_argument, runs_option, trust_option
 from .printing import out, out_json
 from .train import open_to_train
 
@@ -20,14 +20,13 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
 
     The exit status is 1 if they differ.
     """
-    opened = open_to_train(run, root)
-    recipe = recipe_of(opened)
+    restored = open_to_train(run, root)
 
     from ..runs.repetition import repeat as repeated
     from ..runs.terminal import shown
 
-    with shown(recipe.config.train.known_epochs) as listener:
-        again = repeated(opened, recipe=recipe, name=name, root=root, listener=listener)
+    with shown(restored.recipe.config.train.known_epochs) as listener:
+        again = repeated(restored, name=name, root=root, listener=listener)
     if as_json:
         record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
         out_json(record | {"differences": again.differences})

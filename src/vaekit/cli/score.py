@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .common import COUNT, FILE, draws_pictures, is_of_table, json_option, relative, slug
+from .common import COUNT, FILE, json_option, relative, slug
 from .opened import Opened, run_options
 from .printing import out, out_json
 from .row_files import csv_of, data_option, split_option
@@ -67,21 +67,22 @@ def score(
     from ..store import files
 
     run, seed = opened.run, opened.seed
-    rows = rows_of(run, data_name, split=split, recipe=opened.recipe)
+    of_images, of_table = opened.facts.kind == "image", opened.facts.columns is not None
+    rows = rows_of(opened.restored, data_name, split=split)
     unusual = None if labels is None else _unusual(rows, data_name, labels)
     path = output or run.place(f"scores/{slug(rows.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    if pixels is not None and (is_of_table(run) or pixels.suffix.lower() != ".npy"):
+    if pixels is not None and (of_table or pixels.suffix.lower() != ".npy"):
         raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
     model, _ = opened.model()
     with shown_stages() as listener:
-        scores = score_run(run, model, rows, samples=samples, seed=seed, listener=listener, recipe=opened.recipe)
+        scores = score_run(opened.restored, model, rows, samples=samples, seed=seed, listener=listener)
     agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
     files.write(path, csv_of(rows, scores.values | scores.columns))
     if pixels is not None:
         files.write(pixels, _pixel_scores(model, rows, samples, seed))
-    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if draws_pictures(run) else None
+    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if of_images else None
     if picture is not None:
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
     least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
@@ -92,7 +93,7 @@ def score(
         out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
-    _print_counts(scores, "rows" if is_of_table(run) else "images")
+    _print_counts(scores, "rows" if of_table else "images")
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")

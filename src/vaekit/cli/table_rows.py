@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .common import data_facts, print_files, relative, slug
+from .common import print_files, relative, slug
 from .drawing import Drawing
 
 if TYPE_CHECKING:
@@ -25,11 +25,9 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     from ..data.sources.frames import frame_of, write_frame
     from ..data.tables import TOTAL
     from ..evaluation.tables.conditional import rows_where
-    from ..runs.data_facts import DataFacts
-    from ..runs.restore import label_of
 
     run = drawing.run
-    columns = data_facts(run).columns or ()
+    columns = drawing.facts.columns or ()
     values = _values(where)
     path = drawing.output or run.place(
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
@@ -49,7 +47,7 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     else:
         x = model.sample(count, c, generator=generator, noise=True)
     frame = frame_of(x.cpu().numpy(), columns)
-    classes = label_of(drawing.recipe.config, DataFacts.of(run))
+    classes = drawing.restored.label
     if c is not None and classes is not None:
         frame[classes.name] = [classes.classes[number] for number in c.tolist()]
     write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)

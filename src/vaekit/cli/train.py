@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING
 import click
 
 from .common import (
-    draws_pictures,
     headline,
     is_worker,
     json_option,
     nested_get,
     open_run,
-    recipe_of,
     relative,
-    resolved,
     run_argument,
     runs_option,
     tensorboard_option,
     terms_of,
     trust_option,
+    trusted,
     two_decimals,
 )
 from .config_options import ConfigOptions, config_options, moved
@@ -29,6 +27,7 @@ from .series import train_series
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
+    from ..runs.restore import RestoredRun
     from ..store import Run
 
 
@@ -64,7 +63,10 @@ def train(
         return
     config = options.config()
     _prepare_cuda(config.train.deterministic)
-    recipe = resolved(config)
+
+    from ..config.recipe import Recipe
+
+    recipe = Recipe.resolve(config, trusted())
     if seeds is not None:
         train_series(
             recipe,
@@ -101,27 +103,27 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
     if is_worker():
         _work()
         return
-    opened = open_to_train(run, root)
-    recipe = recipe_of(opened)
+    restored = open_to_train(run, root)
 
     from .. import config
     from ..runs import lifecycle
     from ..runs.terminal import shown
     from ..training import joined
 
-    epochs = config.changed(recipe.config, settings).train.known_epochs
+    epochs = config.changed(restored.recipe.config, settings).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
-        lifecycle.resume(
-            opened, recipe=recipe, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks
-        )
-    _report(opened, as_json)
+        lifecycle.resume(restored, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks)
+    _report(restored.run, as_json)
 
 
-def open_to_train(run: str | None, root: Path) -> "Run":
-    """Open a run to train it further or again, and prepare this process for it."""
+def open_to_train(run: str | None, root: Path) -> "RestoredRun":
+    """Restore a run to train it further or again, and prepare this process for it."""
     opened = open_run(run, root)
     _prepare_cuda(nested_get(opened.config, "train", "deterministic"))
-    return opened
+
+    from ..runs.restore import RestoredRun
+
+    return RestoredRun.of(opened, trust=trusted())
 
 
 def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool) -> None:
@@ -152,6 +154,8 @@ def _prepare_cuda(deterministic: object) -> None:
 
 
 def _report(run: "Run", as_json: bool) -> None:
+    from ..runs.data_facts import DataFacts
+
     test = run.read_json("test.json")
     pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
     final_pictures = [path for path in pictures if not path.name.startswith("epoch-")]
@@ -169,5 +173,6 @@ def _report(run: "Run", as_json: bool) -> None:
             f"pictures    in it, samples/{first.name}"
             + (f" and {len(final_pictures) - 1} more" if final_pictures[1:] else "")
         )
-    looks = "`vae explore` lets you touch it" if draws_pictures(run) else "`vae encode` writes its latents"
+    of_images = DataFacts.of(run).kind == "image"
+    looks = "`vae explore` lets you touch it" if of_images else "`vae encode` writes its latents"
     out(f"next        `vae evaluate` measures it, {looks}")

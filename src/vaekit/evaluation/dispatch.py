@@ -13,7 +13,7 @@ from ..data import Dataset, load
 from ..data.columns import check_columns
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
-from ..runs.restore import model_of, recipe_of
+from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
@@ -72,10 +72,10 @@ def evaluate(
             "evaluate(vaekit.load(run), data)"
         )
     name = None if data is None else os.fspath(data)
-    recipe = recipe_of(run, trust)
-    model = model_of(run, recipe, device=device or "auto")
+    restored = RestoredRun.of(run, trust=trust)
+    model = restored.model(device=device or "auto")
     with _progress_listener(progress, settings) as listener:
-        return evaluate_run(run, model, options, recipe=recipe, data_name=name, **settings | listener)
+        return evaluate_run(restored, model, options, data_name=name, **settings | listener)
 
 
 @contextmanager

@@ -10,16 +10,13 @@ import torch
 from torch import Tensor
 
 from .. import data
-from ..config.recipe import Recipe
 from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
-from ..data.pixels import repeatable
 from ..data.tables import open_table
 from ..distributions import centre
 from ..errors import DataError, unknown
 from ..model import LatentVariableModel
-from ..runs.data_facts import DataFacts
-from ..runs.restore import check_event_shape, dataset_of, label_of, recipe_of
+from ..runs.restore import RestoredRun
 from ..store import Run
 from . import chunks
 from .chunks import GIB
@@ -78,49 +75,46 @@ class NamedRows:
             yield model.to_model(batch)
 
 
-def rows_of(run: Run, name: str | None = None, *, split: str = "test", recipe: Recipe | None = None) -> NamedRows:
+def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "test") -> NamedRows:
     """Rows of a split of the run's own data or of another data set; or all rows of a path, however it is spelled.
 
     A folder of images is read as the run's own was: resized by its `data.size`, in colour if those are.
 
     Arguments:
-        run: The run.
+        run: The run, restored already if it names code of the caller's own.
         name: A data set or a path; the run's own data by default.
         split: "test", "validation" or "train", where there are splits.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
         DataError: No such rows, or rows or classes that the run does not know.
         ConfigError: No such split.
     """
-    recipe = recipe or recipe_of(run)
-    section = recipe.config.data
-    facts = DataFacts.of(run)
+    restored = RestoredRun.of(run)
+    config, facts = restored.recipe.config, restored.facts
     columns = facts.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
-        table = open_table(name, columns, label_of(recipe.config, facts))
+        table = open_table(name, columns, restored.label)
         rows, classes, title = table.split(slice(None)), table.classes, name
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
-        everything = open_all(name, size=section.size, colour=colour, values=facts.values)
-        check_event_shape(run, name, everything.split.event_shape)
+        everything = open_all(name, size=config.data.size, colour=colour, values=facts.values)
+        restored.check_event_shape(name, everything.split.event_shape)
         rows, names, classes = everything.split, everything.names, everything.classes
         title = name
     else:
-        dataset = dataset_of(run, name, recipe=recipe)
+        dataset = restored.dataset(name)
         rows = dataset.split(split)
         classes = dataset.classes
         title = f"{dataset.name} {split}"
         names = [str(i) for i in range(len(rows))]
     labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
     class_names = [classes[label] if label >= 0 else "" for label in labels]
-    if recipe.config.model.condition == "class":
-        rows = replace(
-            rows, labels=torch.tensor([_number(class_name, facts.classes, run) for class_name in class_names])
-        )
-    return NamedRows(title, rows, names, class_names, repeatable(section.binarize), facts.row)
+    if config.model.condition == "class":
+        numbers = [_number(class_name, facts.classes, restored.run) for class_name in class_names]
+        rows = replace(rows, labels=torch.tensor(numbers))
+    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row)
 
 
 def _number(name: str, known: Sequence[str], run: Run) -> int:
@@ -213,32 +207,30 @@ def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
 
 
 def reference(
-    run: Run,
+    restored: RestoredRun,
     model: LatentVariableModel,
     *,
     most: int,
     samples: int = 100,
     seed: int = 0,
     listener: StageListener | None = None,
-    recipe: Recipe | None = None,
 ) -> tuple[Tensor, LikelihoodKind]:
     """Scores of test rows of a run, to compare others with, and what their likelihood is; kept in the run's folder.
 
     So later calls with the same samples and seed do not need the data of the run.
 
     Arguments:
-        run: The run.
+        restored: The run.
         model: Its model.
         most: The greatest number of test rows; they are evenly spread.
         samples: K.
         seed: Seed of the samples.
         listener: Hears about the progress.
-        recipe: The same as for `rows_of`.
     """
-    store = RunStores(run, model)({"reference": most, "samples": samples, "seed": seed})
+    store = RunStores(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = store.load("reference")
     if tensors is None:
-        usual = rows_of(run, recipe=recipe).spread(most)
+        usual = rows_of(restored).spread(most)
         likelihood = likelihood_kind(model, usual)
         nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
         tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}

@@ -9,12 +9,10 @@ from typing import Any
 from torch import Tensor
 
 from .. import plot
-from ..config.recipe import Recipe
 from ..data import Dataset
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
-from ..runs.data_facts import DataFacts
-from ..runs.restore import dataset_of, is_same_data, loss_of, recipe_of
+from ..runs.restore import RestoredRun
 from ..store import Run, files
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
@@ -74,11 +72,10 @@ class _RunStore:
 
 
 def evaluate_run(
-    run: Run,
+    run: Run | RestoredRun,
     model: LatentVariableModel,
     options: Options | None = None,
     *,
-    recipe: Recipe | None = None,
     data_name: str | None = None,
     listener: StageListener | None = None,
     **settings: Any,
@@ -88,10 +85,9 @@ def evaluate_run(
     Batches that an interrupted evaluation of the same weights, rows, samples and seed has finished are used.
 
     Arguments:
-        run: The run.
+        run: The run, restored already if it names code of the caller's own.
         model: Its model, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
         data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
         listener: The same as for `evaluate_model`.
         settings: The same as for `evaluate_model`.
@@ -100,13 +96,13 @@ def evaluate_run(
         ConfigError, DataError: As `evaluate_model`.
         RunError: The folder cannot be written.
     """
-    recipe = recipe or recipe_of(run)
-    config = recipe.config
+    restored = RestoredRun.of(run)
+    run, config = restored.run, restored.recipe.config
     trained_on = config.data.name
-    is_own = data_name is None or is_same_data(data_name, trained_on)
-    dataset = dataset_of(run, data_name, recipe=recipe)
+    is_own = restored.is_own(data_name)
+    dataset = restored.dataset(data_name)
     if config.model.condition == "class":
-        _check_classes(run, dataset)
+        _check_classes(restored, dataset)
     checksum = dataset.checksum
     how = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
     dataset, reduced = _in_memory(dataset, how.memory)
@@ -115,7 +111,7 @@ def evaluate_run(
         dataset,
         how,
         judge=is_own,
-        loss=loss_of(run, recipe, model),
+        loss=restored.loss(model),
         store_of=RunStores(run, model),
         listener=listener,
     )
@@ -123,7 +119,7 @@ def evaluate_run(
     suffix = "" if is_own else f"-{dataset.slug}"
     if suffix:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
-    elif checksum != DataFacts.of(run).checksum:
+    elif checksum != restored.facts.checksum:
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     per_row = f"evaluation/per-image{suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
@@ -159,7 +155,7 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
     return smaller, reduced
 
 
-def _check_classes(run: Run, dataset: Dataset) -> None:
-    classes = DataFacts.of(run).num_classes
+def _check_classes(restored: RestoredRun, dataset: Dataset) -> None:
+    classes = restored.facts.num_classes
     if dataset.num_classes != classes:
         raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

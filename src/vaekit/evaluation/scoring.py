@@ -9,10 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config.recipe import Recipe
 from ..model import LatentVariableModel
-from ..runs.data_facts import DataFacts
-from ..runs.restore import recipe_of
+from ..runs.restore import RestoredRun
 from ..store import Run
 from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
 from .result import StageListener
@@ -55,43 +53,38 @@ class Scores:
 
 
 def score_run(
-    run: Run,
+    run: Run | RestoredRun,
     model: LatentVariableModel,
     rows: NamedRows,
     *,
     samples: int = 100,
     seed: int = 0,
     listener: StageListener | None = None,
-    recipe: Recipe | None = None,
 ) -> Scores:
     """How unusual rows are, compared with the test rows of a run.
 
     Arguments:
-        run: The run.
+        run: The run, restored already if it names code of the caller's own.
         model: Its model, as `vaekit.load(run)` gives it.
         rows: What `named_rows.rows_of(run, data)` gives.
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.
         listener: Hears about the progress.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
         ConfigError: Fewer than one sample, or a model without densities.
         DataError: The run's own data are needed, and are not there.
     """
-    recipe = recipe or recipe_of(run)
-    usual, likelihood = reference(
-        run, model, most=REFERENCE, samples=samples, seed=seed, listener=listener, recipe=recipe
-    )
+    restored = RestoredRun.of(run)
+    usual, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     values["percentile"] = percentiles(values["nll"], usual)
-    columns = DataFacts.of(run).columns
+    columns = restored.facts.columns
     if columns is None:
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
     scores, of_tests = (
-        value_scores(model, several.batches(model), samples=samples, seed=seed)
-        for several in (rows, rows_of(run, recipe=recipe))
+        value_scores(model, several.batches(model), samples=samples, seed=seed) for several in (rows, rows_of(restored))
     )
     ranks = torch.stack(
         [

@@ -21,11 +21,10 @@ from typing import Any
 import torch
 
 from ..data import Batches
-from ..data.pixels import repeatable
 from ..errors import ConfigError, at_least
 from ..runs.data_facts import DataFacts
 from ..runs.environment import setup
-from ..runs.restore import config_of, data_of, model_of, recipe_of
+from ..runs.restore import RestoredRun, config_of
 from ..store import Run
 from . import student_t
 from .likelihood.bounds import bounds
@@ -125,9 +124,9 @@ def score(track: Track, run: Run, listener: StageListener | None = None) -> floa
     if not track.binary:
         neg_elbo = run.read_json("test.json")["neg_elbo"]
         return math.inf if neg_elbo is None else float(neg_elbo)
-    recipe = recipe_of(run)
-    model = model_of(run, recipe)
-    test = Batches(data_of(run, recipe).test, batch_size=1000, binarize=repeatable(recipe.config.data.binarize))
+    restored = RestoredRun.of(run)
+    model = restored.model()
+    test = Batches(restored.dataset().test, batch_size=1000, binarize=restored.binarize)
     x = torch.cat([batch.x for batch in test])
     best = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
     return -best.per_row[f"L_{SAMPLES}"].mean().item()

@@ -9,13 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..config.recipe import Recipe
 from ..data import Batch, Batches, Dataset, Split
-from ..data.pixels import repeatable
 from ..errors import DataError
 from ..model import LatentVariableModel
-from ..runs.restore import dataset_of, recipe_of
-from ..store import Run
+from ..runs.restore import RestoredRun
 
 SUBJECT_BATCH = 250
 
@@ -67,21 +64,26 @@ class Subject:
         return self.model.context(self.labels[rows], len(self.labels[rows]))
 
 
-def of_run(run: Run, model: LatentVariableModel, most: int, recipe: Recipe | None = None) -> Subject:
+def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subject:
     """A run's model with at most `most` of its test images, evenly spread.
 
     Raises:
         DataError: The run's data are not there.
     """
-    recipe = recipe or recipe_of(run)
-    dataset = dataset_of(run, recipe=recipe)
-    binarize = repeatable(recipe.config.data.binarize)
+    run, dataset = restored.run, restored.dataset()
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
     source = f"{dataset.name} test"
     return _subject(
-        model, run.name, dataset.test, most, facts=facts, classes=dataset.classes, source=source, binarize=binarize
+        model,
+        run.name,
+        dataset.test,
+        most,
+        facts=facts,
+        classes=dataset.classes,
+        source=source,
+        binarize=restored.binarize,
     )
 
 

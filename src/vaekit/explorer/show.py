@@ -6,13 +6,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ..config.recipe import Recipe
 from ..data import Dataset, Split
 from ..errors import DataError
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.subject import Subject, of_model, of_run
+from ..evaluation.subject import of_model, of_run
 from ..model import LatentVariableModel
-from ..runs import restore
+from ..runs.restore import RestoredRun
 from ..store import Run, files
 from .page import standalone
 from .scene import scene
@@ -59,14 +58,13 @@ class Page:
 
 
 def explore(
-    what: LatentVariableModel | Run | str | Path,
+    what: LatentVariableModel | Run | RestoredRun | str | Path,
     data: Dataset | Split | Tensor | None = None,
     *,
     images: int = IMAGES,
     half: bool = True,
     root: str | Path = "runs",
     trust: bool = False,
-    recipe: Recipe | None = None,
 ) -> Page:
     """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
 
@@ -77,34 +75,20 @@ def explore(
         half: Store weights as float16, which makes the page half as large.
         root: Folder of all runs.
         trust: Whether a run may name code of one's own, which is then executed.
-        recipe: Recipe of a run, as `recipe_of` gives it; made here by default.
 
     Raises:
         DataError: No data for a model, or data that do not fit it.
         RunError: No such run.
     """
-    if recipe is None and not isinstance(what, LatentVariableModel):
-        what = what if isinstance(what, Run) else Run.open(what, root=root)
-        recipe = restore.recipe_of(what, trust=trust)
     if images < 0:
         raise DataError(f"images must be at least 0, got {images}")
-    subject = subject_of(what, data, most=max(images, STATISTICS), recipe=recipe)
+    most = max(images, STATISTICS)
+    if not isinstance(what, LatentVariableModel):
+        restored = RestoredRun.of(what, root=root, trust=trust)
+        subject = of_run(restored, restored.model(), most)
+    elif data is None:
+        raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
+    else:
+        subject = of_model(what, data, most)
     text, embeds = standalone(subject, scene(subject, images=images), half=half)
     return Page(text, embeds)
-
-
-def subject_of(
-    what: LatentVariableModel | Run | str | Path,
-    data: Dataset | Split | Tensor | None = None,
-    *,
-    most: int = STATISTICS,
-    recipe: Recipe | None = None,
-) -> Subject:
-    """A model and its data, from whatever names them."""
-    if isinstance(what, LatentVariableModel):
-        if data is None:
-            raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
-        return of_model(what, data, most)
-    run = what if isinstance(what, Run) else Run.open(what)
-    recipe = recipe or restore.recipe_of(run)
-    return of_run(run, restore.model_of(run, recipe), most, recipe)

@@ -14,6 +14,7 @@ from ..model import LatentVariableModel
 from ..model.base import MADE_OF
 from ..runs import restore
 from ..runs.data_facts import columns_from
+from ..runs.weights import filled, shapes_of
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import FORMAT, checksum
@@ -103,7 +104,7 @@ def _made(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str, 
     recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
-    return restore.filled(recipe, wiring, state, restore.shapes_of(recipe, wiring), misfit)
+    return filled(recipe, wiring, state, shapes_of(recipe, wiring), misfit)
 
 
 def _known(table: Any, where: Path) -> dict[str, Any]:

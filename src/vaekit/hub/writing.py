@@ -3,19 +3,16 @@
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from .. import __version__, plot
-from ..config.recipe import Recipe
 from ..errors import RunError
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.result import Evaluation
 from ..evaluation.subject import Subject, of_run
 from ..model import LatentVariableModel
-from ..runs import restore
-from ..runs.data_facts import DataFacts
+from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..store.metrics import stored_test
 from . import facts, interchange
@@ -23,14 +20,13 @@ from .card import card
 
 
 def export(
-    run: Run | str | Path,
+    run: Run | RestoredRun | str | Path,
     folder: str | Path | None = None,
     *,
     onnx: bool = False,
     torch_export: bool = False,
     root: str | Path = "runs",
     trust: bool = False,
-    recipe: Recipe | None = None,
 ) -> Path:
     """Write the model of a run into a folder for its next user: weights, config, card, preprocessing, examples.
 
@@ -41,7 +37,6 @@ def export(
         torch_export: Also write encoder.pt2 and decoder.pt2.
         root: Folder of all runs.
         trust: Whether the run may name code of one's own, which is then executed.
-        recipe: What `recipe_of` gives; made here by default.
 
     Returns:
         The folder.
@@ -50,29 +45,28 @@ def export(
         RunError: No such run, or the folder has something else in it or cannot be written.
         ConfigError: The model cannot be exported to ONNX or as a program.
     """
-    run = run if isinstance(run, Run) else Run.open(run, root=root)
-    target = run.path / "export" if folder is None else Path(folder)
+    restored = RestoredRun.of(run, root=root, trust=trust)
+    target = restored.run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    recipe = recipe or restore.recipe_of(run, trust=trust)
-    config = recipe.config
-    subject = of_run(run, restore.model_of(run, recipe), STATISTICS, recipe)
+    subject = of_run(restored, restored.model(), STATISTICS)
     new = files.temporary(target)
     with files.explained("write", target):
         new.mkdir(parents=True)
         try:
-            _fill(new, run, config, subject, onnx=onnx, torch_export=torch_export)
+            _fill(new, restored, subject, onnx=onnx, torch_export=torch_export)
             _put(new, target)
         finally:
             files.remove(new)
     return target
 
 
-def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, torch_export: bool) -> None:
+def _fill(new: Path, restored: RestoredRun, subject: Subject, *, onnx: bool, torch_export: bool) -> None:
+    run, config = restored.run, restored.recipe.config
     table = facts.config_json(run, config, subject)
     content = facts.as_json(table)
     files.write_new(new / "config.json", content)
     files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, subject.model)))
-    files.write_new(new / "model.safetensors", _weights(subject.model, run, config, facts.checksum(content)))
+    files.write_new(new / "model.safetensors", _weights(subject.model, restored, facts.checksum(content)))
     _examples(new, subject)
     pictures = _pictures(new, subject)
     parity: dict[str, interchange.Parity] = {}
@@ -87,9 +81,9 @@ def _fill(new: Path, run: Run, config: Any, subject: Subject, *, onnx: bool, tor
     files.write_new(new / "README.md", text.encode())
 
 
-def _weights(model: LatentVariableModel, run: Run, config: Any, config_sha256: str) -> bytes:
+def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: str) -> bytes:
     """The weights with the keys of the modelspec, which are strings: https://github.com/Stability-AI/ModelSpec."""
-    state = model.state_dict()
+    run, config, state = restored.run, restored.recipe.config, model.state_dict()
     parts = "/".join(getattr(config, kind).name for kind in ("encoder", "posterior", "prior", "decoder", "likelihood"))
     return tensors.pack(
         state,
@@ -99,7 +93,7 @@ def _weights(model: LatentVariableModel, run: Run, config: Any, config_sha256: s
             "modelspec.architecture": f"vae/{parts}",
             "modelspec.implementation": "vaekit",
             "modelspec.title": run.name,
-            "modelspec.description": f"{run.environment.get('preset')}, trained on {DataFacts.of(run).name}",
+            "modelspec.description": f"{run.environment.get('preset')}, trained on {restored.facts.name}",
             "modelspec.date": run.created.isoformat(),
             "modelspec.hash_sha256": f"0x{tensors.sha256(state)}",
             "vaekit.version": __version__,

@@ -1,6 +1,6 @@
 """The facts in environment.json about the data that a run was trained on.
 
-Not for: loading the data (`restore.data_of`), or whether they have changed since (`environment.differences`).
+Not for: loading the data (`restore.RestoredRun`), or whether they have changed since (`environment.differences`).
 """
 
 from collections.abc import Mapping, Sequence

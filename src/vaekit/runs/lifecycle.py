@@ -16,10 +16,10 @@ from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
 from ..training.cpu import flushed, threads
 from . import environment
-from .data_facts import DataFacts
 from .job import Job
-from .restore import config_of, most_bytes, recipe_of
+from .restore import RestoredRun
 from .tensorboard import require_tensorboard
+from .weights import most_bytes
 
 # What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
@@ -71,9 +71,8 @@ def train(
 
 
 def resume(
-    run: Run,
+    run: Run | RestoredRun,
     *,
-    recipe: Recipe | None = None,
     settings: Sequence[str] = (),
     listener: Listener | None = None,
     tensorboard: bool = False,
@@ -85,8 +84,7 @@ def resume(
     bits depend on it.
 
     Arguments:
-        run: A run.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+        run: A run, restored already if it names code of the caller's own.
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
         listener: Hears about the progress.
         tensorboard: Write event files for TensorBoard.
@@ -98,18 +96,19 @@ def resume(
     """
     if tensorboard:
         require_tensorboard()
+    restored = RestoredRun.of(run)
+    run, recipe = restored.run, restored.recipe
     if run.status == "finished" and not settings:
-        steps = config_of(run).train.steps
+        steps = recipe.config.train.steps
         longer = "to train it longer, resume it with more train.epochs than it has"
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
-        recipe = recipe or recipe_of(run)
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)
             checkpoint = run.load_checkpoint(limit=limit) if run.has_checkpoint() else None
-            if job.data.checksum != DataFacts.of(run).checksum:
+            if job.data.checksum != restored.facts.checksum:
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if checkpoint is None:

@@ -4,13 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..config.recipe import Recipe
 from ..errors import RunError
 from ..store import Run
 from ..training import Listener
 from . import environment
 from .lifecycle import train
-from .restore import recipe_of
+from .restore import RestoredRun
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,8 @@ class Repetition:
 
 
 def repeat(
-    run: Run,
+    run: Run | RestoredRun,
     *,
-    recipe: Recipe | None = None,
     name: str | None = None,
     root: Path | str = "runs",
     listener: Listener | None = None,
@@ -44,8 +42,7 @@ def repeat(
     """Train a finished run again, from its config and with the same number of threads, in a new run folder.
 
     Arguments:
-        run: The run to repeat.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
+        run: The run to repeat, restored already if it names code of the caller's own.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Folder of all runs.
         listener: Hears about the progress.
@@ -53,6 +50,8 @@ def repeat(
     Raises:
         RunError: The run is not finished, or its settings were changed on the way.
     """
+    restored = RestoredRun.of(run)
+    run = restored.run
     if run.status != "finished":
         raise RunError(
             f"run {run.name} is {run.status}; resume it to its end, then it can be repeated",
@@ -64,7 +63,7 @@ def repeat(
         )
     preset = run.recorded("preset", kind=str)
     with environment.computing_as(run):
-        again = train(recipe or recipe_of(run), name=name, preset=preset, root=root, listener=listener)
+        again = train(restored.recipe, name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(
         again,

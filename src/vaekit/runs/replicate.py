@@ -26,7 +26,7 @@ from ..errors import VAEError
 from ..store import Run
 from ..training import Listener, Record
 from .lifecycle import resume, train
-from .restore import config_of
+from .restore import RestoredRun
 
 STOPPED = 130  # exit status
 PATIENCE = 30.0  # seconds that a process may take to stop after its parent has died
@@ -68,8 +68,8 @@ class Replicate:
         while run.status == "running" and time.monotonic() < deadline:
             time.sleep(0.05)
         if run.status != "finished":
-            recipe = Recipe.resolve(config_of(run), self.recipe.has_own_code)
-            resume(run, recipe=recipe, listener=listener, tensorboard=self.tensorboard)
+            restored = RestoredRun.of(run, trust=self.recipe.has_own_code)
+            resume(restored, listener=listener, tensorboard=self.tensorboard)
 
     def task(self, threads: int) -> dict[str, Any]:
         """The task for a process of its own, as JSON can hold it."""

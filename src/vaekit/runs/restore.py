@@ -1,13 +1,17 @@
-"""From a run folder back to the run's config, model and data."""
+"""From a run folder back to the run's config, model and data.
+
+Not for: models that other files hold (`hub.folders`).
+"""
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from .. import data
 from ..config import Config, changed, parse
@@ -15,6 +19,7 @@ from ..config.recipe import Recipe
 from ..data import Dataset
 from ..data.columns import Column
 from ..data.own import is_path
+from ..data.pixels import repeatable
 from ..data.tables import LabelColumn, open_table
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
@@ -25,8 +30,8 @@ from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .data_facts import DataFacts
 from .migration import GONE, migrated
+from .weights import SLACK, filled, shapes_of
 
-SLACK = 64 << 20  # bytes of a checkpoint beside the weights and what is proportional to them
 _BYTES = 8  # of a number
 
 
@@ -44,23 +49,183 @@ def config_of(run: Run) -> Config:
     return changed(config, still_there) if still_there else config
 
 
-def recipe_of(run: Run, trust: bool = False) -> Recipe:
-    """The config of a run, resolved. What is done with the run from there on takes this.
+@dataclass(frozen=True)
+class RestoredRun:
+    """A run whose config is resolved, for everything that is done with the run from there on.
 
-    Arguments:
-        run: A run.
-        trust: Whether it may name code of the caller's own, which is imported.
-
-    Raises:
-        ConfigError: The config names code of the caller's own, which is not allowed, or a part that is not there.
+    Attributes:
+        run: The run.
+        recipe: Its config, resolved.
     """
-    return Recipe.resolve(config_of(run), trust)
 
+    run: Run
+    recipe: Recipe
 
-def most_bytes(recipe: Recipe, model: LatentVariableModel) -> int | None:
-    """The bytes that a checkpoint of a training may have; None where code of the caller's own may add parts to it."""
-    weights = sum(tensor.nbytes for tensor in model.state_dict().values())
-    return None if recipe.has_own_code else SLACK + 16 * weights
+    @classmethod
+    def of(
+        cls,
+        run: "RestoredRun | Run | str | Path | None" = None,
+        *,
+        root: Path | str = "runs",
+        trust: bool = False,
+    ) -> "RestoredRun":
+        """Restore a run; one that is restored already stays as it is.
+
+        Arguments:
+            run: A run, its folder or name; the newest run by default.
+            root: Folder of all runs.
+            trust: Whether the run may name code of the caller's own, which is imported.
+
+        Raises:
+            RunError: No such run.
+            ConfigError: The config names code of the caller's own, which is not allowed, or a part that is not there.
+        """
+        if isinstance(run, RestoredRun):
+            return run
+        run = run if isinstance(run, Run) else Run.open(run, root=root)
+        return cls(run, Recipe.resolve(config_of(run), trust))
+
+    @cached_property
+    def facts(self) -> DataFacts:
+        """The facts about the data that the run was trained on."""
+        return DataFacts.of(self.run)
+
+    @property
+    def label(self) -> LabelColumn | None:
+        """The column of the classes in tables for a model of each class; None for other models."""
+        config = self.recipe.config
+        return LabelColumn.of(config.data.columns, self.facts.classes) if config.model.condition == "class" else None
+
+    @property
+    def binarize(self) -> str:
+        """How grey values become binary for whoever looks at the rows again: the same way each time."""
+        return repeatable(self.recipe.config.data.binarize)
+
+    def model(self, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
+        """The model of the run, in evaluation mode.
+
+        Arguments:
+            weights: As for `load`.
+            device: As for `load`.
+
+        Raises:
+            RunError: No weights yet, or weights that do not fit the config.
+        """
+        kind = self._kind(weights)
+        run, wiring = self.run, self.facts.wiring
+        shapes = shapes_of(self.recipe, wiring)
+        limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
+        tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
+        model = filled(self.recipe, wiring, tensors, shapes, f"the weights of {run.path} do not fit its config")
+        for name, tensor in model.state_dict().items():
+            if not tensor.isfinite().all():
+                raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")
+        return model.to(find_device(device)).eval()
+
+    def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:
+        """The loss of the run, with the weights that it has, such as those of a classifier.
+
+        Arguments:
+            model: The model of the run.
+            weights: As for `load`. Runs of earlier versions have the last ones of a loss only.
+
+        Raises:
+            RunError: The weights do not fit.
+        """
+        run = self.run
+        with seeded(torch.Generator().manual_seed(0)):
+            loss = self.recipe.loss(
+                model,
+                dataset_size=1,  # which matters to a training only
+                event_shape=self.facts.event_shape,
+                num_classes=self.facts.num_classes,
+            )
+        module = module_of(loss)
+        if module is not None:
+            stored = run.load_checkpoint(self._kind(weights), parts=("loss",)).part("loss")
+            try:
+                module.load_state_dict(stored or run.load_checkpoint("last", parts=("loss",)).part("loss"))
+            except RuntimeError as error:
+                reason = str(error).splitlines()[-1]
+                raise RunError(f"the weights of the loss of {run.path} do not fit: {reason}") from None
+            module.to(model.device).eval()
+        return loss
+
+    def _kind(self, weights: str) -> CheckpointKind:
+        """The checkpoint that has the best or the last weights."""
+        if weights not in ("best", "last"):
+            raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
+        return "best" if weights == "best" and self.run.has_checkpoint("best") else "last"
+
+    def dataset(self, name: str | None = None) -> Dataset:
+        """The data set that the run was trained on, with all of its labels, or another one that its model takes.
+
+        Its own comes in the splits that it was trained with.
+
+        Arguments:
+            name: Another data set, by name or path.
+
+        Raises:
+            DataError: No such data set, or one of another shape. Or the run's own files are others than those it was
+                trained on: what is held out would be drawn anew, with rows that the run has learned from.
+        """
+        is_own = self.is_own(name)
+        columns = None if is_own else self.facts.columns
+        if columns is not None:
+            return _rows_to_test(str(name), columns, self.label)
+        dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.values)
+        self.check_event_shape(dataset.name, dataset.event_shape)
+        return dataset
+
+    def is_own(self, name: str | None) -> bool:
+        """Whether a name is of the data that the run was trained on, as None is; a path may be spelled in several ways.
+
+        Arguments:
+            name: Name or path of a data set.
+        """
+        own = self.recipe.config.data.name
+        if name is None or name == own:
+            return True
+        if name in data.DATASET_NAMES or not is_path(name):
+            return False
+        return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
+
+    def check_event_shape(self, name: str, event_shape: Sequence[int]) -> None:
+        """Check that the model of the run takes data.
+
+        Arguments:
+            name: What the data are called.
+            event_shape: The shape of one row.
+
+        Raises:
+            DataError: The model takes another shape.
+        """
+        wanted = self.facts.event_shape
+        if tuple(event_shape) != wanted:
+            raise DataError(
+                f"run {self.run.name} takes rows of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to "
+                "that size and number of channels"
+            )
+
+    def _own_dataset(self) -> Dataset:
+        """The data set that the run was trained on, whatever its shape."""
+        name, arguments = self.recipe.config.data.name, self.recipe.data_arguments
+        by_path = name not in data.DATASET_NAMES and is_path(name)
+        facts = self.facts
+        try:
+            meaning = {"values": facts.values} if "values" in arguments else {}
+            dataset = data.load(**{**arguments, **meaning, "labelled": None})
+        except DataError as error:
+            raise DataError(f"{error} (run {self.run.name} was trained on it)" if by_path else str(error)) from error
+        if by_path and dataset.checksum != facts.checksum:
+            before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
+            raise DataError(
+                f"the files of {name} have changed since run {self.run.name} was trained on them ({before} rows then, "
+                f"{now} now), so that its test rows are unknown; bring them back, or name data of which to take all "
+                "rows",
+                arguments=("data",),
+            )
+        return dataset
 
 
 def load(
@@ -78,92 +243,12 @@ def load(
         weights: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
         device: Device of the model.
         root: Folder of all runs.
-        trust: As for `recipe_of`.
+        trust: Whether the run may name code of the caller's own, which is imported.
 
     Raises:
         RunError: No such run, no weights yet, or weights that do not fit the config.
     """
-    run = run if isinstance(run, Run) else Run.open(run, root=root)
-    return model_of(run, recipe_of(run, trust), weights=weights, device=device)
-
-
-def model_of(run: Run, recipe: Recipe, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
-    """The model of a run whose config is resolved; otherwise as `load`."""
-    kind = _kind(run, weights)
-    facts = DataFacts.of(run)
-    shapes = shapes_of(recipe, facts.wiring)
-    limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
-    tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
-    model = filled(recipe, facts.wiring, tensors, shapes, f"the weights of {run.path} do not fit its config")
-    for name, tensor in model.state_dict().items():
-        if not tensor.isfinite().all():
-            raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")
-    return model.to(find_device(device)).eval()
-
-
-def _kind(run: Run, weights: str) -> CheckpointKind:
-    """The checkpoint that has the best or the last weights of a run."""
-    if weights not in ("best", "last"):
-        raise ConfigError(f"weights must be 'best' or 'last', got {weights!r}")
-    return "best" if weights == "best" and run.has_checkpoint("best") else "last"
-
-
-def loss_of(run: Run, recipe: Recipe, model: LatentVariableModel, *, weights: str = "best") -> Loss:
-    """The loss of a run, with the weights that it has, such as those of a classifier.
-
-    Arguments:
-        run: The run.
-        recipe: Its config, resolved.
-        model: Its model.
-        weights: As for `load`. Runs of earlier versions have the last ones of a loss only.
-
-    Raises:
-        RunError: The weights do not fit.
-    """
-    facts = DataFacts.of(run)
-    with seeded(torch.Generator().manual_seed(0)):
-        loss = recipe.loss(
-            model,
-            dataset_size=1,  # which matters to a training only
-            event_shape=facts.event_shape,
-            num_classes=facts.num_classes,
-        )
-    module = module_of(loss)
-    if module is not None:
-        stored = run.load_checkpoint(_kind(run, weights), parts=("loss",)).part("loss")
-        try:
-            module.load_state_dict(stored or run.load_checkpoint("last", parts=("loss",)).part("loss"))
-        except RuntimeError as error:
-            raise RunError(f"the weights of the loss of {run.path} do not fit: {str(error).splitlines()[-1]}") from None
-        module.to(model.device).eval()
-    return loss
-
-
-def dataset_of(run: Run, name: str | None = None, *, recipe: Recipe | None = None) -> Dataset:
-    """The data set of a run, as `data_of` gives it, or another one that its model takes.
-
-    Arguments:
-        run: A run.
-        name: Another data set, by name or path.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
-
-    Raises:
-        DataError: No such data set, or one of another shape; or as `data_of`.
-    """
-    recipe = recipe or recipe_of(run)
-    is_own = name is None or is_same_data(name, recipe.config.data.name)
-    facts = DataFacts.of(run)
-    columns = None if is_own else facts.columns
-    if columns is not None:
-        return _rows_to_test(str(name), columns, label_of(recipe.config, facts))
-    dataset = data_of(run, recipe) if is_own else data.load(str(name), values=facts.values)
-    check_event_shape(run, dataset.name, dataset.event_shape)
-    return dataset
-
-
-def label_of(config: Config, facts: DataFacts) -> LabelColumn | None:
-    """The column of the classes in tables for a model of each class; None for other models."""
-    return LabelColumn.of(config.data.columns, facts.classes) if config.model.condition == "class" else None
+    return RestoredRun.of(run, root=root, trust=trust).model(weights=weights, device=device)
 
 
 def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | None) -> Dataset:
@@ -173,87 +258,3 @@ def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | Non
     checksum = hashlib.sha256(table.x.tobytes()).hexdigest()
     kind: Any = {"kind": "table", "columns": tuple(columns)}
     return Dataset(name, nothing, nothing, table.split(slice(None)), table.classes, checksum, **kind)
-
-
-def is_same_data(name: str, other: str) -> bool:
-    """Whether two names are of the same data; a path may be spelled in several ways."""
-    if name == other or name in data.DATASET_NAMES or not is_path(name):
-        return name == other
-    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(other))
-
-
-def check_event_shape(run: Run, name: str, event_shape: Sequence[int]) -> None:
-    """Check that the model of a run takes data.
-
-    Raises:
-        DataError: The model takes another shape.
-    """
-    wanted = DataFacts.of(run).event_shape
-    if tuple(event_shape) != wanted:
-        raise DataError(
-            f"run {run.name} takes rows of shape {wanted}, {name!r} has {tuple(event_shape)}; bring them to that "
-            "size and number of channels"
-        )
-
-
-def data_of(run: Run, recipe: Recipe) -> Dataset:
-    """The data set that a run was trained on, in the splits that it was trained with, and with all of its labels.
-
-    Raises:
-        DataError: The files are not there, or are others than those the run was trained on: what is held out would be
-            drawn anew, with rows that the run has learned from.
-    """
-    section = recipe.config.data
-    by_path = section.name not in data.DATASET_NAMES and is_path(section.name)
-    facts = DataFacts.of(run)
-    try:
-        meaning = {"values": facts.values} if "values" in recipe.data_arguments else {}
-        dataset = data.load(**{**recipe.data_arguments, **meaning, "labelled": None})
-    except DataError as error:
-        raise DataError(f"{error} (run {run.name} was trained on it)" if by_path else str(error)) from error
-    if by_path and dataset.checksum != facts.checksum:
-        before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
-        raise DataError(
-            f"the files of {section.name} have changed since run {run.name} was trained on them ({before} rows then, "
-            f"{now} now), so that its test rows are unknown; bring them back, or name data of which to take all rows",
-            arguments=("data",),
-        )
-    return dataset
-
-
-def shapes_of(recipe: Recipe, wiring: Mapping[str, Any]) -> dict[str, torch.Size] | None:
-    """The shapes of a model's weights by name; None where only building it would tell, as of the caller's own code."""
-    return None if recipe.has_own_code else recipe.shapes(**wiring)
-
-
-def filled(
-    recipe: Recipe,
-    wiring: Mapping[str, Any],
-    weights: Mapping[str, Tensor],
-    shapes: Mapping[str, torch.Size] | None,
-    misfit: str,
-) -> LatentVariableModel:
-    """The model that a recipe describes, with stored weights.
-
-    Arguments:
-        recipe: The config, resolved.
-        wiring: What `DataFacts.wiring` gives.
-        weights: The weights by name.
-        shapes: What `shapes_of` gives. They are compared with the weights before there is memory for the model.
-        misfit: The beginning of the message where the weights do not fit.
-
-    Raises:
-        RunError: The weights do not fit the model.
-    """
-    present = {name: tensor.shape for name, tensor in weights.items()}
-    if shapes is not None and shapes != present:
-        name = next(name for name in [*shapes, *present] if shapes.get(name) != present.get(name))
-        sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, shapes)]
-        raise RunError(f"{misfit}: {name} is {sizes[0]} instead of {sizes[1]}")
-    with seeded(torch.Generator().manual_seed(0)):
-        model = recipe.model(**wiring)
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise RunError(f"{misfit}: {str(error).splitlines()[-1].strip()}") from None
-    return model

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from ...config.recipe import Recipe
 from ...data import Batches, Dataset, Split
 from ...data.labelled import keep_labels
 from ...data.pixels import repeatable
@@ -21,7 +20,7 @@ from ...posteriors import CodesPosterior
 from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
 from ...priors.base import OverGrid, Prior, over_grid
 from ...rng import seeded
-from ...runs.restore import dataset_of, recipe_of
+from ...runs.restore import RestoredRun
 from ...store import Run, files
 from ...store.tensors import pack, sha256, unpack
 from .. import chunks
@@ -79,24 +78,22 @@ def fit_prior(
     return prior.to(next(model.parameters())).eval().requires_grad_(False)
 
 
-def fitted_prior(
-    run: Run, model: LatentVariableModel, density: Density = "mixture", *, recipe: Recipe | None = None
-) -> WithPrior:
+def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: Density = "mixture") -> WithPrior:
     """The model of a run with a prior fitted to its aggregate posterior, which is fitted once and stored with the run.
 
     Arguments:
-        run: The run.
+        run: The run, restored already if it names code of the caller's own.
         model: Its model, as `vaekit.load(run)` gives it.
         density: The same as for `fit_prior`.
-        recipe: What `recipe_of` gives; made here by default, without code of the caller's own.
 
     Raises:
         ConfigError, DataError: As `fit_prior`.
     """
+    folder = run if isinstance(run, Run) else run.run
     density = density_for(model, density)
     name, weights = f"prior-{density}.safetensors", sha256(model.state_dict())
     try:
-        path = files.confine(run.path, name)
+        path = files.confine(folder.path, name)
         tensors, facts = unpack(files.read(path, SIZE_LIMIT), path)
         prior = _empty(model, density, int(facts["rows"]))
         prior.load_state_dict(tensors)
@@ -104,14 +101,15 @@ def fitted_prior(
             return WithPrior(model, prior.to(next(model.parameters())).requires_grad_(False)).eval()
     except (RunError, KeyError, ValueError, RuntimeError):
         pass  # absent, damaged, or of other weights: fitted anew
-    recipe = recipe or recipe_of(run)
-    dataset, labelled = dataset_of(run, recipe=recipe), recipe.config.data.labelled
-    dataset = dataset if labelled is None else keep_labels(dataset, labelled)  # no more labels than the run had
+    restored = RestoredRun.of(run)
+    dataset, section = restored.dataset(), restored.recipe.config.data
+    if section.labelled is not None:
+        dataset = keep_labels(dataset, section.labelled)  # no more labels than the run had
     rows = _some(model, dataset.train)
-    prior = fit_prior(model, rows, density, binarize=recipe.config.data.binarize)
+    prior = fit_prior(model, rows, density, binarize=section.binarize)
     tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
     facts = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
-    run.write_bytes(name, pack(tensors, facts))
+    folder.write_bytes(name, pack(tensors, facts))
     return WithPrior(model, prior).eval()
 
 
