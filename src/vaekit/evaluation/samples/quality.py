@@ -280,8 +280,9 @@ def find(context: Context) -> Findings:
     model, dataset, listener = context.model, context.dataset, context.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
     others = dataset.test if context.options.split == "train" else dataset.train
-    images = {"split": context.split, "others": others}
-    judgement = quality(model, dataset, judge, **images, seed=context.options.seed, listener=listener)
+    judgement = quality(
+        model, dataset, judge, split=context.split, others=others, seed=context.options.seed, listener=listener
+    )
     return Findings(
         judgement.values,
         details={"samples": judgement.facts, "classes": judgement.classes},
