@@ -33,13 +33,11 @@ def ours(epochs: int, precision: str = "auto") -> dict[str, Any]:
     """The preset course-vae, whole epochs: data, steps, validation, metrics, picture, checkpoint."""
     from vaekit.config import read
     from vaekit.runs import lifecycle
+    from vaekit.training import Listener
 
-    class Clock:
+    class Clock(Listener):
         def __init__(self) -> None:
             self.ends: list[float] = []
-
-        def step(self, *_: Any) -> None:
-            pass
 
         def epoch(self, record: Any) -> None:
             self.ends.append(time.perf_counter())

@@ -34,8 +34,6 @@ class Clock(Listener):
     def __init__(self) -> None:
         self.times: list[float] = []
 
-    def step(self, *_: Any) -> None: ...
-
     def epoch(self, record: dict[str, Any]) -> None:
         self.times.append(time.process_time())
 
@@ -53,7 +51,7 @@ def measure(preset: str, batch: int, images: int) -> None:
             objective=job.recipe.loss(job.model, dataset_size=images),
             optimizer=job.recipe.optimizer(job.model),
             schedule=job.recipe.schedule(),
-            options=job.config.train,
+            options=job.config.train.for_fit(),
             listener=(clock := Clock()),
             ranks=ranks,
         )

@@ -106,8 +106,8 @@ def _met(goal: str, value: float) -> str:
 def quality() -> str:
     results = json.loads((HERE / "speed.json").read_text())
     names = {"assignment": "the assignment's own loop", "pythae": "Pythae 0.1.2", "small": "a script of one layer"}
-    found = results.get("quality", {"goals": {}})
-    rivals = [name for name in names if name in found]
+    found, others = results.get("quality", {"goals": {}}), results.get("rivals", {})
+    rivals = [name for name in names if name in others]
     heads = ["test −ELBO ≤", "ours", *(names[rival] for rival in rivals)]
     rows = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for goal, runs in found["goals"].items():
@@ -116,9 +116,9 @@ def quality() -> str:
         cell = f"{_spread([run['seconds'] for run in runs])}, `{command}`: at most {worst:.1f}"
         cells = [cell if worst <= float(goal) else f"missed: {worst:.1f}"]
         for rival in rivals:
-            times = [run["reached_seconds"].get(goal) for run in found[rival]]
-            best = min(score for run in found[rival] for score in run["test_neg_elbo"])
-            most = max(run["epochs"] for run in found[rival])
+            times = [run["reached_seconds"].get(goal) for run in others[rival]]
+            best = min(score for run in others[rival] for score in run["test_neg_elbo"])
+            most = max(run["epochs"] for run in others[rival])
             cells.append(f"not in {most} epochs: {best:.1f}" if None in times else _spread(times))
         rows.append(f"| {goal} | {' | '.join(cells)} |")
     return "\n".join(rows)
@@ -142,6 +142,16 @@ def machine() -> str:
     results = json.loads((HERE / "speed.json").read_text())
     parts = sorted({(found["hardware"], found["torch"], found["date"]) for found in results.values()})
     return "\n".join(f"Measured on {hardware}, torch {torch}, {date}." for hardware, torch, date in parts)
+
+
+def waiting() -> str:
+    """How long threads spin, and what a step takes then."""
+    found = json.loads((HERE / "waiting.json").read_text())
+    rows = ["| threads that wait | ms a step, alone | beside a busy process |", "|---|---|---|"]
+    for setting, taken in found["median"].items():
+        name = f"`{setting}`" if "=" in setting else setting
+        rows.append(f"| {name} | {taken['alone']:.1f} | {taken['beside a busy process']:.1f} |")
+    return "\n".join(rows)
 
 
 def streaming() -> str:
@@ -360,6 +370,7 @@ TABLES = {
         "quality": quality,
         "precision": precision,
         "streaming": streaming,
+        "waiting": waiting,
         "machine": machine,
         "speedruns": speedruns,
     },
