@@ -2,7 +2,8 @@
 
 Each contender is a process of its own, in turn, A B C A B C …; what is reported is the median over the rounds, and
 ratios of medians. Parts: training, evaluation, startup, memory, seeds, quality, rivals. `--full` runs more rounds, and
-quality, which takes five minutes, and the rivals' way to it, which takes ten. Writes speed.json and the tables of docs/speed.md.
+quality, which takes five minutes, and the rivals' way to it, which takes ten. Writes speed.json and the tables of
+docs/speed.md.
 """
 
 import hashlib

@@ -371,7 +371,7 @@ def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     monkeypatch.setattr("vaekit.evaluation.run_evaluation._in_memory", partial(shrunk, _in_memory))
     result = evaluate_run(run, restore.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
-    assert ("of the 46 training images on disk 23, evenly spread, fit in `memory`" in result.warnings) is (memory == 0)
+    assert ("of the 46 training rows on disk 23, evenly spread, fit in `memory`" in result.warnings) is (memory == 0)
     assert not any("are not those" in sentence for sentence in result.warnings)
     other = evaluate_run(run, restore.load(run), samples=10, data_name=str(paths["npy"]))
     assert f"evaluated on {paths['npy']}, but the run was trained on {paths['folder']}" in other.warnings

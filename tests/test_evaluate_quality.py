@@ -11,11 +11,13 @@ from torch.distributions import Bernoulli, Independent, Normal
 from vaekit import LatentVariableModel, data
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import evaluate_model
+from vaekit.evaluation import Options
+from vaekit.evaluation.measure import Context
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import (
     _balance,
+    find,
     frechet,
     moments,
     neighbours,
@@ -205,8 +207,9 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
     monkeypatch.setattr("vaekit.evaluation.samples.quality.classifier_for", lambda *_, **__: judge)
     distances = {}
     for split in ("test", "train"):
-        values = evaluate_model(Painter(conditional=True), corners, split=split, rows=200, samples=1).values
-        distances[split] = named(values)["Fréchet distance of training images"]
+        rows = corners.split(split).rows(slice(200))
+        findings = find(Context(Painter(conditional=True), corners, rows, Options(split=split)))
+        distances[split] = named(findings.values)["Fréchet distance of training images"]
     assert distances["train"] == pytest.approx(distances["test"], rel=0.5)
 
 
