@@ -1,7 +1,8 @@
 """What the families of models come to in a short training each: `python benchmarks/families.py [PART …]`.
 
     ex-post     Fréchet distance of samples from the prior, and from a mixture and a normal fitted to the latents
-    labels      error of m2, and of m2 over the latents of another model, with few labels
+    labels      error of m2 with few labels
+    latents     the same over the latents of another model
     spheres     −log p(x) of a spherical and of a normal posterior
     levels      bounds of ladders and of iwae-2l's network after equal time
     factors     disentanglement on the shapes
@@ -84,22 +85,29 @@ def ex_post(quick: bool, done: set[str]) -> Found:
 
 
 def labels(quick: bool, done: set[str]) -> Found:
+    yield from with_few_labels("M2", 1, (), quick, done)
+
+
+def latents(quick: bool, done: set[str]) -> Found:
     path = ROOT / "m1-latents.npz"
     if not path.exists() or quick:
         _, run = trained("standard-vae", "--epochs", "2", quick=quick)
         command = [sys.executable, "-m", "vaekit", "encode", str(run.path), "--split", "train", "-o", str(path)]
         subprocess.run(command, check=True)
     over_latents = ("--data", str(path), "--set", "likelihood.name=normal", "--set", "data.binarize=none")
-    for name, epochs, seeds, more in (("M1+M2", 3, SEEDS, over_latents), ("M2", 1, SEEDS[:1], ())):
-        for seed in seeds:
-            for count in LABELS:
-                if f"{name}, {count}, seed {seed}" in done:
-                    continue
-                asked = ("--labelled", str(count), "--epochs", str(epochs), "--set", "data.validation=2000", *more)
-                record, run = trained("m2", *asked, seed=seed, quick=quick)
-                record["command"] = record["command"].replace(str(path), path.name)
-                test = run.read_json("test.json")
-                yield f"{name}, {count}, seed {seed}", record | {"error": 100 * test["error"], "images": test["images"]}
+    for name, record in with_few_labels("M1+M2", 3, over_latents, quick, done):
+        yield name, record | {"command": record["command"].replace(str(path), path.name)}
+
+
+def with_few_labels(name: str, epochs: int, more: tuple[str, ...], quick: bool, done: set[str]) -> Found:
+    for seed in SEEDS:
+        for count in LABELS:
+            if f"{name}, {count}, seed {seed}" in done:
+                continue
+            asked = ("--labelled", str(count), "--epochs", str(epochs), "--set", "data.validation=2000", *more)
+            record, run = trained("m2", *asked, seed=seed, quick=quick)
+            test = run.read_json("test.json")
+            yield f"{name}, {count}, seed {seed}", record | {"error": 100 * test["error"], "images": test["images"]}
 
 
 def spheres(quick: bool, done: set[str]) -> Found:
@@ -141,6 +149,7 @@ def factors(quick: bool, done: set[str]) -> Found:
 PARTS: dict[str, Callable[[bool, set[str]], Found]] = {
     "ex-post": ex_post,
     "labels": labels,
+    "latents": latents,
     "spheres": spheres,
     "levels": levels,
     "factors": factors,
@@ -161,7 +170,8 @@ def main() -> None:
         for name, record in PARTS[part](options.quick, done):
             made = record | {"seconds": round(time.perf_counter() - began, 1), "hardware": processor()}
             print(part, name, json.dumps(made, ensure_ascii=False), flush=True)
-            if not options.quick:
+            if not options.quick:  # other parts may be recorded meanwhile
+                results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
                 results.setdefault(part, {})[name] = made
                 RESULTS.write_text(json.dumps(dict(sorted(results.items())), indent=1, ensure_ascii=False) + "\n")
             began = time.perf_counter()
