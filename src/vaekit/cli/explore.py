@@ -1,4 +1,4 @@
-"""`vae explore`: a page on which to touch a run's latent space."""
+"""`vae explore`: an interactive page of a run's latent space."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -59,12 +59,12 @@ def explore(
     _serve(subject, page_scene, port, not no_browser)
 
 
-def _serve(subject: "Subject", shown: "Scene", port: int, browser: bool) -> None:
+def _serve(subject: "Subject", page_scene: "Scene", port: int, browser: bool) -> None:
     """Serve a page until Ctrl-C."""
     from ..explorer.server import Server
 
     try:
-        server = Server(subject, shown, port=port)
+        server = Server(subject, page_scene, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
     try:

@@ -20,7 +20,7 @@ image_option = click.option(
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Test image that sets the latents that do not change.",
+    help="Test image that sets the unchanged latents.",
 )
 class_option = click.option("--class", "label", help="Class to draw; for a conditional model.  [default: the image's]")
 
@@ -36,9 +36,10 @@ class_option = click.option("--class", "label", help="Class to draw; for a condi
 def latent_map(
     drawing: Drawing, latents: tuple[int, int] | None, side: int | None, image: int, label: str | None
 ) -> None:
-    """Try `vae map -o map.png`: draw what each pair of values of two latents decodes to.
+    """Try `vae map -o map.png`: draw the image of each pair of values of two latents.
 
-    RUN is the newest by default. A model trained with --set model.latent_size=2 can draw only what is on the map.
+    RUN is the newest by default. For a model trained with --set model.latent_size=2, the map shows every
+    image that it can draw.
     """
     from .. import plot
 

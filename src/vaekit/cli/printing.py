@@ -28,7 +28,7 @@ class OutputError(VAEError):
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """Within the block stdout and stderr take any text, and stderr drops what cannot be written."""
+    """Let stdout and stderr take any text within the block; stderr drops text that cannot be written."""
     codecs.register_error("vae", _replaced)
     stdout, stderr = sys.stdout, sys.stderr
     for stream in (stdout, stderr):
@@ -78,7 +78,7 @@ def _write(text: str) -> None:
 
 
 class _Dropping:
-    """A stream that drops what cannot be written: a full disk, a reader that has gone, a terminal that was closed."""
+    """A stream that drops text when the disk is full, the reader has gone or the terminal was closed."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream

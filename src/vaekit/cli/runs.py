@@ -1,4 +1,4 @@
-"""`vae info` and `vae runs`: what is in run folders."""
+"""`vae info` and `vae runs`: the content of run folders."""
 
 import shlex
 import time

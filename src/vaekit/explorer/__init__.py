@@ -1,4 +1,4 @@
-"""`vae explore`: a page on which to touch the latent space of any model, from a server or all in one file.
+"""`vae explore`: an interactive page of any model's latent space, from a server or in one file.
 
     page = vaekit.explore(model, data)   # shows itself in a notebook
     page.save("page.html")

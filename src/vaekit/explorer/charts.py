@@ -17,7 +17,7 @@ class Line:
     """One line of a chart.
 
     Arguments:
-        name: What the legend calls it.
+        name: Name in the legend.
         points: (x, y), by ascending x.
         style: Number of its colour, from 0.
         dashed: Whether to dash it, as for validation.

@@ -1,4 +1,4 @@
-"""`explore`: the page of a model or a run as an object that a notebook shows and that saves itself."""
+"""`explore`: the page of a model or a run, as an object for a notebook or a file."""
 
 import html
 from dataclasses import dataclass, field
@@ -37,7 +37,7 @@ class Page:
         return f"Page({len(self.html) / 1e6:.1f} MB: {'; '.join(self.embeds)})"
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, which an export of the notebook to HTML keeps."""
+        """The page in a frame of its own; an export of the notebook to HTML keeps it."""
         return (
             f'<iframe srcdoc="{html.escape(self.html, quote=True)}" title="vae explore" width="100%" '
             f'height="{self.height}" sandbox="allow-scripts allow-downloads" style="border:0"></iframe>'
@@ -66,7 +66,7 @@ def explore(
     root: str | Path = "runs",
     trust: bool = False,
 ) -> Page:
-    """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
+    """An interactive page of a latent space, for a file or a notebook: a map, sliders, and ways between latents.
 
     Arguments:
         what: A model, with its data; or a run, its folder or name.
