@@ -61,7 +61,7 @@ def impute(
     columns = opened.facts.columns
     if columns is None:
         if data_name is not None or not from_default("samples"):
-            raise DataError("--data and --samples are for tables; for images, --hide hides half of each")
+            raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
         _complete(opened, hide or "bottom", count, draws or WAYS, output, as_json)
         return
     if hide is not None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     default="prior",
     show_default="prior; for codes, aggregate once fitted",
     help="Draw latents from the model's prior, or from a density fitted to the latents of the training data: a "
-    "mixture, a normal, a flow or a second VAE; for codes, a network. It helps where the prior does not fit them.",
+    "mixture, a normal, a flow or a second VAE; for codes, a network. Use it if the prior fits badly.",
 )
 @drawing_options()
 def sample(
