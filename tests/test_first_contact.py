@@ -151,7 +151,7 @@ def test_a_file_that_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="text"):
         vaekit.load(tmp_path / "text")
     save_file({"w": torch.zeros(2)}, tmp_path / "w.safetensors")
-    with pytest.raises(RunError, match="which model its weights are of"):
+    with pytest.raises(RunError, match="does not record the model of its weights"):
         vaekit.load(tmp_path / "w.safetensors")
     vaekit.build("standard-vae", latent_size=2).save(tmp_path / "m")
     with safe_open(tmp_path / "m", "pt") as stored:

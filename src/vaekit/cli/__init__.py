@@ -12,7 +12,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `repeat` | `vae repeat` |
 | `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
 | `latents` | `vae map`, `vae traverse`, `vae latents` |
-| `encode`, `score`, `row_files` | `vae encode`, `vae score`, and what they share |
+| `encode`, `score`, `row_files` | `vae encode`, `vae score`, and their shared options |
 | `impute`, `table_rows` | `vae impute`; `vae sample` of a table |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
 | `evaluate`, `summary` | `vae evaluate`, and its three short blocks |
@@ -21,7 +21,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `listings` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `common`, `opened`, `drawing` | what verbs share: options, opening a run; what those that draw share |
+| `common`, `opened`, `drawing` | shared by verbs: options, opening a run; shared by verbs that draw |
 | `printing`, `tables`, `usage_errors` | stdout and stderr; tables in 80 columns; errors of click in our words |
 """
 

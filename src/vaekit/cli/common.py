@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 
-MOST_COUNTED = 1_000_000  # of anything that is counted on the command line
+MOST_COUNTED = 1_000_000  # greatest count that an option takes
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -45,11 +45,11 @@ tensorboard_option = click.option(
     "--tensorboard", is_flag=True, help="Also write logs for TensorBoard into the run folder."
 )
 run_argument = click.argument("run", required=False)
-_AS_JSON = f"{__name__}.json"  # where a command keeps that JSON was asked for
+_AS_JSON = f"{__name__}.json"  # key in a command's context: whether --json was given
 
 
 def _allow_own_code(context: click.Context, option: click.Parameter, allowed: bool) -> None:
-    """Note that this command may import parts by path, also from modules beside the caller, as `python -m` does."""
+    """Record --trust, and let imports find modules in the working directory, as `python -m` does."""
     context.meta[__name__] = allowed
     if allowed and not context.resilient_parsing and "" not in sys.path:
         sys.path.insert(0, "")
@@ -64,8 +64,8 @@ trust_option = click.option(
 )
 
 
-def _note_json(context: click.Context, option: click.Parameter, asked: bool) -> None:
-    context.meta[_AS_JSON] = asked
+def _note_json(context: click.Context, option: click.Parameter, as_json: bool) -> None:
+    context.meta[_AS_JSON] = as_json
 
 
 files_json_option = click.option(
@@ -74,7 +74,7 @@ files_json_option = click.option(
 
 
 def print_files(*paths: Path | str, notes: Sequence[str] = (), **facts: Any) -> None:
-    """Say which files were written: notes and a line for each; with --json one object, `files` and the facts."""
+    """Print the notes and a line for each written file; with --json print one object: `files` and the facts."""
     if click.get_current_context().meta.get(_AS_JSON):
         out_json({"files": [str(path) for path in paths], **facts})
         return
@@ -90,7 +90,7 @@ def open_run(run: str | None, root: Path) -> "Run":
 
 
 def trusted() -> bool:
-    """Whether --trust was given, so that this command may import code of the caller's own."""
+    """Whether --trust was given: this command may then import the caller's own code."""
     return bool(click.get_current_context().meta.get(__name__, False))
 
 
@@ -105,7 +105,7 @@ def nested_get(value: Any, *steps: str | int) -> Any:
 
 
 def terms_of(test: dict[str, Any]) -> list[str]:
-    """Names of what was measured on the test images, the most telling one first."""
+    """Names of the numbers measured on the test images, the most telling first."""
     return [name for name in test if name not in (ROWS_KEY, "samples", "unit")]
 
 
@@ -117,7 +117,7 @@ def headline(test: dict[str, Any]) -> str:
 
 
 def two_decimals(value: float | None) -> str:
-    """A number as it is printed; a dash for one that was not finite, which JSON has as null."""
+    """A number with two decimals; a dash for None, which JSON stores for a number that is not finite."""
     return "—" if value is None else f"{value:.2f}"
 
 
@@ -134,7 +134,7 @@ def say(message: str) -> None:
 
 
 def stopped(message: str) -> click.exceptions.Exit:
-    """Say how to continue after Ctrl-C; return what to raise."""
+    """Say how to continue after Ctrl-C; return the exception to raise."""
     say(message)
     return click.exceptions.Exit(130)
 
@@ -148,7 +148,7 @@ def relative(path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """A part of a file's name that stands for a name of any kind; of a long one its end, which tells it from others.
+    """A name as part of a file name. A long name keeps its last 60 characters, which tell it from others.
 
     >>> slug("T-shirt/top")
     'T-shirt-top'

@@ -12,7 +12,7 @@ from .tables import long_option, print_entry, print_rows
 if TYPE_CHECKING:
     from ..evaluation.comparison_table import Comparison
 
-SIDE_BY_SIDE = 3  # groups that 80 columns have room for
+SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 
 
 @click.command(short_help="One table over evaluated runs and seeds.")
@@ -46,15 +46,15 @@ def compare(
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
     It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
-    one row; differences are to the first row.
+    one group; differences are to the first group.
     """
-    from ..evaluation.comparison import compare as compared
+    from ..evaluation.comparison import compare as compare_runs
     from ..evaluation.comparison import evaluated
 
     compared_runs = [open_run(name, root) for name in run] + [
         evaluated_run for preset in presets for evaluated_run in evaluated(preset, root)
     ]
-    table = compared(compared_runs, columns=columns)
+    table = compare_runs(compared_runs, columns=columns)
     if output is not None:
         from ..explorer.run_page import write
 
@@ -70,7 +70,7 @@ def compare(
 
 
 def _print(table: "Comparison", long: bool) -> None:
-    """A column for each group, a row for each number, and below it the differences to the first group."""
+    """Print a column for each group and a row for each number; below, the differences to the first group."""
     for groups in _chunks(list(table.groups), len(table.groups) if long else SIDE_BY_SIDE):
         counts = ["runs", "", *(len(table.groups[group]) for group in groups)]
         print_rows([["", "unit", *groups], counts, *(_row(table, name, groups) for name in table.columns)], long=long)
@@ -82,8 +82,8 @@ def _print(table: "Comparison", long: bool) -> None:
         out()
     if table.caution:
         print_entry("beware", table.caution, 12)
-    for name, of in table.repeats.items():
-        print_entry("left out", f"{name}, which has the config and the seed of {of}", 12)
+    for name, original in table.repeats.items():
+        print_entry("left out", f"{name}, which has the config and the seed of {original}", 12)
     protocol = {key: value for key, value in table.protocol.items() if key != "checksum"}
     print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
 

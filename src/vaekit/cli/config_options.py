@@ -22,7 +22,7 @@ class ConfigOptions:
 
     Arguments:
         preset: Name of a preset.
-        config_file: TOML file instead of one.
+        config_file: TOML file instead of a preset.
         settings: Strings "section.key=value".
         data, test_data, labelled, epochs, device, seed, deterministic: Keys that have options of their own.
     """
@@ -40,17 +40,17 @@ class ConfigOptions:
 
     @property
     def label(self) -> str:
-        """What to call it."""
-        return self.preset or (self.config_file.stem if self.config_file else self._usual())
+        """Name of the preset, or of the file without its suffix."""
+        return self.preset or (self.config_file.stem if self.config_file else self._default_preset())
 
-    def _usual(self) -> str:
+    def _default_preset(self) -> str:
         """The preset that suits the data."""
         from ..data.tables import is_table
 
         return "table-vae" if self.data and is_table(self.data, "pixels") else "vae"
 
     def config(self) -> "Config":
-        """The config.
+        """The config with every setting applied.
 
         Raises:
             ConfigError: The file is damaged, or a setting is unknown or out of range.
@@ -66,11 +66,11 @@ class ConfigOptions:
             "train.deterministic": self.deterministic or None,
         }
         typed = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
-        preset = self._usual() if self.preset is None and self.config_file is None else self.preset
+        preset = self._default_preset() if self.preset is None and self.config_file is None else self.preset
         return config.read(preset, self.config_file, [*self.settings, *typed])
 
     def _check_preset(self, known: Collection[str]) -> None:
-        """Say how data and files are given, where one stands for the preset.
+        """Refuse a data set or a file in place of the preset, and name the right option.
 
         Raises:
             UsageError: The preset is the name of data or of a file.
@@ -93,7 +93,7 @@ _OPTIONS = [
         "--config", "config_file", type=FILE, help="TOML file to use instead of a preset, such as a run's config.toml."
     ),
     click.option(
-        "--data", help="Data set, which `vae data` lists; or a path: a table.csv, images.npy, images.npz or a folder."
+        "--data", help="Data set (`vae data` lists them), or a path: table.csv, images.npy, images.npz or a folder."
     ),
     click.option("--test-data", help="A table to test on, instead of a tenth of the rows of --data."),
     click.option("--labelled", type=int, help="How many training rows keep their label, for presets such as m2."),
@@ -110,23 +110,23 @@ _OPTIONS = [
 
 
 def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of a config; it gets them as `options`."""
+    """Give a command the options of a config, as its argument `options`."""
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> Any:
-        options = ConfigOptions(**{field.name: given.pop(field.name) for field in fields(ConfigOptions)})
-        return command(options=options, **given)
+    def with_options(**arguments: Any) -> Any:
+        options = ConfigOptions(**{field.name: arguments.pop(field.name) for field in fields(ConfigOptions)})
+        return command(options=options, **arguments)
 
     for option in reversed(_OPTIONS):
         with_options = option(with_options)
     return with_options
 
 
-def moved(option: str, verb: str, **how: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that is a verb now: it says so."""
+def moved(option: str, verb: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A former option that became a verb; its use raises an error that names the verb."""
 
     def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:
         if value and not context.resilient_parsing:
             raise click.UsageError(f"{option} is a command of its own: `{verb}`")
 
-    return click.option(option, hidden=True, expose_value=False, callback=refuse, **how)
+    return click.option(option, hidden=True, expose_value=False, callback=refuse, **attributes)

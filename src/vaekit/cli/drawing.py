@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..model import LatentVariableModel
     from ..plot import Picture
 
-MOST_VALUES = 1 << 26  # of pixels in the images that one command draws: 256 MiB
+MOST_VALUES = 1 << 26  # pixel values that one command draws at most: 256 MiB
 
 _COLOURS = (
     click.option("--invert", is_flag=True, help="Show black as white and white as black."),
@@ -29,11 +29,11 @@ _COLOURS = (
 
 @dataclass(frozen=True)
 class Drawing(Opened):
-    """A run to draw from, and how to draw and write the picture.
+    """A run to draw from, with the options of the picture and its file.
 
     Arguments:
-        restored, device, seed: As of `Opened`.
-        output: Where to write; None for a place in the run folder.
+        restored, device, seed: See `Opened`.
+        output: File to write; None for a file in the run folder.
         invert: Whether to show black as white.
         cmap: Name of a colour map for grey images.
     """
@@ -48,26 +48,26 @@ class Drawing(Opened):
         return list(self.facts.classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
-        """The file to write: an array by default where the data are not images.
+        """The file to write: by default a picture of images, or an array of other data.
 
         Arguments:
-            name: What the file in the run folder is called.
+            name: Name of the file in the run folder.
             label: The class that is drawn.
 
         Raises:
-            DataError: The path is that of a picture, and the data are not images.
+            DataError: The path names a picture, but the data are not images.
         """
-        of_images = self.facts.kind == "image"
-        suffix = ".png" if of_images else ".npy"
+        are_images = self.facts.kind == "image"
+        suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
-        if path.suffix.lower() not in (".npy", ".npz") and not of_images:
+        if path.suffix.lower() not in (".npy", ".npz") and not are_images:
             raise DataError(
                 f"the data of run {self.run.name} are not images, and {path.name} is a picture; write .npy or .npz"
             )
         return path
 
     def classes(self, model: "LatentVariableModel", label: str | None, n: int) -> "torch.Tensor | None":
-        """Classes of n images: one for all; or, for a conditional model without one, 0, 1, 2 … and again."""
+        """Classes of n images: the class `label`, or without it 0, 1, 2 … in turn; None for an unconditional model."""
         import torch
 
         if label is None:
@@ -82,7 +82,7 @@ class Drawing(Opened):
         raise DataError(unknown("class", label, names))
 
     def check_room(self, count: int) -> None:
-        """Check that this many images fit in memory, before it is taken.
+        """Refuse more images than fit in memory, before they are drawn.
 
         Raises:
             ConfigError: The images do not fit.
@@ -93,7 +93,7 @@ class Drawing(Opened):
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
     def test_images(self, numbers: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Some test images, and what a conditional model is given with them: a context, or else their classes."""
+        """Test images by number, and their context, or their classes if the data have no context."""
         import torch
 
         from ..data.batches import whole
@@ -107,7 +107,7 @@ class Drawing(Opened):
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:
-        """Write a picture, and say where it is."""
+        """Write a picture, and print its path."""
         from .. import plot
 
         styled = picture.styled(invert=self.invert, cmap=self.cmap) if self.invert or self.cmap else picture
@@ -116,7 +116,7 @@ class Drawing(Opened):
 
 
 def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..., Callable[..., Any]]:
-    """Give a command the options of a `Drawing`; it gets that as `drawing`.
+    """Give a command the options of a `Drawing`, and the record as its argument `drawing`.
 
     Arguments:
         colours: Whether there are --invert and --cmap.

@@ -1,4 +1,4 @@
-"""The command `vae`: its verbs in the order in which they are needed, and how it ends after an error or Ctrl-C."""
+"""The command `vae`: its verbs in order of use, and its exit after an error or Ctrl-C."""
 
 import os
 import signal
@@ -63,12 +63,12 @@ SPIN_COUNT = "5000"  # with 1000 a quiet machine is half as fast, with 20000 a b
 
 
 class InOrder(click.Group):
-    """Commands in the order in which they are needed; `vae help VERB` is `vae VERB --help`."""
+    """Commands in order of use; `vae help VERB` is `vae VERB --help`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is called, its name, and the arguments that it gets."""
+        """The name of the called command, the command, and its arguments."""
         if args[0] == "help" and args[1:]:
             args = [args[1], "--help"]
         elif args[0] == "help":
@@ -77,7 +77,7 @@ class InOrder(click.Group):
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, as they were defined."""
+        """The names in order of definition."""
         return list(self.commands)
 
 
@@ -113,10 +113,10 @@ def main() -> None:
 
 
 def spin_less(environment: MutableMapping[str, str]) -> None:
-    """Let threads that wait for one another sleep soon, unless the user has said how they wait.
+    """Let waiting threads sleep soon, unless the environment sets how they wait.
 
-    By default GNU OpenMP keeps a processor busy until the other threads arrive. Where another program runs meanwhile,
-    a step of 8 ms takes up to 1 s. torch reads the variable when it is imported.
+    By default a thread of GNU OpenMP keeps its processor busy until the other threads arrive. Beside another busy
+    program a step of 8 ms then takes up to 1 s. torch reads the variable when it is imported.
     """
     if "OMP_WAIT_POLICY" not in environment:
         environment.setdefault("GOMP_SPINCOUNT", SPIN_COUNT)
@@ -124,7 +124,7 @@ def spin_less(environment: MutableMapping[str, str]) -> None:
 
 @contextmanager
 def _ctrl_c() -> Iterator[list[int]]:
-    """A list of the times that Ctrl-C was pressed within the block."""
+    """Yield a list that gets an entry for each Ctrl-C within the block."""
     signals: list[int] = []
 
     def note(number: int, frame: object) -> None:
@@ -154,16 +154,16 @@ def _run() -> int:
     except VAEError as error:
         words = [f"--{name}" for name in error.arguments] + ([f"`vae {error.command}`"] if error.command else [])
         _fail(f"{error} ({', '.join(words)})" if words else str(error))
-    except BrokenPipeError:  # whoever read has read enough
+    except BrokenPipeError:  # the reader closed the pipe
         printing.discard(sys.stdout)
         status = 0
-    except OSError as error:  # the surroundings, at a place that does not say it better
+    except OSError as error:  # a file or a device failed, and no other code explains it
         where = "" if error.filename is None else f"{error.filename}: "
         _fail(f"{where}{error.strerror or error}")
     except MemoryError:
         _fail("there is not enough memory for this; ask for fewer or smaller images, or a smaller model")
     except (KeyboardInterrupt, click.Abort) as stop:
-        reached = str(stop.__cause__ or "")  # click hides a KeyboardInterrupt, and what it says, behind its own
+        reached = str(stop.__cause__ or "")  # click raises Abort from the KeyboardInterrupt, which has the message
         say(f"{reached}; `vae resume` continues" if reached else "stopped")
         status = 130
     return status if isinstance(status, int) else 0

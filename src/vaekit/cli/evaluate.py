@@ -60,8 +60,8 @@ def evaluate(
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
     Every number has its standard error over rows; --all prints them all and says which are bounds. An interrupted
-    evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU; where the
-    processor has bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
+    evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU. On a processor
+    with bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
     annealing = _annealing(ais, temperatures)
     folder, limit = opened.run, _bytes(memory)
@@ -86,8 +86,8 @@ def evaluate(
         with shown_stages() as listener:
             result = evaluate_run(opened.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
-        going_on = f"`vae evaluate {folder.name}` with the same options continues"
-        raise stopped(f"stopped; what is finished is kept, and {going_on}") from None
+        remedy = f"`vae evaluate {folder.name}` with the same options continues"
+        raise stopped(f"stopped; finished parts are kept, and {remedy}") from None
     page = write([folder], folder.place("report.html"))
     if as_json:
         out_json({"run": str(folder.path), **result.to_json()})
@@ -116,7 +116,7 @@ def _print_all(result: "Evaluation") -> None:
 
 
 def _annealing(ais: bool, temperatures: int | None) -> "Annealing | None":
-    """How to anneal, if that was asked for."""
+    """The options of annealing, or None without --ais."""
     if temperatures is not None and not ais:
         raise click.UsageError("--temperatures goes with --ais")
     if not ais:

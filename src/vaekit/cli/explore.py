@@ -1,4 +1,4 @@
-"""`vae explore`: a page on which to touch a run's latent space."""
+"""`vae explore`: an interactive page of a run's latent space."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,9 @@ SERVED = 2000  # images on the map of a served page
 @click.option("-o", "--output", type=FILE, help="Write one .html with everything in it, and serve nothing.")
 @click.option("--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED}; 400 with -o]")
 @click.option("--float32", is_flag=True, help="With -o: weights as float32 instead of float16; twice the size.")
-@click.option("--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Where to listen.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=0, show_default="any free one", help="Port to listen on."
+)
 @click.option("--no-browser", is_flag=True, help="Open no browser; the address is printed.")
 @unseeded_run_options
 def explore(
@@ -30,8 +32,8 @@ def explore(
 ) -> None:
     """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
 
-    The page is served on this machine only, until Ctrl-C. With -o it is one file that works offline, in any browser,
-    to be sent to anyone; --images 0 leaves out every image.
+    The page is served on this machine only, until Ctrl-C. With -o it is one file to send to anyone: it works
+    offline, in any browser. --images 0 leaves out every image.
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
@@ -57,12 +59,12 @@ def explore(
     _serve(subject, page_scene, port, not no_browser)
 
 
-def _serve(subject: "Subject", shown: "Scene", port: int, browser: bool) -> None:
+def _serve(subject: "Subject", page_scene: "Scene", port: int, browser: bool) -> None:
     """Serve a page until Ctrl-C."""
     from ..explorer.server import Server
 
     try:
-        server = Server(subject, shown, port=port)
+        server = Server(subject, page_scene, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
     try:

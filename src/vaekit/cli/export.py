@@ -9,9 +9,9 @@ from .opened import Opened, opened_as
 
 
 @click.command(short_help="Write the model into a folder to hand on.")
-@click.option("-o", "--output", type=FOLDER, help="Where to; `export` in the run folder by default.")
-@click.option("--onnx", is_flag=True, help="Also encoder.onnx and decoder.onnx, compared with PyTorch.")
-@click.option("--torch-export", is_flag=True, help="Also encoder.pt2 and decoder.pt2, compared with PyTorch.")
+@click.option("-o", "--output", type=FOLDER, help="Folder to write; `export` in the run folder by default.")
+@click.option("--onnx", is_flag=True, help="Also write encoder.onnx and decoder.onnx, compared with PyTorch.")
+@click.option("--torch-export", is_flag=True, help="Also write encoder.pt2 and decoder.pt2, compared with PyTorch.")
 @opened_as(Opened, "opened", seeded=False, computes=False)
 @files_json_option
 def export(opened: Opened, output: Path | None, onnx: bool, torch_export: bool) -> None:
@@ -19,7 +19,7 @@ def export(opened: Opened, output: Path | None, onnx: bool, torch_export: bool) 
 
     `vaekit.load("my-vae")` reads it back; nothing in it is executed. It is a valid folder for model hubs.
     """
-    from ..hub import export as exported
+    from ..hub import export as export_run
 
-    folder = exported(opened.restored, output, onnx=onnx, torch_export=torch_export)
+    folder = export_run(opened.restored, output, onnx=onnx, torch_export=torch_export)
     print_files(relative(folder), run=str(opened.run.path))

@@ -1,4 +1,4 @@
-"""`vae impute`: what is likely to be in the gaps of a table."""
+"""`vae impute`: fill the gaps of a table, or complete images."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from ..data.tables import Table
     from ..evaluation.tables.filling import Filled
 
-FEW = 10  # effective samples of a row, with fewer of which its values are not to be believed
-SHOWN = 10
-WAYS = 12
+FEW = 10  # effective samples of a row; with fewer its values are not reliable
+SHOWN = 10  # gaps that are printed
+WAYS = 12  # completions of an image
 
 
 @click.command(short_help="Fill the gaps of a table.")
 @click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
-@click.option("--hide", help="Of images: which half to hide: bottom, top, left or right.  [default: bottom]")
-@click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Of images: how many test images.")
+@click.option("--hide", help="Half of each image to hide: bottom, top, left or right.  [default: bottom]")
+@click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Number of test images; for images only.")
 @click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
 @click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
 @run_options
@@ -46,13 +46,12 @@ def impute(
 ) -> None:
     """Try `vae impute --data t.csv -o full.csv`: fill the empty cells of a table, given the others of their row.
 
-    RUN is the newest by default. Each gap gets its mean, or the most probable level. Beside it, full-cells.csv has a
-    row for each gap, with an interval that holds the true number nine times out of ten if the model is right. With
-    --draws 20: full-1.csv … full-20.csv, whose gaps are drawn at random, for analyses that have to know how uncertain
-    they are.
+    RUN is the newest by default. Each gap gets its mean, or the most probable level. full-cells.csv has a row for
+    each gap, with an interval that holds the true number nine times out of ten if the model is right. --draws 20 writes
+    full-1.csv … full-20.csv instead. Their gaps are drawn at random, for analyses that account for the uncertainty.
 
-    Of images, try `vae impute --hide bottom -n 8`: a picture of test images whose lower half is hidden, with twelve
-    completions of each; --draws changes the number.
+    For images, try `vae impute --hide bottom -n 8`: it hides the lower half of test images and draws twelve completions
+    of each. --draws changes that number.
     """
     from ..data.sources.frames import check_writable, write_frame
     from ..evaluation.tables import filling
@@ -62,11 +61,11 @@ def impute(
     columns = opened.facts.columns
     if columns is None:
         if data_name is not None or not from_default("samples"):
-            raise DataError("--data and --samples are for tables; of images, --hide takes half of test images")
+            raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
         _complete(opened, hide or "bottom", count, draws or WAYS, output, as_json)
         return
     if hide is not None:
-        raise DataError(f"--hide is for images, but the data of run {run.name} are a table, whose gaps are filled")
+        raise DataError(f"--hide is for images, but the data of run {run.name} are a table; leave it out")
     source = data_name or Path(opened.restored.recipe.config.data.name)
     path = output or run.place(f"imputed/{source.stem}{'.csv' if source.suffix == '.npz' else source.suffix}")
     frame, table = _read(source, columns, opened)
@@ -74,18 +73,22 @@ def impute(
     model, _ = opened.model()
     with shown_stages() as listener:
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
-    beside = path.with_name(f"{path.stem}-cells.csv")
+    cells_path = path.with_name(f"{path.stem}-cells.csv")
     cells = filling.cells(table, filled)
     table_paths = _write(path, frame, table, filled)
-    write_frame(cells, beside)
+    write_frame(cells, cells_path)
     thin = int((filled.ess < FEW).sum())
     if as_json:
-        facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(beside), "gaps": len(cells)}
+        facts = {
+            "written": [str(table_path) for table_path in table_paths],
+            "cells": str(cells_path),
+            "gaps": len(cells),
+        }
         out_json({"run": str(run.path), **facts, "rows with few effective samples": thin})
         return
     print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
     out()
-    out(f"gaps        {len(cells)} in {len(frame)} rows; beside them {relative(beside)} says how sure each value is")
+    out(f"gaps        {len(cells)} in {len(frame)} rows; {relative(cells_path)} says how sure each value is")
     if thin:
         out(f"beware      {thin} rows have fewer than {FEW} effective samples of {samples}; try more --samples")
     for table_path in table_paths[:3]:
@@ -95,7 +98,7 @@ def impute(
 
 
 def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
-    """Draw test images whose half is hidden, each with ways to go on."""
+    """Draw test images with one half hidden, each with several completions."""
     from .. import plot
     from ..data.batches import whole
     from ..evaluation import complete
@@ -115,18 +118,18 @@ def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | N
 
 
 def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[pd.DataFrame, Table]":
-    """The table as it is, and as the model sees it."""
+    """The table as a frame, and as the model sees it."""
     from ..data.sources.frames import read_table
     from ..data.tables import open_table
 
     if not source.is_file():
-        what = "is a folder" if source.is_dir() else "no such file"
-        raise ConfigError(f"{source}: {what}; name the table with --data")
+        fault = "is a folder" if source.is_dir() else "no such file"
+        raise ConfigError(f"{source}: {fault}; name the table with --data")
     return read_table(source), open_table(source, columns, opened.restored.label)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
-    """Write the table, or one for each draw."""
+    """Write the filled table, or one table for each draw; return the paths."""
     from ..data.sources.frames import write_frame
     from ..evaluation.tables.filling import fill_gaps
 

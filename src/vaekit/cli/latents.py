@@ -1,4 +1,4 @@
-"""`vae map`, `vae traverse` and `vae latents`: what the latents of a run do."""
+"""`vae map`, `vae traverse` and `vae latents`: pictures of a run's latents."""
 
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from ..data import Batch
     from ..model import LatentVariableModel
 
-MAPPED = 1000  # test images that a map and traversals take their ranges from
+MAPPED = 1000  # test images that set the ranges of maps and traversals
 SCATTERED = 5000  # test images in a scatter plot
 
 image_option = click.option(
@@ -20,14 +20,14 @@ image_option = click.option(
     type=click.IntRange(0),
     default=0,
     show_default=True,
-    help="Test image whose latents the others keep.",
+    help="Test image that sets the unchanged latents.",
 )
 class_option = click.option("--class", "label", help="Class to draw; for a conditional model.  [default: the image's]")
 
 
 @click.command("map", short_help="Draw a map of two latents.")
 @click.option(
-    "--latents", type=int, nargs=2, metavar="I J", help="Which, counted from 1.  [default: those with most KL]"
+    "--latents", type=int, nargs=2, metavar="I J", help="Which latents, counted from 1.  [default: those with most KL]"
 )
 @click.option("--side", type=click.IntRange(2), help="Images in a row and a column.  [default: 30, or fewer if large]")
 @image_option
@@ -36,9 +36,10 @@ class_option = click.option("--class", "label", help="Class to draw; for a condi
 def latent_map(
     drawing: Drawing, latents: tuple[int, int] | None, side: int | None, image: int, label: str | None
 ) -> None:
-    """Try `vae map -o map.png`: draw what each pair of values of two latents decodes to.
+    """Try `vae map -o map.png`: draw the image of each pair of values of two latents.
 
-    RUN is the newest by default. With --set model.latent_size=2 the map is all that the model can draw.
+    RUN is the newest by default. For a model trained with --set model.latent_size=2, the map shows every
+    image that it can draw.
     """
     from .. import plot
 
@@ -100,7 +101,7 @@ def _check_images(drawing: Drawing) -> None:
 
 
 def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
-    """About n test images as the model takes them, with one of them first."""
+    """About n test images as the model takes them, with image number `image` first."""
     import torch
 
     from ..data.batches import whole
@@ -115,7 +116,7 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:
-    """Numbers from 0 of two latents that are counted from 1."""
+    """Indices from 0 of two latents that are counted from 1."""
     first, second = latents
     if first == second or not set(latents) <= set(range(1, model.latent_size + 1)):
         raise ConfigError(f"--latents takes two different numbers from 1 to {model.latent_size}, got {first} {second}")

@@ -21,11 +21,11 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
     """Try `vae data`: list the data sets, and say which are on this machine; with --long also where.
 
     To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (its labels, if any,
-    are in images-labels.npy), images.npz, or a folder of images whose subfolders are classes.
+    are in images-labels.npy), images.npz, or a folder with a subfolder of images for each class.
 
-    Try `vae data table.csv`: list the columns of a table, and the kinds that they are taken for. To take one for
-    another: --set data.columns.NAME=KIND, where KIND is real, positive, count, ordinal, categorical, bernoulli,
-    size-factor, label or ignore; or its levels in order, --set 'data.columns.size=["S","M","L"]'.
+    Try `vae data table.csv`: list the columns of a table, and the inferred kind of each. To set one, use --set
+    data.columns.NAME=KIND, where KIND is real, positive, count, ordinal, categorical, bernoulli, size-factor, label or
+    ignore. For an ordinal column, give the levels in order: --set 'data.columns.size=["S","M","L"]'.
     """
     if table is not None:
         _print(_columns(table, settings), (), as_json, long)
@@ -55,14 +55,14 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
 def presets(name: str | None, long: bool, as_json: bool) -> None:
     """Try `vae presets vae`: list the presets, with --long also papers and parts, or print the TOML of one.
 
-    The TOML of one has what differs from the defaults; its JSON has every key.
+    The TOML has only the keys that differ from the defaults; --json prints every key.
     """
     from .. import config
 
     if name is not None:
         if as_json:
-            whole = config.read(name).model_dump(exclude_none=True)
-            out_json({"name": name, **config.preset_header(name), "config": whole})
+            full_config = config.read(name).model_dump(exclude_none=True)
+            out_json({"name": name, **config.preset_header(name), "config": full_config})
         else:
             out_lines(config.preset_text(name))
         return

@@ -1,4 +1,4 @@
-"""The run that a verb is about, as one record: the run, restored, and where and how to compute."""
+"""The run of a verb as one record: the restored run, the device and the seed."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Opened:
-    """A run, and how to compute with its model.
+    """A run, with the device and the seed for its model.
 
     Arguments:
-        restored: The run.
-        device: Where to compute.
+        restored: The restored run.
+        device: Device of the model.
         seed: Seed of the noise.
     """
 
@@ -42,7 +42,7 @@ class Opened:
         return self.restored.facts
 
     def model(self) -> "tuple[LatentVariableModel, torch.Generator]":
-        """The run's model, and the noise of the seed."""
+        """The run's model, and a random generator with the seed."""
         import torch
 
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
@@ -56,27 +56,27 @@ def opened_as(
     seeded: bool = True,
     computes: bool = True,
 ) -> Callable[..., Callable[..., Any]]:
-    """Give a command the argument RUN, some options, and those of every run; it gets them as one record.
+    """Give a command the argument RUN, its own options, and the options of every run, all as one record.
 
     Arguments:
-        record: Its class.
-        name: Under which name the command takes it.
-        options: The other options that are its fields.
+        record: Class of the record.
+        name: Name of the command's argument for the record.
+        options: Options for the other fields of the record.
         seeded: Whether there is --seed.
         computes: Whether there is --device.
     """
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def with_record(run: str | None, root: Path, **given: Any) -> Any:
+        def with_record(run: str | None, root: Path, **arguments: Any) -> Any:
             from ..runs.restore import RestoredRun
 
             restored = RestoredRun.of(run, root=root, trust=trusted())
-            values = {field.name: given.pop(field.name) for field in fields(record) if field.name in given}
-            return command(**{name: record(restored, **values)}, **given)
+            values = {field.name: arguments.pop(field.name) for field in fields(record) if field.name in arguments}
+            return command(**{name: record(restored, **values)}, **arguments)
 
-        places = [*([seed_option] if seeded else []), *([device_option] if computes else []), trust_option, runs_option]
-        for option in reversed([run_argument, *options, *places]):
+        common = [*([seed_option] if seeded else []), *([device_option] if computes else []), trust_option, runs_option]
+        for option in reversed([run_argument, *options, *common]):
             with_record = option(with_record)
         return with_record
 

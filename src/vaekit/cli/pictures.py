@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 @click.option("-n", "count", type=COUNT, default=64, show_default="64, or whole rows of all classes", help="How many.")
 @click.option("--class", "label", help="Class, by number or name; for a conditional model.  [default: each in turn]")
 @click.option("--by-class", is_flag=True, help="Draw a row for each class and a column for each style; -n columns.")
-@click.option("--where", "given", multiple=True, metavar="COLUMN=VALUE", help="Of a table: rows with this value.")
+@click.option("--where", multiple=True, metavar="COLUMN=VALUE", help="For a table: draw rows with this value.")
 @click.option("--noise", is_flag=True, help="Sample the pixels instead of showing their means.")
 @click.option(
     "--from",
     "source",
     type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow", "aggregate-vae"]),
     default="prior",
-    show_default="prior; of codes, aggregate once it was fitted",
-    help="Draw latents from the model's prior, or from a density (a mixture, a normal, a flow, a second VAE; of codes, "
-    "a network) fitted to the latents of the training data, which mends a prior that does not fit.",
+    show_default="prior; for codes, aggregate once fitted",
+    help="Draw latents from the model's prior, or from a density fitted to the latents of the training data: a "
+    "mixture, a normal, a flow or a second VAE; for codes, a network. Use it if the prior fits badly.",
 )
 @drawing_options()
 def sample(
@@ -35,29 +35,29 @@ def sample(
     count: int,
     label: str | None,
     by_class: bool,
-    given: tuple[str, ...],
+    where: tuple[str, ...],
     noise: bool,
     source: str,
 ) -> None:
     """Try `vae sample -n 16 -o digits.png`: draw new images from RUN, the newest by default.
 
     With --by-class, try `vae sample --by-class -n 10`: each column is one style, written as every class. With --from
-    aggregate, latents come from where the training data are; the density is fitted once and kept with the run.
+    aggregate, latents come from a density that is fitted to the training latents once and kept with the run.
 
-    Of a table, try `vae sample -n 1000 -o new.csv --where sex=female`: new rows.
+    For a table, try `vae sample -n 1000 -o new.csv --where sex=female`: draw new rows.
     """
     from .. import plot
 
     run = drawing.run
     if drawing.facts.columns is not None:
-        for_images = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
-        for_images |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
-        for option in (option for option, is_given in for_images.items() if is_given):
+        image_options = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
+        image_options |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
+        for option in (option for option, is_given in image_options.items() if is_given):
             raise DataError(f"{option} is for images, but the data of run {run.name} are a table; leave it out")
-        table_rows.draw(drawing, count, given, label)
+        table_rows.draw(drawing, count, where, label)
         return
-    if given:
-        raise DataError(f"--where is for tables, but the data of run {run.name} are not one; use --class")
+    if where:
+        raise DataError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
     if from_default("source") and has_fitted_codes(run):
         source = "aggregate"
     kind = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
@@ -81,7 +81,7 @@ def sample(
 
 @click.command(short_help="Draw walks between latents.")
 @click.option("--rows", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
-@click.option("--steps", type=click.IntRange(2, MOST_COUNTED), help="Images in a walk.  [default: 12; of a film 24]")
+@click.option("--steps", type=click.IntRange(2, MOST_COUNTED), help="Images in a walk.  [default: 12; 24 for a film]")
 @click.option(
     "--path",
     "way",
@@ -98,9 +98,9 @@ def interpolate(
 ) -> None:
     """Try `vae interpolate -o walk.gif`: draw walks between latents of RUN, the newest by default.
 
-    With --path density, walks go round what the prior holds to be unlikely, and so stay on digits. A .gif is a film,
-    in which all images walk at once, there and back. Any other picture has a row for each walk: try `vae interpolate
-    --between 3 18`.
+    With --path density, walks avoid latents that the prior holds unlikely, and so stay on digits. A .gif is a film: all
+    images walk at once, there and back. Any other picture has a row for each walk:
+    try `vae interpolate --between 3 18`.
     """
     from .. import plot
 

@@ -1,8 +1,8 @@
 """The output of the command line: results on stdout, everything else on stderr.
 
-Whatever is printed passes through here: control characters are shown by their codes, signs that the console's encoding
-lacks are replaced, a reader that stops reading is not an error, a full disk under stdout is one line, and progress that
-cannot be written is dropped, since a training is worth more than its log. Not for: what is said.
+All output passes through here. Control characters are shown by their codes, and signs that the console's encoding lacks
+are replaced. A reader that stops reading is not an error; a full disk under stdout is an error of one line. Progress
+that cannot be written is dropped, since a training is worth more than its log. Not for: the texts of messages.
 """
 
 import codecs
@@ -17,7 +17,7 @@ from typing import IO, Any
 from ..errors import VAEError
 from ..store.escape import to_json, visible, visible_lines
 
-# What stands for a sign of this package's own texts where the encoding lacks it.
+# Replacements for signs of this package's texts that the encoding may lack.
 _PLAIN = {"−": "-", "–": "-", "—": "-", "×": "x", "±": "+-", "→": "->", "…": "...", "≥": ">=", "≤": "<=", "·": "."}
 _PLAIN |= {"‘": "'", "’": "'", "“": '"', "”": '"', "β": "beta", "σ": "sigma", "∞": "inf", "━": "-", "╸": "-", "╺": "-"}
 
@@ -28,7 +28,7 @@ class OutputError(VAEError):
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """Within the block stdout and stderr take any text, and stderr drops what cannot be written."""
+    """Let stdout and stderr take any text within the block; stderr drops text that cannot be written."""
     codecs.register_error("vae", _replaced)
     stdout, stderr = sys.stdout, sys.stderr
     for stream in (stdout, stderr):
@@ -47,7 +47,7 @@ def out(text: str = "") -> None:
 
 
 def out_lines(text: str) -> None:
-    """Print a text of several lines on stdout; what it quotes has been escaped by whoever made the lines."""
+    """Print a text of several lines on stdout; the caller has escaped the quoted names."""
     _write(visible_lines(text))
 
 
@@ -72,13 +72,13 @@ def _write(text: str) -> None:
         sys.stdout.flush()
     except OSError as error:
         discard(sys.stdout)
-        if error.errno in (errno.EPIPE, errno.EIO):  # whoever read has read enough; the terminal was closed
+        if error.errno in (errno.EPIPE, errno.EIO):  # the reader closed the pipe; the terminal was closed
             return
         raise OutputError(f"cannot write stdout: {(error.strerror or str(error)).lower()}") from None
 
 
 class _Dropping:
-    """A stream that drops what cannot be written: a full disk, a reader that has gone, a terminal that was closed."""
+    """A stream that drops text when the disk is full, the reader has gone or the terminal was closed."""
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
@@ -87,15 +87,15 @@ class _Dropping:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write a text, if it can be written."""
+        """Write a text, or drop it."""
         try:
             return self._stream.write(text)
-        except (OSError, ValueError):  # the latter: closed
+        except (OSError, ValueError):  # ValueError: the stream is closed
             discard(self._stream)
             return len(text)
 
     def flush(self) -> None:
-        """Bring out what was written, if that is possible."""
+        """Flush the stream, or drop its buffer."""
         try:
             self._stream.flush()
         except (OSError, ValueError):
@@ -103,7 +103,7 @@ class _Dropping:
 
 
 def discard(stream: IO[str]) -> None:
-    """Send the rest of a stream nowhere, also what its buffers hold, which Python would try to write at exit."""
+    """Send the rest of a stream nowhere, with its buffer, which Python would try to write at exit."""
     try:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())

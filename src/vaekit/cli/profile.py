@@ -18,9 +18,9 @@ from .tables import print_table
 def profile(options: ConfigOptions, as_json: bool) -> None:
     """Try `vae profile cvae`: train PRESET, "vae" by default, for some steps, and print where their time goes.
 
-    Nothing is written. For comparing speeds, measure without it: profiling slows the steps down.
+    Nothing is written. Profiling slows the steps down, so compare speeds without it.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or it reports devices that are not there
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or Kineto reports missing devices
     config = options.config()
 
     from ..config.recipe import Recipe

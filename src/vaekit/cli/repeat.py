@@ -22,22 +22,22 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
     """
     restored = open_to_train(run, root)
 
-    from ..runs.repetition import repeat as repeated
+    from ..runs.repetition import repeat as repeat_run
     from ..runs.terminal import shown
 
     with shown(restored.recipe.config.train.known_epochs) as listener:
-        again = repeated(restored, name=name, root=root, listener=listener)
+        repetition = repeat_run(restored, name=name, root=root, listener=listener)
     if as_json:
-        record = {"run": str(again.run.path), "agrees": again.agrees, "sha256": again.weights}
-        out_json(record | {"differences": again.differences})
+        record = {"run": str(repetition.run.path), "agrees": repetition.agrees, "sha256": repetition.weights}
+        out_json(record | {"differences": repetition.differences})
     else:
-        out(f"run         {relative(again.run.path)}")
-        out(f"weights     {'the same, bit for bit' if again.agrees else 'differ'}")
-        for kind, digests in again.weights.items():
+        out(f"run         {relative(repetition.run.path)}")
+        out(f"weights     {'the same, bit for bit' if repetition.agrees else 'differ'}")
+        for kind, digests in repetition.weights.items():
             out(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
-        for key, (before, now) in again.differences.items():
+        for key, (before, now) in repetition.differences.items():
             out(f"{key:<12}{before} → {now}")
-        if not again.agrees and not again.differences:
+        if not repetition.agrees and not repetition.differences:
             out("nothing that environment.json records differs")
-    if not again.agrees:
+    if not repetition.agrees:
         raise click.exceptions.Exit(1)

@@ -9,16 +9,16 @@ from .common import FILE, files_json_option, open_run, print_files, relative, ru
 
 @click.command(short_help="One page to read, print and send.")
 @run_argument
-@click.option("-o", "--output", type=FILE, help="Where to; `report.html` in the run folder by default.")
-@click.option("--compare", "others", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
+@click.option("-o", "--output", type=FILE, help="File to write; `report.html` in the run folder by default.")
+@click.option("--compare", "compared", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
 @runs_option
 @files_json_option
-def report(run: str | None, output: Path | None, others: tuple[str, ...], root: Path) -> None:
-    """Try `vae report -o report.html`: what RUN, the newest by default, is, and all that is known of it, on one page.
+def report(run: str | None, output: Path | None, compared: tuple[str, ...], root: Path) -> None:
+    """Try `vae report -o report.html`: show everything known about RUN, the newest by default, on one page.
 
     Curves, pictures, the evaluation with its errors and warnings, configuration, environment, and how to repeat it.
     """
-    runs = [open_run(name, root) for name in (run, *others)]
+    runs = [open_run(name, root) for name in (run, *compared)]
 
     from ..explorer.run_page import write
 

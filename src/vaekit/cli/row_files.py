@@ -22,7 +22,7 @@ split_option = click.option(
 
 
 def csv_of(rows: "NamedRows", columns: "dict[str, Tensor]") -> bytes:
-    """A line for each row: its name, its class, and a number from each column."""
+    """A CSV with a line for each row: its name, its class, and a number from each column."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([rows.what, "class", *columns])

@@ -1,4 +1,4 @@
-"""`vae info` and `vae runs`: what is in run folders."""
+"""`vae info` and `vae runs`: the content of run folders."""
 
 import shlex
 import time
@@ -116,17 +116,19 @@ def _summary(run: "Run") -> dict[str, Any]:
     }
 
 
-def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
-    """Remove the runs that were asked for; return their rows."""
+def _clean(rows: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
+    """Remove the runs with one of these names or states; return their rows."""
     from ..store import delete, is_leftover
     from ..store.files import COMPONENT
 
-    rows = rows + [_row(word, "left over") for word in what if COMPONENT.fullmatch(word) and is_leftover(root / word)]
+    rows = rows + [
+        _row(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
+    ]
     states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
-    for word in what:
+    for word in targets:
         if word not in names and word not in states:
             raise RunError(unknown("run", word, [*names, *states]))
-    to_delete = [row for row in rows if row["name"] in what or row["state"] in what]
+    to_delete = [row for row in rows if row["name"] in targets or row["state"] in targets]
     for row in to_delete:
         if row["state"] == "running":
             raise RunError(f"run {row['name']} is being trained; stop that first")
@@ -143,7 +145,7 @@ def _clean(rows: list[dict[str, Any]], what: Sequence[str], yes: bool, root: Pat
 
 
 def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
-    """A row of the list: the data by the last part of their path, and no fault, which is told as a warning."""
+    """A row of the list, with the last part of the data's path, without its fault, which is printed as a warning."""
     facts = {key: value for key, value in row.items() if key != "fault"}
     return facts if long else facts | {"data": row["data"].rstrip("/").rpartition("/")[2]}
 

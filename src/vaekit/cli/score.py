@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..evaluation.scoring import Scores
     from ..model import LatentVariableModel
 
-SHOWN, PICTURED = 10, 32  # of the least likely rows
+SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
 
 
 @click.command(short_help="Say how unusual rows are.")
@@ -35,7 +35,7 @@ SHOWN, PICTURED = 10, 32  # of the least likely rows
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
-@click.option("--labels", help="Column of a table, or class of images, that says what is unusual: for the AUROC.")
+@click.option("--labels", help="Column of a table, or class of images, that marks the unusual rows; prints the AUROC.")
 @run_options
 @json_option
 def score(
@@ -53,12 +53,12 @@ def score(
     RUN is the newest run by default. It writes one line for each row: nll, an upper bound on −log p(x) in nats; its
     two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
     rows with a smaller nll. Near 100, the row is unlike the training rows. Near 0 it may be unlike them too,
-    since plain images are likely. The scores of grey or colour images mean something only where the likelihood has a
-    probability or density for them: train with --set likelihood.name=normal.
+    since plain images are likely. The scores of grey or colour images need a likelihood that has a probability or a
+    density for them: train with --set likelihood.name=normal.
 
-    Of a table it writes a column of nats for each of its columns, too: what explains the row's nll; of images, --pixels
-    pixels.npy does so for each pixel. --labels y compares the scores with a column y of the table, whose rarer value is
-    the unusual one, or with a class of images.
+    For a table it also writes the nats of each column, which explain the row's nll. For images, --pixels pixels.npy
+    writes the nats of each pixel. --labels y compares the scores with column y of the table, where the rarer value is
+    unusual, or with class y of the images.
     """
     from ..evaluation.named_rows import rows_of
     from ..evaluation.scoring import score_run
@@ -67,13 +67,13 @@ def score(
     from ..store import files
 
     run, seed = opened.run, opened.seed
-    of_images, of_table = opened.facts.kind == "image", opened.facts.columns is not None
+    are_images, are_table = opened.facts.kind == "image", opened.facts.columns is not None
     rows = rows_of(opened.restored, data_name, split=split)
     unusual = None if labels is None else _unusual(rows, data_name, labels)
     path = output or run.place(f"scores/{slug(rows.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    if pixels is not None and (of_table or pixels.suffix.lower() != ".npy"):
+    if pixels is not None and (are_table or pixels.suffix.lower() != ".npy"):
         raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
     model, _ = opened.model()
     with shown_stages() as listener:
@@ -82,7 +82,7 @@ def score(
     files.write(path, csv_of(rows, scores.values | scores.columns))
     if pixels is not None:
         files.write(pixels, _pixel_scores(model, rows, samples, seed))
-    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if of_images else None
+    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if are_images else None
     if picture is not None:
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
     least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
@@ -93,7 +93,7 @@ def score(
         out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
-    _print_counts(scores, "rows" if of_table else "images")
+    _print_counts(scores, "rows" if are_table else "images")
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
@@ -102,17 +102,17 @@ def score(
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
 
 
-def _print_counts(scores: "Scores", what: str) -> None:
-    """How many rows there are, how many of them are rare, and what to beware of."""
+def _print_counts(scores: "Scores", plural: str) -> None:
+    """Print the number of rows, the number of rare rows, and the warnings."""
     rare = int((scores.values["percentile"] >= 99).sum())
     out()
-    out(f"{what:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {what}")
+    out(f"{plural:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {plural}")
     for sentence in scores.warnings:
         out(f"beware      {sentence}")
 
 
 def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
-    """A mask of the unusual rows: those of the rarer value of a column of the table, or of a class."""
+    """Mask of the unusual rows: rows with the rarer value of a column, or rows of a class."""
     import torch
 
     from ..data.tables import is_table
@@ -138,7 +138,7 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
 
 
 def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:
-    """A `.npy` of what each pixel costs given the image's latents, nats, shape (N, C, H, W)."""
+    """A `.npy` with the cost of each pixel given the image's latents, nats, shape (N, C, H, W)."""
     import numpy as np
 
     from ..evaluation.tables.conditional import value_scores

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Measure the seconds to a likelihood on MNIST.")
 @click.argument("track", required=False)
-@click.option("--preset", help="What to train.  [default: our own entry]")
+@click.option("--preset", help="Preset to train.  [default: our own entry]")
 @click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set any key of its config; may be repeated."
 )
@@ -75,13 +75,13 @@ def speedrun(
 
 
 def _timed(command: list[str], seed: int, name: str, root: Path) -> "tuple[Run, float]":
-    """A training in a process of its own, and the seconds from its start to its end."""
+    """Train in a process of its own; return the run and the seconds from start to end."""
     from ..store import Run
 
-    place = ["--seed", str(seed), "--name", f"{name}-seed{seed}", "--runs", str(root)]
-    begun = time.perf_counter()
-    done = subprocess.run([sys.executable, "-P", "-m", "vaekit", *command, *place], capture_output=True, text=True)
-    seconds = time.perf_counter() - begun
-    if done.returncode:
-        raise RunError(f"the training of seed {seed} failed: {done.stderr.strip().rpartition(chr(10))[2]}")
+    options = ["--seed", str(seed), "--name", f"{name}-seed{seed}", "--runs", str(root)]
+    start = time.perf_counter()
+    process = subprocess.run([sys.executable, "-P", "-m", "vaekit", *command, *options], capture_output=True, text=True)
+    seconds = time.perf_counter() - start
+    if process.returncode:
+        raise RunError(f"the training of seed {seed} failed: {process.stderr.strip().rpartition(chr(10))[2]}")
     return Run.open(f"{name}-seed{seed}", root=root), seconds

@@ -10,17 +10,17 @@ from .drawing import Drawing
 if TYPE_CHECKING:
     from ..data.columns import Column
 
-FEW = 100  # effective samples, with fewer of which rows are much alike
+FEW = 100  # effective samples; with fewer, rows are much alike
 
 
 def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) -> None:
     """Write new rows of a table, with given values in some columns.
 
     Arguments:
-        drawing: A run on a table, and where to write.
+        drawing: A run on a table, and the file to write.
         count: How many rows.
         where: Texts "column=value".
-        label: Class of all rows, for a model of each class, which draws each in turn without one.
+        label: Class of all rows, for a conditional model; None draws each class in turn.
     """
     from ..data.sources.frames import frame_of, write_frame
     from ..data.tables import TOTAL
@@ -35,13 +35,13 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     model, generator = drawing.model()
     c = drawing.classes(model, label, count)
     if c is not None and values:
-        raise ConfigError("--where is for a model of all classes at once, and this one is of each; use --class")
+        raise ConfigError("--where is for unconditional models, and this one is conditional; use --class")
     facts: dict[str, Any] = {"run": str(run.path), "rows": count}
     notes: list[str] = []
     if values:
         x, ess = rows_where(model, columns, count, values, seed=drawing.seed)
         facts["effective_samples"] = ess
-        notes = [f"effective sample size {ess:.0f}: how many of the latents that were drawn go with {', '.join(where)}"]
+        notes = [f"effective sample size {ess:.0f}: about this many of the drawn latents fit {', '.join(where)}"]
         if ess < FEW:
             notes.append(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(where)} is rare")
     else:
@@ -55,10 +55,10 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
 
 
 def _values(where: Sequence[str]) -> dict[str, str]:
-    """The values that texts "column=value" give, by column.
+    """Values by column, from texts "column=value".
 
     Raises:
-        ConfigError: Not of this form.
+        ConfigError: A text is not of this form.
     """
     values = {}
     for text in where:
@@ -70,7 +70,7 @@ def _values(where: Sequence[str]) -> dict[str, str]:
 
 
 def _is_computed(columns: "Sequence[Column]") -> bool:
-    """Whether the table's size factor is the sum of its counts, which is not written."""
+    """Whether the table's size factor is the computed sum of its counts; that sum is not written."""
     from ..data.tables import TOTAL
 
     return any(column.name == TOTAL and column.kind == "size-factor" for column in columns)

@@ -1,6 +1,6 @@
 """Tables and lists for a terminal of 80 columns.
 
-Cells that are too long go on in the next line, so that nothing is lost; with --long a row is one line. No library
+A long cell continues on the next line, so that nothing is lost; with --long a row is one line. No library
 is imported, so that listings answer at once. Not for: tables in documents (`evaluation.comparison_table`).
 """
 
@@ -24,7 +24,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> Non
     """Print rows as aligned columns.
 
     Arguments:
-        rows: Cells by the name of their column, the same for all rows.
+        rows: Cells by column name; all rows have the same columns.
         long: One line a row, however wide.
     """
     if rows:
@@ -32,18 +32,18 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> Non
 
 
 def print_rows(rows: Sequence[Sequence[Any]], *, long: bool = False) -> None:
-    """The same for rows; the first row is the headings."""
+    """Print rows of cells as aligned columns; the first row is the headings."""
     for line in table_lines(rows, None if long else WIDTH):
         out(line)
 
 
 def print_entry(name: str, text: str, indent: int) -> None:
-    """Print a name and what there is to say about it, within 80 columns.
+    """Print a name and a text about it, within 80 columns.
 
     Arguments:
         name: The name.
-        text: What there is to say.
-        indent: Where the text begins, in every line.
+        text: The text.
+        indent: Column where the text begins on every line.
     """
     first, rest = visible(name).ljust(indent), " " * indent
     out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) + "\n")

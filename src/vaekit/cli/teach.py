@@ -10,13 +10,13 @@ from .common import FOLDER, files_json_option, print_files, relative, say
 @click.command(short_help="Write the assignment, as files to hand out.")
 @click.argument("folder", type=FOLDER)
 @click.option("--student", is_flag=True, help="Leave out the solution and the rubric.")
-@click.option("--overwrite", is_flag=True, help="Replace files that are there, losing what is in them.")
+@click.option("--overwrite", is_flag=True, help="Replace existing files; their content is lost.")
 @files_json_option
 def teach(folder: Path, student: bool, overwrite: bool) -> None:
-    """Try `vae teach course`: the assignment, as files to hand out and to grade.
+    """Try `vae teach course`: write the assignment, as files to hand out and to grade.
 
-    Starter and notebook for students, and in the folder `teacher` the solution and a rubric. A file that is there
-    with other content is never replaced, unless --overwrite is given.
+    Students get the starter and the notebook; the folder `teacher` has the solution and a rubric. An existing file with
+    other content is replaced only with --overwrite.
     """
     from ..teaching import teach as copy_out
 

@@ -98,7 +98,7 @@ def train(
 def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: Path, as_json: bool) -> None:
     """Try `vae resume`: continue an interrupted run, the newest by default.
 
-    The weights become the very same as without the interruption.
+    The final weights are the same as without the interruption.
     """
     if is_worker():
         _work()
@@ -150,7 +150,7 @@ def _work() -> None:
 
 def _prepare_cuda(deterministic: object) -> None:
     if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # which it reads when it starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA reads it at its start
 
 
 def _report(run: "Run", as_json: bool) -> None:
@@ -174,5 +174,5 @@ def _report(run: "Run", as_json: bool) -> None:
             + (f" and {len(final_pictures) - 1} more" if final_pictures[1:] else "")
         )
     of_images = DataFacts.of(run).kind == "image"
-    looks = "`vae explore` lets you touch it" if of_images else "`vae encode` writes its latents"
-    out(f"next        `vae evaluate` measures it, {looks}")
+    advice = "`vae explore` lets you touch it" if of_images else "`vae encode` writes its latents"
+    out(f"next        `vae evaluate` measures it, {advice}")

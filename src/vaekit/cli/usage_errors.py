@@ -10,11 +10,11 @@ OPTIONS = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "-
 
 
 def explained(error: click.ClickException, arguments: list[str]) -> str:
-    """The message of a mistake on the command line, with what to type instead where that is known.
+    """The message for a mistake on the command line, with the right spelling where it is known.
 
     Arguments:
-        error: What click has to say.
-        arguments: What was typed.
+        error: The error of click.
+        arguments: The typed words.
     """
     message = " ".join(error.format_message().split())
     if isinstance(error, click.NoSuchOption):
@@ -29,7 +29,7 @@ def explained(error: click.ClickException, arguments: list[str]) -> str:
 
 
 def _option(error: click.NoSuchOption, arguments: list[str]) -> str | None:
-    """The setting that an unknown option stands for."""
+    """The option or setting that an unknown option stands for."""
     command = error.ctx.command if error.ctx is not None else None
     if command is None or not any("--set" in parameter.opts for parameter in command.params):
         return None
@@ -53,7 +53,7 @@ def _value(option: str, arguments: list[str]) -> str:
 
 
 def _command(arguments: list[str]) -> str | None:
-    """The right command where the name of a preset or of data stands for it."""
+    """The right command if the typed command is the name of a preset."""
     from ..config import preset_names
 
     name = arguments[0] if arguments else ""

@@ -1,4 +1,4 @@
-"""`vae explore`: a page on which to touch the latent space of any model, from a server or all in one file.
+"""`vae explore`: an interactive page of any model's latent space, from a server or in one file.
 
     page = vaekit.explore(model, data)   # shows itself in a notebook
     page.save("page.html")
@@ -6,11 +6,11 @@
 | file | what |
 |---|---|
 | `show` | `explore`, an object that shows itself and saves itself |
-| `scene`, `graph` | what the page receives: points and statistics; the model as operators |
+| `scene`, `graph` | the data of the page: points and statistics; the model as operators |
 | `page`, `server`, `assets/` | the page from its parts; its server; style and script |
 | `run_page`, `charts` | `vae report`; charts as SVG |
 
-Not for: numbers that judge a model (`evaluation`).
+Not for: measuring a model (`evaluation`).
 """
 
 from .show import Page, explore

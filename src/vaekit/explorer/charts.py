@@ -1,4 +1,4 @@
-"""Small charts as inline SVG: lines over epochs, and bars. They take the page's colours, and print.
+"""Small charts as inline SVG: lines over epochs, and bars. They take the page's colours, and can be printed.
 
 Not for: figures as files (`vaekit.plot`).
 """
@@ -17,10 +17,10 @@ class Line:
     """One line of a chart.
 
     Arguments:
-        name: What the legend calls it.
+        name: Name in the legend.
         points: (x, y), by ascending x.
         style: Number of its colour, from 0.
-        dashed: Whether it is dashed, as validation is.
+        dashed: Whether to dash it, as for validation.
     """
 
     name: str
@@ -46,13 +46,13 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
 
 
 def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
-    """A chart of lines, with its legend below; a sentence for those who do not see it."""
+    """A chart of lines, with a legend below, and a description for screen readers."""
     finite_lines = [Line(line.name, _finite(line.points), line.style, line.dashed) for line in drawn]
     finite_lines = [line for line in finite_lines if line.points]
     if not finite_lines:
         return ""
     xs = [x for line in finite_lines for x, _ in line.points]
-    # The first epochs are often far above all others: what is above thrice the spread of the later half is cut off.
+    # The first epochs are often far above all others: the axis ends three spreads above the later half.
     late = sorted(y for line in finite_lines for _, y in line.points[len(line.points) // 2 :])
     all_y = [y for line in finite_lines for _, y in line.points]
     low, high = min(all_y), max(all_y)
@@ -79,7 +79,7 @@ def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
     )
     below = f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" class="end">{html.escape(x_name)}</text>'
     if max(all_y) > high:
-        title = f"{title}; what is above {high:.0f} is cut off"
+        title = f"{title}; the part above {high:.0f} is cut off"
     description = "; ".join(
         f"{line.name}: {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in finite_lines
     )
@@ -124,7 +124,7 @@ def _finite(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 def _grid(
     left: float, right: float, low: float, high: float, place: Callable[[float, float], tuple[float, float]]
 ) -> str:
-    """Lines across at round numbers, and numbers below where there is something to count."""
+    """Horizontal lines at round numbers; below, whole numbers, unless the axis has no length."""
     parts = []
     for y in ticks(low, high):
         _, down = place(left, y)

@@ -18,7 +18,7 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..model.exportable import Decoding, Encoding
 
-# What assets/interpreter.mjs runs, by torch's names; a test holds the two lists equal.
+# The operators of assets/interpreter.mjs, by torch's names; a test keeps the two lists equal.
 OPERATORS = """
 abs ceil cos erf exp expm1 floor log log1p neg reciprocal relu round rsqrt sigmoid sign sin sqrt tanh
 add div eq ge gt le lt maximum minimum mul ne pow sub clamp elu gelu leaky_relu where
@@ -31,9 +31,9 @@ KNOWN = frozenset(OPERATORS.split())
 
 _SAME = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
 _NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
-_SMALL = 64  # numbers; a constant with as few keeps float32, as the coefficients of a series have to
-_GREATEST = 6e4  # that float16 holds
-_BITS = 10  # of the significand of what is stored as float16, which has 11: the page is 8 % smaller
+_SMALL = 64  # numbers; a constant of at most this size stays float32, which coefficients of a series need
+_GREATEST = 6e4  # limit for float16, whose greatest number is 65504
+_BITS = 10  # significand bits that are kept of float16's 11, which makes the page 8 % smaller
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Weights:
     """Constants of all programs, each stored once.
 
     Arguments:
-        half: Whether large ones are stored as float16.
+        half: Whether large constants are stored as float16.
     """
 
     half: bool = True
@@ -50,7 +50,7 @@ class Weights:
     known: dict[tuple[tuple[int, ...], bytes], int] = field(default_factory=dict)
 
     def add(self, tensor: Tensor) -> int:
-        """Its number in the table."""
+        """Store a tensor, unless it is stored; return its number in the table."""
         values = tensor.detach().cpu().contiguous().float().numpy()
         key = (values.shape, values.tobytes())
         if key not in self.known:
@@ -70,7 +70,7 @@ class Weights:
 
 
 def rounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers whose last bits are 0, which deflate into less."""
+    """Numbers rounded to `_BITS` bits, so that they compress better."""
     significand, exponent = np.frexp(values)
     return np.ldexp(np.round(significand * 2**_BITS), exponent - _BITS)
 
@@ -82,17 +82,17 @@ def decoding(model: LatentVariableModel, weights: Weights) -> Program:
     """The program of `Decoding`, for one latent at a time.
 
     Raises:
-        ConfigError: The model does something that the page cannot.
+        ConfigError: The page cannot run the model.
     """
     z = torch.zeros(1, model.latent_size)
     return lowered(Decoding(model), _with_context(model, z), weights)
 
 
 def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence[int]) -> Program:
-    """The program of `Encoding`, for one image at a time; without the score where that cannot be exported.
+    """The program of `Encoding`, for one image at a time; without the score if it cannot be exported.
 
     Raises:
-        ConfigError: The model does something that the page cannot.
+        ConfigError: The page cannot run the model.
     """
     inputs = _with_context(model, torch.full((1, *event_shape), 0.5))
     try:
@@ -110,7 +110,7 @@ def lowered(module: nn.Module, inputs: tuple[Tensor, ...], weights: Weights) -> 
 
     Arguments:
         module: Tensors → a tensor or a tuple of tensors, in evaluation mode and float32.
-        inputs: Examples, of the very shapes that the program will take.
+        inputs: Examples with the exact shapes that the program will take.
         weights: Block that receives the constants.
 
     Raises:
@@ -137,20 +137,20 @@ class _Lowering:
         self.steps: list[dict[str, Any]] = []
 
     def program(self) -> Program:
-        """The whole."""
-        inputs, outputs = self._given(), []
+        """The whole program."""
+        inputs, outputs = self._inputs(), []
         for node in self.exported.graph.nodes:
             if node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
                 outputs = [self._reference(value) for value in node.args[0]]
         steps = _needed(self.steps, outputs)
-        for step in steps:  # only now, so that what is not needed takes no room
+        for step in steps:  # only now, so that unused constants take no room
             step["args"] = {name: self._stored(value) for name, value in step["args"].items()}
         return {"inputs": inputs, "steps": steps, "outputs": [self._stored(value) for value in outputs]}
 
-    def _given(self) -> list[dict[str, Any]]:
-        """Number the inputs and look the parameters up."""
+    def _inputs(self) -> list[dict[str, Any]]:
+        """Number the inputs, and collect the parameters as constants."""
         signature, inputs = self.exported.graph_signature, []
         stored = {**self.exported.state_dict, **self.exported.constants}
         names = {
@@ -199,9 +199,9 @@ class _Lowering:
         self.steps.append({"op": "item", "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
 
     def _value(self, node: Node) -> Any:
-        """The value of a node that depends on shapes only."""
-        like = {source: torch.empty(source.meta["val"].shape) for source in node.all_input_nodes}
-        constants = like | self.constants
+        """The value of a node that depends only on constants and shapes."""
+        empty = {source: torch.empty(source.meta["val"].shape) for source in node.all_input_nodes}
+        constants = empty | self.constants
         args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), lambda source: constants[source])
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
@@ -223,7 +223,7 @@ class _Lowering:
 
 
 def _shapes(value: Any) -> list[Any]:
-    """The shape of a tensor, or of each of several."""
+    """The shape of a tensor, or a list of the shapes of several."""
     return list(value.shape) if isinstance(value, Tensor) else [list(part.shape) for part in value]
 
 

@@ -1,6 +1,6 @@
-"""One page from its parts: style, script, scene and weights in one HTML file that needs no other and may load no other.
+"""One HTML file from style, script, scene and weights. It needs no other file, and may load none.
 
-Not for: what the page shows (`scene`, `assets`), or serving it (`server`).
+Not for: the content of the page (`scene`, `assets`), or serving it (`server`).
 """
 
 import base64
@@ -19,7 +19,7 @@ from ..evaluation.subject import Subject
 from .graph import Weights, decoding, encoding
 from .scene import Scene
 
-# In the order in which they stand in the page: each after those that it imports.
+# In the order of the page: each module comes after the modules that it imports.
 MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app"
 _IMPORT = re.compile(r"^import .*?;\n", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"^ *//.*\n", re.MULTILINE)
@@ -32,7 +32,7 @@ def asset(name: str) -> str:
 
 
 def script() -> str:
-    """All modules as one, without comments: what they import from each other stands above them."""
+    """All modules as one script without comments; each module follows the modules that it imports."""
     modules = (_COMMENT.sub("", asset(f"{name}.mjs")) for name in MODULES.split())
     return "\n".join(_EXPORT.sub("", _IMPORT.sub("", module)) for module in modules)
 
@@ -47,8 +47,8 @@ def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: 
     """The page as HTML.
 
     Arguments:
-        scene: What it shows.
-        programs: What it decodes and encodes with; None for a page that asks the server that it came from.
+        scene: Content of the page.
+        programs: Programs that decode and encode; None for a page that asks its server.
         weights: The constants of the programs.
     """
     style, code = asset("style.css"), script()
@@ -70,28 +70,28 @@ def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: 
 
 
 def digest(text: str) -> str:
-    """SHA-256 as a content-security policy wants it."""
+    """SHA-256 in base64, for a content-security policy."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def packed(data: bytes) -> str:
-    """Bytes in base64, the even ones before the odd ones and then deflated: high bytes of float16 are much alike."""
+    """Bytes deflated, in base64. Even bytes come before odd ones, since the high bytes of float16 are much alike."""
     pairs = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=np.uint8).reshape(-1, 2)
     deflate = zlib.compressobj(9, strategy=zlib.Z_FILTERED)  # 1 % smaller: short matches are chance here
     return base64.b64encode(deflate.compress(pairs.T.tobytes()) + deflate.flush()).decode()
 
 
 def standalone(subject: Subject, scene: Scene, *, half: bool = True) -> tuple[str, list[str]]:
-    """A page that needs no server, and sentences on what it embeds.
+    """A page that needs no server, and sentences on its embedded data.
 
     Arguments:
         subject: The model.
-        scene: What to show.
+        scene: Content of the page.
         half: Whether weights are stored as float16.
     """
     weights, programs, embeds = Weights(half=half), {}, []
     kind = "float16" if half else "float32"
-    why = None
+    no_decoder = None
     try:
         programs["decode"] = decoding(subject.model, weights)
         embeds.append(f"the decoder ({weights.numbers:,} numbers, {kind})")
@@ -102,12 +102,12 @@ def standalone(subject: Subject, scene: Scene, *, half: bool = True) -> tuple[st
         except ConfigError as error:
             scene = {**scene, "no_encoder": f"{error}; your own images need `vae explore`"}
     except ConfigError as error:
-        why = f"this page cannot decode: {error}; run `vae explore` for a page that can"
+        no_decoder = f"this page cannot decode: {error}; run `vae explore` for a page that can"
         weights, programs = Weights(half=half), {}
     count, source = scene["points"]["count"], scene["source"]
     embeds.append(
         f"{count:,} images of {source}, with their classes and latents" if count else "no image and no latent of one"
     )
     embeds.append("statistics of the latents and draws from the prior")
-    scene = {**scene, "embeds": embeds, "no_decoder": why}
+    scene = {**scene, "embeds": embeds, "no_decoder": no_decoder}
     return assembled(scene, programs=programs, weights=weights), embeds

@@ -1,7 +1,7 @@
-"""`vae report`: all there is to know of a run on one page, or of several side by side, to read, print and send.
+"""`vae report`: everything known about a run, or about several side by side, on one page to read, print and send.
 
-It is HTML without script. Everything that comes from a run is escaped; pictures are inlined. Not for: touching a model
-(`show`), or finding the numbers (`evaluation`).
+It is HTML without script. Everything that comes from a run is escaped; pictures are inlined. Not for: exploring a
+model (`show`), or computing the numbers (`evaluation`).
 """
 
 import base64
@@ -99,7 +99,7 @@ def write(runs: Sequence[Run], path: Path) -> Path:
     return path
 
 
-# -- how it is laid out ------------------------------------------------------------------------------------------------
+# -- layout ------------------------------------------------------------------------------------------------------------
 
 
 def _section(title: str, content: str) -> str:
@@ -107,21 +107,21 @@ def _section(title: str, content: str) -> str:
 
 
 def _side_by_side(runs: Sequence[Run], draw: Callable[[Run], str]) -> str:
-    """The pictures of each run, in a column of its own with its name where there are several."""
-    drawn = [draw(run) for run in runs]
-    if not any(drawn):
+    """The content of each run; several runs get a column each, headed by the name."""
+    contents = [draw(run) for run in runs]
+    if not any(contents):
         return ""
     if len(runs) == 1:
-        return drawn[0]
+        return contents[0]
     columns = (
-        f"<div><h3>{escape(run.name)}</h3>{part or '<p class=quiet>none</p>'}</div>"
-        for run, part in zip(runs, drawn, strict=True)
+        f"<div><h3>{escape(run.name)}</h3>{content or '<p class=quiet>none</p>'}</div>"
+        for run, content in zip(runs, contents, strict=True)
     )
     return f"<div class=columns>{''.join(columns)}</div>"
 
 
 def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """A table whose first column names its rows."""
+    """A table; its first column names the rows."""
     cells = (f"<th scope=col>{escape(cell)}</th>" if cell else "<td></td>" for cell in head)
     top = f"<thead><tr>{''.join(cells)}</tr></thead>" if head else ""
     lines = "".join(
@@ -131,7 +131,7 @@ def _table(rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
     return f"<div class=wide><table>{top}<tbody>{lines}</tbody></table></div>" if rows else ""
 
 
-# -- what there is to know of a run ------------------------------------------------------------------------------------
+# -- one run -----------------------------------------------------------------------------------------------------------
 
 
 def _summary(run: Run) -> str:
@@ -147,13 +147,13 @@ def _summary(run: Run) -> str:
 
 
 def _headline(run: Run) -> str:
-    """The few figures that one looks at first."""
-    figures: list[tuple[str, str, str]] = []  # name, number, what kind of number
+    """The main figures."""
+    figures: list[tuple[str, str, str]] = []  # name, number, kind of number
     evaluation = Evaluation.of_run(run)
     if evaluation is not None:
-        wanted = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
+        main_names = ("nll", "bits per dimension", "elbo", "rate", "distortion", "active units")
         figures = [
-            (value.name, f"{value} {value.unit}", value.kind) for value in evaluation.values if value.name in wanted
+            (value.name, f"{value} {value.unit}", value.kind) for value in evaluation.values if value.name in main_names
         ]
     elif test := stored_test(run):
         numbers = {name: value for name, value in test.items() if isinstance(value, float)}
@@ -180,15 +180,15 @@ def _warnings(run: Run) -> str:
 
 
 def _curves(runs: Sequence[Run]) -> str:
-    """A chart for each number that was logged; training drawn through, validation dashed."""
+    """A chart for each logged number; training is solid, validation dashed."""
     metrics = {run.name: run.metrics() for run in runs}
     names = list(dict.fromkeys(key for records in metrics.values() for record in records for key in record))
     names = [name for name in names if name not in BOOKKEEPING and not name.startswith("validation_")]
     if "neg_elbo" in names and all(is_neg_elbo(record) for records in metrics.values() for record in records):
         names.remove("loss")
-    drawn = []
+    drawn_charts = []
     for name in names:
-        every = []
+        chart_lines = []
         for i, (run, records) in enumerate(metrics.items()):
             for label, key, dashed in (("training", name, False), ("validation", f"validation_{name}", True)):
                 points = [
@@ -196,9 +196,9 @@ def _curves(runs: Sequence[Run]) -> str:
                     for r in records
                     if _number(r.get(key)) and _number(r.get("epoch"))
                 ]
-                every.append(charts.Line(label if len(runs) == 1 else f"{run}, {label}", points, i, dashed))
-        drawn.append(charts.lines(title_of(name), every))
-    return f"<div class=charts>{''.join(drawn)}</div>" if any(drawn) else ""
+                chart_lines.append(charts.Line(label if len(runs) == 1 else f"{run}, {label}", points, i, dashed))
+        drawn_charts.append(charts.lines(title_of(name), chart_lines))
+    return f"<div class=charts>{''.join(drawn_charts)}</div>" if any(drawn_charts) else ""
 
 
 def _number(value: Any) -> TypeGuard[float]:
@@ -206,17 +206,19 @@ def _number(value: Any) -> TypeGuard[float]:
 
 
 def _gallery(runs: Sequence[Run]) -> str:
-    """Every kind of picture that a run has: of one run side by side, of several a row for each kind."""
+    """The pictures of one run side by side; for several runs, a row for each kind of picture."""
     if len(runs) > 1:
         rows = [(words, _side_by_side(runs, partial(_picture, name))) for name, words in PICTURES.items()]
-        return "".join(f"<h3>{escape(words)}</h3>{drawn}" for words, drawn in rows if drawn)
-    drawn = {words: _picture(name, runs[0]) for name, words in PICTURES.items()}
-    figures = (f"<figure><figcaption>{escape(words)}</figcaption>{img}</figure>" for words, img in drawn.items() if img)
-    return f"<div class=gallery>{''.join(figures)}</div>" if any(drawn.values()) else ""
+        return "".join(f"<h3>{escape(words)}</h3>{images}" for words, images in rows if images)
+    pictures = {words: _picture(name, runs[0]) for name, words in PICTURES.items()}
+    figures = (
+        f"<figure><figcaption>{escape(words)}</figcaption>{img}</figure>" for words, img in pictures.items() if img
+    )
+    return f"<div class=gallery>{''.join(figures)}</div>" if any(pictures.values()) else ""
 
 
 def _picture(name: str, run: Run) -> str:
-    """A picture of samples/, inlined; nothing where there is none."""
+    """A picture of samples/, inlined; "" if there is none."""
     try:
         path = files.confine(run.path, f"samples/{name}.png")
         content = files.read(path, PICTURE_LIMIT) if path.is_file() else b""
@@ -229,7 +231,7 @@ def _picture(name: str, run: Run) -> str:
 
 
 def _latents(run: Run) -> str:
-    """KL by latent; where the prior has no parts by latent, how far the posterior mean moves with the image."""
+    """A chart of the KL of each latent, or, without these, of the variance of its posterior mean."""
     evaluation = Evaluation.of_run(run)
     kinds = (
         ("kl by dimension", "KL by latent", "nats"),
@@ -239,8 +241,8 @@ def _latents(run: Run) -> str:
         values = evaluation.details.get(key) if evaluation else None
         if isinstance(values, list) and values and all(_number(value) for value in values):
             order = sorted(range(len(values)), key=lambda i: -values[i])
-            drawn = charts.bars(title, [(f"z{i + 1}", values[i]) for i in order[:60]], unit)
-            return f"<div class=charts>{drawn}</div>"
+            chart = charts.bars(title, [(f"z{i + 1}", values[i]) for i in order[:60]], unit)
+            return f"<div class=charts>{chart}</div>"
     return ""
 
 
@@ -289,7 +291,7 @@ def _again(run: Run) -> str:
 
 
 def _compared(runs: Sequence[Run]) -> str:
-    """Evaluated numbers, a column for each run; without an evaluation, those of the end of training."""
+    """Evaluated numbers, a column for each run; without an evaluation, numbers of the end of training."""
     evaluations = [Evaluation.of_run(run) for run in runs]
     tables: list[dict[str, str]]
     if any(evaluations):
@@ -310,12 +312,12 @@ def _compared(runs: Sequence[Run]) -> str:
 
 
 def _protocols(evaluations: Sequence[Evaluation]) -> str:
-    """A sentence where numbers are not measured alike."""
+    """A warning if the protocols differ."""
     keys = list(dict.fromkeys(key for evaluation in evaluations for key in evaluation.protocol))
-    differ = [key for key in keys if len({str(evaluation.protocol.get(key)) for evaluation in evaluations}) > 1]
-    if not differ:
+    differing = [key for key in keys if len({str(evaluation.protocol.get(key)) for evaluation in evaluations}) > 1]
+    if not differing:
         return ""
-    return f"<p>Not to be compared as they are: the protocols differ in {escape(', '.join(differ))}.</p>"
+    return f"<p>Do not compare these numbers: the protocols differ in {escape(', '.join(differing))}.</p>"
 
 
 def _differences(runs: Sequence[Run]) -> str:

@@ -1,6 +1,6 @@
-"""The contents of the page: points of the map, statistics of the latents, draws from the prior, and what it embeds.
+"""The contents of the page: points of the map, statistics of the latents, and draws from the prior.
 
-Not for: how the page looks (`assets`), or how it is put together (`page`).
+Not for: the look of the page (`assets`), or its assembly (`page`).
 """
 
 import base64
@@ -18,7 +18,7 @@ from ..evaluation.subject import Subject
 from ..plot.space import principal_plane
 from ..rng import seeded
 
-DRAWS = 200  # of the prior, for a page that cannot draw
+DRAWS = 200  # draws from the prior, for a page that cannot draw
 DRAWS_OF_A_CLASS = 24
 
 Scene = dict[str, Any]
@@ -30,7 +30,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
 
     Arguments:
         subject: A model and data for statistics.
-        images: How many of the data become points of the map; 0 leaves out every image and every latent of one.
+        images: How many rows become points of the map; 0 leaves out every image and its latents.
     """
     model = subject.model
     rows = encodings(subject)
@@ -59,7 +59,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
 
 
 def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
-    """The plane of the map: the latents themselves up to two, the first principal components of the means otherwise."""
+    """The plane of the map: one or two latents themselves, or the first principal components of more."""
     size = latent["size"]
     if size <= 2 or len(z) < 3:
         axes = torch.eye(size)[:2]
@@ -86,7 +86,7 @@ def _points(subject: Subject, rows: dict[str, Tensor], index: Tensor) -> dict[st
 
 
 def _sprites(x: Tensor, value_range: list[float]) -> tuple[str, int]:
-    """All images in one PNG, as a data URI, and how many stand in a row."""
+    """All images in one PNG, as a data URI, and the number of images in a row."""
     from PIL import Image
 
     n, channels, height, width = x.shape
@@ -103,7 +103,7 @@ def _sprites(x: Tensor, value_range: list[float]) -> tuple[str, int]:
 
 
 def _prior(subject: Subject) -> dict[str, Any]:
-    """Draws of the prior: one lot for all classes or, where it depends on the class, one lot for each."""
+    """Draws from the prior: one set for all classes, or one for each class if the prior depends on it."""
     model = subject.model
     with seeded(torch.Generator().manual_seed(0)):
         draw = drawer(subject)
@@ -126,7 +126,7 @@ def drawer(subject: Subject) -> Callable[[int, int], Tensor]:
 
 
 def _scores(rows: dict[str, Tensor]) -> list[float] | None:
-    """Rate plus distortion of the data, ascending, at most a hundred of them evenly spread."""
+    """Rate plus distortion of the rows, ascending: at most 101 of them, evenly spread by rank."""
     if "rate" not in rows:
         return None
     total = (rows["rate"] + rows["distortion"]).double().sort().values

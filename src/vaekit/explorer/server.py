@@ -1,7 +1,7 @@
-"""The page's server: this machine only, a path that nobody guesses, and answers for its own page only.
+"""The page's server. It listens on this machine only, under a random path, and answers its own page only.
 
-Another site's page, which a browser would let send requests here, is refused by its Host, its Origin and its ignorance
-of the path. No request names a file. Not for: what the page shows (`scene`).
+A browser lets the page of another site send requests here. The server refuses them: their Host, Origin or path is not
+its own. No request names a file. Not for: the content of the page (`scene`).
 """
 
 import hmac
@@ -38,7 +38,7 @@ Request = dict[str, Any]
 
 
 class Answers:
-    """The requests that the page may make: each is a method of one request → a tensor; one of them runs at a time.
+    """Answers to the requests of the page. Each method maps a request to a tensor; one runs at a time.
 
     Arguments:
         subject: The model and its data.
@@ -142,13 +142,13 @@ class Server:
 
 
 class _HTTP(ThreadingHTTPServer):
-    """The socket, with what its handlers need of the page's server.
+    """The socket, with the page and the answers for its handlers.
 
     Arguments:
         address: Host and port.
-        path: The path that nobody guesses.
+        path: The random path.
         page: The page.
-        answers: What the page may ask.
+        answers: Answers to the requests of the page.
     """
 
     daemon_threads = True
@@ -170,7 +170,7 @@ class _Handler(BaseHTTPRequestHandler):
     server_version = "vae"
     sys_version = ""
     timeout = 600
-    wbufsize = 1 << 16  # an answer in one piece: in two, the second waits 40 ms for the first one's receipt
+    wbufsize = 1 << 16  # one send for an answer: with two, the second waits 40 ms for the first's receipt
     disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             request = json.loads(self.rfile.read(int(length)))
             if not isinstance(request, dict):
-                raise DataError("a request must be a table")
+                raise DataError("a request must be a JSON object")
             content = self.server.answers(name, request)
         except (ValueError, RecursionError, VAEError) as error:
             self._send(HTTPStatus.BAD_REQUEST, str(error).encode("utf-8", "replace"), "text/plain; charset=utf-8")
@@ -205,10 +205,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._send(HTTPStatus.OK, content, "application/octet-stream")
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Nothing: a person reads the terminal."""
+        """Log nothing: a person reads the terminal."""
 
     def _welcome(self, *, post: bool = False) -> bool:
-        """Whether the request is our own page's; else it is refused."""
+        """Whether the request comes from our own page; refuse it otherwise."""
         host = f"http://{self.headers.get('Host', '')}"
         origin = self.headers.get("Origin")
         strange = host not in self.server.origins or (origin != host if post else origin not in (None, host))
@@ -229,7 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self.path.removeprefix(self.server.path)
 
     def _refuse(self, status: HTTPStatus) -> None:
-        self.close_connection = True  # what is left of its body is not read
+        self.close_connection = True  # the rest of the body is not read
         self._send(status, status.phrase.encode(), "text/plain; charset=utf-8")
 
     def _send(self, status: HTTPStatus, content: bytes, kind: str) -> None:

@@ -1,4 +1,4 @@
-"""`explore`: the page of a model or a run as an object that a notebook shows and that saves itself."""
+"""`explore`: the page of a model or a run, as an object for a notebook or a file."""
 
 import html
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from ..store import Run, files
 from .page import standalone
 from .scene import scene
 
-IMAGES = 400  # of a page that stands alone; a served one has more
+IMAGES = 400  # images on a page without a server; a served page has more
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,9 +24,9 @@ class Page:
     """A page that needs no server: in a notebook it shows itself, and `save` writes it.
 
     Arguments:
-        html: All of it.
-        embeds: Sentences on what is in it, for whom it may concern: images and weights may be private.
-        height: Pixels in a notebook.
+        html: The whole page.
+        embeds: Sentences on the embedded images and weights, which may be private.
+        height: Height in a notebook, in pixels.
     """
 
     html: str
@@ -37,14 +37,14 @@ class Page:
         return f"Page({len(self.html) / 1e6:.1f} MB: {'; '.join(self.embeds)})"
 
     def _repr_html_(self) -> str:
-        """The page in a frame of its own, which an export of the notebook to HTML keeps."""
+        """The page in a frame of its own; an export of the notebook to HTML keeps it."""
         return (
             f'<iframe srcdoc="{html.escape(self.html, quote=True)}" title="vae explore" width="100%" '
             f'height="{self.height}" sandbox="allow-scripts allow-downloads" style="border:0"></iframe>'
         )
 
     def save(self, path: str | Path) -> Path:
-        """Write it: all of the file, or nothing.
+        """Write the page: all of the file, or nothing.
 
         Raises:
             DataError: The name does not end in .html.
@@ -66,29 +66,29 @@ def explore(
     root: str | Path = "runs",
     trust: bool = False,
 ) -> Page:
-    """A page on which to touch a latent space: a map, sliders, ways between latents; for one file or a notebook.
+    """An interactive page of a latent space, for a file or a notebook: a map, sliders, and ways between latents.
 
     Arguments:
         what: A model, with its data; or a run, its folder or name.
-        data: What to encode for the map, for a model: a data set, whose test images are taken, a split, or images.
-        images: How many of them to embed; 0 for none, and for no latent of one.
+        data: For a model, the rows on the map: a data set (its test images are used), a split, or images.
+        images: How many images to embed; 0 leaves out every image and its latents.
         half: Store weights as float16, which makes the page half as large.
         root: Folder of all runs.
-        trust: Whether a run may name code of one's own, which is then executed.
+        trust: Allow parts by import path; their code is then executed.
 
     Raises:
-        DataError: No data for a model, or data that do not fit it.
-        RunError: No such run.
+        DataError: A model is given without data, the data do not fit it, or `images` is negative.
+        RunError: The run is unknown.
     """
     if images < 0:
         raise DataError(f"images must be at least 0, got {images}")
-    most = max(images, STATISTICS)
+    count = max(images, STATISTICS)
     if not isinstance(what, LatentVariableModel):
         restored = RestoredRun.of(what, root=root, trust=trust)
-        subject = of_run(restored, restored.model(), most)
+        subject = of_run(restored, restored.model(), count)
     elif data is None:
         raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
     else:
-        subject = of_model(what, data, most)
+        subject = of_model(what, data, count)
     text, embeds = standalone(subject, scene(subject, images=images), half=half)
     return Page(text, embeds)

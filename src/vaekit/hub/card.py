@@ -1,6 +1,6 @@
-"""README.md of an exported folder: a model card that leaves its author only what nobody else can know.
+"""README.md of an exported folder: a model card with every fact that the run records.
 
-Not for: what programs read (`facts`).
+Not for: the files for programs (`facts`).
 """
 
 import json
@@ -28,21 +28,21 @@ def card(
     *,
     pictures: Sequence[str] = (),
 ) -> str:
-    """The text.
+    """The text of the card.
 
     Arguments:
         run: The run.
         config: Its config with every default written out.
-        facts: What config.json says.
-        evaluation: What `vae evaluate` found, if it ran.
-        test: What training found on the test split at its end, if it ended.
-        parity: What was ported, and how near it comes.
+        facts: The content of config.json.
+        evaluation: Result of `vae evaluate`, if it ran.
+        test: Results on the test split at the end of training, if it ended.
+        parity: Deviation of each ported file from PyTorch.
         pictures: Names of pictures in the folder.
     """
     parts = [
         _header(run, facts),
         f"# {to_markdown(run.name)}",
-        _what(config, facts),
+        _description(config, facts),
         *[f"![{name.removesuffix('.png')}]({name})" for name in pictures],
         _how_to_load(facts),
         _figures(facts, evaluation, test),
@@ -65,7 +65,7 @@ def _header(run: Run, facts: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "---"])
 
 
-def _what(config: Config, facts: Mapping[str, Any]) -> str:
+def _description(config: Config, facts: Mapping[str, Any]) -> str:
     conditional = f", conditional on {facts['context_size']} classes" if facts["context_size"] else ""
     shape = _shape(facts["event_shape"])
     rows = f"rows of a table of {shape} columns" if "columns" in facts else f"{shape} {facts['kind']}s"
@@ -89,7 +89,7 @@ model = vaekit.load("this/folder")
 {_rows(facts)} = model.sample(16{c}){comment}
 ```
 
-`model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors as preprocessing.json makes them. Without
+`model.encode(x)`, `model.decode(z)` and `model.reconstruct(x)` take tensors prepared as in preprocessing.json. Without
 vaekit: the weights are plain safetensors; `example.safetensors` has eight inputs with their latents and
 reconstructions, to verify a port."""
 
@@ -104,8 +104,8 @@ def _columns(facts: Mapping[str, Any]) -> str:
         cells = (column["name"], column["kind"], column["dtype"], ", ".join(levels))
         lines.append(f"| {i} | {' | '.join(to_markdown(cell) for cell in cells)} |")
     text = (
-        "x has the number of a level, 0, 1, …, a number less `origin`, and "
-        f"{facts['missing']} where a value is missing; see config.json."
+        "x holds the number of a level, 0, 1, …, or a number less `origin`; "
+        f"a missing value is {facts['missing']}. See config.json."
     )
     return "\n".join([*lines, "", text])
 
@@ -114,11 +114,11 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
     lines = ["## Figures", ""]
     rows = _rows(facts)
     if evaluation is not None:
-        how = evaluation.protocol
+        protocol = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
         lines += [f"| {to_markdown(v.name)} | {v} | {v.shown_unit} | {v.kind} |" for v in evaluation.values]
-        where = f"{how.get('images')} {rows} of {to_markdown(str(how.get('data')))} {how.get('split')}"
-        noise = f"{how.get('samples')} importance samples; seed {how.get('seed')}"
+        where = f"{protocol.get('images')} {rows} of {to_markdown(str(protocol.get('data')))} {protocol.get('split')}"
+        noise = f"{protocol.get('samples')} importance samples; seed {protocol.get('seed')}"
         lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]
     elif test:
         numbers = [(name, value) for name, value in test.items() if isinstance(value, float)]
@@ -136,18 +136,18 @@ def _latents(facts: Mapping[str, Any]) -> str:
     if not latent["over"]:
         return ""
     kl, silent = latent["kl"] or latent["information"], latent["silent"]
-    what = "KL by latent, nats" if latent["kl"] else "Information about x by latent, nats, at most"
+    title = "KL by latent, nats" if latent["kl"] else "Information about x by latent, nats, at most"
     over = f"{latent['over']} test {_rows(facts)}"
     text = f"Mean and standard deviation of the aggregate posterior over {over} are in config.json."
     if kl is None:
         return f"## Latents\n\n{text}"
     rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
     quiet = f" {len(silent)} of {len(kl)} are silent, below {CARRIES:g} nats." if silent else ""
-    return f"## Latents\n\n{what}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
+    return f"## Latents\n\n{title}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 
 def _rows(facts: Mapping[str, Any]) -> str:
-    """The plural of their name."""
+    """The plural noun for rows of the data."""
     return "rows" if "columns" in facts else f"{facts['kind']}s"
 
 
@@ -190,10 +190,10 @@ def _limits(facts: Mapping[str, Any], evaluation: Evaluation | None) -> str:
         low, high = ("no limit" if value is None else f"{value:g}" for value in data_range)
         limits.append(f"values of x go from {low} to {high}; others are refused")
     if facts["kind"] == "image":
-        limits.append(f"other sizes than {_shape(facts['event_shape'])} have to be resized first")
-    limits.append("likelihood is not familiarity: what is simpler than the training data can be likelier than these")
+        limits.append(f"images of other sizes than {_shape(facts['event_shape'])} must be resized first")
+    limits.append("likelihood is not familiarity: simpler data can be likelier than the training data")
     limits.append(
-        "weights, examples and pictures can give away training or test data: whether to share them is for you to say"
+        "weights, examples and pictures can give away training or test data: you decide whether to share them"
     )
     return "\n".join(["## Limits", "", *[f"- {sentence}" for sentence in limits]])
 

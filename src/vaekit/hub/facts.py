@@ -1,6 +1,6 @@
-"""Facts that the next user of a model needs and ports always miss, as JSON: config.json and preprocessing.json.
+"""Facts for the next user of a model, as JSON: config.json and preprocessing.json. Ports of models often lack them.
 
-Not for: what people read (`card`).
+Not for: the text for people (`card`).
 """
 
 import hashlib
@@ -59,12 +59,12 @@ def value_range(model: LatentVariableModel) -> list[float | None] | None:
 
 
 def missing(model: LatentVariableModel) -> float | str:
-    """What stands in x for a value that is not known."""
+    """The entry of x for a missing value."""
     return "NaN" if model.sees_missing else 0
 
 
 def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> dict[str, Any]:
-    """The content of preprocessing.json: from a stored row to x."""
+    """The content of preprocessing.json: the steps from a stored row to x."""
     facts = DataFacts.of(run)
     shape = list(facts.event_shape)
     steps: list[dict[str, Any]] = []
@@ -87,7 +87,7 @@ def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> di
 
 
 def as_json(table: Mapping[str, Any]) -> bytes:
-    """JSON that people can read too, always the same for the same table."""
+    """Indented JSON; the same table always gives the same bytes."""
     return (json.dumps(table, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

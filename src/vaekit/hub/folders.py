@@ -1,4 +1,4 @@
-"""`load`: a model from whatever holds one: a run, an exported folder, or a file of the assignment's weights."""
+"""`load`: a model from a run, an exported folder, a file of `model.save`, or the assignment's weights."""
 
 import json
 from pathlib import Path
@@ -36,27 +36,27 @@ def load(
         what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
             `model.save` wrote; or a file of weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their
             usual layouts.
-        weights: Of a run: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
+        weights: For a run: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
         device: Device of the model.
         root: Folder of all runs.
-        trust: Import parts by path. Without it nothing that is read is executed.
+        trust: Allow parts by import path. Without it no code of the run, folder or file is executed.
 
     Raises:
-        RunError: No such run, no weights yet, or a folder that is damaged or was changed.
-        DataError: A file that holds no weights of the assignment's.
-        ConfigError: Parts by path that are not trusted.
+        RunError: The run is unknown or has no weights yet, or the folder is damaged or was changed.
+        DataError: The file holds no weights of the assignment.
+        ConfigError: A part is given by import path, and `trust` is False.
     """
     path = Path(what) if isinstance(what, str | Path) else None
     if path is not None and path.suffix.lower() not in WEIGHTS and path.is_file():
         return _saved(path, trust).to(find_device(device)).eval()
     if path is not None and path.suffix.lower() in WEIGHTS and path.is_file():
-        return _of_the_course(path).to(find_device(device)).eval()
+        return _course_model(path).to(find_device(device)).eval()
     if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
         return _exported(path, trust).to(find_device(device)).eval()
     return restore.load(what, weights=weights, device=device, root=root, trust=trust)
 
 
-def _of_the_course(path: Path) -> LatentVariableModel:
+def _course_model(path: Path) -> LatentVariableModel:
     try:
         return VAE.from_checkpoint(path)
     except DataError as error:
@@ -66,7 +66,7 @@ def _of_the_course(path: Path) -> LatentVariableModel:
 
 
 def _exported(folder: Path, trust: bool) -> LatentVariableModel:
-    """The model of an exported folder; its weights say which config.json they belong to."""
+    """The model of an exported folder. Its weights record the checksum of their config.json."""
     where = files.confine(folder, "config.json")
     content = files.read(where, files.JSON_LIMIT)
     table = files.parse_json(content, where)
@@ -75,50 +75,51 @@ def _exported(folder: Path, trust: bool) -> LatentVariableModel:
     if facts.get("vaekit.config_sha256") != checksum(content):
         raise RunError(f"{where} is not the one that its weights were exported with; export the run again")
     misfit = f"the weights of {folder} do not fit {where.name}; export the run again"
-    return _made(table, state, where, misfit, trust)
+    return _built(table, state, where, misfit, trust)
 
 
 def _saved(path: Path, trust: bool) -> LatentVariableModel:
     """The model that `model.save` wrote into a file."""
     state, facts = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
     if MADE_OF not in facts:
-        raise RunError(f"{path} does not say which model its weights are of; `model.save` writes files that do")
+        raise RunError(f"{path} does not record the model of its weights; `model.save` writes files that do")
     table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)
-    misfit = f"the weights of {path} do not fit the model that it says they are of; save the model again"
-    return _made({"library_name": "vaekit", "format": FORMAT, **table}, state, path, misfit, trust)
+    misfit = f"the weights of {path} do not fit the model that it records; save the model again"
+    return _built({"library_name": "vaekit", "format": FORMAT, **table}, state, path, misfit, trust)
 
 
-def _made(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str, trust: bool) -> LatentVariableModel:
+def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str, trust: bool) -> LatentVariableModel:
     """The model that a table describes, with its weights.
 
     Arguments:
-        table: Its config, and the facts that building it takes.
-        state: Its weights by name.
-        where: The file that has the table.
-        misfit: The beginning of the message where the weights do not fit.
-        trust: Import parts by path.
+        table: Config of the model, and the facts for building it.
+        state: Weights by name.
+        where: File of the table, for messages.
+        misfit: Beginning of the message if the weights do not fit.
+        trust: Allow parts by import path.
 
     Raises:
         RunError: The table is damaged, or the weights do not fit.
     """
-    recipe = Recipe.resolve(parse(_known(table, where), str(where)), trust)
+    recipe = Recipe.resolve(parse(_config_of(table, where), str(where)), trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
     return filled(recipe, wiring, state, shapes_of(recipe, wiring), misfit)
 
 
-def _known(table: Any, where: Path) -> dict[str, Any]:
-    """The config of a config.json that is one of ours.
+def _config_of(table: Any, where: Path) -> dict[str, Any]:
+    """The config in a config.json that `vae export` wrote.
 
     Raises:
-        RunError: The config is not one of ours, or has a newer format.
+        RunError: The file is damaged, is not from `vae export`, or has another format.
     """
     if not isinstance(table, dict) or table.get("library_name") != "vaekit":
-        raise RunError(f"{where} is not of a folder that `vae export` wrote")
+        raise RunError(f"{where} was not written by `vae export`")
     if table.get("format") != FORMAT:
         raise RunError(f"{where} has format {table.get('format')!r:.20}, this version reads {FORMAT}; update vaekit")
     shape, classes = table.get("event_shape"), table.get("num_classes")
-    whole = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
-    if not whole or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):
-        raise RunError(f"{where} is damaged: {json.dumps(shape)[:80]} and {classes!r:.20} are not a shape and classes")
+    valid_shape = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
+    if not valid_shape or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):
+        values = f"{json.dumps(shape)[:80]} and {classes!r:.20}"
+        raise RunError(f"{where} is damaged: {values} are not a shape and a number of classes")
     return table["config"]

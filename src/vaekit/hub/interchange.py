@@ -1,4 +1,4 @@
-"""The model for programs that are not PyTorch's: ONNX and torch's own exported programs, and how near they come to it.
+"""The model as ONNX and as torch's exported programs, each compared with PyTorch.
 
 Not for: weights and config (`writing`).
 """
@@ -19,10 +19,10 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..model.exportable import Decoding, PosteriorMoments
 
-PARITY_ROWS = 64  # that a port is compared on
+PARITY_ROWS = 64  # on which a port is compared
 PARITY_LIMIT = 1e-5
 
-Parity = dict[str, float]  # greatest deviation from PyTorch by output, relative where it is above 1
+Parity = dict[str, float]  # greatest deviation from PyTorch by output; relative for values above 1
 
 
 def modules(
@@ -50,7 +50,7 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
     """Write encoder.onnx and decoder.onnx, for any batch size, and compare them with PyTorch.
 
     Returns:
-        The deviation of each output of each of them.
+        The deviation of each output, by file.
 
     Raises:
         ConfigError: The extra is not installed, a part cannot be exported, or the port deviates.
@@ -87,13 +87,13 @@ def to_onnx(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Pat
 
 @torch.no_grad()
 def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None, folder: Path) -> dict[str, Parity]:
-    """Write encoder.pt2 and decoder.pt2, for any batch size, and compare what is read back with PyTorch.
+    """Write encoder.pt2 and decoder.pt2, for any batch size, read them back, and compare with PyTorch.
 
     Returns:
-        The deviation of each output of each of them.
+        The deviation of each output, by file.
 
     Raises:
-        ConfigError: A part cannot be exported, or what is read back deviates.
+        ConfigError: A part cannot be exported, or the file that is read back deviates.
     """
     parity = {}
     for name, (module, inputs, outputs) in modules(model, x, c).items():
@@ -102,7 +102,7 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
             shapes = _any_batch(inputs)
             empty = tuple(torch.zeros_like(value[:2]) for value in inputs)  # the file keeps them, and x may be private
             exported = torch.export.export(module.eval(), empty, dynamic_shapes=shapes, strict=False)
-            needed = _without_others(module, exported)
+            needed = _without_unused(module, exported)
             torch.export.save(torch.export.export(needed, empty, dynamic_shapes=shapes, strict=False), path)
             port = torch.export.load(path).module()
         worst: Parity = {}
@@ -113,8 +113,8 @@ def to_exported_program(model: LatentVariableModel, x: Tensor, c: Tensor | None,
     return parity
 
 
-def _without_others(module: nn.Module, exported: Any) -> nn.Module:
-    """A copy of a module without the parameters that its exported program does not use: a decoder alone."""
+def _without_unused(module: nn.Module, exported: Any) -> nn.Module:
+    """A copy of a module without the parameters that its exported program does not use."""
     signature = exported.graph_signature
     targets = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     used = {targets[node.name] for node in exported.graph.nodes if node.name in targets and node.users}
@@ -127,7 +127,7 @@ def _without_others(module: nn.Module, exported: Any) -> nn.Module:
 
 
 def _any_batch(inputs: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    """Dynamic shapes: the first dimension of each input, which is the same for all."""
+    """Dynamic shapes: the first dimension of every input is one shared batch size."""
     batch = torch.export.Dim("batch", min=1)
     first: dict[int, Any] = {0: batch}
     # `forward` has an optional context: it is left out where the model has none.
@@ -139,13 +139,13 @@ def _compare(worst: Parity, names: list[str], port: Any, original: Any) -> None:
     for name, a, b in zip(names, port, original, strict=True):
         deviation = ((a - b).abs() / b.abs().clamp(min=1)).max().item()
         before = worst.get(name, 0.0)
-        worst[name] = before if deviation <= before else deviation  # also where it is not a number
+        worst[name] = before if deviation <= before else deviation  # also takes NaN
 
 
 def _near(file: str, parity: Parity) -> Parity:
-    far = {name: value for name, value in parity.items() if not value <= PARITY_LIMIT}
-    if far:
-        raise ConfigError(f"{file} deviates from PyTorch by {max(far.values()):.1e}, more than {PARITY_LIMIT:g}")
+    deviating = {name: value for name, value in parity.items() if not value <= PARITY_LIMIT}
+    if deviating:
+        raise ConfigError(f"{file} deviates from PyTorch by {max(deviating.values()):.1e}, more than {PARITY_LIMIT:g}")
     return parity
 
 
@@ -162,7 +162,7 @@ def _explained(name: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
-    """Exporters print and warn of their own affairs."""
+    """Silence the exporters, which print and warn about their own internals."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""`export`: the folder of a model that is handed on, all of it or nothing."""
+"""`export`: write the folder of a model for its next user, all of it or nothing."""
 
 import os
 from datetime import UTC, datetime
@@ -32,17 +32,17 @@ def export(
 
     Arguments:
         run: A run, its folder or name.
-        folder: Where to write; "export" in the run folder by default. What was exported there before is replaced.
+        folder: Where to write; "export" in the run folder by default. An earlier export there is replaced.
         onnx: Also write encoder.onnx and decoder.onnx. Needs the extra `onnx`.
         torch_export: Also write encoder.pt2 and decoder.pt2.
         root: Folder of all runs.
-        trust: Whether the run may name code of one's own, which is then executed.
+        trust: Allow parts by import path; their code is then executed.
 
     Returns:
         The folder.
 
     Raises:
-        RunError: No such run, or the folder has something else in it or cannot be written.
+        RunError: The run is unknown, or the folder has other content or cannot be written.
         ConfigError: The model cannot be exported to ONNX or as a program.
     """
     restored = RestoredRun.of(run, root=root, trust=trust)
@@ -125,10 +125,10 @@ def _pictures(new: Path, subject: Subject) -> list[str]:
 
 
 def _check_replaceable(target: Path) -> None:
-    """Refuse a folder that has anything but an earlier export in it.
+    """Refuse a folder with any other content than an earlier export.
 
     Raises:
-        RunError: The folder has something else in it.
+        RunError: The folder has other content.
     """
     if not os.path.lexists(target):
         return
