@@ -93,6 +93,8 @@ TYPED = {
     ("train", "mine.toml"): "vae train --config mine.toml",
     ("train", "cave"): "unknown preset 'cave'; did you mean 'cvae'?",
     ("cvae",): "type vae train cvae",
+    ("mnist",): "type vae train --data mnist",
+    ("people.csv",): "type vae train --data people.csv",
     ("tran",): "Did you mean 'train'?",
     ("train", "--nonsense"): "No such option '--nonsense'",
 }

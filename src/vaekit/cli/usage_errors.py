@@ -53,8 +53,12 @@ def _value(option: str, arguments: list[str]) -> str:
 
 
 def _command(arguments: list[str]) -> str | None:
-    """The right command if the typed command is the name of a preset."""
+    """The right command if the typed command is the name of a preset or of data."""
     from ..config import preset_names
+    from ..data import DATASET_NAMES
+    from ..data.tables import is_table
 
     name = arguments[0] if arguments else ""
-    return f"vae train {name}" if name in preset_names() else None
+    if name in preset_names():
+        return f"vae train {name}"
+    return f"vae train --data {name}" if name in DATASET_NAMES or is_table(name) else None
