@@ -113,14 +113,14 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
     presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
     return {
         _label(
-            preset, group[0], [other[0] for other, name in zip(groups, presets, strict=True) if name == preset]
+            preset, group[0], [alike[0] for alike, name in zip(groups, presets, strict=True) if name == preset]
         ): group
         for preset, group in zip(presets, groups, strict=True)
     }
 
 
 def _once(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
-    """The first run of each seed in every group, and for each repeat the run that it repeats.
+    """The first run of each seed in every group; and the repeats, each with the run that it repeats.
 
     Raises:
         ConfigError: Only one run is left.
@@ -183,15 +183,15 @@ def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> 
 
 
 def _check_protocol(name: str, members: Sequence[Member]) -> None:
-    first, *rest = members
+    first = members[0]
     protocol = _measured(name, first.evaluation)
-    for other in rest:
-        for key, value in _measured(name, other.evaluation).items():
+    for member in members[1:]:
+        for key, value in _measured(name, member.evaluation).items():
             if protocol.get(key) != value:
                 raise ConfigError(
                     f"{name!r} was measured by different protocols: {key} is {protocol.get(key)!r} for "
-                    f"{first.run.name} and {value!r} for {other.run.name}; evaluate them in the same way, or leave one "
-                    "out"
+                    f"{first.run.name} and {value!r} for {member.run.name}; evaluate them in the same way, or leave "
+                    "one out"
                 )
 
 

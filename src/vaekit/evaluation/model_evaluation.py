@@ -50,9 +50,9 @@ def evaluate_model(
         ConfigError: An option or the split is unknown, a number is below 1, or the model has no densities.
         DataError: The rows or the classes do not fit the model.
     """
-    how = (options or Options()).with_settings(**settings)
-    split = dataset.split(how.split).rows(slice(how.rows))
-    context = Context(model, dataset, split, how, judge=judge, loss=loss, store_of=store_of, listener=listener)
+    options = (options or Options()).with_settings(**settings)
+    split = dataset.split(options.split).rows(slice(options.rows))
+    context = Context(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(context) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],

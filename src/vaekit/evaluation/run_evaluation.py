@@ -104,12 +104,12 @@ def evaluate_run(
     if config.model.condition == "class":
         _check_classes(restored, dataset)
     checksum = dataset.checksum
-    how = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
-    dataset, reduced = _in_memory(dataset, how.memory)
+    options = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
+    dataset, reduced = _in_memory(dataset, options.memory)
     evaluation = evaluate_model(
         model,
         dataset,
-        how,
+        options,
         judge=is_own,
         loss=restored.loss(model),
         store_of=RunStores(run, model),

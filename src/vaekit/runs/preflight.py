@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
-COPIES = 4  # of the weights, at least, in a training: weights, gradients, and two moments
+COPIES = 4  # of the weights; a training holds at least: weights, gradients, and two moments
 LARGE = 10_000_000  # weights, below which no word is needed
 
 
@@ -27,7 +27,7 @@ def check_data(config: Config, data: Dataset) -> None:
 
     Raises:
         DataError: There are no training or no test rows, or no classes where the model is conditional on them.
-        ConfigError: The training stops by validation rows, and there are none; or the likelihood takes no table.
+        ConfigError: `train.patience` is set without validation rows, or the likelihood takes no table.
     """
     for name, remedy in (
         ("train", "bring more rows"),

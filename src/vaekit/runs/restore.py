@@ -221,8 +221,7 @@ class RestoredRun:
             before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
             raise DataError(
                 f"the files of {name} have changed since run {self.run.name} was trained on them ({before} rows then, "
-                f"{now} now), so its test rows are unknown; bring them back, or name other data, to take all of "
-                "its rows",
+                f"{now} now), so its test rows are unknown; bring them back, or name data to take all rows of",
                 arguments=("data",),
             )
         return dataset

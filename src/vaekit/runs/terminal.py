@@ -123,7 +123,7 @@ class _Lines(Listener):
 
 
 class _Bar(_Lines):
-    """The same lines above a live bar."""
+    """One line an epoch, above a live bar."""
 
     def __init__(self, console: Console, epochs: int | None, bar: Progress, *, introduced: bool = True) -> None:
         super().__init__(console, epochs, introduced=introduced)

@@ -21,7 +21,7 @@ from ..result import Value
 
 @dataclass(frozen=True)
 class LikelihoodKind:
-    """The kind of number that log p(x | z) is for given rows.
+    """The kind of log p(x | z) for given rows.
 
     Arguments:
         discrete: Whether the likelihood is a probability rather than a density.

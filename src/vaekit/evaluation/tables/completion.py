@@ -24,7 +24,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     """A picture of half-hidden images: each image in a row with its completions by the model.
 
     Arguments:
-        model: A model with densities, whose likelihood factorizes over values.
+        model: A model with densities, and a likelihood that factorizes over values.
         images: x of shape (N, C, H, W), with the context or labels of a conditional model.
         hide: One of `HALVES`.
         ways: Number of completions of each image.
@@ -57,7 +57,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     p(z, x_missing | x_observed), however poor q is. The result shows the mean of x for the last z.
 
     Arguments:
-        model: A model with densities, whose likelihood factorizes over values.
+        model: A model with densities, and a likelihood that factorizes over values.
         batch: Rows, x of shape (B, *event), with the mask of observed values, booleans of that shape.
         n: Chains of each row.
         steps: Steps of each chain.

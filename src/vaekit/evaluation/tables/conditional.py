@@ -80,7 +80,7 @@ def rows_given(
     given values are put in. Memory and time are proportional to the latents: 20 for each row, and at least 20,000.
 
     Arguments:
-        model: An unconditional model whose likelihood factorizes over values.
+        model: An unconditional model with a likelihood that factorizes over values.
         n: Number of rows.
         given: Values, shape (*event).
         observed: Whether each value is given, booleans of that shape.
@@ -115,7 +115,7 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
     """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
 
     Arguments:
-        model: A model whose likelihood factorizes over values: columns of a table, pixels of an image.
+        model: A model with a likelihood that factorizes over values: columns of a table, pixels of an image.
         batches: Rows, as the model takes them.
         samples: K latents of each row.
         seed: Seed of the samples.
