@@ -1,21 +1,21 @@
-"""Numbers that can be trusted: bounds on log p(x), what the latents carry, how good the samples are.
+"""Numbers that can be trusted: bounds on log p(x), the information in the latents, the quality of samples.
 
-Every number is a `Value` with its standard error, its unit and what kind of number it is. Everything works for any
+Every number is a `Value` with its standard error, its unit and its kind. Everything works for any
 `LatentVariableModel`, is a deterministic function of its seed, and takes bounded memory.
 
 | file or folder | what |
 |---|---|
 | `measure`, `model_evaluation` | the contract of a measure; all of them for one model |
 | `likelihood/` | bounds on log p(x), and whether it is a likelihood |
-| `latent_space/` | what latents carry, and priors fitted to them |
-| `samples/` | how good samples of images are |
+| `latent_space/` | the information in latents, and priors fitted to them |
+| `samples/` | the quality of image samples |
 | `tables/` | rows with given or missing values: drawn, filled, completed, compared |
-| `named_rows`, `scoring` | single rows: their latents, and how unlikely each is; compared with the test rows of a run |
+| `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
 | `subject` | a model with data to show it on |
 | `run_evaluation` | all measures of a run, into its `evaluation.json` |
-| `dispatch` | of a model or a run, by what is given |
+| `dispatch` | `evaluate`, for a model or a run |
 | `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
-| `result`, `reading_old` | a number with its error; reading those that did not say yet what they depend on |
+| `result`, `reading_old` | a number with its error; numbers of earlier versions |
 | `chunks` | how estimators go over rows, batch by batch |
 | `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
 """

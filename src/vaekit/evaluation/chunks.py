@@ -28,9 +28,9 @@ from .result import StageListener
 ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
 SAMPLES = 20
 GIB = 1 << 30
-CACHED = 16 << 20  # bytes that a CPU decodes at a time: what stays in its cache costs a fifth less
+CACHED = 16 << 20  # bytes that a CPU decodes at a time: decoding within its cache costs a fifth less
 SAVE_EVERY = 10.0  # seconds
-# Tensors as large as the largest that a pass without gradients holds at a time: operands, result and two temporaries.
+# A pass without gradients holds this many tensors of the largest size: operands, result and two temporaries.
 _HELD = 4
 
 
@@ -38,10 +38,10 @@ class Store(Protocol):
     """A store of finished batches."""
 
     def load(self, name: str) -> dict[str, Tensor] | None:
-        """What was saved under this name, if anything."""
+        """The tensors that were saved under this name, or None."""
 
     def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep it."""
+        """Keep tensors under this name."""
 
 
 @contextmanager
@@ -55,8 +55,8 @@ def estimating(model: LatentVariableModel) -> Iterator[None]:
 def _keep_freed_blocks() -> None:
     """Let the C library keep freed blocks of up to 31 MiB for the next result instead of giving them to the system.
 
-    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD); this one is never touched, so
-    it costs no memory. Without it large results cost a page fault for every 4 KiB, up to half of the time.
+    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD); this block is never touched,
+    so it costs no memory. Otherwise large results cost a page fault for every 4 KiB, up to half of the time.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
 
@@ -71,8 +71,8 @@ def as_rows(rows: Tensor | Batch, c: Tensor | None) -> Batch:
     """The rows of an estimator, as one batch.
 
     Arguments:
-        rows: Values, shape (N, *event), uint8 or floating-point; or a batch, which says what is observed too.
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model; not beside a batch.
+        rows: Values, shape (N, *event), uint8 or floating-point; or a batch, which may have a mask of observed values.
+        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model; unused for a batch.
     """
     if isinstance(rows, Batch):
         return rows
@@ -87,7 +87,7 @@ def context_of(model: LatentVariableModel, rows: Batch) -> Tensor | None:
 
 
 def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = ROWS) -> Batch:
-    """One batch of rows as the model takes them, on its device: what is not observed is 0, and c is the context.
+    """One batch of rows as the model takes them, on its device: missing values are 0, and c is the context.
 
     Arguments:
         model: The model.
@@ -106,13 +106,13 @@ def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
 
 
 def log_likelihood(model: LatentVariableModel, z: Tensor, rows: Batch) -> Tensor:
-    """Log p(x | z, c) of the values that are observed, shape (K, B), for z of shape (K, B, *latent)."""
+    """Log p(x | z, c) of the observed values, shape (K, B), for z of shape (K, B, *latent)."""
     p = model.likelihood(z, rows.c)
     return p.log_prob(rows.x) if rows.observed is None else log_prob_observed(p, rows.x, rows.observed)
 
 
 def wide(values: Tensor) -> Tensor:
-    """The same in double precision, or in single precision on a device that has no other."""
+    """The values in double precision, or in single precision on a device without double precision."""
     return values.float() if values.device.type == "mps" else values.double()
 
 
@@ -125,7 +125,7 @@ def over_batches(
     store: Store | None = None,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
-    """The results of all batches, one after another; those that a store has are not computed again.
+    """The results of all batches, in order; batches in the store are not computed again.
 
     Arguments:
         stage: Name of the stage, for the store and the listener.
@@ -181,7 +181,7 @@ def slices(
         rows: The rows as the model takes them.
         samples: Latents for each row.
         memory: Bytes.
-        gradient: Whether the gradient with respect to z is wanted, for which every intermediate result is kept.
+        gradient: Whether to take the gradient with respect to z, which keeps every intermediate result.
     """
     if rows.x.device.type == "cpu" and not gradient:
         memory = min(memory, CACHED)
@@ -194,7 +194,7 @@ def slices(
 
 
 def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
-    """Refuse what cannot be evaluated, before the work begins.
+    """Refuse rows or a model that cannot be evaluated, before the work begins.
 
     Raises:
         DataError: There are 0 rows, or the rows or the context do not fit the model.
@@ -205,10 +205,10 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
     for start in range(0, len(rows), 1000):
-        model.checked(rows.rows(slice(start, start + 1000)).known)  # all, or the last would be refused after hours
+        model.checked(rows.rows(slice(start, start + 1000)).known)  # all now: the last might be refused after hours
     first = batch(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
-        draw_of(model, first).log_w  # noqa: B018  (raises where it has no density)
+        draw_of(model, first).log_w  # noqa: B018  (raises without a density)
 
 
 def _bytes_per_row(model: LatentVariableModel, row: Batch, gradient: bool) -> int:
@@ -223,9 +223,9 @@ def _bytes_per_row(model: LatentVariableModel, row: Batch, gradient: bool) -> in
 
 
 class _Allocations(TorchFunctionMode):
-    """Notes the new storages of a block, in bytes: the largest, and all together. Views are not new.
+    """Measures the storages that a block allocates, in bytes: the largest one, and the total. Views allocate nothing.
 
-    It does not see what a function allocates and frees inside: a mode that does takes a second to import.
+    It does not see memory that a function allocates and frees itself; a mode that sees it takes a second to import.
     """
 
     def __init__(self) -> None:

@@ -1,10 +1,9 @@
 """One table over runs: mean ± sd over training seeds, and which differences are more than noise.
 
-Runs that differ only in their seed are one group, and a group is one row; of several runs of the same seed, which
-repeat one another, the first counts. Differences are to the first group. Where both groups have the same seeds, two or
-more, they are paired over these; where they have other seeds, they are Welch's, over the runs of each. Else they are
-over the rows of one run each, which says nothing about how another training would have come out. The table says which
-it was.
+Runs that differ only in their seed are one group, and a group is one row. Runs of the same seed repeat one another:
+the first counts. Every group is compared with the first group. If both have the same seeds, two or more, the difference
+is paired by seed. If their seeds differ, it is Welch's. If both are one run, it is paired by row; this says nothing
+about another training. The table names the kind of each difference.
 """
 
 import math
@@ -29,14 +28,14 @@ from .result import Evaluation
 
 CONFIDENCE = 0.95
 SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
-# What may differ between the runs of a group, or says nothing about the numbers.
+# Keys that may differ within a group: the seed, and keys that do not change the numbers.
 _SAME = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
 _LIMIT = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
 class Member:
-    """A run, its training seed, what was found about it, and its flat config."""
+    """A run, its training seed, its evaluation and its flat config."""
 
     run: Run
     seed: int
@@ -52,8 +51,8 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
         columns: Names of values; by default those of `SHOWN` that all runs have.
 
     Raises:
-        ConfigError: There are fewer than two runs that do not repeat one another, no such value, or numbers of
-            different protocols in one column.
+        ConfigError: Fewer than two runs are left without the repeats, a value is unknown, or a column has numbers of
+            different protocols.
         RunError: A run has not been evaluated yet.
     """
     unique = list({run.path.resolve(): run for run in runs}.values())
@@ -114,17 +113,17 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
     presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
     return {
         _label(
-            preset, group[0], [other[0] for other, name in zip(groups, presets, strict=True) if name == preset]
+            preset, group[0], [alike[0] for alike, name in zip(groups, presets, strict=True) if name == preset]
         ): group
         for preset, group in zip(presets, groups, strict=True)
     }
 
 
 def _once(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
-    """One run of each seed in every group, the first, and for each of the others the run that it repeats.
+    """The first run of each seed in every group; and the repeats, each with the run that it repeats.
 
     Raises:
-        ConfigError: There is one run only.
+        ConfigError: Only one run is left.
     """
     first_of_seed: dict[str, list[Member]] = {}
     repeats: dict[str, str] = {}
@@ -153,15 +152,15 @@ def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
     return f"{preset} ({', '.join(settings)})" if settings else preset
 
 
-def _columns(members: Sequence[Member], asked: tuple[str, ...]) -> list[str]:
+def _columns(members: Sequence[Member], requested: tuple[str, ...]) -> list[str]:
     common = [value.name for value in members[0].evaluation.values]
     for member in members[1:]:
-        theirs = {value.name for value in member.evaluation.values}
-        common = [name for name in common if name in theirs]
-    for name in asked:
+        names = {value.name for value in member.evaluation.values}
+        common = [name for name in common if name in names]
+    for name in requested:
         if name not in common:
             raise ConfigError(unknown("value that all runs have:", name, common))
-    columns = list(dict.fromkeys(asked)) or [name for name in SHOWN if name in common]
+    columns = list(dict.fromkeys(requested)) or [name for name in SHOWN if name in common]
     if not columns:
         raise ConfigError("these runs have no value in common; evaluate them in the same way")
     return columns
@@ -178,26 +177,26 @@ def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> 
 
     Arguments:
         protocol: Protocol of the evaluation.
-        depends_on: What the value depends on beside the rows, as `Value.depends_on` says.
+        depends_on: Settings that the value depends on: `Value.depends_on`.
     """
     return {key: protocol.get(key) for key in (*_ALWAYS, *depends_on)}
 
 
 def _check_protocol(name: str, members: Sequence[Member]) -> None:
-    first, *rest = members
+    first = members[0]
     protocol = _measured(name, first.evaluation)
-    for other in rest:
-        for key, value in _measured(name, other.evaluation).items():
+    for member in members[1:]:
+        for key, value in _measured(name, member.evaluation).items():
             if protocol.get(key) != value:
                 raise ConfigError(
                     f"{name!r} was measured by different protocols: {key} is {protocol.get(key)!r} for "
-                    f"{first.run.name} and {value!r} for {other.run.name}; evaluate them in the same way, or leave one "
-                    "out"
+                    f"{first.run.name} and {value!r} for {member.run.name}; evaluate them in the same way, or leave "
+                    "one out"
                 )
 
 
 def _measured(name: str, evaluation: Evaluation) -> dict[str, Any]:
-    """How a value was measured, and of what kind it is."""
+    """The protocol of a value, and its kind."""
     value = evaluation[name]
     protocol = {**evaluation.protocol, "classifier": _classifier(evaluation.details.get("samples"))}
     return {**protocol_of(protocol, value.depends_on), "kind": value.kind}
@@ -217,9 +216,9 @@ def _cell(values: Sequence[float]) -> Cell:
     return Cell(numbers.mean().item(), numbers.std().item() if len(values) > 1 else None, len(values))
 
 
-def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Member]) -> Difference:
+def _difference(group: str, name: str, base: Sequence[Member], members: Sequence[Member]) -> Difference:
     group_values, base_values = (
-        {member.seed: member.evaluation[name].value for member in members} for members in (some, base)
+        {member.seed: member.evaluation[name].value for member in side} for side in (members, base)
     )
     if len(group_values) >= 2 and group_values.keys() == base_values.keys():
         pairs = [group_values[seed] - base_values[seed] for seed in sorted(group_values)]
@@ -227,9 +226,9 @@ def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Me
     if len(group_values) >= 2 and len(base_values) >= 2:
         return _welch(group, name, list(group_values.values()), list(base_values.values()))
     if len(group_values) == len(base_values) == 1:
-        of_rows = [_per_row(members[0], name) for members in (some, base)]
-        if of_rows[0] is not None and of_rows[1] is not None and of_rows[0].shape == of_rows[1].shape:
-            return _interval_of(group, name, of_rows[0].double() - of_rows[1].double(), "rows")
+        per_row, base_per_row = (_per_row(side[0], name) for side in (members, base))
+        if per_row is not None and base_per_row is not None and per_row.shape == base_per_row.shape:
+            return _interval_of(group, name, per_row.double() - base_per_row.double(), "rows")
     means = [_cell(list(values.values())).mean for values in (group_values, base_values)]
     return Difference(
         group, name, means[0] - means[1], None, None, n=min(len(group_values), len(base_values)), over="seeds"
@@ -237,7 +236,7 @@ def _difference(group: str, name: str, base: Sequence[Member], some: Sequence[Me
 
 
 def _welch(group: str, name: str, values: Sequence[float], base_values: Sequence[float]) -> Difference:
-    """The difference of two means over other seeds, whose spreads need not be alike.
+    """The difference of two means over different seeds; their spreads may differ.
 
     Reference: Welch 1947, "The generalization of 'Student's' problem when several different population variances are
     involved", Biometrika 34; the degrees of freedom are rounded down.
@@ -246,8 +245,8 @@ def _welch(group: str, name: str, values: Sequence[float], base_values: Sequence
     mean = (sets[0].mean() - sets[1].mean()).item()
     errors = [numbers.var().item() / len(numbers) for numbers in sets]
     total = sum(errors)
-    rest = sum(error**2 / (len(numbers) - 1) for error, numbers in zip(errors, sets, strict=True))
-    freedom = max(1, math.floor(total**2 / rest)) if rest > 0 else 1
+    denominator = sum(error**2 / (len(numbers) - 1) for error, numbers in zip(errors, sets, strict=True))
+    freedom = max(1, math.floor(total**2 / denominator)) if denominator > 0 else 1
     reach = student_t.quantile(freedom, CONFIDENCE) * math.sqrt(total)
     return Difference(
         group, name, mean, mean - reach, mean + reach, n=len(values) + len(base_values), over="seeds, unpaired"
@@ -261,7 +260,7 @@ def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
 
 
 def _per_row(member: Member, name: str) -> Tensor | None:
-    """The numbers of a value for each row, where they were kept."""
+    """The numbers of a value for each row; None where they were not kept."""
     key, sign = (f"L_{member.evaluation.protocol.get('samples')}", -1) if name == "nll" else (name, 1)
     path = member.evaluation.details.get("per image")
     if not isinstance(path, str):

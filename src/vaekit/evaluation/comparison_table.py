@@ -46,7 +46,7 @@ class Difference:
         mean: Mean of the paired differences, or difference of the means.
         low: Lower end of the 95 % confidence interval; None where there is none.
         high: Upper end of the interval.
-        n: Number of pairs, or of all runs where they are not paired.
+        n: Number of pairs, or of all runs if unpaired.
         over: "seeds", "seeds, unpaired", or "rows" of one run each.
     """
 
@@ -75,15 +75,15 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table.
+    """A table over groups of runs.
 
     Arguments:
         columns: Names of the numbers, with unit and kind.
         groups: Names of the runs of each group.
         cells: Cells by group, then by column.
-        differences: To the first group.
-        protocol: What all runs have in common.
-        repeats: Runs that are left out, and for each the run of the same config and seed that counts.
+        differences: Differences from the first group.
+        protocol: The protocol that all runs share.
+        repeats: Runs that are left out; each repeats the config and the seed of the run that counts.
     """
 
     columns: dict[str, tuple[str, str]]
@@ -103,12 +103,12 @@ class Comparison:
         if count < 2:
             return ""
         return (
-            f"each of the {count} intervals holds its difference 95 times in 100 by itself: of groups that do not "
-            f"differ, about {count / 20:.1f} would be called beyond noise"
+            f"each of the {count} intervals alone holds its difference 95 times in 100: if no groups differ, about "
+            f"{count / 20:.1f} would still be called beyond noise"
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As a table."""
+        """The comparison as a table."""
         return {
             "protocol": self.protocol,
             "columns": {name: {"unit": unit, "kind": kind} for name, (unit, kind) in self.columns.items()},
@@ -157,7 +157,7 @@ class Comparison:
             parts.append(to_markdown(self.caution))
         if self.repeats:
             repeats = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
-            parts.append(to_markdown(f"left out, being of the same config and seed as another: {repeats}"))
+            parts.append(to_markdown(f"left out, because config and seed are the same: {repeats}"))
         protocol = "; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum")
         parts.append(to_markdown(protocol))
         return "\n\n".join(parts) + "\n"

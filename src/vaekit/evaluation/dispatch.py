@@ -1,6 +1,6 @@
 """Measure a run, by name or path, or a model on a data set.
 
-Not for: the two ways themselves (`run_evaluation`, `model_evaluation`).
+Not for: the measurements themselves (`run_evaluation`, `model_evaluation`).
 """
 
 import os
@@ -40,19 +40,19 @@ def evaluate(
         subject: A run, its name or folder, the newest run by default; or a model.
         data: The data set, or its name or path; a run's own by default.
         options: How to evaluate.
-        device: Where to compute, such as "cuda"; by default the fastest device here, and a model where it is.
+        device: Device, such as "cuda"; by default the fastest one for a run, and the model's own for a model.
         root: Folder of all runs.
         trust: Import parts by path.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        settings: Fields of `Options`, such as `samples=5000`; the other arguments of `evaluate_model` or of
+        settings: Fields of `Options`, such as `samples=5000`, and other arguments of `evaluate_model` or
             `evaluate_run`.
 
     Raises:
-        ConfigError: What is not a model; a model without data, or with rows that are not a `Dataset`; a data set,
-            instead of its name, for a run; or as `evaluate_model`.
-        DataError: As `evaluate_model`.
-        RunError: There is no such run, or it cannot be read or written.
+        ConfigError: The subject is neither a model nor a run. Or a model gets no data, or rows that are not a
+            `Dataset`. Or a run gets a data set instead of its name. Or an option is wrong; see `evaluate_model`.
+        DataError: The rows or the classes do not fit the model.
+        RunError: The run does not exist, or cannot be read or written.
         DeviceError: This machine has no such device.
     """
     if isinstance(subject, LatentVariableModel):
@@ -80,7 +80,7 @@ def evaluate(
 
 @contextmanager
 def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The argument `listener`, if somebody is to see the progress."""
+    """The argument `listener`, if the progress is to be shown; else no argument."""
     if progress is None:
         progress = "listener" not in settings and is_watched()
     if not progress:

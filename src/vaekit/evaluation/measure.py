@@ -52,7 +52,7 @@ class Options:
         annealing: How to anneal; by default there is no annealed importance sampling.
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
-        precision: In which the bounds multiply matrices, as in `bounds`; everything else is in float32.
+        precision: Precision of the bounds' matrix products, as in `bounds`; everything else is in float32.
 
     Raises:
         ConfigError: A number is below 1.
@@ -96,8 +96,8 @@ class Context:
         split: The rows to evaluate it on.
         options: How to evaluate.
         judge: Whether to judge samples.
-        loss: What the model was trained by, or None.
-        store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
+        loss: The loss that the model was trained with, or None.
+        store_of: Gives the store of finished batches for the facts that their numbers depend on.
         listener: Hears about the progress.
     """
 
@@ -132,19 +132,19 @@ class Context:
         return self.rows_of(self.split)
 
     def rows_of(self, split: Split) -> Batch:
-        """All rows of a split as they are evaluated; the context or the labels that a conditional model needs."""
+        """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = served(self.model, split, self.options.binarize)
         labels = split.known_labels() if self.model.context_size and split.context is None else split.labels
         return Batch(x, split.context, split.observed, labels)
 
     @property
     def dimensions(self) -> float:
-        """How many values of a row are observed, on average."""
+        """The mean number of observed values in a row."""
         mask = self.split.observed
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def for_estimators(self, **facts: Any) -> dict[str, Any]:
-        """Arguments that all estimators take; finished batches are kept under the protocol, with these facts in it."""
+        """Arguments of all estimators. Finished batches are stored under the protocol and these facts."""
         store = None if self.store_of is None else self.store_of({**self.protocol, **facts})
         return {"memory": self.options.memory, "seed": self.options.seed, "store": store, "listener": self.listener}
 
@@ -156,7 +156,7 @@ class Context:
 
     @cached_property
     def has_density(self) -> bool:
-        """Whether the posterior has a density, without which there is no bound on log p(x)."""
+        """Whether the posterior has a density; without one there is no bound on log p(x)."""
         row = chunks.batch(self.model, self.rows, 0, 1)
         with chunks.estimating(self.model), seeded(torch.Generator().manual_seed(0)):
             return draw_of(self.model, row).has_density
@@ -164,7 +164,7 @@ class Context:
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """The results of a measure; the fields are those of `Evaluation`."""
+    """The results of a measure, with the fields of `Evaluation`."""
 
     values: Sequence[Value] = ()
     warnings: Sequence[str] = ()
@@ -176,12 +176,12 @@ class Findings:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of what `vae evaluate` prints.
+    """A line in the output of `vae evaluate`.
 
     Arguments:
-        name: Name of the value, up to * if that is not all of it.
-        label: What to call it.
-        meaning: What it means, in a few words.
+        name: Name of the value; a final * stands for any ending.
+        label: Label of the line.
+        meaning: Meaning of the value, in a few words.
     """
 
     name: str
@@ -189,7 +189,7 @@ class Line:
     meaning: str = ""
 
     def is_of(self, value: Value) -> bool:
-        """Whether it shows this value."""
+        """Whether the line shows this value."""
         return value.name.startswith(self.name[:-1]) if self.name.endswith("*") else value.name == self.name
 
 
@@ -198,10 +198,10 @@ class Measure:
     """A part of an evaluation.
 
     Arguments:
-        find: Computes it; findings are empty where it has nothing to say of the model or the rows.
-        title: Title of its block in what `vae evaluate` prints.
-        caption: A sentence on that block for people who are not specialists.
-        lines: Which values the block shows; without any there is no block.
+        find: Computes the findings; they are empty where it does not apply to the model or the rows.
+        title: Title of its block in the output of `vae evaluate`.
+        caption: A sentence on the block for people who are not specialists.
+        lines: Lines of the block; without lines there is no block.
         compared: Names of the values that a comparison of runs shows by default.
     """
 

@@ -1,6 +1,6 @@
-"""Everything at once: all numbers about one model on one data set.
+"""All numbers about one model on one data set.
 
-Not for: a measure itself (`measure` says which there are), run folders (`run_evaluation`), or a table over several runs
+Not for: the contract of a measure (`measure`), run folders (`run_evaluation`), or a table over several runs
 (`comparison`).
 """
 
@@ -41,18 +41,18 @@ def evaluate_model(
         dataset: The data set that it was trained on.
         options: How to evaluate.
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
-        loss: What it was trained by, whose classifier is judged where it has one.
-        store_of: From the facts that numbers depend on to a store that keeps finished batches of them.
+        loss: The loss that it was trained with; its classifier is judged, if it has one.
+        store_of: Gives the store of finished batches for the facts that their numbers depend on.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:
-        ConfigError: There is no such option or split, a number is below 1, or the model has no densities.
+        ConfigError: An option or the split is unknown, a number is below 1, or the model has no densities.
         DataError: The rows or the classes do not fit the model.
     """
-    how = (options or Options()).with_settings(**settings)
-    split = dataset.split(how.split).rows(slice(how.rows))
-    context = Context(model, dataset, split, how, judge=judge, loss=loss, store_of=store_of, listener=listener)
+    options = (options or Options()).with_settings(**settings)
+    split = dataset.split(options.split).rows(slice(options.rows))
+    context = Context(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(context) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],

@@ -1,4 +1,4 @@
-"""Rows with names, of a run's data or of the user's: their latents, and how unusual each is.
+"""Rows with names, from a run's data or the user's: their latents, and how unusual each row is.
 
 Not for: numbers about a model (`model_evaluation`).
 """
@@ -33,12 +33,12 @@ class NamedRows:
     """Rows as a run takes them, each with a name.
 
     Arguments:
-        name: What they are called.
-        split: Values and labels; a label means what it means to the run.
-        names: What each is called.
-        classes: Class of each, by name.
-        binarize: How grey pixels become binary ones, without new noise for every look.
-        what: What one of them is called.
+        name: Title of the rows.
+        split: Values and labels; labels are numbered as in the run.
+        names: Name of each row.
+        classes: Name of the class of each row.
+        binarize: How grey pixels become binary, the same way on every pass.
+        what: The word for one row: "row" or "image".
     """
 
     name: str
@@ -52,10 +52,10 @@ class NamedRows:
         return len(self.split)
 
     def some(self, rows: Tensor) -> "NamedRows":
-        """A few of them, in memory.
+        """The rows with these numbers, in memory.
 
         Arguments:
-            rows: Their numbers, int64.
+            rows: Numbers of the rows, int64.
         """
         numbers = rows.tolist()
         return replace(
@@ -66,28 +66,28 @@ class NamedRows:
         )
 
     def spread(self, most: int) -> "NamedRows":
-        """At most `most` of them, evenly spread, in memory."""
+        """At most `most` rows, evenly spread, in memory."""
         return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
-        """Batch by batch, as the model takes them."""
+        """The rows as the model takes them, batch by batch."""
         for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, values=model.values):
             yield model.to_model(batch)
 
 
 def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "test") -> NamedRows:
-    """Rows of a split of the run's own data or of another data set; or all rows of a path, however it is spelled.
+    """Rows of a split of the run's own data or of a named data set; or all rows of a path, even of the run's own.
 
-    A folder of images is read as the run's own was: resized by its `data.size`, in colour if those are.
+    A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are.
 
     Arguments:
-        run: The run, restored already if it names code of the caller's own.
+        run: The run; a `RestoredRun` if it names the caller's own code.
         name: A data set or a path; the run's own data by default.
         split: "test", "validation" or "train", where there are splits.
 
     Raises:
-        DataError: No such rows, or rows or classes that the run does not know.
-        ConfigError: No such split.
+        DataError: The rows do not exist, or the run does not know their columns, shape or classes.
+        ConfigError: The split is unknown.
     """
     restored = RestoredRun.of(run)
     config, facts = restored.recipe.config, restored.facts
@@ -99,9 +99,9 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
-        everything = open_all(name, size=config.data.size, colour=colour, values=facts.values)
-        restored.check_event_shape(name, everything.split.event_shape)
-        rows, names, classes = everything.split, everything.names, everything.classes
+        opened = open_all(name, size=config.data.size, colour=colour, values=facts.values)
+        restored.check_event_shape(name, opened.split.event_shape)
+        rows, names, classes = opened.split, opened.names, opened.classes
         title = name
     else:
         dataset = restored.dataset(name)
@@ -125,8 +125,8 @@ def _number(name: str, known: Sequence[str], run: Run) -> int:
     """
     if name not in known:
         raise DataError(
-            f"{unknown('class', name, known)}; run {run.name} is conditional: put its images into subfolders that are "
-            "called as its classes, or bring labels"
+            f"{unknown('class', name, known)}; run {run.name} is conditional: put its images into subfolders that "
+            "have the names of its classes, or bring labels"
         )
     return known.index(name)
 
@@ -161,14 +161,14 @@ def score(
 ) -> dict[str, Tensor]:
     """How unlikely rows are: the greater `nll`, the less likely.
 
-    Likelihood is not familiarity: images that are simpler than those learned from can be likelier than these (Nalisnick
-    et al. 2018, arXiv:1810.09136).
+    Likelihood is not familiarity: images that are simpler than the training images can be likelier than them
+    (Nalisnick et al. 2018, arXiv:1810.09136).
 
     Arguments:
         model: The model.
         rows: The rows.
         samples: K.
-        memory: Bytes that decoding may take, about.
+        memory: About how many bytes decoding may take.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
@@ -177,25 +177,25 @@ def score(
         KL(q(z | x) ‖ p(z)).
 
     Raises:
-        ConfigError: Fewer than one sample, or a model without densities.
+        ConfigError: `samples` is below 1, or the model has no densities.
     """
     parts: list[Tensor] = []
     total = -(-len(rows) // AT_A_TIME)
     for batch in rows.batches(model):
-        # Each call of `bounds` begins its streams of noise anew, so that it needs a seed of its own.
-        of_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_row
-        parts.append(torch.stack((-of_row[f"L_{samples}"], of_row["distortion"], of_row["rate"])))
+        # Each call of `bounds` restarts its random streams, so it needs its own seed.
+        per_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_row
+        parts.append(torch.stack((-per_row[f"L_{samples}"], per_row["distortion"], per_row["rate"])))
         if listener is not None:
             listener(f"scoring {rows.name}", len(parts), total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
 
 
 def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
-    """The kind of the likelihood of rows: only where it is one do their scores say how likely they are.
+    """The kind of the rows' likelihood. Scores say how likely rows are only if it is a likelihood.
 
     Arguments:
         model: The model.
-        several: All rows whose scores are compared.
+        several: All rows that are compared.
     """
     return likelihood_kind_of(model, (part for rows in several for part in _parts(model, rows)))
 
@@ -215,9 +215,9 @@ def reference(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> tuple[Tensor, LikelihoodKind]:
-    """Scores of test rows of a run, to compare others with, and what their likelihood is; kept in the run's folder.
+    """Scores of a run's test rows, to compare other rows with, and the kind of their likelihood.
 
-    So later calls with the same samples and seed do not need the data of the run.
+    Both are stored in the run's folder, so later calls with the same samples and seed do not need the run's data.
 
     Arguments:
         restored: The run.
@@ -230,9 +230,9 @@ def reference(
     store = RunStores(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = store.load("reference")
     if tensors is None:
-        usual = rows_of(restored).spread(most)
-        likelihood = likelihood_kind(model, usual)
-        nll = score(model, usual, samples=samples, seed=seed, listener=listener)["nll"]
+        test_rows = rows_of(restored).spread(most)
+        likelihood = likelihood_kind(model, test_rows)
+        nll = score(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
         tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
         store.save("reference", tensors)
     discrete, inside = tensors["nature"].tolist()
@@ -240,7 +240,7 @@ def reference(
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:
-    """How many of a hundred reference values are smaller than each value, shape (N,).
+    """The percentage of reference values that are smaller than each value, shape (N,).
 
     >>> percentiles(torch.tensor([0.0, 1.5, 9.0]), torch.tensor([2.0, 1.0]))
     tensor([  0.,  50., 100.], dtype=torch.float64)

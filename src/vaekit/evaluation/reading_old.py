@@ -1,11 +1,11 @@
-"""Read values of an earlier evaluation.json, in which only the name of a value says what it depends on.
+"""Read values of an earlier evaluation.json. There only a value's name tells which settings it depends on.
 
-Not for: values that are computed now; these have fields for it.
+Not for: new values, which have fields for this.
 """
 
 from typing import Any
 
-# How the names of values begin that come from a classifier.
+# The names of a classifier's values begin with these.
 _BY_CLASSIFIER = ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
 
 

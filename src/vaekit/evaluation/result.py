@@ -30,10 +30,10 @@ class Value:
         kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
         noise: How far another seed would move it, given the same rows; None where nothing is sampled or the noise is
             unknown. It is part of `standard_error`.
-        depends_on: What changes the expectation of the number, beside the model and the rows: the K of the importance
-            samples, the way of annealing, the classifier. Numbers that differ in one of these are not compared.
-        likelihood: Whether it is computed from log p(x | z). Where x is outside the support of p(x | z), it is then not
-            a likelihood.
+        depends_on: Settings that change the expectation of the number: the K of the importance samples, the way of
+            annealing, the classifier. Numbers are not compared if one of these differs.
+        likelihood: Whether it is computed from log p(x | z). Such a number is not a likelihood if x is outside the
+            support of p(x | z).
         maximum: The greatest value that the number can have, where a reader needs to know it.
     """
 
@@ -64,7 +64,7 @@ class Value:
         return f"{self.unit}, at most {self.maximum:.4g}".removeprefix(", ")
 
     def to_json(self) -> dict[str, Any]:
-        """As a table."""
+        """The value as a table."""
         return {**asdict(self), "depends_on": list(self.depends_on)}
 
     @classmethod
@@ -96,7 +96,7 @@ class Evaluation:
     Arguments:
         values: Numbers with their errors.
         protocol: How they were measured; numbers of different protocols cannot be compared.
-        warnings: Sentences that say what to beware of.
+        warnings: Warnings, one sentence each.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.
         per_row: Numbers of each row, shape (N,), not kept in JSON either.
@@ -127,7 +127,7 @@ class Evaluation:
         raise ConfigError(unknown("value", name, (value.name for value in self.values)))
 
     def to_json(self) -> dict[str, Any]:
-        """As a table."""
+        """The evaluation as a table."""
         return {
             "format": FORMAT,
             "protocol": self.protocol,
@@ -152,7 +152,7 @@ class Evaluation:
         """The evaluation that `to_json` was called on, without pictures and the numbers of rows.
 
         Raises:
-            RunError: The table is not an evaluation, or one of another format.
+            RunError: The table is not an evaluation, or has another format.
         """
         if not isinstance(table, dict) or table.get("format") != FORMAT:
             raise RunError(
@@ -181,8 +181,8 @@ def mean_of(
         name: Name of the value.
         per_row: Shape (N,).
         unit: Unit of the numbers.
-        kind: What kind of numbers they are.
-        noise_variance: Monte Carlo variance of each of them, shape (N,).
+        kind: Kind of the numbers.
+        noise_variance: Monte Carlo variance of each number, shape (N,).
         facts: Other fields of the value.
     """
     n = len(per_row)

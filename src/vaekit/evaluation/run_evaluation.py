@@ -1,4 +1,4 @@
-"""Evaluating a run: load its data, use what was finished before, write all results into its folder."""
+"""Evaluate a run: load its data, reuse finished batches, write all results into its folder."""
 
 import hashlib
 import json
@@ -20,12 +20,12 @@ from .measure import Options
 from .model_evaluation import evaluate_model
 from .result import Evaluation, StageListener
 
-ESTIMATORS = 3  # version of the per-image numbers; those of another version are not used
+ESTIMATORS = 3  # version of the per-image numbers; numbers of other versions are not used
 _STORE_LIMIT = 1 << 30  # bytes
 
 
 class RunStores:
-    """Finished batches in a run folder, under a name that stands for everything that they depend on.
+    """Finished batches in a run folder. Their name is a hash of everything that they depend on.
 
     Arguments:
         run: The run.
@@ -50,7 +50,7 @@ class _RunStore:
 
     Arguments:
         run: The run.
-        key: Stands for the way to evaluate.
+        key: Hash of the way to evaluate.
     """
 
     run: Run
@@ -82,18 +82,18 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate the model of a run; write `evaluation.json`, numbers of each row and pictures into the run folder.
 
-    Batches that an interrupted evaluation of the same weights, rows, samples and seed has finished are used.
+    It reuses the finished batches of an interrupted evaluation of the same weights, rows, samples and seed.
 
     Arguments:
-        run: The run, restored already if it names code of the caller's own.
+        run: The run; a `RestoredRun` if it names the caller's own code.
         model: Its model, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
-        data_name: Another data set than the run's; the result goes to `evaluation-<data set>.json`.
-        listener: The same as for `evaluate_model`.
-        settings: The same as for `evaluate_model`.
+        data_name: Name of a data set other than the run's; the result goes to `evaluation-<data set>.json`.
+        listener: Hears about the progress.
+        settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:
-        ConfigError, DataError: As `evaluate_model`.
+        ConfigError, DataError: An option is wrong, or the rows do not fit the model; see `evaluate_model`.
         RunError: The folder cannot be written.
     """
     restored = RestoredRun.of(run)
@@ -104,12 +104,12 @@ def evaluate_run(
     if config.model.condition == "class":
         _check_classes(restored, dataset)
     checksum = dataset.checksum
-    how = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
-    dataset, reduced = _in_memory(dataset, how.memory)
+    options = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
+    dataset, reduced = _in_memory(dataset, options.memory)
     evaluation = evaluate_model(
         model,
         dataset,
-        how,
+        options,
         judge=is_own,
         loss=restored.loss(model),
         store_of=RunStores(run, model),

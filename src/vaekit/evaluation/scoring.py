@@ -1,6 +1,6 @@
-"""Score how unusual each row is for a run, compared with those of the run's test rows, and what explains them.
+"""Score how unusual each row is, compared with a run's test rows, and name the columns that explain it.
 
-Not for: scores without a comparison (`named_rows.score`), or how well they tell outliers (`outliers`).
+Not for: scores without a comparison (`named_rows.score`), or how well scores find outliers (`outliers`).
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from .tables.conditional import value_scores
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # percentile above which a column makes a row unusual
-REASONS = 3  # columns that are named at most
+REASONS = 3  # columns to name at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,8 +30,8 @@ class Scores:
         values: Tensors (N,) by name, nats: "nll", an upper bound on −log p(x), and its parts "distortion" and "rate";
             and "percentile", the percentage of the run's test rows with a smaller nll.
         columns: Nats of each column of a table by its name, shape (N,), NaN where the value is missing.
-        ranks: Percentiles of these among those of the test rows, shape (D, N); −1 where it is missing.
-        warnings: Sentences on what to beware of.
+        ranks: Percentiles of these nats among the test rows' nats, shape (D, N); −1 where the value is missing.
+        warnings: Warnings, one sentence each.
     """
 
     rows: NamedRows
@@ -64,32 +64,32 @@ def score_run(
     """How unusual rows are, compared with the test rows of a run.
 
     Arguments:
-        run: The run, restored already if it names code of the caller's own.
+        run: The run; a `RestoredRun` if it names the caller's own code.
         model: Its model, as `vaekit.load(run)` gives it.
-        rows: What `named_rows.rows_of(run, data)` gives.
+        rows: The rows, from `named_rows.rows_of(run, data)`.
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: Fewer than one sample, or a model without densities.
-        DataError: The run's own data are needed, and are not there.
+        ConfigError: `samples` is below 1, or the model has no densities.
+        DataError: The run's own data are needed, but missing.
     """
     restored = RestoredRun.of(run)
-    usual, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
+    usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
-    values["percentile"] = percentiles(values["nll"], usual)
+    values["percentile"] = percentiles(values["nll"], usual_nll)
     columns = restored.facts.columns
     if columns is None:
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
-    scores, of_tests = (
-        value_scores(model, several.batches(model), samples=samples, seed=seed) for several in (rows, rows_of(restored))
+    scores, test_scores = (
+        value_scores(model, named.batches(model), samples=samples, seed=seed) for named in (rows, rows_of(restored))
     )
     ranks = torch.stack(
         [
             percentiles(column, tests[~tests.isnan()]).masked_fill(column.isnan(), -1)
-            for column, tests in zip(scores.T.contiguous(), of_tests.T, strict=True)
+            for column, tests in zip(scores.T.contiguous(), test_scores.T, strict=True)
         ]
     )
     names = [column.name for column in columns]

@@ -1,4 +1,4 @@
-"""Seconds to a likelihood: tracks with fixed rules, and what an entry to one of them took.
+"""Seconds to a likelihood: tracks with fixed rules, and the time of an entry.
 
 There are records for seconds to an accuracy; these are for seconds to a likelihood on MNIST. The rules:
 
@@ -40,7 +40,7 @@ class Track:
     """The goal that an entry has to reach.
 
     Arguments:
-        name: What the track is called.
+        name: Name of the track.
         goal: Nats per test image, at most.
         binary: Whether the images are binarized anew for every epoch, and −L_5000 is measured; else the images are
             grey, and −ELBO is measured with one sample of z.
@@ -57,8 +57,8 @@ class Track:
     @property
     def about(self) -> str:
         """The measure, in words."""
-        what = "−L_5000 of dynamically binarized images" if self.binary else "−ELBO of grey images"
-        return f"{what} ≤ {self.goal:g} nats"
+        measure = "−L_5000 of dynamically binarized images" if self.binary else "−ELBO of grey images"
+        return f"{measure} ≤ {self.goal:g} nats"
 
 
 TRACKS = {
@@ -84,16 +84,16 @@ def speedrun(
 
     Arguments:
         track: The track.
-        train: From a seed to its finished run, and the seconds from the start of a process to its end.
-        seeds: How many trainings: of the seeds 0, 1, 2 …
-        say: Hears how each seed went, one line.
+        train: Trains a seed; gives the finished run, and the seconds from the start of its process to its end.
+        seeds: Number of trainings, with the seeds 0, 1, 2 …
+        say: Called with one line about each seed.
         listener: Hears about the progress of the measurements, which the clock leaves out.
 
     Returns:
         The record: the track, each seed's seconds and score, their means, the p-value, and the machine.
 
     Raises:
-        ConfigError: Fewer seeds than 3, or a run that does not keep to the rules.
+        ConfigError: `seeds` is below 3, or a run does not keep to the rules.
     """
     at_least(LEAST_SEEDS, "seeds", seeds)
     trained = [train(seed) for seed in range(seeds)]  # first, while the machine is quiet
@@ -103,7 +103,7 @@ def speedrun(
         entry = {"seed": seed, "seconds": round(seconds, 2), "score": score(track, run, listener), "run": run.name}
         say(f"seed {seed}: {entry['seconds']:.1f} s, {entry['score']:.2f} nats")
         entries.append(entry)
-    scores, taken = [e["score"] for e in entries], [e["seconds"] for e in entries]
+    scores, times = [e["score"] for e in entries], [e["seconds"] for e in entries]
     p = p_value(scores, track.goal)
     return {
         "track": track.name,
@@ -111,7 +111,7 @@ def speedrun(
         "goal": track.goal,
         "passed": p < LEVEL,
         "p_value": p,
-        "seconds": {"mean": statistics.mean(taken), "sd": statistics.stdev(taken)},
+        "seconds": {"mean": statistics.mean(times), "sd": statistics.stdev(times)},
         "score": {"mean": statistics.mean(scores), "sd": statistics.stdev(scores), "unit": "nats per image"},
         "seeds": entries,
         "date": time.strftime("%Y-%m-%d"),
@@ -120,7 +120,7 @@ def speedrun(
 
 
 def score(track: Track, run: Run, listener: StageListener | None = None) -> float:
-    """The number that a track compares of a run, nats per test image: less is better."""
+    """The score of a run on a track, nats per test image; less is better."""
     if not track.binary:
         neg_elbo = run.read_json("test.json")["neg_elbo"]
         return math.inf if neg_elbo is None else float(neg_elbo)
@@ -128,16 +128,16 @@ def score(track: Track, run: Run, listener: StageListener | None = None) -> floa
     model = restored.model()
     test = Batches(restored.dataset().test, batch_size=1000, binarize=restored.binarize)
     x = torch.cat([batch.x for batch in test])
-    best = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
-    return -best.per_row[f"L_{SAMPLES}"].mean().item()
+    estimates = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
+    return -estimates.per_row[f"L_{SAMPLES}"].mean().item()
 
 
 def p_value(scores: Sequence[float], goal: float) -> float:
-    """How likely scores as good are, by Student's t-test, if the true mean is the goal.
+    """The probability of scores as good as these if the true mean is the goal, by Student's t-test.
 
     Arguments:
         scores: At least two.
-        goal: What the mean is to stay below.
+        goal: The mean must stay below it.
 
     >>> round(p_value([1.0, 2.0, 3.0], 2.0), 3)
     0.5
@@ -153,7 +153,7 @@ def _check_rules(track: Track, run: Run) -> None:
     """Check that a run keeps to the rules.
 
     Raises:
-        ConfigError: The run learns from other images, or other values of them.
+        ConfigError: The run learns from other images, or from other pixel values.
     """
     data = config_of(run).data
     images = DataFacts.of(run).counts["train"]

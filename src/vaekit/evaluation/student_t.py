@@ -1,4 +1,4 @@
-"""Student's t distribution: its distribution function and the inverse of it.
+"""Student's t distribution: its distribution function and its inverse.
 
 scipy has both, and takes a second to import.
 """
@@ -7,7 +7,7 @@ import math
 
 
 def within(t: float, freedom: int) -> float:
-    """P(|T| ≤ |t|) for T of Student's t distribution.
+    """P(|T| ≤ |t|) for T with Student's t distribution.
 
     Arguments:
         t: Any number, or infinity.
@@ -27,7 +27,7 @@ def within(t: float, freedom: int) -> float:
 
 
 def cdf(t: float, freedom: int) -> float:
-    """P(T ≤ t), as `within`.
+    """P(T ≤ t), with the arguments of `within`.
 
     >>> [round(cdf(t, 2), 4) for t in (-1.0, 0.0, 1.0)]
     [0.2113, 0.5, 0.7887]

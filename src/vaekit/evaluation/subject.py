@@ -1,4 +1,4 @@
-"""The subject of a page or an export: a model, its name, and data, from a run or from what a caller has at hand.
+"""The subject of a page or an export: a model, its name and its data, from a run or from a caller.
 
 Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
@@ -23,15 +23,15 @@ class Subject:
 
     Arguments:
         model: The model, in evaluation mode.
-        name: What the page is called.
+        name: Title of the page.
         facts: Short sentences under the name.
         x: Values, shape (N, *event); N may be 0.
         labels: Classes, shape (N,), −1 where unknown.
-        numbers: Where each stands in its split, shape (N,).
+        numbers: Number of each row in its split, shape (N,).
         classes: Names of the classes.
-        kind: "image", or "row" for everything that is not a picture.
-        source: What the data are called.
-        observed: Which values are known, in the shape of x; None where all are. The others are 0 in x.
+        kind: "image", or "row" for other data.
+        source: Name of the data.
+        observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
     """
 
     model: LatentVariableModel
@@ -49,16 +49,16 @@ class Subject:
         return len(self.x)
 
     def batch(self, rows: slice) -> Batch:
-        """Some of the data, with their classes and what is known of them."""
+        """The rows of a slice, with their classes and the mask of known values."""
         observed = None if self.observed is None else self.observed[rows]
         return Batch(self.x[rows], None, observed, self.labels[rows])
 
     def seen(self, rows: slice) -> Tensor:
-        """Some of the values as the posterior takes them: what is not observed is NaN if the model sees it, else 0."""
+        """The values of these rows as the posterior takes them: gaps are NaN if the model sees gaps, else 0."""
         return self.model.seen(self.x[rows], None if self.observed is None else self.observed[rows])
 
     def context(self, rows: slice | Tensor) -> Tensor | None:
-        """The context of some of the data, shape (B, C), or None for an unconditional model."""
+        """The context of these rows, shape (B, C), or None for an unconditional model."""
         if not self.model.context_size:
             return None
         return self.model.context(self.labels[rows], len(self.labels[rows]))
@@ -68,7 +68,7 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
     """A run's model with at most `most` of its test images, evenly spread.
 
     Raises:
-        DataError: The run's data are not there.
+        DataError: The run's data are missing.
     """
     run, dataset = restored.run, restored.dataset()
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
@@ -117,7 +117,7 @@ def _subject(
     binarize: str = "none",
 ) -> Subject:
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
-        raise DataError("a page has a choice of classes, and this model is conditional on something else")
+        raise DataError("a page offers a choice of classes, but this model is conditional on something else")
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
@@ -126,11 +126,11 @@ def _subject(
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
-    everything = [*facts, f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"]
+    all_facts = [*facts, f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"]
     return Subject(
         model.eval(),
         name,
-        everything,
+        all_facts,
         x,
         labels=labels,
         numbers=rows,

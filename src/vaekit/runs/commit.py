@@ -1,7 +1,8 @@
-"""The commit of the working directory, read from git's files: nothing that lies in a folder is run, git neither.
+"""The commit of the working directory, read from git's files. No program is run, not even git.
 
-Git itself runs programs that the configuration of a repository names, and the repository may be a stranger's. Not for:
-whether files were changed since, which only git can tell.
+Git itself runs programs that the configuration of a repository names, and the repository may be a stranger's.
+
+Not for: whether files have changed since, which only git can tell.
 """
 
 import re
@@ -23,17 +24,17 @@ def commit() -> str | None:
             git = folder / ".git"
             if git.is_dir():
                 return _head(git, git)
-            if git.is_file():  # a worktree or a submodule: the file says where
+            if git.is_file():  # a worktree or a submodule: the file names the folder
                 git = folder / _text(git).removeprefix("gitdir:").strip()
                 shared = git / "commondir"
                 return _head(git, git / _text(shared) if shared.is_file() else git)
-    except (OSError, ValueError, RunError):  # no such directory any more, or none of git's files
+    except (OSError, ValueError, RunError):  # the directory is gone, or the files are not git's
         pass
     return None
 
 
 def _head(git: Path, shared: Path) -> str | None:
-    """The commit of HEAD: its own, or that of the branch which it names, which may be among many in one file."""
+    """The commit of HEAD, from HEAD itself, from the file of its branch, or from the file of packed branches."""
     head = _text(git / "HEAD")
     branch = head.removeprefix("ref:").strip()
     if branch == head or not _BRANCH.fullmatch(branch) or ".." in branch:

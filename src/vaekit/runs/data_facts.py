@@ -24,11 +24,11 @@ class DataFacts:
         name: Name or path of the data set.
         checksum: As in `Dataset`.
         kind: As in `Dataset`.
-        values: What the numbers in x mean to the model.
+        values: The meaning of the numbers in x to the model.
         event_shape: Shape of one row.
         num_classes: The number of classes.
         classes: Their names.
-        columns: Of a table: what each value of a row means.
+        columns: The columns of a table, one for each value of a row; None for other data.
         counts: The number of rows in each split.
     """
 
@@ -44,10 +44,10 @@ class DataFacts:
 
     @classmethod
     def of(cls, run: Run) -> "DataFacts":
-        """The facts that a run recorded. The first runs have no kind and no values: they are of images, and of pixels.
+        """The facts that a run recorded. The first runs have no kind and no values: their data are images of pixels.
 
         Raises:
-            RunError: environment.json does not say it.
+            RunError: environment.json lacks a fact, or is damaged.
         """
         table = run.recorded("data", kind=dict)
         where = run.path / "environment.json"
@@ -75,11 +75,11 @@ class DataFacts:
 
     @classmethod
     def of_dataset(cls, data: Dataset, values: Values) -> "DataFacts":
-        """The facts that a run trained on a data set records.
+        """The facts to record for a run on a data set.
 
         Arguments:
             data: The data set.
-            values: What its numbers mean to the model.
+            values: The meaning of its numbers to the model.
         """
         assert data.kind is not None  # `Dataset` fills it in
         return cls(
@@ -120,10 +120,10 @@ class DataFacts:
 
 
 def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column, ...] | None:
-    """The columns that a JSON file says, or None.
+    """The columns from a JSON file, or None.
 
     Arguments:
-        tables: What it says.
+        tables: Its tables, one for each column; or None.
         shape: Shape of a row.
         where: The file.
 

@@ -22,7 +22,7 @@ from ..training.cpu import flushed, flushes, threads
 from .commit import commit
 from .data_facts import DataFacts
 
-# What may change the last bits of a result, beside the config and the data.
+# Facts that may change the last bits of a result, beside the config and the data.
 SETUP = (
     "vaekit",
     "torch",
@@ -53,7 +53,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
 
 
 def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any]:
-    """Versions, machine, device and what else may change the last bits of a result: the keys `SETUP`."""
+    """Versions, machine, device and all else that may change the last bits of a result: the keys `SETUP`."""
     if device.type == "cuda":
         name, capability = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
     else:
@@ -78,27 +78,27 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """The differences of two set-ups, by key."""
-    before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs do not say so
+    before = {"ranks": 1, "flush_denormal": False, **before}  # the first runs lack these keys
     differing = {key: (before.get(key), now.get(key)) for key in SETUP if before.get(key) != now.get(key)}
-    checksums = [str(_checksum(one)) for one in (before, now)]
+    checksums = [str(_checksum(facts)) for facts in (before, now)]
     if None not in map(_checksum, (before, now)) and checksums[0] != checksums[1]:
         differing["data"] = (f"checksum {checksums[0]:.12}", f"checksum {checksums[1]:.12}")
     return differing
 
 
 def _checksum(facts: Mapping[str, Any]) -> Any:
-    """Of the data, where an environment says it; a set-up alone does not."""
+    """The checksum of the data in an environment; None in a set-up alone."""
     data = facts.get("data")
     return data.get("checksum") if isinstance(data, Mapping) else None
 
 
 @contextmanager
 def computing_as(run: Run, ranks: int = 1) -> Iterator[None]:
-    """Within the block the processor computes as it did when a run began, since the last bits depend on it.
+    """Within the block the processor computes as at the beginning of a run, since the last bits depend on it.
 
     Arguments:
-        run: The run, which says on how many threads it began, and whether tiny numbers counted as 0.
-        ranks: How many processes train it now. The number of threads of several is torchrun's to choose.
+        run: The run; it recorded its number of threads, and whether tiny numbers counted as 0.
+        ranks: Number of processes that train it now. With several, torchrun chooses the number of threads.
     """
     began = run.environment.get("threads")
     count = began if ranks == 1 and type(began) is int else None

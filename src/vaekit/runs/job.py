@@ -48,10 +48,10 @@ class Job:
     """Everything that a training needs before it can begin.
 
     Attributes:
-        recipe: What the config says, with a precision that is not "auto".
+        recipe: The resolved config, with a precision that is not "auto".
         data: The data set.
         model: The model, initialized, on its device.
-        loss: What is minimised.
+        loss: The loss to minimise.
         ranks: All processes that train this together.
     """
 
@@ -72,7 +72,7 @@ class Job:
             ranks: All processes that train this together.
 
         Raises:
-            VAEError: Anything that would not work.
+            VAEError: Something would not work.
         """
         config = recipe.config
         device = find_device(config.train.device)
@@ -87,8 +87,8 @@ class Job:
         recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
-        asks = "batches" in recipe.parts["objective"].wiring
-        batches = _training_batches(recipe.config, model, data.train) if asks else None
+        needs_batches = "batches" in recipe.parts["objective"].wiring
+        batches = _training_batches(recipe.config, model, data.train) if needs_batches else None
         loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
         check_classes(model, loss, data.train, "training")
         module = module_of(loss)
@@ -104,21 +104,21 @@ class Job:
         return self.recipe.config
 
     def trainer(self) -> Trainer:
-        """The training's steps without its loop, from the weights that the model has."""
+        """A trainer for single steps without the loop, from the current weights of the model."""
         self.model.train()
         players = players_of(self.model, self.loss, self.optimizer)
         rate = RateFactor(self.recipe.schedule(), self.config.train.epochs)
         return Trainer(self.model, self.loss, players, self.config.train, rate)
 
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
-        """The optimizer of the model's weights, and of those of the loss."""
+        """The optimizer of weights, of the model or of the loss."""
         return self.recipe.optimizer(parameters, self.model)
 
     def threads(self) -> int | None:
         """The configured number of threads, or the faster one of one and all; None on a GPU or with several ranks."""
-        asked = self.config.train.threads
-        if asked is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
-            return asked
+        configured = self.config.train.threads
+        if configured is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
+            return configured
         batches = self.batches(self.data.train.rows(slice(self.config.train.batch_size)))
         batch = self.model.to_model(next(iter(batches)))
         lowered = Lowered(self.model, self.config.train.precision)
@@ -148,10 +148,10 @@ class Job:
     def fit(
         self, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
-        """Train the model, and wait for the other ranks to have done so.
+        """Train the model, and wait for the other ranks.
 
         Arguments:
-            run: Run folder for metrics and checkpoints; the first rank's.
+            run: Run folder for metrics and checkpoints; only the first rank has one.
             listener: Hears about the progress.
             checkpoint: Checkpoint to continue from.
         """
@@ -178,7 +178,7 @@ class Job:
         Arguments:
             run: The run folder.
             listener: Hears about the progress.
-            tensorboard: Write event files for TensorBoard.
+            tensorboard: Whether to write event files for TensorBoard.
             checkpoint: Checkpoint to continue from.
         """
         draw_data(self.data, run)
@@ -197,14 +197,14 @@ class Job:
             self._test(run)
 
     def _test(self, run: Run) -> None:
-        """Write what the test rows say, test.json."""
+        """Measure the test rows, and write test.json."""
         test = self._test_terms()
         _warn_of_infinities(test)
         unit = f"nats per {self.data.row}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
 
     def _test_terms(self) -> dict[str, float]:
-        """Means over the test rows: the terms of a draw, and what a loss of another kind logs beside them."""
+        """Means over the test rows: the terms of a draw, and the terms that another kind of loss logs."""
         terms = validate(self.model, self.batches(self.data.test), OfDraw(negative_distortion))
         if not isinstance(self.loss, OfDraw):
             terms |= validate(self.model, self.batches(self.data.test), self.loss)
@@ -248,7 +248,7 @@ def _warn_of_infinities(test: Mapping[str, float]) -> None:
 
 
 def negative_distortion(draw: Draw) -> Tensor:
-    """The one term that a draw of every model has; `OfDraw` logs it, and the others beside it."""
+    """The negative distortion, which every draw has; `OfDraw` logs it with the other terms."""
     return -draw.distortion
 
 

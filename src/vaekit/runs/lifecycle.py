@@ -1,4 +1,4 @@
-"""The life of a run: trained in a new folder, resumed, and what the other ranks do meanwhile."""
+"""The life of a run: train it in a new folder, resume it, and train along on the other ranks."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -21,7 +21,7 @@ from .restore import RestoredRun
 from .tensorboard import require_tensorboard
 from .weights import most_bytes
 
-# What may be changed when a run continues: nothing that says what the stored weights, averages or positions mean.
+# Options that may change when a run continues: none that gives stored weights, averages or positions their meaning.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
 
 
@@ -35,16 +35,16 @@ def train(
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Train what a config says, in a new run folder.
+    """Train a config in a new run folder.
 
     Arguments:
-        config: A whole config; or one that is resolved already, as `Recipe.resolve(config, trust=True)` gives it where
-            the config names code of the caller's own.
+        config: A whole config; or, if it names the caller's own code, the recipe that
+            `Recipe.resolve(config, trust=True)` gives.
         name: Name of the run folder; the preset's name and the time by default.
-        preset: What to call the config.
+        preset: Name of the config.
         root: Folder of all runs.
         listener: Hears about the progress.
-        tensorboard: Write event files for TensorBoard.
+        tensorboard: Whether to write event files for TensorBoard.
         ranks: All processes that train this together. This is the first; the others call `work`.
 
     Returns:
@@ -53,7 +53,7 @@ def train(
     Raises:
         VAEError: Something in the config does not work; nothing has been written.
         NumericalError: The loss is not finite or the rate explodes; the run keeps its last good state.
-        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the run keeps a checkpoint.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped it; the run keeps a checkpoint.
     """
     if tensorboard:
         require_tensorboard()
@@ -78,21 +78,21 @@ def resume(
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> Run:
-    """Continue an interrupted run, to the very weights that it would have had; or with other settings.
+    """Continue an interrupted run: to exactly the weights of an uninterrupted one, or with other settings.
 
-    It computes with the number of threads that it began with, if the machine has that many processors, since the last
-    bits depend on it.
+    It computes with the run's first number of threads, if the machine has that many processors, since the last bits
+    depend on it.
 
     Arguments:
-        run: A run, restored already if it names code of the caller's own.
-        settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` keeps what was changed when.
+        run: A run; a `RestoredRun` if it names the caller's own code.
+        settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` records each change.
         listener: Hears about the progress.
-        tensorboard: Write event files for TensorBoard.
-        ranks: As for `train`; their number need not be the one before.
+        tensorboard: Whether to write event files for TensorBoard.
+        ranks: All processes, as for `train`; their number may differ from before.
 
     Raises:
-        RunError: The run is finished, another process trains it, or the data are no longer those it began with.
-        ConfigError: A setting that cannot be changed.
+        RunError: The run is finished, another process trains it, or its data have changed.
+        ConfigError: A setting cannot be changed.
     """
     if tensorboard:
         require_tensorboard()
@@ -121,7 +121,7 @@ def resume(
 
 
 def _lead(job: Job) -> None:
-    """Tell the other ranks, which are in `work`, what to train; the first rank's side.
+    """Send the config to the other ranks, which wait in `work`.
 
     Raises:
         VAEError: A rank cannot train.
@@ -133,13 +133,13 @@ def _lead(job: Job) -> None:
 
 
 def work(ranks: Ranks) -> None:
-    """Train along with the first rank, which calls `train` or `resume`: this rank's rows, writing nothing.
+    """Train this rank's rows along with the first rank, which calls `train` or `resume`; write nothing.
 
     Arguments:
         ranks: All processes. This is not the first of them.
     """
-    nothing: Any = None, None, None
-    config, trust, checksum = ranks.broadcast(nothing)
+    placeholder: Any = None, None, None
+    config, trust, checksum = ranks.broadcast(placeholder)
     with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
             job = Job.prepare(Recipe.resolve(config, trust), ranks=ranks)
@@ -156,10 +156,10 @@ def work(ranks: Ranks) -> None:
 
 @contextmanager
 def _closing(run: Run) -> Iterator[None]:
-    """Record how the run ends, and let others write into its folder."""
+    """Record how the run ends, and unlock its folder."""
     try:
         yield
-    except (KeyboardInterrupt, RunError) as error:  # the latter: a disk that is full or gone, not a fault of the run
+    except (KeyboardInterrupt, RunError) as error:  # a RunError: the disk is full or gone, no fault of the run
         _note(run, "interrupted", str(error))
         raise
     except RankError as error:
@@ -179,7 +179,7 @@ def _closing(run: Run) -> Iterator[None]:
 
 
 def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> None:
-    with suppress(RunError):  # which would hide what has happened; without a note the run counts as interrupted
+    with suppress(RunError):  # it would hide the first error; without a note the run counts as interrupted
         run.set_status(state, message)
 
 
@@ -199,12 +199,12 @@ def _fixed_length(steps: int) -> str:
 
 
 def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
-    """Note in environment.json that the run was resumed, with which settings, and in which other set-up."""
+    """Record in environment.json that the run was resumed, with its new settings and the changes of its set-up."""
     now = environment.setup(job.config, job.model.device, job.ranks.world_size)
     differs = environment.differences(run.environment, now)
-    matter = [key for key in differs if key not in ("git", "platform")]
-    if matter:
-        changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in matter)
+    relevant = [key for key in differs if key not in ("git", "platform")]
+    if relevant:
+        changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in relevant)
         warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
     session = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics()), "settings": list(settings)}
     session |= {"epochs": job.config.train.epochs, "differs": differs}

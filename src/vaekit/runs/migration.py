@@ -1,4 +1,4 @@
-"""From the config of a run of an earlier version to one of this version that means the same.
+"""Translate the config of an earlier version's run into an equivalent config of this version.
 
 Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.reading_old`), which migrate on their own.
 """
@@ -10,7 +10,7 @@ from ..store import Run
 
 GONE = ("train.cuda_graph",)  # options that no longer exist, and that changed no number
 
-# The values that options had before they existed, by section and by the part that has them.
+# The behaviour before these options existed, as their values, by section and part.
 _BEFORE: dict[str, dict[str, dict[str, Any]]] = {
     "likelihood": {
         "poisson": {"log1p": False},
@@ -22,11 +22,11 @@ _BEFORE: dict[str, dict[str, dict[str, Any]]] = {
 
 
 def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
-    """The tables of a config with what they mean written out; a warning names an option that is passed over.
+    """The tables of a config with the earlier defaults written out. A warning names each option that is passed over.
 
     Arguments:
         tree: Tables of options by section, as a file has them.
-        run: Its run, whose first ones have the precision in their environment only.
+        run: Its run; the first runs have the precision only in their environment.
     """
     train = {"precision": run.environment.get("precision", "fp32"), "ema_warm_up": False}
     new = {**tree, "train": _completed(tree.get("train", {}), train)}
@@ -43,5 +43,5 @@ def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
 
 
 def _completed(table: Any, earlier: dict[str, Any]) -> Any:
-    """A table with the earlier values of options that it lacks; what is not a table is left to the parser."""
+    """A table with the earlier values of options that it lacks. Anything but a table is left to the parser."""
     return {**earlier, **table} if isinstance(table, dict) else table

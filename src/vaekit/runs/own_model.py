@@ -1,4 +1,4 @@
-"""`vaekit.fit`: train a model of your own, showing the progress and, on request, by the recipe of a preset.
+"""`vaekit.fit`: train your own model, with the progress shown and, on request, by the recipe of a preset.
 
 Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 """
@@ -33,7 +33,7 @@ def fit(
 ) -> list[Record]:
     """Train a model: minimise the mean of a loss over the rows of every batch.
 
-    Afterwards the model holds the weights of the best validation, or the last ones where there is no validation.
+    Afterwards the model holds the weights of the best validation, or the last ones without validation.
 
     >>> import torch, vaekit
     >>> model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
@@ -43,19 +43,19 @@ def fit(
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: What to learn from: a tensor or array (N, *event); `(x, labels)`, labels being classes (N,) or context
-            rows (N, C); a `Split`; a `Dataset`, whose own validation split is used too, or its name; a data set of
+        train: The training rows: a tensor or array (N, *event); `(x, labels)` with classes (N,) or context rows (N, C)
+            as labels; a `Split`; a `Dataset` or its name, which also give a validation split; a data set of
             torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
-        validation: The same, for the loss after every epoch, by which the best weights are chosen.
-        preset: Train by the objective, the optimizer, the schedule and the section [train] of this preset; by default
-            by the ELBO, Adam and `config.Fit`, in float32. The model and the data are taken as they are.
+        validation: The validation rows, as for `train`. Their loss after every epoch chooses the best weights.
+        preset: A preset that gives the objective, the optimizer, the schedule and the section [train]; by default the
+            ELBO, Adam and `config.Fit`, in float32. The model and the data stay as they are.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        trust: Import parts by path.
-        arguments: Fields of `config.Fit`, which come first: `epochs=3, batch_size=64, learning_rate=1e-3`. And what
-            `vaekit.training.fit` takes: `objective`, a function of a `Draw` or any `objectives.Loss`; `optimizer`, or a
-            function that makes one, such as `partial(torch.optim.SGD, lr=0.1)`; `schedule`; `options`; `run`, a folder
-            for metrics and checkpoints, with `resume`; `listener`; `ranks`.
+        trust: Whether to import parts by path.
+        arguments: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`. And
+            arguments of `vaekit.training.fit`: `objective`, a function of a `Draw` or any `objectives.Loss`;
+            `optimizer`, or a function that makes one, such as `partial(torch.optim.SGD, lr=0.1)`; `schedule`;
+            `options`; `run`, a folder for metrics and checkpoints, with `resume`; `listener`; `ranks`.
 
     Returns:
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
@@ -63,35 +63,35 @@ def fit(
     Raises:
         ConfigError: `model` is not a model, the preset or a setting is unknown or out of range, or the arguments do not
             fit together.
-        DataError: The data have another shape than the model's, or values that the likelihood has no density for.
+        DataError: The data have another shape than the model's, or values without a density under the likelihood.
         NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
             last state that was seen to be good.
-        Interrupted: Ctrl-C, SIGTERM or a closed terminal; the step was finished.
+        Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped it; the step was finished.
     """
     check_model(model)
-    of_loop = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
+    loop_arguments = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
     recipe = None
     if preset is not None:
-        if of_loop.get("options") is not None:
+        if loop_arguments.get("options") is not None:
             raise ConfigError(
                 "preset and options both say how to train; leave one out, or pass fields such as epochs=3"
             )
         recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
-        of_loop["options"] = recipe.config.train.for_fit()
-    options = of_loop["options"] = loop.with_settings(of_loop.get("options"), arguments, model)
+        loop_arguments["options"] = recipe.config.train.for_fit()
+    options = loop_arguments["options"] = loop.with_settings(loop_arguments.get("options"), arguments, model)
     batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in arguments)
     if recipe is not None:
-        of_loop = _by_recipe(recipe, model, train, batches) | of_loop
-    own_listener: Listener | None = of_loop.pop("listener", None)
+        loop_arguments = _recipe_arguments(recipe, model, train, batches) | loop_arguments
+    own_listener: Listener | None = loop_arguments.pop("listener", None)
     visible = own_listener is None and is_watched() if progress is None else progress
     with shown(options.known_epochs) if visible else nullcontext() as listener:
         if listener is not None:
             listener.begin(_facts(model, number_of_rows(batches), options))
-        return loop.fit(model, batches, validating, **of_loop, listener=Listeners([listener, own_listener]))
+        return loop.fit(model, batches, validating, **loop_arguments, listener=Listeners([listener, own_listener]))
 
 
-def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
-    """Arguments of the loop that a preset gives, beside the options.
+def _recipe_arguments(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
+    """The loop's arguments from a preset, except for the options.
 
     Raises:
         ConfigError: The objective depends on the number of rows, which is unknown.
@@ -113,7 +113,7 @@ def _by_recipe(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
 
 
 def number_of_rows(loader: Iterable[Any]) -> int | None:
-    """How many rows a loader has; None where only going through them would tell."""
+    """How many rows a loader has; None where only a pass over it would tell."""
     if isinstance(loader, Batches):
         return loader.num_rows
     rows: Any = getattr(loader, "dataset", None)  # of a loader of torch

@@ -1,6 +1,6 @@
-"""A thread that writes pictures while the training goes on: to encode a picture takes longer than to make it.
+"""A thread that writes pictures while the training goes on: encoding a picture takes longer than drawing it.
 
-Not for: making one (`pictures`), which takes the model and torch's random streams, and these belong to the training.
+Not for: drawing one (`pictures`), which needs the model and torch's random streams; these belong to the training.
 """
 
 from collections.abc import Callable
@@ -9,11 +9,11 @@ from types import TracebackType
 
 
 class PictureWriter:
-    """Does work in the order in which it is given, in a thread of its own, until the end of a `with` block."""
+    """Does work in order, in its own thread, until the end of a `with` block."""
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "pictures")
-        self._given: list[Future[object]] = []
+        self._pending: list[Future[object]] = []
 
     def __enter__(self) -> "PictureWriter":
         return self
@@ -28,12 +28,12 @@ class PictureWriter:
             self._pool.shutdown()
 
     def do(self, work: Callable[[], object]) -> None:
-        """Do some work later; an error of earlier work that has ended is raised here."""
-        while self._given and self._given[0].done():
-            self._given.pop(0).result()
-        self._given.append(self._pool.submit(work))
+        """Do work later, in its turn; raise the error of earlier work that has failed."""
+        while self._pending and self._pending[0].done():
+            self._pending.pop(0).result()
+        self._pending.append(self._pool.submit(work))
 
     def wait(self) -> None:
-        """Wait until all is done, and raise the first error."""
-        while self._given:
-            self._given.pop(0).result()
+        """Wait until all work is done, and raise the first error."""
+        while self._pending:
+            self._pending.pop(0).result()

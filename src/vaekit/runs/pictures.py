@@ -1,6 +1,6 @@
 """The pictures in a run's folder: of its data, of every epoch, and of the trained model.
 
-Pictures of images are drawn where the data are images, `Dataset.kind`; of other data only the curves are.
+If the data are not images (`Dataset.kind`), only the curves are drawn.
 
 Not for: how a picture is made (`plot`).
 """
@@ -36,10 +36,10 @@ class Scene:
 
     Arguments:
         model: A trained model.
-        data: What it was trained on.
+        data: The data set that it was trained on.
         run: Its run.
         seed: Seed of all random numbers.
-        binarize: How the model sees grey values, as the config says.
+        binarize: How grey values become binary, as in the config.
     """
 
     model: LatentVariableModel
@@ -65,12 +65,12 @@ class Scene:
 
     @cached_property
     def on_sphere(self) -> bool:
-        """Whether latents are directions, of which none can change alone."""
+        """Whether latents are directions; then no latent can change alone."""
         return isinstance(support_in(self.model.prior(self.model.context(self.test.c, len(self.test)))), UnitSphere)
 
     @cached_property
     def test(self) -> Batch:
-        """Some test images, as the model takes them."""
+        """At most `ENCODED` test rows, as the model takes them."""
         return self.as_seen(self.data.test.spread(ENCODED))
 
     def as_seen(self, split: Split) -> Batch:
@@ -90,12 +90,12 @@ class Panel:
 
     Arguments:
         name: Name of its file.
-        draw: Makes it.
+        draw: Draws the picture.
         suffix: Suffix of its file.
         of_images: Whether it shows images.
         of_classes: Whether it shows the classes of a conditional model.
-        of_latents: Whether it shows single latents, which must have densities.
-        between: Whether it shows what lies between latents, which must not be discrete.
+        of_latents: Whether it shows single latents; these must have densities.
+        between: Whether it shows points between latents; these must not be discrete.
     """
 
     name: str
@@ -219,7 +219,7 @@ def _left_out(name: str) -> Iterator[None]:
     except RunError:
         raise
     except Exception as error:
-        warnings.warn(f"the picture {name!r} cannot be drawn of this model: {error}", stacklevel=3)
+        warnings.warn(f"the picture {name!r} cannot be drawn for this model: {error}", stacklevel=3)
 
 
 def draw_data(data: Dataset, run: Run) -> Path | None:
@@ -246,12 +246,12 @@ class EpochPictures(Listener):
         self.names = names
 
     def resumed(self, record: Record) -> None:
-        """Draw the one of the last epoch, if the training was killed before it was written."""
+        """Draw the picture of the last epoch, if the training was killed before it was written."""
         if not self.run.picture(_epoch_name(record["epoch"])).exists():
             self.epoch(record)
 
     def epoch(self, record: Record) -> None:
-        """Draw one, to be written while the next epoch goes on."""
+        """Draw the picture of this epoch; it is written during the next one."""
         epoch = record["epoch"]
         picture = _draw_epoch(self.model, self.names, epoch)
         self.writer.do(partial(_save, self.run, _epoch_name(epoch), picture))

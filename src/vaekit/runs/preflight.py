@@ -1,6 +1,6 @@
-"""Check what a config demands of the data and the machine, before memory is taken or a file is written.
+"""Check the demands of a config on the data and the machine, before memory is taken or a file is written.
 
-Not for: whether parts fit one another (`config`) or the rows the likelihood (`training.data_checks`).
+Not for: whether parts fit one another (`config`), or whether rows fit the likelihood (`training.data_checks`).
 """
 
 import math
@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
-COPIES = 4  # of the weights that a training needs at least: themselves, gradients, and two moments
+COPIES = 4  # of the weights; a training holds at least: weights, gradients, and two moments
 LARGE = 10_000_000  # weights, below which no word is needed
 
 
@@ -27,7 +27,7 @@ def check_data(config: Config, data: Dataset) -> None:
 
     Raises:
         DataError: There are no training or no test rows, or no classes where the model is conditional on them.
-        ConfigError: There are no validation rows where the training is to stop by them.
+        ConfigError: `train.patience` is set without validation rows, or the likelihood takes no table.
     """
     for name, remedy in (
         ("train", "bring more rows"),
@@ -52,9 +52,9 @@ def check_data(config: Config, data: Dataset) -> None:
 
 
 def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
-    """Refuse a model that this device cannot train, or that the machine, on which it is made, cannot hold.
+    """Refuse a model that the device cannot train, or that the machine cannot hold: models are built there first.
 
-    Code of the caller's own may do as it likes.
+    The caller's own code is not checked.
 
     Raises:
         ConfigError: The model has more than 2^34 numbers, or more than there is memory for.
@@ -66,7 +66,7 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     numbers = sum(shape.numel() for shape in shapes.values())
     if numbers > MOST_NUMBERS:
         raise ConfigError(f"the config asks for a model of {numbers:,} numbers, more than the {MOST_NUMBERS:,} allowed")
-    for place, copies in {torch.device("cpu"): 1, device: COPIES}.items():  # where both are the CPU, the latter
+    for place, copies in {torch.device("cpu"): 1, device: COPIES}.items():  # if the device is the CPU, `COPIES` counts
         memory, needed = memory_of(place), copies * 4 * numbers
         if needed > memory:
             where = "this machine" if place.type == "cpu" else str(place)

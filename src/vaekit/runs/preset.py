@@ -1,6 +1,6 @@
 """Train a preset in one call, as the command does.
 
-Not for: training a model that you hold, which is `vaekit.fit`.
+Not for: training your own model (`vaekit.fit`).
 """
 
 import os
@@ -33,15 +33,15 @@ def train(
         name: Name of the run; the preset's name and the time by default.
         root: Folder of all runs.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
-        trust: Import parts and data by path.
-        settings: What to change: a field of the section [train] (`epochs=3`), of [model] (`latent_size=2`), or a
+        trust: Whether to import parts and data by path.
+        settings: The changes: a field of the section [train] (`epochs=3`), of [model] (`latent_size=2`), or a
             section (`prior="vamp"`, `objective={"name": "iwae", "samples": 8}`).
 
     Returns:
         The finished run; its folder is `run.path`, its model `vaekit.load(run)`.
 
     Raises:
-        ConfigError, DataError: Something does not exist or does not fit; nothing was written.
+        ConfigError, DataError: A part, an option or the data do not exist or do not fit; nothing was written.
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
     fields = {key: settings.pop(key) for key in list(settings) if key in Train.model_fields}

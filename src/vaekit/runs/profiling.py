@@ -25,8 +25,8 @@ class Profile:
 
     Attributes:
         milliseconds: Wall-clock time of a step without the profiler.
-        phases: Share of the time of data, forward pass, backward pass and optimizer; they add up to 1.
-        operators: Operator → its own time in ms and its calls, both per step; those that take longest.
+        phases: Shares of the time: data, forward pass, backward pass and optimizer; they add up to 1.
+        operators: The slowest operators → their own time in ms and their calls, both per step.
         setting: Device, threads, precision, batch size.
     """
 

@@ -1,4 +1,4 @@
-"""Training a finished run again, to see whether the weights come out the same."""
+"""Train a finished run again, to see whether the weights come out the same."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ def repeat(
     """Train a finished run again, from its config and with the same number of threads, in a new run folder.
 
     Arguments:
-        run: The run to repeat, restored already if it names code of the caller's own.
+        run: The run to repeat; a `RestoredRun` if it names the caller's own code.
         name: Name of the new run folder; the preset's name and the time by default.
         root: Folder of all runs.
         listener: Hears about the progress.
@@ -63,10 +63,10 @@ def repeat(
         )
     preset = run.recorded("preset", kind=str)
     with environment.computing_as(run):
-        again = train(restored.recipe, name=name, preset=preset, root=root, listener=listener)
+        repetition = train(restored.recipe, name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(
-        again,
-        {kind: (run.sha256(file), again.sha256(file)) for kind, file in weights.items()},
-        environment.differences(run.environment, again.environment),
+        repetition,
+        {kind: (run.sha256(file), repetition.sha256(file)) for kind, file in weights.items()},
+        environment.differences(run.environment, repetition.environment),
     )

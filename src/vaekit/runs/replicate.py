@@ -1,8 +1,8 @@
-"""One replicate of a series: trained in this process, or in one of its own, `python -m vaekit.runs.replicate`.
+"""One replicate of a series: trained in this process, or in its own, `python -m vaekit.runs.replicate`.
 
-That process reads from stdin a line of JSON that says what to train. It prints on stdout a line of JSON for each epoch
-and each warning, and one that says why it stopped. When its stdin ends, because the parent has closed it or has died,
-it stops at a whole step, as after Ctrl-C.
+Its own process reads its task from stdin, a line of JSON. It prints lines of JSON on stdout: for each epoch, for each
+warning, and for the reason why it stopped. When its stdin ends, because the parent has closed it or has died, it stops
+at a whole step, as after Ctrl-C.
 """
 
 import json
@@ -34,15 +34,15 @@ PATIENCE = 30.0  # seconds that a process may take to stop after its parent has 
 
 @dataclass(frozen=True)
 class Replicate:
-    """A config that is trained with one of the seeds of a series.
+    """A config with one of the seeds of a series.
 
     Attributes:
         number: Number in the series, from 0.
         recipe: The config, with its seed, resolved.
         name: Name of the run.
-        preset: What to call the config.
+        preset: Name of the config.
         root: Folder of all runs.
-        tensorboard: Write event files for TensorBoard.
+        tensorboard: Whether to write event files for TensorBoard.
     """
 
     number: int
@@ -58,7 +58,7 @@ class Replicate:
         return self.recipe.config.train.seed
 
     def train(self, listener: Listener | None) -> None:
-        """Train it in this process, from the beginning or from where its run folder stands."""
+        """Train in this process, from the beginning or from the state of the run folder."""
         if not os.path.lexists(self.root / self.name):
             options: dict[str, Any] = {"name": self.name, "preset": self.preset, "root": self.root}
             train(self.recipe, **options, listener=listener, tensorboard=self.tensorboard)
@@ -72,7 +72,7 @@ class Replicate:
             resume(restored, listener=listener, tensorboard=self.tensorboard)
 
     def task(self, threads: int) -> dict[str, Any]:
-        """The task for a process of its own, as JSON can hold it."""
+        """The task for its own process, ready for JSON."""
         names = ("number", "name", "preset", "tensorboard")
         return {
             "replicate": {"root": str(self.root), **{name: getattr(self, name) for name in names}},
@@ -86,11 +86,11 @@ class Replicate:
 
 def main() -> None:
     """Train the replicate that stdin describes."""
-    # Outside of the training, which asks for signals itself, there is nothing to save, and libraries that are being
-    # imported turn a KeyboardInterrupt into other exceptions.
+    # The training handles signals itself. Outside of it there is nothing to save, and libraries turn a
+    # KeyboardInterrupt during their import into other exceptions.
     signal.signal(signal.SIGTERM, lambda *_: os._exit(STOPPED))
     parent = _Parent(os.dup(1))
-    os.dup2(2, 1)  # whatever else is printed goes to stderr
+    os.dup2(2, 1)  # all other output goes to stderr
     try:
         with open(0, "rb", buffering=0, closefd=False) as stdin:
             line = stdin.readline()
@@ -111,7 +111,7 @@ def _train(task: dict[str, Any], parent: "_Parent") -> None:
     sys.argv = task["command"]
     if task["trust"]:
         sys.path = task["path"]
-    recipe = Recipe.resolve(parse(task["config"]), task["trust"])  # as the parent has settled
+    recipe = Recipe.resolve(parse(task["config"]), task["trust"])  # trusted if the parent trusts it
     replicate = Replicate(**task["replicate"] | {"recipe": recipe, "root": Path(task["replicate"]["root"])})
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: parent.tell(warning=str(message))

@@ -32,26 +32,26 @@ from .data_facts import DataFacts
 from .migration import GONE, migrated
 from .weights import SLACK, filled, shapes_of
 
-_BYTES = 8  # of a number
+_BYTES = 8  # of a number, at most
 
 
 def config_of(run: Run) -> Config:
-    """The config that a run goes by: its config.toml, with what was set when it was resumed.
+    """The config of a run: its config.toml, with the settings of each time that it was resumed.
 
-    A warning names an option that this version no longer has and that changed no number; it is passed over.
+    Options that no longer exist, and that changed no number, are passed over with a warning.
 
     Raises:
         ConfigError, RunError: The config is damaged.
     """
     config = parse(migrated(run.config, run), f"{run.path}/config.toml")
     settings = [setting for session in run.sessions for setting in session["settings"]]
-    still_there = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
-    return changed(config, still_there) if still_there else config
+    current = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
+    return changed(config, current) if current else config
 
 
 @dataclass(frozen=True)
 class RestoredRun:
-    """A run whose config is resolved, for everything that is done with the run from there on.
+    """A run with its resolved config, for further work with the run.
 
     Attributes:
         run: The run.
@@ -69,16 +69,16 @@ class RestoredRun:
         root: Path | str = "runs",
         trust: bool = False,
     ) -> "RestoredRun":
-        """Restore a run; one that is restored already stays as it is.
+        """Restore a run; a `RestoredRun` is returned as it is.
 
         Arguments:
             run: A run, its folder or name; the newest run by default.
             root: Folder of all runs.
-            trust: Whether the run may name code of the caller's own, which is imported.
+            trust: Whether to import the caller's own code, if the run names it.
 
         Raises:
-            RunError: No such run.
-            ConfigError: The config names code of the caller's own, which is not allowed, or a part that is not there.
+            RunError: The run does not exist.
+            ConfigError: The config names the caller's own code without `trust`, or a part that does not exist.
         """
         if isinstance(run, RestoredRun):
             return run
@@ -92,24 +92,24 @@ class RestoredRun:
 
     @property
     def label(self) -> LabelColumn | None:
-        """The column of the classes in tables for a model of each class; None for other models."""
+        """The column of the classes in tables, for a conditional model; None for other models."""
         config = self.recipe.config
         return LabelColumn.of(config.data.columns, self.facts.classes) if config.model.condition == "class" else None
 
     @property
     def binarize(self) -> str:
-        """How grey values become binary for whoever looks at the rows again: the same way each time."""
+        """How grey values become binary when the rows are read again: the same way each time."""
         return repeatable(self.recipe.config.data.binarize)
 
     def model(self, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:
         """The model of the run, in evaluation mode.
 
         Arguments:
-            weights: As for `load`.
-            device: As for `load`.
+            weights: "best" or "last", as for `load`.
+            device: Device of the model.
 
         Raises:
-            RunError: No weights yet, or weights that do not fit the config.
+            RunError: There are no weights yet, or they do not fit the config.
         """
         kind = self._kind(weights)
         run, wiring = self.run, self.facts.wiring
@@ -123,11 +123,11 @@ class RestoredRun:
         return model.to(find_device(device)).eval()
 
     def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:
-        """The loss of the run, with the weights that it has, such as those of a classifier.
+        """The loss of the run, with its own weights, such as a classifier's.
 
         Arguments:
             model: The model of the run.
-            weights: As for `load`. Runs of earlier versions have the last ones of a loss only.
+            weights: "best" or "last", as for `load`. Runs of earlier versions have only the last weights of a loss.
 
         Raises:
             RunError: The weights do not fit.
@@ -136,7 +136,7 @@ class RestoredRun:
         with seeded(torch.Generator().manual_seed(0)):
             loss = self.recipe.loss(
                 model,
-                dataset_size=1,  # which matters to a training only
+                dataset_size=1,  # matters only to a training
                 event_shape=self.facts.event_shape,
                 num_classes=self.facts.num_classes,
             )
@@ -158,16 +158,16 @@ class RestoredRun:
         return "best" if weights == "best" and self.run.has_checkpoint("best") else "last"
 
     def dataset(self, name: str | None = None) -> Dataset:
-        """The data set that the run was trained on, with all of its labels, or another one that its model takes.
+        """The data set that the run was trained on, or another one that its model takes.
 
-        Its own comes in the splits that it was trained with.
+        Its own data set has all of its labels, and the splits of the training.
 
         Arguments:
             name: Another data set, by name or path.
 
         Raises:
-            DataError: No such data set, or one of another shape. Or the run's own files are others than those it was
-                trained on: what is held out would be drawn anew, with rows that the run has learned from.
+            DataError: The data set does not exist, or has another shape. Or the run's own files have changed: the
+                held-out rows would be drawn anew, and include rows that the run has learned from.
         """
         is_own = self.is_own(name)
         columns = None if is_own else self.facts.columns
@@ -178,7 +178,7 @@ class RestoredRun:
         return dataset
 
     def is_own(self, name: str | None) -> bool:
-        """Whether a name is of the data that the run was trained on, as None is; a path may be spelled in several ways.
+        """Whether a name means the run's own data, as None does; a path may be spelled in several ways.
 
         Arguments:
             name: Name or path of a data set.
@@ -191,10 +191,10 @@ class RestoredRun:
         return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 
     def check_event_shape(self, name: str, event_shape: Sequence[int]) -> None:
-        """Check that the model of the run takes data.
+        """Check that the model of the run takes rows of a shape.
 
         Arguments:
-            name: What the data are called.
+            name: Name of the data.
             event_shape: The shape of one row.
 
         Raises:
@@ -213,16 +213,15 @@ class RestoredRun:
         by_path = name not in data.DATASET_NAMES and is_path(name)
         facts = self.facts
         try:
-            meaning = {"values": facts.values} if "values" in arguments else {}
-            dataset = data.load(**{**arguments, **meaning, "labelled": None})
+            values = {"values": facts.values} if "values" in arguments else {}
+            dataset = data.load(**{**arguments, **values, "labelled": None})
         except DataError as error:
             raise DataError(f"{error} (run {self.run.name} was trained on it)" if by_path else str(error)) from error
         if by_path and dataset.checksum != facts.checksum:
             before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
             raise DataError(
                 f"the files of {name} have changed since run {self.run.name} was trained on them ({before} rows then, "
-                f"{now} now), so that its test rows are unknown; bring them back, or name data of which to take all "
-                "rows",
+                f"{now} now), so its test rows are unknown; bring them back, or name data to take all rows of",
                 arguments=("data",),
             )
         return dataset
@@ -243,18 +242,18 @@ def load(
         weights: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
         device: Device of the model.
         root: Folder of all runs.
-        trust: Whether the run may name code of the caller's own, which is imported.
+        trust: Whether to import the caller's own code, if the run names it.
 
     Raises:
-        RunError: No such run, no weights yet, or weights that do not fit the config.
+        RunError: The run does not exist, or has no weights yet, or they do not fit the config.
     """
     return RestoredRun.of(run, root=root, trust=trust).model(weights=weights, device=device)
 
 
 def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | None) -> Dataset:
-    """A table of columns that a model knows, all of whose rows are to be tested on."""
+    """A data set of a table with a model's columns; all rows are test rows."""
     table = open_table(name, columns, label)
-    nothing = table.split(slice(0))
+    empty = table.split(slice(0))
     checksum = hashlib.sha256(table.x.tobytes()).hexdigest()
     kind: Any = {"kind": "table", "columns": tuple(columns)}
-    return Dataset(name, nothing, nothing, table.split(slice(None)), table.classes, checksum, **kind)
+    return Dataset(name, empty, empty, table.split(slice(None)), table.classes, checksum, **kind)

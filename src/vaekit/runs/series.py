@@ -26,10 +26,10 @@ MOST_SEEDS = 10_000
 
 
 def series_name(preset: str) -> str:
-    """The name of a series that was given none: the preset and the time.
+    """The default name of a series: the preset and the time.
 
     Arguments:
-        preset: What the config is called.
+        preset: Name of the config.
     """
     return f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}"
 
@@ -45,30 +45,29 @@ def train_replicates(
     announce: Announce = lambda *_: nullcontext(),
     tensorboard: bool = False,
 ) -> list[Run]:
-    """Train what a config says with the seeds s, s + 1, …, s being its own, each in the run folder `<name>-seed<seed>`.
+    """Train a config with its own seed s and with s + 1, s + 2, …, each in the run folder `<name>-seed<seed>`.
 
-    What is there of the series already is used: finished replicates are not trained again, an interrupted one is
-    resumed, so that the same call finishes an interrupted series, or adds seeds to one.
+    Finished replicates are not trained again, and interrupted ones are resumed. So the same call finishes an
+    interrupted series, or adds seeds to one.
 
     Arguments:
         recipe: The config, resolved.
         seeds: Number of replicates.
         name: Name of the series.
-        jobs: How many replicates are trained at the same time, each in a process of its own with 1/jobs of the threads
-            of this one. With 1 they are trained in this process, one after another.
-        preset: What to call the config.
+        jobs: Number of replicates to train at the same time, each in its own process with 1/jobs of the threads of
+            this one. With 1 job they are trained in this process, one after another.
+        preset: Name of the config.
         root: Folder of all runs.
-        announce: Called with the replicate that is trained next; its context is open during the training.
-        tensorboard: Write event files for TensorBoard.
+        announce: Called with the next replicate; its context is open during the training.
+        tensorboard: Whether to write event files for TensorBoard.
 
     Returns:
         The runs, finished, by seed.
 
     Raises:
-        ConfigError: Fewer than one seed or one job, or more than 10,000.
-        RunError: A run of that name is there whose config is another one, or no run can have it; nothing has been
-            trained.
-        VAEError, Interrupted: As `train`; what has been trained is kept.
+        ConfigError: `seeds` or `jobs` is below 1 or above 10,000.
+        RunError: A run of that name has another config, or the name is not allowed; nothing has been trained.
+        VAEError, Interrupted: A training failed or was stopped, see `train`; everything trained so far is kept.
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
         at_least(1, argument, value, MOST_SEEDS)
@@ -94,23 +93,24 @@ def _is_finished(replicate: Replicate) -> bool:
     """Whether a replicate has been trained.
 
     Raises:
-        RunError: Its run has another config, or no run can have its name.
+        RunError: Its run has another config, or its name is not allowed.
     """
     if not os.path.lexists(replicate.root / files.component(replicate.name)):
         return False
     run = Run.open(replicate.name, root=replicate.root)
-    asked, before = (flat(one.model_dump(exclude_none=True)) for one in (replicate.recipe.config, config_of(run)))
-    # What "auto" means was settled when the run began.
-    differ = [key for key in sorted(asked.keys() | before.keys()) if asked.get(key) not in (before.get(key), "auto")]
+    configs = (replicate.recipe.config, config_of(run))
+    now, before = (flat(config.model_dump(exclude_none=True)) for config in configs)
+    # "auto" was resolved when the run began.
+    differ = [key for key in sorted(now.keys() | before.keys()) if now.get(key) not in (before.get(key), "auto")]
     if differ:
-        changes = ", ".join(f"{key} {before.get(key)!r} → {asked.get(key)!r}" for key in differ[:3])
+        changes = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in differ[:3])
         message = f"run {run.name} has another config ({changes}); give this series another name"
         raise RunError(message, arguments=("name",))
     return run.status == "finished"
 
 
 def spread(values: Sequence[float | None]) -> dict[str, Any]:
-    """Mean, standard deviation (None for one value) and number of values; neither where one of them is unknown, None.
+    """Mean, standard deviation (None for one value) and number of values; without mean and sd if a value is None.
 
     >>> spread([1.0, 3.0])
     {'mean': 2.0, 'sd': 1.4142135623730951, 'n': 2}

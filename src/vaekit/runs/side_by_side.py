@@ -1,7 +1,7 @@
-"""Several replicates at the same time, each in a process of its own.
+"""Several replicates at the same time, each in its own process.
 
-A process ends when its replicate does, when it is asked to, and when this process dies, however that happens: see
-`replicate`. It has its own run folder and lock, so nothing is shared but the processors.
+A process ends when its replicate ends, when it is asked to stop, and when this process dies anyhow (see `replicate`).
+It has its own run folder and lock, so nothing is shared but the processors.
 """
 
 import json
@@ -21,22 +21,22 @@ from ..training import Interrupted, Listener
 from .replicate import Replicate
 
 Announce = Callable[[int, int, str], AbstractContextManager[Listener | None]]
-"""From the number of a replicate, its seed and the name of its run to the listener to its training."""
+"""Takes the number of a replicate, its seed and the name of its run; gives the listener to its training."""
 
 
 def train_side_by_side(replicates: Sequence[Replicate], *, jobs: int, threads: int, announce: Announce) -> None:
     """Train replicates, some at the same time.
 
     Arguments:
-        replicates: What to train.
+        replicates: The replicates to train.
         jobs: How many processes to use at the same time.
-        threads: How many threads each of them computes with.
-        announce: Called with the replicate that is trained next; its context is open during the training.
+        threads: Number of threads of each process.
+        announce: Called with the next replicate; its context is open during the training.
 
     Raises:
         VAEError: A replicate failed; the others have stopped at whole steps.
-        RunError: The process of one of them was killed; the same.
-        Interrupted: Ctrl-C; all have stopped at whole steps.
+        RunError: The process of a replicate was killed; the others have stopped at whole steps.
+        Interrupted: Ctrl-C was pressed; all have stopped at whole steps.
     """
     events: SimpleQueue[tuple[_Process, dict[str, Any] | None]] = SimpleQueue()
     waiting = list(replicates)
@@ -61,11 +61,11 @@ def train_side_by_side(replicates: Sequence[Replicate], *, jobs: int, threads: i
 
 
 class _Process:
-    """A replicate that is trained in a process of its own.
+    """A replicate in its own process.
 
     Arguments:
-        replicate: What to train.
-        threads: How many threads it computes with.
+        replicate: The replicate to train.
+        threads: Number of threads of the process.
         announce: Called when it begins.
         events: Queue of the events of the process, and of None when it has ended.
     """
@@ -111,13 +111,13 @@ class _Process:
             )
 
     def stop(self) -> None:
-        """Ask it to stop at a whole step."""
+        """Ask the process to stop at a whole step."""
         if self.process.stdin is not None:
             with suppress(BrokenPipeError):
                 self.process.stdin.close()
 
     def wait(self) -> int:
-        """Wait until it has ended; its exit status."""
+        """Wait for the end of the process; its exit status."""
         status = self.process.wait()
         self.reader.join()
         self.stop()
@@ -127,19 +127,19 @@ class _Process:
         return status
 
     def end(self) -> None:
-        """Say how it has ended.
+        """Clean up after the process, and raise its error.
 
         Raises:
-            VAEError: The error of the process.
-            RunError: The process has ended without a word.
+            VAEError: The process has reported an error.
+            RunError: The process has failed without a report.
         """
         status = self.wait()
         if self.error is not None:
             raise self.error
         if status:
-            how = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+            ending = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
             name = self.replicate.name
-            raise RunError(f"the process that trained {name} {how}; the same call continues the series")
+            raise RunError(f"the process that trained {name} {ending}; the same call continues the series")
 
     def _read(self) -> None:
         assert self.process.stdout is not None

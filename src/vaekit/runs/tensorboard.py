@@ -30,7 +30,7 @@ def require_tensorboard() -> Any:
 
 @contextmanager
 def event_files(run: Run, epochs: int) -> Iterator[Listener]:
-    """A listener that writes them for the length of a block, after `epochs` that were logged before.
+    """A listener that writes event files within a block, after `epochs` epochs that are logged already.
 
     Raises:
         RunError: The event files cannot be written.

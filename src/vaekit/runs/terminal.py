@@ -35,11 +35,11 @@ def is_watched() -> bool:
 
 @contextmanager
 def shown(epochs: int | None, *, introduced: bool = True) -> Iterator[Listener]:
-    """A listener that shows the progress on stderr for the length of a block.
+    """A listener that shows the progress on stderr within a block.
 
     Arguments:
         epochs: Number of epochs of the training.
-        introduced: Whether to say first what is trained.
+        introduced: Whether to print first what is trained.
     """
     console = _console()
     if not console.is_terminal:
@@ -54,7 +54,7 @@ class Replicates:
 
     Arguments:
         epochs: Number of epochs of each training.
-        count: How many there are.
+        count: Number of trainings.
         side_by_side: Whether several are trained at the same time; then each epoch is one line that names the seed.
     """
 
@@ -66,7 +66,7 @@ class Replicates:
 
     @contextmanager
     def announce(self, i: int, seed: int, run: str) -> Iterator[Listener]:
-        """A listener to the training of replicate `i`, which lasts as long as the block."""
+        """Print a heading for replicate `i`, and give a listener to its training for the block."""
         console = _console()
         console.print(f"replicate {i + 1} of {self.count}: seed {seed}, run {run}")
         first, self.introduced = not self.introduced, True
@@ -81,8 +81,8 @@ def _console() -> Console:
     return Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
-def _of(epochs: int | None) -> str:
-    """How many there will be, where the length is given in epochs."""
+def _total(epochs: int | None) -> str:
+    """A slash and the number of epochs; empty where the length is given in steps."""
     return "" if epochs is None else f"/{epochs}"
 
 
@@ -102,7 +102,7 @@ class _Lines(Listener):
     def epoch(self, record: Record) -> None:
         width = len(str(self.epochs or ""))
         pieces = [
-            f"{self.prefix}epoch {record['epoch']:{width}d}{_of(self.epochs)}",
+            f"{self.prefix}epoch {record['epoch']:{width}d}{_total(self.epochs)}",
             *_means(record, brief=bool(self.prefix)),
         ]
         if "validation_neg_elbo" in record:
@@ -112,8 +112,8 @@ class _Lines(Listener):
         if record.get("skipped"):
             pieces.append(f"{record['skipped']:.0f} steps skipped")
         text = packed(pieces)
-        took = f"  {record['seconds']:.{0 if record['seconds'] >= 10 else 1}f} s"
-        self.console.print(text + took if len(text.splitlines()[-1] + took) <= WIDTH else text)
+        duration = f"  {record['seconds']:.{0 if record['seconds'] >= 10 else 1}f} s"
+        self.console.print(text + duration if len(text.splitlines()[-1] + duration) <= WIDTH else text)
 
     def slower(self, times: float) -> None:
         self.console.print(
@@ -123,12 +123,12 @@ class _Lines(Listener):
 
 
 class _Bar(_Lines):
-    """The same lines above a live bar."""
+    """One line an epoch, above a live bar."""
 
     def __init__(self, console: Console, epochs: int | None, bar: Progress, *, introduced: bool = True) -> None:
         super().__init__(console, epochs, introduced=introduced)
         self.bar = bar
-        self.task = bar.add_task(f"epoch 1{_of(epochs)}", total=epochs, means="")
+        self.task = bar.add_task(f"epoch 1{_total(epochs)}", total=epochs, means="")
 
     def step(self, reached: Reached, batches: int | None, means: Mapping[str, float]) -> None:
         part = reached.batch / batches if batches else 0.0
@@ -136,7 +136,7 @@ class _Bar(_Lines):
         self.bar.update(
             self.task,
             completed=reached.epoch + part,
-            description=f"epoch {reached.epoch + 1}{_of(self.epochs)}",
+            description=f"epoch {reached.epoch + 1}{_total(self.epochs)}",
             means=f"{_first(means)}  {speed:,.0f} rows/s",
         )
 
@@ -146,14 +146,14 @@ class _Bar(_Lines):
 
 
 def _first(means: Mapping[str, float]) -> str:
-    """The one number for which the live bar has room in 80 columns."""
+    """The loss, the one number that fits into the live bar of 80 columns."""
     if "neg_elbo" in means:
         return f"−ELBO {means['neg_elbo']:.2f}"
     return f"loss {means['loss']:.2f}" if "loss" in means else ""
 
 
 def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
-    """The means of an epoch, a few words each; without the two terms of the ELBO where they are to be brief."""
+    """The means of an epoch, a few words each; if brief, without the two terms of the ELBO."""
     words = [f"{name} {value:.2f}" for name, value in logged(means, beyond=True).items()]
     if all(name in means for name in CLASSIC):
         terms = f" (rate {means['rate']:.1f}, distortion {means['distortion']:.1f})"
@@ -162,7 +162,7 @@ def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
 
 
 def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:
-    """Pieces one after another in lines of at most 80 columns; no piece is broken."""
+    """Join pieces into lines of at most 80 columns, without breaking a piece."""
     lines = [""]
     for piece in pieces:
         if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:
@@ -178,7 +178,7 @@ def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> s
 
 @contextmanager
 def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A listener that shows the stages of an evaluation on stderr: it hears the stage, batches done, and in all."""
+    """A listener that shows the stages of an evaluation on stderr. It hears the stage, the batches done, and all."""
     console = _console()
     if not console.is_terminal:
         yield _stage_lines(console)
@@ -189,7 +189,7 @@ def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
         def update(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = bar.add_task(visible(stage), total=total)
-                bar.reset(tasks[stage], completed=done - 1, total=total)  # what was kept took no time
+                bar.reset(tasks[stage], completed=done - 1, total=total)  # stored batches took no time
             bar.update(tasks[stage], completed=done)
 
         yield update

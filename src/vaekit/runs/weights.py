@@ -1,4 +1,4 @@
-"""Models with stored weights, which take no memory before they are known to fit.
+"""Models with stored weights; a model takes no memory before its weights are known to fit.
 
 Not for: where the weights are stored (`store.checkpoint`, `hub.folders`).
 """
@@ -14,17 +14,17 @@ from ..errors import RunError
 from ..model import LatentVariableModel
 from ..rng import seeded
 
-SLACK = 64 << 20  # bytes of a checkpoint beside the weights and what is proportional to them
+SLACK = 64 << 20  # bytes of a checkpoint that do not grow with the weights
 
 
 def most_bytes(recipe: Recipe, model: LatentVariableModel) -> int | None:
-    """The bytes that a checkpoint of a training may have; None where code of the caller's own may add parts to it."""
+    """The most bytes of a training's checkpoint; None where the caller's own code may add parts to it."""
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     return None if recipe.has_own_code else SLACK + 16 * weights
 
 
 def shapes_of(recipe: Recipe, wiring: Mapping[str, Any]) -> dict[str, torch.Size] | None:
-    """The shapes of a model's weights by name; None where only building it would tell, as of the caller's own code."""
+    """The shapes of a model's weights by name; None for the caller's own code, which would have to be built."""
     return None if recipe.has_own_code else recipe.shapes(**wiring)
 
 
@@ -39,9 +39,9 @@ def filled(
 
     Arguments:
         recipe: The config, resolved.
-        wiring: What `DataFacts.wiring` gives.
+        wiring: The wiring of the parts, `DataFacts.wiring`.
         weights: The weights by name.
-        shapes: What `shapes_of` gives. They are compared with the weights before there is memory for the model.
+        shapes: The result of `shapes_of`; it is compared with the weights before there is memory for the model.
         misfit: The beginning of the message where the weights do not fit.
 
     Raises:
@@ -50,7 +50,7 @@ def filled(
     present = {name: tensor.shape for name, tensor in weights.items()}
     if shapes is not None and shapes != present:
         name = next(name for name in [*shapes, *present] if shapes.get(name) != present.get(name))
-        sizes = [tuple(some[name]) if name in some else "nothing" for some in (present, shapes)]
+        sizes = [tuple(by_name[name]) if name in by_name else "nothing" for by_name in (present, shapes)]
         raise RunError(f"{misfit}: {name} is {sizes[0]} instead of {sizes[1]}")
     with seeded(torch.Generator().manual_seed(0)):
         model = recipe.model(**wiring)

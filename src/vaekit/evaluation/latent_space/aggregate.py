@@ -1,4 +1,4 @@
-"""The aggregate posterior of a model over its data: every posterior mean, one sample each, and what they say together.
+"""The aggregate posterior of a model over its data: posterior means, one sample each, and statistics of them.
 
 Not for: the information in the latents and its errors (`latents`).
 """
@@ -18,7 +18,7 @@ from ...rng import seeded
 from ..subject import SUBJECT_BATCH, Subject
 from .latents import latents
 
-STATISTICS = 1000  # data that statistics are taken over
+STATISTICS = 1000  # rows over which the KL is taken
 
 
 @torch.no_grad()
@@ -50,12 +50,12 @@ def statistics(subject: Subject, rows: dict[str, Tensor] | None = None) -> dict[
 
     Arguments:
         subject: A model and its data.
-        rows: What `encodings` gave, if it was called before.
+        rows: The result of `encodings`, if it is there already.
 
     Returns:
-        Its `size`, `mean` and `sd` by latent; `kl` by latent, nats, or None where the prior does not factorize;
-        `information` about x by latent, nats, at most, or None; the latents in `order`, those that carry most
-        first; which are `silent`; and `over` how many data.
+        `size`, the number of latents; `mean` and `sd` by latent; `kl` by latent, nats, or None where the prior does not
+        factorize; `information`, an upper bound on the information about x by latent, nats, or None; `order`, the
+        latents that carry most first; `silent`, the latents that carry nothing; and `over`, the number of rows.
     """
     rows = encodings(subject) if rows is None else rows
     size, sample = subject.model.latent_size, rows["sample"]

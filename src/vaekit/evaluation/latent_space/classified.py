@@ -21,15 +21,15 @@ def classification_error(
     *,
     listener: StageListener | None = None,
 ) -> Value | None:
-    """Share of rows of known class whose class a loss's q(y | x) gets wrong, in percent.
+    """The share of rows with a known class that a loss's q(y | x) gets wrong, in percent.
 
     None where the loss has no classifier, or where no class is known.
 
     Arguments:
         model: The model.
-        loss: What it was trained by; one with a classifier has a method `log_q`, x → log q(y | x).
+        loss: The loss that it was trained with; one with a classifier has a method `log_q`, x → log q(y | x).
         images: Shape (N, *event).
-        labels: Their classes, shape (N,); −1 where it is not known.
+        labels: Their classes, shape (N,); −1 where unknown.
         listener: Hears about the progress.
     """
     log_q = getattr(loss, "log_q", None)

@@ -1,6 +1,6 @@
-"""The use of codes by their model: how many, and how evenly.
+"""The codes that a model uses: how many, and how evenly.
 
-Not for: the rate, which a prior over codes makes (`bounds`).
+Not for: the rate, which depends on the prior over codes (`bounds`).
 """
 
 import torch
@@ -15,7 +15,7 @@ from .ex_post import codes_posterior_of
 
 
 def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListener | None = None) -> list[Value]:
-    """Codes in use and their perplexity, over all rows and places; nothing of a model without codes.
+    """Codes in use and their perplexity, over all rows and places; nothing for a model without codes.
 
     Arguments:
         model: Any model.

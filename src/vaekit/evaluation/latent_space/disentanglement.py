@@ -2,7 +2,7 @@
 
 All four read a representation, one number for each latent, and the factors, one whole number each.
 
-Not for: what latents carry whatever it is (`latents`).
+Not for: how much latents carry, of any factor (`latents`).
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ from ..result import StageListener, Value, share_of
 from .latents import ACTIVE
 
 BINS = 20
-GROUP, VOTES = 64, 800  # images of one value of a factor; votes to learn from, and the same number to count
+GROUP, VOTES = 64, 800  # images that share a factor's value; votes to learn from, and as many to test
 TREES = 10
 
 
 def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]:
-    """All four, of a representation.
+    """All four scores of a representation.
 
     Arguments:
         z: Representation, shape (N, Z); every combination of factors should occur, as in the data set "shapes".
         factors: Shape (N, F), int64.
-        seed: Seed of what is drawn.
+        seed: Seed of all random numbers.
 
     Returns:
         MIG and SAP, from 0 to 1; the FactorVAE score in percent; and DCI's disentanglement, completeness and
@@ -46,32 +46,33 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
 
 
 def mutual_information_gap(z: Tensor, factors: Tensor) -> float:
-    """MIG: by how much the latent that tells most of a factor tells more of it than the next does.
+    """MIG: the gap in information about a factor between the two latents that tell most of it.
 
-    As a share of the factor's entropy; the mean over factors. Latents are divided into 20 bins of equal width.
+    The gap is a share of the factor's entropy; MIG is the mean over factors. Latents are divided into 20 bins of equal
+    width.
 
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 6; the bins are those of Locatello et al. 2019, arXiv:1811.12359.
     """
     gaps = []
     for joint in _joint(_binned(z), factors, _sizes(factors)):
         p = joint / joint.sum((1, 2), keepdim=True)
-        of_latent, of_factor = p.sum(2, keepdim=True), p.sum(1, keepdim=True)
-        nats = torch.where(p > 0, p * (p.clamp_min(1e-30) / (of_latent * of_factor).clamp_min(1e-30)).log(), 0).sum(
+        p_latent, p_factor = p.sum(2, keepdim=True), p.sum(1, keepdim=True)
+        nats = torch.where(p > 0, p * (p.clamp_min(1e-30) / (p_latent * p_factor).clamp_min(1e-30)).log(), 0).sum(
             (1, 2)
         )
-        entropy = -(of_factor[0] * of_factor[0].clamp_min(1e-30).log()).sum()
+        entropy = -(p_factor[0] * p_factor[0].clamp_min(1e-30).log()).sum()
         gaps.append(_gap(nats) / entropy)
     return torch.stack(gaps).mean().item()
 
 
 def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
-    """SAP: by how much the latent that predicts a factor best predicts it better than the next; the mean over factors.
+    """SAP: the gap in accuracy between the two latents that predict a factor best; the mean over factors.
 
-    A latent predicts the value that is commonest in its bin, of 20; every second row is learned from and the others
-    count.
+    A latent predicts the commonest value in its bin, one of 20. Every second row is learned from, the others are
+    tested.
 
-    Reference: Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3, where a linear classifier of each
-    latent predicts.
+    Reference: Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3, which uses a linear classifier
+    of each latent.
     """
     order = torch.randperm(len(z))
     bins, factors = _binned(z)[order], factors[order]
@@ -86,9 +87,9 @@ def separated_attribute_predictability(z: Tensor, factors: Tensor) -> float:
 
 
 def factor_vae_score(z: Tensor, factors: Tensor) -> Value:
-    """FactorVAE score: how often the latent that varies least among images of one value of a factor tells which factor.
+    """FactorVAE score: how often the least varying latent of a group of images tells the factor that they share.
 
-    Latents whose variance is below 0.01 are left out. 800 votes are learned from and 800 counted.
+    Latents with a variance below 0.01 are left out. 800 votes are learned from, and 800 tested.
 
     Reference: Kim and Mnih 2018, arXiv:1802.05983, section 4.
     """
@@ -146,10 +147,10 @@ def of_factors(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> list[Value]:
-    """All four, of a model's posterior means of rows whose factors are known.
+    """All four scores of a model's posterior means, for rows with known factors.
 
     Arguments:
-        model: A model of such rows; where it is conditional, the first factor is the class.
+        model: A model of these rows; if it is conditional, the first factor is the class.
         rows: Shape (N, *event).
         factors: Shape (N, F), int64.
         seed: Seed of all random numbers.
@@ -166,7 +167,7 @@ def of_factors(
 
 
 def _binned(z: Tensor) -> Tensor:
-    """The number of each value's bin, of `BINS` between the least and the greatest, shape (N, Z)."""
+    """The number of each value's bin, shape (N, Z): one of `BINS` between the least and the greatest value."""
     low, high = z.min(0).values, z.max(0).values
     return ((z - low) / (high - low).clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
 
@@ -177,7 +178,7 @@ def _sizes(factors: Tensor) -> list[int]:
 
 
 def _joint(bins: Tensor, factors: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """How often each bin of each latent occurs with each value of a factor, (Z, BINS, values), for every factor."""
+    """Counts of each latent's bins with each value of a factor, shape (Z, BINS, values), for every factor."""
     size = bins.shape[1]
     counts = []
     for factor, values in zip(factors.T, sizes, strict=True):
@@ -189,27 +190,27 @@ def _joint(bins: Tensor, factors: Tensor, sizes: Sequence[int]) -> Sequence[Tens
 
 
 def _gap(values: Tensor) -> Tensor:
-    """By how much the greatest is greater than the next; of one value, how great it is."""
+    """The greatest value minus the next; a single value minus 0."""
     best = torch.cat((values, values.new_zeros(1))).topk(2).values
     return best[0] - best[1]
 
 
 def _entropy(matrix: Tensor) -> Tensor:
-    """Of each row, made to sum to one, nats."""
+    """The entropy of each row, made to sum to one, nats."""
     p = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 
 
 def find(context: Context) -> Findings:
-    """All four, of data whose factors are known."""
+    """All four scores, if the factors of the data are known."""
     if context.dataset.factors is None:
         return Findings()
     rows, factors = context.dataset.factors()
     x = served(context.model, Split(rows), context.options.binarize)
     values = of_factors(context.model, x, factors, seed=context.options.seed, listener=context.listener)
     has_dci = any(value.name.startswith("DCI") for value in values)
-    lacking = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
-    return Findings(values, [] if has_dci else [lacking])
+    warning = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
+    return Findings(values, [] if has_dci else [warning])
 
 
 DISENTANGLEMENT = Measure(find)

@@ -1,4 +1,4 @@
-"""Priors fitted to the aggregate posterior of a trained model: what mends samples that fall between its latents.
+"""Priors fitted to the aggregate posterior of a trained model; they mend samples that fall between its latents.
 
 A model with such a prior (`vaekit.model.WithPrior`) is a model like any other.
 
@@ -29,8 +29,8 @@ Density = Literal["mixture", "normal", "flow", "vae", "codes"]
 
 ROWS = 20_000  # latents that a density is fitted to
 COMPONENTS = 100
-PER_COMPONENT = 5  # latents a component has at least, for each dimension
-WIDEST = 512  # dimensions of a full covariance
+PER_COMPONENT = 5  # least number of latents of a component, for each dimension
+WIDEST = 512  # most dimensions of a full covariance
 EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow, or of a network over codes
 SIZE_LIMIT = 1 << 30  # bytes of a file
 
@@ -47,23 +47,23 @@ def fit_prior(
 
     Arguments:
         model: A trained model; a conditional one gets a density for each class.
-        data: A data set, whose training split is used, or a split.
-        density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", one of
-            them; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents. Codes
-            have "codes", a network that draws one after another, which "mixture" means for them too.
+        data: A split, or a data set with a training split.
+        density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", a
+            single one; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents. For
+            codes it is "codes", a network that draws one after another; "mixture" means the same for them.
         binarize: How grey values become binary, as in the config of the training.
         seed: Seed of the latents and of the fit.
 
     Raises:
-        ConfigError: Latents that are neither real numbers nor codes, or that the density is not for, or too many for a
-            covariance, or an unknown density.
+        ConfigError: The density is unknown, or not for these latents. Or the latents are neither real numbers nor
+            codes, or too many for a covariance.
         DataError: There are no rows, or no classes for a conditional model.
 
-    Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we have up to 100; Dai and Wipf
+    Reference: Ghosh et al. 2020, arXiv:1903.12436, section 4, with ten normals where we use up to 100; Dai and Wipf
     2019, arXiv:1903.05789, for the second VAE.
     """
     density = density_for(model, density)
-    rows = _some(model, data.train if isinstance(data, Dataset) else data)
+    rows = _training_rows(model, data.train if isinstance(data, Dataset) else data)
     if not len(rows):
         raise DataError("a density of latents is fitted to training rows, and there are none")
     with seeded(chunks.generator(seed, "ex post", 0)):
@@ -79,15 +79,15 @@ def fit_prior(
 
 
 def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: Density = "mixture") -> WithPrior:
-    """The model of a run with a prior fitted to its aggregate posterior, which is fitted once and stored with the run.
+    """A run's model with a prior fitted to its aggregate posterior. It is fitted once and stored with the run.
 
     Arguments:
-        run: The run, restored already if it names code of the caller's own.
+        run: The run; a `RestoredRun` if it names the caller's own code.
         model: Its model, as `vaekit.load(run)` gives it.
-        density: The same as for `fit_prior`.
+        density: The kind of prior, as for `fit_prior`.
 
     Raises:
-        ConfigError, DataError: As `fit_prior`.
+        ConfigError, DataError: The prior cannot be fitted; see `fit_prior`.
     """
     folder = run if isinstance(run, Run) else run.run
     density = density_for(model, density)
@@ -105,7 +105,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     dataset, section = restored.dataset(), restored.recipe.config.data
     if section.labelled is not None:
         dataset = keep_labels(dataset, section.labelled)  # no more labels than the run had
-    rows = _some(model, dataset.train)
+    rows = _training_rows(model, dataset.train)
     prior = fit_prior(model, rows, density, binarize=section.binarize)
     tensors = {name: tensor.cpu() for name, tensor in prior.state_dict().items()}
     facts = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
@@ -114,10 +114,10 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
 
 
 def density_for(model: LatentVariableModel, density: Density) -> Density:
-    """The density that is meant for a model's latents.
+    """The density for a model's latents: "mixture" means "codes" if they are codes.
 
     Raises:
-        ConfigError: There is no such density, or it is not for them.
+        ConfigError: The density is unknown, or not for these latents.
     """
     if density not in get_args(Density):
         raise ConfigError(unknown("density", density, get_args(Density)))
@@ -125,19 +125,19 @@ def density_for(model: LatentVariableModel, density: Density) -> Density:
     if has_codes and density == "mixture":
         return "codes"
     if has_codes != (density == "codes"):
-        what = "codes" if has_codes else "no codes"
-        raise ConfigError(f"density = {density!r} is not for this model, whose latents are {what}; leave it out")
+        latents = "codes" if has_codes else "no codes"
+        raise ConfigError(f"density = {density!r} is not for this model, whose latents are {latents}; leave it out")
     return density
 
 
 def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
-    """The posterior of a model of codes; None of another one."""
+    """The posterior of a model of codes; None for other models."""
     posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
     return posterior if isinstance(posterior, CodesPosterior) else None
 
 
-def _some(model: LatentVariableModel, split: Split) -> Split:
-    """Up to 20,000 rows, of a conditional model those whose class is known."""
+def _training_rows(model: LatentVariableModel, split: Split) -> Split:
+    """Up to 20,000 rows; for a conditional model, rows with a known class."""
     split = split.labelled() if model.context_size and split.context is None else split
     return split.spread(ROWS) if len(split) > ROWS else split
 
@@ -163,13 +163,11 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
 def _refuse(q: torch.distributions.Distribution) -> None:
     support, z = support_of(q), q.sample()
     if support is not None and not takes_any_real(support, z):
-        raise ConfigError(
-            f"a density is fitted to latents that are any real numbers, but these have values in {support}"
-        )
+        raise ConfigError(f"a density needs latents that can be any real numbers, but these have values in {support}")
 
 
 def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
-    """A prior of the kind and size that fits a model and the number of rows, its parameters yet to be set."""
+    """An unfitted prior, with the kind and size for a model and a number of rows."""
     size, classes = model.latent_size, model.context_size
     codes = codes_posterior_of(model)
     if codes is not None:
@@ -188,7 +186,7 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
 
 
 def _descend(prior: nn.Module, z: Tensor, c: Tensor | None) -> None:
-    """Train a prior on latents, by Adam on a rate that falls to 0."""
+    """Train a prior on latents, by Adam with a learning rate that falls to 0."""
     optimizer = torch.optim.Adam(prior.to(z.device).parameters(), RATE)
     steps, z = EPOCHS * -(-len(z) // BATCH), z.float()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

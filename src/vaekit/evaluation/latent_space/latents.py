@@ -21,7 +21,7 @@ from ..chunks import GIB
 from ..result import StageListener, Value, mean_of, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
-PAIRS = 2000  # latents whose aggregate posterior is evaluated; each is compared with every row
+PAIRS = 2000  # latents at which q(z) is evaluated; each is compared with every row
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Latents:
         means: Posterior means, shape (N, Z); a flow or a hierarchy gives a substitute.
         kl: Mean KL of each dimension, nats, shape (Z,); None where posterior or prior do not factorize.
         variances: Variance of each dimension's posterior mean over rows, shape (Z,).
-        information: log q(z | x) − log q(z) of some rows, nats, shape (M,).
+        information: log q(z | x) − log q(z) of M rows, nats, shape (M,).
         marginal: log q(z) − log p(z) of the same rows.
     """
 
@@ -44,7 +44,7 @@ class Latents:
 
     @property
     def active(self) -> int:
-        """Dimensions whose posterior mean depends on x."""
+        """The number of dimensions with a posterior mean that depends on x."""
         return int((self.variances > ACTIVE).sum())
 
     @property
@@ -70,25 +70,25 @@ class Latents:
 
     @property
     def collapse(self) -> str | None:
-        """A sentence on dimensions that carry nothing, with what to try; None where all carry something."""
+        """A sentence on dimensions that carry nothing, with a remedy; None where all carry something."""
         carries = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
         size, idle = len(carries), int(carries.sum())
         if not idle:
             return None
-        what = (
+        fault = (
             f"do not depend on the row (their posterior mean varies by less than {ACTIVE})"
             if self.kl is None
             else f"carry less than {CARRIES} nats"
         )
         if idle == size:
             return (
-                f"the posterior has collapsed: all {size} dimensions {what}, and the decoder does not use z; try a KL "
+                f"the posterior has collapsed: all {size} dimensions {fault}, and the decoder does not use z; try a KL "
                 "warm-up (objective beta with a schedule from 0 to 1), free-bits, or a weaker decoder"
             )
-        which = ", ".join(str(i) for i in carries.nonzero().flatten().tolist()[:8])
+        numbers = ", ".join(str(i) for i in carries.nonzero().flatten().tolist()[:8])
         more = ", …" if idle > 8 else ""
         return (
-            f"{idle} of {size} dimensions {what} ({which}{more}): {size - idle} latent dimensions would do; to use "
+            f"{idle} of {size} dimensions {fault} ({numbers}{more}): {size - idle} latent dimensions would do; to use "
             "more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more samples"
         )
 
@@ -108,15 +108,15 @@ def latents(
     The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n). The expectation of its
     logarithm is taken over one latent of each of `pairs` rows. The rate is the sum of the information
     I = E log q(z | x) − log q(z) and of the marginal KL(q(z) ‖ p(z)). For these N rows both are exact, and I is at
-    most log N. For all rows of the distribution they are a lower and an upper bound. Where the prior depends on the
-    context, q(z) is the mixture over the rows with the same context, and both are means over contexts.
+    most log N. For all rows of the distribution they are a lower and an upper bound. If the prior depends on the
+    context, q(z) is the mixture over the rows with the same context, and both numbers are means over contexts.
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
-            are observed count, and which has its own context or labels.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
+            context or labels; only its observed values count.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
-        pairs: The most latents at which to evaluate q(z).
+        pairs: Largest number of latents at which to evaluate q(z).
         memory: About how many bytes comparing latents with posteriors may take.
         seed: Seed of the latents.
         listener: Hears about the progress.
@@ -132,29 +132,29 @@ def latents(
         def compute(index: int) -> dict[str, Tensor]:
             batch = chunks.batch(model, rows, index)
             with seeded(chunks.generator(seed, "latents", index)):
-                return _of_batch(model, batch)
+                return _encoded(model, batch)
 
-        of_row = chunks.over_batches("latents", len(rows), compute, listener=listener)
+        per_row = chunks.over_batches("latents", len(rows), compute, listener=listener)
         picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
-        z = of_row["z"][picked].to(model.device)
+        z = per_row["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
-    means, kl = of_row["means"], of_row.get("kl")
+    means, kl = per_row["means"], per_row.get("kl")
     return Latents(
         means=means,
         kl=None if kl is None else kl.double().mean(0),
         variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
-        information=of_row["log_q"][picked].double() - log_q,
-        marginal=log_q - of_row["log_p"][picked].double(),
+        information=per_row["log_q"][picked].double() - log_q,
+        marginal=log_q - per_row["log_p"][picked].double(),
     )
 
 
-def _of_batch(model: LatentVariableModel, rows: Batch) -> dict[str, Tensor]:
+def _encoded(model: LatentVariableModel, rows: Batch) -> dict[str, Tensor]:
     q, p = chunks.posterior(model, rows), model.prior(rows.c)
     z = draw_samples(q, 1)
     log_p = p.log_prob(z).expand(1, len(rows))[0]
-    of_batch = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
+    tensors = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
     kl = kl_by_dimension(z, q, p)
-    return of_batch if kl is None else of_batch | {"kl": kl.flatten(1)}
+    return tensors if kl is None else tensors | {"kl": kl.flatten(1)}
 
 
 def _aggregate(
@@ -175,11 +175,11 @@ def _aggregate(
     for index in range(batches):
         batch = chunks.batch(model, rows, index)
         q = chunks.posterior(model, batch)
-        theirs = groups[index * chunks.ROWS : index * chunks.ROWS + len(batch)].to(z.device)
+        row_groups = groups[index * chunks.ROWS : index * chunks.ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
             log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
-            log_q = log_q.masked_fill(group[part, None] != theirs, -math.inf)
+            log_q = log_q.masked_fill(group[part, None] != row_groups, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:
             listener("aggregate posterior", index + 1, batches)
@@ -196,7 +196,7 @@ def _groups(model: LatentVariableModel, rows: Batch) -> Tensor:
     return group.cpu()
 
 
-# -- what can be read from them ---------------------------------------------------------------------------------------
+# -- classifiers of latents -------------------------------------------------------------------------------------------
 
 
 def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tensor, *, penalty: float = 1e-4) -> Value:
@@ -245,7 +245,7 @@ def nearest_neighbours(
     """
     classes, k = _classes(labels, test_labels), min(k, len(train))
     predicted = []
-    tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # less than a vote together, each more than all later ones
+    tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # together less than a vote; each more than all later
     for part in test.split(rows):
         votes = one_hot(labels[torch.cdist(part, train).topk(k, largest=False).indices], classes).double()
         predicted.append((votes * (1 + tie[:, None])).sum(1).argmax(1))

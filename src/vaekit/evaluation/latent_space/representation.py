@@ -1,4 +1,4 @@
-"""The measure of latents: how many are used, what they carry, and which classes can be read from them.
+"""The measure of latents: how many are used, how much they carry, and how well they predict classes.
 
 Not for: the estimators themselves (`latents`, `code_usage`), or latents that stand for factors (`disentanglement`).
 """
@@ -16,7 +16,7 @@ SHOWN = 2000  # rows in the picture
 
 
 def find(context: Context) -> Findings:
-    """Active units, information, collapse; and what can be read from the latents where there are classes."""
+    """Active units, information and collapse; if there are classes, also how well the latents predict them."""
     if not context.has_density:
         return Findings()
     model, rows, options = context.model, context.rows, context.options
@@ -41,8 +41,8 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     split = context.dataset.train.labelled()
     if not len(split):
         return Findings()
-    train_z, train_labels = _of_known_class(_means(context, split), split.known_labels())
-    test_z, test_labels = _of_known_class(posteriors.means, labels)
+    train_z, train_labels = _with_known_class(_means(context, split), split.known_labels())
+    test_z, test_labels = _with_known_class(posteriors.means, labels)
     values = [
         classifier(train_z, train_labels, test_z, test_labels) for classifier in (linear_probe, nearest_neighbours)
     ]
@@ -67,8 +67,8 @@ def _means(context: Context, split: Split) -> Tensor:
         return chunks.over_batches("training rows", len(rows), compute, listener=context.listener)["means"]
 
 
-def _of_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Latents whose class is known, and these classes."""
+def _with_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """The latents with a known class, and these classes."""
     known = labels >= 0
     return means[known].float(), labels[known]
 

@@ -39,8 +39,8 @@ class Annealing:
         temperatures: Steps T of the path; the bound tightens like 1/T.
         chains: Chains for each row.
         leapfrog: Steps of a Hamiltonian transition; each takes a gradient.
-        start: Where chains start: the encoder's posterior or, further away, the prior. Either way the weights are
-            unbiased, but from the prior it takes thousands of temperatures to get as near.
+        start: Where chains start: the encoder's posterior or, further away, the prior. The weights are unbiased for
+            both, but the prior needs thousands of temperatures for a bound as tight.
 
     Raises:
         ConfigError: A number is below 1, or there is no such start.
@@ -111,8 +111,8 @@ def ais(
 
     Arguments:
         model: Any latent-variable model with real latents.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
-            are observed count, and which has its own context or labels.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
+            context or labels; only its observed values count.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
@@ -121,7 +121,7 @@ def ais(
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: The latents are discrete, not any real number can be one, or they have no density.
+        ConfigError: The latents are discrete, cannot be any real number, or have no density.
 
     Reference: Neal 2001, "Annealed importance sampling", Statistics and Computing 11; Wu et al. 2017,
     arXiv:1611.04273, section 3.
@@ -158,14 +158,14 @@ def bidirectional(
     weights w with E 1/w = 1/p(x), so that −log mean 1/w is an upper bound in expectation.
 
     Arguments:
-        model: Any latent-variable model whose latents can be any real number, whose likelihood can be sampled.
+        model: Any latent-variable model with latents of any real number and a likelihood that can be sampled.
         n: Number of rows.
         c: Classes, shape (n,), or context rows, shape (n, C), for a conditional model.
-        annealing: The same as for `ais`.
-        memory: The same as for `ais`.
-        seed: The same as for `ais`.
-        store: The same as for `ais`.
-        listener: The same as for `ais`.
+        annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
+        memory: About how many bytes a gradient may take.
+        seed: Seed of the rows and the chains.
+        store: Keeps finished batches.
+        listener: Hears about the progress.
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """
@@ -193,7 +193,7 @@ def bidirectional(
 
 @dataclass(frozen=True)
 class _State:
-    """The places of the chains, and the terms whose weighted sum is the log-density of the path there.
+    """The places of the chains, and the terms there; their weighted sum is the log-density of the path.
 
     Arguments:
         z: Shape (C, B, Z).
@@ -210,15 +210,15 @@ class _State:
         return torch.einsum("t,tcb->cb", weights, self.terms)
 
     def slope(self, weights: Tensor) -> Tensor:
-        """Its gradient, shape (C, B, Z)."""
+        """The gradient of `log_density`, shape (C, B, Z)."""
         return torch.einsum("t,tcbz->cbz", weights.to(self.slopes), self.slopes)
 
-    def moved(self, accepted: Tensor, other: "_State") -> "_State":
-        """The other state where accepted, shape (C, B), and this one elsewhere."""
+    def moved(self, accepted: Tensor, proposed: "_State") -> "_State":
+        """The proposed state where accepted, shape (C, B), and this one elsewhere."""
         return _State(
-            torch.where(accepted[..., None], other.z, self.z),
-            torch.where(accepted, other.terms, self.terms),
-            torch.where(accepted[..., None], other.slopes, self.slopes),
+            torch.where(accepted[..., None], proposed.z, self.z),
+            torch.where(accepted, proposed.terms, self.terms),
+            torch.where(accepted[..., None], proposed.slopes, self.slopes),
         )
 
 
@@ -242,7 +242,7 @@ class _Chains:
         return self.at(self.base.sample(torch.Size((c,) if self.base.batch_shape else (c, n))))
 
     def weights(self, beta: float) -> Tensor:
-        """How much of each term there is at β, shape (T,)."""
+        """The weight of each term at β, shape (T,)."""
         weights = [1.0, beta] if self.q is None else [beta, beta, 1 - beta]
         return torch.tensor(weights, dtype=self.dtype, device=self.x.device)
 
@@ -270,7 +270,7 @@ class _Chains:
             step: Step size of each row, shape (B,).
         """
         weights = self.weights(beta)
-        # A fixed trajectory may be a whole period of the motion and lead nowhere.
+        # A trajectory of fixed length may be a whole period of the motion and lead nowhere.
         size = (step * (0.8 + 0.4 * torch.rand_like(step)))[:, None].to(state.z)
         momentum = torch.randn_like(state.z)
         energy = state.log_density(weights) - 0.5 * chunks.wide(momentum).square().sum(-1)
@@ -287,7 +287,7 @@ class _Chains:
         pilot = _schedule(max(50, self.how.temperatures // 10))
         log_step = torch.full((len(self.x),), math.log(0.1), dtype=self.dtype, device=self.x.device)
         state, sizes = self.start(), []
-        # Twenty transitions at the first β bring the step size near before the path begins.
+        # Twenty transitions at the first β adapt the step size before the path begins.
         for i, beta in enumerate([0.0] * 20 + pilot):
             state, probability = self.transition(state, beta, log_step.exp())
             log_step = log_step + 0.5 * (probability.mean(0) - ACCEPTANCE)

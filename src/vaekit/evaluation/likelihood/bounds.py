@@ -26,7 +26,7 @@ from .weights import Mean, NestedBounds, Tail
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
 DEFAULT_SAMPLES = (1, 10, 100, 1000, 5000)
 ROUNDED = 100  # samples that one exact density corrects
-COARSE = 0.3  # nats that a log-likelihood in bfloat16 may be off, in the root mean square
+COARSE = 0.3  # nats, the greatest root mean square error of a log-likelihood in bfloat16
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,9 @@ class Bounds:
     Arguments:
         samples: The numbers of samples K, ascending.
         per_row: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
-            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; as "noise …" the
-            Monte Carlo variance of a number, infinite where the samples do not tell; and "rounding", by how much log
-            p(x | z) was off before it was corrected, in the root mean square, 0 for float32.
+            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; "noise …", the
+            Monte Carlo variance of a number, infinite where it is unknown; and "rounding", the root mean square error
+            of log p(x | z) before its correction, 0 for float32.
     """
 
     samples: tuple[int, ...]
@@ -60,15 +60,15 @@ class Bounds:
             for name, kind in kinds.items()
         ]
         last = f"L_{self.samples[-1]}"
-        of_k: tuple[Setting, ...] = ("samples",)
+        settings: tuple[Setting, ...] = ("samples",)
         nll = mean_of(
-            "nll", -per_row[last], "nats", "upper bound", per_row[f"noise {last}"], depends_on=of_k, likelihood=True
+            "nll", -per_row[last], "nats", "upper bound", per_row[f"noise {last}"], depends_on=settings, likelihood=True
         )
-        values += [nll, mean_of("effective sample size", per_row["ess"], "samples", depends_on=of_k)]
+        values += [nll, mean_of("effective sample size", per_row["ess"], "samples", depends_on=settings)]
         tails = per_row["pareto_k"]
         if bool(tails.isfinite().any()):
-            values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=of_k))
-            values.append(Value("pareto k, largest", tails.max().item(), None, "", depends_on=of_k))
+            values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=settings))
+            values.append(Value("pareto k, largest", tails.max().item(), None, "", depends_on=settings))
         return values
 
     @property
@@ -96,7 +96,7 @@ def up_to(samples: int) -> tuple[int, ...]:
     """1, 10, 100 … and `samples` itself.
 
     Raises:
-        ConfigError: Less than 1, or more than 2^20.
+        ConfigError: `samples` is below 1 or above 2^20.
 
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)
@@ -135,8 +135,8 @@ def bounds(
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, of which the values that
-            are observed count, and which has its own context or labels.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
+            context or labels; only its observed values count.
         c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
@@ -165,13 +165,13 @@ def bounds(
             batch = chunks.batch(model, rows, index)
             decoder = _Decoder(model, batch, memory, lowered, chunks.generator(seed, "rounding", index))
             with seeded(chunks.generator(seed, "bounds", index)):
-                return _of_batch(decoder, chunks.posterior(model, batch), numbers)
+                return _batch_bounds(decoder, chunks.posterior(model, batch), numbers)
 
         per_row = chunks.over_batches("bounds", len(rows), compute, store=store, listener=listener)
     return Bounds(numbers, per_row)
 
 
-def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
+def _batch_bounds(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
     kl = _closed_form(q, decoder.prior, decoder.rows)
     log_likelihood = Mean()
     log_ratio = Mean()
@@ -180,7 +180,7 @@ def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) ->
     tail = Tail(numbers[-1])
     for done in range(0, numbers[-1], decoder.samples):
         z = draw_samples(q, min(decoder.samples, numbers[-1] - done))
-        log_q = chunks.wide(q.log_prob(z))  # at once: some posteriors know it for this very tensor only
+        log_q = chunks.wide(q.log_prob(z))  # before z is cut: some posteriors know it only for this very tensor
         log_p, log_lik = decoder.densities(z, log_q)
         log_likelihood.add(log_lik)
         log_ratio.add(log_q - log_p)
@@ -189,14 +189,14 @@ def _of_batch(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) ->
         tail.add(log_w)
         for estimate in nested:
             estimate.add(log_w)
-    of_batch = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
-    of_batch |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
-    of_batch["elbo"] = -of_batch["rate"] - of_batch["distortion"]
-    of_batch["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
+    results = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
+    results |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
+    results["elbo"] = -results["rate"] - results["distortion"]
+    results["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
     for estimate in nested:
-        of_batch |= {f"L_{estimate.k}": estimate.mean, f"noise L_{estimate.k}": estimate.noise}
-    of_batch |= {"ess": nested[-1].effective_sample_size, "pareto_k": tail.shape}
-    return of_batch | {"rounding": decoder.rounding}
+        results |= {f"L_{estimate.k}": estimate.mean, f"noise L_{estimate.k}": estimate.noise}
+    results |= {"ess": nested[-1].effective_sample_size, "pareto_k": tail.shape}
+    return results | {"rounding": decoder.rounding}
 
 
 class _Decoder:
@@ -225,12 +225,12 @@ class _Decoder:
         self.exact = precision == "fp32"
         self.samples = SAMPLES if self.exact else ROUNDED
         self.slices = chunks.slices(model, rows, self.samples, memory)
-        self.wholes = [] if self.exact else chunks.slices(model, rows, 1, memory)
+        self.exact_slices = [] if self.exact else chunks.slices(model, rows, 1, memory)
         self.lowered = Lowered(model, precision)
         self.squares = Mean()
 
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
-        """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), beside log q(z | x, c)."""
+        """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), given log q(z | x, c)."""
         blocks = [(part.prior, z[:, part.rows]) for part in self.slices]
         log_p = chunks.wide(torch.cat([prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks], 1))
         with self.lowered:
@@ -247,10 +247,10 @@ class _Decoder:
         u = torch.rand(self.rows, dtype=shares.dtype, generator=self.generator).to(z.device)
         picked = (shares[:-1] < u * shares[-1]).sum(0)
         rows = torch.arange(self.rows, device=z.device)
-        exact = self._log_likelihood(z[picked, rows][None], self.wholes)[0]
-        off = exact - log_lik[picked, rows]
-        self.squares.add(off.square()[None])
-        return off
+        exact = self._log_likelihood(z[picked, rows][None], self.exact_slices)[0]
+        error = exact - log_lik[picked, rows]
+        self.squares.add(error.square()[None])
+        return error
 
     @property
     def rounding(self) -> Tensor:

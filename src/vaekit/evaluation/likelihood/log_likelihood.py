@@ -1,4 +1,4 @@
-"""The measure of likelihood: bounds on log p(x), by annealing too if asked for; terms where there is no density.
+"""The measure of likelihood: bounds on log p(x), on request by annealing too; terms for a model without a density.
 
 Not for: the estimators themselves (`bounds`, `ais`).
 """
@@ -22,7 +22,7 @@ AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, 
 
 
 def find(context: Context) -> Findings:
-    """ELBO, rate, distortion, importance-weighted bounds, and what annealing adds."""
+    """ELBO, rate, distortion, importance-weighted bounds, and on request annealing."""
     if not context.has_density:
         return _terms(context)
     annealing = context.options.annealing
@@ -46,16 +46,21 @@ def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Fin
     how = {**asdict(annealing), ROWS_KEY: n}
     options: dict[str, Any] = context.for_estimators(samples=None, precision="fp32", annealing=how)
     first = context.rows.rows(slice(n))
-    given = ais(context.model, first, annealing=annealing, **options)
+    annealed = ais(context.model, first, annealing=annealing, **options)
     c = chunks.context_of(context.model, first)
-    both = bidirectional(context.model, n, c, annealing=annealing, **options)
-    gain = given.per_row["ais"] - findings.per_row[f"L_{context.options.samples}"][:n]
-    over = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
+    simulated = bidirectional(context.model, n, c, annealing=annealing, **options)
+    gain = annealed.per_row["ais"] - findings.per_row[f"L_{context.options.samples}"][:n]
+    gain_value = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
     return Findings(
-        values=[*findings.values, *context.likelihood_kind.named(given.values, context.dimensions), over, *both.values],
+        values=[
+            *findings.values,
+            *context.likelihood_kind.named(annealed.values, context.dimensions),
+            gain_value,
+            *simulated.values,
+        ],
         warnings=findings.warnings,
         protocol={"annealing": how},
-        per_row={**findings.per_row, "ais": given.per_row["ais"]},
+        per_row={**findings.per_row, "ais": annealed.per_row["ais"]},
     )
 
 

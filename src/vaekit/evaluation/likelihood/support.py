@@ -21,11 +21,11 @@ from ..result import Value
 
 @dataclass(frozen=True)
 class LikelihoodKind:
-    """What log p(x | z) is of some rows.
+    """The kind of log p(x | z) for given rows.
 
     Arguments:
         discrete: Whether the likelihood is a probability rather than a density.
-        inside: Whether it has a probability, or a density, for all of these rows.
+        inside: Whether all of these rows are in its support.
     """
 
     discrete: bool
@@ -33,7 +33,7 @@ class LikelihoodKind:
 
     @property
     def description(self) -> str:
-        """For the protocol."""
+        """The kind in words, for the protocol."""
         if not self.inside:
             return "not a likelihood: the images have values outside of its support"
         return "probability" if self.discrete else "density, without dequantization"
@@ -47,12 +47,12 @@ class LikelihoodKind:
             return ["these rows have values outside of the likelihood's support, where its nats mean nothing"]
         return [
             "these rows have values (grey, not binary) that the likelihood gives no probability: its nats are a loss "
-            "and not a log-likelihood, and the least of it depends on the row; binarize (data.binarize), or choose "
+            "and not a log-likelihood, and its minimum depends on the row; binarize (data.binarize), or choose "
             "another likelihood, such as 'normal' or, for 8-bit images, 'discretized-logistic'"
         ]
 
     def named(self, values: list[Value], dimensions: float) -> list[Value]:
-        """The same values, called what they are, and bits per dimension where these have a meaning."""
+        """The values with their true kind, and with bits per dimension where these are defined."""
         if not self.inside:
             return [replace(value, kind="not a likelihood") if value.likelihood else value for value in values]
         if not self.discrete:
@@ -74,7 +74,7 @@ def _bits_per_dimension(nll: Value, dimensions: float) -> Value:
 
 
 def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> LikelihoodKind:
-    """What the likelihood of rows is: of all of them, since one grey image among binary ones has no probability.
+    """The kind of the likelihood of all rows; one grey image among binary ones has no probability.
 
     Arguments:
         model: The model.
@@ -87,9 +87,9 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
             p = model.likelihood(chunks.posterior(model, batch).sample(torch.Size((1,))), batch.c)
             support = support_of(p)
             if support is None:
-                return LikelihoodKind(discrete=False, inside=True)  # a distribution that does not say is trusted
+                return LikelihoodKind(discrete=False, inside=True)  # a distribution that states no support is trusted
             if batch.observed is not None:
-                x = x.where(batch.observed, p.sample()[0])  # what is missing is in the support
+                x = x.where(batch.observed, p.sample()[0])  # missing values count as inside
             kind = LikelihoodKind(support.is_discrete, bool(support.check(x).all()))
             if not kind.inside:
                 break
@@ -97,10 +97,10 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
 
 
 def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
-    """Refuse latents that Hamiltonian transitions cannot move: these walk over all real numbers.
+    """Refuse latents that Hamiltonian transitions cannot move: the transitions walk over all real numbers.
 
-    Off its support a distribution of torch may have a finite log-density, which is not to be believed, and the bounds
-    would be wrong by any number of nats.
+    A distribution of torch may give a finite but wrong log-density outside of its support. Then the bounds would be
+    wrong by any number of nats.
 
     Raises:
         ConfigError: The latents are not a vector; or the prior or the posterior is discrete, or does not have all real
@@ -126,7 +126,7 @@ def _factors(p: Distribution) -> tuple[Distribution, ...]:
 def _refuse_support(name: str, p: Distribution) -> None:
     support = support_of(p)
     if support is None:
-        return  # a distribution that does not say is trusted
+        return  # a distribution that states no support is trusted
     if support.is_discrete:
         raise ConfigError(
             f"annealed importance sampling needs continuous latents, but the {name} is discrete; leave it out",
@@ -136,6 +136,6 @@ def _refuse_support(name: str, p: Distribution) -> None:
     if not takes_any_real(support, z):
         raise ConfigError(
             f"annealed importance sampling needs latents that can be any real number, but the {name} has values in "
-            f"{support} only; leave it out, or let the model take such a z from a real one inside its likelihood",
+            f"{support} only; leave it out, or let the likelihood compute such a z from a real one",
             arguments=("ais",),
         )

@@ -1,8 +1,8 @@
-"""Statistics of importance weights that pass by: means, nested bounds, and the shape of their tail.
+"""Running statistics of importance weights: means, nested bounds, and the shape of their tail.
 
 Nothing here grows with the number of samples.
 
-Not for: where the weights come from (`bounds`).
+Not for: computing the weights (`bounds`).
 """
 
 import math
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCKS = 10  # of a group of samples, to tell how noisy it is
+BLOCKS = 10  # of a group of samples, to measure its noise
 FEW_IN_TAIL = 5  # with fewer weights there is no tail to fit
 FLAT = 1e-3  # a tail that rises by less than this share of its largest weight is flat
 
@@ -28,7 +28,7 @@ class Mean:
     def add(self, values: Tensor) -> None:
         """Take in samples, shape (s, B)."""
         if not self.count:
-            self.origin = values[:1].mean(0)  # numbers near 1e4 whose squares would cancel
+            self.origin = values[:1].mean(0)  # squares of numbers near 1e4 would cancel
         self.count += len(values)
         self.total = self.total + (values - self.origin).sum(0)
         self.squares = self.squares + (values - self.origin).square().sum(0)
@@ -48,12 +48,12 @@ class Mean:
 
 
 class NestedBounds:
-    """The mean of log (1/k) Σ w over groups of k consecutive samples; a last group that is not full does not count."""
+    """The mean of log (1/k) Σ w over groups of k consecutive samples; an incomplete last group does not count."""
 
     def __init__(self, k: int) -> None:
         self.k = k
         self.filled = 0
-        self.open: Tensor | None = None  # log Σ w and log Σ w² of the group that is not whole yet, shape (2, B)
+        self.open: Tensor | None = None  # log Σ w and log Σ w² of the incomplete group, shape (2, B)
         self.last: Tensor | None = None  # the same of the last whole group
         self.blocks: Tensor | None = None  # log Σ w of each block of the last group, shape (blocks, B)
         self.groups = Mean()
@@ -127,15 +127,15 @@ def jackknife(log_sums: Tensor, sizes: Sequence[int]) -> Tensor:
 
     Arguments:
         log_sums: Log Σ w of each of G blocks, shape (G, B).
-        sizes: How many weights each has.
+        sizes: Number of weights in each block.
 
     Reference: Efron and Stein 1981, "The jackknife estimate of variance", Annals of Statistics 9.
     """
     count, total = len(log_sums), sum(sizes)
-    rest = [
+    log_means = [
         torch.cat((log_sums[:g], log_sums[g + 1 :])).logsumexp(0) - math.log(total - sizes[g]) for g in range(count)
     ]
-    means = torch.stack(rest)
+    means = torch.stack(log_means)
     return (count - 1) / count * (means - means.mean(0)).square().sum(0)
 
 
@@ -147,7 +147,7 @@ class Tail:
 
     def __init__(self, k: int) -> None:
         self.size = int(min(k / 5, 3 * math.sqrt(k)))
-        self.seen: list[Tensor] = []  # the greatest of all, and more that came later
+        self.seen: list[Tensor] = []  # the greatest weights so far, and later ones, not yet sorted
         self.waiting = 0
 
     def add(self, log_w: Tensor) -> None:
@@ -171,7 +171,7 @@ class Tail:
             return torch.full_like(top[0], math.nan)
         weights = (top - top[0]).exp()
         excess = weights[:-1] - weights[-1]
-        # Equal but for rounding: there is no tail, and what rounding looks like does not matter.
+        # Weights that are equal up to rounding have no tail; the rounding errors do not matter.
         return torch.where(excess[0] < FLAT, 0.0, pareto_shape(excess))
 
 

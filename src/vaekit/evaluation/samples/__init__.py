@@ -1,7 +1,7 @@
-"""How good the samples of a model of images are.
+"""The quality of the samples of a model of images.
 
 | file | what |
 |---|---|
 | `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
-| `classifier` | the classifier whose features and classes judge samples |
+| `classifier` | the classifier that judges samples by its features and classes |
 """

@@ -1,4 +1,4 @@
-"""A small convolutional classifier, trained on the data set at hand, whose features judge samples of it.
+"""A small convolutional classifier, trained on the data set at hand; its features judge samples.
 
 It is trained once for a data set and kept in the user's cache with its accuracy, so that all models are judged by the
 same classifier. Numbers of different classifiers cannot be compared: each number says which classifier it used.
@@ -25,7 +25,7 @@ from ...store.tensors import pack, unpack
 from ..result import StageListener
 
 SIZE_LIMIT = 1 << 28  # bytes of a file
-VERSION = 1  # of the recipe below; another one is another classifier
+VERSION = 1  # of the recipe below; another version is another classifier
 FEATURES = 128
 EPOCHS = 3
 BATCH = 128
@@ -39,7 +39,7 @@ class Classifier:
     Arguments:
         body: Network (N, C, H, W) → (N, 128), in evaluation mode.
         head: Linear map to logits.
-        facts: What it is: version, data set and checksum, test accuracy in percent, SHA-256 of its weights.
+        facts: Version, data set and checksum, test accuracy in percent, SHA-256 of its weights.
     """
 
     body: nn.Module
@@ -68,13 +68,13 @@ def classifier_for(
     """The classifier of a data set, from the cache or trained now and put there.
 
     Arguments:
-        data: The data set; all its training images are used, those held out for validation included.
-        device: Where it is to be.
-        folder: Where classifiers are kept; the user's cache by default. One that cannot be written costs only time.
+        data: The data set; all its training and validation images are used.
+        device: Device of the classifier.
+        folder: Folder of classifiers; the user's cache by default. A folder that cannot be written costs only time.
         listener: Hears about the training.
 
     Raises:
-        DataError: Fewer than two classes, or data that are not images.
+        DataError: The data have fewer than two classes, or are not images.
     """
     if data.num_classes < 2 or data.kind != "image":
         raise DataError(f"a classifier needs images of at least 2 classes, {data.name!r} has {data.num_classes}")
@@ -155,7 +155,7 @@ def _write(network: nn.Module, facts: dict[str, Any], path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.write(path, pack(network.state_dict(), {"facts": text}))
     except (OSError, RunError):
-        return  # a cache that cannot be written
+        return  # the cache cannot be written
 
 
 def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""How good samples are: in the features of a classifier trained on the data set, and by the classes it sees in them.
+"""The quality of samples, by the features and classes of a classifier that was trained on the data set.
 
 Not for: likelihood. A model may have one without the other (Theis et al. 2015, arXiv:1511.01844).
 """
@@ -30,7 +30,7 @@ ROWS = 1000  # of a matrix of distances at a time
 
 @dataclass(frozen=True)
 class Quality:
-    """Measures by a classifier of n samples of a model, compared with n real images.
+    """A classifier's measures of n samples of a model, compared with n real images.
 
     Arguments:
         values: Every number with its error.
@@ -57,27 +57,26 @@ def quality(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> Quality:
-    """Judge samples: means of p(x | z), z from the prior; a conditional model is asked for each class equally often.
+    """Judge samples, means of p(x | z) for z from the prior; a conditional model draws each class equally often.
 
     Arguments:
         model: The model.
         data: The data set that it was trained on.
         classifier: The classifier of that data set.
         split: Real images; the test images by default.
-        others: Other real images, whose distance from those is as small as one can come; the training images by
-            default.
+        others: Other real images, to show how small a distance can be; the training images by default.
         n: Number of samples; at most the number of real images.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
     Raises:
-        DataError: Fewer than 10 real images, or a conditional model of other classes.
+        DataError: There are fewer than 10 real images, or a conditional model has other classes.
     """
     real = data.test if split is None else split
     others = data.train if others is None else others
     n = min(n, len(real))
     if n < FEWEST:
-        raise DataError(f"judging samples takes at least {FEWEST} of them and of real images, got {n}")
+        raise DataError(f"judging samples takes at least {FEWEST} samples and real images, got {n}")
     if model.context_size not in (0, data.num_classes):
         raise DataError(f"the model knows {model.context_size} classes, {data.name!r} has {data.num_classes}")
     wanted = torch.arange(n) % model.context_size if model.context_size else None
@@ -127,16 +126,16 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
     """Fréchet distance between the normal distributions with the moments of two sets of features.
 
     d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It is biased upwards, the more the fewer features: compare sets of the
-    same size only. The standard error is that of a bootstrap of both sets.
+    same size only. The standard error comes from a bootstrap of both sets.
 
     Arguments:
-        name: What to call it.
+        name: Name of the value.
         real: Shape (N, D).
         fake: Shape (M, D).
         seed: Seed of the bootstrap.
 
     Reference: Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions", J. Multivariate
-    Analysis 12, eq. 4. In the features of an Inception network it is the FID, which this is not.
+    Analysis 12, eq. 4. The FID is the same in the features of an Inception network; this is not the FID.
     """
     real, fake = real.double(), fake.double()
     source = torch.Generator().manual_seed(seed)
@@ -167,16 +166,16 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     """Precision and recall, density and coverage: which samples lie in the balls about real ones, and vice versa.
 
     A ball reaches to the k-th nearest neighbour within its own set: k = 3 for precision and recall, 5 for the others.
-    Standard errors are the spread over random halves of both sets: the balls are as random as what is counted in them.
-    They are up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20
-    points have none.
+    Standard errors are the spread over random halves of both sets, since the balls are random too. They are
+    up to 50 % too large; with the same balls in all halves they were 20 to 40 % too small. Sets below 20 points have
+    none.
 
     Arguments:
         real: Features, shape (N, D).
         fake: Features, shape (M, D).
 
     Raises:
-        DataError: Fewer than 6 features.
+        DataError: A set has fewer than 6 features.
 
     Reference: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, eq. 3
     and 4.
@@ -188,7 +187,7 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     if min(len(real), len(fake)) >= 20:
         source = torch.Generator().manual_seed(0)
         halves = [_shares(_half(real.float(), source), _half(fake.float(), source)) for _ in range(HALVES)]
-        # Of a half drawn without replacement, the variance given the whole is that of the whole.
+        # Given the whole set, a half drawn without replacement varies as much as the whole set does.
         errors = [*torch.tensor(halves, dtype=torch.float64).std(0).tolist()]
     names = (("precision", "%"), ("recall", "%"), ("density", ""), ("coverage", "%"))
     return [Value(name, x, error, unit) for (name, unit), x, error in zip(names, shares, errors, strict=True)]
@@ -232,7 +231,7 @@ def _hits(points: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tenso
 
 
 def _balance(logits: Tensor) -> list[Value]:
-    """Entropy of the classes of all samples, at most log C, and the mean entropy of the prediction for one of them."""
+    """Entropy of the classes of all samples, at most log C, and the mean entropy of the prediction for one sample."""
     classes = logits.shape[1]
     share = logits.argmax(1).bincount(minlength=classes).double() / len(logits)
     surprise = torch.where(share > 0, -share.log(), 0.0)
@@ -274,9 +273,9 @@ def find(context: Context) -> Findings:
     """Measure samples by a classifier."""
     if not context.judge:
         return Findings()
-    why = _why_not(context)
-    if why is not None:
-        return Findings(details={"samples": f"not judged: {why}"})
+    reason = _why_not(context)
+    if reason is not None:
+        return Findings(details={"samples": f"not judged: {reason}"})
     model, dataset, listener = context.model, context.dataset, context.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
     others = dataset.test if context.options.split == "train" else dataset.train

@@ -1,6 +1,6 @@
-"""Ways in which the rest of a row may go on, given a part of it that is too large for importance weights.
+"""Completions of a row, given a part of it that is too large for importance weights.
 
-Not for: a few missing values (`imputation`), whose weights need no chain.
+Not for: a few missing values, which need weights and no chain (`imputation`).
 """
 
 from dataclasses import replace
@@ -21,13 +21,13 @@ HALVES = ("bottom", "top", "left", "right")
 
 
 def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int = 12, seed: int = 0) -> plot.Picture:
-    """Images of which one half is hidden, each in a row with ways in which the model goes on.
+    """A picture of half-hidden images: each image in a row with its completions by the model.
 
     Arguments:
-        model: A model with densities, whose likelihood factorizes over values.
-        images: x of shape (N, C, H, W), with what a conditional model needs.
+        model: A model with densities, and a likelihood that factorizes over values.
+        images: x of shape (N, C, H, W), with the context or labels of a conditional model.
         hide: One of `HALVES`.
-        ways: How many for each image.
+        ways: Number of completions of each image.
         seed: Seed of all random numbers.
 
     Raises:
@@ -50,21 +50,21 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
 
 @torch.no_grad()
 def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int = 300, seed: int = 0) -> Tensor:
-    """Draws of whole rows given what is observed of them: Metropolis within Gibbs, n chains for each row.
+    """Draws of whole rows given their observed values: Metropolis within Gibbs, n chains for each row.
 
     Each step proposes z from q(z | x) for the row as it stands, accepts it with the probability that keeps
-    p(z | x) invariant, and then draws what is missing from p(x | z). So the chain's distribution is
-    p(z, x_missing | x_observed), however poor q is for it. The last z is shown by its mean of x.
+    p(z | x) invariant, and then draws the missing values from p(x | z). So the chain's distribution is
+    p(z, x_missing | x_observed), however poor q is. The result shows the mean of x for the last z.
 
     Arguments:
-        model: A model with densities, whose likelihood factorizes over values.
-        batch: Rows, x of shape (B, *event), and which values are observed, booleans of that shape.
+        model: A model with densities, and a likelihood that factorizes over values.
+        batch: Rows, x of shape (B, *event), with the mask of observed values, booleans of that shape.
         n: Chains of each row.
         steps: Steps of each chain.
         seed: Seed of all random numbers.
 
     Returns:
-        E[x | z] where nothing was observed, and the row elsewhere; shape (n, B, *event).
+        E[x | z] for missing values, and the row's own values elsewhere; shape (n, B, *event).
 
     Raises:
         ConfigError: n or steps is below 1, or the model's posterior has no density.
@@ -80,23 +80,23 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     x = batch.x.expand(n, *batch.x.shape).reshape(-1, *event)
     observed = batch.observed.expand(n, *batch.x.shape).reshape(-1, *event)
     c = None if batch.c is None else batch.c.repeat(n, 1)
-    given = x.masked_fill(~observed, 0)
+    known = x.masked_fill(~observed, 0)
     with estimating(model), seeded(torch.Generator().manual_seed(seed)):
-        q = model.posterior(model.seen(given, observed), c)
+        q = model.posterior(model.seen(known, observed), c)
         if isinstance(q, PointMass):
-            raise ConfigError("the encoder of this model gives a single latent, so that there is one way to go on only")
+            raise ConfigError("the encoder of this model gives a single latent, so there is only one completion")
         z = draw_samples(q, 1)[0]
         p = model.likelihood(z, c)
-        x = torch.where(observed, given, p.sample())
+        x = torch.where(observed, known, p.sample())
         for _ in range(steps):
             z = _moved(model, x, z, c)
-            x = torch.where(observed, given, model.likelihood(z, c).sample())
-        ends = torch.where(observed, given, model.likelihood(z, c).mean)
+            x = torch.where(observed, known, model.likelihood(z, c).sample())
+        ends = torch.where(observed, known, model.likelihood(z, c).mean)
     return ends.reshape(n, *batch.x.shape)
 
 
 def _moved(model: LatentVariableModel, x: Tensor, z: Tensor, c: Tensor | None) -> Tensor:
-    """Latents after one step of Metropolis and Hastings, whose proposal is q(z | x)."""
+    """Latents after one Metropolis-Hastings step with the proposal q(z | x)."""
     q, prior = model.posterior(x, c), model.prior(c)
     proposed = draw_samples(q, 1)[0]
     log_ratio = _log_weight(model, q, prior, x, proposed, c) - _log_weight(model, q, prior, x, z, c)

@@ -1,6 +1,6 @@
 """New rows with some values given: latents are drawn from the prior and weighted by the likelihood of these values.
 
-Not for: what is missing in rows that one has (`imputation`).
+Not for: missing values of existing rows (`imputation`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,32 +30,32 @@ def rows_where(
 
     Arguments:
         model: An unconditional model of the table.
-        columns: What it knows: `columns` of the data set.
-        n: How many rows.
-        where: Values by the name of their column, such as `{"sex": "female", "age": 30}`; texts will do for all.
+        columns: Its columns: `columns` of the data set.
+        n: Number of rows.
+        where: Values by the name of their column, such as `{"sex": "female", "age": 30}`; every value may be a text.
         seed: Seed of all random numbers.
 
     Returns:
         Encoded rows, shape (n, D), and the effective sample size; `data.sources.frames.frame_of` makes a frame of them.
 
     Raises:
-        ConfigError: A column or a level that does not exist, or a value that a column cannot have.
+        ConfigError: A column or a level does not exist, or a column cannot have the value.
     """
     names = [column.name for column in columns]
-    given, observed = torch.zeros(len(columns)), torch.zeros(len(columns), dtype=torch.bool)
+    values, observed = torch.zeros(len(columns)), torch.zeros(len(columns), dtype=torch.bool)
     for name, value in where.items():
         if name not in names:
             raise ConfigError(unknown("column", name, names))
         index = names.index(name)
-        given[index], observed[index] = _number_of(columns[index], value), True
-    return rows_given(model, n, given.to(model.device), observed.to(model.device), seed=seed)
+        values[index], observed[index] = _number_of(columns[index], value), True
+    return rows_given(model, n, values.to(model.device), observed.to(model.device), seed=seed)
 
 
 def _number_of(column: Column, value: object) -> float:
     """The model's number for a value of a column, or for a text that stands for it.
 
     Raises:
-        ConfigError: The column cannot have it.
+        ConfigError: The column cannot have the value.
     """
     text = str(value)
     if column.has_levels:
@@ -74,20 +74,20 @@ def _number_of(column: Column, value: object) -> float:
 def rows_given(
     model: LatentVariableModel, n: int, given: Tensor, observed: Tensor, *, seed: int = 0
 ) -> tuple[Tensor, float]:
-    """Rows from p(x | some of their values), by sampling importance resampling.
+    """Rows from p(x | given values), by sampling importance resampling.
 
-    Latents z of the prior weigh p(given values | z); n of them are drawn by weight, and x from p(x | z), whose given
-    values are put in. It costs memory and time in proportion to the latents, at least 20,000 and 20 for each row.
+    Latents z of the prior get weights p(given values | z). Then n of them are drawn by weight, and x from p(x | z); the
+    given values are put in. Memory and time are proportional to the latents: 20 for each row, and at least 20,000.
 
     Arguments:
-        model: An unconditional model whose likelihood factorizes over values.
-        n: How many rows.
+        model: An unconditional model with a likelihood that factorizes over values.
+        n: Number of rows.
         given: Values, shape (*event).
-        observed: Which of them are given, booleans of its shape.
+        observed: Whether each value is given, booleans of that shape.
         seed: Seed of all random numbers.
 
     Returns:
-        Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: with few, the rows are much alike.
+        Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: if it is small, the rows are much alike.
     """
     count = min(MOST, max(LEAST, EACH * n))
     with estimating(model), seeded(torch.Generator().manual_seed(seed)):
@@ -115,9 +115,9 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
     """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
 
     Arguments:
-        model: A model whose likelihood factorizes over values: columns of a table, pixels of an image.
+        model: A model with a likelihood that factorizes over values: columns of a table, pixels of an image.
         batches: Rows, as the model takes them.
-        samples: K, of each row.
+        samples: K latents of each row.
         seed: Seed of the samples.
 
     Returns:
@@ -131,8 +131,8 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
         for part in weighted(model, batch, samples, seed=seed):
             draw = part.draw
             observed = draw.observed if draw.observed is not None else torch.ones_like(draw.x, dtype=torch.bool)
-            each = log_prob_of_values(draw.likelihood, draw.x, observed)
+            log_p = log_prob_of_values(draw.likelihood, draw.x, observed)
             weights = part.weights.reshape(*part.weights.shape, *[1] * (draw.x.ndim - 1))
-            scores = -(weights * each.masked_fill(~observed, 0)).sum(0)
+            scores = -(weights * log_p.masked_fill(~observed, 0)).sum(0)
             parts.append(scores.masked_fill(~observed, torch.nan).float().cpu())
     return torch.cat(parts)

@@ -1,4 +1,4 @@
-"""A table with its gaps filled: best values, intervals, and draws, in the types that its cells have.
+"""A table with its gaps filled: best values, intervals, and draws, in the types of its cells.
 
 Not for: the weights (`imputation`), or drawing new rows (`conditional`).
 """
@@ -33,14 +33,14 @@ LOW, HIGH = 0.05, 0.95
 
 @dataclass(frozen=True, eq=False)
 class Filled:
-    """Likely values of the cells of a table, those that are not missing included.
+    """Likely values of all cells of a table, missing or not.
 
     Arguments:
         best: Means of numbers and most probable levels, shape (N, D).
         low: The 5 % quantile of numbers, shape (N, D).
         high: The 95 % quantile.
         probability: Probability of the best level; NaN for numbers; shape (N, D).
-        draws: Rows drawn given what is observed, shape (draws, N, D).
+        draws: Rows drawn given the observed values, shape (draws, N, D).
         ess: Effective sample size of the weights of each row, shape (N,).
     """
 
@@ -67,24 +67,24 @@ def fill(
         model: A model of this table.
         table: The rows.
         samples: K weighted latents of each row.
-        draws: How many whole tables to draw.
+        draws: Number of whole tables to draw.
         seed: Seed of all random numbers.
         listener: Hears about the progress.
 
     Raises:
-        DataError: A row without a class, for a model of each class.
+        DataError: The model needs classes, and a row has none.
     """
     split = table.split(slice(None))
     if model.context_size and split.labels is not None and not bool((split.labels >= 0).all()):
         first = int((split.labels < 0).nonzero()[0]) + 1
-        raise DataError(f"the class of row {first} is missing, which this model is given; fill it in, or drop the row")
+        raise DataError(f"the class of row {first} is missing, and this model needs it; fill it in, or drop the row")
     parts: list[tuple[Tensor, ...]] = []
     total = -(-len(split) // AT_A_TIME)
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
             part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
             batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.observed, part_of_table.labels))
-            parts += [_of_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
+            parts += [_filled_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)
     best, low, high, probability, drawn, ess = (
@@ -93,16 +93,16 @@ def fill(
     return Filled(best, low, high, probability, drawn, ess)
 
 
-def _of_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
+def _filled_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
     best = part.best()
     drawn = part.sample(max(draws, FOR_INTERVALS))
     low, high = torch.quantile(drawn.float(), torch.tensor([LOW, HIGH], device=drawn.device), 0)
     ess = 1 / part.weights.square().sum(0)
-    parts = (best, low, high, _of_best(part, best), drawn[:draws], ess)
+    parts = (best, low, high, _best_probability(part, best), drawn[:draws], ess)
     return tuple(tensor.cpu() for tensor in parts)
 
 
-def _of_best(part: Weighted, best: Tensor) -> Tensor:
+def _best_probability(part: Weighted, best: Tensor) -> Tensor:
     """The probability of the best level of each value, NaN for numbers."""
     probability = torch.full_like(best, torch.nan)
     p: Any = part.draw.likelihood
@@ -117,9 +117,9 @@ def fill_gaps(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.
     """The frame with `values`, shape (N, D), in the empty cells of the table's columns; every other cell stays.
 
     Arguments:
-        frame: The table as it is, or as the texts of its cells.
-        table: The same as the model sees it.
-        values: What to fill gaps with, encoded.
+        frame: The table, with typed cells or with texts.
+        table: The table as the model sees it.
+        values: Values for the gaps, encoded.
     """
     frame = frame.copy()
     for i, column in enumerate(table.columns):
@@ -137,27 +137,27 @@ def fill_gaps(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.
 
 
 def _as_text(dates: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
-    """Dates as the texts that a file has."""
+    """Dates as texts, as in a file."""
     return dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
 
 
 def cells(table: Table, filled: Filled) -> "pd.DataFrame":
-    """A row for each gap: its row, from 1, and column, the value, its 90 % interval or its level's probability."""
+    """A line for each gap: its row, from 1, its column, the value, and its 90 % interval or its level's probability."""
     rows: list[Any] = []
     best, low, high, probability = (part.numpy() for part in (filled.best, filled.low, filled.high, filled.probability))
     for i, column in enumerate(table.columns):
         gaps = np.flatnonzero(np.isnan(table.x[:, i]))
         if not len(gaps):
             continue
-        of_column = {"row": gaps + 1, "column": column.name, "value": _texts(best[gaps, i], column)}
+        entries = {"row": gaps + 1, "column": column.name, "value": _texts(best[gaps, i], column)}
         if column.has_levels:
-            of_column |= {"low": "", "high": "", "probability": [f"{p:.3f}" for p in probability[gaps, i]]}
+            entries |= {"low": "", "high": "", "probability": [f"{p:.3f}" for p in probability[gaps, i]]}
         else:
-            of_column |= {"low": _texts(low[gaps, i], column), "high": _texts(high[gaps, i], column), "probability": ""}
-        rows.append(pandas().DataFrame(of_column))
+            entries |= {"low": _texts(low[gaps, i], column), "high": _texts(high[gaps, i], column), "probability": ""}
+        rows.append(pandas().DataFrame(entries))
     names = ("row", "column", "value", "low", "high", "probability")
-    every = pandas().concat(rows) if rows else pandas().DataFrame(columns=list(names))
-    return every.sort_values("row", kind="stable", ignore_index=True)
+    gaps_frame = pandas().concat(rows) if rows else pandas().DataFrame(columns=list(names))
+    return gaps_frame.sort_values("row", kind="stable", ignore_index=True)
 
 
 def _texts(x: NDArray[Any], column: Column) -> Sequence[str]:

@@ -1,7 +1,7 @@
-"""Estimates of values that were not observed: weighted samples of z given those that were.
+"""Estimates of missing values: weighted samples of z given the observed values.
 
 Everything here is importance sampling with the posterior as the proposal, w_k = p(x_o, z_k) / q(z_k | x), normalized.
-Where the posterior is normal all rows get the same noise, so that what is said about one does not depend on the others.
+If the posterior is normal, all rows get the same noise, so that results for one row do not depend on the others.
 
 Reference: Mattei and Frellsen 2019, "MIWAE", arXiv:1812.02633, section 3.
 
@@ -31,11 +31,11 @@ AT_A_TIME = 4096  # rows to encode
 
 @dataclass(frozen=True, eq=False)
 class Weighted:
-    """K weighted latents of each of B rows, which stand for p(z | observed values).
+    """K weighted latents of each of B rows; they represent p(z | observed values).
 
     Arguments:
         model: The model.
-        batch: The rows, as the model takes them; what was not observed is 0.
+        batch: The rows, as the model takes them; missing values are 0.
         draw: Latents, shape (K, B, *latent), and their densities.
     """
 
@@ -51,34 +51,35 @@ class Weighted:
 
     @cached_property
     def weights(self) -> Tensor:
-        """Shares of the samples, shape (K, B), which add up to 1."""
+        """Shares of the samples, shape (K, B); they add up to 1 in each row."""
         return self.draw.log_w.softmax(0)
 
     def mean(self) -> Tensor:
-        """E[x | observed values] of every value, the observed ones too, shape (B, *event)."""
+        """E[x | observed values] of every value, missing or not, shape (B, *event)."""
         mean = self.draw.likelihood.mean
         return (self.weights.reshape(*self.weights.shape, *[1] * (mean.ndim - 2)) * mean).sum(0)
 
     def best(self) -> Tensor:
-        """One value for each that is missing: its mean, or what the likelihood's `average(weights)` makes of levels."""
+        """One value for each gap: its mean, or the likelihood's `average(weights)`, which handles levels."""
         average: Any = getattr(self.draw.likelihood, "average", None)
         return self.mean() if average is None else average(self.weights)
 
     def sample(self, n: int) -> Tensor:
-        """Draws of x given the observed values, of every value, shape (n, B, *event), from torch's global stream.
+        """Draws of every value of x given the observed ones, shape (n, B, *event), from torch's global stream.
 
-        Each takes one of the K latents by its weight (sampling importance resampling), and then x from p(x | z).
+        Each draw takes one of the K latents by its weight (sampling importance resampling), and then x from p(x | z).
         """
         with estimating(self.model):
             picked = torch.multinomial(self.weights.T, n, replacement=True).T
-            resample: Any = getattr(self.draw.likelihood, "resample", None)  # which has drawn values with the latents
+            # A likelihood with this method has drawn values together with the latents.
+            resample: Any = getattr(self.draw.likelihood, "resample", None)
             if resample is not None:
                 return resample(picked)
             rows = torch.arange(len(self.batch), device=picked.device)
             return self.model.likelihood(self.draw.z[picked, rows], self.batch.c).sample()
 
     def filled(self, values: Tensor) -> Tensor:
-        """The rows with `values`, shape (..., B, *event), where nothing was observed."""
+        """The rows with `values`, shape (..., B, *event), in their gaps."""
         observed = self.batch.observed
         return self.batch.x.expand_as(values) if observed is None else self.batch.x.where(observed, values)
 
@@ -89,7 +90,7 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
     Arguments:
         model: Any latent-variable model with densities, in evaluation mode from here on.
         batch: Rows, x of shape (N, *event); `observed` says which values are known.
-        samples: K, of each row.
+        samples: K latents of each row.
         seed: Seed of the noise, which all rows share.
 
     Raises:
@@ -101,10 +102,10 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
         cuts = slices(model, batch, max(samples, SAMPLES), MEMORY) if len(batch) else []
     for cut in cuts:
         with estimating(model):
-            yield _of_rows(model, batch.rows(cut.rows), samples, seed)
+            yield _weighted_rows(model, batch.rows(cut.rows), samples, seed)
 
 
-def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
+def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
     q = posterior(model, rows)
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
@@ -117,9 +118,9 @@ def _of_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -
 def with_common_noise(q: Distribution, k: int) -> Tensor:
     """K samples of each of B distributions, shape (K, B, *event), from torch's global stream.
 
-    Those of a normal distribution are made of the same noise for all B. Each is a draw from its distribution; that
-    draws of different rows depend on each other harms no statement about a single row. Other distributions draw as
-    they are used to.
+    Normal distributions use the same noise for all B. Each sample is a draw from its distribution. The samples of
+    different rows depend on each other; this harms no statement about a single row. Other distributions draw their own
+    noise.
     """
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):
         loc = q.base_dist.loc
@@ -142,7 +143,7 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
 
 
 def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:
-    """Rows as the model takes them, 0 where nothing was observed."""
+    """Rows as the model takes them; missing values are 0."""
     batch = model.to_model(batch)
     batch = replace(batch, x=batch.known)
     model.check_values(batch.x)

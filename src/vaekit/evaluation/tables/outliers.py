@@ -1,4 +1,4 @@
-"""Scores beside labels: how well the unusual rows are told from the others.
+"""Scores and labels: how well the scores separate the unusual rows from the others.
 
 Not for: the scores themselves (`named_rows`).
 """
@@ -40,8 +40,8 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
     ordered = low.sort().values
     below, upto = torch.searchsorted(ordered, high), torch.searchsorted(ordered, high, right=True)
     area = float((below + upto).double().mean() / (2 * n))
-    of_highs, of_lows = area / (2 - area), 2 * area**2 / (1 + area)
-    variance = (area * (1 - area) + (m - 1) * (of_highs - area**2) + (n - 1) * (of_lows - area**2)) / (m * n)
+    q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (area * (1 - area) + (m - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)) / (m * n)
     return area, math.sqrt(max(0.0, variance))
 
 
@@ -49,7 +49,7 @@ def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
     """Which rows have the rarer of the two values of a column.
 
     Raises:
-        DataError: There is no such column, or it has not two values.
+        DataError: The column does not exist, or does not have two values.
     """
     if name not in frame:
         raise DataError(unknown("column", name, map(str, frame.columns)))

@@ -1,4 +1,4 @@
-"""Compare rows that a model of a table draws with the table: columns, pairs, a classifier, nearest rows, a task.
+"""Compare the rows that a table's model draws with the table: columns, pairs, a classifier, nearest rows, a task.
 
 Drawn rows get the gaps of real ones, so that missing values tell nothing.
 
@@ -22,19 +22,19 @@ from ..measure import Context, Findings, Line, Measure
 from ..result import Value, share_of
 
 MOST = 2000  # rows of each kind that are compared
-BINS = 10  # of numbers beside levels
+BINS = 10  # of a column of numbers, in a pair with a column of levels
 STEPS, WIDTH, DECAY = 200, 32, 1e-3  # of the classifiers
 
 
 def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) -> list[Value]:
     """Compare drawn rows with a table's test rows.
 
-    "column shapes" and "pair trends" are 100 % for rows of the same distribution, but for the noise of few rows: one
-    minus the Kolmogorov-Smirnov or the total-variation distance of each column; for each pair one minus half of the
-    difference of correlations, or the total-variation distance of two-way tables. "told from real rows" is a
-    classifier's accuracy, 50 % at best. "nearest training row" is the median distance of drawn rows from the nearest
-    training row over that of test rows: much less than 1 means that rows are copied. The last two are the
-    accuracy of a classifier of the last column with levels, which learned from drawn, and from real, rows.
+    "column shapes" is a mean over columns: one minus the Kolmogorov-Smirnov or the total-variation distance. "pair
+    trends" is a mean over pairs: one minus half of the difference of correlations, or one minus the total-variation
+    distance of two-way tables. Both are 100 % for rows of the same distribution, up to the noise of few rows. "told
+    from real rows" is a classifier's accuracy, 50 % at best. "nearest training row" is a ratio of median distances from
+    the nearest training row, drawn rows over test rows: much less than 1 means that rows are copied. The last two are
+    accuracies of a classifier of the last column with levels: one learned from drawn rows, one from real rows.
 
     Arguments:
         model: An unconditional model of the table.
@@ -47,7 +47,7 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
     """
     columns = dataset.columns or ()
     with seeded(torch.Generator().manual_seed(seed)):
-        train, test = (_some(split) for split in (dataset.train, dataset.test))
+        train, test = (_spread_rows(split) for split in (dataset.train, dataset.test))
         drawn = _with_gaps(_drawn(model, len(train) + len(test)), torch.cat((train, test)))
         like_train, like_test = drawn[: len(train)], drawn[len(train) :]
         view = ColumnView(columns)
@@ -59,8 +59,8 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
         return values + _task(columns, (train, like_train), test)
 
 
-def _some(split: Split) -> Tensor:
-    """At most `MOST` rows, missing values being NaN."""
+def _spread_rows(split: Split) -> Tensor:
+    """At most `MOST` rows, evenly spread; missing values are NaN."""
     rows = split.spread(MOST).rows(slice(MOST))
     x = rows.x[:]
     return x if rows.observed is None else x.masked_fill(~rows.observed, math.nan)
@@ -93,7 +93,7 @@ def _shape(column: Column, real: Tensor, drawn: Tensor) -> float:
 
 
 def _pairs(columns: Sequence[Column], real: Tensor, drawn: Tensor) -> list[float]:
-    """One minus the distance between the dependences of each pair of columns."""
+    """One minus the distance between real and drawn dependence, for each pair of columns."""
     likeness = []
     for i, j in combinations(range(len(columns)), 2):
         both = [part[~(part[:, i].isnan() | part[:, j].isnan())][:, [i, j]].double() for part in (real, drawn)]
@@ -127,8 +127,8 @@ def _told_apart(view: ColumnView, train: tuple[Tensor, Tensor], test: tuple[Tens
     """Accuracy of a classifier of real and drawn rows, on test rows."""
     x, y = _labelled(view, train)
     net = fitted(x, y, 2)
-    seen, labels = _labelled(view, test)
-    return share_of("told from real rows", net(seen).argmax(-1) == labels)
+    features, labels = _labelled(view, test)
+    return share_of("told from real rows", net(features).argmax(-1) == labels)
 
 
 def _labelled(view: ColumnView, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -142,7 +142,7 @@ def fitted(x: Tensor, y: Tensor, classes: int) -> nn.Module:
     Arguments:
         x: Features, shape (N, F).
         y: Classes, shape (N,), int64.
-        classes: How many there are.
+        classes: Number of classes.
     """
     net = nn.Sequential(nn.Linear(x.shape[1], WIDTH), nn.ReLU(), nn.Linear(WIDTH, classes))
     optimizer = torch.optim.AdamW(net.parameters(), 1e-2, weight_decay=DECAY)
@@ -155,26 +155,26 @@ def fitted(x: Tensor, y: Tensor, classes: int) -> nn.Module:
 
 def _nearest(view: ColumnView, train: Tensor, test: Tensor, drawn: Tensor) -> Value:
     training = view(train)
-    of_drawn, of_test = (torch.cdist(view(part), training).min(1).values.median() for part in (drawn, test))
-    return Value("nearest training row", float(of_drawn / of_test.clamp_min(1e-12)), None, "")
+    drawn_distance, test_distance = (torch.cdist(view(part), training).min(1).values.median() for part in (drawn, test))
+    return Value("nearest training row", float(drawn_distance / test_distance.clamp_min(1e-12)), None, "")
 
 
 def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor) -> list[Value]:
-    """How well the last column of levels is predicted from the others, by who learned from drawn rows and from real."""
+    """The accuracy of classifiers of the last column with levels, learned from drawn rows and from real rows."""
     targets = [i for i, column in enumerate(columns) if column.has_levels]
     if not targets or len(columns) < 2:
         return []
     target = targets[-1]
-    others = [i for i in range(len(columns)) if i != target]
-    view = ColumnView([columns[i] for i in others])
+    inputs = [i for i in range(len(columns)) if i != target]
+    view = ColumnView([columns[i] for i in inputs])
     complete = test[~test[:, target].isnan()]
     values = []
     for name, rows in (("drawn", train[1]), ("real", train[0])):
         rows = rows[~rows[:, target].isnan()]
         if not len(rows) or not len(complete):
             return []
-        net = fitted(view(rows[:, others]), rows[:, target].long(), len(columns[target].levels))
-        right = net(view(complete[:, others])).argmax(-1) == complete[:, target].long()
+        net = fitted(view(rows[:, inputs]), rows[:, target].long(), len(columns[target].levels))
+        right = net(view(complete[:, inputs])).argmax(-1) == complete[:, target].long()
         values.append(share_of(f"learned from {name} rows: {columns[target].name}", right))
     return values
 
