@@ -193,7 +193,7 @@ def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) 
     assert found.details["samples"].startswith("not judged: a classifier needs 8-bit images of at least 2 classes")
     assert "linear probe accuracy" not in kinds(found)
     few = evaluate(model, tiny.dataset(), rows=5, **QUICK)
-    assert few.details["samples"] == "not judged: it takes at least 10 images"
+    assert few.details["samples"] == "not judged: it takes at least 10 images, to learn from and to compare with"
 
 
 @pytest.mark.parametrize(

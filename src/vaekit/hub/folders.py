@@ -14,7 +14,7 @@ from ..model import LatentVariableModel
 from ..model.base import MADE_OF
 from ..runs import restore
 from ..runs.data_facts import columns_from
-from ..runs.weights import filled, shapes_of
+from ..runs.model_weights import filled, shapes_of
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import FORMAT, checksum

@@ -7,7 +7,7 @@
 | `job`, `preflight` | a recipe with its data and its model; the checks before a training |
 | `data_facts`, `environment`, `commit` | the facts in environment.json: the data; the machine; git |
 | `restore`, `migration` | from a run folder to its config, data and model; configs of earlier versions |
-| `weights` | models with stored weights |
+| `model_weights` | models with stored weights |
 | `repetition` | a run trained again, to compare the weights |
 | `series`, `replicate`, `side_by_side` | one config with several seeds; one of them; several processes |
 | `terminal`, `tensorboard` | the progress in a terminal; event files |

@@ -17,9 +17,9 @@ from ..training import ALONE, Interrupted, Listener, Ranks
 from ..training.cpu import flushed, threads
 from . import environment
 from .job import Job
+from .model_weights import most_bytes
 from .restore import RestoredRun
 from .tensorboard import require_tensorboard
-from .weights import most_bytes
 
 # Options that may change when a run continues: none that gives stored weights, averages or positions their meaning.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")

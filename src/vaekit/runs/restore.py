@@ -30,7 +30,7 @@ from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .data_facts import DataFacts
 from .migration import GONE, migrated
-from .weights import SLACK, filled, shapes_of
+from .model_weights import SLACK, filled, shapes_of
 
 _BYTES = 8  # of a number, at most
 

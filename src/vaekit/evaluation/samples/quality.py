@@ -299,7 +299,8 @@ def _why_not(context: Context) -> str | None:
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
         return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
-    return f"it takes at least {FEWEST} images" if len(context.split) < FEWEST else None
+    fewest = min(len(context.split), len(dataset.train))
+    return f"it takes at least {FEWEST} images, to learn from and to compare with" if fewest < FEWEST else None
 
 
 QUALITY = Measure(
