@@ -13,7 +13,7 @@ from oracles import LinearGaussian
 from vaekit import config
 from vaekit.data import Batch
 from vaekit.evaluation.tables.completion import completions
-from vaekit.evaluation.tables.imputation import Weighted, weighted
+from vaekit.evaluation.tables.imputation import WeightedLatents, weighted_latents
 from vaekit.runs import job, lifecycle
 
 ROWS, SAMPLES = 6, 20_000
@@ -50,8 +50,8 @@ def conditional(model: LinearGaussian, x: Tensor, observed: Tensor) -> tuple[Ten
     ][:, ~observed]
 
 
-def all_of(model: LinearGaussian, batch: Batch, samples: int = SAMPLES) -> list[Weighted]:
-    return list(weighted(model, batch, samples))
+def all_of(model: LinearGaussian, batch: Batch, samples: int = SAMPLES) -> list[WeightedLatents]:
+    return list(weighted_latents(model, batch, samples))
 
 
 @torch.no_grad()

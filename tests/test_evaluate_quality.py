@@ -209,7 +209,8 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
     for split in ("test", "train"):
         rows = corners.split(split).rows(slice(200))
         findings = find(Context(Painter(conditional=True), corners, rows, Options(split=split)))
-        distances[split] = named(findings.values)["Fréchet distance of training images"]
+        other = {"test": "training", "train": "test"}[split]
+        distances[split] = named(findings.values)[f"Fréchet distance of {other} images"]
     assert distances["train"] == pytest.approx(distances["test"], rel=0.5)
 
 

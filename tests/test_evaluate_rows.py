@@ -16,7 +16,7 @@ from vaekit.cli.common import slug
 from vaekit.data import Batch
 from vaekit.evaluation import named_rows as module
 from vaekit.evaluation.likelihood.bounds import bounds
-from vaekit.evaluation.tables.imputation import weighted
+from vaekit.evaluation.tables.imputation import weighted_latents
 from vaekit.runs import job, lifecycle
 
 
@@ -129,7 +129,7 @@ def test_scores_of_pixels_add_up_to_the_distortion(command, root: Path, folder: 
     assert found.status == 0, found.err
     pixels = np.load(tmp_path / "pixels.npy")
     _, x, _ = in_order(folder)
-    (part,) = weighted(load(root / "plain"), Batch(x), 1, seed=0)
+    (part,) = weighted_latents(load(root / "plain"), Batch(x), 1, seed=0)
     distortion = -part.draw.likelihood.log_prob(x)[0]
     assert pixels.shape == tuple(x.shape)
     np.testing.assert_allclose(pixels.sum((1, 2, 3)), distortion.detach().numpy(), rtol=1e-5)

@@ -128,3 +128,21 @@ def test_maps_end_with_the_features(context_size: int) -> None:
         assert torch.equal(maps[-1], net(x, c))
     assert nets.ConvEncoder((1, 28, 28)).map_shapes == ((16, 14, 14), (32, 7, 7), (256,))
     assert nets.ConvDecoder.wanted_shape(5, (1, 28, 28)) == (5, 7, 7)
+
+
+class OnSimplex(priors.StandardNormal):
+    latents = "simplex"
+
+
+class Detached(priors.LearnedNormal):
+    def forward(self, c: Tensor | None = None) -> object:
+        return Independent(Normal(super().forward(c).mean.detach(), 1.0), 1)
+
+
+def test_latents_of_an_own_kind_have_a_message_and_a_prior_without_gradient_is_found() -> None:
+    with pytest.raises(ConfigError, match="are real numbers, and the prior OnSimplex is over 'simplex'"):
+        vaekit.check(OnSimplex, beside={"posterior": "diagonal-normal"})
+    with pytest.raises(ConfigError, match="no posterior here has latents of the kind 'simplex'; pass beside="):
+        vaekit.check(OnSimplex)
+    with pytest.raises(ConfigError, match="no gradient flows from the prior's log_prob"):
+        vaekit.check(Detached)

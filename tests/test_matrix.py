@@ -16,7 +16,7 @@ from vaekit.config.parts import PART_TABLE, find
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
-from vaekit.evaluation.tables.imputation import weighted
+from vaekit.evaluation.tables.imputation import weighted_latents
 from vaekit.model import Composed
 from vaekit.objectives import Loss
 from vaekit.runs import lifecycle
@@ -129,7 +129,7 @@ def check(config: Config, likelihood: str, why_not: str | None, folder: Path) ->
 def fills_gaps(model: Composed, x: Tensor, c: Tensor | None) -> None:
     """Half of the rows' values are filled in, with probabilities, by the values that are observed."""
     observed = torch.arange(x[0].numel()).reshape(x.shape[1:]).expand_as(x) % 2 == 0
-    (result,) = weighted(model, Batch(x, labels=c, observed=observed), 5)
+    (result,) = weighted_latents(model, Batch(x, labels=c, observed=observed), 5)
     filled = result.filled(result.mean())
     assert filled.shape == x.shape and torch.equal(filled[observed], x[observed])
     assert ((filled >= 0) & (filled <= 1)).all()

@@ -20,7 +20,7 @@ from vaekit.distributions import level_probs, log_prob_observed
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.tables.conditional import rows_given, value_scores
-from vaekit.evaluation.tables.imputation import weighted
+from vaekit.evaluation.tables.imputation import weighted_latents
 from vaekit.evaluation.tables.outliers import auroc
 from vaekit.evaluation.tables.synthetic import synthetic
 from vaekit.likelihoods import Columns
@@ -247,7 +247,7 @@ def test_bounds_and_scores_are_the_evidence_for_any_mask(exact: Composed, rows: 
 def test_imputations_are_the_conditional_normal(exact: Composed, rows: Tensor) -> None:
     torch.manual_seed(1)
     observed = ~rows.isnan()
-    (part,) = weighted(exact, Batch(rows.masked_fill(~observed, 0), observed=observed), 4000)
+    (part,) = weighted_latents(exact, Batch(rows.masked_fill(~observed, 0), observed=observed), 4000)
     best, drawn = part.best(), part.sample(4000)
     joint = marginal(exact)
     for i in range(1, len(rows)):
@@ -270,7 +270,7 @@ def test_scores_of_columns_add_up_to_the_distortion(exact: Composed, rows: Tenso
     batch = Batch(rows.masked_fill(~observed, 0), observed=observed)
     scores = value_scores(exact, iter([batch]), samples=50)
     assert torch.equal(scores.isnan(), ~observed)
-    (part,) = weighted(exact, batch, 50)
+    (part,) = weighted_latents(exact, batch, 50)
     expected = -(part.weights * part.draw.log_likelihood).sum(0)
     torch.testing.assert_close(scores.nan_to_num(0).sum(1), expected, rtol=1e-4, atol=1e-3)
 
@@ -323,7 +323,7 @@ def test_missing_levels_and_given_ones_follow_the_enumerated_table(discrete: Com
     given, observed = torch.tensor([2.0, 0.0, 1.0]), torch.tensor([True, False, True])
     fits = (every[:, 0] == 2) & (every[:, 2] == 1)
     expected = p[fits] / p[fits].sum()  # of the second column
-    (part,) = weighted(discrete, Batch(given[None], observed=observed[None]), 20_000)
+    (part,) = weighted_latents(discrete, Batch(given[None], observed=observed[None]), 20_000)
     drawn = part.sample(20_000)[:, 0, 1]
     rows_drawn, ess = rows_given(discrete, 20_000, given, observed)
     assert (rows_drawn[:, 0] == 2).all() and (rows_drawn[:, 2] == 1).all()
@@ -398,7 +398,7 @@ def test_self_masking_learns_what_hides() -> None:
         fit(model, data, epochs=12, batch_size=100, learning_rate=1e-2, objective=OfDraw(iwae, samples=8))
         every = torch.from_numpy(x)
         observed = ~every.isnan()
-        parts = weighted(model, Batch(every.nan_to_num(0), observed=observed), 200)
+        parts = weighted_latents(model, Batch(every.nan_to_num(0), observed=observed), 200)
         best = torch.cat([part.best() for part in parts])[:, 0]
         error[missing] = float((best - torch.from_numpy(truth))[torch.from_numpy(hidden)].mean())
     assert abs(error["self-masking"]) < 0.5 * abs(error["at-random"])

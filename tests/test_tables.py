@@ -296,3 +296,20 @@ def test_a_size_factor_is_a_column_or_the_sum_of_the_counts() -> None:
     x = open_table(counts, data.columns).x
     np.testing.assert_allclose(x[1:, 3], counts.to_numpy()[1:].sum(1))
     assert x[0, 3] == pytest.approx(counts.loc[0, ["b", "c"]].mean() * 3)
+
+
+def test_dates_keep_their_time_zone(tmp_path: Path) -> None:
+    days = pd.date_range("2024-03-01", periods=N, freq="7h", tz="Europe/Paris")
+    table = pd.DataFrame({"when": days, "x": R.normal(size=N)})
+    table.loc[3, "when"] = pd.NaT
+    columns = load(table, test=2, validation=2).columns
+    assert columns[0].zone == "Europe/Paris" and Column.from_json(columns[0].to_json()) == columns[0]
+    opened = open_table(table, columns)
+    back = frame_of(opened.x, columns)["when"]
+    assert str(back.dt.tz) == "Europe/Paris" and back[3] is pd.NaT
+    assert (back.drop(3) - days.delete(3).to_series(index=back.drop(3).index)).abs().max() <= pd.Timedelta("1s")
+    filled = filling.fill_gaps(table, opened, np.zeros_like(opened.x))
+    assert not filled["when"].isna().any() and (filled["when"].drop(3) == table["when"].drop(3)).all()
+    text = table.astype({"when": str})
+    text.loc[3, "when"] = ""
+    assert filling.fill_gaps(text, opened, np.zeros_like(opened.x))["when"][3].endswith(("+01:00", "+02:00"))

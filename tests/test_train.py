@@ -766,6 +766,17 @@ def test_without_any_best_weights_they_are_chosen_anew(tmp_path: Path) -> None:
     assert run.load_checkpoint("best").state == {"epoch": 4, "loss": 9.0}
 
 
+def test_a_finished_training_whose_best_weights_are_gone_has_those_of_its_end(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    for name in ("best", "best-previous"):
+        spoil(run.path / "checkpoints" / name)
+    with pytest.warns(UserWarning, match="the best weights are chosen anew"):
+        kept = go_on(run, epochs=3)  # as many as it has
+    last = run.load_checkpoint().part("model")
+    assert torch.equal(kept, torch.cat([last[name].flatten() for name, _ in small().named_parameters()]))
+    assert run.load_checkpoint("best").state["epoch"] == 3
+
+
 def test_a_checkpoint_needs_its_run(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="pass run= with resume="):
         fit(small(), loader(), epochs=4, resume=trained(tmp_path).load_checkpoint())

@@ -4,11 +4,15 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import torch
 
 import tiny
 import vaekit
-from vaekit.errors import ConfigError
+from vaekit.config import read
+from vaekit.config.recipe import Recipe
+from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import evaluate_run, fitted_prior, rows_of, score_run
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, restore
@@ -48,6 +52,8 @@ def test_a_wrong_name_is_answered_with_the_right_one() -> None:
         vaekit.train("cave")
     with pytest.raises(ConfigError, match="give a table"):
         vaekit.train("vae", epoch=3)
+    with pytest.raises(ConfigError, match=r"by name or path, got ndarray; for these: data = vaekit\.data\.load"):
+        vaekit.train(data=np.zeros((4, 3)))
     assert not Path("runs").exists()
 
 
@@ -61,6 +67,26 @@ def test_a_run_and_a_model_are_evaluated(monkeypatch: pytest.MonkeyPatch) -> Non
     assert vaekit.evaluate(model, tiny.dataset(), samples=2, rows=4)["elbo"].value == by_name["elbo"].value
     with pytest.raises(ConfigError, match=r"evaluate\(model, vaekit.data.load"):
         vaekit.evaluate(model)
+
+
+def test_names_of_data_mean_the_same_however_they_are_spelled(tmp_path: Path) -> None:
+    run = vaekit.train("standard-vae", epochs=1, name="r", **SMALL)
+    restored = restore.RestoredRun.of(run)
+    assert restored.is_own("MNIST") and restored.is_own(None) and not restored.is_own("fashion-mnist")
+    spelled = Recipe.resolve(read("vae", sections={"data": {"name": "FashionMNIST"}}))
+    assert spelled.config.data.name == "fashion-mnist"
+
+
+def test_latents_of_any_numeric_type_are_decoded_and_a_misfit_changes_no_weight(tmp_path: Path) -> None:
+    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    z = np.zeros((3, 2))
+    assert torch.equal(model.decode(z), model.decode(torch.zeros(3, 2)))
+    assert torch.equal(model.decode(z.astype(int)), model.decode(torch.zeros(3, 2)))
+    vaekit.build("vae", event_shape=(1, 8, 8), latent_size=3).save(tmp_path / "other.safetensors")
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(RunError, match="the weights of another model"):
+        model.load(tmp_path / "other.safetensors")
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_restored_run_goes_where_a_run_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

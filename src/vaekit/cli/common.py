@@ -105,7 +105,7 @@ def nested_get(value: Any, *steps: str | int) -> Any:
 
 
 def terms_of(test: dict[str, Any]) -> list[str]:
-    """Names of the numbers measured on the test images, the most telling first."""
+    """Names of the numbers measured on the test rows, the headline first."""
     return [name for name in test if name not in (ROWS_KEY, "samples", "unit")]
 
 
@@ -148,9 +148,7 @@ def relative(path: Path) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name. A long name keeps its last 60 characters, which tell it from others.
+    """A name, or a path without the suffix of an array, as part of a file name."""
+    from ..store import files
 
-    >>> slug("T-shirt/top")
-    'T-shirt-top'
-    """
-    return re.sub(r"[^\w.-]+", "-", re.sub(r"\.np[yz]$", "", name)).strip("-.")[-60:].strip("-.") or "images"
+    return files.slug(re.sub(r"\.np[yz]$", "", name)) or "images"

@@ -45,9 +45,9 @@ class ConfigOptions:
 
     def _default_preset(self) -> str:
         """The preset that suits the data."""
-        from ..data.tables import is_table
+        from ..runs.preset import default_preset
 
-        return "table-vae" if self.data and is_table(self.data, "pixels") else "vae"
+        return default_preset(self.data)
 
     def config(self) -> "Config":
         """The config with every setting applied.
@@ -122,7 +122,7 @@ def config_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return with_options
 
 
-def moved(option: str, verb: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def renamed_option(option: str, verb: str, **attributes: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """A former option that became a verb; its use raises an error that names the verb."""
 
     def refuse(context: click.Context, parameter: click.Parameter, value: Any) -> None:

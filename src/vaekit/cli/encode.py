@@ -45,7 +45,7 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)
-    print_files(relative(path), run=str(opened.run.path), images=len(rows), shape=list(z.shape))
+    print_files(relative(path), run=str(opened.run.path), **{f"{rows.what}s": len(rows)}, shape=list(z.shape))
 
 
 def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
@@ -55,5 +55,5 @@ def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
     if suffix == ".npy":
         np.save(content, z.numpy(), allow_pickle=False)
     else:
-        np.savez(content, z=z.numpy(), images=np.array(rows.names), classes=np.array(rows.classes))
+        np.savez(content, z=z.numpy(), **{f"{rows.what}s": np.array(rows.names)}, classes=np.array(rows.classes))
     return content.getvalue()

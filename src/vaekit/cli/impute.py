@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from ..data.tables import Table
     from ..evaluation.tables.filling import Filled
 
-FEW = 10  # effective samples of a row; with fewer its values are not reliable
-SHOWN = 10  # gaps that are printed
-WAYS = 12  # completions of an image
+FEWEST_EFFECTIVE = 10  # effective samples of a row; with fewer its values are not reliable
+PRINTED_GAPS = 10  # gaps that are printed
+COMPLETIONS = 12  # completions of an image
 
 
 @click.command(short_help="Fill the gaps of a table.")
@@ -62,7 +62,7 @@ def impute(
     if columns is None:
         if data_name is not None or not from_default("samples"):
             raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
-        _complete(opened, hide or "bottom", count, draws or WAYS, output, as_json)
+        _complete(opened, hide or "bottom", count, draws or COMPLETIONS, output, as_json)
         return
     if hide is not None:
         raise DataError(f"--hide is for images, but the data of run {run.name} are a table; leave it out")
@@ -77,7 +77,7 @@ def impute(
     cells = filling.cells(table, filled)
     table_paths = _write(path, frame, table, filled)
     write_frame(cells, cells_path)
-    thin = int((filled.ess < FEW).sum())
+    thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
     if as_json:
         facts = {
             "written": [str(table_path) for table_path in table_paths],
@@ -86,11 +86,13 @@ def impute(
         }
         out_json({"run": str(run.path), **facts, "rows with few effective samples": thin})
         return
-    print_table([{str(name): str(cell) for name, cell in row.items()} for row in cells.head(SHOWN).to_dict("records")])
+    print_table(
+        [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
+    )
     out()
     out(f"gaps        {len(cells)} in {len(frame)} rows; {relative(cells_path)} says how sure each value is")
     if thin:
-        out(f"beware      {thin} rows have fewer than {FEW} effective samples of {samples}; try more --samples")
+        out(f"beware      {thin} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}; try more --samples")
     for table_path in table_paths[:3]:
         out(f"table       {relative(table_path)}")
     if len(table_paths) > 3:
@@ -109,7 +111,7 @@ def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | N
     model, _ = opened.model()
     test = opened.restored.dataset().test
     images = whole(test.rows(slice(count)), values=model.values, binarize=opened.restored.binarize)
-    path = output or run.picture(f"go-on-{hide}.png")
+    path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:
         out_json({"run": str(run.path), "written": [str(path)]})

@@ -93,7 +93,7 @@ def score(
         out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
         return
     print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
-    _print_counts(scores, "rows" if are_table else "images")
+    _print_counts(scores, f"{rows.what}s")
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")

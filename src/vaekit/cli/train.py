@@ -21,7 +21,7 @@ from .common import (
     trusted,
     two_decimals,
 )
-from .config_options import ConfigOptions, config_options, moved
+from .config_options import ConfigOptions, config_options, renamed_option
 from .printing import out, out_json
 from .series import train_series
 
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option("--name", help="Name of the run folder.  [default: preset and time]")
 @click.option("--seeds", type=click.IntRange(1, 10_000), help="Train this many copies, with seeds SEED, SEED+1, …")
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, help="Train this many of --seeds at the same time.")
-@moved("--resume", "vae resume RUN", metavar="RUN")
-@moved("--profile", "vae profile PRESET", is_flag=True)
+@renamed_option("--resume", "vae resume RUN", metavar="RUN")
+@renamed_option("--profile", "vae profile PRESET", is_flag=True)
 @tensorboard_option
 @trust_option
 @runs_option

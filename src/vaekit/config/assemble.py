@@ -85,7 +85,7 @@ def assemble(
     transform = seen_by_encoder(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
     encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"x": seen})
-    _let_see(encoder, transform)
+    _set_encoder_transform(encoder, transform)
     out_shape = output_shape(parts["likelihood"], event_shape, columns)
     posterior = parts["posterior"](
         net=encoder,
@@ -98,7 +98,7 @@ def assemble(
     decoder = parts["decoder"](in_shape=decoded_shape, out_shape=out_shape, **facts)
     if not hasattr(decoder, "in_shape"):
         decoder.in_shape = decoded_shape
-    net = _reading(posterior, decoder, latent_shape, decoded_shape)
+    net = _decoder_of_all_latents(posterior, decoder, latent_shape, decoded_shape)
     likelihood = parts["likelihood"](net=net, **facts)
     prior = _prior(parts["prior"], latent_shape, posterior=posterior, **facts)
     model = Composed(
@@ -118,7 +118,7 @@ def assemble(
     return model
 
 
-def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
+def _set_encoder_transform(encoder: nn.Module, transform: Transform | None) -> None:
     """Make an encoder of any kind see the transformed x."""
     if isinstance(encoder, Encoder):
         encoder.transform = transform
@@ -126,7 +126,9 @@ def _let_see(encoder: nn.Module, transform: Transform | None) -> None:
         encoder.register_forward_pre_hook(lambda _, arguments: (transform(arguments[0]), *arguments[1:]))
 
 
-def _reading(posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape) -> nn.Module:
+def _decoder_of_all_latents(
+    posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape
+) -> nn.Module:
     """The decoder of all latents: by the posterior's `reading`, or of the first level alone."""
     reading: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "reading")
     if reading is not None:
@@ -151,10 +153,11 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     posterior_kind: str = attribute_or_default("posterior", posterior, "latents")
     prior_kind: str = attribute_or_default("prior", prior.make, "latents")
     if prior_kind != posterior_kind:
-        fitting_prior = PRIOR_OF[posterior_kind]
+        words, other = (LATENT_KINDS.get(kind, repr(kind)) for kind in (posterior_kind, prior_kind))
+        fitting = f"prior.name = {PRIOR_OF[posterior_kind]!r}" if posterior_kind in PRIOR_OF else "a prior over these"
         raise ConfigError(
-            f"the latents of {type(posterior).__name__} are {LATENT_KINDS[posterior_kind]}, and the prior "
-            f"{prior.make.__name__} is over {LATENT_KINDS[prior_kind]}; choose prior.name = {fitting_prior!r}"
+            f"the latents of {type(posterior).__name__} are {words}, and the prior {prior.make.__name__} is over "
+            f"{other}; choose {fitting}"
         )
 
 

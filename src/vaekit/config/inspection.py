@@ -158,6 +158,10 @@ class _Trial:
         latents = attribute_or_default(kind, part, "latents") if kind in ("posterior", "prior") else "real"
         names = {"posterior": POSTERIOR_OF.get(latents), "prior": PRIOR_OF.get(latents)} | self.beside
         for neighbour in names.keys() - {kind}:
+            if names[neighbour] is None:
+                raise ConfigError(
+                    f"no {neighbour} here has latents of the kind {latents!r}; pass beside={{{neighbour!r}: …}}"
+                )
             parts[neighbour] = resolve(neighbour, Part(name=str(names[neighbour])))
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
         return assemble(parts, Model(latent_size=latent_size), x=self.rows, **facts)
@@ -194,9 +198,9 @@ class _Trial:
     def prior(self, part: nn.Module) -> None:
         """Whether it has a density for latents, and samples."""
         with self.trying("prior(c)"):
-            self._prior(part(self.c))
+            self._prior(part, part(self.c))
 
-    def _prior(self, p: Any) -> None:
+    def _prior(self, module: nn.Module, p: Any) -> None:
         if not self.is_distribution("prior(c)", p):
             return
         if tuple(p.batch_shape) not in ((), (ROWS,)):
@@ -208,7 +212,9 @@ class _Trial:
             self.equal("shape of the prior's samples", drawn.shape, (ROWS, *self.shape), "(B, *latent_shape)")
             z = drawn.expand(SAMPLES, *drawn.shape)
         with self.trying("the prior's log_prob(z)"):
-            self.equal("shape of the prior's log_prob(z)", p.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
+            log_p = p.log_prob(z)
+            self.equal("shape of the prior's log_prob(z)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            self.reaches(module, "the prior's log_prob(z)", log_p)
 
     def likelihood(self, part: nn.Module) -> None:
         """Whether it has a density for data, samples and a mean."""
@@ -258,7 +264,7 @@ class _Trial:
         with self.trying("posterior(x, c)"):
             self._posterior(part, part.posterior(self.x, self.c), self.shape)
         with self.trying("prior(c)"):
-            self._prior(part.prior(self.c))
+            self._prior(nn.ModuleList(), part.prior(self.c))
         with self.trying("likelihood(z, c)"):
             z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
             self._likelihood(part.likelihood(z, self.c), z)

@@ -15,7 +15,7 @@ from ..data import Batches, Dataset
 from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
-from ..data.registry import DATASET_NAMES
+from ..data.registry import DATASET_NAMES, known_as
 from ..data.values import Values, is_count, values_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
@@ -300,11 +300,12 @@ def _values(parts: Mapping[str, Resolved]) -> Values:
 
 
 def _located(config: Config) -> Config:
-    """The same config with absolute paths to data, which hold from every folder."""
-    name = config.data.name
-    if name in DATASET_NAMES or not is_path(name):
+    """The same config with data by their registered name, or by absolute path, which holds from every folder."""
+    name = known_as(config.data.name)
+    is_known = name in DATASET_NAMES
+    if not is_known and not is_path(name):
         return config
-    located: dict[str, Any] = {"name": _absolute(name)}
+    located: dict[str, Any] = {"name": name if is_known else _absolute(name)}
     if isinstance(config.data.test, str):
         located["test"] = _absolute(config.data.test)
     return config.model_copy(update={"data": config.data.model_copy(update=located)})

@@ -44,6 +44,7 @@ class Column:
         scale: Standard deviation of the same.
         never_negative: Whether the column has integers, none below 0 in the training rows. `decode` then gives none
             below 0 either.
+        zone: Time zone of dates that have one, such as "Europe/Paris"; as numbers they are in UTC.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Column:
     loc: float = 0.0
     scale: float = 1.0
     never_negative: bool = False
+    zone: str = ""
 
     @property
     def has_levels(self) -> bool:

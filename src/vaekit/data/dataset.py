@@ -1,6 +1,5 @@
 """Loaded data sets: records of values and labels."""
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
+from ..store import files
 from .columns import Column
 from .ondisk import Stored
 
@@ -195,7 +195,7 @@ class Dataset:
     @property
     def slug(self) -> str:
         """The name in a form for file names."""
-        return re.sub(r"[^\w.-]+", "-", self.name).strip("-.")
+        return files.slug(self.name)
 
     @property
     def event_shape(self) -> tuple[int, ...]:

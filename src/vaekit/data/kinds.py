@@ -32,6 +32,7 @@ class Raw:
         dtype: Type of its values, as in `Column`.
         levels: Categories of a categorical column, else None.
         ordered: Whether the categories are in order.
+        zone: Time zone of dates, which are in UTC here; "" without one.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Raw:
     dtype: str
     levels: tuple[Level, ...] | None = None
     ordered: bool = False
+    zone: str = ""
 
 
 def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
@@ -67,7 +69,7 @@ def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
         return Column(raw.name, kind, raw.dtype, levels)
     as_numbers(raw.name, raw.values, raw.missing)
     dtype = raw.dtype if raw.dtype not in ("str", "category", "bool") else "float64"
-    return Column(raw.name, kind, dtype).with_origin(raw.values, raw.missing)
+    return Column(raw.name, kind, dtype, zone=raw.zone).with_origin(raw.values, raw.missing)
 
 
 def inferred(raw: Raw, seen: Sequence[Any]) -> ColumnKind:

@@ -111,12 +111,10 @@ class LatentVariableModel(nn.Module, ABC):
         """
         path = Path(path)
         weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
-        try:
-            self.load_state_dict(weights)
-        except RuntimeError:
-            raise RunError(
-                f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes that model"
-            ) from None
+        expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
+        if {name: tensor.shape for name, tensor in weights.items()} != expected:
+            raise RunError(f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes that model")
+        self.load_state_dict(weights)
         return self
 
     @cached_property
@@ -183,7 +181,8 @@ class LatentVariableModel(nn.Module, ABC):
         if tuple(z.shape[1:]) != self.latent_shape:
             shape = ", ".join(map(str, self.latent_shape))
             raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
-        return mean_of(self.likelihood(z.to(self.device), self.context(c, len(z))))
+        z = z.to(self.device, next(self.parameters()).dtype)
+        return mean_of(self.likelihood(z, self.context(c, len(z))))
 
     @torch.no_grad()
     def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:

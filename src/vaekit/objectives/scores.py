@@ -42,7 +42,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
 
 @objective(takes_scores=True, antithetic=True)
 def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
-    """ELBO of Bernoulli latents: the gradient compares two samples, of u and 1 − u, with the least noise for two.
+    """ELBO of Bernoulli latents: the gradient compares two samples, of u and of 1 − u.
 
     Arguments:
         draw: K samples for each of B rows, K even, drawn in pairs: `model.draw(x, K, antithetic=True)`.

@@ -226,7 +226,7 @@ class VQPosterior(CodesPosterior):
         super().__init__(net, features, latent_size, wanted_shape, places)
         self.num_codes = codes**steps
         self.steps = steps
-        self.each = codes
+        self.codes_per_step = codes
         self.context_size = context_size
         self.commitment = commitment
         self.decay = decay
@@ -283,19 +283,19 @@ class VQPosterior(CodesPosterior):
     def _sum(self, index: Tensor) -> Tensor:
         """The codes with these numbers, shape (...) → (..., D)."""
         step = torch.arange(self.steps, device=index.device)
-        digits = index.unsqueeze(-1) // self.each**step % self.each
-        return self.codes.detach()[digits + self.each * step].cumsum(-2)[..., -1, :]
+        digits = index.unsqueeze(-1) // self.codes_per_step**step % self.codes_per_step
+        return self.codes.detach()[digits + self.codes_per_step * step].cumsum(-2)[..., -1, :]
 
     def _number(self, places: Tensor) -> Tensor:
         step = torch.arange(self.steps, device=places.device)
-        return ((places - self.each * step) * self.each**step).sum(-1)
+        return ((places - self.codes_per_step * step) * self.codes_per_step**step).sum(-1)
 
     def _chosen(self, rows: Tensor) -> Tensor:
         """The index in `codes` of the code of each step, shape (..., D) → (..., steps)."""
         places = []
-        for step, codes in enumerate(self.codes.detach().split(self.each)):
+        for step, codes in enumerate(self.codes.detach().split(self.codes_per_step)):
             index = _nearest(rows, codes)
-            places.append(index + self.each * step)
+            places.append(index + self.codes_per_step * step)
             rows = rows - codes[index]
         return torch.stack(places, -1)
 
@@ -319,7 +319,7 @@ class VQPosterior(CodesPosterior):
         average = self.counts.mean()
         dead = self.counts < self.revive * average
         left = self._left(rows, self._chosen(rows)) if self.steps > 1 else rows.unsqueeze(-2)
-        step = torch.arange(len(self.codes), device=rows.device) // self.each
+        step = torch.arange(len(self.codes), device=rows.device) // self.codes_per_step
         outputs = left[torch.randint(len(rows), (len(self.codes),), device=rows.device), step]
         self.codes.copy_(torch.where(dead.unsqueeze(-1), outputs, self.codes))
         self.counts.copy_(torch.where(dead, average, self.counts))
@@ -347,7 +347,7 @@ class VQPosterior(CodesPosterior):
         points = rows[torch.randperm(len(rows), device=rows.device)[:POINTS]]
         centres = []
         for _ in range(self.steps):
-            centres.append(k_means(points, self.each))
+            centres.append(k_means(points, self.codes_per_step))
             points = points - centres[-1][_nearest(points, centres[-1])]
         self.codes.copy_(torch.cat(centres))
         self.sums.copy_(self.codes)

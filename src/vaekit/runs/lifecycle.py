@@ -64,8 +64,8 @@ def train(
         with threads(job.threads()):
             facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
             run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
-            with _closing(run):
-                _lead(job)
+            with _recording_end(run):
+                _broadcast_job(job)
                 job.train(run, listener, tensorboard=tensorboard)
     return run
 
@@ -113,14 +113,14 @@ def resume(
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if checkpoint is None:
                 run.truncate_metrics(0)
-            with _closing(run):
+            with _recording_end(run):
                 _begin_session(run, job, settings)
-                _lead(job)
+                _broadcast_job(job)
                 job.train(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
 
 
-def _lead(job: Job) -> None:
+def _broadcast_job(job: Job) -> None:
     """Send the config to the other ranks, which wait in `work`.
 
     Raises:
@@ -155,7 +155,7 @@ def work(ranks: Ranks) -> None:
 
 
 @contextmanager
-def _closing(run: Run) -> Iterator[None]:
+def _recording_end(run: Run) -> Iterator[None]:
     """Record how the run ends, and unlock its folder."""
     try:
         yield

@@ -19,7 +19,7 @@ from ..training.devices import memory_of
 
 MOST_NUMBERS = 1 << 34  # 64 GiB of them
 COPIES = 4  # of the weights; a training holds at least: weights, gradients, and two moments
-LARGE = 10_000_000  # weights, below which no word is needed
+LARGE = 10_000_000  # weights; a smaller model gets no warning
 
 
 def check_data(config: Config, data: Dataset) -> None:

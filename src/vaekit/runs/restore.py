@@ -20,6 +20,7 @@ from ..data import Dataset
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.pixels import repeatable
+from ..data.registry import known_as
 from ..data.tables import LabelColumn, open_table
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
@@ -183,10 +184,10 @@ class RestoredRun:
         Arguments:
             name: Name or path of a data set.
         """
-        own = self.recipe.config.data.name
-        if name is None or name == own:
+        own = known_as(self.recipe.config.data.name)
+        if name is None or known_as(name) == own:
             return True
-        if name in data.DATASET_NAMES or not is_path(name):
+        if own in data.DATASET_NAMES or known_as(name) in data.DATASET_NAMES or not is_path(name):
             return False
         return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 

@@ -1,6 +1,6 @@
 """Several replicates at the same time, each in its own process.
 
-A process ends when its replicate ends, when it is asked to stop, and when this process dies anyhow (see `replicate`).
+A process ends when its replicate ends, when it is asked to stop, or when this process dies (see `replicate`).
 It has its own run folder and lock, so nothing is shared but the processors.
 """
 

@@ -118,7 +118,7 @@ class _Lines(Listener):
     def slower(self, times: float) -> None:
         self.console.print(
             f"steps take {times:.0f} times as long as they did: another program uses the processors; "
-            "with train.threads = 1 a training suffers least from that"
+            "train.threads = 1 reduces the slowdown"
         )
 
 
@@ -178,7 +178,7 @@ def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> s
 
 @contextmanager
 def shown_stages() -> Iterator[Callable[[str, int, int], None]]:
-    """A listener that shows the stages of an evaluation on stderr. It hears the stage, the batches done, and all."""
+    """A listener that shows the stages of an evaluation: call it with the stage, the batches done and the total."""
     console = _console()
     if not console.is_terminal:
         yield _stage_lines(console)

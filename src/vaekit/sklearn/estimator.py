@@ -18,7 +18,7 @@ from ..data.columns import Column
 from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
 from ..errors import ConfigError, DataError, at_least
-from ..evaluation.tables.imputation import weighted
+from ..evaluation.tables.imputation import weighted_latents
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training import find_device, fit
@@ -199,7 +199,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _log_prob(self, rows: Batch) -> NDArray[np.float64]:
         """L_K of the observed values of each row, shape (N,), nats."""
-        log_p = torch.cat([part.log_prob.cpu() for part in weighted(self.model_, rows, self.n_draws)])
+        log_p = torch.cat([part.log_prob.cpu() for part in weighted_latents(self.model_, rows, self.n_draws)])
         return log_p.double().numpy()
 
     def _decoded(self, x: Tensor) -> list[NDArray[Any]]:

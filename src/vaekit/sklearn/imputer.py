@@ -12,8 +12,9 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..data.kinds import Raw
+from ..data.sources.frames import pandas
 from ..errors import at_least
-from ..evaluation.tables.imputation import weighted
+from ..evaluation.tables.imputation import weighted_latents
 from ..rng import seeded
 from .estimator import TableEstimator
 
@@ -81,7 +82,9 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         check_is_fitted(self)
         raws = self._raws(X)
         rows = self._batch(raws)
-        filled = torch.cat([part.filled(part.best()).cpu() for part in weighted(self.model_, rows, self.n_draws)])
+        filled = torch.cat(
+            [part.filled(part.best()).cpu() for part in weighted_latents(self.model_, rows, self.n_draws)]
+        )
         return self._completed(X, raws, filled)
 
     def impute(self, X: Any, n_imputations: int = 5, random_state: Any = None) -> list[Any]:
@@ -98,7 +101,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
         rows = self._batch(raws)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         with seeded(torch.Generator().manual_seed(seed)):
-            parts = [part.sample(n_imputations) for part in weighted(self.model_, rows, self.n_draws)]
+            parts = [part.sample(n_imputations) for part in weighted_latents(self.model_, rows, self.n_draws)]
         return [self._completed(X, raws, values) for values in torch.cat(parts, 1)]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[Any]:
@@ -127,6 +130,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
 
 def with_filled(series: Any, missing: NDArray[np.bool_], values: NDArray[Any]) -> Any:
     """A column with its missing values replaced, of the same type."""
-    series = series.copy()
-    series[missing] = values[missing]
+    series, zone = series.copy(), getattr(series.dtype, "tz", None)
+    filled = values[missing]
+    series[missing] = filled if zone is None else pandas().to_datetime(filled, utc=True).tz_convert(zone)
     return series.infer_objects()

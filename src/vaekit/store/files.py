@@ -75,6 +75,15 @@ def component(name: str) -> str:
     return name
 
 
+def slug(name: str) -> str:
+    """A name as part of a file name. A long name keeps its last 60 characters, which tell it from others.
+
+    >>> slug("T-shirt/top")
+    'T-shirt-top'
+    """
+    return re.sub(r"[^\w.-]+", "-", name).strip("-.")[-60:].strip("-.")
+
+
 def make_folders(folder: Path, *, below: Path) -> None:
     """Make a folder and its parents below `below`; never make `below` itself."""
     for path in reversed([folder, *folder.parents]):

@@ -72,7 +72,9 @@ class Checkpointer:
         if progress.epoch:
             self._restore_best(self.run)
         self.snapshot()
-        self.saved_at = (progress.epoch, progress.step)
+        progress = self.trainer.progress
+        is_saved = progress.best_epoch <= self.saved_best
+        self.saved_at = (progress.epoch, progress.step) if is_saved else (-1, -1)
         return records
 
     def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
@@ -117,7 +119,9 @@ class Checkpointer:
                 self.trainer.progress = Progress.read(asdict(progress) | older)
         except (RunError, LookupError, TypeError, ValueError) as error:
             warnings.warn(f"{error}; the best weights are chosen anew from here on", stacklevel=2)
-            progress.best = None
+            progress.best, progress.best_epoch = None, progress.epoch
+            with self.trainer.with_averages():
+                self.trainer.best = self.trainer.weights()
 
     def snapshot(self) -> None:
         """Remember the state of the training in memory."""

@@ -100,7 +100,7 @@ def fit(
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
         if records and not trainer.progress.batch:
-            with trainer.kept_weights():
+            with trainer.with_averages():
                 listeners.resumed(records[-1])
         monitor = _Monitor(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), listeners)
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
@@ -110,10 +110,10 @@ def fit(
             trainer.progress.seconds = 0.0
             records.append(record)
             checkpointer.after_epoch(record)
-            with trainer.kept_weights():
+            with trainer.with_averages():
                 listeners.epoch(record)
         checkpointer.save()
-    trainer.put_back(trainer.best)
+    trainer.load_tensors(trainer.best)
     model.eval()
     return records
 

@@ -63,7 +63,7 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             name: optimizer_state(name, player.optimizer, part.get(name, {}))
             for name, player in optimizers(trainer).items()
         }
-        trainer.put_back(checkpoint.tensors)
+        trainer.load_tensors(checkpoint.tensors)
         for i, average in enumerate(trainer.ema_weights):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
         if trainer.ema_weights:

@@ -139,7 +139,7 @@ class Trainer:
         is_last = self.progress.epoch + 1 == self.options.epochs
         means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
-        with self.kept_weights():
+        with self.with_averages():
             if validation is not None:
                 end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
                 means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks)
@@ -172,21 +172,21 @@ class Trainer:
             self.best = self.weights()
 
     @contextmanager
-    def kept_weights(self) -> Iterator[None]:
+    def with_averages(self) -> Iterator[None]:
         """Within the block the model has the averaged weights, if there are any."""
         averages = self.training_step.weights_to_keep()
         if not averages:
             yield
             return
         raw = [p.detach().clone() for p in self.training_step.weights]
-        self._put(averages)
+        self._set_weights(averages)
         try:
             yield
         finally:
-            self._put(raw)
+            self._set_weights(raw)
 
     @torch.no_grad()
-    def _put(self, weights: list[Tensor]) -> None:
+    def _set_weights(self, weights: list[Tensor]) -> None:
         for parameter, weight in zip(self.training_step.weights, weights, strict=True):
             parameter.copy_(weight)
 
@@ -202,7 +202,7 @@ class Trainer:
         """A copy of `tensors`."""
         return {name: tensor.detach().clone() for name, tensor in self.tensors().items()}
 
-    def put_back(self, tensors: Mapping[str, Tensor]) -> None:
+    def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Load weights and buffers, named as in `tensors`, into the model, and into the loss if it has any."""
         for part, module in self.learners.items():
             prefix = f"{part}/"
@@ -215,7 +215,9 @@ def players_of(
     loss: Loss,
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer],
 ) -> list[Player]:
-    """The players: the model, then the opponents that its loss brings. They are made here and only here.
+    """The players: the model, then the opponents that its loss brings.
+
+    A loss may be asked for its opponents several times.
 
     Arguments:
         model: The model.
@@ -232,9 +234,9 @@ def players_of(
         parameters += [p for p in module.parameters() if p.requires_grad and id(p) not in taken]
     if not isinstance(optimizer, Optimizer):
         optimizer = optimizer(parameters)
-    moved = {id(p): p for group in optimizer.param_groups for p in group["params"]}
-    ordered = [p for p in parameters if id(p) in moved]
-    ordered += [p for number, p in moved.items() if number not in {id(known) for known in parameters}]
+    in_optimizer = {id(p): p for group in optimizer.param_groups for p in group["params"]}
+    ordered = [p for p in parameters if id(p) in in_optimizer]
+    ordered += [p for number, p in in_optimizer.items() if number not in {id(known) for known in parameters}]
     return [Player("loss", ordered, loss, optimizer), *opponents]
 
 

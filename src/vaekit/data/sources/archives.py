@@ -19,7 +19,7 @@ from .opening import open_file
 _NPZ_LIMIT = 4 << 30  # bytes of an array in an .npz, unpacked into memory
 _SPARSE = {"indices", "indptr", "data", "shape", "format"}  # the keys of `scipy.sparse.save_npz`
 _NAMES = (("images", "x", "x_train"), ("labels", "y", "y_train"))
-_LATENTS = {"z", "images", "classes"}  # the keys of `vae encode`: latents, names of images, names of their classes
+_LATENTS = [{"z", rows, "classes"} for rows in ("images", "rows")]  # the keys of `vae encode`: latents and names
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +79,7 @@ def _content(archive: zipfile.ZipFile, path: Path) -> _Content:
     keys = [name.removesuffix(".npy") for name in archive.namelist()]
     if set(keys) >= _SPARSE:
         return _Content(str(path), _dense(archive, path))
-    if set(keys) == _LATENTS:
+    if set(keys) in _LATENTS:
         return _Content(f"{path}: z", _member(archive, "z", path), "classes", _member(archive, "classes", path))
     images, labels = (next((key for key in names if key in keys), None) for names in _NAMES)
     if images is None:

@@ -234,14 +234,15 @@ def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) ->
 
 
 def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> Raw:
-    if series.dt.tz is not None:
+    zone = "" if series.dt.tz is None else str(series.dt.tz)
+    if zone:
         series = series.dt.tz_convert("UTC").dt.tz_localize(None)
     values = series.to_numpy("datetime64[us]")
     known = values[~missing]
     if len(known) and not (known.min() >= FIRST_DAY and known.max() < LAST_DAY + DAY):
         raise DataError(f"column {name!r} has a date before the year 1 or after the year 9999; correct or empty it")
     whole = bool((known == known.astype("datetime64[D]")).all())
-    return Raw(name, values, missing, "date" if whole else "datetime")
+    return Raw(name, values, missing, "date" if whole else "datetime", zone=zone)
 
 
 def _plain(value: Any) -> Level:
@@ -315,6 +316,8 @@ def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
     series: pd.Series[Any] = library.Series(values, name=column.name)
     if column.dtype == "category":
         return series
+    if column.zone:
+        series = series.dt.tz_localize("UTC").dt.tz_convert(column.zone)
     if not missing.any():
         return series
     if series.dtype.kind in "iu":

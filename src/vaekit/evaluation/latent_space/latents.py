@@ -71,25 +71,25 @@ class Latents:
     @property
     def collapse(self) -> str | None:
         """A sentence on dimensions that carry nothing, with a remedy; None where all carry something."""
-        carries = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
-        size, idle = len(carries), int(carries.sum())
-        if not idle:
+        idle = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
+        size, count = len(idle), int(idle.sum())
+        if not count:
             return None
         fault = (
             f"do not depend on the row (their posterior mean varies by less than {ACTIVE})"
             if self.kl is None
             else f"carry less than {CARRIES} nats"
         )
-        if idle == size:
+        if count == size:
             return (
                 f"the posterior has collapsed: all {size} dimensions {fault}, and the decoder does not use z; try a KL "
                 "warm-up (objective beta with a schedule from 0 to 1), free-bits, or a weaker decoder"
             )
-        numbers = ", ".join(str(i) for i in carries.nonzero().flatten().tolist()[:8])
-        more = ", …" if idle > 8 else ""
+        numbers = ", ".join(str(i) for i in idle.nonzero().flatten().tolist()[:8])
+        more = ", …" if count > 8 else ""
         return (
-            f"{idle} of {size} dimensions {fault} ({numbers}{more}): {size - idle} latent dimensions would do; to use "
-            "more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more samples"
+            f"{count} of {size} dimensions {fault} ({numbers}{more}): {size - count} latent dimensions would do; to "
+            "use more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits or iwae with more samples"
         )
 
 

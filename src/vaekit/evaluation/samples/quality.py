@@ -65,7 +65,7 @@ def quality(
         classifier: The classifier of that data set.
         split: Real images; the test images by default.
         others: Other real images, to show how small a distance can be; the training images by default.
-        n: Number of samples; at most the number of real images.
+        n: Number of samples; at most the number of real images in each of both sets.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
@@ -73,8 +73,9 @@ def quality(
         DataError: There are fewer than 10 real images, or a conditional model has other classes.
     """
     real = data.test if split is None else split
+    others_name = "training" if others is None or others is data.train else "test"
     others = data.train if others is None else others
-    n = min(n, len(real))
+    n = min(n, len(real), len(others))
     if n < FEWEST:
         raise DataError(f"judging samples takes at least {FEWEST} samples and real images, got {n}")
     if model.context_size not in (0, data.num_classes):
@@ -87,7 +88,7 @@ def quality(
     predicted = logits.argmax(1)
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
-        frechet("Fréchet distance of training images", real_features, other_features, seed=seed),
+        frechet(f"Fréchet distance of {others_name} images", real_features, other_features, seed=seed),
         *precision_recall(real_features, features),
         *_balance(logits),
     ]
@@ -125,8 +126,8 @@ def _sampled(
 def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
     """Fréchet distance between the normal distributions with the moments of two sets of features.
 
-    d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It is biased upwards, the more the fewer features: compare sets of the
-    same size only. The standard error comes from a bootstrap of both sets.
+    d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It is biased upwards, and the more so the fewer features there are:
+    compare sets of the same size only. The standard error is that of a bootstrap of both sets.
 
     Arguments:
         name: Name of the value.
@@ -313,7 +314,7 @@ QUALITY = Measure(
         Line("recall", "recall", "images like a sample"),
         Line("coverage", "coverage", "images with a sample nearby"),
         Line("Fréchet distance (*", "Fréchet distance", "less is closer"),
-        Line("Fréchet distance of*", "… of training images", "as near as one can come"),
+        Line("Fréchet distance of*", "… of real images", "as near as one can come"),
     ),
     compared=(
         "Fréchet distance (classifier features)",

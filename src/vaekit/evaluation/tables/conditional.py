@@ -17,7 +17,7 @@ from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..chunks import estimating
-from .imputation import weighted
+from .imputation import weighted_latents
 
 AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
@@ -91,14 +91,14 @@ def rows_given(
     """
     count = min(MOST, max(LEAST, EACH * n))
     with estimating(model), seeded(torch.Generator().manual_seed(seed)):
-        z, log_w = _weighed(model, count, given, observed)
+        z, log_w = _prior_latents(model, count, given, observed)
         weights = log_w.softmax(0)
         z = z[torch.multinomial(weights, n, replacement=True)]
         x = torch.cat([model.likelihood(part).sample() for part in z.split(AT_A_TIME)])
     return torch.where(observed, given, x), 1 / float(weights.square().sum())
 
 
-def _weighed(model: LatentVariableModel, count: int, given: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+def _prior_latents(model: LatentVariableModel, count: int, given: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
     """Latents of the prior and log p(given values | z) of each."""
     prior = model.prior()
     latents, weights = [], []
@@ -128,7 +128,7 @@ def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, sample
     """
     parts = []
     for batch in batches:
-        for part in weighted(model, batch, samples, seed=seed):
+        for part in weighted_latents(model, batch, samples, seed=seed):
             draw = part.draw
             observed = draw.observed if draw.observed is not None else torch.ones_like(draw.x, dtype=torch.bool)
             log_p = log_prob_of_values(draw.likelihood, draw.x, observed)

@@ -21,7 +21,7 @@ from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..result import StageListener
-from .imputation import Weighted, weighted
+from .imputation import WeightedLatents, weighted_latents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,7 +84,7 @@ def fill(
         for number in range(total):
             part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
             batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.observed, part_of_table.labels))
-            parts += [_filled_rows(part, draws) for part in weighted(model, batch, samples, seed=seed)]
+            parts += [_filled_rows(part, draws) for part in weighted_latents(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)
     best, low, high, probability, drawn, ess = (
@@ -93,7 +93,7 @@ def fill(
     return Filled(best, low, high, probability, drawn, ess)
 
 
-def _filled_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
+def _filled_rows(part: WeightedLatents, draws: int) -> tuple[Tensor, ...]:
     best = part.best()
     drawn = part.sample(max(draws, FOR_INTERVALS))
     low, high = torch.quantile(drawn.float(), torch.tensor([LOW, HIGH], device=drawn.device), 0)
@@ -102,7 +102,7 @@ def _filled_rows(part: Weighted, draws: int) -> tuple[Tensor, ...]:
     return tuple(tensor.cpu() for tensor in parts)
 
 
-def _best_probability(part: Weighted, best: Tensor) -> Tensor:
+def _best_probability(part: WeightedLatents, best: Tensor) -> Tensor:
     """The probability of the best level of each value, NaN for numbers."""
     probability = torch.full_like(best, torch.nan)
     p: Any = part.draw.likelihood
@@ -138,6 +138,8 @@ def fill_gaps(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.
 
 def _as_text(dates: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     """Dates as texts, as in a file."""
+    if column.zone:
+        return dates.astype(str)
     return dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
 
 

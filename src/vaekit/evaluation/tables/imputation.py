@@ -30,7 +30,7 @@ AT_A_TIME = 4096  # rows to encode
 
 
 @dataclass(frozen=True, eq=False)
-class Weighted:
+class WeightedLatents:
     """K weighted latents of each of B rows; they represent p(z | observed values).
 
     Arguments:
@@ -84,8 +84,10 @@ class Weighted:
         return self.batch.x.expand_as(values) if observed is None else self.batch.x.where(observed, values)
 
 
-def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: int = 0) -> Iterator[Weighted]:
-    """Weighted samples for a few rows at a time, in their order, so that memory stays bounded.
+def weighted_latents(
+    model: LatentVariableModel, batch: Batch, samples: int, *, seed: int = 0
+) -> Iterator[WeightedLatents]:
+    """WeightedLatents samples for a few rows at a time, in their order, so that memory stays bounded.
 
     Arguments:
         model: Any latent-variable model with densities, in evaluation mode from here on.
@@ -105,21 +107,21 @@ def weighted(model: LatentVariableModel, batch: Batch, samples: int, *, seed: in
             yield _weighted_rows(model, batch.rows(cut.rows), samples, seed)
 
 
-def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> Weighted:
+def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> WeightedLatents:
     q = posterior(model, rows)
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)
     likelihood = model.likelihood(z, rows.c)
     draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
-    return Weighted(model, rows, draw)
+    return WeightedLatents(model, rows, draw)
 
 
 def with_common_noise(q: Distribution, k: int) -> Tensor:
     """K samples of each of B distributions, shape (K, B, *event), from torch's global stream.
 
     Normal distributions use the same noise for all B. Each sample is a draw from its distribution. The samples of
-    different rows depend on each other; this harms no statement about a single row. Other distributions draw their own
+    different rows depend on each other; results for a single row stay valid. Other distributions draw their own
     noise.
     """
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):

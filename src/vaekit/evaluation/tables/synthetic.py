@@ -195,7 +195,7 @@ SYNTHETIC = Measure(
         Line("column shapes", "columns alike", "100 % at best"),
         Line("pair trends", "pairs alike", "100 % at best"),
         Line("told from*", "told from real rows", "by a classifier; 50 % at best"),
-        Line("nearest training*", "nearest training row", "of test rows 1; less: copies"),
+        Line("nearest training*", "nearest training row", "1: as for test rows; less: copies"),
         Line("learned from drawn*", "learned from them", "predicting a column with levels"),
         Line("learned from real*", "… from real rows"),
     ),
