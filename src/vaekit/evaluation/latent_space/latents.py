@@ -89,7 +89,7 @@ class Latents:
         more = ", …" if count > 8 else ""
         return (
             f"{count} of {size} dimensions {fault} ({numbers}{more}): {size - count} latent dimensions would do; to "
-            "use more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits or iwae with more samples"
+            "use more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more K"
         )
 
 
