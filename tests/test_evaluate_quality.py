@@ -12,7 +12,7 @@ from vaekit import LatentVariableModel, data
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Options
-from vaekit.evaluation.measure import Context
+from vaekit.evaluation.measure import MeasureInput
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import (
@@ -208,7 +208,7 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
     distances = {}
     for split in ("test", "train"):
         rows = corners.split(split).rows(slice(200))
-        findings = find(Context(Painter(conditional=True), corners, rows, Options(split=split)))
+        findings = find(MeasureInput(Painter(conditional=True), corners, rows, Options(split=split)))
         other = {"test": "training", "train": "test"}[split]
         distances[split] = named(findings.values)[f"Fréchet distance of {other} images"]
     assert distances["train"] == pytest.approx(distances["test"], rel=0.5)

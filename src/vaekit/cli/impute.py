@@ -74,7 +74,7 @@ def impute(
     with shown_stages() as listener:
         filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
     cells_path = path.with_name(f"{path.stem}-cells.csv")
-    cells = filling.cells(table, filled)
+    cells = filling.cells(table, filled, frame.columns)
     table_paths = _write(path, frame, table, filled)
     write_frame(cells, cells_path)
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())

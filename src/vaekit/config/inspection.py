@@ -3,6 +3,7 @@
 Not for: options of a config (`parts`) or data (`data`).
 """
 
+import copy
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -52,7 +53,7 @@ def check(
     It is not the command `vae check`, which grades a student's file.
 
     A class is made as a config would make it, with default parts around it. Random numbers are drawn from a stream of
-    their own, so that a later training is the same as without the check.
+    their own, and a module is tried as a copy, on the CPU in float32: a later training is the same as without it.
 
     Arguments:
         part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
@@ -93,7 +94,8 @@ def check(
             kind = kind or _kind_of(part)
             if kind not in CONTRACTS:
                 raise ConfigError(unknown("kind of part", kind, CONTRACTS))
-        trial.run(kind, part, latent_size, options)
+        tried = copy.deepcopy(part).cpu().float() if isinstance(part, nn.Module) else part
+        trial.run(kind, tried, latent_size, options)
     if trial.findings:
         raise ConfigError(
             "\n- ".join([f"{name} is not {'an' if kind == 'encoder' else 'a'} {kind} yet:", *trial.findings])

@@ -144,7 +144,7 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
             "other arrays and tensors go to fit as they are, or into Split(x, labels)"
         )
     name = os.fspath(source)
-    name = name if os.path.lexists(name) else known_as(name)
+    name = known_as(name)
     if name in SOURCES:
         return name, _NAMED
     if is_table(name, values):

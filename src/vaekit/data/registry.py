@@ -198,11 +198,15 @@ DATASET_NAMES = tuple(SOURCES)
 
 
 def known_as(name: str) -> str:
-    """The registered spelling of a data set's name; any other name unchanged.
+    """The registered spelling of a data set's name; any other name, and a path, unchanged.
 
-    >>> known_as("FashionMNIST"), known_as("CIFAR-10"), known_as("photos")
-    ('fashion-mnist', 'cifar10', 'photos')
+    >>> known_as("FashionMNIST"), known_as("CIFAR-10"), known_as("photos"), known_as("./mnist")
+    ('fashion-mnist', 'cifar10', 'photos', './mnist')
     """
+    if name in DATASET_NAMES:
+        return name
+    if os.path.lexists(name) or {os.sep, os.altsep or os.sep} & set(name):
+        return name
 
     def letters(text: str) -> str:
         return "".join(filter(str.isalnum, text.lower()))

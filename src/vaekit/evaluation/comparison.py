@@ -58,7 +58,7 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
-    groups, repeats = _once(_grouped([_member(run) for run in unique]))
+    groups, repeats = _without_repeats(_grouped([_member(run) for run in unique]))
     members = [member for group in groups.values() for member in group]
     names = _columns(members, tuple(columns))
     for name in names:
@@ -119,7 +119,7 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
     }
 
 
-def _once(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
+def _without_repeats(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
     """The first run of each seed in every group; and the repeats, each with the run that it repeats.
 
     Raises:

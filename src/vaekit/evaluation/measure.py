@@ -87,7 +87,7 @@ class Options:
 
 
 @dataclass(frozen=True, eq=False)
-class Context:
+class MeasureInput:
     """The input of a measure.
 
     Arguments:
@@ -205,7 +205,7 @@ class Measure:
         compared: Names of the values that a comparison of runs shows by default.
     """
 
-    find: Callable[[Context], Findings]
+    find: Callable[[MeasureInput], Findings]
     title: str = ""
     caption: str = ""
     lines: tuple[Line, ...] = ()

@@ -14,7 +14,7 @@ from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
-from .measure import Context, Measure, Options, StoreOf
+from .measure import Measure, MeasureInput, Options, StoreOf
 from .result import Evaluation, StageListener
 from .samples.quality import QUALITY
 from .tables.synthetic import SYNTHETIC
@@ -52,7 +52,7 @@ def evaluate_model(
     """
     options = (options or Options()).with_settings(**settings)
     split = dataset.split(options.split).rows(slice(options.rows))
-    context = Context(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
+    context = MeasureInput(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(context) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],

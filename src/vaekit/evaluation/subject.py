@@ -102,7 +102,7 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     if model.context_size and len(data) and int(labels.min()) < 0:
         raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
     names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, name, data, most, classes=names, source="images")
+    return _subject(model, name, data, most, classes=names, source="the given rows")
 
 
 def _subject(

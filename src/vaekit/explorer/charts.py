@@ -79,7 +79,7 @@ def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
     )
     below = f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" class="end">{html.escape(x_name)}</text>'
     if max(all_y) > high:
-        title = f"{title}; the part above {high:.0f} is cut off"
+        title = f"{title}; the part above {high:.3g} is cut off"
     description = "; ".join(
         f"{line.name}: {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in finite_lines
     )

@@ -3,6 +3,7 @@
 Not for: running them (`assets/interpreter.mjs`), or models themselves.
 """
 
+import copy
 import math
 import warnings
 from collections.abc import Sequence
@@ -84,6 +85,7 @@ def decoding(model: LatentVariableModel, weights: Weights) -> Program:
     Raises:
         ConfigError: The page cannot run the model.
     """
+    model = _portable(model)
     z = torch.zeros(1, model.latent_size)
     return lowered(Decoding(model), _with_context(model, z), weights)
 
@@ -94,11 +96,20 @@ def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence
     Raises:
         ConfigError: The page cannot run the model.
     """
+    model = _portable(model)
     inputs = _with_context(model, torch.full((1, *event_shape), 0.5))
     try:
         return lowered(Encoding(model), inputs, weights)
     except ConfigError:
         return lowered(Encoding(model, scored=False), inputs, weights)
+
+
+def _portable(model: LatentVariableModel) -> LatentVariableModel:
+    """The model on the CPU in float32; a copy where it is elsewhere."""
+    parameters = list(model.parameters())
+    if all(p.device.type == "cpu" and p.dtype == torch.float32 for p in parameters):
+        return model
+    return copy.deepcopy(model).cpu().float()
 
 
 def _with_context(model: LatentVariableModel, first: Tensor) -> tuple[Tensor, ...]:

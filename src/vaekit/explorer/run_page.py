@@ -27,7 +27,7 @@ from .page import asset, digest
 PICTURES = {
     "samples": "New images, drawn from the prior",
     "classes": "A row for each class; a column is the same draw of the prior",
-    "reconstructions": "Test images above, their reconstructions below",
+    "reconstructions": "Test images, their reconstructions, and the errors",
     "interpolation": "Straight ways between latents of the prior",
     "traversals": "One latent at a time, the others held",
     "map": "The decoded plane of two latents",
@@ -181,22 +181,24 @@ def _warnings(run: Run) -> str:
 
 def _curves(runs: Sequence[Run]) -> str:
     """A chart for each logged number; training is solid, validation dashed."""
-    metrics = {run.name: run.metrics() for run in runs}
-    names = list(dict.fromkeys(key for records in metrics.values() for record in records for key in record))
+    labels = [run.name for run in runs]
+    labels = [label if labels.count(label) == 1 else str(run.path) for label, run in zip(labels, runs, strict=True)]
+    metrics = [run.metrics() for run in runs]
+    names = list(dict.fromkeys(key for records in metrics for record in records for key in record))
     names = [name for name in names if name not in BOOKKEEPING and not name.startswith("validation_")]
-    if "neg_elbo" in names and all(is_neg_elbo(record) for records in metrics.values() for record in records):
+    if "neg_elbo" in names and all(is_neg_elbo(record) for records in metrics for record in records):
         names.remove("loss")
     drawn_charts = []
     for name in names:
         chart_lines = []
-        for i, (run, records) in enumerate(metrics.items()):
+        for i, (run_label, records) in enumerate(zip(labels, metrics, strict=True)):
             for label, key, dashed in (("training", name, False), ("validation", f"validation_{name}", True)):
                 points = [
                     (float(r["epoch"]), float(r[key]))
                     for r in records
                     if _number(r.get(key)) and _number(r.get("epoch"))
                 ]
-                chart_lines.append(charts.Line(label if len(runs) == 1 else f"{run}, {label}", points, i, dashed))
+                chart_lines.append(charts.Line(label if len(runs) == 1 else f"{run_label}, {label}", points, i, dashed))
         drawn_charts.append(charts.lines(title_of(name), chart_lines))
     return f"<div class=charts>{''.join(drawn_charts)}</div>" if any(drawn_charts) else ""
 

@@ -14,7 +14,7 @@ from ..model import LatentVariableModel
 from ..model.base import MADE_OF
 from ..runs import restore
 from ..runs.data_facts import columns_from
-from ..runs.model_weights import filled, shapes_of
+from ..runs.model_weights import build_with_weights, shapes_of
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import FORMAT, checksum
@@ -104,7 +104,7 @@ def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str,
     recipe = Recipe.resolve(parse(_config_of(table, where), str(where)), trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
-    return filled(recipe, wiring, state, shapes_of(recipe, wiring), misfit)
+    return build_with_weights(recipe, wiring, state, shapes_of(recipe, wiring), misfit)
 
 
 def _config_of(table: Any, where: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import contextlib
 import copy
 import io
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,7 +140,7 @@ def _compare(worst: Parity, names: list[str], port: Any, original: Any) -> None:
     for name, a, b in zip(names, port, original, strict=True):
         deviation = ((a - b).abs() / b.abs().clamp(min=1)).max().item()
         before = worst.get(name, 0.0)
-        worst[name] = before if deviation <= before else deviation  # also takes NaN
+        worst[name] = math.nan if math.isnan(before) or math.isnan(deviation) else max(before, deviation)
 
 
 def _near(file: str, parity: Parity) -> Parity:

@@ -178,7 +178,7 @@ def manifold(
         images: Shape (N, C, H, W), at least 2: they give the region and the KL.
         labels: Classes or context, for a conditional model.
         latents: Numbers of two latents, from 0; by default the two that carry most. The first is drawn from left to
-            right, the second from below to above.
+            right, the second from bottom to top.
         image: Number of an image; the other latents keep its posterior mean.
         c: Class for a conditional model; the image's own by default.
         per_latent: The result of `carried`, if it is known already.
@@ -197,7 +197,7 @@ def manifold(
     size = base.shape[1]
     if side is None:
         side = max(8, min(30 if size <= 2 else 15, LONG_SIDE // max(images.shape[-2:])))
-    if latents is not None and not (len(set(latents)) == 2 and set(latents) <= set(range(size))):
+    if latents is not None and not (len(latents) == len(set(latents)) == 2 and set(latents) <= set(range(size))):
         raise ConfigError(f"a map needs two different latents of 0 to {size - 1}, got {latents}")
     if side < 2:
         raise ConfigError(f"a map needs a side of at least 2 images, got {side}")

@@ -104,6 +104,12 @@ def resume(
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
+        done = len(run.metrics())
+        if run.status == "finished" and recipe.config.train.steps is None and recipe.config.train.epochs <= done:
+            raise RunError(
+                f"run {run.name} is finished: it has {done} epochs, and train.epochs = {recipe.config.train.epochs}; "
+                f"to train it longer, set train.epochs to {done + 1} or more"
+            )
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)

@@ -28,7 +28,7 @@ def shapes_of(recipe: Recipe, wiring: Mapping[str, Any]) -> dict[str, torch.Size
     return None if recipe.has_own_code else recipe.shapes(**wiring)
 
 
-def filled(
+def build_with_weights(
     recipe: Recipe,
     wiring: Mapping[str, Any],
     weights: Mapping[str, Tensor],

@@ -31,7 +31,7 @@ from ..store.checkpoint import CheckpointKind
 from ..training import find_device
 from .data_facts import DataFacts
 from .migration import GONE, migrated
-from .model_weights import SLACK, filled, shapes_of
+from .model_weights import SLACK, build_with_weights, shapes_of
 
 _BYTES = 8  # of a number, at most
 
@@ -117,7 +117,8 @@ class RestoredRun:
         shapes = shapes_of(self.recipe, wiring)
         limit = None if shapes is None else SLACK + _BYTES * sum(shape.numel() for shape in shapes.values())
         tensors = run.load_checkpoint(kind, parts=("model",), limit=limit).part("model")
-        model = filled(self.recipe, wiring, tensors, shapes, f"the weights of {run.path} do not fit its config")
+        misfit = f"the weights of {run.path} do not fit its config"
+        model = build_with_weights(self.recipe, wiring, tensors, shapes, misfit)
         for name, tensor in model.state_dict().items():
             if not tensor.isfinite().all():
                 raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")

@@ -180,6 +180,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             varying[i] = column.fitted(column.encode(raw.values, raw.missing))
         if not varying:
             raise DataError("all columns are constant: there is nothing to learn")
+        self._names = [raw.name for raw in raws]
         self.varying_ = tuple(varying)
         self.columns_: tuple[Column, ...] = tuple(varying.values())
         self.constants_ = constants

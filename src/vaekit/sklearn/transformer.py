@@ -98,7 +98,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
             return np.stack(decoded, 1)
         frame = frame_of(x.cpu().double().numpy(), self.columns_)
         for i in sorted(self.constants_):
-            frame.insert(i, self.feature_names_in_[i], decoded[i])
+            frame.insert(i, self._names[i], decoded[i])
         return frame
 
     @property

@@ -92,10 +92,10 @@ def gradient(student: ModuleType) -> None:
     z = _draw(student, mu, logvar)
     if z.requires_grad:
         z.sum().backward()
-    no_gradient([("mu", mu.grad), ("logvar", logvar.grad)])
+    require_gradients([("mu", mu.grad), ("logvar", logvar.grad)])
 
 
-def no_gradient(gradients: list[tuple[str, Tensor | None]]) -> None:
+def require_gradients(gradients: list[tuple[str, Tensor | None]]) -> None:
     """Complain of gradients that are missing or zero.
 
     Raises:

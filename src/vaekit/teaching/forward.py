@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .draws import no_gradient
+from .draws import require_gradients
 from .networks import CLASSES, LATENTS, build, images, output, part
 from .sheet import Mistake
 
@@ -137,7 +137,7 @@ class Pass:
             if not value.requires_grad:
                 raise Mistake("mu or logvar has no gradient: leave out .detach(), .data and no_grad.")
         heads = {"mu_layer": self.mu, "logvar_layer": self.logvar}
-        no_gradient([(name, self._reaching(name, value)) for name, value in heads.items()])
+        require_gradients([(name, self._reaching(name, value)) for name, value in heads.items()])
 
     def _reaching(self, name: str, value: Tensor) -> Tensor | None:
         """The gradient of x_hat at the weights of a head, without the encoder's; the head gave `value`."""

@@ -4,6 +4,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from ..errors import DataError
+from ..store.files import write
 
 STUDENT = {"vae.py.txt": "vae.py", "assignment.ipynb": "assignment.ipynb"}
 TEACHER = {
@@ -36,7 +37,7 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
         The written files; an existing file with the same content is not written.
 
     Raises:
-        DataError: A file exists with other content, or the folder cannot be written; nothing is changed.
+        DataError: A file exists with other content, and nothing was changed; or the folder cannot be written.
     """
     root = Path(folder)
     wanted = {root / target: source(name) for name, target in (STUDENT | (TEACHER if teacher else {})).items()}
@@ -54,7 +55,7 @@ def teach(folder: str | Path, *, teacher: bool = True, overwrite: bool = False) 
             )
         for path in new:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(wanted[path])
+            write(path, wanted[path])
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror}") from error
     return new

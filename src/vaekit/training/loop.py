@@ -217,9 +217,11 @@ def check_fit(
     """
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
-        raise ConfigError(f"the schedule {name} needs validation data, to see that nothing gets better")
+        raise ConfigError(
+            f"the schedule {name} lowers the rate when the validation loss stops falling; pass validation data"
+        )
     if options.patience is not None and validation is None:
-        raise ConfigError("patience needs a validation loader, to see that training does not get better")
+        raise ConfigError("patience ends the training when the validation loss stops falling; pass validation data")
     try:
         return len(train)  # type: ignore[arg-type]
     except TypeError:  # a loader over an iterable data set has the method, and raises this too

@@ -146,7 +146,7 @@ def _text(content: bytes, path: Path) -> str:
         line = content[: error.start].count(b"\n") + 1
         byte = content[error.start]
         raise DataError(
-            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file in UTF-8, from latin-1 for one: "
+            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8; if it is latin-1: "
             f"iconv -f latin1 -t utf8 {path.name}"
         ) from None
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from ...model import LatentVariableModel
 from ...model.modes import evaluating
 from .. import chunks
-from ..measure import Context, Findings, Measure
+from ..measure import Findings, Measure, MeasureInput
 from ..result import StageListener, Value, share_of
 
 
@@ -47,7 +47,7 @@ def classification_error(
     return share_of("classification error", predicted != labels)
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """The error of the classifier that was trained with the model, if there is one."""
     labels = context.split.labels
     if labels is None:

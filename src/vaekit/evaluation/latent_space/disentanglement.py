@@ -14,7 +14,7 @@ from ...data import Batch, Split
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
-from ..measure import Context, Findings, Measure, served
+from ..measure import Findings, Measure, MeasureInput, served
 from ..result import StageListener, Value, share_of
 from .latents import ACTIVE
 
@@ -201,7 +201,7 @@ def _entropy(matrix: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """All four scores, if the factors of the data are known."""
     if context.dataset.factors is None:
         return Findings()

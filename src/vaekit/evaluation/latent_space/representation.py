@@ -8,14 +8,14 @@ from torch import Tensor
 from ... import plot
 from ...data import Split
 from .. import chunks
-from ..measure import Context, Findings, Line, Measure
+from ..measure import Findings, Line, Measure, MeasureInput
 from .code_usage import code_usage
 from .latents import Latents, latents, linear_probe, nearest_neighbours
 
 SHOWN = 2000  # rows in the picture
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """Active units, information and collapse; if there are classes, also how well the latents predict them."""
     if not context.has_density:
         return Findings()
@@ -33,7 +33,7 @@ def find(context: Context) -> Findings:
     )
 
 
-def _classes(context: Context, posteriors: Latents) -> Findings:
+def _classes(context: MeasureInput, posteriors: Latents) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
     labels = context.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
@@ -55,7 +55,7 @@ def _classes(context: Context, posteriors: Latents) -> Findings:
     return Findings(values, [warning] if context.model.context_size else [], pictures=pictures)
 
 
-def _means(context: Context, split: Split) -> Tensor:
+def _means(context: MeasureInput, split: Split) -> Tensor:
     """Posterior means of a split, shape (N, Z)."""
     rows = context.rows_of(split)
 

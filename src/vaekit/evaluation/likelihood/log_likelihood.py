@@ -12,7 +12,7 @@ from ...objectives.base import draw_of
 from ...rng import seeded
 from ...store.metrics import ROWS_KEY
 from .. import chunks
-from ..measure import Context, Findings, Line, Measure
+from ..measure import Findings, Line, Measure, MeasureInput
 from ..result import mean_of
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
@@ -21,7 +21,7 @@ from .support import refuse_annealing
 AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """ELBO, rate, distortion, importance-weighted bounds, and on request annealing."""
     if not context.has_density:
         return _terms(context)
@@ -40,7 +40,7 @@ def find(context: Context) -> Findings:
     return findings if annealing is None else _annealed(context, findings, annealing)
 
 
-def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Findings:
+def _annealed(context: MeasureInput, findings: Findings, annealing: Annealing) -> Findings:
     """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
     n = min(AIS_ROWS, len(context.rows))
     how = {**asdict(annealing), ROWS_KEY: n}
@@ -64,7 +64,7 @@ def _annealed(context: Context, findings: Findings, annealing: Annealing) -> Fin
     )
 
 
-def _terms(context: Context) -> Findings:
+def _terms(context: MeasureInput) -> Findings:
     """Distortion and penalties, from one sample for each row: the numbers of a model without a density."""
     model = context.model
 

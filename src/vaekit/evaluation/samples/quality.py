@@ -17,7 +17,7 @@ from ...data.pixels import to_unit
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
 from .. import chunks
-from ..measure import Context, Findings, Line, Measure
+from ..measure import Findings, Line, Measure, MeasureInput
 from ..result import StageListener, Value, mean_of, share_of
 from .classifier import Classifier, classifier_for
 
@@ -270,7 +270,7 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
     return plot.grid(images, columns=1 + k, title=title)
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """Measure samples by a classifier."""
     if not context.judge:
         return Findings()
@@ -290,7 +290,7 @@ def find(context: Context) -> Findings:
     )
 
 
-def _why_not(context: Context) -> str | None:
+def _why_not(context: MeasureInput) -> str | None:
     """Why samples cannot be judged, or None."""
     model, dataset = context.model, context.dataset
     are_bytes = dataset.kind == "image" and context.split.x.dtype == torch.uint8

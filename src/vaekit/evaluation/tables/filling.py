@@ -3,7 +3,7 @@
 Not for: the weights (`imputation`), or drawing new rows (`conditional`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -143,13 +143,19 @@ def _as_text(dates: "pd.Series[Any]", column: Column) -> "pd.Series[Any]":
     return dates.dt.strftime("%Y-%m-%d" if column.dtype == "date" else "%Y-%m-%d %H:%M:%S")
 
 
-def cells(table: Table, filled: Filled) -> "pd.DataFrame":
-    """A line for each gap: its row, from 1, its column, the value, and its 90 % interval or its level's probability."""
+def cells(table: Table, filled: Filled, present: Collection[str]) -> "pd.DataFrame":
+    """A line for each gap: its row, from 1, its column, the value, and its 90 % interval or its level's probability.
+
+    Arguments:
+        table: The table as the model sees it.
+        filled: What `fill` gives.
+        present: The columns that the user's table has; the model may know computed ones besides.
+    """
     rows: list[Any] = []
     best, low, high, probability = (part.numpy() for part in (filled.best, filled.low, filled.high, filled.probability))
     for i, column in enumerate(table.columns):
         gaps = np.flatnonzero(np.isnan(table.x[:, i]))
-        if not len(gaps):
+        if not len(gaps) or column.name not in present:
             continue
         entries = {"row": gaps + 1, "column": column.name, "value": _texts(best[gaps, i], column)}
         if column.has_levels:

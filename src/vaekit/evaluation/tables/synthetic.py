@@ -18,7 +18,7 @@ from ...data.columns import Column
 from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded
-from ..measure import Context, Findings, Line, Measure
+from ..measure import Findings, Line, Measure, MeasureInput
 from ..result import Value, share_of
 
 MOST = 2000  # rows of each kind that are compared
@@ -179,7 +179,7 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
     return values
 
 
-def find(context: Context) -> Findings:
+def find(context: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
     is_table = context.dataset.columns is not None and len(context.dataset.train)
     if not context.judge or not is_table or context.model.context_size:
