@@ -226,6 +226,7 @@ def test_presets_and_data(command) -> None:
         (("info", "/etc"), "/etc"),
         (("presets", "vea"), "did you mean 'vae'"),
         (("resume", "plain"), "finished"),
+        (("resume", "plain", "--set", "train.learning_rate=0.01"), "set train.epochs to 2 or more"),
     ],
 )
 def test_mistakes_are_one_line_and_status_2(root: Path, command, arguments: tuple[str, ...], message: str) -> None:

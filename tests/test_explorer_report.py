@@ -106,6 +106,13 @@ def test_several_runs_stand_side_by_side(root: Path) -> None:
     assert "cvae, validation" in found.text and "vae, training" in found.text
 
 
+def test_runs_of_one_name_are_told_apart_by_their_paths(root: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(root / "vae", tmp_path / "vae")
+    found = Tags(report([Run.open(root / "vae"), Run.open(other)]))
+    for path in (root / "vae", other):
+        assert f"{path}, training" in found.text
+
+
 def test_runs_of_different_protocols_are_not_compared_in_silence(root: Path, tmp_path: Path) -> None:
     other = shutil.copytree(root / "cvae", tmp_path / "other")
     protocol = {**EVALUATION["protocol"], "samples": 5000}

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Laplace, Normal
 
 import vaekit
-from vaekit import likelihoods, nets, posteriors, priors
+from vaekit import build, likelihoods, nets, posteriors, priors
 from vaekit.config.parts import PART_TABLE, find
 from vaekit.errors import ConfigError
 
@@ -128,6 +128,13 @@ def test_maps_end_with_the_features(context_size: int) -> None:
         assert torch.equal(maps[-1], net(x, c))
     assert nets.ConvEncoder((1, 28, 28)).map_shapes == ((16, 14, 14), (32, 7, 7), (256,))
     assert nets.ConvDecoder.wanted_shape(5, (1, 28, 28)) == (5, 7, 7)
+
+
+def test_a_module_is_tried_as_a_copy_whatever_its_type() -> None:
+    model = build("vq-vae", event_shape=(1, 8, 8), x=torch.rand(64, 1, 8, 8)).double().train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    vaekit.check(model)
+    assert model.training and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 class OnSimplex(priors.StandardNormal):

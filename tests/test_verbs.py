@@ -73,8 +73,10 @@ def test_names_of_data_mean_the_same_however_they_are_spelled(tmp_path: Path) ->
     run = vaekit.train("standard-vae", epochs=1, name="r", **SMALL)
     restored = restore.RestoredRun.of(run)
     assert restored.is_own("MNIST") and restored.is_own(None) and not restored.is_own("fashion-mnist")
-    spelled = Recipe.resolve(read("vae", sections={"data": {"name": "FashionMNIST"}}))
-    assert spelled.config.data.name == "fashion-mnist"
+    (tmp_path / "mnist").mkdir()
+    assert not restored.is_own("./mnist")  # a folder of one's own
+    for typed, meant in (("FashionMNIST", "fashion-mnist"), ("./mnist", str(tmp_path / "mnist"))):
+        assert Recipe.resolve(read("vae", sections={"data": {"name": typed}})).config.data.name == meant
 
 
 def test_latents_of_any_numeric_type_are_decoded_and_a_misfit_changes_no_weight(tmp_path: Path) -> None:
