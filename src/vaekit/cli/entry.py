@@ -59,7 +59,7 @@ VERBS = [
     speedrun,
 ]
 
-SPIN_COUNT = "5000"  # with 1000 a quiet machine is half as fast, with 20000 a busy one four times slower
+SPIN_COUNT = "1000"  # a step takes twice as long on a busy machine, with 5000 four times (benchmarks/waiting.json)
 
 
 class InOrder(click.Group):
