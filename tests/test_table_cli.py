@@ -159,7 +159,7 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     example = load_file("exported/example.safetensors")
     assert example["x"].isnan().any()  # a gap, which the model does not take for a 0
     assert torch.equal(load("exported").encode(example["x"]), example["z"])
-    assert "NaN where a value is missing" in Path("exported/README.md").read_text()
+    assert "a missing value is NaN" in Path("exported/README.md").read_text()
     card = Path("exported/README.md").read_text()
     assert "rows of a table of" in card and "image" not in card and "grey" not in card
     assert "| sex | bernoulli | str | female, male |" in card

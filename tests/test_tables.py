@@ -231,7 +231,7 @@ def test_what_is_told_of_columns_is_checked(columns: dict[str, Any], message: st
 FILES: list[tuple[bytes, str]] = [
     (b'a,b\n1,2\n"3,4\n5,6\n', "line 3 begins a quoted text that never ends"),
     (b"a,b\n1,2\n3,4,5\n", "line 3 has 3 values, the lines before it have 2"),
-    (b"a,b\n1,caf\xe9\n", "line 2: byte 0xe9 is not UTF-8; save the file in UTF-8"),
+    (b"a,b\n1,caf\xe9\n", "line 2: byte 0xe9 is not UTF-8; save the file as UTF-8"),
     (b"a,a\n1,2\n", "two columns are called 'a'"),
     (b"a,b\n1,2,3\n4,5,6\n", "row 1 has more values than the 2 names"),
     (b"", "has no columns; its first line must name them"),
