@@ -2,7 +2,7 @@
 
 import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -45,7 +45,8 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)
-    print_files(relative(path), run=str(opened.run.path), **{f"{rows.what}s": len(rows)}, shape=list(z.shape))
+    facts: dict[str, Any] = {f"{rows.what}s": len(rows), "shape": list(z.shape)}
+    print_files(relative(path), run=str(opened.run.path), **facts)
 
 
 def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
@@ -55,5 +56,6 @@ def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
     if suffix == ".npy":
         np.save(content, z.numpy(), allow_pickle=False)
     else:
-        np.savez(content, z=z.numpy(), **{f"{rows.what}s": np.array(rows.names)}, classes=np.array(rows.classes))
+        arrays: dict[str, Any] = {f"{rows.what}s": np.array(rows.names), "classes": np.array(rows.classes)}
+        np.savez(content, z=z.numpy(), **arrays)
     return content.getvalue()
