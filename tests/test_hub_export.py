@@ -173,7 +173,7 @@ def test_a_changed_config_is_noticed(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"library_name": "other"}, "not of a folder that `vae export` wrote"),
+        ({"library_name": "other"}, "was not written by `vae export`"),
         ({"format": 99}, "update vaekit"),
         ({"event_shape": [1 << 40]}, "damaged"),
         ({"event_shape": [True]}, "damaged"),

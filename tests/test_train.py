@@ -1143,7 +1143,7 @@ def logs(name: str) -> Any:
         ({"epoch": 3}, r"unknown key 'train.epoch'; did you mean 'train.epochs'\?"),
         ({"ema": 1.5}, r"train\.ema: .* less than 1, got 1\.5"),
         ({"device": "cuda"}, "fit has no device"),
-        ({"patience": 3}, "patience needs a validation loader"),
+        ({"patience": 3}, "patience ends the training when the validation loss stops falling"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),
         (
             {"objective": OfBatch(lambda model, batch, epoch: batch.x)},

@@ -98,14 +98,15 @@ def resume(
         require_tensorboard()
     restored = RestoredRun.of(run)
     run, recipe = restored.run, restored.recipe
-    if run.status == "finished" and not settings:
+    is_finished = run.status == "finished"
+    if is_finished and not settings:
         steps = recipe.config.train.steps
         longer = "to train it longer, resume it with more train.epochs than it has"
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         done = len(run.metrics())
-        if run.status == "finished" and recipe.config.train.steps is None and recipe.config.train.epochs <= done:
+        if is_finished and recipe.config.train.steps is None and recipe.config.train.epochs <= done:
             raise RunError(
                 f"run {run.name} is finished: it has {done} epochs, and train.epochs = {recipe.config.train.epochs}; "
                 f"to train it longer, set train.epochs to {done + 1} or more"
