@@ -107,7 +107,7 @@ def with_few_labels(name: str, epochs: int, more: tuple[str, ...], quick: bool, 
             asked = ("--labelled", str(count), "--epochs", str(epochs), "--set", "data.validation=2000", *more)
             record, run = trained("m2", *asked, seed=seed, quick=quick)
             test = run.read_json("test.json")
-            yield f"{name}, {count}, seed {seed}", record | {"error": 100 * test["error"], "images": test["images"]}
+            yield f"{name}, {count}, seed {seed}", record | {"error": 100 * test["error"], "images": test["rows"]}
 
 
 def spheres(quick: bool, done: set[str]) -> Found:

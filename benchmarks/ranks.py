@@ -57,7 +57,7 @@ def measure(preset: str, batch: int, images: int) -> None:
         )
         spent = clock.times[-1] - clock.times[-2]  # without what a process does once
         processor_time = ranks.all_reduce(torch.tensor([spent], dtype=torch.float64)).item()
-        found = {"speed": records[-1]["images_per_second"], "precision": job.config.train.precision}
+        found = {"speed": records[-1]["rows_per_second"], "precision": job.config.train.precision}
         if not ranks.rank:
             print(json.dumps(found | {"microseconds": 1e6 * processor_time / images}))
 

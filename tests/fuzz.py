@@ -150,7 +150,7 @@ class Place:
                 "shape": [1, 8, 8],
                 "num_classes": 1,
                 "classes": ["0"],
-                "images": {"train": 64, "validation": 16, "test": 16},
+                "rows": {"train": 64, "validation": 16, "test": 16},
             },
             "sessions": [{"settings": ["train.epochs=4"], "epochs": 4}],
         }
@@ -159,11 +159,11 @@ class Place:
         self.run.save_checkpoint(training().good.tensors, {"epoch": 1})
         self.run.set_status("finished")
         found = evaluated().to_json()
-        found["details"]["per image"] = "evaluation/per-image.safetensors"
+        found["details"]["per row"] = "evaluation/per-row.safetensors"
         for name, run in (("run", self.run), ("other", None)):
             run = run or Run.create(name, preset="vae", config=tiny(ema=0.5).to_toml(), environment={}, root=root)
             run.write_json("evaluation.json", found)
-            run.write_bytes("evaluation/per-image.safetensors", pack({"L_10": torch.rand(16)}))
+            run.write_bytes("evaluation/per-row.safetensors", pack({"L_10": torch.rand(16)}))
             run.release()
 
     def written(self, data: bytes, name: str | None = None) -> Path:
@@ -201,7 +201,7 @@ def evaluated() -> Evaluation:
         Value("nll", 90.0, 0.3, "nats", "upper bound", depends_on=("samples",), likelihood=True),
         Value("class entropy", 2.1, 0.1, "nats", noise=0.1, depends_on=("classifier",), maximum=2.3),
     ]
-    protocol = {"data": "mnist", "checksum": "0", "split": "test", "images": 16, "samples": 10, "annealing": None}
+    protocol = {"data": "mnist", "checksum": "0", "split": "test", "rows": 16, "samples": 10, "annealing": None}
     details = {"samples": {"classifier": {"sha256": "a" * 64}}, "classes": {"0": {"precision": 1.0}}}
     return Evaluation(values, protocol, ["beware"], details)
 
@@ -265,7 +265,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         "lock",
         "checkpoints/last/manifest.json",
         "evaluation.json",
-        "evaluation/per-image.safetensors",
+        "evaluation/per-row.safetensors",
     )
     return {
         "IDX": ([idx], read_idx),

@@ -84,7 +84,7 @@ def train(
     options.setdefault("objective", elbo)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02, fused=True)
     records = fit(model, loader, validation, epochs=3, optimizer=optimizer, ranks=ranks, **options)
-    times = ("seconds", "images_per_second")
+    times = ("seconds", "rows_per_second")
     return {
         "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},
         "records": [{key: value for key, value in record.items() if key not in times} for record in records],

@@ -63,7 +63,7 @@ def test_a_run_folder_has_what_it_promises(root: Path) -> None:
     record = json.loads((run / "metrics.jsonl").read_text())
     assert record["loss"] == pytest.approx(record["rate"] + record["distortion"])
     environment = json.loads((run / "environment.json").read_text())
-    assert environment["data"]["images"] == {"train": 2000, "validation": 58000, "test": 10000}
+    assert environment["data"]["rows"] == {"train": 2000, "validation": 58000, "test": 10000}
     pictures = {path.name for path in (run / "samples").glob("*.png")}
     expected = {"training", "reconstructions", "samples", "interpolation", "curves", "epoch-001"}
     expected |= {"map", "traversals", "kl", "latents"}
@@ -171,7 +171,7 @@ def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, t
 def test_info_and_runs(root: Path, command) -> None:
     facts = json.loads(command("info", "plain", "--runs", root, "--json").out)
     assert (facts["state"], facts["epochs"], facts["preset"]) == ("finished", "1/1", "vae")
-    assert facts["test"]["images"] == 10_000
+    assert facts["test"]["rows"] == 10_000
     assert "784" not in facts["name"]
     rows = json.loads(command("runs", "--runs", root, "--json").out)
     assert [row["name"] for row in rows] == ["digits", "plain"]

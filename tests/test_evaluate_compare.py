@@ -21,7 +21,7 @@ PROTOCOL = {
     "data": "mnist",
     "checksum": "0" * 64,
     "split": "test",
-    "images": 100,
+    "rows": 100,
     "binarize": "one fixed draw",
     "likelihood": "probability",
     "samples": 50,
@@ -237,7 +237,7 @@ def test_a_run_named_twice_counts_once(made) -> None:
         ({"protocol": {"samples": 5000}}, "samples is 50 for one and 5000 for two"),
         ({"protocol": {"data": "kmnist"}}, "data"),
         ({"protocol": {"checksum": "1" * 64}}, "checksum"),
-        ({"protocol": {"images": 10}}, "images is 100 for one and 10 for two"),
+        ({"protocol": {"rows": 10}}, "rows is 100 for one and 10 for two"),
         ({"kind": "not a likelihood"}, "kind is 'upper bound' for one and 'not a likelihood' for two"),
     ],
 )

@@ -85,7 +85,7 @@ def test_an_evaluation_has_everything(model: LatentVariableModel) -> None:
         "chains": 2,
         "leapfrog": 2,
         "start": "posterior",
-        "images": 16,
+        "rows": 16,
     }
     assert len(found.details["kl by dimension"]) == 3
     assert set(found.details["classes"]) == {"rows", "columns", "corner"}
@@ -181,7 +181,7 @@ def test_conditional_models_are_told_the_class() -> None:
 def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:
     whole = evaluate(model, tiny.dataset(), judge=False, split="train", **QUICK)
     few = evaluate(model, tiny.dataset(), judge=False, split="train", rows=20, **QUICK)
-    assert whole.protocol["images"] == len(tiny.dataset().train) and few.protocol["images"] == 20
+    assert whole.protocol["rows"] == len(tiny.dataset().train) and few.protocol["rows"] == 20
     assert few.per_row["elbo"].shape == (20,)
     assert few["elbo"].standard_error > whole["elbo"].standard_error
 
@@ -243,7 +243,7 @@ def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
         assert (run.path / picture).stat().st_size > 1000
     from safetensors.torch import load_file
 
-    kept = load_file(run.path / table["details"]["per image"])
+    kept = load_file(run.path / table["details"]["per row"])
     assert kept["L_12"].mean().item() == pytest.approx(found["L_12"].value)
     assert found.warnings == table["warnings"]
     assert not tiny.litter(run.path)

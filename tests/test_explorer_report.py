@@ -21,7 +21,7 @@ from vaekit.store import Run
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
 EVALUATION = {
     "format": 1,
-    "protocol": {"data": "mnist", "split": "test", "images": 100, "samples": 10, "seed": 0},
+    "protocol": {"data": "mnist", "split": "test", "rows": 100, "samples": 10, "seed": 0},
     "values": [
         {"name": "nll", "value": 99.5, "standard_error": 0.5, "unit": "nats", "kind": "upper bound", "noise": None},
         {

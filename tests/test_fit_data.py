@@ -96,7 +96,7 @@ def test_rows_of_any_kind_become_batches(kind: str) -> None:
         return draw.log_likelihood.mean(0) - draw.rate()
 
     (record,) = fit(small(), WHOLE[kind], WHOLE[kind], objective=objective, epochs=1, batch_size=8)
-    assert record["images"] == 20
+    assert record["rows"] == 20
     assert seen[:3] == [8, 8, 4]
     assert record["validation_neg_elbo"] > 0
 
@@ -104,7 +104,7 @@ def test_rows_of_any_kind_become_batches(kind: str) -> None:
 @pytest.mark.parametrize("kind", LOADERS)
 def test_loaders_are_taken_as_they_are(kind: str) -> None:
     (record,) = fit(small(), LOADERS[kind], LOADERS[kind], epochs=1)
-    assert record["images"] == 20
+    assert record["rows"] == 20
     with pytest.raises(ConfigError, match="is a loader and makes its own batches"):
         fit(small(), Batches(X, batch_size=8), batch_size=3, epochs=1)
 
@@ -112,12 +112,12 @@ def test_loaders_are_taken_as_they_are(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["x and labels", "arrays", "a split", "TensorDataset", "dicts", "a data set"])
 def test_labels_arrive_too(kind: str) -> None:
     (record,) = fit(small("cvae"), WHOLE[kind], epochs=1)
-    assert record["images"] == 20
+    assert record["rows"] == 20
 
 
 def test_a_data_set_brings_its_validation() -> None:
     (record,) = fit(small(), three(), epochs=1)
-    assert record["images"] == 12
+    assert record["rows"] == 12
     assert record["validation_neg_elbo"] == pytest.approx(validate(small(), [X[12:16]])["neg_elbo"], rel=0.2)
     (record,) = fit(small(), three(), [X], epochs=1)
     assert "validation_loss" in record
@@ -126,14 +126,14 @@ def test_a_data_set_brings_its_validation() -> None:
 def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vaekit.data.loaders.load", tiny.dataset)
     (record,) = fit(small(shape=(1, 8, 8)), "mnist", epochs=1)
-    assert record["images"] == 64
+    assert record["rows"] == 64
 
 
 def test_grey_images_need_no_channel_and_vectors_no_images() -> None:
     (record,) = fit(small(shape=(1, 4, 4)), X[:, 0], epochs=1)
-    assert record["images"] == 20
+    assert record["rows"] == 20
     (record,) = fit(small("sigma-vae", shape=(10,)), torch.randn(200, 10), epochs=1)
-    assert record["images"] == 200
+    assert record["rows"] == 200
 
 
 def test_vectors_with_targets_or_context_are_rows_and_not_two_batches() -> None:
@@ -149,9 +149,9 @@ def test_vectors_with_targets_or_context_are_rows_and_not_two_batches() -> None:
     model = small("standard-cvae", shape=(10,), likelihood="normal")
     context = torch.rand(20, model.context_size)
     (record,) = fit(model, (x, context), epochs=1, batch_size=8)
-    assert record["images"] == 20
+    assert record["rows"] == 20
     (record,) = fit(small("sigma-vae", shape=(10,)), (x[:8], x[8:16]), epochs=1)  # without a context: two batches
-    assert record["images"] == 16
+    assert record["rows"] == 16
 
 
 def test_the_order_follows_the_seed() -> None:
@@ -253,7 +253,7 @@ def test_what_is_not_finite_is_refused_by_every_likelihood() -> None:
 def test_what_is_missing_may_be_anything() -> None:
     observed = X < 0.9
     (record,) = fit(small(), Split(X.masked_fill(~observed, torch.nan), Y, observed=observed), epochs=1)
-    assert record["images"] == 20
+    assert record["rows"] == 20
 
 
 def test_a_listener_that_is_none_is_named() -> None:

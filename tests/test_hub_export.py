@@ -119,7 +119,7 @@ def test_evaluated_figures_have_their_errors(root: Path, tmp_path: Path, command
     values = [
         {"name": "elbo", "value": -100.25, "standard_error": 0.5, "unit": "nats", "kind": "lower bound", "noise": None}
     ]
-    protocol = {"data": "mnist", "split": "test", "images": 10000, "samples": 100, "seed": 0}
+    protocol = {"data": "mnist", "split": "test", "rows": 10000, "samples": 100, "seed": 0}
     found = {
         "format": 1,
         "protocol": protocol,

@@ -92,7 +92,7 @@ def test_the_live_bar_fits_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None, markup=False)
     with Progress(*terminal.COLUMNS, console=console) as bar:
         shown = terminal._Bar(console, 1000, bar)
-        means = {"loss": 1.0, "neg_elbo": 12345.67, "rate": 1234.5, "distortion": 1e4, "images": 3e6}
+        means = {"loss": 1.0, "neg_elbo": 12345.67, "rate": 1234.5, "distortion": 1e4, "rows": 3e6}
         shown.step(Reached(epoch=998, batch=1, seconds=1.0), 2, means)
         (line,) = [line for line in console.render_lines(bar.get_renderable(), pad=False) if line]
     text = "".join(segment.text for segment in line)

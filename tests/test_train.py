@@ -84,7 +84,7 @@ def test_records_are_means_over_the_epoch() -> None:
     sgd = torch.optim.SGD(model.parameters(), lr=1e-12)
     records = fit(model, loader(), Batches(images(), batch_size=60), epochs=1, optimizer=sgd)
     (record,) = records
-    assert record["images"] == 60 and record["epoch"] == 1
+    assert record["rows"] == 60 and record["epoch"] == 1
     assert record["neg_elbo"] == pytest.approx(record["rate"] + record["distortion"])
     assert record["loss"] == pytest.approx(record["neg_elbo"])
     # At a learning rate of nothing the rate is that of the initial weights: batches of 8 and the last of 4 count alike.
@@ -198,7 +198,7 @@ def test_resume_is_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_a
     torch.rand(7)  # whatever happens in between
     found = session(run, resume=True)
     assert torch.equal(found, expected)
-    timing = ("seconds", "images_per_second")
+    timing = ("seconds", "rows_per_second")
     records = [[{k: v for k, v in m.items() if k not in timing} for m in r.metrics()] for r in (run, whole)]
     assert records[0] == records[1]
     for kind in ("last", "best"):
@@ -482,7 +482,7 @@ def test_skipping_a_step_is_as_if_its_batch_were_not_there(make: Any, bad: tuple
     assert [record["skipped"] for record in records] == [len(bad)] * 2
     assert [record["skipped"] for record in expected_records] == [0, 0]
     for record, other in zip(records, expected_records, strict=True):
-        assert record["loss"] == other["loss"] and record["images"] == other["images"] == 8 * (7 - len(bad))
+        assert record["loss"] == other["loss"] and record["rows"] == other["rows"] == 8 * (7 - len(bad))
 
 
 def test_without_skipping_the_same_batch_stops_the_training() -> None:
@@ -706,7 +706,7 @@ def test_a_dataloader_goes_on_from_the_epoch_that_was_begun(tmp_path: Path, monk
             session(run, stop_at)
         assert run.load_checkpoint().state["progress"]["batch"] == 0
         assert torch.equal(session(run, None, resume=True), expected)
-        assert [record["images"] for record in run.metrics()] == [60.0] * 3
+        assert [record["rows"] for record in run.metrics()] == [60.0] * 3
 
 
 def trained(root: Path, epochs: int = 3) -> Run:
@@ -1073,7 +1073,7 @@ def test_an_opponent_is_resumed_exactly(tmp_path: Path, monkeypatch: pytest.Monk
         listener: Any = StopAt(stop_at) if stop_at else None
         checkpoint = run.load_checkpoint() if resume else None
         records = fit(model, loader(), objective=loss, epochs=3, run=run, resume=checkpoint, listener=listener)
-        timing = ("seconds", "images_per_second")
+        timing = ("seconds", "rows_per_second")
         return weights(loss), [{k: v for k, v in record.items() if k not in timing} for record in records]
 
     expected, records = session(new_run(tmp_path, "whole"))
@@ -1162,7 +1162,7 @@ def test_what_fit_cannot_use_is_named(options: dict[str, Any], message: str) -> 
         fit(small(), loader(), **options)
 
 
-@pytest.mark.parametrize("name", ["images", "epoch", "validation_x", "loss"])
+@pytest.mark.parametrize("name", ["rows", "images", "epoch", "validation_x", "loss"])
 def test_a_logged_name_that_is_taken_is_refused(name: str) -> None:
     model = small()
     loss = logs(name)

@@ -137,7 +137,7 @@ def test_a_length_in_steps_stops_there_and_resumes(tmp_path: Path, monkeypatch: 
     sections = {"schedule": {"name": "one-cycle", "warm_up": 0.0}, "model": {"latent_size": 2}}
     run = exact.prove("standard-vae", tmp_path / "runs", monkeypatch, train={"steps": 11}, **sections)
     records = run.metrics()
-    assert [record["images"] for record in records] == [64, 24]
+    assert [record["rows"] for record in records] == [64, 24]
     assert run.load_checkpoint().state["progress"]["step"] == 11
     assert records[-1]["learning_rate"] < 0.05 * exact.TRAIN["learning_rate"]  # the schedule ends with the steps
     model = build("standard-vae", event_shape=(1, 8, 8), latent_size=2)

@@ -30,7 +30,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "device": "cpu",
     },
 }
-TIMES = ("seconds", "images_per_second")
+TIMES = ("seconds", "rows_per_second")
 
 
 def dataset(name: str = "mnist", **_: object) -> Dataset:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from ..store.metrics import ROWS_KEY
 from .common import AT_MOST, json_option, relative, stopped
 from .opened import Opened, run_options
 from .printing import out, out_json
@@ -109,8 +108,7 @@ def _print_all(result: "Evaluation") -> None:
     if result.details.get("classes"):
         out()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
-    names = {ROWS_KEY: "rows"}
-    protocol = {names.get(key, key): value for key, value in result.protocol.items() if key != "checksum"}
+    protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     out()
     print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
+from ..store.metrics import renamed
 from .common import json_option, nested_get, open_run, run_argument, runs_option, say
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table
@@ -71,7 +72,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
     if changed := [session["settings"] for session in run.sessions if session["settings"]]:
         facts["changed"] = changed
     if (run.path / "test.json").is_file():
-        facts["test"] = run.read_json("test.json")
+        facts["test"] = renamed(run.read_json("test.json"))
     return facts
 
 

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..store.metrics import renamed
 from .common import headline, relative, stopped, terms_of, two_decimals
 from .printing import out, out_json
 
@@ -43,7 +44,7 @@ def train_series(
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
-    tests = [run.read_json("test.json") for run in trained]
+    tests = [renamed(run.read_json("test.json")) for run in trained]
     over = {term: spread([test[term] for test in tests]) for term in terms_of(tests[0])}
     if as_json:
         out_json({"runs": [str(run.path) for run in trained], "test": over})

@@ -262,7 +262,7 @@ def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
 def _per_row(member: Member, name: str) -> Tensor | None:
     """The numbers of a value for each row; None where they were not kept."""
     key, sign = (f"L_{member.evaluation.protocol.get('samples')}", -1) if name == "nll" else (name, 1)
-    path = member.evaluation.details.get("per image")
+    path = member.evaluation.details.get("per row")
     if not isinstance(path, str):
         return None
     try:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run
+from ..store.metrics import renamed
 from . import reading_old
 
 FORMAT = 1  # of evaluation.json
@@ -160,7 +161,7 @@ class Evaluation:
             )
         try:
             values = [Value.from_json(value) for value in table["values"]]
-            return cls(values, dict(table["protocol"]), list(table["warnings"]), dict(table["details"]))
+            return cls(values, renamed(table["protocol"]), list(table["warnings"]), renamed(table["details"]))
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"

@@ -14,7 +14,7 @@ from ..model.dimensions import CARRIES
 from ..runs.data_facts import DataFacts
 from ..store import Run
 from ..store.escape import to_markdown
-from ..store.metrics import unit_of
+from ..store.metrics import ROWS_KEY, unit_of
 from .interchange import Parity
 
 
@@ -117,14 +117,14 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
         protocol = evaluation.protocol
         lines += ["| | value | unit | kind |", "|---|---|---|---|"]
         lines += [f"| {to_markdown(v.name)} | {v} | {v.shown_unit} | {v.kind} |" for v in evaluation.values]
-        where = f"{protocol.get('images')} {rows} of {to_markdown(str(protocol.get('data')))} {protocol.get('split')}"
+        where = f"{protocol.get(ROWS_KEY)} {rows} of {to_markdown(str(protocol.get('data')))} {protocol.get('split')}"
         noise = f"{protocol.get('samples')} importance samples; seed {protocol.get('seed')}"
         lines += ["", f"On {where}; ± is the standard error over {rows}; {noise}."]
     elif test:
         numbers = [(name, value) for name, value in test.items() if isinstance(value, float)]
         lines += ["| | value | unit |", "|---|---|---|"]
         lines += [f"| {to_markdown(name)} | {value:.2f} | {unit_of(name)} |" for name, value in numbers]
-        where = f"{test.get('images')} test {rows} at the end of training, one latent each"
+        where = f"{test.get(ROWS_KEY)} test {rows} at the end of training, one latent each"
         lines += ["", f"On {where}, without errors: the run was not evaluated."]
     else:
         lines += ["None: the run was not evaluated."]

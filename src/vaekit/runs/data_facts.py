@@ -58,7 +58,7 @@ class DataFacts:
         kind, values = table.get("kind", "image"), table.get("values", "pixels")
         if kind not in get_args(DataKind) or values not in get_args(Values):
             raise RunError(f"{where} is damaged: the kind of its data is {kind!r:.40}, of its values {values!r:.40}")
-        counts = run.recorded("data", "images", kind=dict)
+        counts = run.recorded("data", "rows" if "rows" in table else "images", kind=dict)  # in older run folders
         if not all(type(counts.get(name)) is int for name in SPLITS):
             raise RunError(f"{where} is damaged: the numbers of its rows are {counts!r:.200}")
         return cls(
@@ -115,7 +115,7 @@ class DataFacts:
             "num_classes": self.num_classes,
             "classes": list(self.classes),
             **({} if self.columns is None else {"columns": [column.to_json() for column in self.columns]}),
-            "images": dict(self.counts),
+            "rows": dict(self.counts),
         }
 
 

@@ -6,11 +6,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .run import Run
 
-# Keys of format 1, whatever the rows are.
-ROWS_KEY, SPEED_KEY = "images", "images_per_second"
-BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate"})
+ROWS_KEY, SPEED_KEY = "rows", "rows_per_second"
+EARLIER = {"images": ROWS_KEY, "images_per_second": SPEED_KEY, "per image": "per row"}  # names in older run folders
+BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate", *EARLIER})
 CLASSIC = ("neg_elbo", "rate", "distortion")  # nats
 TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
+
+
+def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table of an older run folder under the present names.
+
+    >>> renamed({"images": 5, "how": {"images": 3}})
+    {'rows': 5, 'how': {'rows': 3}}
+    """
+    return {EARLIER.get(k, k): renamed(v) if isinstance(v, dict) else v for k, v in table.items()}
 
 
 def title_of(name: str) -> str:
@@ -58,4 +67,4 @@ def stored_test(run: "Run") -> dict[str, Any] | None:
     if not (run.path / "test.json").is_file():
         return None
     table = run.read_json("test.json")
-    return table if isinstance(table, dict) else None
+    return renamed(table) if isinstance(table, dict) else None

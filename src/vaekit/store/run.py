@@ -17,6 +17,7 @@ from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
 from .checkpoint import FORMAT, Checkpoint, CheckpointKind, Stamp
 from .lock import Lock
+from .metrics import renamed
 from .root import claim, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py
@@ -243,14 +244,13 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.
 
-        Raises:
-            RunError: Another line is damaged; the message names it.
+        Raises RunError if another line is damaged; the message names it.
         """
         return list(self.each_metrics())
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
         """The same records one by one, so that only one is in memory."""
-        return journal.records(files.confine(self.path, "metrics.jsonl"))
+        return map(renamed, journal.records(files.confine(self.path, "metrics.jsonl")))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
