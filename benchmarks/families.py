@@ -125,7 +125,7 @@ def levels(quick: bool, done: set[str]) -> Found:
     for preset, epochs, more in (
         ("ladder-vae", 3, ("--set", "objective.beta.epochs=0.6")),
         ("top-down-vae", 2, ()),
-        ("iwae-2l", 1, ("--set", "objective.samples=1")),
+        ("iwae-2l", 1, ("--set", "objective.samples=1", "--set", "data.validation=5000")),
     ):
         if preset in done:
             continue

@@ -211,3 +211,15 @@ def test_the_optimizer_of_every_preset_can_be_made() -> None:
     for name in preset_names():
         made = recipe.Recipe.resolve(read(name)).optimizer([torch.nn.Parameter(torch.zeros(2))])
         assert isinstance(made, torch.optim.Optimizer)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["train.epoch=5", "train.batch=5"], "unknown key 'train.epoch'; did you mean 'train.epochs'"),
+        (["train.epochs=0", "train.batch_size=0"], "train.epochs: input should be greater than or equal to 1, got 0"),
+    ],
+)
+def test_two_faults_of_one_value_are_told_apart(settings: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read("vae", settings=settings)

@@ -150,6 +150,39 @@ def test_counts_follow_the_size_factor_of_their_row() -> None:
         each = p.log_prob_where(x[:, None], torch.ones(4000, 1, 2, dtype=torch.bool))[:, 0, 0].double().exp()
         assert float(each.sum()) == pytest.approx(1, abs=1e-3)
         assert float((each * x[:, 0]).sum()) == pytest.approx(factor * mean, rel=1e-3)
+        gap = torch.tensor([[False, True]])
+        known = p.given(row, gap)
+        assert float(known.mean[0, 0]) == pytest.approx(factor * mean, rel=1e-5)
+        assert float(known.average(torch.ones(1, 1))[0, 0]) == pytest.approx(factor * mean, rel=1e-5)
+        drawn = known.sample(torch.Size([4000]))[..., 0].flatten()
+        assert abs(float(drawn.mean()) - factor * mean) < 5 * float(drawn.std()) / math.sqrt(4000)
+        unknown = p.given(row, torch.tensor([[False, False]]))  # negative control
+        assert float(unknown.mean[0, 0]) == pytest.approx(mean)
+
+
+def test_a_gap_among_counts_is_filled_at_the_size_of_its_row() -> None:
+    columns = [KINDS[2], Column("s", "size-factor", "float64", loc=2.0, scale=0.3)]
+    torch.manual_seed(0)
+    model = build("count-vae", columns=columns, encoder={"hidden": [8]}, decoder={"hidden": [8]}, latent_size=1)
+    rows = torch.tensor([[0.0, math.exp(2.0)], [0.0, 8 * math.exp(2.0)]])
+    observed = torch.tensor([[False, True]] * 2)
+    (part,) = weighted_latents(model.eval(), Batch(rows, observed=observed), 2000)
+    for values in (part.best(), part.mean(), part.sample(4000).mean(0)):
+        assert float(values[1, 0] / values[0, 0]) == pytest.approx(8, rel=0.25)
+
+
+@torch.no_grad()
+def test_the_probability_of_a_masked_level_is_that_of_the_level_that_is_filled_in() -> None:
+    torch.manual_seed(0)
+    p: Any = likelihood(KINDS, missing="self-masking")(torch.zeros(3, 1, 1))
+    p.mechanism.level_logits.normal_(0, 3)
+    p.log_prob_observed(torch.ones(3, 1, len(KINDS)), torch.zeros(3, 1, len(KINDS), dtype=torch.bool))
+    weights = torch.full((3, 1), 1 / 3)
+    best = p.average(weights)
+    for block in (block for block in p.blocks if block.levels is not None):
+        probability = (weights[..., None, None] * p.level_probabilities(block)).sum(0)[0]
+        assert probability.argmax(-1).tolist() == best[0, block.index].int().tolist()
+        torch.testing.assert_close(probability.sum(-1), torch.ones(len(block.index)))
 
 
 # what the encoder sees
@@ -462,10 +495,11 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
 # drawn rows beside real ones
 
 
-class Drawing:
+class Drawing(nn.Module):
     """Stands for a model that draws rows in one way."""
 
     def __init__(self, draw: Any) -> None:
+        super().__init__()
         self.draw = draw
 
     def sample(self, n: int, *, noise: bool) -> Tensor:

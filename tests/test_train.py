@@ -27,12 +27,13 @@ from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, R
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP
-from vaekit.objectives import OfBatch, Player, Terms, as_loss
+from vaekit.objectives import OfBatch, Player, Terms, as_loss, beta_elbo
 from vaekit.objectives.base import name_of
 from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, seeded, set_random_state
+from vaekit.runs.lifecycle import _check_goes_on
 from vaekit.store import Checkpoint, Run
 from vaekit.training import Interrupted, Listener, find_device, fit, validate
 from vaekit.training.state import good_steps
@@ -1184,3 +1185,29 @@ def test_a_schedule_needs_the_length_of_the_loader() -> None:
 def test_options_are_a_record_that_settings_override() -> None:
     model = small()
     assert len(fit(model, loader(), options=Fit(epochs=3), epochs=2)) == 2
+
+
+def test_a_training_without_validation_ends_well_whatever_its_schedule_says_of_the_far_end() -> None:
+    for beta in (lambda epoch: 0.1 * epoch, lambda epoch: float(int(epoch) > 1)):
+        records = fit(small(), loader(), epochs=2, objective=OfDraw(beta_elbo, {"beta": beta}))
+        assert len(records) == 2
+
+
+def test_data_without_a_batch_and_validation_with_nan_are_handled() -> None:
+    for empty in (torch.zeros(0, 1, 4, 4), DataLoader(TensorDataset(images()[:3]), batch_size=8, drop_last=True)):
+        with pytest.raises(DataError, match=r"no batch|no row|at least|0 rows"):
+            fit(small(), empty, steps=3)
+    gap = images()[:16].clone()
+    gap[0, 0, 0, 0] = torch.nan
+    records = fit(small(), loader(), [gap], epochs=2, on_nan="skip")
+    assert len(records) == 2
+
+
+def test_a_training_that_has_run_out_of_patience_says_so_when_it_is_resumed(tmp_path: Path) -> None:
+    run = trained(tmp_path)
+    run.set_status("finished")
+    with pytest.raises(RunError, match=r"best after epoch 3, train\.patience = 1 or more epochs ago; .* to 2 or more"):
+        _check_goes_on(run, Train(epochs=9, patience=1), 4)
+    _check_goes_on(run, Train(epochs=9, patience=2), 4)
+    with pytest.raises(RunError, match=r"train\.steps = 7, cannot change"):
+        _check_goes_on(run, Train(steps=7), 4)

@@ -84,7 +84,8 @@ def _record(row: Row, result: dict[str, Any]) -> list[str]:
     training = ", ".join(_time(seconds) for seconds in result["wall_clock_seconds"]["training"])
     protocol = result["protocol"]
     kind = result["values"][0]["kind"]
-    said = f"{protocol['split']} split, {protocol.get('rows', protocol.get('images'))} images, binarize: {protocol['binarize']}"
+    count = protocol.get("rows", protocol.get("images"))
+    said = f"{protocol['split']} split, {count} images, binarize: {protocol['binarize']}"
     return [
         f"**{result['variant']}**, {result['schedule']}{'' if result['schedule'].startswith('ours') else ' schedule'}: "
         f"{_ours(result)} {row.unit} ({kind}), published {result['published']:g}. {said}. Training "

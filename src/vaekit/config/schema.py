@@ -178,8 +178,9 @@ def explain(error: ValidationError) -> str:
     """The first finding of a pydantic error, in one line: key, limit, value."""
     finding, *further = error.errors()
     loc, messages = finding["loc"], [finding["msg"]]
-    if further and further[0]["input"] is finding["input"]:  # one value that fits none of several types
-        loc, messages = loc[:-1], [same["msg"] for same in error.errors() if same["input"] is finding["input"]]
+    of_types = [other for other in error.errors() if other["loc"][:-1] == loc[:-1] and other["loc"][-1:] != loc[-1:]]
+    if further and _is_type(loc) and of_types:  # one value that fits none of several types
+        loc, messages = loc[:-1], [finding["msg"], *(other["msg"] for other in of_types)]
     key = ".".join(str(part) for part in loc)[:200]
     if finding["type"] == "extra_forbidden":
         return f"unknown key {key!r}{_field_hint(key)}"
@@ -187,6 +188,14 @@ def explain(error: ValidationError) -> str:
     if finding["type"] == "missing":
         return f"{key} is missing"
     return f"{key}: {message}, got {finding['input']!r:.200}"
+
+
+def _is_type(loc: tuple[int | str, ...]) -> bool:
+    """Whether a place in a config ends with one of several types of a value, such as `int` or `list[str]`."""
+    fields: Any = Config.model_fields
+    for step in loc[:-1]:
+        fields = getattr(fields[step].annotation, "model_fields", {}) if step in fields else {}
+    return len(loc) > 1 and isinstance(loc[-1], str) and not fields
 
 
 def _field_hint(key: str) -> str:

@@ -3,9 +3,10 @@
 Not for: the parameters, which a network makes (`likelihoods.per_column`).
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -78,6 +79,9 @@ class Columnwise(Distribution):
     Arguments:
         blocks: Together they have every column once.
         size: Number of the column with the size factor, which is log-normal; None without one.
+
+    Attributes:
+        known_size: The size factor of each row, shape (..., 1), NaN where it is not known; see `given`.
     """
 
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
@@ -87,6 +91,7 @@ class Columnwise(Distribution):
         shape = blocks[0].p.batch_shape[:-1]
         self.blocks = tuple(blocks)
         self.size = size
+        self.known_size: Tensor | None = None
         self.order = torch.cat([block.index for block in blocks]).argsort()
         super().__init__(shape, torch.Size((len(self.order),)), validate_args=False)
 
@@ -101,10 +106,30 @@ class Columnwise(Distribution):
         scale = self._scale(value, observed)
         return self._joined([self._density(block, scale).log_prob(x[..., block.index]) for block in self.blocks])
 
+    def given(self, value: Tensor, observed: Tensor) -> Self:
+        """The same density of rows whose size factor is known where it is observed, so that it scales their counts."""
+        if self.size is None:
+            return self
+        known, place = copy.copy(self), slice(self.size, self.size + 1)
+        known.known_size = value[..., place].masked_fill(~observed[..., place], torch.nan)
+        return known
+
+    @property
+    def _known_scale(self) -> Tensor | None:
+        """The ratio s / s₀ of each row, shape (..., 1); 1 where s is not known, and None where none is."""
+        return None if self.known_size is None else (self.known_size / self._median).nan_to_num(nan=1.0)
+
     @property
     def mean(self) -> Tensor:
-        """Means of numbers, at the median size factor, and the most probable levels."""
-        return self._joined([b.p.mean if b.levels is None else b.p.mean.round() for b in self.blocks])
+        """Means of numbers, counts at the known or else the median size factor, and the most probable levels."""
+        scale = self._known_scale
+        return self._joined(
+            [self._density(b, scale).mean if b.levels is None else b.p.mean.round() for b in self.blocks]
+        )
+
+    def level_probabilities(self, block: Block) -> Tensor:
+        """Probabilities of the levels of a block's columns, shape (..., n, L)."""
+        return level_probs(block.p)
 
     def average(self, weights: Tensor) -> Tensor:
         """Average over weighted latents: means of numbers, and levels with the highest mean probability, shape (B, D).
@@ -112,12 +137,12 @@ class Columnwise(Distribution):
         Arguments:
             weights: Shape (K, B) for a batch shape (K, B); they add up to 1 over K.
         """
-        averages = []
+        averages, scale = [], self._known_scale
         for block in self.blocks:
             if block.levels is None:
-                averages.append((weights[..., None] * block.p.mean).sum(0))
+                averages.append((weights[..., None] * self._density(block, scale).mean).sum(0))
             else:
-                probs = (weights[..., None, None] * level_probs(block.p)).sum(0)
+                probs = (weights[..., None, None] * self.level_probabilities(block)).sum(0)
                 averages.append(probs.argmax(-1).to(weights.dtype))
         return self._joined(averages)
 
@@ -136,7 +161,10 @@ class Columnwise(Distribution):
             drawn[i] = p.rsample(sample_shape) if gradient and p.has_rsample else p.sample(sample_shape)
             if i in first:
                 place = self.blocks[i].index.tolist().index(self.size)
-                scale = drawn[i][..., place, None] / self._median
+                size = drawn[i][..., place, None]
+                if self.known_size is not None:
+                    size = torch.where(self.known_size.isnan(), size, self.known_size)
+                scale = size / self._median
         return self._joined([drawn[i] for i in range(len(self.blocks))])
 
     def _density(self, block: Block, scale: Tensor | None) -> Distribution:

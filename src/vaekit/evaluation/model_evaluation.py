@@ -52,11 +52,11 @@ def evaluate_model(
     """
     options = (options or Options()).with_settings(**settings)
     split = dataset.split(options.split).rows(slice(options.rows))
-    context = MeasureInput(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
-    findings = [measure.find(context) for measure in MEASURES]
+    task = MeasureInput(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
+    findings = [measure.find(task) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],
-        protocol=_merged(context.protocol, *(part.protocol for part in findings)),
+        protocol=_merged(task.protocol, *(part.protocol for part in findings)),
         warnings=[sentence for part in findings for sentence in part.warnings],
         details=_merged(*(part.details for part in findings)),
         pictures=_merged(*(part.pictures for part in findings)),

@@ -88,7 +88,7 @@ class NotAtRandom(Columnwise):
             observed: s, booleans of its shape.
         """
         log_x = self.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
-        drawn = self._drawn((), gradient=True)
+        drawn = self.given(x, observed)._drawn((), gradient=True)
         self.drawn = torch.where(observed, x, drawn)
         return log_x + sum(self._log_prob_of_mask(block, self.drawn, observed) for block in self.blocks)
 
@@ -110,6 +110,10 @@ class NotAtRandom(Columnwise):
         probs = level_probs(block.p)
         return OfLevels(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
 
+    def level_probabilities(self, block: Block) -> Tensor:
+        """Probabilities of the levels that are missing, shape (..., n, L)."""
+        return self._if_missing(block).probs
+
     def average(self, weights: Tensor) -> Tensor:
         """Average over weighted latents and the values drawn with them; see `Columnwise.average`."""
         if self.drawn is None:
@@ -119,7 +123,7 @@ class NotAtRandom(Columnwise):
             if block.levels is None:
                 averages.append((weights[..., None] * self.drawn[..., block.index]).sum(0))
             else:
-                probs = (weights[..., None, None] * self._if_missing(block).probs).sum(0)
+                probs = (weights[..., None, None] * self.level_probabilities(block)).sum(0)
                 averages.append(probs.argmax(-1).to(weights.dtype))
         return self._joined(averages)
 

@@ -291,6 +291,8 @@ class LatentVariableModel(nn.Module, ABC):
         """
         size = self.context_size
         if c is None:
+            if size and not self.takes_classes:
+                raise DataError(f"this model is conditional; pass rows of context, shape (N, {size}), as c")
             if size:
                 raise DataError(f"this model is conditional on {size} classes; pass a class, 0 to {size - 1}, as c")
             return None

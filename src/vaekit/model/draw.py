@@ -120,7 +120,7 @@ class Draw:
 
     def __repr__(self) -> str:
         x, z = tuple(self.x.shape), tuple(self.z.shape)
-        return f"Draw(x {x}, z {z}, {len(self.levels)} latent level{'s' * (len(self.levels) > 1)})"
+        return f"Draw(x {x}, z {z}, {len(self.levels)} latent level{'s' * (len(self.levels) != 1)})"
 
     @cached_property
     def log_likelihood(self) -> Tensor:

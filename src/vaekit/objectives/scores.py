@@ -55,8 +55,8 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     Reference: Dong, Mnih and Tucker 2020, arXiv:2006.10680, eq. 7; Yin et al. 2020, "Probabilistic best subset
     selection via gradient-based optimization", arXiv:2006.06448, found the same.
     """
-    q = draw.levels[0].q
-    if len(draw.levels) > 1 or not (isinstance(q, Independent) and isinstance(q.base_dist, Bernoulli)):
+    q = draw.levels[0].q if len(draw.levels) == 1 else None
+    if not (isinstance(q, Independent) and isinstance(q.base_dist, Bernoulli)):
         raise ConfigError("disarm is for Bernoulli latents; set posterior.name = 'bernoulli', or choose 'rloo'")
     if not draw.antithetic:
         raise ConfigError("disarm compares samples that were drawn in pairs; pass antithetic=True to draw")

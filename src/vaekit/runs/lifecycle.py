@@ -1,5 +1,6 @@
 """The life of a run: train it in a new folder, resume it, and train along on the other ranks."""
 
+import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -8,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import Config, changed
+from ..config import Config, Train, changed
 from ..config.recipe import Recipe
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..rng import deterministic, streams_kept
@@ -106,11 +107,8 @@ def resume(
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
         done = len(run.metrics())
-        if is_finished and recipe.config.train.steps is None and recipe.config.train.epochs <= done:
-            raise RunError(
-                f"run {run.name} is finished: it has {done} epochs, and train.epochs = {recipe.config.train.epochs}; "
-                f"to train it longer, set train.epochs to {done + 1} or more"
-            )
+        if is_finished:
+            _check_goes_on(run, recipe.config.train, done)
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)
@@ -125,6 +123,28 @@ def resume(
                 _broadcast_job(job)
                 job.train(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
+
+
+def _check_goes_on(run: Run, options: Train, done: int) -> None:
+    """Check that a finished run would take another step.
+
+    Raises:
+        RunError: It would not.
+    """
+    if options.steps is not None:
+        raise RunError(f"run {run.name} is finished; {_fixed_length(options.steps)}")
+    if options.epochs <= done:
+        raise RunError(
+            f"run {run.name} is finished: it has {done} epochs, and train.epochs = {options.epochs}; to train it "
+            f"longer, set train.epochs to {done + 1} or more"
+        )
+    losses = [record.get("validation_loss", math.inf) for record in run.metrics()]
+    best = losses.index(min(losses, default=math.inf)) + 1 if losses else 0
+    if options.patience is not None and done - best >= options.patience:
+        raise RunError(
+            f"run {run.name} is finished: it was best after epoch {best}, train.patience = {options.patience} or more "
+            f"epochs ago; to train it longer, set train.patience to {done - best + 1} or more"
+        )
 
 
 def _broadcast_job(job: Job) -> None:

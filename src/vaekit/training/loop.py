@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from ..config import Fit, Train, parse
 from ..data import Batches
 from ..data.loaders import LoaderFactory
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo, module_of
 from ..objectives.schedules import Adaptive, Constant, RateSchedule
@@ -214,6 +214,7 @@ def check_fit(
 
     Raises:
         ConfigError: The options or the schedule need a validation set, or the number of batches.
+        DataError: There is no batch.
     """
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
@@ -223,9 +224,13 @@ def check_fit(
     if options.patience is not None and validation is None:
         raise ConfigError("patience ends the training when the validation loss stops falling; pass validation data")
     try:
-        return len(train)  # type: ignore[arg-type]
+        batches = len(train)  # type: ignore[arg-type]
     except TypeError:  # a loader over an iterable data set has the method, and raises this too
-        pass
+        batches = None
+    if batches == 0:
+        raise DataError("the training data have no batch: there are no rows, or too few for one with drop_last=True")
+    if batches is not None:
+        return batches
     if schedule is not None and not isinstance(schedule, Constant):
         raise ConfigError(
             f"the schedule {type(schedule).__name__} needs to know how many batches an epoch has; give the loader a "

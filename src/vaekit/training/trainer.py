@@ -135,18 +135,22 @@ class Trainer:
         """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
         if not record[ROWS_KEY] and not record.get("skipped"):
-            raise DataError("the training loader gave no batch; it must be a sequence of batches, not an iterator")
+            raise DataError(
+                "the training loader gave no batch: it has too few rows, or is an iterator that has ended; pass a "
+                "sequence of batches"
+            )
         is_last = self.progress.epoch + 1 == self.options.epochs
         means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
+        end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
+        lenient = self.options.on_nan == "skip"
         with self.with_averages():
             if validation is not None:
-                end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
-                means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks)
+                means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks, lenient=lenient)
                 record |= {f"validation_{name}": value for name, value in means.items()}
             elif last is not None and is_last and not self.meter.skip:
-                means = validate(self.model, [last], self.loss, ranks=self.ranks)
-            if is_last and self.progress.best is None:
+                means = validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks)
+            if is_last and self.progress.best is None and not lenient:
                 self._check_last(means)
             self._choose(record)
             self.rate.after_epoch(record["epoch"], self.progress)

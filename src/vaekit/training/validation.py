@@ -24,6 +24,7 @@ def validate(
     epoch: float = math.inf,
     seed: int = 0,
     ranks: Ranks = ALONE,
+    lenient: bool = False,
 ) -> dict[str, float]:
     """The value of a loss over a loader, with the same noise at every call.
 
@@ -35,6 +36,7 @@ def validate(
         epoch: Epoch for the objective's schedules; their end by default.
         seed: Seed of the noise.
         ranks: Processes that share every batch; all of them call this with the same batches.
+        lenient: Whether values that are not finite are let through; the loss is then not finite either.
 
     Returns:
         Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
@@ -49,7 +51,7 @@ def validate(
     sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
     rows = 0
     with evaluating(*modules), seeded(torch.Generator().manual_seed(seed)):
-        for item in first_checked(model, loader):
+        for item in first_checked(model, loader, lenient=lenient):
             shard = ranks.shard(item, loss.samples)
             batch = model.to_model(shard.batch)
             with shard.noise:

@@ -47,12 +47,12 @@ def classification_error(
     return share_of("classification error", predicted != labels)
 
 
-def find(context: MeasureInput) -> Findings:
+def find(task: MeasureInput) -> Findings:
     """The error of the classifier that was trained with the model, if there is one."""
-    labels = context.split.labels
+    labels = task.split.labels
     if labels is None:
         return Findings()
-    error = classification_error(context.model, context.loss, context.rows.known, labels, listener=context.listener)
+    error = classification_error(task.model, task.loss, task.rows.known, labels, listener=task.listener)
     return Findings([] if error is None else [error])
 
 

@@ -201,13 +201,13 @@ def _entropy(matrix: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 
 
-def find(context: MeasureInput) -> Findings:
+def find(task: MeasureInput) -> Findings:
     """All four scores, if the factors of the data are known."""
-    if context.dataset.factors is None:
+    if task.dataset.factors is None:
         return Findings()
-    rows, factors = context.dataset.factors()
-    x = served(context.model, Split(rows), context.options.binarize)
-    values = of_factors(context.model, x, factors, seed=context.options.seed, listener=context.listener)
+    rows, factors = task.dataset.factors()
+    x = served(task.model, Split(rows), task.options.binarize)
+    values = of_factors(task.model, x, factors, seed=task.options.seed, listener=task.listener)
     has_dci = any(value.name.startswith("DCI") for value in values)
     warning = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
     return Findings(values, [] if has_dci else [warning])

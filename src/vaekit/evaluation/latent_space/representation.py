@@ -15,15 +15,15 @@ from .latents import Latents, latents, linear_probe, nearest_neighbours
 SHOWN = 2000  # rows in the picture
 
 
-def find(context: MeasureInput) -> Findings:
+def find(task: MeasureInput) -> Findings:
     """Active units, information and collapse; if there are classes, also how well the latents predict them."""
-    if not context.has_density:
+    if not task.has_density:
         return Findings()
-    model, rows, options = context.model, context.rows, context.options
-    posteriors = latents(model, rows, memory=options.memory, seed=options.seed, listener=context.listener)
-    classes = _classes(context, posteriors)
+    model, rows, options = task.model, task.rows, task.options
+    posteriors = latents(model, rows, memory=options.memory, seed=options.seed, listener=task.listener)
+    classes = _classes(task, posteriors)
     return Findings(
-        values=[*posteriors.values, *code_usage(model, rows, listener=context.listener), *classes.values],
+        values=[*posteriors.values, *code_usage(model, rows, listener=task.listener), *classes.values],
         warnings=[*posteriors.warnings, *classes.warnings],
         details={
             "kl by dimension": None if posteriors.kl is None else posteriors.kl.tolist(),
@@ -33,38 +33,38 @@ def find(context: MeasureInput) -> Findings:
     )
 
 
-def _classes(context: MeasureInput, posteriors: Latents) -> Findings:
+def _classes(task: MeasureInput, posteriors: Latents) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
-    labels = context.split.labels
+    labels = task.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
-    split = context.dataset.train.labelled()
+    split = task.dataset.train.labelled()
     if not len(split):
         return Findings()
-    train_z, train_labels = _with_known_class(_means(context, split), split.known_labels())
+    train_z, train_labels = _with_known_class(_means(task, split), split.known_labels())
     test_z, test_labels = _with_known_class(posteriors.means, labels)
     values = [
         classifier(train_z, train_labels, test_z, test_labels) for classifier in (linear_probe, nearest_neighbours)
     ]
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
-    if context.split.context is None:
-        shown = chunks.batch(context.model, context.rows, 0, SHOWN)
-        x = context.model.seen(shown.x, shown.observed)
-        pictures = {"latents": plot.latents(context.model, x, labels[:SHOWN])}
-    return Findings(values, [warning] if context.model.context_size else [], pictures=pictures)
+    if task.split.context is None:
+        shown = chunks.batch(task.model, task.rows, 0, SHOWN)
+        x = task.model.seen(shown.x, shown.observed)
+        pictures = {"latents": plot.latents(task.model, x, labels[:SHOWN])}
+    return Findings(values, [warning] if task.model.context_size else [], pictures=pictures)
 
 
-def _means(context: MeasureInput, split: Split) -> Tensor:
+def _means(task: MeasureInput, split: Split) -> Tensor:
     """Posterior means of a split, shape (N, Z)."""
-    rows = context.rows_of(split)
+    rows = task.rows_of(split)
 
     def compute(index: int) -> dict[str, Tensor]:
-        batch = chunks.batch(context.model, rows, index)
-        return {"means": chunks.posterior(context.model, batch).mean.flatten(1)}
+        batch = chunks.batch(task.model, rows, index)
+        return {"means": chunks.posterior(task.model, batch).mean.flatten(1)}
 
-    with chunks.estimating(context.model):
-        return chunks.over_batches("training rows", len(rows), compute, listener=context.listener)["means"]
+    with chunks.estimating(task.model):
+        return chunks.over_batches("training rows", len(rows), compute, listener=task.listener)["means"]
 
 
 def _with_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

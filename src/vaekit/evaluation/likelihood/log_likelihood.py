@@ -21,40 +21,40 @@ from .support import refuse_annealing
 AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long
 
 
-def find(context: MeasureInput) -> Findings:
+def find(task: MeasureInput) -> Findings:
     """ELBO, rate, distortion, importance-weighted bounds, and on request annealing."""
-    if not context.has_density:
-        return _terms(context)
-    annealing = context.options.annealing
+    if not task.has_density:
+        return _terms(task)
+    annealing = task.options.annealing
     if annealing is not None:
-        with chunks.estimating(context.model):
-            refuse_annealing(context.model, context.rows)
-    estimating = context.for_estimators()
-    estimating["precision"] = context.protocol["precision"]
-    estimates = bounds(context.model, context.rows, samples=up_to(context.options.samples), **estimating)
+        with chunks.estimating(task.model):
+            refuse_annealing(task.model, task.rows)
+    estimating = task.for_estimators()
+    estimating["precision"] = task.protocol["precision"]
+    estimates = bounds(task.model, task.rows, samples=up_to(task.options.samples), **estimating)
     findings = Findings(
-        values=context.likelihood_kind.named(estimates.values, context.dimensions),
-        warnings=[*context.likelihood_kind.warnings, *estimates.warnings],
+        values=task.likelihood_kind.named(estimates.values, task.dimensions),
+        warnings=[*task.likelihood_kind.warnings, *estimates.warnings],
         per_row=estimates.per_row,
     )
-    return findings if annealing is None else _annealed(context, findings, annealing)
+    return findings if annealing is None else _annealed(task, findings, annealing)
 
 
-def _annealed(context: MeasureInput, findings: Findings, annealing: Annealing) -> Findings:
+def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> Findings:
     """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
-    n = min(AIS_ROWS, len(context.rows))
+    n = min(AIS_ROWS, len(task.rows))
     how = {**asdict(annealing), ROWS_KEY: n}
-    options: dict[str, Any] = context.for_estimators(samples=None, precision="fp32", annealing=how)
-    first = context.rows.rows(slice(n))
-    annealed = ais(context.model, first, annealing=annealing, **options)
-    c = chunks.context_of(context.model, first)
-    simulated = bidirectional(context.model, n, c, annealing=annealing, **options)
-    gain = annealed.per_row["ais"] - findings.per_row[f"L_{context.options.samples}"][:n]
+    options: dict[str, Any] = task.for_estimators(samples=None, precision="fp32", annealing=how)
+    first = task.rows.rows(slice(n))
+    annealed = ais(task.model, first, annealing=annealing, **options)
+    c = chunks.context_of(task.model, first)
+    simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
+    gain = annealed.per_row["ais"] - findings.per_row[f"L_{task.options.samples}"][:n]
     gain_value = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
     return Findings(
         values=[
             *findings.values,
-            *context.likelihood_kind.named(annealed.values, context.dimensions),
+            *task.likelihood_kind.named(annealed.values, task.dimensions),
             gain_value,
             *simulated.values,
         ],
@@ -64,25 +64,25 @@ def _annealed(context: MeasureInput, findings: Findings, annealing: Annealing) -
     )
 
 
-def _terms(context: MeasureInput) -> Findings:
+def _terms(task: MeasureInput) -> Findings:
     """Distortion and penalties, from one sample for each row: the numbers of a model without a density."""
-    model = context.model
+    model = task.model
 
     def compute(index: int) -> dict[str, Tensor]:
-        rows = chunks.batch(model, context.rows, index)
-        with seeded(chunks.generator(context.options.seed, "terms", index)):
+        rows = chunks.batch(model, task.rows, index)
+        with seeded(chunks.generator(task.options.seed, "terms", index)):
             draw = draw_of(model, rows)
         return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
 
     with chunks.estimating(model):
-        terms = chunks.over_batches("terms", len(context.rows), compute, listener=context.listener)
+        terms = chunks.over_batches("terms", len(task.rows), compute, listener=task.listener)
     warning = (
         "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no numbers "
         "of its latents"
     )
     return Findings(
         values=[mean_of(name, values.double(), "nats") for name, values in terms.items()],
-        warnings=[*context.likelihood_kind.warnings, warning],
+        warnings=[*task.likelihood_kind.warnings, warning],
     )
 
 

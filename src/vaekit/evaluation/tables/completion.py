@@ -11,7 +11,7 @@ from torch.distributions import Distribution
 
 from ... import plot
 from ...data import Batch
-from ...distributions import PointMass, draw_samples
+from ...distributions import CertainCodes, PointMass, draw_samples
 from ...errors import ConfigError, at_least, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
@@ -44,7 +44,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     drawn = completions(model, replace(images, observed=observed), ways, seed=seed).cpu()
     tiles = torch.cat((x[:, None], x.masked_fill(~observed, 0.5)[:, None], drawn.transpose(0, 1)), 1)
     heads = ["image", "given", *(str(i + 1) for i in range(ways))]
-    title = f"The {hide} of each test image is hidden: {ways} ways to go on"
+    title = f"The {hide} of each test image is hidden: {ways} completions"
     return plot.grid(tiles.flatten(0, 1), columns=ways + 2, heads=heads, title=title)
 
 
@@ -83,7 +83,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     known = x.masked_fill(~observed, 0)
     with estimating(model), seeded(torch.Generator().manual_seed(seed)):
         q = model.posterior(model.seen(known, observed), c)
-        if isinstance(q, PointMass):
+        if isinstance(q, PointMass | CertainCodes):
             raise ConfigError("the encoder of this model gives a single latent, so there is only one completion")
         z = draw_samples(q, 1)[0]
         p = model.likelihood(z, c)

@@ -17,7 +17,7 @@ from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..chunks import estimating
-from .imputation import weighted_latents
+from .imputation import given_observed, weighted_latents
 
 AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
@@ -94,7 +94,8 @@ def rows_given(
         z, log_w = _prior_latents(model, count, given, observed)
         weights = log_w.softmax(0)
         z = z[torch.multinomial(weights, n, replacement=True)]
-        x = torch.cat([model.likelihood(part).sample() for part in z.split(AT_A_TIME)])
+        densities = (given_observed(model.likelihood(part), given, observed) for part in z.split(AT_A_TIME))
+        x = torch.cat([density.sample() for density in densities])
     return torch.where(observed, given, x), 1 / float(weights.square().sum())
 
 

@@ -16,7 +16,7 @@ from ...data import Batch
 from ...data.columns import DATES, Column
 from ...data.sources.frames import pandas, series_of
 from ...data.tables import Table
-from ...distributions import Columnwise, level_probs
+from ...distributions import Columnwise
 from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
@@ -108,7 +108,7 @@ def _best_probability(part: WeightedLatents, best: Tensor) -> Tensor:
     p: Any = part.draw.likelihood
     for block in p.blocks if isinstance(p, Columnwise) else ():
         if block.levels is not None:
-            probs = (part.weights[..., None, None] * level_probs(block.p)).sum(0)
+            probs = (part.weights[..., None, None] * p.level_probabilities(block)).sum(0)
             probability[:, block.index] = probs.max(-1).values
     return probability
 

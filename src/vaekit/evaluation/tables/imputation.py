@@ -76,7 +76,8 @@ class WeightedLatents:
             if resample is not None:
                 return resample(picked)
             rows = torch.arange(len(self.batch), device=picked.device)
-            return self.model.likelihood(self.draw.z[picked, rows], self.batch.c).sample()
+            likelihood = self.model.likelihood(self.draw.z[picked, rows], self.batch.c)
+            return given_observed(likelihood, self.batch.x, self.batch.observed).sample()
 
     def filled(self, values: Tensor) -> Tensor:
         """The rows with `values`, shape (..., B, *event), in their gaps."""
@@ -87,7 +88,7 @@ class WeightedLatents:
 def weighted_latents(
     model: LatentVariableModel, batch: Batch, samples: int, *, seed: int = 0
 ) -> Iterator[WeightedLatents]:
-    """WeightedLatents samples for a few rows at a time, in their order, so that memory stays bounded.
+    """The weighted latents of a few rows at a time, in order, so that memory stays bounded.
 
     Arguments:
         model: Any latent-variable model with densities, in evaluation mode from here on.
@@ -112,9 +113,15 @@ def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: 
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)
-    likelihood = model.likelihood(z, rows.c)
+    likelihood = given_observed(model.likelihood(z, rows.c), rows.x, rows.observed)
     draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
     return WeightedLatents(model, rows, draw)
+
+
+def given_observed(likelihood: Any, x: Tensor, observed: Tensor | None) -> Any:
+    """p(x | z) given the observed values, of which a size factor scales the counts of its row."""
+    given = getattr(likelihood, "given", None)
+    return likelihood if given is None or observed is None else given(x, observed)
 
 
 def with_common_noise(q: Distribution, k: int) -> Tensor:

@@ -18,6 +18,7 @@ from ...data.columns import Column
 from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded
+from ..chunks import estimating
 from ..measure import Findings, Line, Measure, MeasureInput
 from ..result import Value, share_of
 
@@ -67,7 +68,8 @@ def _spread_rows(split: Split) -> Tensor:
 
 
 def _drawn(model: LatentVariableModel, n: int) -> Tensor:
-    return model.sample(n, noise=True).cpu()
+    with estimating(model):
+        return model.sample(n, noise=True).cpu()
 
 
 def _with_gaps(drawn: Tensor, real: Tensor) -> Tensor:
@@ -179,12 +181,12 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
     return values
 
 
-def find(context: MeasureInput) -> Findings:
+def find(task: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
-    is_table = context.dataset.columns is not None and len(context.dataset.train)
-    if not context.judge or not is_table or context.model.context_size:
+    is_table = task.dataset.columns is not None and len(task.dataset.train)
+    if not task.judge or not is_table or task.model.context_size:
         return Findings()
-    return Findings(synthetic(context.model, context.dataset, seed=context.options.seed))
+    return Findings(synthetic(task.model, task.dataset, seed=task.options.seed))
 
 
 SYNTHETIC = Measure(
