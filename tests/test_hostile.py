@@ -110,7 +110,7 @@ HARM: dict[str, tuple[Callable[[], None], tuple[str, ...], str | None]] = {
         "evaluation.json is damaged",
     ),
     "values per image in float8": (
-        lambda: tensors("evaluation/per-image.safetensors", lambda v: v.to(torch.float8_e4m3fn)),
+        lambda: tensors("evaluation/per-row.safetensors", lambda v: v.to(torch.float8_e4m3fn)),
         ("compare", "a", "b"),
         None,  # as if they had not been kept
     ),

@@ -127,10 +127,10 @@ year; half to learn from, half to compare with. Shapes and pairs: 1 is best; C2S
 sex, higher is better; copies: 0 is a copy of a row, 1 as far as a real one."""
 MIXED_NOTE = """Ours has the rows that are hardest to tell from real ones, and keeps the correlations best; the
 bootstrap, which copies rows, is better at one column by itself, and at the sex by a little."""
-IMPUTATION_NOTE = """A scale for each column and a small decoder are what helps (`docs/log.md`). For self-masking it is
-the preset `not-miwae`, which models that values hide themselves and is not told which; 400 epochs with K = 5. On digits
-it is the preset `sigma-vae`, one σ for all pixels, with a hidden layer of 512, chosen on the first mask of 20 %
-(`docs/log.md`)."""
+IMPUTATION_NOTE = """A scale for each column and a small decoder are what helps (`docs/log.md`). For self-masking it
+is the preset `not-miwae`, which models that values hide themselves and is not told which; 400
+epochs with K = 5. On digits it is the preset `sigma-vae`, one σ for all pixels, with a hidden
+layer of 512, chosen on the first mask of 20 % (`docs/log.md`)."""
 OUTLIERS_NOTE = """Ours on digits is `preset="sigma-vae"`, one σ for all pixels, hidden layer of 512, no rows held out,
 chosen on the first two splits (`docs/log.md`); it comes to the neighbours within the spread, whose nearest of 811
 images says by itself what a density has to learn. On the tumours the six are as good as each other within the spread
@@ -140,8 +140,7 @@ ONE_DIGIT = """### One digit is unusual
 
 Trained on nine digits of MNIST; AUROC of the tenth among 2,000 test images; an empty place was not run, and the mean
 is over the others. Ours is a short training (20,000 images, 3 epochs) by a protocol of our own, since that of the
-published figures is not known here; with 32 latents its −ELBO is as good as theirs, with 2 it is worse, as a model of two
-latents takes longer to learn (`docs/log.md`). Both take a one, which has
-few strokes, for more usual than it is, and the tighter −L_10 does not mend that. Nats per length of edge find it at once,
-and are the best score of all with 32 latents; they are worse than −ELBO for an eight and a nought, which have long edges
-themselves."""
+published figures is not known here; with 32 latents its −ELBO is as good as theirs, with 2 it is worse, as a model of
+two latents takes longer to learn (`docs/log.md`). Both take a one, which has few strokes, for more usual than it is,
+and the tighter −L_10 does not mend that. Nats per length of edge find it at once, and are the best score of all with
+32 latents; they are worse than −ELBO for an eight and a nought, which have long edges themselves."""

@@ -116,6 +116,8 @@ def resume(
             if job.data.checksum != restored.facts.checksum:
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
+            if is_finished:
+                _check_patience(run, recipe.config.train, done)
             if checkpoint is None:
                 run.truncate_metrics(0)
             with _recording_end(run):
@@ -126,10 +128,10 @@ def resume(
 
 
 def _check_goes_on(run: Run, options: Train, done: int) -> None:
-    """Check that a finished run would take another step.
+    """Check that a finished run is not as long as it is to be.
 
     Raises:
-        RunError: It would not.
+        RunError: It is.
     """
     if options.steps is not None:
         raise RunError(f"run {run.name} is finished; {_fixed_length(options.steps)}")
@@ -138,6 +140,14 @@ def _check_goes_on(run: Run, options: Train, done: int) -> None:
             f"run {run.name} is finished: it has {done} epochs, and train.epochs = {options.epochs}; to train it "
             f"longer, set train.epochs to {done + 1} or more"
         )
+
+
+def _check_patience(run: Run, options: Train, done: int) -> None:
+    """Check that a finished run has not run out of patience.
+
+    Raises:
+        RunError: It has.
+    """
     losses = [record.get("validation_loss", math.inf) for record in run.metrics()]
     best = losses.index(min(losses, default=math.inf)) + 1 if losses else 0
     if options.patience is not None and done - best >= options.patience:
