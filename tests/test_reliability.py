@@ -34,7 +34,7 @@ from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
 from vaekit.runs.restore import config_of
 from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vaekit.store.metrics import renamed
+from vaekit.store.earlier import renamed
 from vaekit.training import Interrupted, Listener, validate
 
 TESTS = Path(__file__).parent

@@ -1195,7 +1195,7 @@ def test_a_training_without_validation_ends_well_whatever_its_schedule_says_of_t
 
 def test_data_without_a_batch_and_validation_with_nan_are_handled() -> None:
     for empty in (torch.zeros(0, 1, 4, 4), DataLoader(TensorDataset(images()[:3]), batch_size=8, drop_last=True)):
-        with pytest.raises(DataError, match=r"no batch|no row|at least|0 rows"):
+        with pytest.raises(DataError, match="no batch"):
             fit(small(), empty, steps=3)
     gap = images()[:16].clone()
     gap[0, 0, 0, 0] = torch.nan
@@ -1204,10 +1204,10 @@ def test_data_without_a_batch_and_validation_with_nan_are_handled() -> None:
 
 
 def test_a_training_that_has_run_out_of_patience_says_so_when_it_is_resumed(tmp_path: Path) -> None:
-    run = trained(tmp_path)
+    run = trained(tmp_path, 4)
     run.set_status("finished")
     with pytest.raises(RunError, match=r"best after epoch 3, train\.patience = 1 or more epochs ago; .* to 2 or more"):
-        _check_patience(run, Train(epochs=9, patience=1), 4)
-    _check_patience(run, Train(epochs=9, patience=2), 4)
+        _check_patience(run, Train(epochs=9, patience=1))
+    _check_patience(run, Train(epochs=9, patience=2))
     with pytest.raises(RunError, match=r"train\.steps = 7, cannot change"):
-        _check_goes_on(run, Train(steps=7), 4)
+        _check_goes_on(run, Train(steps=7))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
-from ..store.metrics import renamed
+from ..store.earlier import renamed
 from .common import json_option, nested_get, open_run, run_argument, runs_option, say
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table

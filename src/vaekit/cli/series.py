@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..store.metrics import renamed
+from ..store.earlier import renamed
 from .common import headline, relative, stopped, terms_of, two_decimals
 from .printing import out, out_json
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..store.metrics import renamed
+from ..store.earlier import renamed
 from .common import (
     headline,
     is_worker,

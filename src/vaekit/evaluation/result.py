@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run
-from ..store.metrics import renamed
+from ..store.earlier import renamed
 from . import reading_old
 
 FORMAT = 1  # of evaluation.json

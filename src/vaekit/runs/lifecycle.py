@@ -106,9 +106,8 @@ def resume(
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_settings(recipe.config, settings))
-        done = len(run.metrics())
         if is_finished:
-            _check_goes_on(run, recipe.config.train, done)
+            _check_goes_on(run, recipe.config.train)
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)
@@ -117,7 +116,7 @@ def resume(
                 name = recipe.config.data.name
                 raise RunError(f"the files of {name!r} are not those that run {run.name} began with; bring them back")
             if is_finished:
-                _check_patience(run, recipe.config.train, done)
+                _check_patience(run, recipe.config.train)
             if checkpoint is None:
                 run.truncate_metrics(0)
             with _recording_end(run):
@@ -127,7 +126,7 @@ def resume(
     return run
 
 
-def _check_goes_on(run: Run, options: Train, done: int) -> None:
+def _check_goes_on(run: Run, options: Train) -> None:
     """Check that a finished run is not as long as it is to be.
 
     Raises:
@@ -135,6 +134,7 @@ def _check_goes_on(run: Run, options: Train, done: int) -> None:
     """
     if options.steps is not None:
         raise RunError(f"run {run.name} is finished; {_fixed_length(options.steps)}")
+    done = len(run.metrics())
     if options.epochs <= done:
         raise RunError(
             f"run {run.name} is finished: it has {done} epochs, and train.epochs = {options.epochs}; to train it "
@@ -142,18 +142,19 @@ def _check_goes_on(run: Run, options: Train, done: int) -> None:
         )
 
 
-def _check_patience(run: Run, options: Train, done: int) -> None:
+def _check_patience(run: Run, options: Train) -> None:
     """Check that a finished run has not run out of patience.
 
     Raises:
         RunError: It has.
     """
     losses = [record.get("validation_loss", math.inf) for record in run.metrics()]
-    best = losses.index(min(losses, default=math.inf)) + 1 if losses else 0
-    if options.patience is not None and done - best >= options.patience:
+    best = losses.index(min(losses)) + 1 if losses else 0
+    since = len(losses) - best
+    if options.patience is not None and since >= options.patience:
         raise RunError(
             f"run {run.name} is finished: it was best after epoch {best}, train.patience = {options.patience} or more "
-            f"epochs ago; to train it longer, set train.patience to {done - best + 1} or more"
+            f"epochs ago; to train it longer, set train.patience to {since + 1} or more"
         )
 
 

@@ -3,23 +3,15 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from .earlier import EARLIER, renamed
+
 if TYPE_CHECKING:
     from .run import Run
 
 ROWS_KEY, SPEED_KEY = "rows", "rows_per_second"
-EARLIER = {"images": ROWS_KEY, "images_per_second": SPEED_KEY, "per image": "per row"}  # names in older run folders
 BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate", *EARLIER})
 CLASSIC = ("neg_elbo", "rate", "distortion")  # nats
 TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
-
-
-def renamed(table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table of an older run folder under the present names.
-
-    >>> renamed({"images": 5, "how": {"images": 3}})
-    {'rows': 5, 'how': {'rows': 3}}
-    """
-    return {EARLIER.get(k, k): renamed(v) if isinstance(v, dict) else v for k, v in table.items()}
 
 
 def title_of(name: str) -> str:

@@ -16,8 +16,8 @@ from ..errors import RunError, unknown
 from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
 from .checkpoint import FORMAT, Checkpoint, CheckpointKind, Stamp
+from .earlier import renamed
 from .lock import Lock
-from .metrics import renamed
 from .root import claim, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py

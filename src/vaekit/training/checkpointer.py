@@ -119,7 +119,8 @@ class Checkpointer:
                 self.trainer.progress = Progress.read(asdict(progress) | older)
         except (RunError, LookupError, TypeError, ValueError) as error:
             warnings.warn(f"{error}; the best weights are chosen anew from here on", stacklevel=2)
-            progress.best, progress.best_epoch = None, progress.epoch
+            progress.best = None
+            progress.best_epoch = progress.epoch
             with self.trainer.with_averages():
                 self.trainer.best = self.trainer.weights()
 

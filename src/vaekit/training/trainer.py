@@ -239,8 +239,8 @@ def players_of(
     if not isinstance(optimizer, Optimizer):
         optimizer = optimizer(parameters)
     in_optimizer = {id(p): p for group in optimizer.param_groups for p in group["params"]}
-    ordered = [p for p in parameters if id(p) in in_optimizer]
-    ordered += [p for number, p in in_optimizer.items() if number not in {id(known) for known in parameters}]
+    ordered = [p for p in parameters if in_optimizer.pop(id(p), None) is not None]
+    ordered += in_optimizer.values()  # weights of neither the model nor the loss
     return [Player("loss", ordered, loss, optimizer), *opponents]
 
 
