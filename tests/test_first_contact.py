@@ -1,8 +1,10 @@
 """The first ten minutes: what is typed first, and what comes of it on a terminal of 80 columns."""
 
+import inspect
 import json
 import re
 import tomllib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,14 @@ from safetensors.torch import save_file
 
 import vaekit
 from conftest import SMALL, Result, one_line
+from vaekit import training
 from vaekit.cli.tables import table_lines
 from vaekit.config import Train, nearest_setting, read
 from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
 from vaekit.errors import ConfigError, RunError, VAEError
+from vaekit.objectives import elbo
+from vaekit.objectives.schedules import Constant
 from vaekit.runs.job import Job
 from vaekit.runs.terminal import packed
 from vaekit.training import Listener, Record
@@ -233,6 +238,16 @@ def test_fit_trains_by_a_preset_and_shows_it(capsys: pytest.CaptureFixture[str])
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Composed: ") and ", 60 rows, cpu fp32" in lines[0]
     assert [line[:9] for line in lines[1:]] == ["epoch 1/2", "epoch 2/2"] and told == [1, 2]
+
+
+def test_fit_names_its_arguments_and_they_take_precedence_over_a_preset() -> None:
+    of_the_loop = inspect.signature(training.fit).parameters
+    assert set(inspect.signature(vaekit.fit).parameters) == set(of_the_loop) | {"preset", "progress", "trust"}
+    data = stripes()
+    how = {"objective": elbo, "optimizer": partial(torch.optim.SGD, lr=0.25), "schedule": Constant()}
+    model = vaekit.build("vae", data=data, **SIZES)
+    own = vaekit.fit(model, data, preset="beta-tcvae", epochs=1, **how)[0]
+    assert own["loss"] == own["neg_elbo"] and own["learning_rate"] == 0.25
 
 
 FITS = {

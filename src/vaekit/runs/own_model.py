@@ -3,22 +3,25 @@
 Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 """
 
-import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
 
 from ..config import Fit, read
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
-from ..training import Listener, Record, loop
+from ..objectives import Loss, elbo
+from ..objectives.schedules import RateSchedule
+from ..store import Checkpoint, Run
+from ..training import ALONE, Listener, Ranks, Record, loop
 from ..training.listener import Listeners
 from .terminal import is_watched, shown
-
-OF_THE_LOOP = {p.name for p in inspect.signature(loop.fit).parameters.values() if p.kind is p.KEYWORD_ONLY}
 
 
 def fit(
@@ -27,9 +30,17 @@ def fit(
     validation: Any = None,
     *,
     preset: str | None = None,
+    objective: Callable[..., Any] | None = None,
+    optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer] | None = None,
+    schedule: RateSchedule | None = None,
+    options: Fit | None = None,
+    run: Run | None = None,
+    resume: Checkpoint | None = None,
+    listener: Listener | None = None,
+    ranks: Ranks = ALONE,
     progress: bool | None = None,
     trust: bool = False,
-    **arguments: Any,
+    **settings: Any,
 ) -> list[Record]:
     """Train a model: minimise the mean of a loss over the rows of every batch.
 
@@ -49,13 +60,20 @@ def fit(
         validation: The validation rows, as for `train`. Their loss after every epoch chooses the best weights.
         preset: A preset that gives the objective, the optimizer, the schedule and the section [train]; by default the
             ELBO, Adam and `config.Fit`, in float32. The model and the data stay as they are.
+        objective: A function of a `Draw` that returns (B,) nats to be maximised, or any `objectives.Loss`; by default
+            the preset's, or the ELBO.
+        optimizer: An optimizer, or a function that makes one from the parameters to train, such as
+            `partial(torch.optim.SGD, lr=0.1)`; by default the preset's, or Adam.
+        schedule: A factor on the optimizer's learning rate; by default the preset's, or none.
+        options: A `config.Fit`, instead of a preset.
+        run: A folder for metrics and checkpoints.
+        resume: The last checkpoint of `run`, to continue from.
+        listener: A listener to the progress.
+        ranks: All processes of this training, from `training.joined()`.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
         trust: Whether to import parts by path.
-        arguments: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`. And
-            arguments of `vaekit.training.fit`: `objective`, a function of a `Draw` or any `objectives.Loss`;
-            `optimizer`, or a function that makes one, such as `partial(torch.optim.SGD, lr=0.1)`; `schedule`;
-            `options`; `run`, a folder for metrics and checkpoints, with `resume`; `listener`; `ranks`.
+        settings: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`.
 
     Returns:
         One record for each epoch: means over its rows by name, the same of the validation, and timings.
@@ -69,29 +87,41 @@ def fit(
         Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped it; the step was finished.
     """
     check_model(model)
-    loop_arguments = {name: arguments.pop(name) for name in OF_THE_LOOP & set(arguments)}
     recipe = None
     if preset is not None:
-        if loop_arguments.get("options") is not None:
+        if options is not None:
             raise ConfigError(
                 "preset and options both say how to train; leave one out, or pass fields such as epochs=3"
             )
-        recipe = Recipe.resolve(read(preset, sections={"train": arguments}), trust)
-        loop_arguments["options"] = recipe.config.train.for_fit()
-    options = loop_arguments["options"] = loop.with_settings(loop_arguments.get("options"), arguments, model)
-    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in arguments)
+        recipe = Recipe.resolve(read(preset, sections={"train": settings}), trust)
+        options = recipe.config.train.for_fit()
+    options = loop.with_settings(options, settings, model)
+    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in settings)
     if recipe is not None:
-        loop_arguments = _recipe_arguments(recipe, model, train, batches) | loop_arguments
-    own_listener: Listener | None = loop_arguments.pop("listener", None)
-    visible = own_listener is None and is_watched() if progress is None else progress
-    with shown(options.known_epochs) if visible else nullcontext() as listener:
-        if listener is not None:
-            listener.begin(_facts(model, number_of_rows(batches), options))
-        return loop.fit(model, batches, validating, **loop_arguments, listener=Listeners([listener, own_listener]))
+        objective = _objective(recipe, model, train, batches) if objective is None else objective
+        optimizer = partial(recipe.optimizer, model=model) if optimizer is None else optimizer
+        schedule = recipe.schedule() if schedule is None else schedule
+    visible = listener is None and is_watched() if progress is None else progress
+    with shown(options.known_epochs) if visible else nullcontext() as screen:
+        if screen is not None:
+            screen.begin(_facts(model, number_of_rows(batches), options))
+        return loop.fit(
+            model,
+            batches,
+            validating,
+            objective=elbo if objective is None else objective,
+            optimizer=optimizer,
+            schedule=schedule,
+            options=options,
+            run=run,
+            resume=resume,
+            listener=Listeners([screen, listener]),
+            ranks=ranks,
+        )
 
 
-def _recipe_arguments(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> dict[str, Any]:
-    """The loop's arguments from a preset, except for the options.
+def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> Loss:
+    """The objective of a preset.
 
     Raises:
         ConfigError: The objective depends on the number of rows, which is unknown.
@@ -105,11 +135,7 @@ def _recipe_arguments(recipe: Recipe, model: LatentVariableModel, train: Any, ba
     seen = batches if isinstance(batches, Batches) else None
     made_of = model.made_of or {}
     classes = train.num_classes if isinstance(train, Dataset) else made_of.get("num_classes", model.context_size)
-    return {
-        "objective": recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen),
-        "optimizer": partial(recipe.optimizer, model=model),
-        "schedule": recipe.schedule(),
-    }
+    return recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen)
 
 
 def number_of_rows(loader: Iterable[Any]) -> int | None:
