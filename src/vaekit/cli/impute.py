@@ -1,6 +1,5 @@
 """`vae impute`: fill the gaps of a table, or complete images."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,6 @@ from .tables import print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..data.columns import Column
     from ..data.tables import Table
     from ..evaluation.tables.filling import Filled
 
@@ -53,38 +51,41 @@ def impute(
     For images, try `vae impute --hide bottom -n 8`: it hides the lower half of test images and draws twelve completions
     of each. --draws changes that number.
     """
+    is_table = opened.facts.columns is not None
+    if is_table and hide is not None:
+        raise DataError(f"--hide is for images, but the data of run {opened.run.name} are a table; leave it out")
+    if not is_table and (data_name is not None or not from_default("samples")):
+        raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
+    if is_table:
+        _impute_table(opened, data_name, output, draws or 0, samples, as_json)
+    else:
+        _complete_images(opened, hide or "bottom", count, draws or COMPLETIONS, output, as_json)
+
+
+def _impute_table(
+    opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
+) -> None:
+    """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.sources.frames import check_writable, write_frame
     from ..evaluation.tables import filling
     from ..runs.terminal import shown_stages
 
-    run, seed = opened.run, opened.seed
-    columns = opened.facts.columns
-    if columns is None:
-        if data_name is not None or not from_default("samples"):
-            raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
-        _complete(opened, hide or "bottom", count, draws or COMPLETIONS, output, as_json)
-        return
-    if hide is not None:
-        raise DataError(f"--hide is for images, but the data of run {run.name} are a table; leave it out")
+    run = opened.run
     source = data_name or Path(opened.restored.recipe.config.data.name)
     path = output or run.place(f"imputed/{source.stem}{'.csv' if source.suffix == '.npz' else source.suffix}")
-    frame, table = _read(source, columns, opened)
+    frame, table = _read(source, opened)
     check_writable(path)
     model, _ = opened.model()
     with shown_stages() as listener:
-        filled = filling.fill(model, table, samples=samples, draws=draws or 0, seed=seed, listener=listener)
+        filled = filling.fill(model, table, samples=samples, draws=draws, seed=opened.seed, listener=listener)
     cells_path = path.with_name(f"{path.stem}-cells.csv")
     cells = filling.cells(table, filled, frame.columns)
     table_paths = _write(path, frame, table, filled)
     write_frame(cells, cells_path)
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
     if as_json:
-        facts = {
-            "written": [str(table_path) for table_path in table_paths],
-            "cells": str(cells_path),
-            "gaps": len(cells),
-        }
-        out_json({"run": str(run.path), **facts, "rows with few effective samples": thin})
+        facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(cells_path)}
+        out_json({"run": str(run.path), **facts, "gaps": len(cells), "rows with few effective samples": thin})
         return
     print_table(
         [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
@@ -99,7 +100,7 @@ def impute(
         out(f"            … {relative(table_paths[-1])}")
 
 
-def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
+def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
     """Draw test images with one half hidden, each with several completions."""
     from .. import plot
     from ..data.batches import whole
@@ -119,7 +120,7 @@ def _complete(opened: Opened, hide: str, count: int, ways: int, output: Path | N
         out(relative(path))
 
 
-def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[pd.DataFrame, Table]":
+def _read(source: Path, opened: Opened) -> "tuple[pd.DataFrame, Table]":
     """The table as a frame, and as the model sees it."""
     from ..data.sources.frames import read_table
     from ..data.tables import open_table
@@ -127,7 +128,7 @@ def _read(source: Path, columns: "Sequence[Column]", opened: Opened) -> "tuple[p
     if not source.is_file():
         fault = "is a folder" if source.is_dir() else "no such file"
         raise ConfigError(f"{source}: {fault}; name the table with --data")
-    return read_table(source), open_table(source, columns, opened.restored.label)
+    return read_table(source), open_table(source, opened.facts.columns or (), opened.restored.label)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
