@@ -14,14 +14,14 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
-from vaekit.evaluation.result import Value, mean_of
+from vaekit.evaluation.result import Value, mean_of, variance_key
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
 
 def noise_z(found: module.Bounds, name: str, truth: Tensor) -> float:
     """How many Monte Carlo standard errors the mean over images is away from the truth."""
-    return ((found.per_row[name] - truth).sum() / found.per_row[f"noise {name}"].sum().sqrt()).item()
+    return ((found.per_row[name] - truth).sum() / found.per_row[variance_key(name)].sum().sqrt()).item()
 
 
 class Memory:
@@ -89,7 +89,7 @@ def test_rate_and_distortion_are_those_of_the_model() -> None:
     found = bounds(model, x, samples=(2000,))
     kl = kl_divergence(model.posterior(x), model.prior()).detach()
     torch.testing.assert_close(found.per_row["rate"], kl)
-    assert "noise rate" not in found.per_row
+    assert variance_key("rate") not in found.per_row
     assert abs(noise_z(found, "distortion", -model.quadrature(x).log_likelihood.mean(0).detach())) < 4
 
 
@@ -119,7 +119,7 @@ def test_pruning_an_unused_latent_leaves_the_likelihood_alone_and_pruning_a_used
     whole, pruned, cut = likelihood(weight), likelihood(weight[:, :2]), likelihood(weight[:, 1:])
 
     def difference(other: module.Bounds) -> float:
-        error = (whole.per_row["noise L_300"] + other.per_row["noise L_300"]).sum().sqrt()
+        error = (whole.per_row[variance_key("L_300")] + other.per_row[variance_key("L_300")]).sum().sqrt()
         return ((whole.per_row["L_300"] - other.per_row["L_300"]).sum() / error).item()
 
     assert abs(difference(pruned)) < 4
@@ -139,7 +139,7 @@ def repeats() -> list[module.Bounds]:
 @pytest.mark.parametrize("name", ["L_1", "L_20", "L_200", "elbo", "distortion"])
 def test_the_noise_is_that_of_repeating_with_other_seeds(name: str, repeats: list[module.Bounds]) -> None:
     spread = torch.stack([found.per_row[name].mean() for found in repeats]).std().item()
-    claimed = math.sqrt(torch.stack([found.per_row[f"noise {name}"].sum() for found in repeats]).mean().item()) / 20
+    claimed = math.sqrt(torch.stack([found.per_row[variance_key(name)].sum() for found in repeats]).mean().item()) / 20
     assert spread == pytest.approx(claimed, rel=0.45)  # 4 standard errors of a standard deviation from 40 values
 
 
@@ -178,7 +178,7 @@ def test_groups_are_taken_exactly_however_the_samples_come(k: int) -> None:
     expected = groups.logsumexp(1) - math.log(k)
     torch.testing.assert_close(nested.mean, expected.mean(0))
     if len(groups) > 1:
-        torch.testing.assert_close(nested.noise, expected.var(0) / len(groups))
+        torch.testing.assert_close(nested.variance_of_mean, expected.var(0) / len(groups))
     weights = groups[-1].softmax(0)
     torch.testing.assert_close(nested.effective_sample_size, 1 / weights.square().sum(0))
 
@@ -317,10 +317,10 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     with torch.no_grad():
         draw = model.draw(x, 4000, c)
     direct = draw.log_w.double()
-    error = (direct.var(0).sum() / 4000 + found.per_row["noise L_1"].sum()).sqrt()
+    error = (direct.var(0).sum() / 4000 + found.per_row[variance_key("L_1")].sum()).sqrt()
     assert abs(((direct.mean(0) - found.per_row["L_1"]).sum() / error).item()) < 4
     computed = direct.logsumexp(0) - math.log(4000)
-    error = 2 * found.per_row["noise L_4000"].sum().sqrt()
+    error = 2 * found.per_row[variance_key("L_4000")].sum().sqrt()
     assert abs(((computed - found.per_row["L_4000"]).sum() / error).item()) < 4
     torch.testing.assert_close(found.per_row["elbo"], -found.per_row["rate"] - found.per_row["distortion"])
 
@@ -494,8 +494,8 @@ def test_noise_of_the_largest_bound_is_that_of_another_seed(k: int, spread: floa
     whole = NestedBounds(k)
     whole.add(log_w)
     torch.testing.assert_close(nested.mean, whole.mean)
-    torch.testing.assert_close(nested.noise, whole.noise)
-    true, claimed = nested.mean.std().item(), nested.noise.mean().sqrt().item()
+    torch.testing.assert_close(nested.variance_of_mean, whole.variance_of_mean)
+    true, claimed = nested.mean.std().item(), nested.variance_of_mean.mean().sqrt().item()
     assert claimed == pytest.approx(true, rel=0.12)
 
 

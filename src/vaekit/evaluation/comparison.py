@@ -24,7 +24,7 @@ from ..store.tensors import unpack
 from . import student_t
 from .comparison_table import Cell, Comparison, Difference
 from .model_evaluation import MEASURES
-from .result import Evaluation
+from .result import PER_ROW, Evaluation, bound_name
 
 CONFIDENCE = 0.95
 SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
@@ -261,8 +261,9 @@ def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
 
 def _per_row(member: Member, name: str) -> Tensor | None:
     """The numbers of a value for each row; None where they were not kept."""
-    key, sign = (f"L_{member.evaluation.protocol.get('samples')}", -1) if name == "nll" else (name, 1)
-    path = member.evaluation.details.get("per row")
+    evaluation = member.evaluation
+    key, sign = (bound_name(evaluation.protocol.get("samples", 0)), -1) if name == "nll" else (name, 1)
+    path = evaluation.details.get(PER_ROW)
     if not isinstance(path, str):
         return None
     try:

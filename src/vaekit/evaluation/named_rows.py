@@ -183,8 +183,9 @@ def score(
     total = -(-len(rows) // AT_A_TIME)
     for batch in rows.batches(model):
         # Each call of `bounds` restarts its random streams, so it needs its own seed.
-        per_row = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts)).per_row
-        parts.append(torch.stack((-per_row[f"L_{samples}"], per_row["distortion"], per_row["rate"])))
+        estimates = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts))
+        per_row = estimates.per_row
+        parts.append(torch.stack((-estimates.tightest, per_row["distortion"], per_row["rate"])))
         if listener is not None:
             listener(f"scoring {rows.name}", len(parts), total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))

@@ -13,6 +13,7 @@ from ..store.earlier import renamed
 from . import reading_old
 
 FORMAT = 1  # of evaluation.json
+PER_ROW = "per row"  # the detail that names the file with the numbers of each row
 
 ValueKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Setting = Literal["samples", "annealing", "classifier"]
@@ -29,8 +30,8 @@ class Value:
         standard_error: How far another test set of the same size would move it; None where that is not known.
         unit: "nats", "bits/dim", "%", "" for a pure number …
         kind: A bound holds in expectation. The Bernoulli "log-likelihood" of a grey image is not a likelihood.
-        noise: How far another seed would move it, given the same rows; None where nothing is sampled or the noise is
-            unknown. It is part of `standard_error`.
+        noise: The Monte Carlo standard error: how far another seed would move it, given the same rows; None where
+            nothing is sampled or the error is unknown. It is part of `standard_error`.
         depends_on: Settings that change the expectation of the number: the K of the importance samples, the way of
             annealing, the classifier. Numbers are not compared if one of these differs.
         likelihood: Whether it is computed from log p(x | z). Such a number is not a likelihood if x is outside the
@@ -168,12 +169,22 @@ class Evaluation:
             ) from None
 
 
+def bound_name(samples: int) -> str:
+    """The name of L_K, the bound from K importance samples."""
+    return f"L_{samples}"
+
+
+def variance_key(name: str) -> str:
+    """The key of the Monte Carlo variance of a number, in tables of numbers per row; stored files have it too."""
+    return f"noise {name}"
+
+
 def mean_of(
     name: str,
     per_row: Tensor,
     unit: str,
     kind: ValueKind = "estimate",
-    noise_variance: Tensor | None = None,
+    variance: Tensor | None = None,
     **facts: Any,
 ) -> Value:
     """The mean over rows.
@@ -183,12 +194,12 @@ def mean_of(
         per_row: Shape (N,).
         unit: Unit of the numbers.
         kind: Kind of the numbers.
-        noise_variance: Monte Carlo variance of each number, shape (N,).
+        variance: Monte Carlo variance of each number, shape (N,).
         facts: Other fields of the value.
     """
     n = len(per_row)
     error = per_row.std().item() / math.sqrt(n) if n > 1 else None
-    noise = None if noise_variance is None else math.sqrt(max(noise_variance.sum().item(), 0.0)) / n
+    noise = None if variance is None else math.sqrt(max(variance.sum().item(), 0.0)) / n
     if noise is not None and not math.isfinite(noise):
         noise = None
     return Value(name, per_row.mean().item(), error, unit, kind, noise, **facts)

@@ -18,7 +18,7 @@ from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
 from .measure import Options
 from .model_evaluation import evaluate_model
-from .result import Evaluation, StageListener
+from .result import PER_ROW, Evaluation, StageListener
 
 ESTIMATORS = 3  # version of the numbers per row; numbers of other versions are not used
 _STORE_LIMIT = 1 << 30  # bytes
@@ -123,7 +123,7 @@ def evaluate_run(
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
     per_row = f"evaluation/per-row{suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
-    evaluation.details["per row"] = per_row
+    evaluation.details[PER_ROW] = per_row
     evaluation.details["pictures"] = [f"samples/evaluation-{name}{suffix}.png" for name in evaluation.pictures]
     for name, picture in evaluation.pictures.items():
         plot.save(picture, run.picture(f"evaluation-{name}{suffix}.png"))

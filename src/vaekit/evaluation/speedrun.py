@@ -129,7 +129,7 @@ def score(track: Track, run: Run, listener: StageListener | None = None) -> floa
     test = Batches(restored.dataset().test, batch_size=1000, binarize=restored.binarize)
     x = torch.cat([batch.x for batch in test])
     estimates = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
-    return -estimates.per_row[f"L_{SAMPLES}"].mean().item()
+    return -estimates.tightest.mean().item()
 
 
 def p_value(scores: Sequence[float], goal: float) -> float:

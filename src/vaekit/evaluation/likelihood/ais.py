@@ -21,7 +21,7 @@ from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB, Store
-from ..result import Setting, StageListener, Value, mean_of
+from ..result import Setting, StageListener, Value, mean_of, variance_key
 from .support import refuse_annealing
 from .weights import jackknife
 
@@ -64,8 +64,8 @@ class Annealed:
     """Estimates by annealing for N rows.
 
     Arguments:
-        per_row: Tensors (N,), float64: "ais", nats; "noise ais", its Monte Carlo variance; "acceptance", the share of
-            accepted proposals; and on simulated data "upper", nats.
+        per_row: Tensors (N,), float64: "ais", nats; under `variance_key("ais")` its Monte Carlo variance; "acceptance",
+            the share of accepted proposals; and on simulated data "upper", nats.
         source: Whether the rows were given or simulated; the names of the values say so.
     """
 
@@ -80,12 +80,18 @@ class Annealed:
         if self.source == "given":
             return [
                 mean_of(
-                    "AIS", per_row["ais"], "nats", "lower bound", per_row["noise ais"], depends_on=how, likelihood=True
+                    "AIS",
+                    per_row["ais"],
+                    "nats",
+                    "lower bound",
+                    per_row[variance_key("ais")],
+                    depends_on=how,
+                    likelihood=True,
                 ),
                 mean_of("AIS acceptance", 100 * per_row["acceptance"], "%", depends_on=how),
             ]
         values = [
-            mean_of("BDMC lower, simulated data", per_row["ais"], "nats", "lower bound", per_row["noise ais"]),
+            mean_of("BDMC lower, simulated data", per_row["ais"], "nats", "lower bound", per_row[variance_key("ais")]),
             mean_of("BDMC upper, simulated data", per_row["upper"], "nats", "upper bound"),
             mean_of("BDMC gap, simulated data", per_row["upper"] - per_row["ais"], "nats"),
         ]
@@ -324,9 +330,9 @@ def _forward(chains: _Chains) -> dict[str, Tensor]:
             state, probability = chains.transition(state, betas[t], chains.steps[t])
             accepted.append(probability.mean(0))
     count = len(log_w)
-    noise = jackknife(log_w, [1] * count) if count > 1 else torch.full_like(log_w[0], math.inf)
-    acceptance = torch.stack(accepted).mean(0) if accepted else torch.ones_like(noise)
-    return {"ais": log_w.logsumexp(0) - math.log(count), "noise ais": noise, "acceptance": acceptance}
+    variance = jackknife(log_w, [1] * count) if count > 1 else torch.full_like(log_w[0], math.inf)
+    acceptance = torch.stack(accepted).mean(0) if accepted else torch.ones_like(variance)
+    return {"ais": log_w.logsumexp(0) - math.log(count), variance_key("ais"): variance, "acceptance": acceptance}
 
 
 def _backward(chains: _Chains, z: Tensor) -> Tensor:

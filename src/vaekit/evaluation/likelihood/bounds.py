@@ -20,7 +20,7 @@ from ...rng import seeded
 from ...training.precision import Lowered, find_precision
 from .. import chunks
 from ..chunks import GIB, SAMPLES, Store
-from ..result import Setting, StageListener, Value, ValueKind, mean_of
+from ..result import Setting, StageListener, Value, ValueKind, bound_name, mean_of, variance_key
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -36,13 +36,18 @@ class Bounds:
     Arguments:
         samples: The numbers of samples K, ascending.
         per_row: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
-            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; "noise …", the
-            Monte Carlo variance of a number, infinite where it is unknown; and "rounding", the root mean square error
-            of log p(x | z) before its correction, 0 for float32.
+            sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; under
+            `variance_key(name)` the Monte Carlo variance of a number, infinite where it is unknown; and "rounding",
+            the root mean square error of log p(x | z) before its correction, 0 for float32.
     """
 
     samples: tuple[int, ...]
     per_row: dict[str, Tensor]
+
+    @property
+    def tightest(self) -> Tensor:
+        """L_K of the greatest K, shape (N,), nats."""
+        return self.per_row[bound_name(self.samples[-1])]
 
     @property
     def threshold(self) -> float:
@@ -54,15 +59,21 @@ class Bounds:
         """Every number with its standard error over rows."""
         per_row = self.per_row
         kinds: dict[str, ValueKind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
-        kinds |= {f"L_{k}": "lower bound" for k in self.samples}
+        kinds |= {bound_name(k): "lower bound" for k in self.samples}
         values = [
-            mean_of(name, per_row[name], "nats", kind, per_row.get(f"noise {name}"), likelihood=name != "rate")
+            mean_of(name, per_row[name], "nats", kind, per_row.get(variance_key(name)), likelihood=name != "rate")
             for name, kind in kinds.items()
         ]
-        last = f"L_{self.samples[-1]}"
+        last = bound_name(self.samples[-1])
         settings: tuple[Setting, ...] = ("samples",)
         nll = mean_of(
-            "nll", -per_row[last], "nats", "upper bound", per_row[f"noise {last}"], depends_on=settings, likelihood=True
+            "nll",
+            -per_row[last],
+            "nats",
+            "upper bound",
+            per_row[variance_key(last)],
+            depends_on=settings,
+            likelihood=True,
         )
         values += [nll, mean_of("effective sample size", per_row["ess"], "samples", depends_on=settings)]
         tails = per_row["pareto_k"]
@@ -189,12 +200,18 @@ def _batch_bounds(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]
         tail.add(log_w)
         for estimate in nested:
             estimate.add(log_w)
-    results = {"distortion": -log_likelihood.mean, "noise distortion": log_likelihood.noise}
-    results |= {"rate": log_ratio.mean, "noise rate": log_ratio.noise} if kl is None else {"rate": chunks.wide(kl)}
+    results = {"distortion": -log_likelihood.mean, "rate": log_ratio.mean if kl is None else chunks.wide(kl)}
     results["elbo"] = -results["rate"] - results["distortion"]
-    results["noise elbo"] = log_weight.noise if kl is None else log_likelihood.noise
+    of_elbo = log_weight if kl is None else log_likelihood
+    results |= {
+        variance_key("distortion"): log_likelihood.variance_of_mean,
+        variance_key("elbo"): of_elbo.variance_of_mean,
+    }
+    if kl is None:
+        results[variance_key("rate")] = log_ratio.variance_of_mean
     for estimate in nested:
-        results |= {f"L_{estimate.k}": estimate.mean, f"noise L_{estimate.k}": estimate.noise}
+        name = bound_name(estimate.k)
+        results |= {name: estimate.mean, variance_key(name): estimate.variance_of_mean}
     results |= {"ess": nested[-1].effective_sample_size, "pareto_k": tail.shape}
     return results | {"rounding": decoder.rounding}
 

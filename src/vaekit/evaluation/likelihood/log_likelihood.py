@@ -13,7 +13,7 @@ from ...rng import seeded
 from ...store.metrics import ROWS_KEY
 from .. import chunks
 from ..measure import Findings, Line, Measure, MeasureInput
-from ..result import mean_of
+from ..result import bound_name, mean_of
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .support import refuse_annealing
@@ -49,7 +49,7 @@ def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> F
     annealed = ais(task.model, first, annealing=annealing, **options)
     c = chunks.context_of(task.model, first)
     simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
-    gain = annealed.per_row["ais"] - findings.per_row[f"L_{task.options.samples}"][:n]
+    gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][:n]
     gain_value = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
     return Findings(
         values=[

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-BLOCKS = 10  # of a group of samples, to measure its noise
+BLOCKS = 10  # of a group of samples, to estimate a variance
 FEW_IN_TAIL = 5  # with fewer weights there is no tail to fit
 FLAT = 1e-3  # a tail that rises by less than this share of its largest weight is flat
 
@@ -39,12 +39,12 @@ class Mean:
         return self.origin + self.total / self.count
 
     @property
-    def noise(self) -> Tensor:
-        """Variance of the mean, shape (B,); infinite for one sample."""
+    def variance_of_mean(self) -> Tensor:
+        """Shape (B,); infinite for one sample."""
         if self.count < 2:
             return torch.full_like(self.total, math.inf)
-        spread = self.squares - self.total.square() / self.count
-        return spread.clamp_min(0) / (self.count - 1) / self.count
+        squared_deviations = self.squares - self.total.square() / self.count
+        return squared_deviations.clamp_min(0) / (self.count - 1) / self.count
 
 
 class NestedBounds:
@@ -101,14 +101,14 @@ class NestedBounds:
         return (2 * self.last[0] - self.last[1]).exp()
 
     @property
-    def noise(self) -> Tensor:
-        """Variance of the mean: from the spread of the groups, or for one group by the jackknife over its blocks.
+    def variance_of_mean(self) -> Tensor:
+        """Shape (B,): from the spread of the groups, or for one group by the jackknife over its blocks.
 
         The delta method, 1 / (effective sample size) − 1/k, is 1.5 to 2.4 times too small in standard errors where few
         weights matter; the jackknife is right within 5 % there (log-normal weights, k = 100 and 1000).
         """
         if self.groups.count > 1:
-            return self.groups.noise
+            return self.groups.variance_of_mean
         if self.k == 1 or self.blocks is None:
             return torch.full_like(self.mean, math.inf)
         count = len(self.blocks)
