@@ -1,5 +1,6 @@
 """Splits and data sets of any shape: images, vectors, with a mask and a context."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -132,3 +133,28 @@ def test_an_option_that_does_not_apply_is_refused(source: object, options: tuple
     for option in options:
         with pytest.raises(ConfigError, match=rf"{option} is for .*; leave it out with (a Dataset|a table|'[a-z.]+')"):
             load(source, **{option: {"a": "real"} if option == "columns" else 4})
+
+
+def test_a_split_takes_arrays_and_lists() -> None:
+    split = Split(np.zeros((6, 3), np.float32), [0, 1, 2, 0, 1, 2], observed=np.ones((6, 3), bool))
+    assert isinstance(split.x, torch.Tensor) and isinstance(split.observed, torch.Tensor)
+    assert repr(split) == "Split(6 rows of 3, float32, with labels, 100 % observed)"
+    assert split.labels is not None and split.labels.dtype == torch.int64 and split.labels.tolist() == [0, 1, 2] * 2
+    assert len(dataset(split).train) == 6
+    for labels in ([0.5] * 6, torch.zeros(6), np.ones(6)):
+        with pytest.raises(DataError, match="labels must be whole numbers, got torch.float"):
+            Split(torch.zeros(6, 3), labels)
+    with pytest.raises(DataError, match="x must be numbers, .* got 'digits'"):
+        Split("digits")
+
+
+def test_a_number_of_any_type_is_one_row() -> None:
+    split = vectors()
+    x, label = split[2]
+    for index in (np.int64(2), np.uint8(2), torch.tensor(2), 2 - N):
+        again, same_label = split[index]
+        assert torch.equal(again, x) and same_label == label, index
+    for rows in ([2], (2,), np.array([2]), torch.tensor([2]), np.arange(N) == 2, slice(2, 3)):
+        assert isinstance(split[rows], Split) and torch.equal(split[rows].x, x[None]), rows
+    with pytest.raises(IndexError, match=f"numbered 0 to {N - 1}, got {N}"):
+        split[np.int64(N)]

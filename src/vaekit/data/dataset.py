@@ -1,14 +1,17 @@
 """Loaded data sets: records of values and labels."""
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
 from ..store import files
+from .batch import as_tensor
 from .columns import Column
 from .ondisk import Stored
 
@@ -25,11 +28,13 @@ def row_word(kind: str | None) -> str:
 class Split:
     """N rows: values, and perhaps labels, a mask of the observed values and a context.
 
+    NumPy arrays and lists become tensors.
+
     Arguments:
         x: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others. They are uint8, which models see
             as pixel / 255, or floating-point. `Stored` holds rows on disk; it is indexed by rows like a tensor:
             `x[:100]`.
-        labels: Classes, shape (N,), int64; −1 is an unknown class. None without labels.
+        labels: Classes, shape (N,), whole numbers; −1 is an unknown class. None without labels.
         observed: Booleans of the shape of x, true where a value is known; None if all values are known.
         context: Condition of a conditional model, shape (N, C), floating-point; None for one-hot labels.
 
@@ -43,11 +48,15 @@ class Split:
     context: Tensor | None = None
 
     def __post_init__(self) -> None:
+        for name in ("x", "labels", "observed", "context"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, (Tensor, Stored)):
+                object.__setattr__(self, name, as_tensor(value, name))
         shape = tuple(self.x.shape)
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
-        if self.labels is not None and self.labels.shape != shape[:1]:
-            raise DataError(f"labels must be ({len(self.x)},), one per row, got {tuple(self.labels.shape)}")
+        if self.labels is not None:
+            object.__setattr__(self, "labels", _classes(self.labels, len(self.x)))
         mask, context = self.observed, self.context
         if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
             raise DataError(f"observed must be booleans of shape {shape}, got {mask.dtype} of {tuple(mask.shape)}")
@@ -73,8 +82,11 @@ class Split:
 
     def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Any:
         """A `Split` of several rows, as in `split[:100]`; for one number x, or (x, label), as data sets of torch do."""
-        if not isinstance(index, int):
-            return self.rows(index if isinstance(index, slice) else torch.as_tensor(index))
+        if isinstance(index, slice):
+            return self.rows(index)
+        if np.ndim(index):  # type: ignore[arg-type]
+            return self.rows(torch.as_tensor(index))
+        index = operator.index(index)  # type: ignore[arg-type]
         if not -len(self) <= index < len(self):
             raise IndexError(f"the rows are numbered 0 to {len(self) - 1}, got {index}")
         x = self.x[index]
@@ -114,6 +126,19 @@ class Split:
         if isinstance(self.x, Tensor):
             return self
         return self.rows(slice(None, None, max(1, -(-self.x.nbytes // most))))
+
+
+def _classes(labels: Tensor, rows: int) -> Tensor:
+    """Labels as int64.
+
+    Raises:
+        DataError: They are not one whole number for each row.
+    """
+    if labels.shape != (rows,):
+        raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
+    if labels.is_floating_point():
+        raise DataError(f"labels must be whole numbers, got {labels.dtype}; pass numbers that are classes as integers")
+    return labels.long()
 
 
 @dataclass(frozen=True, eq=False)
