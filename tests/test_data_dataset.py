@@ -142,9 +142,9 @@ def test_a_split_takes_arrays_and_lists() -> None:
     assert split.labels is not None and split.labels.dtype == torch.int64 and split.labels.tolist() == [0, 1, 2] * 2
     assert len(dataset(split).train) == 6
     for labels in ([0.5] * 6, torch.zeros(6), np.ones(6)):
-        with pytest.raises(DataError, match="labels must be whole numbers, got torch.float"):
+        with pytest.raises(DataError, match=r"labels must be whole numbers, got torch\.float"):
             Split(torch.zeros(6, 3), labels)
-    with pytest.raises(DataError, match="x must be numbers, .* got 'digits'"):
+    with pytest.raises(DataError, match=r"x must be numbers, .* got 'digits'"):
         Split("digits")
 
 

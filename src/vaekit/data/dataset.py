@@ -84,7 +84,7 @@ class Split:
         """A `Split` of several rows, as in `split[:100]`; for one number x, or (x, label), as data sets of torch do."""
         if isinstance(index, slice):
             return self.rows(index)
-        if np.ndim(index):  # type: ignore[arg-type]
+        if np.ndim(index):
             return self.rows(torch.as_tensor(index))
         index = operator.index(index)  # type: ignore[arg-type]
         if not -len(self) <= index < len(self):
