@@ -131,6 +131,36 @@ def test_protocols_do_not_mix(command) -> None:
     assert command("compare", "plain-0", "iwae", "--column", "elbo").status == 0
 
 
+def test_an_evaluation_of_some_rows_leaves_that_of_all_test_rows_alone(command, root: Path) -> None:
+    shown = {}
+    for options in ((), ("--rows", 5), ("--split", "validation"), ("--split", "validation", "--rows", 5)):
+        for name in ("plain-0", "plain-1"):
+            result = command("evaluate", name, *QUICK, *options)
+            shown[options, name] = result.out.splitlines()[-1].split("/")[-1]
+    files = [name for (_, run), name in shown.items() if run == "plain-0"]
+    assert files == [
+        "evaluation.json",
+        *(f"evaluation-{rows}.json" for rows in ("5-rows", "validation", "validation-5-rows")),
+    ]
+    tables = {name: json.loads((root / "plain-0" / name).read_text()) for name in files}
+    protocols = [(table["protocol"]["split"], table["protocol"]["rows"]) for table in tables.values()]
+    assert protocols == [("test", 16), ("test", 5), ("validation", 16), ("validation", 5)]
+    assert len({table["details"]["per row"] for table in tables.values()}) == 4
+    everything = command("evaluate", "plain-0", *QUICK, "--rows", 16).out.splitlines()[-1]
+    assert everything.endswith("/evaluation.json")  # 16 are all
+    for options, count in (((), 16), (("--rows", 5), 5), (("--split", "validation"), 16)):
+        found = json.loads(command("compare", "plain-0", "plain-1", *options, "--json").out)
+        assert found["protocol"]["rows"] == count
+    assert_refused(command("compare", "plain-0", "plain-1", "--rows", 6), "on the first 6 test rows, only in evaluation.json, ")
+    assert_refused(command("compare", "plain-0", "plain-1", "--split", "tset"), "did you mean 'test'")
+    assert "--output" in command("compare", "plain-0", "plain-1", "--rows", 5, "-o", "page.html").err
+    (root / "plain-0" / "evaluation.json").unlink()
+    assert_refused(command("compare", "plain-0", "plain-1"), "not been evaluated on all test rows")
+    page = command("report", "plain-0", "-o", root / "page.html")
+    text = (root / "page.html").read_text()
+    assert page.status == 0 and "Not evaluated on all test rows" in text and "evaluation-validation-5-rows.json" in text
+
+
 def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> None:
     def interrupted(*arguments: object, **options: object) -> None:
         raise KeyboardInterrupt

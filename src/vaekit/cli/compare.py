@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import FILE, json_option, open_run, runs_option
+from .common import AT_MOST, FILE, json_option, open_run, runs_option
 from .printing import out, out_json, out_lines
 from .tables import long_option, print_entry, print_rows
 
@@ -30,6 +30,8 @@ SIDE_BY_SIDE = 3  # groups that fit into 80 columns
     help="Format of the table.",
 )
 @long_option
+@click.option("--split", default="test", show_default=True, help="Compare evaluations on this split.")
+@click.option("--rows", type=AT_MOST, help="Compare evaluations on the first rows only.  [default: on all]")
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
@@ -39,6 +41,8 @@ def compare(
     columns: tuple[str, ...],
     style: str,
     long: bool,
+    split: str,
+    rows: int | None,
     output: Path | None,
     root: Path,
     as_json: bool,
@@ -46,15 +50,18 @@ def compare(
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
     It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
-    one group; differences are to the first group.
+    one group; differences are to the first group. The numbers are of all test rows, in evaluation.json; --split and
+    --rows take evaluations that were made with the same options.
     """
+    if output is not None and (split != "test" or rows is not None):
+        raise click.UsageError("--output shows evaluations of all test rows; leave out --split and --rows")
     from ..evaluation.comparison import compare as compare_runs
     from ..evaluation.comparison import evaluated
 
     compared_runs = [open_run(name, root) for name in run] + [
-        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root)
+        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root, split=split, rows=rows)
     ]
-    table = compare_runs(compared_runs, columns=columns)
+    table = compare_runs(compared_runs, columns=columns, split=split, rows=rows)
     if output is not None:
         from ..explorer.run_page import write
 

@@ -58,6 +58,9 @@ def evaluate(
 ) -> None:
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
+    --rows, --split and --data have files of their own, such as evaluation-100-rows.json: the evaluation of all test
+    rows, which `vae compare`, `vae report` and `vae export` show, stays as it is.
+
     Every number has its standard error over rows; --all prints them all and says which are bounds. An interrupted
     evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU. On a processor
     with bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
@@ -101,6 +104,7 @@ def evaluate(
     for picture in result.details["pictures"]:
         out(f"picture     {relative(folder.path / picture)}")
     out(f"report      {relative(page)}")
+    out(f"numbers     {relative(folder.path / result.details['file'])}")
 
 
 def _print_all(result: "Evaluation") -> None:

@@ -12,7 +12,7 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 | `tables/` | rows with given or missing values: drawn, filled, completed, compared |
 | `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
 | `subject` | a model with data to show it on |
-| `run_evaluation` | all measures of a run, into its `evaluation.json` |
+| `run_evaluation`, `selection` | all measures of a run, into its `evaluation.json`; its rows, and the names of files |
 | `dispatch` | `evaluate`, for a model or a run |
 | `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
 | `result`, `reading_old` | a number with its error; numbers of earlier versions |

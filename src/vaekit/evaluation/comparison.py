@@ -25,6 +25,7 @@ from . import student_t
 from .comparison_table import Cell, Comparison, Difference
 from .model_evaluation import MEASURES
 from .result import PER_ROW, Evaluation, bound_name
+from .selection import Selection, check_evaluated, evaluation_files
 
 CONFIDENCE = 0.95
 SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
@@ -43,22 +44,27 @@ class Member:
     config: dict[str, Any]
 
 
-def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
+def compare(
+    runs: Sequence[Run], *, columns: Iterable[str] = (), split: str = "test", rows: int | None = None
+) -> Comparison:
     """Compare evaluated runs.
 
     Arguments:
-        runs: Two or more, each with an evaluation.json.
+        runs: Two or more, each with an evaluation of these rows.
         columns: Names of values; by default those of `SHOWN` that all runs have.
+        split: The split they were evaluated on.
+        rows: The number of rows, if they were evaluated on the first ones only.
 
     Raises:
         ConfigError: Fewer than two runs are left without the repeats, a value is unknown, or a column has numbers of
             different protocols.
-        RunError: A run has not been evaluated yet.
+        RunError: A run has not been evaluated on these rows.
     """
+    selection = Selection(split, rows)
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
-    groups, repeats = _without_repeats(_grouped([_member(run) for run in unique]))
+    groups, repeats = _without_repeats(_grouped([_member(run, selection) for run in unique]))
     members = [member for group in groups.values() for member in group]
     names = _columns(members, tuple(columns))
     for name in names:
@@ -80,27 +86,26 @@ def compare(runs: Sequence[Run], *, columns: Iterable[str] = ()) -> Comparison:
     )
 
 
-def evaluated(preset: str, root: Path | str = "runs") -> list[Run]:
-    """The runs of a preset that were evaluated, the newest first.
+def evaluated(preset: str, root: Path | str = "runs", *, split: str = "test", rows: int | None = None) -> list[Run]:
+    """The runs of a preset that were evaluated on these rows, the newest first.
 
     Raises:
-        RunError: No run of this preset has been evaluated.
+        RunError: No run of this preset has been evaluated on them.
     """
-    runs = [run for run in list_runs(root) if (run.path / "evaluation.json").is_file()]
+    selection = Selection(split, rows)
+    runs = [run for run in list_runs(root) if selection.file in evaluation_files(run)]
     names = [str(run.environment.get("preset")) for run in runs]
     if preset not in names:
         raise RunError(unknown("preset of an evaluated run", preset, set(names)))
     return [run for run, name in zip(runs, names, strict=True) if name == preset]
 
 
-def _member(run: Run) -> Member:
-    if not (run.path / "evaluation.json").is_file():
-        raise RunError(f"run {run.name} has not been evaluated yet", command=f"evaluate {run.name}")
+def _member(run: Run, selection: Selection) -> Member:
+    check_evaluated(run, selection)
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
-    return Member(
-        run, seed if isinstance(seed, int) else 0, Evaluation.from_json(run.read_json("evaluation.json")), config
-    )
+    evaluation = Evaluation.from_json(run.read_json(selection.file))
+    return Member(run, seed if isinstance(seed, int) else 0, evaluation, config)
 
 
 def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:

@@ -11,6 +11,7 @@ from ..errors import ConfigError, RunError, unknown
 from ..store import Run
 from ..store.earlier import renamed
 from . import reading_old
+from .selection import ALL_TEST_ROWS, Selection
 
 FORMAT = 1  # of evaluation.json
 PER_ROW = "per row"  # the detail that names the file with the numbers of each row
@@ -139,15 +140,13 @@ class Evaluation:
         }
 
     @classmethod
-    def of_run(cls, run: Run) -> "Evaluation | None":
-        """The evaluation that `vae evaluate` stored in a run, or None.
+    def of_run(cls, run: Run, selection: Selection = ALL_TEST_ROWS) -> "Evaluation | None":
+        """The evaluation of these rows that `vae evaluate` stored in a run, or None.
 
         Raises:
             RunError: The stored evaluation is damaged.
         """
-        if not (run.path / "evaluation.json").is_file():
-            return None
-        return cls.from_json(run.read_json("evaluation.json"))
+        return cls.from_json(run.read_json(selection.file)) if (run.path / selection.file).is_file() else None
 
     @classmethod
     def from_json(cls, table: Any) -> "Evaluation":

@@ -19,6 +19,7 @@ from .chunks import Store
 from .measure import Options
 from .model_evaluation import evaluate_model
 from .result import PER_ROW, Evaluation, StageListener
+from .selection import Selection
 
 ESTIMATORS = 3  # version of the numbers per row; numbers of other versions are not used
 _STORE_LIMIT = 1 << 30  # bytes
@@ -82,13 +83,15 @@ def evaluate_run(
 ) -> Evaluation:
     """Evaluate the model of a run; write `evaluation.json`, numbers of each row and pictures into the run folder.
 
-    It reuses the finished batches of an interrupted evaluation of the same weights, rows, samples and seed.
+    An evaluation of some rows, of another split or of other data has files of its own, such as
+    `evaluation-validation-100-rows.json`; `details["file"]` is the name. Finished batches of an interrupted evaluation
+    of the same weights, rows, samples and seed are reused.
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
         model: Its model, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
-        data_name: Name of a data set other than the run's; the result goes to `evaluation-<data set>.json`.
+        data_name: Name of a data set other than the run's;
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
@@ -116,18 +119,22 @@ def evaluate_run(
         listener=listener,
     )
     evaluation.warnings.extend(reduced)
-    suffix = "" if is_own else f"-{dataset.slug}"
-    if suffix:
+    is_part = options.rows is not None and options.rows < len(dataset.split(options.split))
+    selection = Selection(options.split, options.rows if is_part else None, "" if is_own else dataset.slug)
+    if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif checksum != restored.facts.checksum:
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
-    per_row = f"evaluation/per-row{suffix}.safetensors"
+    per_row = f"evaluation/per-row{selection.suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
     evaluation.details[PER_ROW] = per_row
-    evaluation.details["pictures"] = [f"samples/evaluation-{name}{suffix}.png" for name in evaluation.pictures]
+    evaluation.details["pictures"] = [
+        f"samples/evaluation-{name}{selection.suffix}.png" for name in evaluation.pictures
+    ]
     for name, picture in evaluation.pictures.items():
-        plot.save(picture, run.picture(f"evaluation-{name}{suffix}.png"))
-    run.write_json(f"evaluation{suffix}.json", evaluation.to_json())
+        plot.save(picture, run.picture(f"evaluation-{name}{selection.suffix}.png"))
+    evaluation.details["file"] = selection.file
+    run.write_json(selection.file, evaluation.to_json())
     return evaluation
 
 

@@ -17,6 +17,7 @@ from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
 from ..evaluation.result import Evaluation
+from ..evaluation.selection import ALL_TEST_ROWS, evaluation_files
 from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files
@@ -249,9 +250,21 @@ def _latents(run: Run) -> str:
 
 
 def _evaluation(run: Run) -> str:
-    evaluation = Evaluation.of_run(run)
-    if evaluation is None:
-        return f"<p class=quiet>Not evaluated: <code>vae evaluate {escape(shlex.quote(run.name))}</code></p>"
+    """The evaluation of all test rows, and then those of other rows."""
+    names = evaluation_files(run)
+    parts = [_numbers(run, Evaluation.from_json(run.read_json(name))) for name in names]
+    parts = [
+        part if name == ALL_TEST_ROWS.file else f"<h3>{escape(name)}</h3>{part}"
+        for name, part in zip(names, parts, strict=True)
+    ]
+    if ALL_TEST_ROWS.file not in names:
+        where = "Not evaluated on all test rows" if names else "Not evaluated"
+        parts.insert(0, f"<p class=quiet>{where}: <code>vae evaluate {escape(shlex.quote(run.name))}</code></p>")
+    return "".join(parts)
+
+
+def _numbers(run: Run, evaluation: Evaluation) -> str:
+    """The numbers of an evaluation, and its protocol."""
     values = _table([[v.name, str(v), v.unit, v.kind] for v in evaluation.values], ("", "value", "unit", "kind"))
     classes = evaluation.details.get("classes")
     by_class = ""

@@ -125,9 +125,9 @@ def _figures(facts: Mapping[str, Any], evaluation: Evaluation | None, test: Mapp
         lines += ["| | value | unit |", "|---|---|---|"]
         lines += [f"| {to_markdown(name)} | {value:.2f} | {unit_of(name)} |" for name, value in numbers]
         where = f"{test.get(ROWS_KEY)} test {rows} at the end of training, one latent each"
-        lines += ["", f"On {where}, without errors: the run was not evaluated."]
+        lines += ["", f"On {where}, without errors: the run was not evaluated on all test {rows}."]
     else:
-        lines += ["None: the run was not evaluated."]
+        lines += [f"None: the run was not evaluated on all test {rows}."]
     return "\n".join(lines)
 
 
