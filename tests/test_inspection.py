@@ -146,6 +146,49 @@ class Detached(priors.LearnedNormal):
         return Independent(Normal(super().forward(c).mean.detach(), 1.0), 1)
 
 
+class Remembered(priors.StandardNormal):
+    """A prior that begins at the mean of the posterior's means: soundly, without its posterior, or at 0 / 0."""
+
+    def __init__(self, latent_size: int, *, how: str = "sound") -> None:
+        super().__init__(latent_size)
+        self.how = how
+        self.register_buffer("centre", torch.zeros(latent_size))
+
+    @torch.no_grad()
+    def start(self, posterior: nn.Module, x: Tensor, c: Tensor | None = None) -> None:
+        assert len(x) > 3 and (c is None or len(c) == len(x))
+        q = posterior(x if self.how != "flat" else x.flatten(), c)
+        self.centre.copy_(q.mean.mean(0) if self.how == "sound" else self.centre / self.centre)
+
+    def forward(self, c: Tensor | None = None) -> object:
+        return Independent(Normal(self.centre.nan_to_num(), 1.0), 1)
+
+
+class FromRows(Plain):
+    def start(self, x: Tensor) -> None:
+        """Forgets the context."""
+
+
+class Loud(nets.ConvDecoder):
+    def start_output(self, value: Tensor | None = None, scale: float = 1.0) -> None:
+        if value is not None:
+            raise RuntimeError("no bias here")
+
+
+def test_a_part_is_started_from_rows_as_a_training_would() -> None:
+    for context_size in (0, 3):
+        vaekit.check(Remembered, context_size=context_size)
+    vaekit.check(Remembered, x=torch.rand(9, 1, 8, 8))
+    with pytest.raises(ConfigError, match=r"- prior.start\(posterior, x, c\) raised DataError"):
+        vaekit.check(Remembered, how="flat")
+    with pytest.raises(ConfigError, match="a weight or a buffer of the prior is not finite at the start"):
+        vaekit.check(Remembered, how="0 / 0")
+    with pytest.raises(ConfigError, match=r"- posterior.start\(x, c\) raised TypeError"):
+        vaekit.check(FromRows)
+    with pytest.raises(ConfigError, match=r"- decoder.start_output\(value, scale\) raised RuntimeError: no bias here"):
+        vaekit.check(Loud)
+
+
 def test_latents_of_an_own_kind_have_a_message_and_a_prior_without_gradient_is_found() -> None:
     with pytest.raises(ConfigError, match="are real numbers, and the prior OnSimplex is over 'simplex'"):
         vaekit.check(OnSimplex, beside={"posterior": "diagonal-normal"})

@@ -31,6 +31,7 @@ from .recipe import build
 
 ROWS = 3
 SAMPLES = 2
+TRAINING_ROWS = 64  # that a part starts from
 CONTRACTS = {"posterior": Posterior, "prior": Prior, "likelihood": Likelihood, "encoder": Encoder, "decoder": Decoder}
 # The kind of a part without a contract, by a parameter of its constructor; the first match counts.
 WIRING = (("posterior", "features"), ("decoder", "out_shape"), ("encoder", "in_shape"), ("likelihood", "net"))
@@ -52,8 +53,9 @@ def check(
 
     It is not the command `vae check`, which grades a student's file.
 
-    A class is made as a config would make it, with default parts around it. Random numbers are drawn from a stream of
-    their own, and a module is tried as a copy, on the CPU in float32: a later training is the same as without it.
+    A class is made, and started from training rows, as a config would do it, with default parts around it. Random
+    numbers are drawn from a stream of their own, and a module is tried as a copy, on the CPU in float32: a later
+    training is the same as without it.
 
     Arguments:
         part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
@@ -131,9 +133,10 @@ class _Trial:
     @property
     def c(self) -> Tensor | None:
         """Context."""
-        if not self.context_size:
-            return None
-        return one_hot(torch.arange(ROWS) % self.context_size, self.context_size)
+        return self._context(ROWS)
+
+    def _context(self, n: int) -> Tensor | None:
+        return one_hot(torch.arange(n) % self.context_size, self.context_size) if self.context_size else None
 
     def run(self, kind: str, part: Any, latent_size: int, options: dict[str, Any]) -> None:
         """Make the part, if it is a class, and try it."""
@@ -145,6 +148,7 @@ class _Trial:
                 return
             part = _part_of(model, kind)
             self.shape = model.latent_shape
+            self._start(model, kind, part)
         getattr(self, kind)(part)
 
     def _make_model(
@@ -167,6 +171,23 @@ class _Trial:
             parts[neighbour] = resolve(neighbour, Part(name=str(names[neighbour])))
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}
         return assemble(parts, Model(latent_size=latent_size), x=self.rows, **facts)
+
+    def _start(self, model: Any, kind: str, part: nn.Module) -> None:
+        """Whether a part starts from training rows, and what the decoder's output starts at."""
+        x = torch.ones(TRAINING_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows.float()
+        c = self._context(len(x))
+        if kind == "posterior":
+            with self.trying("posterior.start(x, c)"):
+                attribute_or_default(kind, part, "start")(x, c)
+        elif kind == "prior":
+            with self.trying("prior.start(posterior, x, c)"):
+                attribute_or_default(kind, part, "start")(model.parts["posterior"], x, c)
+        elif kind == "decoder":
+            with self.trying("decoder.start_output(value, scale)"):
+                attribute_or_default(kind, part, "start_output")(torch.zeros(self.event_shape), 0.5)
+        tensors = [*part.parameters(), *part.buffers()]
+        if not all(tensor.isfinite().all() for tensor in tensors):
+            self.findings.append(f"a weight or a buffer of the {kind} is not finite at the start")
 
     # -- trials --------------------------------------------------------------------------------------------------------
 
