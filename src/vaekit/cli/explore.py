@@ -50,7 +50,8 @@ def explore(
     if output is not None:
         from ..explorer.page import standalone
 
-        page = Page(*standalone(subject, page_scene, half=not float32))
+        html, embeds = standalone(subject, page_scene, half=not float32)
+        page = Page(html, embeds)
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
         out(str(output))

@@ -246,7 +246,10 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
     if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):
         return (Level(z, q, p),)
     blocks = zip(z.split(q.sizes, -1), q.factors(z), p.factors(z), strict=True)
-    return tuple(Level(*block, closed_form=p.before(i) <= q.before(i)) for i, block in enumerate(blocks))
+    return tuple(
+        Level(part, q_part, p_part, closed_form=p.before(i) <= q.before(i))
+        for i, (part, q_part, p_part) in enumerate(blocks)
+    )
 
 
 def no_bound(draw: Draw, choose: str = "an objective that is not a bound, such as 'beta'") -> str:

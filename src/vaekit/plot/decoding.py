@@ -161,7 +161,7 @@ def _walk(ends: Tensor, steps: int) -> Tensor:
 def decoded(model: LatentVariableModel, z: Tensor, c: Tensor | None = None) -> Tensor:
     """The images of many latents, a part at a time."""
     contexts = [None] * len(z) if c is None else c.split(DECODED)
-    return torch.cat([model.decode(*part) for part in zip(z.split(DECODED), contexts, strict=False)])
+    return torch.cat([model.decode(part, c) for part, c in zip(z.split(DECODED), contexts, strict=False)])
 
 
 @torch.no_grad()

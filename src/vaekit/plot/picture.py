@@ -137,7 +137,8 @@ class Picture:
 
     @cached_property
     def _layout(self) -> "_Layout":
-        return _Layout(self, *self._bytes.shape[:3])
+        n, height, width, _ = self._bytes.shape
+        return _Layout(self, n, height, width)
 
 
 class _Layout:

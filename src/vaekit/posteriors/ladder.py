@@ -79,7 +79,10 @@ class LadderPosterior(Posterior):
             bottom_up = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, wide, strict=True)]
         *lower, top = bottom_up
         priors = steps_given(self.downward, c)
-        steps = [partial(_corrected, prior, *pair) for prior, pair in zip(priors, reversed(lower), strict=True)]
+        steps = [
+            partial(_corrected, prior, mu, log_var)
+            for prior, (mu, log_var) in zip(priors, reversed(lower), strict=True)
+        ]
         return Chain(diagonal_normal(*top), steps, self.latent_sizes, downward=True)
 
 

@@ -34,8 +34,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         return
     if model.context_size and batches.context is None:
         check_labels(None if batches.labels is None else batches.labels.cpu(), model.context_size)
-    first = (x, batches.context, batches.observed, batches.labels)
-    model.to_model(Batch(*(None if part is None else part[:1] for part in first)))  # type: ignore[arg-type]
+    model.to_model(Batch(x, batches.context, batches.observed, batches.labels).rows(slice(1)))
     if x.dtype == torch.uint8:
         model.check_values(batches.to_floats(distinct_bytes(x)))
         return

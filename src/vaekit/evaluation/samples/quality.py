@@ -144,9 +144,14 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
     def resampled(x: Tensor) -> Tensor:
         return x[torch.randint(len(x), (len(x),), generator=source)]
 
-    repeats = [squared_frechet(*moments(resampled(real)), *moments(resampled(fake))) for _ in range(RESAMPLES)]
+    def distance(x: Tensor, y: Tensor) -> float:
+        mean, covariance = moments(x)
+        mean2, covariance2 = moments(y)
+        return squared_frechet(mean, covariance, mean2, covariance2)
+
+    repeats = [distance(resampled(real), resampled(fake)) for _ in range(RESAMPLES)]
     error = torch.tensor(repeats).double().std().item()
-    return Value(name, squared_frechet(*moments(real), *moments(fake)), error, "squared")
+    return Value(name, distance(real, fake), error, "squared")
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
