@@ -17,7 +17,7 @@ from common import ROOT, processor
 from vaekit import data, load
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import quality
-from vaekit.runs.series import spread
+from vaekit.runs.series import mean_and_sd
 
 RESULTS = Path(__file__).parent / "samples.json"
 PRESETS = ("vae", "cvae", "standard-vae", "standard-cvae", "course-vae", "course-cvae")
@@ -47,7 +47,7 @@ def main() -> None:
             "command": f"python benchmarks/samples.py {preset}",
             "n": N,
             "draws": DRAWS,
-            "values": {name: spread([run["values"][name] for run in runs]) for name in names},
+            "values": {name: mean_and_sd([run["values"][name] for run in runs]) for name in names},
             "runs": runs,
             "hardware": processor(),
             "torch": torch.__version__,

@@ -33,8 +33,8 @@ def test_rows_take_every_part_along() -> None:
         assert torch.equal(some.observed, MASK[index])
         assert torch.equal(some.context, CONTEXT[index])
     assert Split(VALUES, LABELS).rows(slice(2)).observed is None
-    assert split.spread(3).x[:, 0].tolist() == [0, 9, 18]
-    assert len(split.spread(99)) == N
+    assert split.thinned(3).x[:, 0].tolist() == [0, 9, 18]
+    assert len(split.thinned(99)) == N
     assert split.in_memory(1) is split
 
 

@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
-from vaekit.evaluation.result import Value, mean_of, variance_key
+from vaekit.evaluation.result import Value, mean_over_rows, variance_key
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -145,7 +145,7 @@ def test_the_noise_is_that_of_repeating_with_other_seeds(name: str, repeats: lis
 
 def test_the_standard_error_is_that_of_other_test_sets() -> None:
     model = LinearGaussian()
-    values = [mean_of("x", model.evidence().log_prob(model.data(n)).detach(), "nats") for n in range(200, 260)]
+    values = [mean_over_rows("x", model.evidence().log_prob(model.data(n)).detach(), "nats") for n in range(200, 260)]
     truth = -model.evidence().entropy().item()
     scores = torch.tensor([(v.value - truth) / v.standard_error for v in values])
     assert scores.abs().max() < 4

@@ -165,5 +165,5 @@ def test_flat_names_every_key() -> None:
 
 
 def test_a_figure_that_was_not_finite_is_a_dash() -> None:
-    assert series.spread([1.0, None]) == {"mean": None, "sd": None, "n": 2}
+    assert series.mean_and_sd([1.0, None]) == {"mean": None, "sd": None, "n": 2}
     assert two_decimals(None) == "—" and two_decimals(1.005e2) == "100.50"

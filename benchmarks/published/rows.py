@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vaekit.runs.series import spread
+from vaekit.runs.series import mean_and_sd
 from vaekit.store import Run
 
 HERE = Path(__file__).parent
@@ -139,7 +139,7 @@ def _measured(row: Row, variant: Variant, options: argparse.Namespace) -> dict[s
         ],
         "published": variant.published,
         "values": values,
-        "ours": spread([value["value"] for value in values]),
+        "ours": mean_and_sd([value["value"] for value in values]),
         "protocol": found["protocol"],
         "warnings": found["warnings"],
         "evaluations": evaluations,

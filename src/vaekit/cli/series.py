@@ -25,7 +25,7 @@ def train_series(
     as_json: bool,
 ) -> None:
     """Train replicates, and print how they compare."""
-    from ..runs.series import series_name, spread, train_replicates
+    from ..runs.series import mean_and_sd, series_name, train_replicates
     from ..runs.terminal import Replicates
 
     series = name or series_name(preset)
@@ -45,7 +45,7 @@ def train_series(
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
     tests = [renamed(run.read_json("test.json")) for run in trained]
-    over = {term: spread([test[term] for test in tests]) for term in terms_of(tests[0])}
+    over = {term: mean_and_sd([test[term] for test in tests]) for term in terms_of(tests[0])}
     if as_json:
         out_json({"runs": [str(run.path) for run in trained], "test": over})
         return

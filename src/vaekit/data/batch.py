@@ -46,8 +46,8 @@ class Batch:
         return iter((self.x, self.labels))
 
     @property
-    def known(self) -> Tensor:
-        """Values as models take them, with 0 for each that is not observed."""
+    def zero_filled(self) -> Tensor:
+        """x, with 0 for each value that is not observed."""
         return self.x if self.observed is None else self.x.masked_fill(~self.observed, 0)
 
     def rows(self, index: slice | Tensor) -> "Batch":

@@ -186,7 +186,7 @@ class Batches:
 
     def _serve(self, stored: Batch, generator: torch.Generator | None) -> Batch:
         batch = stored.to(self.device)
-        values = replace(batch, x=self.to_floats(batch.x)).known
+        values = replace(batch, x=self.to_floats(batch.x)).zero_filled
         return replace(batch, x=draw_binary(values, generator) if self.binarize == "per-epoch" else values)
 
 

@@ -116,7 +116,7 @@ class Split:
             return self.rows(slice(0))
         return self if bool((self.labels >= 0).all()) else self.rows((self.labels >= 0).nonzero().flatten())
 
-    def spread(self, n: int) -> "Split":
+    def thinned(self, n: int) -> "Split":
         """At most n evenly spread rows, in memory; the split may be sorted by class."""
         step = max(1, len(self) // n)
         return self.rows(slice(None, n * step, step))

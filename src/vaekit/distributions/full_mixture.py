@@ -53,8 +53,8 @@ class FullCovarianceMixture(Distribution):
         weights = self.log_weights.exp().expand(*shape[:-1], -1).reshape(rows, -1)
         chosen = torch.multinomial(weights, 1).squeeze(1)
         noise = torch.randn(rows, shape[-1], 1, dtype=self.loc.dtype, device=self.loc.device)
-        spread = torch.linalg.solve_triangular(self.precision_tril[chosen], noise, upper=False)
-        z: Tensor = (self.loc[chosen] + spread.squeeze(-1)).reshape(shape)
+        deviation = torch.linalg.solve_triangular(self.precision_tril[chosen], noise, upper=False)
+        z: Tensor = (self.loc[chosen] + deviation.squeeze(-1)).reshape(shape)
         return z
 
     def _by_features(self, value: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = ROWS)
     """
     part = rows.rows(slice(index * size, (index + 1) * size))
     observed = None if part.observed is None else part.observed.to(model.device)
-    return Batch(model.checked(part.known), context_of(model, part), observed)
+    return Batch(model.checked(part.zero_filled), context_of(model, part), observed)
 
 
 def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
@@ -205,7 +205,9 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     if memory < 1 << 20:
         raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
     for start in range(0, len(rows), 1000):
-        model.checked(rows.rows(slice(start, start + 1000)).known)  # all now: the last might be refused after hours
+        model.checked(
+            rows.rows(slice(start, start + 1000)).zero_filled
+        )  # all now: the last might be refused after hours
     first = batch(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
         draw_of(model, first).log_w  # noqa: B018  (raises without a density)

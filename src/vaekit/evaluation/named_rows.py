@@ -65,7 +65,7 @@ class NamedRows:
             classes=[self.classes[i] for i in numbers],
         )
 
-    def spread(self, most: int) -> "NamedRows":
+    def thinned(self, most: int) -> "NamedRows":
         """At most `most` rows, evenly spread, in memory."""
         return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
 
@@ -203,7 +203,7 @@ def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> Likeliho
 
 def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
     for batch in rows.batches(model):
-        observed = replace(batch, x=batch.known)
+        observed = replace(batch, x=batch.zero_filled)
         yield from (observed.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
 
 
@@ -231,7 +231,7 @@ def reference(
     store = RunStores(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
     tensors = store.load("reference")
     if tensors is None:
-        test_rows = rows_of(restored).spread(most)
+        test_rows = rows_of(restored).thinned(most)
         likelihood = likelihood_kind(model, test_rows)
         nll = score(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
         tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}

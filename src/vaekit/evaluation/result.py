@@ -16,7 +16,7 @@ from .selection import ALL_TEST_ROWS, Selection
 FORMAT = 1  # of evaluation.json
 PER_ROW = "per row"  # the detail that names the file with the numbers of each row
 
-ValueKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
+EstimateKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Setting = Literal["samples", "annealing", "classifier"]
 StageListener = Callable[[str, int, int], None]  # stage, batches done, batches in all
 
@@ -44,7 +44,7 @@ class Value:
     value: float
     standard_error: float | None
     unit: str
-    kind: ValueKind = "estimate"
+    kind: EstimateKind = "estimate"
     noise: float | None = None
     depends_on: tuple[Setting, ...] = ()
     likelihood: bool = False
@@ -178,11 +178,11 @@ def variance_key(name: str) -> str:
     return f"noise {name}"
 
 
-def mean_of(
+def mean_over_rows(
     name: str,
     per_row: Tensor,
     unit: str,
-    kind: ValueKind = "estimate",
+    kind: EstimateKind = "estimate",
     variance: Tensor | None = None,
     **facts: Any,
 ) -> Value:

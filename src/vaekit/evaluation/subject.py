@@ -122,7 +122,7 @@ def _subject(
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
         served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.values))
-        x = torch.cat([batch.known for batch in served])
+        x = torch.cat([batch.zero_filled for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
     kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"

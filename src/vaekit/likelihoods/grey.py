@@ -87,12 +87,12 @@ class DiscretizedLogisticMixture(PerValueLikelihood):
 
     def parameters_at(self, mean: Tensor) -> Tensor:
         """Equal weights, and locations spread evenly about a shift at which the mean is `mean`, clipped."""
-        spread = torch.linspace(-0.25, 0.25, self.groups // 3, dtype=mean.dtype, device=mean.device)
-        spread = spread.reshape(-1, *[1] * mean.ndim).expand(-1, *mean.shape)
+        offsets = torch.linspace(-0.25, 0.25, self.groups // 3, dtype=mean.dtype, device=mean.device)
+        offsets = offsets.reshape(-1, *[1] * mean.ndim).expand(-1, *mean.shape)
 
         def output(shift: Tensor) -> Tensor:
-            log_scales = torch.full_like(spread, DiscretizedLogistic.start)
-            return torch.cat([torch.zeros_like(spread), shift + spread, log_scales])
+            log_scales = torch.full_like(offsets, DiscretizedLogistic.start)
+            return torch.cat([torch.zeros_like(offsets), shift + offsets, log_scales])
 
         return output(solve(lambda shift: self.distribution(output(shift)).mean, mean.clamp(*_CLIP), 3.0)).flatten(0, 1)
 

@@ -57,9 +57,9 @@ class LocationScale(PerValueLikelihood):
         if not 0 < self.unit < math.inf:
             raise ConfigError(f"likelihood.unit must be > 0 and finite, got {unit}; 'auto' takes that of the data")
         if x is not None:
-            spread = ((x - x.mean(0)) / self.unit).square().mean().sqrt().log()
+            log_sd = ((x - x.mean(0)) / self.unit).square().mean().sqrt().log()
             reach = 0.98 * self.limit  # the bound itself is never reached
-            self.start = soft_bound_inverse(spread.clamp(-reach, reach), self.limit).item()
+            self.start = soft_bound_inverse(log_sd.clamp(-reach, reach), self.limit).item()
         if scale == "shared":
             self.log_scale = nn.Parameter(torch.tensor(self.start))
 
@@ -112,10 +112,10 @@ class OfRealNumbers(LocationScale):
         cls, x: Tensor, *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
     ) -> dict[str, Any]:
         """The numbers that "auto" stands for, with four digits."""
-        mean, spread = x.double().mean().item(), x.double().std(correction=0).item()
+        mean, sd = x.double().mean().item(), x.double().std(correction=0).item()
         reach = x.abs().max().item()
-        as_it_is = (reach <= 1 and spread >= _FINE) or not math.isfinite(reach + spread) or spread == 0
-        numbers = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{spread:.4g}"))
+        as_it_is = (reach <= 1 and sd >= _FINE) or not math.isfinite(reach + sd) or sd == 0
+        numbers = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{sd:.4g}"))
         return {
             name: number
             for name, option, number in (("centre", centre, numbers[0]), ("unit", unit, numbers[1]))

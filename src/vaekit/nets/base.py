@@ -49,7 +49,7 @@ class Network(nn.Module, ABC):
         self.context_size = context_size
 
     @abstractmethod
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map x of shape (N, *in_shape), with c of shape (N, context_size) or None, to N outputs."""
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Tensor:
@@ -60,7 +60,7 @@ class Network(nn.Module, ABC):
         """
         leading, x, c = self._flat(x, c)
         with self._precision(x):
-            h = self.rows(x, c)
+            h = self.row_outputs(x, c)
         return h.to(x.dtype).reshape(*leading, *self.out_shape)
 
     def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
@@ -103,7 +103,7 @@ class Encoder(Network):
 
     def row_maps(self, x: Tensor, c: Tensor | None) -> tuple[Tensor, ...]:
         """The maps of rows: x of shape (N, *in_shape), c of shape (N, context_size) or None."""
-        return (self.rows(x, c),)
+        return (self.row_outputs(x, c),)
 
     def maps(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Feature maps from fine to coarse, and the features at the end, shapes (..., B, *shape).

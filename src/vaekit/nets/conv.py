@@ -120,7 +120,7 @@ class ConvDecoder(StagedDecoder):
         steps = zip(pairwise((*reversed(channels), out_shape[0])), self.sizes[-2::-1], strict=True)
         self.convs = nn.ModuleList(up(a, b, size, strides) for (a, b), size in steps)
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, *in_shape) to (N, channels, H, W)."""
         h = self.enter(self.dense, x, c if self.planes else None)
         for activate, conv in zip(self.activations, self.convs, strict=True):

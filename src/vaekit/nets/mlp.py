@@ -86,7 +86,7 @@ class MLP(Encoder, Decoder):
             mean = torch.zeros(*in_shape) if x is None else x.mean(0).to("cpu", torch.float32)
         self.register_buffer("centre", mean)
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, *in_shape) to (N, out)."""
         if self.centre is not None:
             x = x - self.centre

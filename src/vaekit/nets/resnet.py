@@ -131,7 +131,7 @@ class ResNetDecoder(StagedDecoder):
         self.activate = activate(channels[0])
         self.output = _conv3(channels[0], out_shape[0])
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, *in_shape) to (N, channels, H, W)."""
         h = self.enter(self.dense, x, None)
         for block in self.blocks:

@@ -108,7 +108,7 @@ class StagedEncoder(Encoder):
         grids = [(a, *size) for a, size in zip(self.channels, self.sizes[1:], strict=True)]
         return (*grids, self.out_shape)
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, channels, H, W) to (N, features)."""
         h = x
         for result in self.stages(x, c):

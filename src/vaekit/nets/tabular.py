@@ -99,7 +99,7 @@ class TableEncoder(Encoder):
         self.view = view
         self.net = net
 
-    def rows(self, x: Tensor, c: Tensor | None) -> Tensor:
+    def row_outputs(self, x: Tensor, c: Tensor | None) -> Tensor:
         """Map (N, D) to (N, features)."""
-        h: Tensor = self.net.rows(self.view(x), c)
+        h: Tensor = self.net.row_outputs(self.view(x), c)
         return h

@@ -69,7 +69,7 @@ class Adversarial(nn.Module, Loss):
     @torch.no_grad()
     def _latents(self, model: LatentVariableModel, batch: Batch) -> Tensor:
         """A sample of q(z | x, c) for each row, without decoding it."""
-        x = model.seen(batch.known, batch.observed)
+        x = model.seen(batch.zero_filled, batch.observed)
         with full_precision(x):
             return draw_rows(model.posterior(x, batch.c), len(x))
 

@@ -116,8 +116,8 @@ def even(path: Tensor, steps: int) -> Tensor:
     apart = reached.gather(1, after) - reached.gather(1, before)
     part = (wanted - reached.gather(1, before)) / apart.clamp_min(1e-12)
     ends = [points.gather(1, index[..., None].expand(-1, -1, points.shape[-1])) for index in (before, after)]
-    spread: Tensor = torch.lerp(ends[0], ends[1], part[..., None]).unflatten(-1, path.shape[2:])
-    return spread
+    spaced: Tensor = torch.lerp(ends[0], ends[1], part[..., None]).unflatten(-1, path.shape[2:])
+    return spaced
 
 
 def _times(ends: Tensor, steps: int) -> Tensor:

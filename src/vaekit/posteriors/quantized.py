@@ -82,13 +82,13 @@ class CodesPosterior(Posterior):
     def index_of(self, z: Tensor) -> Tensor:
         """The numbers of the codes, shape (..., *places), in latents of shape (..., D, *places)."""
 
-    def rows(self, z: Tensor) -> Tensor:
+    def vectors(self, z: Tensor) -> Tensor:
         """Latents with the D values of a place last, shape (..., *places, D)."""
         return z.movedim(-len(self.latent_shape), -1)
 
-    def grid(self, rows: Tensor) -> Tensor:
-        """The inverse of `rows`."""
-        return rows.movedim(-1, -len(self.latent_shape))
+    def grid(self, vectors: Tensor) -> Tensor:
+        """The inverse of `vectors`."""
+        return vectors.movedim(-1, -len(self.latent_shape))
 
     def usage(self, index: Tensor) -> dict[str, Tensor]:
         """The perplexity of the codes of a batch, shape (B,), the same for all rows."""
@@ -145,8 +145,8 @@ class FSQPosterior(CodesPosterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The codes of each row of x."""
-        rows = self.rows(self.unquantized(x, c))
-        bounded = (rows + self.shift).tanh() * self.reach - self.offset
+        vectors = self.vectors(self.unquantized(x, c))
+        bounded = (vectors + self.shift).tanh() * self.reach - self.offset
         exact = bounded.detach().round()
         rounded = (exact + (bounded - bounded.detach())) / self.lowest
         return CertainCodes(self.grid(rounded), logged=self.usage(self._number(exact)))
@@ -156,7 +156,7 @@ class FSQPosterior(CodesPosterior):
 
     def index_of(self, z: Tensor) -> Tensor:
         """The numbers of the codes."""
-        return self._number(self.rows(z.detach()) * self.lowest)
+        return self._number(self.vectors(z.detach()) * self.lowest)
 
     def codes_of(self, index: Tensor) -> Tensor:
         """The codes with these numbers."""
@@ -243,7 +243,7 @@ class VQPosterior(CodesPosterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """The codes of each row of x; they move, where a gradient is recorded in training mode."""
-        z = self.rows(self.unquantized(x, c))
+        z = self.vectors(self.unquantized(x, c))
         with full_precision(z):
             return self._quantized(z)
 
@@ -266,15 +266,15 @@ class VQPosterior(CodesPosterior):
             self._follow(self._left(z.detach(), places).flatten(0, -2), places.flatten())
         return CertainCodes(self.grid(passed), penalties, self.usage(self._number(places)))
 
-    def nearest(self, rows: Tensor) -> Tensor:
+    def nearest(self, vectors: Tensor) -> Tensor:
         """The number of the code that each row becomes, shape (..., D) → (...)."""
-        return self._number(self._chosen(rows))
+        return self._number(self._chosen(vectors))
 
     def index_of(self, z: Tensor) -> Tensor:
         """The numbers of the codes."""
-        rows = self.rows(z.detach())
-        every = torch.arange(self.num_codes, device=rows.device)
-        return _nearest(rows, self._sum(every)) if self.steps > 1 else self.nearest(rows)
+        vectors = self.vectors(z.detach())
+        every = torch.arange(self.num_codes, device=vectors.device)
+        return _nearest(vectors, self._sum(every)) if self.steps > 1 else self.nearest(vectors)
 
     def codes_of(self, index: Tensor) -> Tensor:
         """The codes with these numbers."""
@@ -290,37 +290,37 @@ class VQPosterior(CodesPosterior):
         step = torch.arange(self.steps, device=places.device)
         return ((places - self.codes_per_step * step) * self.codes_per_step**step).sum(-1)
 
-    def _chosen(self, rows: Tensor) -> Tensor:
+    def _chosen(self, vectors: Tensor) -> Tensor:
         """The index in `codes` of the code of each step, shape (..., D) → (..., steps)."""
         places = []
         for step, codes in enumerate(self.codes.detach().split(self.codes_per_step)):
-            index = _nearest(rows, codes)
+            index = _nearest(vectors, codes)
             places.append(index + self.codes_per_step * step)
-            rows = rows - codes[index]
+            vectors = vectors - codes[index]
         return torch.stack(places, -1)
 
-    def _left(self, rows: Tensor, places: Tensor) -> Tensor:
+    def _left(self, vectors: Tensor, places: Tensor) -> Tensor:
         """The remainder that each step quantizes, shape (..., D) → (..., steps, D)."""
         parts = self.codes.detach()[places]
-        return rows.unsqueeze(-2) - (parts.cumsum(-2) - parts)
+        return vectors.unsqueeze(-2) - (parts.cumsum(-2) - parts)
 
     @torch.no_grad()
-    def _follow(self, rows: Tensor, index: Tensor) -> None:
+    def _follow(self, vectors: Tensor, index: Tensor) -> None:
         """Update counts, sums and running means by the assigned latents."""
-        assigned = one_hot(index, len(self.codes)).to(rows.dtype)
+        assigned = one_hot(index, len(self.codes)).to(vectors.dtype)
         self.counts.lerp_(assigned.sum(0), 1 - self.decay)
         if not self.learns:
-            self.sums.lerp_(assigned.T @ rows, 1 - self.decay)
+            self.sums.lerp_(assigned.T @ vectors, 1 - self.decay)
             self.codes.copy_(self.sums / self.counts.clamp_min(1e-9).unsqueeze(-1))
 
     @torch.no_grad()
-    def _revive(self, rows: Tensor) -> None:
+    def _revive(self, vectors: Tensor) -> None:
         """Move codes that are hardly used to outputs of the encoder."""
         average = self.counts.mean()
         dead = self.counts < self.revive * average
-        left = self._left(rows, self._chosen(rows)) if self.steps > 1 else rows.unsqueeze(-2)
-        step = torch.arange(len(self.codes), device=rows.device) // self.codes_per_step
-        outputs = left[torch.randint(len(rows), (len(self.codes),), device=rows.device), step]
+        left = self._left(vectors, self._chosen(vectors)) if self.steps > 1 else vectors.unsqueeze(-2)
+        step = torch.arange(len(self.codes), device=vectors.device) // self.codes_per_step
+        outputs = left[torch.randint(len(vectors), (len(self.codes),), device=vectors.device), step]
         self.codes.copy_(torch.where(dead.unsqueeze(-1), outputs, self.codes))
         self.counts.copy_(torch.where(dead, average, self.counts))
         self.sums.copy_(torch.where(dead.unsqueeze(-1), average * outputs, self.sums))
@@ -340,11 +340,11 @@ class VQPosterior(CodesPosterior):
         parts = []
         for i, part in enumerate(x[::step].split(500)):
             parts.append(
-                self.rows(self.unquantized(part, None if contexts is None else contexts[500 * i : 500 * i + 500]))
+                self.vectors(self.unquantized(part, None if contexts is None else contexts[500 * i : 500 * i + 500]))
             )
         self.train(was_training)
-        rows = torch.cat([part.flatten(0, -2) for part in parts])
-        points = rows[torch.randperm(len(rows), device=rows.device)[:POINTS]]
+        vectors = torch.cat([part.flatten(0, -2) for part in parts])
+        points = vectors[torch.randperm(len(vectors), device=vectors.device)[:POINTS]]
         centres = []
         for _ in range(self.steps):
             centres.append(k_means(points, self.codes_per_step))
@@ -388,11 +388,11 @@ def perplexity(counts: Tensor) -> Tensor:
     return effective
 
 
-def _nearest(rows: Tensor, codes: Tensor) -> Tensor:
+def _nearest(vectors: Tensor, codes: Tensor) -> Tensor:
     """The number of the code nearest to each row, shapes (..., D) and (K, D) → (...)."""
-    return (codes.square().sum(-1) - 2 * rows @ codes.T).argmin(-1)
+    return (codes.square().sum(-1) - 2 * vectors @ codes.T).argmin(-1)
 
 
-def _sum_of_squares(rows: Tensor) -> Tensor:
-    total: Tensor = rows.square().flatten(1).sum(1)
+def _sum_of_squares(vectors: Tensor) -> Tensor:
+    total: Tensor = vectors.square().flatten(1).sum(1)
     return total

@@ -71,7 +71,7 @@ class Scene:
     @cached_property
     def test(self) -> Batch:
         """At most `ENCODED` test rows, as the model takes them."""
-        return self.as_seen(self.data.test.spread(ENCODED))
+        return self.as_seen(self.data.test.thinned(ENCODED))
 
     def as_seen(self, split: Split) -> Batch:
         """Rows as the model takes them."""
@@ -226,7 +226,7 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
     """Write a picture of training images into a run folder, if the data are images."""
     if data.kind != "image":
         return None
-    return _save(run, "training.png", plot.grid(whole(data.train.spread(64)).x))
+    return _save(run, "training.png", plot.grid(whole(data.train.thinned(64)).x))
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: PictureWriter) -> list[Listener]:

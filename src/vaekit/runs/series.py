@@ -109,10 +109,10 @@ def _is_finished(replicate: Replicate) -> bool:
     return run.status == "finished"
 
 
-def spread(values: Sequence[float | None]) -> dict[str, Any]:
+def mean_and_sd(values: Sequence[float | None]) -> dict[str, Any]:
     """Mean, standard deviation (None for one value) and number of values; without mean and sd if a value is None.
 
-    >>> spread([1.0, 3.0])
+    >>> mean_and_sd([1.0, 3.0])
     {'mean': 2.0, 'sd': 1.4142135623730951, 'n': 2}
     """
     known = [value for value in values if value is not None]

@@ -86,7 +86,7 @@ def first_checked(
             batch = model.to_model(unchecked)
             if loss is not None:
                 check_classes(model, loss, unchecked, "first")
-            x = batch.known
+            x = batch.zero_filled
             model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
         yield item
 

@@ -52,7 +52,7 @@ def find(task: MeasureInput) -> Findings:
     labels = task.split.labels
     if labels is None:
         return Findings()
-    error = classification_error(task.model, task.loss, task.rows.known, labels, listener=task.listener)
+    error = classification_error(task.model, task.loss, task.rows.zero_filled, labels, listener=task.listener)
     return Findings([] if error is None else [error])
 
 

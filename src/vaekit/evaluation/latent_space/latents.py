@@ -18,7 +18,7 @@ from ...model.dimensions import CARRIES
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB
-from ..result import StageListener, Value, mean_of, share_of
+from ..result import StageListener, Value, mean_over_rows, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 PAIRS = 2000  # latents at which q(z) is evaluated; each is compared with every row
@@ -52,8 +52,8 @@ class Latents:
         """Every number with its standard error over rows."""
         return [
             Value("active units", float(self.active), None, f"of {len(self.variances)}"),
-            mean_of("mutual information I(x; z)", self.information, "nats", "lower bound"),
-            mean_of("marginal KL(q(z) ‖ p(z))", self.marginal, "nats", "upper bound"),
+            mean_over_rows("mutual information I(x; z)", self.information, "nats", "lower bound"),
+            mean_over_rows("marginal KL(q(z) ‖ p(z))", self.marginal, "nats", "upper bound"),
         ]
 
     @property
@@ -213,8 +213,8 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
         DataError: There is only one class.
     """
     classes = _classes(labels, test_labels)
-    centre, spread = train.mean(0), train.std(0).clamp_min(1e-8)
-    x, y = ((part - centre) / spread for part in (train, test))
+    centre, sd = train.mean(0), train.std(0).clamp_min(1e-8)
+    x, y = ((part - centre) / sd for part in (train, test))
     weight = torch.zeros(train.shape[1] + 1, classes, dtype=train.dtype, requires_grad=True)
     optimizer = torch.optim.LBFGS([weight], max_iter=100, line_search_fn="strong_wolfe")
 

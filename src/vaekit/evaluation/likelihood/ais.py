@@ -21,7 +21,7 @@ from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks
 from ..chunks import GIB, Store
-from ..result import Setting, StageListener, Value, mean_of, variance_key
+from ..result import Setting, StageListener, Value, mean_over_rows, variance_key
 from .support import refuse_annealing
 from .weights import jackknife
 
@@ -79,7 +79,7 @@ class Annealed:
         how: tuple[Setting, ...] = ("annealing",)
         if self.source == "given":
             return [
-                mean_of(
+                mean_over_rows(
                     "AIS",
                     per_row["ais"],
                     "nats",
@@ -88,12 +88,14 @@ class Annealed:
                     depends_on=how,
                     likelihood=True,
                 ),
-                mean_of("AIS acceptance", 100 * per_row["acceptance"], "%", depends_on=how),
+                mean_over_rows("AIS acceptance", 100 * per_row["acceptance"], "%", depends_on=how),
             ]
         values = [
-            mean_of("BDMC lower, simulated data", per_row["ais"], "nats", "lower bound", per_row[variance_key("ais")]),
-            mean_of("BDMC upper, simulated data", per_row["upper"], "nats", "upper bound"),
-            mean_of("BDMC gap, simulated data", per_row["upper"] - per_row["ais"], "nats"),
+            mean_over_rows(
+                "BDMC lower, simulated data", per_row["ais"], "nats", "lower bound", per_row[variance_key("ais")]
+            ),
+            mean_over_rows("BDMC upper, simulated data", per_row["upper"], "nats", "upper bound"),
+            mean_over_rows("BDMC gap, simulated data", per_row["upper"] - per_row["ais"], "nats"),
         ]
         return [replace(value, depends_on=how) for value in values]
 

@@ -20,7 +20,7 @@ from ...rng import seeded
 from ...training.precision import Lowered, find_precision
 from .. import chunks
 from ..chunks import GIB, SAMPLES, Store
-from ..result import Setting, StageListener, Value, ValueKind, bound_name, mean_of, variance_key
+from ..result import EstimateKind, Setting, StageListener, Value, bound_name, mean_over_rows, variance_key
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -58,15 +58,17 @@ class Bounds:
     def values(self) -> list[Value]:
         """Every number with its standard error over rows."""
         per_row = self.per_row
-        kinds: dict[str, ValueKind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
+        kinds: dict[str, EstimateKind] = {"elbo": "lower bound", "rate": "estimate", "distortion": "estimate"}
         kinds |= {bound_name(k): "lower bound" for k in self.samples}
         values = [
-            mean_of(name, per_row[name], "nats", kind, per_row.get(variance_key(name)), likelihood=name != "rate")
+            mean_over_rows(
+                name, per_row[name], "nats", kind, per_row.get(variance_key(name)), likelihood=name != "rate"
+            )
             for name, kind in kinds.items()
         ]
         last = bound_name(self.samples[-1])
         settings: tuple[Setting, ...] = ("samples",)
-        nll = mean_of(
+        nll = mean_over_rows(
             "nll",
             -per_row[last],
             "nats",
@@ -75,7 +77,7 @@ class Bounds:
             depends_on=settings,
             likelihood=True,
         )
-        values += [nll, mean_of("effective sample size", per_row["ess"], "samples", depends_on=settings)]
+        values += [nll, mean_over_rows("effective sample size", per_row["ess"], "samples", depends_on=settings)]
         tails = per_row["pareto_k"]
         if bool(tails.isfinite().any()):
             values.append(Value("pareto k, median", tails.median().item(), None, "", depends_on=settings))

@@ -13,7 +13,7 @@ from ...rng import seeded
 from ...store.metrics import ROWS_KEY
 from .. import chunks
 from ..measure import Findings, Line, Measure, MeasureInput
-from ..result import bound_name, mean_of
+from ..result import bound_name, mean_over_rows
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .support import refuse_annealing
@@ -50,7 +50,9 @@ def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> F
     c = chunks.context_of(task.model, first)
     simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
     gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][:n]
-    gain_value = mean_of("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
+    gain_value = mean_over_rows(
+        "AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing")
+    )
     return Findings(
         values=[
             *findings.values,
@@ -81,7 +83,7 @@ def _terms(task: MeasureInput) -> Findings:
         "of its latents"
     )
     return Findings(
-        values=[mean_of(name, values.double(), "nats") for name, values in terms.items()],
+        values=[mean_over_rows(name, values.double(), "nats") for name, values in terms.items()],
         warnings=[*task.likelihood_kind.warnings, warning],
     )
 

@@ -18,7 +18,7 @@ from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
 from .. import chunks
 from ..measure import Findings, Line, Measure, MeasureInput
-from ..result import StageListener, Value, mean_of, share_of
+from ..result import StageListener, Value, mean_over_rows, share_of
 from .classifier import Classifier, classifier_for
 
 SAMPLES = 10_000
@@ -246,7 +246,7 @@ def _balance(logits: Tensor) -> list[Value]:
     log_p = logits.double().log_softmax(1)
     return [
         Value("class entropy", entropy.item(), error, "nats", maximum=math.log(classes)),
-        mean_of("entropy of a prediction", -(log_p.exp() * log_p).sum(1), "nats"),
+        mean_over_rows("entropy of a prediction", -(log_p.exp() * log_p).sum(1), "nats"),
     ]
 
 

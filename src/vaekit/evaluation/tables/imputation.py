@@ -154,6 +154,6 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
 def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:
     """Rows as the model takes them; missing values are 0."""
     batch = model.to_model(batch)
-    batch = replace(batch, x=batch.known)
+    batch = replace(batch, x=batch.zero_filled)
     model.check_values(batch.x)
     return batch
