@@ -470,3 +470,10 @@ def test_a_codebook_starts_where_the_encoder_is() -> None:
     model = made("vq-vae", codes=8, places=3)
     logged = OfDraw(beta_elbo)(model, Batch(x), 0.0).logged
     assert 1 <= logged["perplexity"][0] <= 8
+
+
+def test_misspelt_words_are_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown posterior\.codebook 'emma'; did you mean 'ema'"):
+        quantizer(codebook="emma")
+    with pytest.raises(ConfigError, match=r"unknown posterior\.gradient 'rotate'; did you mean 'rotation'"):
+        quantizer(gradient="rotate")

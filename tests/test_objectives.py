@@ -2,12 +2,14 @@
 
 import math
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
+import vaekit
 from oracles import LinearGaussian
 from vaekit import Draw, Level
 from vaekit import objectives as o
@@ -297,6 +299,62 @@ def test_options_that_do_not_fit_are_refused() -> None:
         o.elbo(draw, kl="analytic", gradient="stl")
     with pytest.raises(ConfigError, match=r"lie in \[0, 1\], got 2"):
         o.ciwae(draw, beta=2.0)
+
+
+MISSPELT = [
+    (o.elbo, {"kl": "analitic"}, "unknown kl 'analitic'; did you mean 'analytic'"),
+    (o.elbo, {"gradient": "slt"}, "unknown gradient 'slt'; did you mean 'stl'"),
+    (o.iwae, {"gradient": "drgs"}, "unknown gradient 'drgs'; did you mean 'dreg'"),
+    (o.beta_elbo, {"kl": "sample"}, "unknown kl"),
+    (o.capacity_elbo, {"kl": None}, "unknown kl 'None'"),
+    (o.free_bits, {"per": "dimensions"}, "unknown per"),
+    (o.mmd, {"kernel": "rfb"}, "unknown kernel"),
+    (o.dip, {"kind": "i"}, "unknown kind"),
+    (partial(o.beta_tc, dataset_size=100), {"estimator": "stratifed"}, "unknown estimator"),
+    (o.rloo, {"kl": "closed"}, "unknown kl"),
+    (o.disarm, {"kl": "closed"}, "unknown kl"),
+]
+
+
+@pytest.mark.parametrize(("function", "options", "message"), MISSPELT)
+def test_a_misspelt_word_is_refused(function: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        function(normal_draw(k=4), **options)
+    if not isinstance(function, partial):
+        with pytest.raises(ConfigError, match=message):  # before any step
+            o.OfDraw(function, options, samples=4)
+
+
+def test_a_misspelt_word_is_refused_below_the_objectives() -> None:
+    draw = normal_draw(k=4)
+    for call in (lambda: draw.rate("analitic"), lambda: draw.levels[0].kl("analitic")):  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="did you mean 'analytic'"):
+            call()
+    with pytest.raises(ConfigError, match="unknown kernel"):
+        o.squared_mmd(draw.z[0], draw.z[1], "rfb")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown regularizer 'L2'; known: gradient, l2, none"):
+        o.RegularizedAutoencoder(regularizer="L2")  # type: ignore[arg-type]
+
+
+def test_the_options_of_an_objective_are_checked_before_the_training() -> None:
+    with pytest.raises(ConfigError, match="unknown option of objective 'iwae': 'gradiant'; did you mean 'gradient'"):
+        o.OfDraw(o.iwae, {"gradiant": "stl"})
+    for samples in (0, -1):
+        with pytest.raises(ConfigError, match=f"samples must be at least 1, got {samples}"):
+            o.OfDraw(o.iwae, samples=samples)
+    with pytest.raises(ConfigError, match="missing a required argument: 'dataset_size'"):
+        o.as_loss(o.OfDraw(o.beta_tc))
+    o.OfDraw(o.beta_tc, {"dataset_size": 100, "estimator": "stratified"})
+    o.OfDraw(lambda draw, **options: o.elbo(draw, **options), {"anything": 1})
+
+
+def test_a_model_is_answered_with_the_right_call() -> None:
+    model = vaekit.VAE(784)
+    for function in (o.elbo, o.iwae, o.beta_elbo, o.free_bits, vaekit.elbo):
+        name = function.__name__
+        with pytest.raises(ConfigError, match=rf"{name} takes a Draw, got VAE; write {name}\(model.draw\(x\)\)"):
+            function(model)  # type: ignore[arg-type]
+    assert o.elbo(model.draw(torch.rand(3, 1, 28, 28))).shape == (3,)
 
 
 def test_a_penalty_has_no_bound() -> None:

@@ -330,3 +330,8 @@ def test_standard_normal_is_the_formula() -> None:
     expected = -0.5 * z.square().sum(-1) - math.log(2 * math.pi)
     torch.testing.assert_close(StandardNormal(2)().log_prob(z), expected)
     assert isinstance(StandardNormal(2)(), Independent)
+
+
+def test_a_misspelt_start_of_pseudo_inputs_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"unknown prior\.init 'date'; did you mean 'data'"):
+        vamp(2, init="date")

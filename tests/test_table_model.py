@@ -564,3 +564,10 @@ def test_a_table_that_means_something_else_is_refused_instead_of_misread() -> No
     with pytest.raises(DataError, match="column 'level' is read in another way"):
         fit(model, table("abcd"), epochs=1)
     assert len(fit(model, known, epochs=1)) == 1
+
+
+@pytest.mark.parametrize("options", [{"real": "norma"}, {"scale": "colum"}, {"missing": "random"}])
+def test_misspelt_words_are_refused(options: dict[str, str]) -> None:
+    ((option, word),) = options.items()
+    with pytest.raises(ConfigError, match=rf"unknown likelihood\.{option} '{word}'"):
+        likelihood(KINDS, **options)

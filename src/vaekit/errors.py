@@ -20,6 +20,7 @@ from typing import TypeVar
 MANY = 12  # names that a message lists at most
 
 Number = TypeVar("Number", int, float)
+Word = TypeVar("Word", bound=object)
 
 
 class VAEError(Exception):
@@ -81,6 +82,25 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
 def reason(error: Exception) -> str:
     """The message of another library's error, on one line of at most 200 characters; its type without a message."""
     return f"{' '.join(str(error).split()) or type(error).__name__:.200}"
+
+
+def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
+    """Check that the value of an option is one of some words, and return it.
+
+    Arguments:
+        option: Name of the option.
+        value: The value.
+        words: The words.
+
+    Raises:
+        ConfigError: It is another one; the message names the nearest.
+
+    >>> one_of("gradient", "stl", ("plain", "stl"))
+    'stl'
+    """
+    if value not in words:
+        raise ConfigError(unknown(option, str(value), [str(word) for word in words]))
+    return value
 
 
 def at_least(minimum: int, option: str, value: int, most: int | None = None) -> int:

@@ -1,7 +1,7 @@
 """The likelihood of a table: one density for each column, and log p summed over the observed ones."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -11,9 +11,13 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..data.columns import KINDS, OF_LEVELS, Column
 from ..distributions import Block, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
-from ..errors import ConfigError
+from ..errors import ConfigError, one_of
 from .base import Likelihood, soft_bound
 from .masking import NotAtRandom, SelfMasking, Sign
+
+Real = Literal["normal", "student-t"]
+Scale = Literal["column", "network"]
+Missing = Literal["at-random", "self-masking"]
 
 LIMIT = 5.0  # bound on the log of a standardized scale: σ ≥ e⁻⁵, so that no density is unbounded
 COUNT_LIMIT = 12.0  # bound on log μ / μ₀
@@ -44,7 +48,7 @@ class Columns(Likelihood):
         sign: For self-masking: whether "high" or "low" values are more likely to be missing, or "unknown".
 
     Raises:
-        ConfigError: The data are not a table, or `sign` is set for values that are missing at random.
+        ConfigError: The data are not a table, a word is unknown, or `sign` is set for values missing at random.
 
     Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, with Poisson counts.
     """
@@ -61,15 +65,17 @@ class Columns(Likelihood):
         net: nn.Module,
         columns: Sequence[Column] | None,
         *,
-        real: Literal["normal", "student-t"] = "normal",
-        scale: Literal["column", "network"] = "column",
-        missing: Literal["at-random", "self-masking"] = "at-random",
+        real: Real = "normal",
+        scale: Scale = "column",
+        missing: Missing = "at-random",
         sign: Sign = "unknown",
     ) -> None:
         super().__init__(net)
         self.columns = _table(columns)
-        self.real = real
-        self.scale = scale
+        self.real = one_of("likelihood.real", real, get_args(Real))
+        self.scale = one_of("likelihood.scale", scale, get_args(Scale))
+        one_of("likelihood.missing", missing, get_args(Missing))
+        one_of("likelihood.sign", sign, get_args(Sign))
         if missing == "at-random" and sign != "unknown":
             raise ConfigError(f"likelihood.sign = {sign!r} goes with likelihood.missing = 'self-masking'; set it, too")
         self.mechanism = SelfMasking(self.columns, sign=sign) if missing == "self-masking" else None

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import add
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
 from ..distributions import Chain, PointMass, closed_form_kl, full_precision, log_prob_observed
-from ..errors import ConfigError
+from ..errors import ConfigError, one_of
 
 KL = Literal["auto", "analytic", "sampled"]
 
@@ -65,8 +65,9 @@ class Level:
         """KL(q ‖ p), shape (B,), nats: in closed form, or the mean of log q − log p over the K samples.
 
         Raises:
-            ConfigError: `how` is "analytic" and there is no closed form.
+            ConfigError: `how` is "analytic" and there is no closed form, or `how` is unknown.
         """
+        one_of("kl", how, get_args(KL))
         if how != "sampled" and self.analytic_kl is not None:
             return self.analytic_kl
         if how == "analytic":

@@ -12,16 +12,16 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial, reduce
+from functools import partial, reduce, wraps
 from operator import add
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Batch
 from ..distributions import full_precision
-from ..errors import ConfigError
+from ..errors import ConfigError, at_least, one_of, unknown
 from ..model import Draw, LatentVariableModel, no_bound
 
 F = TypeVar("F", bound=Callable[..., Tensor])
@@ -45,14 +45,34 @@ class Traits:
 
 
 def objective(**traits: bool) -> Callable[[F], F]:
-    """Mark a function as an objective with these `Traits`."""
+    """Mark a function as an objective with these `Traits`; it then refuses what is not a draw, and misspelt words."""
     function_traits = Traits(**traits)
 
     def mark(function: F) -> F:
-        vars(function)["traits"] = function_traits
-        return function
+        words = words_of(function)
+
+        @wraps(function)
+        def checked(draw: object, *arguments: Any, **options: Any) -> Tensor:
+            if not isinstance(draw, Draw):
+                name = function.__name__
+                raise ConfigError(f"{name} takes a Draw, got {type(draw).__name__}; write {name}(model.draw(x))")
+            for option in words.keys() & options.keys():
+                one_of(option, options[option], words[option])
+            return function(draw, *arguments, **options)
+
+        vars(checked)["traits"] = function_traits
+        return cast("F", checked)
 
     return mark
+
+
+def words_of(function: Callable[..., Any]) -> dict[str, tuple[Any, ...]]:
+    """The words that an option takes, by its type hint `Literal[…]`, for each option that takes words."""
+    try:
+        hints = get_type_hints(function)
+    except (NameError, TypeError):  # a type that is imported for a type checker only, or an object without hints
+        return {}
+    return {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Literal}
 
 
 def traits_of(function: Callable[..., Any]) -> Traits:
@@ -170,14 +190,28 @@ class OfDraw(Loss):
     Arguments:
         function: The objective, called with a `Draw` and the options.
         options: Keyword arguments. A callable value is a schedule, called with the epoch, a float.
-        samples: K, the number of samples for each row.
+        samples: K, the number of samples for each row, at least 1.
         antithetic: Draw the samples in pairs μ ± σε.
+
+    Raises:
+        ConfigError: An option or its word is unknown, or `samples` is below 1.
     """
 
     function: Callable[..., Tensor]
     options: Mapping[str, Any] = field(default_factory=dict)
     samples: int = 1
     antithetic: bool = False
+
+    def __post_init__(self) -> None:
+        at_least(1, "samples", self.samples)
+        parameters = inspect.signature(self.function).parameters.values()
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
+        names, words = [p.name for p in parameters][1:], words_of(self.function)
+        for option, value in self.options.items():
+            if option not in names and not takes_any:
+                raise ConfigError(unknown(f"option of objective {self.name!r}:", option, names))
+            if option in words:
+                one_of(option, value, words[option])
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row of a new draw."""
@@ -285,22 +319,22 @@ def as_loss(objective: Callable[..., Any]) -> Loss:
     """A loss, from any objective: a `Loss` or a module is one, any other function is an objective of a draw.
 
     Raises:
-        ConfigError: The objective is a class, or a function that cannot be called with a draw alone.
+        ConfigError: The objective is a class, or a function that cannot be called with a draw and its options.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")
-    if isinstance(objective, Loss):
-        return objective
-    if isinstance(objective, nn.Module):
+    if isinstance(objective, nn.Module) and not isinstance(objective, Loss):
         return OfBatch(objective)
-    try:
-        inspect.signature(objective).bind(...)
-    except TypeError as error:
-        raise ConfigError(
-            f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or "
-            "make a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
-        ) from None
-    return OfDraw(objective)
+    loss = objective if isinstance(objective, Loss) else OfDraw(objective)
+    if isinstance(loss, OfDraw):
+        try:
+            inspect.signature(loss.function).bind(..., **loss.options)
+        except TypeError as error:
+            raise ConfigError(
+                f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or "
+                "make a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
+            ) from None
+    return loss
 
 
 def module_of(loss: Loss) -> nn.Module | None:

@@ -1,14 +1,16 @@
 """Objectives that compare all latents of a batch with the prior."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..distributions import draw_rows
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_range, one_of
 from ..model import KL, Draw
 from .base import couples_rows
+
+Kernel = Literal["imq", "rbf"]
 
 
 @couples_rows
@@ -17,7 +19,7 @@ def mmd(
     *,
     kl_weight: float = 0.0,
     mmd_weight: float = 10.0,
-    kernel: Literal["imq", "rbf"] = "imq",
+    kernel: Kernel = "imq",
     kl: KL = "auto",
 ) -> Tensor:
     """−distortion − kl_weight·rate − mmd_weight·MMD²(q(z), p(z)) between a minibatch and draws of the prior.
@@ -39,13 +41,14 @@ def mmd(
     return total - kl_weight * draw.rate(kl) if kl_weight else total
 
 
-def squared_mmd(x: Tensor, y: Tensor, kernel: Literal["imq", "rbf"] = "imq") -> Tensor:
+def squared_mmd(x: Tensor, y: Tensor, kernel: Kernel = "imq") -> Tensor:
     """Unbiased estimate of the squared maximum mean discrepancy of two samples, shape (n, Z) each.
 
     The kernel is a sum over seven scales around 2·Z, the mean squared distance of two draws of a standard normal.
 
     Reference: Gretton et al. 2012, "A kernel two-sample test", JMLR 13, eq. 3.
     """
+    one_of("kernel", kernel, get_args(Kernel))
 
     def k(a: Tensor, b: Tensor) -> Tensor:
         squared = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

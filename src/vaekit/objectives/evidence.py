@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, check_range
 from ..model import KL, Draw, Level
-from .base import bound, couples_rows
+from .base import bound, couples_rows, objective
 
 
 @bound
@@ -33,6 +33,7 @@ def elbo(draw: Draw, *, kl: KL = "auto", gradient: Literal["plain", "stl"] = "pl
     return -draw.distortion - draw.rate(kl)
 
 
+@objective()
 def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
     """−distortion − β·rate. With a schedule for β from 0 to 1 it is the KL warm-up.
 
@@ -42,6 +43,7 @@ def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
     return -draw.distortion - beta * draw.rate(kl)
 
 
+@objective()
 def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, kl: KL = "auto") -> Tensor:
     """−distortion − γ·|rate − C|: the rate is held at C nats, which usually grows from 0 by a schedule.
 

@@ -1,12 +1,12 @@
 """The loss of a regularized autoencoder: a VAE without noise in the encoder."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..data import Batch
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_range, one_of
 from ..model import Draw, LatentVariableModel
 from .base import Loss, Terms, draw_of
 
@@ -26,7 +26,8 @@ class RegularizedAutoencoder(Loss):
         weight: Weight of the regularizer.
 
     Raises:
-        ConfigError: A weight is negative, or the regularizer is "l2" and the model has no `decoder_parameters`.
+        ConfigError: A weight is negative, the regularizer is unknown, or it is "l2" and the model has no
+            `decoder_parameters`.
 
     Reference: Ghosh et al. 2020, arXiv:1903.12436, eq. 10, 11 (gradient) and 12 (l2). They fit the density after the
     training; `vae sample --from aggregate` does so too.
@@ -36,7 +37,7 @@ class RegularizedAutoencoder(Loss):
         for name, value in (("beta", beta), ("weight", weight)):
             check_range(f"objective.{name} of rae", value, 0)
         self.beta = beta
-        self.regularizer = regularizer
+        self.regularizer = one_of("regularizer", regularizer, get_args(Regularizer))
         self.weight = weight
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:

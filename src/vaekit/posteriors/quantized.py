@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
 from ..distributions import CertainCodes, full_precision, widened
-from ..errors import ConfigError, at_least, check_range
+from ..errors import ConfigError, at_least, check_range, one_of
 from .base import Posterior
 
 MOST_CODES = 1 << 20
@@ -231,8 +231,8 @@ class VQPosterior(CodesPosterior):
         self.commitment = commitment
         self.decay = decay
         self.revive = revive
-        self.gradient = gradient
-        self.learns = codebook == "gradient"
+        self.gradient = one_of("posterior.gradient", gradient, ("straight-through", "rotation"))
+        self.learns = one_of("posterior.codebook", codebook, ("ema", "gradient")) == "gradient"
         start = torch.randn(steps * codes, latent_size)
         if self.learns:
             self.codes = nn.Parameter(start)

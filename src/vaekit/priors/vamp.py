@@ -2,16 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, at_least, one_of
 from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
+
+Start = Literal["data", "random"]
 
 
 class VampPrior(Prior):
@@ -45,7 +47,7 @@ class VampPrior(Prior):
         x: Tensor | None = None,
         *,
         components: int = 500,
-        init: Literal["data", "random"] = "data",
+        init: Start = "data",
     ) -> None:
         super().__init__()
         at_least(1, "prior.components", components, MOST_COMPONENTS)
@@ -55,7 +57,7 @@ class VampPrior(Prior):
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
         raw = torch.randn(components, *event_shape)
-        if x is not None and init == "data":
+        if one_of("prior.init", init, get_args(Start)) == "data" and x is not None:
             rows = torch.randperm(len(x))[torch.arange(components) % len(x)]
             level = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
             # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.
