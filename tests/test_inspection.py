@@ -138,7 +138,7 @@ def test_a_module_is_tried_as_a_copy_whatever_its_type() -> None:
 
 
 class OnSimplex(priors.StandardNormal):
-    latents = "simplex"
+    latent_kind = "simplex"
 
 
 class Detached(priors.LearnedNormal):

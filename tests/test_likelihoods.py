@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from vaekit import build, likelihoods
-from vaekit.data.values import values_of
+from vaekit.data.values import value_kind_of
 from vaekit.distributions import nearest_grey_level
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import (
@@ -424,12 +424,12 @@ class Waiting(torch.nn.Module):
 
 
 def test_counts_are_what_says_so_and_not_what_has_their_range() -> None:
-    assert {values_of(part) for part in COUNTS} == {"counts"}
-    assert values_of(Waiting) == "real"
-    assert values_of(Bernoulli) == values_of(type("Grey", (), {"value_range": (0.0, 1.0)})) == "pixels"
-    assert values_of(Normal) == values_of(type("Silent", (), {})) == "real"
+    assert {value_kind_of(part) for part in COUNTS} == {"counts"}
+    assert value_kind_of(Waiting) == "real"
+    assert value_kind_of(Bernoulli) == value_kind_of(type("Grey", (), {"value_range": (0.0, 1.0)})) == "pixels"
+    assert value_kind_of(Normal) == value_kind_of(type("Silent", (), {})) == "real"
     model = build("vae", event_shape=(6,), trust=True, likelihood={"name": "test_likelihoods:Waiting"})
-    assert model.values == "real"
+    assert model.value_kind == "real"
     assert model.encode(torch.full((2, 6), 2.5)).shape == (2, model.latent_size)  # and not a whole number
     with pytest.raises(DataError, match=r"values in \[0, inf\]"):
         model.encode(torch.full((2, 6), -2.5))

@@ -76,7 +76,7 @@ def pixels(likelihood: str, n: int = 8) -> Tensor:
 
 def refusal(posterior: str, prior: str, objective: str, condition: str = "class") -> str | None:
     """Why a combination cannot be, or None."""
-    values = [find(kind, name).latents for kind, name in (("posterior", posterior), ("prior", prior))]
+    values = [find(kind, name).latent_kind for kind, name in (("posterior", posterior), ("prior", prior))]
     if values[0] != values[1]:
         return "and the prior .* is over"
     for shared in ("hierarchical", "ladder", "top-down"):
@@ -223,7 +223,7 @@ def test_objective(objective: str, posterior: str, prior: str, condition: str, t
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_whole_matrix(likelihood: str, objective: str, condition: str, tmp_path: Path) -> None:
     for posterior, prior in product(POSTERIORS, PRIORS):
-        if find("posterior", posterior).latents != "real":
+        if find("posterior", posterior).latent_kind != "real":
             continue  # see test_discrete.py and test_codes.py
         config = combination(posterior, prior, likelihood, objective, condition)
         check(config, likelihood, refusal(posterior, prior, objective, condition), tmp_path)

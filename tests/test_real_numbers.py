@@ -64,12 +64,12 @@ def test_images_stay_as_they_are_and_other_numbers_are_standardized() -> None:
     for kind in (Normal, Laplace):
         assert kind.options_from_data(torch.rand(50, 1, 8, 8, generator=generator)) == {"centre": 0.0, "unit": 1.0}
         assert kind.options_from_data(torch.zeros(50, 4) + 7) == {"centre": 0.0, "unit": 1.0}
-        assert kind.seen_by_encoder(centre=0.0, unit=1.0) is None
+        assert kind.encoder_transform(centre=0.0, unit=1.0) is None
         x = 3 + 0.001 * torch.randn(1000, 4, generator=generator)
         settled = kind.options_from_data(x)
         assert settled["centre"] == pytest.approx(3, abs=1e-3) and settled["unit"] == pytest.approx(0.001, rel=0.1)
         assert kind.options_from_data(x, centre=1.0) == {"unit": settled["unit"]}
-        seen = kind.seen_by_encoder(**settled)
+        seen = kind.encoder_transform(**settled)
         assert seen is not None and seen(x).std().item() == pytest.approx(1, rel=1e-2)
 
 

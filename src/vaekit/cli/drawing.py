@@ -102,7 +102,7 @@ class Drawing(Opened):
         for number in numbers:
             if not 0 <= number < len(split):
                 raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        rows, values = split.rows(torch.tensor(list(numbers))), self.restored.recipe.values
+        rows, values = split.rows(torch.tensor(list(numbers))), self.restored.recipe.value_kind
         batch = whole(rows, values=values, binarize=self.restored.binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 

@@ -112,7 +112,7 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(whole(split.rows(rows), values=model.values, binarize=drawing.restored.binarize))
+    return model.to_model(whole(split.rows(rows), values=model.value_kind, binarize=drawing.restored.binarize))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

@@ -21,11 +21,11 @@ from .contracts import (
     Shape,
     Transform,
     attribute_or_default,
+    encoder_transform,
     features_of,
     is_for_vectors,
     latent_shapes,
     output_shape,
-    seen_by_encoder,
     wanted_shape,
 )
 from .parts import Resolved
@@ -82,7 +82,7 @@ def assemble(
         ConfigError: The parts do not fit together.
     """
     facts = {"context_size": context_size, "columns": columns, "event_shape": event_shape, "x": x}
-    transform = seen_by_encoder(parts["likelihood"])
+    transform = encoder_transform(parts["likelihood"])
     seen = x if x is None or transform is None else transform(x)
     encoder = parts["encoder"](in_shape=event_shape, out_shape=None, **facts | {"x": seen})
     _set_encoder_transform(encoder, transform)
@@ -129,10 +129,10 @@ def _set_encoder_transform(encoder: nn.Module, transform: Transform | None) -> N
 def _decoder_of_all_latents(
     posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape
 ) -> nn.Module:
-    """The decoder of all latents: by the posterior's `reading`, or of the first level alone."""
-    reading: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "reading")
-    if reading is not None:
-        return reading(decoder)
+    """The decoder of all latents: by the posterior's `wrap_decoder`, or of the first level alone."""
+    wrap_decoder: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "wrap_decoder")
+    if wrap_decoder is not None:
+        return wrap_decoder(decoder)
     return decoder if decoded_shape == latent_shape else FirstLevel(decoder, decoded_shape[0])
 
 
@@ -150,8 +150,8 @@ def _check_values(prior: Resolved, posterior: nn.Module) -> None:
     Raises:
         ConfigError: The prior and the posterior have different kinds of latents.
     """
-    posterior_kind: str = attribute_or_default("posterior", posterior, "latents")
-    prior_kind: str = attribute_or_default("prior", prior.make, "latents")
+    posterior_kind: str = attribute_or_default("posterior", posterior, "latent_kind")
+    prior_kind: str = attribute_or_default("prior", prior.make, "latent_kind")
     if prior_kind != posterior_kind:
         words, other = (LATENT_KINDS.get(kind, repr(kind)) for kind in (posterior_kind, prior_kind))
         fitting = f"prior.name = {PRIOR_OF[posterior_kind]!r}" if posterior_kind in PRIOR_OF else "a prior over these"

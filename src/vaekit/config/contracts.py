@@ -27,20 +27,20 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
         "latent_size": None,  # then the config's
         "latent_shape": None,  # then a vector
         "decoded_shape": None,  # then all of it
-        "latents": Posterior.latents,
-        "reading": None,  # then the decoder reads the first level
+        "latent_kind": Posterior.latent_kind,
+        "wrap_decoder": None,  # then the decoder reads the first level
         "start": lambda x, c: None,
     },
     "decoder": {"wanted_shape": Decoder.wanted_shape, "start_output": lambda value, scale: None},
     "likelihood": {
         "per_value": PerValueLikelihood.per_value,
         "out_shape": None,  # then `per_value` groups of the channels of x
-        "seen_by_encoder": Likelihood.seen_by_encoder,
+        "encoder_transform": Likelihood.encoder_transform,
         "options_from_data": Likelihood.options_from_data,
         "parameters_at": None,
         "value_range": None,
     },
-    "prior": {"for_vectors": None, "latents": Prior.latents, "start": lambda posterior, x, c: None},
+    "prior": {"for_vectors": None, "latent_kind": Prior.latent_kind, "start": lambda posterior, x, c: None},
 }
 
 
@@ -75,9 +75,9 @@ def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> in
     return output.shape[1]
 
 
-def seen_by_encoder(likelihood: Resolved) -> Transform | None:
+def encoder_transform(likelihood: Resolved) -> Transform | None:
     """The transform of x before the encoder; None for x itself."""
-    transform: Transform | None = attribute_or_default("likelihood", likelihood.make, "seen_by_encoder")(
+    transform: Transform | None = attribute_or_default("likelihood", likelihood.make, "encoder_transform")(
         **likelihood.options
     )
     return transform

@@ -161,12 +161,12 @@ class _Trial:
             "likelihood": with_options("likelihood", "normal", Normal, {"scale": 1.0}),
         }
         parts[kind] = with_options(kind, getattr(part, "__name__", type(part).__name__), part, options)
-        latents = attribute_or_default(kind, part, "latents") if kind in ("posterior", "prior") else "real"
-        names = {"posterior": POSTERIOR_OF.get(latents), "prior": PRIOR_OF.get(latents)} | self.beside
+        latent_kind = attribute_or_default(kind, part, "latent_kind") if kind in ("posterior", "prior") else "real"
+        names = {"posterior": POSTERIOR_OF.get(latent_kind), "prior": PRIOR_OF.get(latent_kind)} | self.beside
         for neighbour in names.keys() - {kind}:
             if names[neighbour] is None:
                 raise ConfigError(
-                    f"no {neighbour} here has latents of the kind {latents!r}; pass beside={{{neighbour!r}: …}}"
+                    f"no {neighbour} here has latents of the kind {latent_kind!r}; pass beside={{{neighbour!r}: …}}"
                 )
             parts[neighbour] = resolve(neighbour, Part(name=str(names[neighbour])))
         facts: dict[str, Any] = {"event_shape": self.event_shape, "context_size": self.context_size}

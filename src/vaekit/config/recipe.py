@@ -16,7 +16,7 @@ from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import DATASET_NAMES, known_as
-from ..data.values import Values, is_count, values_of
+from ..data.values import Values, is_count, value_kind_of
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
@@ -57,7 +57,7 @@ class Recipe:
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PART_TABLE}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
-        data_arguments = resolve_data(config.data, _values(parts), trust)
+        data_arguments = resolve_data(config.data, _value_kind(parts), trust)
         sections = {kind: _completed(kind, getattr(config, kind), parts[kind].options) for kind in PART_TABLE}
         scheduled = {name: _scheduled(name, value) for name, value in parts["objective"].options.items()}
         parts["objective"] = replace(parts["objective"], options=scheduled)
@@ -70,9 +70,9 @@ class Recipe:
         return callable(self.data_arguments["name"]) or any(":" in name for name in names)
 
     @property
-    def values(self) -> Values:
+    def value_kind(self) -> Values:
         """The meaning of the numbers in x to the model."""
-        return _values(self.parts)
+        return _value_kind(self.parts)
 
     def with_train(self, **settings: Any) -> "Recipe":
         """The same recipe with other values in the section `train`, which are not checked again."""
@@ -291,12 +291,12 @@ def build(
     recipe = Recipe.resolve(config, trust)
     if isinstance(data, Dataset):
         event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
-        x, labels = some_rows(data.train, values=recipe.values)
+        x, labels = some_rows(data.train, values=recipe.value_kind)
     return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
 
 
-def _values(parts: Mapping[str, Resolved]) -> Values:
-    return values_of(parts.get("model", parts["likelihood"]).make)
+def _value_kind(parts: Mapping[str, Resolved]) -> Values:
+    return value_kind_of(parts.get("model", parts["likelihood"]).make)
 
 
 def _located(config: Config) -> Config:

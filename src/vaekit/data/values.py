@@ -22,14 +22,14 @@ Range = tuple[float, float] | None
 RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None, "table": None}
 
 
-def values_of(part: object) -> Values:
+def value_kind_of(part: object) -> Values:
     """The meaning of the numbers in x for a likelihood or a model, or for its class.
 
-    It is the attribute `values`. Without one it is "pixels" if `value_range` is (0, 1), else "real".
+    It is the attribute `value_kind`. Without one it is "pixels" if `value_range` is (0, 1), else "real".
     """
-    values: Any = getattr(part, "values", None)
-    if values in RANGES:
-        return values
+    kind: Any = getattr(part, "value_kind", None)
+    if kind in RANGES:
+        return kind
     return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
 
 

@@ -59,7 +59,7 @@ def evaluate(
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
         if isinstance(data, (str, os.PathLike)):
-            data = load(data, values=subject.values)
+            data = load(data, values=subject.value_kind)
         _check_dataset(data)
         check_columns(subject.columns, data.columns)
         model = subject if device is None else subject.to(find_device(device))

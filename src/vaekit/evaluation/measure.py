@@ -214,6 +214,6 @@ class Measure:
 
 def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
     """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
-    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.values)
+    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.value_kind)
     x = batches.x[:]
-    return x if batches.are_counts or model.values != "counts" else batches.to_floats(x)
+    return x if batches.are_counts or model.value_kind != "counts" else batches.to_floats(x)

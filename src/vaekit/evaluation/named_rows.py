@@ -71,7 +71,7 @@ class NamedRows:
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
         """The rows as the model takes them, batch by batch."""
-        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, values=model.values):
+        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, values=model.value_kind):
             yield model.to_model(batch)
 
 
@@ -99,7 +99,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
-        opened = open_all(name, size=config.data.size, colour=colour, values=facts.values)
+        opened = open_all(name, size=config.data.size, colour=colour, values=facts.value_kind)
         restored.check_event_shape(name, opened.split.event_shape)
         rows, names, classes = opened.split, opened.names, opened.classes
         title = name

@@ -121,7 +121,7 @@ def _subject(
     rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
-        served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.values))
+        served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.value_kind))
         x = torch.cat([batch.zero_filled for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None

@@ -73,7 +73,7 @@ def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> di
             steps.append({"do": "crop", "to": "the central square"})
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
-        if facts.values == "pixels":
+        if facts.value_kind == "pixels":
             steps.append({"do": "divide", "by": 255})
     if facts.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})

@@ -30,13 +30,13 @@ class Likelihood(nn.Module, ABC):
         net: Network (..., B, *latent), (B, C) → (..., B, *out_shape(event_shape)).
 
     Attributes:
-        values: Meaning of the numbers in x: "pixels", "counts" (whole numbers), "real", or "table".
+        value_kind: Meaning of the numbers in x: "pixels", "counts" (whole numbers), "real", or "table".
         value_range: Least and greatest value of x that is accepted; None accepts any real number.
         takes_classes: Whether a class can stand for its one-hot row of the context.
         couples_rows: Whether log p(x) of a row depends on the other rows of its batch.
     """
 
-    values: ClassVar[Values]
+    value_kind: ClassVar[Values]
     value_range: ClassVar[tuple[float, float] | None]
     takes_classes: bool = True
     couples_rows: bool = False
@@ -60,7 +60,7 @@ class Likelihood(nn.Module, ABC):
         return {}
 
     @staticmethod
-    def seen_by_encoder(**options: Any) -> Callable[[Tensor], Tensor] | None:
+    def encoder_transform(**options: Any) -> Callable[[Tensor], Tensor] | None:
         """The transform of x before the encoder, given the constructor's options; None for x itself."""
         return None
 
@@ -72,7 +72,7 @@ class Likelihood(nn.Module, ABC):
             DataError: A value is outside `value_range`, or x are counts and a value is not a whole number.
         """
         if cls.value_range is not None:
-            check_values(x, cls.value_range, whole=cls.values == "counts", who=cls.__name__)
+            check_values(x, cls.value_range, whole=cls.value_kind == "counts", who=cls.__name__)
 
 
 class PerValueLikelihood(Likelihood):

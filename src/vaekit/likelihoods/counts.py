@@ -31,7 +31,7 @@ class Counts(PerValueLikelihood):
         ConfigError: `size_factor` is set, but there is no context.
     """
 
-    values = "counts"
+    value_kind = "counts"
     value_range = (0.0, float("inf"))
     discrete = True
     limit = 16.0  # μ ≤ 8.9e6
@@ -48,7 +48,7 @@ class Counts(PerValueLikelihood):
         self.takes_classes = not size_factor
 
     @staticmethod
-    def seen_by_encoder(*, log1p: bool = True, **options: Any) -> Callable[[Tensor], Tensor] | None:
+    def encoder_transform(*, log1p: bool = True, **options: Any) -> Callable[[Tensor], Tensor] | None:
         """Log(1 + x), unless that is turned off."""
         return torch.log1p if log1p else None
 

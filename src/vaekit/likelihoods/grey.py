@@ -30,7 +30,7 @@ class DiscretizedLogistic(LocationScale):
     Reference: Kingma et al. 2016, arXiv:1606.04934, with s shared.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = True
     limit = 8.0  # s = 3e-4: the middle level has all but 0.6 % of the mass
@@ -64,7 +64,7 @@ class DiscretizedLogisticMixture(PerValueLikelihood):
     Reference: Salimans et al. 2017, arXiv:1701.05517, eq. 1 and 2.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = True
 
@@ -106,7 +106,7 @@ class BetaBinomial(PerValueLikelihood):
     Reference: Townsend, Bird and Barber 2019, arXiv:1901.04866.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = True
     limit = 9.0  # α, β ≤ 8100: as narrow as a binomial to 1.6 %
@@ -136,7 +136,7 @@ class Categorical(PerValueLikelihood):
     Reference: van den Oord et al. 2016, arXiv:1601.06759, without their order of the pixels.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = True
 

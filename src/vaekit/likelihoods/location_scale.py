@@ -103,7 +103,7 @@ class OfRealNumbers(LocationScale):
     stay as they are. A model that is made without rows takes 0 and 1.
     """
 
-    values = "real"
+    value_kind = "real"
     value_range = None
     discrete = False
 
@@ -123,7 +123,7 @@ class OfRealNumbers(LocationScale):
         }
 
     @staticmethod
-    def seen_by_encoder(
+    def encoder_transform(
         *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
     ) -> Callable[[Tensor], Tensor] | None:
         """(x − centre) / unit, or x itself."""

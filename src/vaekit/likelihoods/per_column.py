@@ -53,7 +53,7 @@ class Columns(Likelihood):
     Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, with Poisson counts.
     """
 
-    values = "table"
+    value_kind = "table"
     value_range = None  # the values were checked when the table was encoded
     loc: Tensor
     unit: Tensor

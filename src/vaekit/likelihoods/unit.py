@@ -28,7 +28,7 @@ class Bernoulli(PerValueLikelihood):
     Reference: Kingma and Welling 2013, arXiv:1312.6114, appendix C.1.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = True
     tolerates_bf16 = True
@@ -55,7 +55,7 @@ class ContinuousBernoulli(PerValueLikelihood):
     Reference: Loaiza-Ganem and Cunningham 2019, arXiv:1907.06845.
     """
 
-    values = "pixels"
+    value_kind = "pixels"
     value_range = (0.0, 1.0)
     discrete = False
 

@@ -51,7 +51,7 @@ class LatentVariableModel(nn.Module, ABC):
         event_shape: Event shape of x, or None where any will do.
         made_of: The config, event shape and number of classes that made the model; None for one made by hand.
         value_range: Least and greatest value of x, or None where any will do.
-        values: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
+        value_kind: Meaning of the numbers in x: "pixels", "real", "counts" (whole numbers) or "table" (columns).
         columns: The columns of a table, for a model of tables.
         sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
     """
@@ -245,7 +245,7 @@ class LatentVariableModel(nn.Module, ABC):
     # -- input of callers and loaders ----------------------------------------------------------------------------------
 
     @cached_property
-    def values(self) -> Values:
+    def value_kind(self) -> Values:
         """The meaning of the numbers in x. By default it is "pixels" if the range is theirs, else "real"."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
@@ -263,7 +263,7 @@ class LatentVariableModel(nn.Module, ABC):
             hint = single or reshape_hint(x, shape)
             raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
         dtype = next(self.parameters()).dtype
-        return to_floats(x.to(self.device), self.values, dtype).to(dtype)
+        return to_floats(x.to(self.device), self.value_kind, dtype).to(dtype)
 
     def check_values(self, x: Tensor) -> None:
         """Refuse numbers, of any shape, that the model has no density for. This waits for the device.

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..data.values import values_of
+from ..data.values import value_kind_of
 from ..distributions import full_precision
 from ..errors import ConfigError
 from .base import Context, LatentVariableModel
@@ -45,7 +45,7 @@ class Composed(LatentVariableModel):
                 context_size=context_size,
                 takes_classes=getattr(likelihood, "takes_classes", True),
                 event_shape=event_shape,
-                values=values_of(likelihood),
+                value_kind=value_kind_of(likelihood),
                 value_range=getattr(likelihood, "value_range", None),
                 columns=getattr(likelihood, "columns", None),
                 sees_missing=any(getattr(part, "sees_missing", False) for part in posterior.modules()),

@@ -19,7 +19,7 @@ class ModelSpec:
         context_size: C, the width of c; 0 for an unconditional model.
         takes_classes: Whether a class can stand for its one-hot row of c.
         event_shape: Event shape of x, or None where any will do.
-        values: Meaning of the numbers in x.
+        value_kind: Meaning of the numbers in x.
         value_range: Least and greatest value of x, or None where any will do.
         columns: The columns of a table, for a model of tables.
         sees_missing: Whether the posterior takes NaN for a missing value; others see 0 there.
@@ -29,7 +29,7 @@ class ModelSpec:
     context_size: int = 0
     takes_classes: bool = True
     event_shape: tuple[int, ...] | None = None
-    values: Values = "real"
+    value_kind: Values = "real"
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     sees_missing: bool = False

@@ -25,19 +25,19 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
 
     Attributes:
-        latents: Kind of the values of z: "real" numbers, "bits", one-hot "categories", "codes", "directions" on the
-            unit sphere, points of the Poincaré "ball". The prior has the same.
+        latent_kind: Kind of the values of z: "real" numbers, "bits", one-hot "categories", "codes", "directions" on
+            the unit sphere, points of the Poincaré "ball". The prior has the same.
         latent_shape: Event shape of z.
         latent_size: Number of values in z.
         decoded_shape: Event shape of the decoder's input: all of z, or less for a posterior of several levels.
-        reading: Function from a decoder of `decoded_shape` to a decoder of all latents; by default the decoder reads
-            the first of them.
+        wrap_decoder: Function from a decoder of `decoded_shape` to a decoder of all latents; by default the decoder
+            reads the first of them.
         couples_rows: Whether it learns from whole batches, which several ranks do not see.
         sees_missing: Whether it takes NaN for a value that is not observed; other posteriors take 0.
     """
 
-    latents: ClassVar[str] = "real"
-    reading: Callable[[nn.Module], nn.Module] | None = None
+    latent_kind: ClassVar[str] = "real"
+    wrap_decoder: Callable[[nn.Module], nn.Module] | None = None
     couples_rows: bool = False
     sees_missing: bool = False
 

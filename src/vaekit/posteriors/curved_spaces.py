@@ -20,7 +20,7 @@ class PowerSphericalPosterior(FromFeatures):
     Reference: De Cao and Aziz 2020, arXiv:2006.04437, section 4.1.
     """
 
-    latents = "directions"
+    latent_kind = "directions"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
         at_least(2, "model.latent_size of a sphere", latent_size)
@@ -44,7 +44,7 @@ class WrappedNormalPosterior(MeanAndVariance):
     Reference: Mathieu et al. 2019, arXiv:1901.06033, section 3.2.
     """
 
-    latents = "ball"
+    latent_kind = "ball"
 
     def distribution(self, h: Tensor) -> WrappedNormal:
         """The posterior given features, shape (B, features)."""

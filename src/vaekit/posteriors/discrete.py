@@ -22,7 +22,7 @@ class BernoulliPosterior(FromFeatures):
         latent_size: Z.
     """
 
-    latents = "bits"
+    latent_kind = "bits"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
         super().__init__(net, (latent_size,))
@@ -43,7 +43,7 @@ class CategoricalPosterior(FromFeatures):
         categories: Values that each variable can take.
     """
 
-    latents = "categories"
+    latent_kind = "categories"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int, *, categories: int = 10) -> None:
         at_least(2, "posterior.categories", categories, MOST_CATEGORIES)

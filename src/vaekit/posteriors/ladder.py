@@ -156,7 +156,7 @@ class TopDownPosterior(Posterior):
         """A network along the path."""
         return MLP((size_in,), (size_out,), hidden=self.hidden, activation=self.activation)
 
-    def reading(self, decoder: nn.Module) -> nn.Module:
+    def wrap_decoder(self, decoder: nn.Module) -> nn.Module:
         """Turn a decoder of the last state into a decoder of all latents."""
         return LastState(decoder, self)
 

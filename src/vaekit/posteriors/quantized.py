@@ -44,7 +44,7 @@ class CodesPosterior(Posterior):
         num_codes: Number of codes.
     """
 
-    latents = "codes"
+    latent_kind = "codes"
     num_codes: int
 
     def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:

@@ -22,14 +22,14 @@ class Prior(nn.Module, ABC):
     A plain module is accepted as well.
 
     Attributes:
-        latents: Kind of the values of z, as in the posterior.
+        latent_kind: Kind of the values of z, as in the posterior.
         learning_rate_factor: Factor on the learning rate of its own parameters.
         decays: Whether weight decay is applied to them.
         for_vectors: Whether it knows vectors only, and is laid over latents of another shape. None means true if its
             constructor takes `latent_size`, and neither `latent_shape` nor `posterior`.
     """
 
-    latents: ClassVar[str] = "real"
+    latent_kind: ClassVar[str] = "real"
     learning_rate_factor: float = 1.0
     decays: bool = True
     for_vectors: ClassVar[bool | None] = None

@@ -18,7 +18,7 @@ class BernoulliPrior(Prior):
         context_size: C; 0 for one learned η.
     """
 
-    latents = "bits"
+    latent_kind = "bits"
 
     def __init__(self, latent_shape: Sequence[int], context_size: int = 0) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class CategoricalPrior(Prior):
         ConfigError: The latents are not one-hot variables.
     """
 
-    latents = "categories"
+    latent_kind = "categories"
 
     def __init__(self, latent_shape: Sequence[int], context_size: int = 0) -> None:
         super().__init__()

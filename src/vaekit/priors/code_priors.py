@@ -24,7 +24,7 @@ class UniformCodesPrior(Prior):
         latent_shape: (D, *places).
     """
 
-    latents = "codes"
+    latent_kind = "codes"
     like: Tensor
 
     def __init__(self, posterior: nn.Module, latent_shape: Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class AutoregressiveCodesPrior(Prior):
     2014, arXiv:1406.1078, for the network.
     """
 
-    latents = "codes"
+    latent_kind = "codes"
 
     def __init__(
         self, posterior: nn.Module, latent_shape: Sequence[int], context_size: int = 0, *, width: int = 128

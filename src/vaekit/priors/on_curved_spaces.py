@@ -17,7 +17,7 @@ class UniformSpherePrior(Prior):
     Reference: Davidson et al. 2018, arXiv:1804.00891, section 3.
     """
 
-    latents = "directions"
+    latent_kind = "directions"
     zeros: Tensor
 
     def __init__(self, latent_size: int) -> None:
@@ -42,7 +42,7 @@ class WrappedNormalPrior(Prior):
     Reference: Mathieu et al. 2019, arXiv:1901.06033, section 3.1.
     """
 
-    latents = "ball"
+    latent_kind = "ball"
     zeros: Tensor
     scales: Tensor
 

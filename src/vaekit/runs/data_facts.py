@@ -24,7 +24,7 @@ class DataFacts:
         name: Name or path of the data set.
         checksum: As in `Dataset`.
         kind: As in `Dataset`.
-        values: The meaning of the numbers in x to the model.
+        value_kind: The meaning of the numbers in x to the model.
         event_shape: Shape of one row.
         num_classes: The number of classes.
         classes: Their names.
@@ -35,7 +35,7 @@ class DataFacts:
     name: str
     checksum: str
     kind: DataKind
-    values: Values
+    value_kind: Values
     event_shape: tuple[int, ...]
     num_classes: int
     classes: tuple[str, ...]
@@ -55,9 +55,11 @@ class DataFacts:
         num_classes = run.recorded("data", "num_classes", kind=int)
         if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
             raise RunError(f"{where} is damaged: the shape of its data is {shape!r:.200}")
-        kind, values = table.get("kind", "image"), table.get("values", "pixels")
-        if kind not in get_args(DataKind) or values not in get_args(Values):
-            raise RunError(f"{where} is damaged: the kind of its data is {kind!r:.40}, of its values {values!r:.40}")
+        kind, value_kind = table.get("kind", "image"), table.get("values", "pixels")
+        if kind not in get_args(DataKind) or value_kind not in get_args(Values):
+            raise RunError(
+                f"{where} is damaged: the kind of its data is {kind!r:.40}, of its values {value_kind!r:.40}"
+            )
         counts = run.recorded("data", "rows" if "rows" in table else "images", kind=dict)  # in older run folders
         if not all(type(counts.get(name)) is int for name in SPLITS):
             raise RunError(f"{where} is damaged: the numbers of its rows are {counts!r:.200}")
@@ -65,7 +67,7 @@ class DataFacts:
             name=str(run.recorded("data", "name")),
             checksum=str(run.recorded("data", "checksum")),
             kind=kind,
-            values=values,
+            value_kind=value_kind,
             event_shape=tuple(shape),
             num_classes=num_classes,
             classes=tuple(map(str, run.recorded("data", "classes", kind=list))),
@@ -74,19 +76,19 @@ class DataFacts:
         )
 
     @classmethod
-    def of_dataset(cls, data: Dataset, values: Values) -> "DataFacts":
+    def of_dataset(cls, data: Dataset, value_kind: Values) -> "DataFacts":
         """The facts to record for a run on a data set.
 
         Arguments:
             data: The data set.
-            values: The meaning of its numbers to the model.
+            value_kind: The meaning of its numbers to the model.
         """
         assert data.kind is not None  # `Dataset` fills it in
         return cls(
             name=data.name,
             checksum=data.checksum,
             kind=data.kind,
-            values=values,
+            value_kind=value_kind,
             event_shape=data.event_shape,
             num_classes=data.num_classes,
             classes=data.classes,
@@ -110,7 +112,7 @@ class DataFacts:
             "name": self.name,
             "checksum": self.checksum,
             "kind": self.kind,
-            "values": self.values,
+            "values": self.value_kind,
             "shape": list(self.event_shape),
             "num_classes": self.num_classes,
             "classes": list(self.classes),

@@ -46,7 +46,7 @@ def made_with(config: Config, data: Dataset, model: LatentVariableModel, ranks: 
     return {
         **setup(config, model.device, ranks),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "vae"), *sys.argv[1:]],
-        "data": DataFacts.of_dataset(data, model.values).to_json(),
+        "data": DataFacts.of_dataset(data, model.value_kind).to_json(),
         "parameters": model.num_parameters,
         "seed": config.train.seed,
     }

@@ -83,7 +83,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = some_rows(data.train, values=recipe.values)
+        x, labels = some_rows(data.train, values=recipe.value_kind)
         recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
@@ -142,7 +142,7 @@ class Job:
             batch_size=EVALUATION_BATCH,
             device=self.model.device,
             binarize=repeatable(self.config.data.binarize),
-            values=self.model.values,
+            values=self.model.value_kind,
         )
 
     def fit(
@@ -261,5 +261,5 @@ def _training_batches(config: Config, model: LatentVariableModel, split: Split) 
         generator=torch.Generator().manual_seed(config.train.seed),
         device=model.device,
         binarize=config.data.binarize,
-        values=model.values,
+        values=model.value_kind,
     )

@@ -75,7 +75,7 @@ class Scene:
 
     def as_seen(self, split: Split) -> Batch:
         """Rows as the model takes them."""
-        batch = whole(split, values=self.model.values, binarize=repeatable(self.binarize))
+        batch = whole(split, values=self.model.value_kind, binarize=repeatable(self.binarize))
         return self.model.to_model(batch)
 
     @cached_property

@@ -13,7 +13,7 @@ from ..config import Config
 from ..config.parts import find
 from ..config.recipe import Recipe
 from ..data import Dataset
-from ..data.values import values_of
+from ..data.values import value_kind_of
 from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 
@@ -42,7 +42,7 @@ def check_data(config: Config, data: Dataset) -> None:
         )
     name = config.likelihood.name
     built_in = config.model.name == "composed" and ":" not in name
-    if data.columns is not None and built_in and values_of(find("likelihood", name)) != "table":
+    if data.columns is not None and built_in and value_kind_of(find("likelihood", name)) != "table":
         raise ConfigError(
             f"{data.name} is a table, which the likelihood {name!r} does not take; train the preset table-vae, or "
             "choose likelihood.name = 'columns'"

@@ -175,7 +175,7 @@ class RestoredRun:
         columns = None if is_own else self.facts.columns
         if columns is not None:
             return _rows_to_test(str(name), columns, self.label)
-        dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.values)
+        dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.value_kind)
         self.check_event_shape(dataset.name, dataset.event_shape)
         return dataset
 
@@ -215,7 +215,7 @@ class RestoredRun:
         by_path = name not in data.DATASET_NAMES and is_path(name)
         facts = self.facts
         try:
-            values = {"values": facts.values} if "values" in arguments else {}
+            values = {"values": facts.value_kind} if "values" in arguments else {}
             dataset = data.load(**{**arguments, **values, "labelled": None})
         except DataError as error:
             raise DataError(f"{error} (run {self.run.name} was trained on it)" if by_path else str(error)) from error

@@ -180,7 +180,7 @@ def loaders(
     """
     factory = LoaderFactory(
         model.event_shape,
-        model.values,
+        model.value_kind,
         options.batch_size,
         model.device,
         conditional=bool(model.context_size),

@@ -301,7 +301,7 @@ def _why_not(task: MeasureInput) -> str | None:
     are_bytes = dataset.kind == "image" and task.split.x.dtype == torch.uint8
     if dataset.num_classes < 2 or not are_bytes:
         return "a classifier needs 8-bit images of at least 2 classes"
-    if model.values == "counts":
+    if model.value_kind == "counts":
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
         return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
