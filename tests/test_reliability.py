@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -266,6 +267,30 @@ def test_a_write_that_fails_stops_a_training_that_goes_on_later(
     assert run.status == "interrupted"
     assert run.load_checkpoint().state["progress"]["epoch"] == 2  # without a warning, which is an error here
     assert tiny.outcome(lifecycle.resume(run)) == expected
+
+
+def test_a_finished_run_whose_validation_was_not_finite_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scores = iter([math.inf, 3.0, math.nan, 2.0, math.nan])
+    monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": next(scores)})
+    run = lifecycle.train(tiny.tiny(epochs=2), name="r", root=tmp_path)
+    assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0]
+    lifecycle.resume(run, settings=["train.epochs=4", "train.patience=2"])
+    assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0, None, 2.0]
+    assert run.load_checkpoint().state["progress"]["best_epoch"] == 4
+    lifecycle.resume(run, settings=["train.epochs=5"])
+    with pytest.raises(RunError, match=r"best after epoch 4, train\.patience = 1"):
+        lifecycle.resume(run, settings=["train.epochs=6", "train.patience=1"])
+
+
+def test_a_run_without_a_finite_validation_does_not_run_out_of_patience(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": math.nan})
+    run = lifecycle.train(tiny.tiny(epochs=3, on_nan="skip"), name="r", root=tmp_path)
+    assert len(run.metrics()) == 3  # patience is 1
+    assert len(lifecycle.resume(run, settings=["train.epochs=4"]).metrics()) == 4
 
 
 # -- years old --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,5 @@
 """The life of a run: train it in a new folder, resume it, and train along on the other ranks."""
 
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -148,8 +147,9 @@ def _check_patience(run: Run, options: Train) -> None:
     Raises:
         RunError: It has.
     """
-    losses = [record.get("validation_loss", math.inf) for record in run.metrics()]
-    best = losses.index(min(losses)) + 1 if losses else 0
+    losses = [record.get("validation_loss") for record in run.metrics()]  # None where it was not finite
+    finite = [loss for loss in losses if loss is not None]
+    best = losses.index(min(finite)) + 1 if finite else len(losses)  # as the trainer counts
     since = len(losses) - best
     if options.patience is not None and since >= options.patience:
         raise RunError(
