@@ -48,6 +48,13 @@ class Opened:
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
 
 
+def restored_run(run: "Run | str | None", root: Path) -> "RestoredRun":
+    """Restore a run, the newest by default; with --trust it may name the caller's own code."""
+    from ..runs.restore import RestoredRun
+
+    return RestoredRun.of(run, root=root, trust=trusted())
+
+
 def opened_as(
     record: type[Opened],
     name: str,
@@ -69,11 +76,8 @@ def opened_as(
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
         def with_record(run: str | None, root: Path, **arguments: Any) -> Any:
-            from ..runs.restore import RestoredRun
-
-            restored = RestoredRun.of(run, root=root, trust=trusted())
             values = {field.name: arguments.pop(field.name) for field in fields(record) if field.name in arguments}
-            return command(**{name: record(restored, **values)}, **arguments)
+            return command(**{name: record(restored_run(run, root), **values)}, **arguments)
 
         common = [*([seed_option] if seeded else []), *([device_option] if computes else []), trust_option, runs_option]
         for option in reversed([run_argument, *options, *common]):

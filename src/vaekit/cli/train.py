@@ -23,6 +23,7 @@ from .common import (
     two_decimals,
 )
 from .config_options import ConfigOptions, config_options, renamed_option
+from .opened import restored_run
 from .printing import out, out_json
 from .series import train_series
 
@@ -121,10 +122,7 @@ def open_to_train(run: str | None, root: Path) -> "RestoredRun":
     """Restore a run to train it further or again, and prepare this process for it."""
     opened = open_run(run, root)
     _prepare_cuda(nested_get(opened.config, "train", "deterministic"))
-
-    from ..runs.restore import RestoredRun
-
-    return RestoredRun.of(opened, trust=trusted())
+    return restored_run(opened, root)
 
 
 def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool) -> None:

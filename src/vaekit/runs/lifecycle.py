@@ -177,10 +177,10 @@ def work(ranks: Ranks) -> None:
         ranks: All processes. This is not the first of them.
     """
     placeholder: Any = None, None, None
-    config, trust, checksum = ranks.broadcast(placeholder)
+    config, has_own_code, checksum = ranks.broadcast(placeholder)
     with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
-            job = Job.prepare(Recipe.resolve(config, trust), ranks=ranks)
+            job = Job.prepare(Recipe.resolve(config, has_own_code), ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
