@@ -6,6 +6,7 @@ import torch
 
 from vaekit.data import Batch, Batches, Dataset, Split, load
 from vaekit.data.batches import whole
+from vaekit.data.dataset import evenly_spread
 from vaekit.errors import ConfigError, DataError
 
 N, D = 10, 3
@@ -35,7 +36,25 @@ def test_rows_take_every_part_along() -> None:
     assert Split(VALUES, LABELS).rows(slice(2)).observed is None
     assert split.thinned(3).x[:, 0].tolist() == [0, 9, 18]
     assert len(split.thinned(99)) == N
+    assert split.thinned(6).labels.shape == (6,)
     assert split.in_memory(1) is split
+
+
+@pytest.mark.parametrize(
+    ("count", "n"), [(1999, 1000), (1000, 999), (7, 7), (5, 9), (0, 3), (1 << 40, 5), (60_000, 8000)]
+)
+def test_any_number_of_rows_is_spread_over_all(count: int, n: int) -> None:
+    numbers = evenly_spread(count, n)
+    assert len(numbers) == min(n, count)
+    if count:
+        gaps = torch.cat((numbers, torch.tensor([count]))).diff()
+        assert numbers[0] == 0 and gaps.min() >= 1 and gaps.max() - gaps.min() <= 1
+
+
+def test_spread_rows_of_a_sorted_split_have_all_classes() -> None:
+    split = Split(torch.zeros(1999, 1), torch.arange(1999) * 10 // 1999)
+    shares = split.thinned(1000).known_labels().bincount()
+    assert len(shares) == 10 and shares.max() - shares.min() <= 2
 
 
 @pytest.mark.parametrize("shuffle", [False, True])

@@ -207,7 +207,7 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
     monkeypatch.setattr("vaekit.evaluation.samples.quality.classifier_for", lambda *_, **__: judge)
     distances = {}
     for split in ("test", "train"):
-        rows = corners.split(split).rows(slice(200))
+        rows = corners.split(split).thinned(200)
         findings = find(MeasureInput(Painter(conditional=True), corners, rows, Options(split=split)))
         other = {"test": "training", "train": "test"}[split]
         distances[split] = named(findings.values)[f"Fréchet distance of {other} images"]
@@ -226,6 +226,28 @@ def test_a_model_that_paints_well_is_judged_well(corners: Dataset, judge: eyes.C
     assert not any("FID" in value.name for value in good.values)
     deaf = named(quality(Painter(conditional=True, listens=False), corners, judge).values)
     assert deaf["recognised as the class asked for"] == pytest.approx(25, abs=10)
+
+
+def test_rows_sorted_by_class_are_judged_as_shuffled_ones(corners: Dataset, judge: eyes.Classifier) -> None:
+    def in_order(split: Split) -> Split:
+        return split.rows(split.known_labels().argsort(stable=True))
+
+    model = Painter(conditional=True)
+    sorted_train = Dataset(
+        "corners", in_order(corners.train), corners.validation, corners.test, corners.classes, "0" * 64
+    )
+    shuffled, in_classes = (named(quality(model, data, judge, n=200).values) for data in (corners, sorted_train))
+    baseline = "Fréchet distance of training images"
+    assert in_classes[baseline] < 3 * shuffled[baseline]
+    train_as_real = {"split": sorted_train.train, "others": sorted_train.test, "n": 200}
+    judged = named(quality(model, sorted_train, judge, **train_as_real).values)
+    distance = "Fréchet distance (classifier features)"
+    assert judged[distance] < 3 * shuffled[distance]
+    one_class = Split(corners.train.x[corners.train.labels == 0])  # control: the first rows of the sorted split
+    assert (
+        named(quality(model, corners, judge, others=one_class, n=200).values)["Fréchet distance of test images"]
+        > 10 * shuffled[baseline]
+    )
 
 
 def test_an_unconditional_model_has_no_class_to_recognise(corners: Dataset, judge: eyes.Classifier) -> None:

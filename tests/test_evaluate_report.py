@@ -13,8 +13,9 @@ import tiny
 from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure
+from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure, model_evaluation
 from vaekit.evaluation.likelihood.ais import Annealing
+from vaekit.evaluation.measure import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
@@ -178,12 +179,22 @@ def test_conditional_models_are_told_the_class() -> None:
     assert any("encoder was given these classes" in sentence for sentence in found.warnings)
 
 
-def test_fewer_images_are_the_first_ones(model: LatentVariableModel) -> None:
+def test_fewer_images_are_evenly_spread(model: LatentVariableModel) -> None:
     whole = evaluate(model, tiny.dataset(), judge=False, split="train", **QUICK)
     few = evaluate(model, tiny.dataset(), judge=False, split="train", rows=20, **QUICK)
     assert whole.protocol["rows"] == len(tiny.dataset().train) and few.protocol["rows"] == 20
     assert few.per_row["elbo"].shape == (20,)
     assert few["elbo"].standard_error > whole["elbo"].standard_error
+    assert few.protocol["choice of rows"] == "evenly spread" and "choice of rows" not in whole.protocol
+
+
+def test_few_rows_of_a_sorted_split_have_all_classes(model: LatentVariableModel, monkeypatch) -> None:
+    seen = []
+    monkeypatch.setattr(model_evaluation, "MEASURES", (Measure(lambda task: seen.append(task.split) or Findings()),))
+    train = tiny.dataset().train
+    in_order = replace(tiny.dataset(), test=train.rows(train.labels.argsort(stable=True)))
+    evaluate(model, in_order, rows=12)
+    assert seen[0].labels.bincount().tolist() == [5, 4, 3]
 
 
 def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) -> None:

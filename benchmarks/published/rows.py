@@ -156,7 +156,7 @@ def _schedule(options: argparse.Namespace) -> str:
         f"{options.epochs} epochs" if options.epochs is not None else "",
         f"K = {options.samples}" if options.samples is not None else "",
         f"{options.temperatures} temperatures" if options.temperatures is not None else "",
-        f"first {options.images} test images" if options.images is not None else "",
+        f"{options.images} evenly spread test images" if options.images is not None else "",
     ]
     said = ", ".join(change for change in changes if change)
     return f"ours: {said}" if said else "the paper's"

@@ -16,6 +16,7 @@ from .opened import Opened, opened_as
 if TYPE_CHECKING:
     import torch
 
+    from ..data import Split
     from ..model import LatentVariableModel
     from ..plot import Picture
 
@@ -96,14 +97,23 @@ class Drawing(Opened):
         """Test images by number, and their context, or their classes if the data have no context."""
         import torch
 
-        from ..data.batches import whole
-
         split = self.restored.dataset().test
         for number in numbers:
             if not 0 <= number < len(split):
                 raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        rows, values = split.rows(torch.tensor(list(numbers))), self.restored.recipe.value_kind
-        batch = whole(rows, values=values, binarize=self.restored.binarize)
+        return self._as_seen(split.rows(torch.tensor(list(numbers))))
+
+    def spread_test_images(self, n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """As `test_images`, of n evenly spread ones."""
+        split = self.restored.dataset().test
+        if n > len(split):
+            raise DataError(f"there are {len(split)} test images, numbered 0 to {len(split) - 1}, got -n {n}")
+        return self._as_seen(split.thinned(n))
+
+    def _as_seen(self, rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
+        from ..data.batches import whole
+
+        batch = whole(rows, values=self.restored.recipe.value_kind, binarize=self.restored.binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:

@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 )
 @click.option("--all", "everything", is_flag=True, help="Print every number, with its kind.")
 @click.option(
-    "--rows", "--images", "rows", type=AT_MOST, help="Evaluate only the first rows, for a quick look.  [default: all]"
+    "--rows",
+    "--images",
+    "rows",
+    type=AT_MOST,
+    help="Evaluate this many evenly spread rows, for a quick look.  [default: all]",
 )
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 rows: tighter, but slow.")
 @click.option("--temperatures", type=AT_MOST, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")

@@ -111,7 +111,7 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
     model, _ = opened.model()
     test = opened.restored.dataset().test
-    images = whole(test.rows(slice(count)), values=model.value_kind, binarize=opened.restored.binarize)
+    images = whole(test.thinned(count), values=model.value_kind, binarize=opened.restored.binarize)
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:

@@ -101,15 +101,16 @@ def _check_images(drawing: Drawing) -> None:
 
 
 def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
-    """About n test images as the model takes them, with image number `image` first."""
+    """At most n evenly spread test images as the model takes them, with image number `image` first."""
     import torch
 
     from ..data.batches import whole
+    from ..data.dataset import evenly_spread
 
     split = drawing.restored.dataset().test
     if image is not None and image >= len(split):
         raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {image}")
-    rows = torch.arange(0, len(split), max(1, len(split) // n))[:n]
+    rows = evenly_spread(len(split), n)
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
     return model.to_model(whole(split.rows(rows), values=model.value_kind, binarize=drawing.restored.binarize))

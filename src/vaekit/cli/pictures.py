@@ -139,7 +139,7 @@ def reconstruct(drawing: Drawing, count: int) -> None:
 
     path = drawing.path("reconstruct")
     model, _ = drawing.model()
-    images, labels = drawing.test_images(range(count))
+    images, labels = drawing.spread_test_images(count)
     drawing.save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 

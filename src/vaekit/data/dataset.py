@@ -19,6 +19,16 @@ SPLITS = ("train", "validation", "test")
 DataKind = Literal["image", "vector", "table"]
 
 
+def evenly_spread(count: int, n: int) -> Tensor:
+    """The numbers of at most n of `count` rows, evenly spread: of rows sorted by class, as many of each.
+
+    >>> evenly_spread(10, 4).tolist()
+    [0, 2, 5, 7]
+    """
+    n = min(n, count)
+    return torch.arange(n) * count // max(1, n)
+
+
 def row_word(kind: str | None) -> str:
     """The word for one row of data of this kind: "image" or "row"."""
     return "image" if kind == "image" else "row"
@@ -118,8 +128,7 @@ class Split:
 
     def thinned(self, n: int) -> "Split":
         """At most n evenly spread rows, in memory; the split may be sorted by class."""
-        step = max(1, len(self) // n)
-        return self.rows(slice(None, n * step, step))
+        return self.rows(evenly_spread(len(self), n)) if n < len(self) else self.rows(slice(None))
 
     def in_memory(self, most: int) -> "Split":
         """The rows as a tensor: all if they are in memory now, else an evenly spread part of about `most` bytes."""

@@ -23,6 +23,7 @@ from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
 from . import student_t
 from .comparison_table import Cell, Comparison, Difference
+from .measure import CHOICE_KEY
 from .model_evaluation import MEASURES
 from .result import PER_ROW, Evaluation, bound_name
 from .selection import Selection, check_evaluated, evaluation_files
@@ -174,7 +175,7 @@ def _columns(members: Sequence[Member], requested: tuple[str, ...]) -> list[str]
 # -- protocols --------------------------------------------------------------------------------------------------------
 
 
-_ALWAYS = ("data", "checksum", "split", ROWS_KEY, "binarize", "likelihood")
+_ALWAYS = ("data", "checksum", "split", ROWS_KEY, CHOICE_KEY, "binarize", "likelihood")
 
 
 def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> dict[str, Any]:

@@ -158,7 +158,7 @@ class Comparison:
         if self.repeats:
             repeats = ", ".join(f"{name} repeats {of}" for name, of in self.repeats.items())
             parts.append(to_markdown(f"left out, because config and seed are the same: {repeats}"))
-        protocol = "; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum")
+        protocol = "; ".join(f"{key}: {value}" for key, value in self.protocol.items() if key != "checksum" and value)
         parts.append(to_markdown(protocol))
         return "\n\n".join(parts) + "\n"
 

@@ -30,6 +30,7 @@ from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
 from .result import StageListener, Value
 
+CHOICE_KEY = "choice of rows"  # of a protocol; earlier versions took the first rows, and named no choice
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
 _BINARIZED = {
@@ -48,7 +49,7 @@ class Options:
         split: "test", "validation" or "train".
         binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
         samples: K of the importance-weighted bound; the smaller powers of ten are shown too. Papers take 5,000.
-        rows: Evaluate this many rows only, the first ones; all by default.
+        rows: Evaluate this many rows only, evenly spread; all by default.
         annealing: How to anneal; by default there is no annealed importance sampling.
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
@@ -117,7 +118,7 @@ class MeasureInput:
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
             "split": self.options.split,
-            ROWS_KEY: len(self.split),
+            **counted(len(self.split), len(self.dataset.split(self.options.split))),
             "binarize": _BINARIZED[self.options.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
@@ -210,6 +211,11 @@ class Measure:
     caption: str = ""
     lines: tuple[Line, ...] = ()
     compared: tuple[str, ...] = ()
+
+
+def counted(rows: int, of: int) -> dict[str, Any]:
+    """How many rows are evaluated of how many, for a protocol."""
+    return {ROWS_KEY: rows} if rows == of else {ROWS_KEY: rows, CHOICE_KEY: "evenly spread"}
 
 
 def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:

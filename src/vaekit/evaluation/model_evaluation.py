@@ -51,7 +51,9 @@ def evaluate_model(
         DataError: The rows or the classes do not fit the model.
     """
     options = (options or Options()).with_settings(**settings)
-    split = dataset.split(options.split).rows(slice(options.rows))
+    split = dataset.split(options.split)
+    if options.rows is not None:
+        split = split.thinned(options.rows)
     task = MeasureInput(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(task) for measure in MEASURES]
     return Evaluation(

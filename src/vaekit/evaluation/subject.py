@@ -48,12 +48,12 @@ class Subject:
     def __len__(self) -> int:
         return len(self.x)
 
-    def batch(self, rows: slice) -> Batch:
-        """The rows of a slice, with their classes and the mask of known values."""
+    def batch(self, rows: slice | Tensor) -> Batch:
+        """These rows, with their classes and the mask of known values."""
         observed = None if self.observed is None else self.observed[rows]
         return Batch(self.x[rows], None, observed, self.labels[rows])
 
-    def seen(self, rows: slice) -> Tensor:
+    def seen(self, rows: slice | Tensor) -> Tensor:
         """The values of these rows as the posterior takes them: gaps are NaN if the model sees gaps, else 0."""
         return self.model.seen(self.x[rows], None if self.observed is None else self.observed[rows])
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from .. import __version__, plot
+from ..data.dataset import evenly_spread
 from ..errors import RunError
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.result import Evaluation
@@ -105,7 +106,7 @@ def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: s
 
 @torch.no_grad()
 def _examples(new: Path, subject: Subject) -> None:
-    rows = slice(0, facts.EXAMPLES)
+    rows = evenly_spread(len(subject), facts.EXAMPLES)
     x, c, model = subject.seen(rows), subject.context(rows), subject.model
     if not len(x):
         return
@@ -120,7 +121,8 @@ def _pictures(new: Path, subject: Subject) -> list[str]:
         return []
     model = subject.model
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
-    plot.save(plot.reconstructions(model, subject.x[:8], subject.labels[:8]), new / "reconstructions.png")
+    rows = evenly_spread(len(subject), facts.EXAMPLES)
+    plot.save(plot.reconstructions(model, subject.x[rows], subject.labels[rows]), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
 
 

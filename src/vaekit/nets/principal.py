@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..data.dataset import evenly_spread
 from ..errors import ConfigError
 from .mlp import MLP
 
@@ -34,7 +35,7 @@ def principal_start(
     latents = mu.out_features
     into, *inner = _layers(encoder, latents, "encoder")
     first, *later, last = _layers(decoder, latents, "decoder")
-    mean, directions, deviations = principal_components(x.flatten(1)[:MOST_ROWS].float(), latents)
+    mean, directions, deviations = principal_components(x[evenly_spread(len(x), MOST_ROWS)].flatten(1).float(), latents)
     pair = slice(0, 2 * latents)
     towards = (directions / deviations).T
     into.weight[pair] = 0

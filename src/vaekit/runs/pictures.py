@@ -119,7 +119,7 @@ class Panel:
 
 
 def _reconstructions(scene: Scene) -> Any:
-    batch = scene.as_seen(scene.data.test.rows(slice(32)))
+    batch = scene.as_seen(scene.data.test.thinned(32))
     return plot.reconstructions(scene.model, batch.x, batch.c)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.dataset import evenly_spread
 from ...distributions import centre
 from ...errors import VAEError
 from ...model.dimensions import CARRIES
@@ -94,7 +95,7 @@ def _kl(subject: Subject) -> Tensor | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            summary = latents(subject.model, subject.batch(slice(STATISTICS)), pairs=1)
+            summary = latents(subject.model, subject.batch(evenly_spread(len(subject), STATISTICS)), pairs=1)
         except (VAEError, NotImplementedError):
             return None
     return None if summary.kl is None else summary.kl.flatten().float()

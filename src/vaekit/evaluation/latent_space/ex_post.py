@@ -139,7 +139,7 @@ def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
 def _training_rows(model: LatentVariableModel, split: Split) -> Split:
     """Up to 20,000 rows; for a conditional model, rows with a known class."""
     split = split.labelled() if model.context_size and split.context is None else split
-    return split.thinned(ROWS) if len(split) > ROWS else split
+    return split.thinned(ROWS)
 
 
 def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:

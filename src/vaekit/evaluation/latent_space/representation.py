@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ... import plot
 from ...data import Split
+from ...data.dataset import evenly_spread
 from .. import chunks
 from ..measure import Findings, Line, Measure, MeasureInput
 from .code_usage import code_usage
@@ -49,9 +50,10 @@ def _classes(task: MeasureInput, posteriors: Latents) -> Findings:
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
     if task.split.context is None:
-        shown = chunks.batch(task.model, task.rows, 0, SHOWN)
+        rows = evenly_spread(len(task.rows), SHOWN)
+        shown = chunks.batch(task.model, task.rows.rows(rows), 0, SHOWN)
         x = task.model.seen(shown.x, shown.observed)
-        pictures = {"latents": plot.latents(task.model, x, labels[:SHOWN])}
+        pictures = {"latents": plot.latents(task.model, x, labels[rows])}
     return Findings(values, [warning] if task.model.context_size else [], pictures=pictures)
 
 

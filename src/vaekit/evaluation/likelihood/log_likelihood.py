@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import Tensor
 
+from ...data.dataset import evenly_spread
 from ...objectives.base import draw_of
 from ...rng import seeded
-from ...store.metrics import ROWS_KEY
 from .. import chunks
-from ..measure import Findings, Line, Measure, MeasureInput
+from ..measure import Findings, Line, Measure, MeasureInput, counted
 from ..result import bound_name, mean_over_rows
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
@@ -41,18 +41,17 @@ def find(task: MeasureInput) -> Findings:
 
 
 def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> Findings:
-    """Annealed importance sampling of the first rows, and bidirectional Monte Carlo of simulated ones."""
+    """Annealed importance sampling of evenly spread rows, and bidirectional Monte Carlo of simulated ones."""
     n = min(AIS_ROWS, len(task.rows))
-    how = {**asdict(annealing), ROWS_KEY: n}
+    how = {**asdict(annealing), **counted(n, len(task.rows))}
     options: dict[str, Any] = task.for_estimators(samples=None, precision="fp32", annealing=how)
-    first = task.rows.rows(slice(n))
-    annealed = ais(task.model, first, annealing=annealing, **options)
-    c = chunks.context_of(task.model, first)
+    numbers = evenly_spread(len(task.rows), n)
+    rows = task.rows.rows(numbers)
+    annealed = ais(task.model, rows, annealing=annealing, **options)
+    c = chunks.context_of(task.model, rows)
     simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
-    gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][:n]
-    gain_value = mean_over_rows(
-        "AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing")
-    )
+    gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][numbers]
+    gain_value = mean_over_rows("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
     return Findings(
         values=[
             *findings.values,

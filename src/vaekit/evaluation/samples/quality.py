@@ -65,7 +65,8 @@ def quality(
         classifier: The classifier of that data set.
         split: Real images; the test images by default.
         others: Other real images, to show how small a distance can be; the training images by default.
-        n: Number of samples; at most the number of real images in each of both sets.
+        n: Number of samples; at most the number of real images in each of both sets, of which as many are taken, evenly
+            spread.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
@@ -83,8 +84,8 @@ def quality(
     wanted = torch.arange(n) % model.context_size if model.context_size else None
     samples = _sampled(model, n, wanted, seed, listener)
     features, logits = classifier(samples)
-    real_features, _ = classifier(real.x[:n])
-    other_features, _ = classifier(others.x[:n])
+    real_features, _ = classifier(real.thinned(n).x[:])
+    other_features, _ = classifier(others.thinned(n).x[:])
     predicted = logits.argmax(1)
     values = [
         frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),

@@ -62,7 +62,7 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
 
 def _spread_rows(split: Split) -> Tensor:
     """At most `MOST` rows, evenly spread; missing values are NaN."""
-    rows = split.thinned(MOST).rows(slice(MOST))
+    rows = split.thinned(MOST)
     x = rows.x[:]
     return x if rows.observed is None else x.masked_fill(~rows.observed, math.nan)
 
