@@ -113,7 +113,7 @@ def test_a_collapsed_posterior_is_said_to_be_one() -> None:
     assert "all 3 dimensions carry less than 0.01 nats" in found.collapse
     assert abs(found.information).max() < 1e-9
     model.idle = 1
-    assert latents(model, model.data(300)).collapse.startswith("1 of 3 dimensions carry less than 0.01 nats (2): 2 ")
+    assert latents(model, model.data(300)).collapse.startswith("1 of 3 dimensions carry less than 0.01 nats (z3): 2 ")
     assert "free-bits" in found.collapse
     whole = LinearGaussian()
     assert latents(whole, whole.data(300)).collapse is None

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 def encode(opened: Opened, data_name: str | None, split: str, output: Path | None) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
-    RUN is the newest run by default. A .csv has one line for each row; an .npy has the array z, shape (rows,
-    latents); an .npz has z, the names of the rows, and their classes.
+    RUN is the newest run by default. A .csv has one line for each row, with its latents as z1, z2 and so on; an .npy
+    has the array z, shape (rows, latents); an .npz has z, the names of the rows, and their classes.
     """
     from ..evaluation import named_rows
     from ..runs.terminal import shown_stages
@@ -41,7 +41,7 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     with shown_stages() as listener:
         z = named_rows.encode(model, rows, listener=listener)
     if path.suffix.lower() == ".csv":
-        content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.flatten(1).unbind(1))})
+        content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.flatten(1).unbind(1), 1)})
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)

@@ -85,10 +85,10 @@ class Latents:
                 f"the posterior has collapsed: all {size} dimensions {fault}, and the decoder does not use z; try a KL "
                 "warm-up (objective beta with a schedule from 0 to 1), free-bits, or a weaker decoder"
             )
-        numbers = ", ".join(str(i) for i in idle.nonzero().flatten().tolist()[:8])
+        names = ", ".join(f"z{i + 1}" for i in idle.nonzero().flatten().tolist()[:8])
         more = ", …" if count > 8 else ""
         return (
-            f"{count} of {size} dimensions {fault} ({numbers}{more}): {size - count} latent dimensions would do; to "
+            f"{count} of {size} dimensions {fault} ({names}{more}): {size - count} latent dimensions would do; to "
             "use more, try a KL warm-up (objective beta with a schedule from 0 to 1), free-bits, or iwae with more K"
         )
 
