@@ -216,6 +216,7 @@ def test_outliers_have_low_scores() -> None:
         (VAE(), [[1.0, np.nan], [2.0, np.nan]], "column 'x1' has no value in any of 2 rows; leave it out"),
         (VAE(), [[1.0, 2.0], [1.0, 2.0]], "all columns are constant"),
         (VAE(validation_fraction=1.0), [[1.0], [2.0]], r"validation_fraction must be in \[0, 1\), got 1.0"),
+        (VAE(validation_fraction=0.99), [[i / 9] for i in range(40)], "= 0.99 of 40 rows leaves 0 .* to at most 0.95"),
         (VAE(n_draws=0), [[1.0], [2.0]], "n_draws must be at least 1, got 0"),
         (VAE(preset="table-vea"), [[1.0], [2.0]], "did you mean 'table-vae'"),
         (VAE(columns={"x7": "positive"}), [[1.0], [2.0]], "unknown column 'x7'"),

@@ -1,5 +1,6 @@
 """The base of the estimators: from X to the columns of a table, and to a model trained on them."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training import find_device, fit
 
+FEWEST_TO_LEARN = 2  # rows
 FEWEST_TO_VALIDATE = 10  # rows; the mean of fewer is too noisy for stopping
 STEPS, MOST_EPOCHS, FEWEST_EPOCHS = 4000, 400, 10  # of a training without a given length
 
@@ -95,9 +97,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _fit_model(self, recipe: Recipe, rows: Batch) -> None:
         config = recipe.config
+        validation_rows = self._validation_rows(len(rows))
         order = torch.randperm(len(rows))
-        validation_rows = round(self.validation_fraction * len(rows))
-        validation_rows = validation_rows if validation_rows >= FEWEST_TO_VALIDATE else 0
         train, validation = rows.rows(order[validation_rows:]), rows.rows(order[:validation_rows])
         shape = tuple(rows.x.shape[1:])
         model = recipe.model(event_shape=shape, num_classes=0, x=train.x, columns=self.columns_)
@@ -115,6 +116,19 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         self.n_iter_ = len(records)
         self.history_ = records
         self.model_: LatentVariableModel = model if model.device.type == "mps" else model.double()
+
+    def _validation_rows(self, rows: int) -> int:
+        """The number of rows to hold out; 0 if they are too few."""
+        held_out = round(self.validation_fraction * rows)
+        if held_out < FEWEST_TO_VALIDATE:
+            return 0
+        if rows - held_out < FEWEST_TO_LEARN:
+            most = math.floor(100 * (rows - FEWEST_TO_LEARN) / rows) / 100
+            raise DataError(
+                f"validation_fraction = {self.validation_fraction} of {rows} rows leaves {rows - held_out} to learn "
+                f"from, and a training needs at least {FEWEST_TO_LEARN}; set it to at most {most}"
+            )
+        return held_out
 
     def _recipe(self, rows: int) -> Recipe:
         """The preset with this estimator's parameters, and about 4,000 steps unless they set the length."""
