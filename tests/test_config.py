@@ -37,6 +37,7 @@ def test_every_preset_is_complete_and_documented(name: str) -> None:
         (["trian.epochs=3"], "unknown key 'trian'; did you mean 'train'?"),
         (["train.epoch=3"], "unknown key 'train.epoch'; did you mean 'train.epochs'?"),
         (["train.epochs=0"], "train.epochs: input should be greater than or equal to 1, got 0"),
+        (["train.epochs=100001"], "less than or equal to 100000, got 100001"),
         (["train.epochs=-1"], "greater than or equal to 1, got -1"),
         (["train.epochs=many"], "train.epochs: input should be a valid integer.*got 'many'"),
         (["train.learning_rate=0"], "train.learning_rate: input should be greater than 0, got 0"),

@@ -17,6 +17,8 @@ from vaekit.evaluation import evaluate_run, fitted_prior, rows_of, score_run
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, restore
 from vaekit.runs.repetition import repeat
+from vaekit.store import journal
+from vaekit.training.loop import in_epochs
 
 SMALL = {"encoder": {"hidden": [8]}, "decoder": {"hidden": [8]}}
 
@@ -54,6 +56,32 @@ def test_a_wrong_name_is_answered_with_the_right_one() -> None:
         vaekit.train("vae", epoch=3)
     with pytest.raises(ConfigError, match=r"by name or path, got ndarray; for these: data = vaekit\.data\.load"):
         vaekit.train(data=np.zeros((4, 3)))
+    assert not Path("runs").exists()
+
+
+def test_every_key_of_the_data_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(
+        job, "load_data", lambda name, **options: asked.append({"name": name, **options}) or tiny.dataset()
+    )
+    section = {"name": "fashion-mnist", "labelled": 10, "validation": 5, "binarize": "fixed"}
+    run = vaekit.train("standard-vae", data=section, epochs=1, **SMALL)
+    assert {key: run.config["data"][key] for key in section} == section
+    assert asked[0]["labelled"] == 10 and asked[0]["validation"] == 5
+    assert vaekit.train("standard-vae", data={"binarize": "fixed"}, epochs=1, **SMALL).config["data"]["name"] == "mnist"
+    with pytest.raises(ConfigError, match=r"give data=\{'size': …\}"):
+        vaekit.train("vae", size=32)
+    with pytest.raises(ConfigError, match=r"did you mean 'data\.name'"):
+        vaekit.train("vae", data={"nam": "mnist"})
+
+
+def test_a_training_is_as_long_as_its_journal_may_be() -> None:
+    vaekit.build("vae", event_shape=(4,), train={"epochs": journal.MOST_EPOCHS})
+    with pytest.raises(ConfigError, match=f"less than or equal to {journal.MOST_EPOCHS}"):
+        vaekit.build("vae", event_shape=(4,), train={"epochs": journal.MOST_EPOCHS + 1})
+    assert in_epochs(read("vae").train.model_copy(update={"steps": 2 * journal.MOST_EPOCHS}), 2)[0].epochs == 100_000
+    with pytest.raises(ConfigError, match=r"steps must be at most 800000 \(100000 epochs of 8 batches\), got 800001"):
+        vaekit.train("standard-vae", steps=800_001, batch_size=8, **SMALL)
     assert not Path("runs").exists()
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..errors import ConfigError
 from ..store.bounded import check_table
+from ..store.journal import MOST_EPOCHS
 from .synonyms import OTHER_NAMES
 
 Positive = Annotated[int, Field(ge=1)]
@@ -93,7 +94,7 @@ class Model(Section):
 class Fit(Section):
     """How `vaekit.fit` trains: how long, in epochs or, instead, in steps; how fast; how often it saves."""
 
-    epochs: Annotated[int, Field(ge=1, le=1_000_000)] = 10
+    epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 10
     steps: Annotated[int, Field(ge=1, le=1 << 40)] | None = None
     batch_size: Positive = 128
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3

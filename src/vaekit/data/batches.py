@@ -97,8 +97,7 @@ class Batches:
 
     def __len__(self) -> int:
         """The number of batches in an epoch."""
-        full, rest = divmod(self.num_rows, self.batch_size)
-        return full + (rest > 1 or (rest == 1 and not full))
+        return batches_of(self.num_rows, self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         size = self.batch_size
@@ -188,6 +187,16 @@ class Batches:
         batch = stored.to(self.device)
         values = replace(batch, x=self.to_floats(batch.x)).zero_filled
         return replace(batch, x=draw_binary(values, generator) if self.binarize == "per-epoch" else values)
+
+
+def batches_of(rows: int, batch_size: int) -> int:
+    """The number of batches in an epoch: a last row that would be alone joins the batch before.
+
+    >>> batches_of(6, 4), batches_of(5, 4)
+    (2, 1)
+    """
+    full, rest = divmod(rows, batch_size)
+    return full + (rest > 1 or (rest == 1 and not full))
 
 
 def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> Batch:

@@ -4,6 +4,7 @@ Not for: training your own model (`vaekit.fit`).
 """
 
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ def default_preset(data: str | None) -> str:
 def train(
     preset: str | None = None,
     *,
-    data: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | Mapping[str, Any] | None = None,
     name: str | None = None,
     root: str | Path = "runs",
     progress: bool | None = None,
@@ -36,7 +37,8 @@ def train(
 
     Arguments:
         preset: Name of a preset, which `vaekit.presets()` lists; by default `table-vae` for a table, else `vae`.
-        data: Name or path of a data set; the preset's own by default.
+        data: Name or path of a data set; the preset's own by default. Or the section [data], as a mapping:
+            `{"name": "fashion-mnist", "labelled": 100, "binarize": "fixed"}`.
         name: Name of the run; the preset's name and the time by default.
         root: Folder of all runs.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
@@ -53,15 +55,25 @@ def train(
     """
     fields = {key: settings.pop(key) for key in list(settings) if key in Train.model_fields}
     sections = settings | ({"train": {**settings.get("train", {}), **fields}} if fields else {})
-    if data is not None:
-        if not isinstance(data, str | os.PathLike):
-            raise ConfigError(
-                f"a run is trained on data by name or path, got {type(data).__name__}; for these: "
-                "data = vaekit.data.load(…); vaekit.fit(vaekit.build('vae', data=data), data)"
-            )
-        sections["data"] = {**sections.get("data", {}), "name": os.fspath(data)}
-    preset = preset or default_preset(None if data is None else os.fspath(data))
+    section = _data_section(data)
+    if section:
+        sections["data"] = section
+    preset = preset or default_preset(section.get("name"))
     recipe = Recipe.resolve(read(preset, sections=sections), trust)
     visible = is_watched() if progress is None else progress
     with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
         return lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener)
+
+
+def _data_section(data: object) -> dict[str, Any]:
+    """The section [data] of the argument `data`."""
+    if data is None:
+        return {}
+    section = dict(data) if isinstance(data, Mapping) else {"name": data}
+    path = section.get("name", "")
+    if not isinstance(path, str | os.PathLike):
+        raise ConfigError(
+            f"a run is trained on data by name or path, got {type(path).__name__}; for these: "
+            "data = vaekit.data.load(…); vaekit.fit(vaekit.build('vae', data=data), data)"
+        )
+    return {**section, "name": os.fspath(path)} if path else section

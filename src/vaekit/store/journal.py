@@ -11,8 +11,8 @@ from typing import Any
 from ..errors import RunError
 from . import files
 
-JOURNAL_LIMIT = 64 << 20  # bytes
-MOST_EPOCHS = 100_000  # lines; a second is enough to read them
+JOURNAL_LIMIT = 256 << 20  # bytes; a record has some 400
+MOST_EPOCHS = 100_000  # of a run, one line each; a second is enough to read them
 LINE_LIMIT = 64 << 10  # bytes of a line
 
 

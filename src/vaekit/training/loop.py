@@ -17,6 +17,7 @@ from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo, module_of
 from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from ..store import Checkpoint, Run
+from ..store.journal import MOST_EPOCHS
 from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .cpu import Pace, flushed
@@ -247,13 +248,19 @@ def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:
         batches: Number of batches in an epoch, if it is known.
 
     Raises:
-        ConfigError: The length is given in steps, and `batches` is unknown.
+        ConfigError: The length is given in steps, and `batches` is unknown; or it is more than 100,000 epochs.
     """
     if options.steps is None:
         return options, options.epochs
     if batches is None:
         raise ConfigError("steps needs to know how many batches an epoch has; give the loader a length, or set epochs")
-    return options.model_copy(update={"epochs": -(-options.steps // batches)}), options.steps / batches
+    epochs = -(-options.steps // batches)
+    if epochs > MOST_EPOCHS:
+        raise ConfigError(
+            f"steps must be at most {MOST_EPOCHS * batches} ({MOST_EPOCHS} epochs of {batches} batches), got "
+            f"{options.steps}"
+        )
+    return options.model_copy(update={"epochs": epochs}), options.steps / batches
 
 
 def _out_of_patience(progress: Progress, patience: int | None) -> bool:
