@@ -7,8 +7,8 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,17 +20,18 @@ from ..config import Config
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
-from ..data.batches import some_rows
+from ..data.batches import batches_of, some_rows
 from ..data.pixels import repeatable
 from ..model import Draw, LatentVariableModel
 from ..objectives import Loss, OfDraw, module_of
-from ..rng import seeded
+from ..rng import deterministic, seeded, streams_kept
 from ..store import Checkpoint, Run
 from ..store.metrics import ROWS_KEY
 from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, validate
-from ..training.cpu import find_threads
+from ..training.cpu import find_threads, flushed, threads
 from ..training.data_checks import check_classes, check_rows
 from ..training.listener import Listeners
+from ..training.loop import in_epochs
 from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
@@ -97,6 +98,27 @@ class Job:
         job = cls(recipe, data, model, loss, ranks)
         job._try_one()
         return job
+
+    @classmethod
+    @contextmanager
+    def computing(cls, recipe: Recipe, *, ranks: Ranks = ALONE) -> Iterator["Job"]:
+        """A prepared job; within the block the processor computes as its training does.
+
+        Numbers near 0 count as 0, and determinism and threads are as configured. Afterwards the global random streams
+        are as before.
+
+        Arguments:
+            recipe: The config, resolved.
+            ranks: All processes that train this together.
+
+        Raises:
+            VAEError: Something would not work.
+        """
+        settings = recipe.config.train
+        with streams_kept(), flushed(), deterministic(settings.deterministic, settings.device):
+            job = cls.prepare(recipe, ranks=ranks)
+            with threads(job.threads()):
+                yield job
 
     @property
     def config(self) -> Config:
@@ -226,6 +248,7 @@ class Job:
 
     def _try_one(self) -> None:
         train = self.data.train
+        in_epochs(self.config.train, batches_of(len(train), self.config.train.batch_size))
         batch = next(iter(self.batches(train.rows(slice(4)))))
         players = players_of(self.model, self.loss, self.optimizer)
         check_ranks(self.ranks, self.model, self.loss, opponents=players[1:])

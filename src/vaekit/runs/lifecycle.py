@@ -14,7 +14,7 @@ from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
-from ..training.cpu import flushed, threads
+from ..training.cpu import flushed
 from . import environment
 from .job import Job
 from .model_weights import most_bytes
@@ -58,15 +58,12 @@ def train(
     if tensorboard:
         require_tensorboard()
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
-    settings = recipe.config.train
-    with streams_kept(), flushed(), deterministic(settings.deterministic, settings.device):
-        job = Job.prepare(recipe, ranks=ranks)
-        with threads(job.threads()):
-            facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
-            run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
-            with _recording_end(run):
-                _broadcast_job(job)
-                job.train(run, listener, tensorboard=tensorboard)
+    with Job.computing(recipe, ranks=ranks) as job:
+        facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
+        run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
+        with _recording_end(run):
+            _broadcast_job(job)
+            job.train(run, listener, tensorboard=tensorboard)
     return run
 
 
@@ -126,10 +123,10 @@ def resume(
 
 
 def _check_goes_on(run: Run, options: Train) -> None:
-    """Check that a finished run is not as long as it is to be.
+    """Check that a finished run has epochs left to train.
 
     Raises:
-        RunError: It is.
+        RunError: It has none.
     """
     if options.steps is not None:
         raise RunError(f"run {run.name} is finished; {_fixed_length(options.steps)}")

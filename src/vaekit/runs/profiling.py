@@ -12,7 +12,6 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from ..config.recipe import Recipe
-from ..rng import streams_kept
 from ..training.trainer import Trainer
 from .job import Job
 
@@ -46,8 +45,8 @@ def profile_training(recipe: Recipe, *, steps: int = STEPS) -> Profile:
     Raises:
         VAEError: Something in the config does not work.
     """
-    with streams_kept():
-        return _profile(Job.prepare(recipe), steps)
+    with Job.computing(recipe) as job:
+        return _profile(job, steps)
 
 
 def _profile(job: Job, steps: int) -> Profile:
