@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -170,11 +171,13 @@ def test_interpolation_between_test_images_starts_and_ends_at_them(root: Path, t
 
 def test_info_and_runs(root: Path, command) -> None:
     facts = json.loads(command("info", "plain", "--runs", root, "--json").out)
-    assert (facts["state"], facts["epochs"], facts["preset"]) == ("finished", "1/1", "vae")
+    assert (facts["state"], facts["epochs"], facts["planned_epochs"], facts["preset"]) == ("finished", 1, 1, "vae")
     assert facts["test"]["rows"] == 10_000
     assert "784" not in facts["name"]
     rows = json.loads(command("runs", "--runs", root, "--json").out)
     assert [row["name"] for row in rows] == ["digits", "plain"]
+    assert isinstance(rows[0]["validation_neg_elbo"], float) and datetime.fromisoformat(rows[0]["created"])
+    assert " 1/1 " in command("runs", "--runs", root).out
     assert command("info", "--runs", root).out.splitlines()[1].split() == ["name", "digits"]
     assert command("runs", "--runs", root).out.splitlines()[0].split()[:2] == ["name", "preset"]
 
@@ -186,7 +189,7 @@ def test_presets_and_data(command) -> None:
         command("presets", "vae").out == (Path(vaekit.__file__).parent / "config" / "presets" / "vae.toml").read_text()
     )
     found = {row["name"]: row for row in json.loads(command("data", "--json").out)}
-    assert found["mnist"]["present"] == "yes"
+    assert found["mnist"]["present"] is True and found["mnist"]["shape"] == [1, 28, 28]
     assert (found["mnist"]["train"], found["mnist"]["validation"], found["mnist"]["test"]) == (55_000, 5_000, 10_000)
 
 

@@ -155,7 +155,7 @@ def test_by_default_the_test_images_go_into_the_run_folder(command, root: Path) 
     table = rows(Path(result["scores"]))
     assert [row["image"] for row in table] == [str(i) for i in range(16)]
     assert max(float(row["percentile"]) for row in table) == pytest.approx(100 * 15 / 16)
-    assert result["least likely"][0]["nll"] == pytest.approx(max(float(row["nll"]) for row in table), rel=1e-5)
+    assert result["least_likely"][0]["nll"] == pytest.approx(max(float(row["nll"]) for row in table), rel=1e-5)
     assert Path(command("encode", "asked", "--split", "validation").out.strip()).name == "mnist-validation.npz"
 
 

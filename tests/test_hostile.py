@@ -178,7 +178,7 @@ def test_a_run_s_folder_takes_little_memory_to_list(here: Path) -> None:
     (row,) = summaries(Path("runs"))
     assert tracemalloc.get_traced_memory()[1] < 100 << 20
     tracemalloc.stop()
-    assert (row["epochs"], row["validation −ELBO"]) == ("20000/1", "80.00")
+    assert (row["epochs"], row["planned_epochs"], row["validation_neg_elbo"]) == (20_000, 1, 80.0)
 
 
 def test_values_are_bounded_where_they_are_read() -> None:

@@ -19,7 +19,7 @@ def test_a_profile_accounts_for_the_whole_step(monkeypatch: Any, ema: float | No
     assert found.milliseconds > 0
     assert sum(found.phases.values()) == pytest.approx(1)
     assert all(share > 0 for share in found.phases.values())
-    assert found.setting["precision"] == "fp32" and found.setting["batch size"] == 8
+    assert found.setting["precision"] == "fp32" and found.setting["batch_size"] == 8
     milliseconds, calls = found.operators["addmm"]
     assert milliseconds > 0 and calls == 5  # a hidden layer, two heads; a hidden layer, the output
     assert list(found.operators.values()) == sorted(found.operators.values(), reverse=True)

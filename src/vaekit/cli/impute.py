@@ -85,7 +85,7 @@ def _impute_table(
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
     if as_json:
         facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(cells_path)}
-        out_json({"run": str(run.path), **facts, "gaps": len(cells), "rows with few effective samples": thin})
+        out_json({"run": str(run.path), **facts, "gaps": len(cells), "rows_with_few_effective_samples": thin})
         return
     print_table(
         [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]

@@ -1,7 +1,7 @@
 """`vae data` and `vae presets`: the data sets and the models to train."""
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
@@ -10,6 +10,9 @@ from ..errors import DataError
 from .common import json_option
 from .printing import out_json, out_lines
 from .tables import long_option, print_table
+
+LISTED = ("encoder", "posterior", "prior", "likelihood", "objective")  # parts of a preset in the list
+SHOWN = 6  # levels of a column
 
 
 @click.command(short_help="List the data sets, or the columns of a table.")
@@ -28,24 +31,26 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
     ignore. For an ordinal column, give the levels in order: --set 'data.columns.size=["S","M","L"]'.
     """
     if table is not None:
-        _print(_columns(table, settings), (), as_json, long)
+        columns = _columns(table, settings)
+        _print(columns, [_column_cells(column) for column in columns], as_json, long)
         return
     from ..data import available
 
-    rows = [
+    records = [
         {
             "name": entry.name,
             "train": entry.train,
             "validation": entry.validation,
             "test": entry.test,
-            "shape": "×".join(map(str, entry.shape)),
+            "shape": entry.shape,
             "classes": entry.num_classes,
-            "present": "yes" if entry.present else "no",
-            "where": str(entry.where or ""),
+            "present": entry.present,
+            "where": entry.where and str(entry.where),
         }
         for entry in available()
     ]
-    _print(rows, () if long else ("where",), as_json, long)
+    cells = [_without(("where",), record) if not long else record for record in records]
+    _print(records, [_dataset_cells(cell) for cell in cells], as_json, long)
 
 
 @click.command(short_help="List the presets, or print one.")
@@ -66,19 +71,19 @@ def presets(name: str | None, long: bool, as_json: bool) -> None:
         else:
             out_lines(config.preset_text(name))
         return
-    rows = []
+    records = []
     for preset in config.preset_names():
         header, recipe = config.preset_header(preset), config.read(preset)
-        parts = (recipe.encoder, recipe.posterior, recipe.prior, recipe.likelihood, recipe.objective)
-        rows.append(
-            {"name": preset, "paper": header.get("paper", ""), "what": header["about"]}
-            | {"parts": " × ".join(part.name for part in parts)}
-        )
-    _print(rows, () if long else ("paper", "parts"), as_json, long)
+        parts = {name: getattr(recipe, name).name for name in LISTED}
+        records.append({"name": preset, "paper": header.get("paper"), "what": header["about"], "parts": parts})
+    cells = [
+        {**record, "paper": record["paper"] or "", "parts": " × ".join(record["parts"].values())} for record in records
+    ]
+    _print(records, cells if long else [_without(("paper", "parts"), cell) for cell in cells], as_json, long)
 
 
 def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
-    """A row for each column of a table."""
+    """A record for each column of a table."""
     from .. import config
     from ..data import load
     from ..data.overview import overview
@@ -92,8 +97,34 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     return overview(data.columns, rows_with_nan(data))
 
 
-def _print(rows: list[dict[str, Any]], without: Collection[str], as_json: bool, long: bool) -> None:
-    if as_json:
-        out_json(rows)
+def _dataset_cells(record: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a data set in a table for people."""
+    shown = {"shape": "×".join(map(str, record["shape"])), "present": "yes" if record["present"] else "no"}
+    return {**record, **shown, **({"where": record["where"] or ""} if "where" in record else {})}
+
+
+def _column_cells(record: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a column in a table for people: its levels, or its least value, median and greatest value."""
+    levels = record["levels"]
+    if levels is None:
+        values = " … ".join(
+            f"{value:.6g}" if isinstance(value, float) else str(value)
+            for value in (record["minimum"], record["median"], record["maximum"])
+        )
     else:
-        print_table([{key: value for key, value in row.items() if key not in without} for row in rows], long=long)
+        listed = [str(level) for level in levels[:SHOWN]] + ["…"] * (len(levels) > SHOWN)
+        values = f"{len(levels)} levels: {', '.join(listed)}"
+    words = {"column": record["column"], "kind": record["kind"], "type": record["type"]}
+    return {**words, "missing": f"{record['missing']:.0%}", "values": values}
+
+
+def _without(keys: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key not in keys}
+
+
+def _print(records: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]], as_json: bool, long: bool) -> None:
+    """Print the records as JSON, or their cells as a table."""
+    if as_json:
+        out_json(records)
+    else:
+        print_table(cells, long=long)

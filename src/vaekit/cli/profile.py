@@ -31,9 +31,9 @@ def profile(options: ConfigOptions, as_json: bool) -> None:
     if as_json:
         out_json(asdict(result))
         return
-    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{k} {v}' for k, v in result.setting.items())})")
+    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{_words(k)} {v}' for k, v in result.setting.items())})")
     out()
-    print_table([{"phase": name, "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
+    print_table([{"phase": _words(name), "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
     out()
     print_table(
         [
@@ -41,3 +41,7 @@ def profile(options: ConfigOptions, as_json: bool) -> None:
             for name, (milliseconds, calls) in result.operators.items()
         ]
     )
+
+
+def _words(key: str) -> str:
+    return key.replace("_", " ")

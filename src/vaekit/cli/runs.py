@@ -3,6 +3,7 @@
 import shlex
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from .tables import long_option, print_entry, print_table
 if TYPE_CHECKING:
     from ..store import Run
 
+SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg_elbo", "state", "created")
+
 
 @click.command(short_help="Show a run's parts and results.")
 @run_argument
@@ -28,7 +31,8 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
     if as_json:
         out_json(facts)
         return
-    for name, value in facts.items():
+    rest = {key: value for key, value in facts.items() if key not in SUMMARY}
+    for name, value in {"run": rest.pop("run"), **_cells(facts), **rest}.items():
         print_entry(name, _described(name, value), 18)
 
 
@@ -87,33 +91,45 @@ def summaries(root: Path) -> list[dict[str, Any]]:
             rows.append(_summary(run))
         except VAEError as error:
             faults[run.path] = str(error)
-    return rows + [{**_row(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
+    return rows + [{**_unread(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
 
 
-def _row(name: str, state: str) -> dict[str, Any]:
-    """The row of a folder that cannot be read."""
-    return {
-        "name": name,
-        **dict.fromkeys(("preset", "data", "epochs", "validation −ELBO"), ""),
-        "state": state,
-        "age": "",
-    }
+def _unread(name: str, state: str) -> dict[str, Any]:
+    """The summary of a folder that cannot be read."""
+    return {**dict.fromkeys(SUMMARY), "name": name, "state": state}
 
 
 def _summary(run: "Run") -> dict[str, Any]:
     config = run.config
     by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
     scores = [score for score in by_epoch if isinstance(score, int | float)]
-    epochs = nested_get(run.environment, "sessions", -1, "epochs") or nested_get(config, "train", "epochs") or "?"
+    planned = nested_get(run.environment, "sessions", -1, "epochs") or nested_get(config, "train", "epochs")
     steps = nested_get(config, "train", "steps")
     return {
         "name": run.name,
-        "preset": str(run.environment.get("preset", "")),
-        "data": str(nested_get(config, "data", "name") or ""),
-        "epochs": f"{len(by_epoch)}/{epochs}" if steps is None else str(len(by_epoch)),
-        "validation −ELBO": f"{min(scores):.2f}" if scores else "",
+        "preset": run.environment.get("preset"),
+        "data": nested_get(config, "data", "name"),
+        "epochs": len(by_epoch),
+        "planned_epochs": planned if steps is None else None,
+        "validation_neg_elbo": min(scores, default=None),
         "state": run.status,
-        "age": _age(time.time() - run.created.timestamp()),
+        "created": run.created.isoformat(),
+    }
+
+
+def _cells(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary for people: its cells in a table."""
+    epochs, planned, score, created = (
+        summary[key] for key in ("epochs", "planned_epochs", "validation_neg_elbo", "created")
+    )
+    return {
+        "name": summary["name"],
+        "preset": str(summary["preset"] or ""),
+        "data": str(summary["data"] or ""),
+        "epochs": "" if epochs is None else f"{epochs}/{planned}" if planned else str(epochs),
+        "validation −ELBO": "" if score is None else f"{score:.2f}",
+        "state": summary["state"],
+        "age": "" if created is None else _age(time.time() - datetime.fromisoformat(created).timestamp()),
     }
 
 
@@ -123,7 +139,7 @@ def _clean(rows: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: 
     from ..store.files import COMPONENT
 
     rows = rows + [
-        _row(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
+        _unread(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
     ]
     states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
     for word in targets:
@@ -135,7 +151,9 @@ def _clean(rows: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: 
             raise RunError(f"run {row['name']} is being trained; stop that first")
     for row in to_delete:
         size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
-        note(f"{row['name']}  {row['state']}  {row['epochs']} epochs  {row['age']} old  {size:.1f} MB")
+        cells = _cells(row)
+        known = [f"{cells['epochs']} epochs", f"{cells['age']} old"] if row["created"] is not None else []
+        note("  ".join((row["name"], row["state"], *known, f"{size:.1f} MB")))
     if not to_delete:
         note("there is nothing to remove")
     elif not yes and not click.confirm(f"Remove {len(to_delete)} of the {len(rows)} runs in {root}?", err=True):
@@ -146,9 +164,9 @@ def _clean(rows: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: 
 
 
 def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
-    """A row of the list, with the last part of the data's path, without its fault, which is printed as a warning."""
-    facts = {key: value for key, value in row.items() if key != "fault"}
-    return facts if long else facts | {"data": row["data"].rstrip("/").rpartition("/")[2]}
+    """The cells of a row of the list; without --long only the last part of the data's path."""
+    cells = _cells(row)
+    return cells if long else cells | {"data": cells["data"].rstrip("/").rpartition("/")[2]}
 
 
 def _described(name: str, value: Any) -> str:

@@ -87,12 +87,12 @@ def score(
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
     least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
     if as_json:
-        facts: dict[str, Any] = {"picture": picture and str(picture), "least likely": least}
+        facts: dict[str, Any] = {"picture": picture and str(picture), "least_likely": least}
         if agreement is not None:
             facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
         out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
         return
-    print_table([{name: f"{v:.1f}" if isinstance(v, float) else v for name, v in row.items()} for row in least])
+    print_table([_cells(row) for row in least])
     _print_counts(scores, f"{rows.what}s")
     if agreement is not None:
         area, error = agreement
@@ -128,13 +128,22 @@ def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
 
 
 def _row(scores: "Scores", i: int) -> dict[str, Any]:
-    """A line of the table: the row, its scores, and the columns that explain them."""
+    """A row with its scores, and the columns that explain them."""
     rows = scores.rows
     values = {name: column[i].item() for name, column in scores.values.items()}
     line = {rows.what: rows.names[i], "class": rows.classes[i], **values}
     if scores.columns:
-        line["because of"] = ", ".join(f"{name} ({rank:.0f} %)" for name, rank in scores.reasons(i))
+        line["reasons"] = [{"column": name, "percentile": rank} for name, rank in scores.reasons(i)]
     return line
+
+
+def _cells(line: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a row in a table for people."""
+    cells = {name: f"{value:.1f}" if isinstance(value, float) else value for name, value in line.items()}
+    if "reasons" in cells:
+        reasons = cells.pop("reasons")
+        cells["because of"] = ", ".join(f"{reason['column']} ({reason['percentile']:.0f} %)" for reason in reasons)
+    return cells
 
 
 def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:

@@ -12,40 +12,33 @@ from numpy.typing import NDArray
 from .columns import Column
 from .sources.frames import series_of
 
-SHOWN = 6  # levels of a column
 
+def overview(columns: Sequence[Column], x: NDArray[np.float32]) -> list[dict[str, Any]]:
+    """A record for each column of a table: its name, kind, type and missing share, and what values it has.
 
-def overview(columns: Sequence[Column], x: NDArray[np.float32]) -> list[dict[str, str]]:
-    """A row for each column of a table, in words.
+    These are `levels`, or `minimum`, `median` and `maximum`, which are numbers, or texts of dates; the others are None.
 
     Arguments:
         columns: The D columns.
         x: Encoded values, shape (N, D), NaN where missing.
     """
-    rows = []
+    records = []
     for column, values in zip(columns, x.T, strict=True):
         known = values[~np.isnan(values)]
-        missing = f"{1 - len(known) / len(values):.0%}"
-        rows.append(
-            {
-                "column": column.name,
-                "kind": column.kind,
-                "type": column.dtype,
-                "missing": missing,
-                "values": _values(column, known),
-            }
-        )
-    return rows
+        record = {"column": column.name, "kind": column.kind, "type": column.dtype}
+        records.append({**record, "missing": 1 - len(known) / len(values), **_values(column, known)})
+    return records
 
 
-def _values(column: Column, known: NDArray[np.float32]) -> str:
-    """The levels, or the least value, the median and the greatest."""
+def _values(column: Column, known: NDArray[np.float32]) -> dict[str, Any]:
     if column.has_levels:
-        levels = [str(level) for level in column.levels[:SHOWN]] + ["…"] * (len(column.levels) > SHOWN)
-        return f"{len(column.levels)} levels: {', '.join(levels)}"
+        return {"levels": [_plain(level) for level in column.levels], "minimum": None, "median": None, "maximum": None}
     quantiles = series_of(np.quantile(known, [0, 0.5, 1]).astype(float), column)
-    return " … ".join(_short(value) for value in quantiles)
+    return {"levels": None, **dict(zip(("minimum", "median", "maximum"), map(_plain, quantiles), strict=True))}
 
 
-def _short(value: Any) -> str:
-    return f"{value:%Y-%m-%d}" if hasattr(value, "strftime") else f"{value:.6g}"
+def _plain(value: Any) -> Any:
+    """A value that JSON can hold: a truth value, a number or a text; a date as YYYY-MM-DD."""
+    if hasattr(value, "strftime"):
+        return f"{value:%Y-%m-%d}"
+    return value if isinstance(value, bool | int | float | str) else float(value)

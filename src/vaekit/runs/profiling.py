@@ -24,7 +24,7 @@ class Profile:
 
     Attributes:
         milliseconds: Wall-clock time of a step without the profiler.
-        phases: Shares of the time: data, forward pass, backward pass and optimizer; they add up to 1.
+        phases: Shares of the time: data, forward_pass, backward_pass and optimizer; they add up to 1.
         operators: The slowest operators → their own time in ms and their calls, both per step.
         setting: Device, threads, precision, batch size.
     """
@@ -64,7 +64,7 @@ def _profile(job: Job, steps: int) -> Profile:
         _advance(trainer, batches, steps)
         trainer.check()
     setting = {"device": str(device), "threads": torch.get_num_threads(), "precision": train.precision}
-    setting |= {"batch size": train.batch_size, "steps": steps}
+    setting |= {"batch_size": train.batch_size, "steps": steps}
     phases, operators = _summary(watched, steps)
     return Profile(1e3 * seconds / steps, phases, operators, setting)
 
@@ -84,17 +84,17 @@ def _advance(trainer: Trainer, batches: Iterator[Any], steps: int) -> None:
 
 def _summary(watched: Any, steps: int) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
     averages = watched.key_averages()
-    totals = dict.fromkeys(("data", "step", "backward pass", "optimizer"), 0.0)
+    totals = dict.fromkeys(("data", "step", "backward_pass", "optimizer"), 0.0)
     for event in averages:
         if event.key in totals:
             totals[event.key] += event.cpu_time_total
         elif event.key.startswith("autograd::engine::evaluate_function"):
-            totals["backward pass"] += event.cpu_time_total
+            totals["backward_pass"] += event.cpu_time_total
         elif event.key.startswith("Optimizer.step"):
             totals["optimizer"] += event.cpu_time_total
     whole = totals["data"] + totals.pop("step")
-    totals["forward pass"] = whole - sum(totals.values())
-    phases = {name: totals[name] / whole for name in ("data", "forward pass", "backward pass", "optimizer")}
+    totals["forward_pass"] = whole - sum(totals.values())
+    phases = {name: totals[name] / whole for name in ("data", "forward_pass", "backward_pass", "optimizer")}
     operators_of_torch = [event for event in averages if event.key.startswith("aten::")]
     times = {event.key: event.self_device_time_total or event.self_cpu_time_total for event in operators_of_torch}
     operators_of_torch.sort(key=lambda event: -times[event.key])
