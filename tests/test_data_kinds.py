@@ -264,7 +264,7 @@ def test_a_path_always_means_all_its_images_by_name(tmp_path: Path, monkeypatch:
     assert len(named_rows.rows_of(run)) == 3
 
 
-def test_a_folder_that_grew_is_no_test_set(tmp_path: Path) -> None:
+def test_a_folder_that_grew_is_no_test_set(tmp_path: Path, command) -> None:
     folder = photos(tmp_path / "photos")
     run, model = trained(folder, tmp_path), None
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "new.png")
@@ -274,6 +274,9 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=message):
             use()
     assert len(named_rows.rows_of(run, str(folder))) == 31
+    for verb, has_data in (("score", True), ("encode", True), ("reconstruct", False), ("traverse", False)):
+        refused = command(verb, "r", "--runs", tmp_path)
+        assert refused.status == 2 and ("(--data)" in refused.err) is has_data, refused.err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "draw_pictures", lambda *_, **__: [])
         again = repetition.repeat(run, name="again", root=tmp_path)

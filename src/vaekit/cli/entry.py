@@ -152,7 +152,9 @@ def _run() -> int:
 
         _fail(explained(error, sys.argv[1:]))
     except VAEError as error:
-        words = [f"--{name}" for name in error.arguments] + ([f"`vae {error.command}`"] if error.command else [])
+        options = _options_of(sys.argv[1:])
+        words = [f"--{name}" for name in error.arguments if f"--{name}" in options]
+        words += [f"`vae {error.command}`"] if error.command else []
         _fail(f"{error} ({', '.join(words)})" if words else str(error))
     except BrokenPipeError:  # the reader closed the pipe
         printing.discard(sys.stdout)
@@ -167,6 +169,12 @@ def _run() -> int:
         say(f"{reached}; `vae resume` continues" if reached else "stopped")
         status = 130
     return status if isinstance(status, int) else 0
+
+
+def _options_of(arguments: list[str]) -> set[str]:
+    """The options of the command that was typed."""
+    verb = next((app.commands[word] for word in arguments if word in app.commands), app)
+    return {option for parameter in verb.params for option in parameter.opts}
 
 
 def _fail(message: str) -> None:

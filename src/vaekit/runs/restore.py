@@ -223,7 +223,8 @@ class RestoredRun:
             before, now = sum(facts.counts.values()), sum(map(len, dataset.splits.values()))
             raise DataError(
                 f"the files of {name} have changed since run {self.run.name} was trained on them ({before} rows then, "
-                f"{now} now), so its test rows are unknown; bring them back, or name data to take all rows of",
+                f"{now} now), so its test rows are unknown; bring them back, or name other data; then all of its rows "
+                "are used",
                 arguments=("data",),
             )
         return dataset
