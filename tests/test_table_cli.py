@@ -85,6 +85,7 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any) -> None:
     assert set(new["size"]) <= set(SIZES) and new["born"].str.fullmatch(r"\d{4}-\d\d-\d\d").all()
     result = command("sample", "a", "-n", 40, "-o", "women.csv", "--where", "sex=female", "--where", "age=40")
     assert result.status == 0 and "effective sample size" in result.out
+    assert "beware      fewer than" in result.out and max(map(len, result.out.splitlines())) <= 80
     women = pd.read_csv("women.csv")
     assert (women["sex"] == "female").all() and (women["age"] == 40).all() and women["height"].nunique() > 20
     assert "unknown level 'femal'; did you mean" in one_line(command("sample", "a", "--where", "sex=femal"))
@@ -155,6 +156,9 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     for verb in ("map", "traverse"):
         assert "are not images" in one_line(command(verb, "a"))
     assert "--hide is for images" in one_line(command("impute", "a", "--hide", "left"))
+    assert "-n is for images" in one_line(command("impute", "a", "-n", 3))
+    assert "leave out --rows" in one_line(command("interpolate", "a", "--between", 0, 1, "--rows", 2))
+    assert "name the table" in one_line(command("data", "--set", "data.columns.age=real"))
     for option in ("--noise", "--by-class", "--invert", "--cmap=magma"):
         assert f"{option.partition('=')[0]} is for images" in one_line(command("sample", "a", option))
     assert command("explore", "a", "-o", "page.html").status in (0, 2)

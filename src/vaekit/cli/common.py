@@ -11,6 +11,7 @@ import click
 
 from ..store.metrics import ROWS_KEY
 from .printing import note, out, out_json
+from .tables import INDENT, print_entry
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -73,13 +74,15 @@ files_json_option = click.option(
 )
 
 
-def print_files(*paths: Path | str, notes: Sequence[str] = (), **facts: Any) -> None:
-    """Print the notes and a line for each written file; with --json print one object: `files` and the facts."""
+def print_files(*paths: Path | str, notes: Sequence[tuple[str, str]] = (), **facts: Any) -> None:
+    """Print the notes, each a name and a text, and a line for each written file; with --json `files` and the facts."""
     if click.get_current_context().meta.get(_AS_JSON):
         out_json({"files": [str(path) for path in paths], **facts})
         return
-    for line in (*notes, *map(str, paths)):
-        out(line)
+    for name, text in notes:
+        print_entry(name, text, INDENT)
+    for path in paths:
+        out(str(path))
 
 
 def open_run(run: str | None, root: Path) -> "Run":

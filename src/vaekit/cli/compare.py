@@ -7,7 +7,7 @@ import click
 
 from .common import AT_MOST, FILE, json_option, open_run, runs_option
 from .printing import out, out_json, out_lines
-from .tables import long_option, print_entry, print_rows
+from .tables import INDENT, long_option, print_entry, print_rows
 
 if TYPE_CHECKING:
     from ..evaluation.comparison_table import Comparison
@@ -88,11 +88,11 @@ def _print(table: "Comparison", long: bool) -> None:
         print_rows([[f"{group} less {first}", "mean", "95 % interval", ""], *rows], long=long)
         out()
     if table.caution:
-        print_entry("beware", table.caution, 12)
+        print_entry("beware", table.caution, INDENT)
     for name, original in table.repeats.items():
-        print_entry("left out", f"{name}, which has the config and the seed of {original}", 12)
+        print_entry("left out", f"{name}, which has the config and the seed of {original}", INDENT)
     protocol = {key: value for key, value in table.protocol.items() if key != "checksum"}
-    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
+    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), INDENT)
 
 
 def _chunks(groups: list[str], size: int) -> list[list[str]]:

@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .common import AT_MOST, json_option, relative, stopped
 from .opened import Opened, run_options
 from .printing import out, out_json
-from .tables import print_entry, print_table
+from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
@@ -103,7 +103,7 @@ def evaluate(
     else:
         print_blocks(result)
     for sentence in result.warnings:
-        print_entry("beware", sentence, 12)
+        print_entry("beware", sentence, INDENT)
     out(f"run         {relative(folder.path)}")
     for picture in result.details["pictures"]:
         out(f"picture     {relative(folder.path / picture)}")
@@ -118,7 +118,7 @@ def _print_all(result: "Evaluation") -> None:
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
     protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     out()
-    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), 12)
+    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), INDENT)
 
 
 def _annealing(ais: bool, temperatures: int | None) -> "Annealing | None":

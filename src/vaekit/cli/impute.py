@@ -10,7 +10,7 @@ from .common import COUNT, FILE, json_option, relative
 from .drawing import from_default
 from .opened import Opened, run_options
 from .printing import out, out_json
-from .tables import print_table
+from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,8 +52,9 @@ def impute(
     of each. --draws changes that number.
     """
     is_table = opened.facts.columns is not None
-    if is_table and hide is not None:
-        raise DataError(f"--hide is for images, but the data of run {opened.run.name} are a table; leave it out")
+    for option, is_given in {"--hide": hide is not None, "-n": not from_default("count")}.items():
+        if is_table and is_given:
+            raise DataError(f"{option} is for images, but the data of run {opened.run.name} are a table; leave it out")
     if not is_table and (data_name is not None or not from_default("samples")):
         raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
     if is_table:
@@ -91,9 +92,11 @@ def _impute_table(
         [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
     )
     out()
-    out(f"gaps        {len(cells)} in {len(frame)} rows; {relative(cells_path)} says how sure each value is")
+    out(f"gaps        {len(cells)} in {len(frame)} rows")
     if thin:
-        out(f"beware      {thin} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}; try more --samples")
+        fault = f"{thin} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}; try more --samples"
+        print_entry("beware", fault, INDENT)
+    out(f"cells       {relative(cells_path)}: how sure each value is")
     for table_path in table_paths[:3]:
         out(f"table       {relative(table_path)}")
     if len(table_paths) > 3:

@@ -34,6 +34,8 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
         columns = _columns(table, settings)
         _print(columns, [_column_cells(column) for column in columns], as_json, long)
         return
+    if settings:
+        raise click.UsageError("--set is for the columns of a table; name the table, as in `vae data table.csv`")
     from ..data import available
 
     records = [
@@ -71,7 +73,7 @@ def presets(name: str | None, long: bool, as_json: bool) -> None:
         else:
             out_lines(config.preset_text(name))
         return
-    records = []
+    records: list[dict[str, Any]] = []
     for preset in config.preset_names():
         header, recipe = config.preset_header(preset), config.read(preset)
         parts = {name: getattr(recipe, name).name for name in LISTED}

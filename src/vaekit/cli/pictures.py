@@ -104,6 +104,8 @@ def interpolate(
     """
     from .. import plot
 
+    if between and not from_default("rows"):
+        raise click.UsageError("--between draws one walk; leave out --rows")
     suffix = ("-{}-{}".format(*between) if between else f"-{drawing.seed}") + (f"-{way}" if way != "line" else "")
     path = drawing.path(f"interpolate{suffix}", label)
     moves = path.suffix.lower() == ".gif"

@@ -11,7 +11,7 @@ from .common import COUNT, FILE, json_option, relative, slug
 from .opened import Opened, run_options
 from .printing import out, out_json
 from .row_files import csv_of, data_option, split_option
-from .tables import print_table
+from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,7 +108,7 @@ def _print_counts(scores: "Scores", plural: str) -> None:
     out()
     out(f"{plural:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {plural}")
     for sentence in scores.warnings:
-        out(f"beware      {sentence}")
+        print_entry("beware", sentence, INDENT)
 
 
 def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
@@ -131,7 +131,7 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
     """A row with its scores, and the columns that explain them."""
     rows = scores.rows
     values = {name: column[i].item() for name, column in scores.values.items()}
-    line = {rows.what: rows.names[i], "class": rows.classes[i], **values}
+    line: dict[str, Any] = {rows.what: rows.names[i], "class": rows.classes[i], **values}
     if scores.columns:
         line["reasons"] = [{"column": name, "percentile": rank} for name, rank in scores.reasons(i)]
     return line
@@ -140,10 +140,10 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
     """The cells of a row in a table for people."""
     cells = {name: f"{value:.1f}" if isinstance(value, float) else value for name, value in line.items()}
-    if "reasons" in cells:
-        reasons = cells.pop("reasons")
-        cells["because of"] = ", ".join(f"{reason['column']} ({reason['percentile']:.0f} %)" for reason in reasons)
-    return cells
+    reasons = cells.pop("reasons", None)
+    if reasons is None:
+        return cells
+    return {**cells, "because of": ", ".join(f"{one['column']} ({one['percentile']:.0f} %)" for one in reasons)}
 
 
 def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ..store.earlier import renamed
 from .common import headline, relative, stopped, terms_of, two_decimals
 from .printing import out, out_json
+from .tables import INDENT, print_entry
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -53,4 +54,4 @@ def train_series(
         out(f"{headline(test)}, {relative(run.path)}")
     mean, sd, n = next(iter(over.values())).values()
     out(f"mean        {two_decimals(mean)}" + (f" ± {two_decimals(sd)} (sd over {n} seeds)" if n > 1 else ""))
-    out(f"next        `vae evaluate {trained[0].name}` and the others, then `vae compare`")
+    print_entry("next", f"`vae evaluate {trained[0].name}` and the others, then `vae compare`", INDENT)

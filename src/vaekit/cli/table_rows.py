@@ -37,13 +37,15 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     if c is not None and values:
         raise ConfigError("--where is for unconditional models, and this one is conditional; use --class")
     facts: dict[str, Any] = {"run": str(run.path), "rows": count}
-    notes: list[str] = []
+    notes: list[tuple[str, str]] = []
     if values:
         x, ess = rows_where(model, columns, count, values, seed=drawing.seed)
         facts["effective_samples"] = ess
-        notes = [f"effective sample size {ess:.0f}: about this many of the drawn latents fit {', '.join(where)}"]
+        wanted = ", ".join(where)
+        fit = f"effective sample size {ess:.0f}: about this many of the drawn latents fit {wanted}"
+        notes.append(("latents", fit))
         if ess < FEW:
-            notes.append(f"beware      fewer than {FEW}: the rows are much alike, since {', '.join(where)} is rare")
+            notes.append(("beware", f"fewer than {FEW}: the rows are much alike, since {wanted} is rare"))
     else:
         x = model.sample(count, c, generator=generator, noise=True)
     frame = frame_of(x.cpu().numpy(), columns)

@@ -14,6 +14,7 @@ from ..store.escape import visible
 from .printing import out, out_lines
 
 WIDTH = 80
+INDENT = 12  # column where the text of an entry begins below a result
 GAP = 2  # columns between two cells
 NARROWEST = 8
 

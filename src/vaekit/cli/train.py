@@ -26,6 +26,7 @@ from .config_options import ConfigOptions, config_options, renamed_option
 from .opened import restored_run
 from .printing import out, out_json
 from .series import train_series
+from .tables import INDENT, print_entry
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -168,10 +169,8 @@ def _report(run: "Run", as_json: bool) -> None:
         (path for path in final_pictures if path.stem == "samples"), final_pictures[0] if final_pictures else None
     )
     if first is not None:
-        out(
-            f"pictures    in it, samples/{first.name}"
-            + (f" and {len(final_pictures) - 1} more" if final_pictures[1:] else "")
-        )
+        more = f" and {len(final_pictures) - 1} more" if final_pictures[1:] else ""
+        print_entry("pictures", f"in it, samples/{first.name}{more}", INDENT)
     of_images = DataFacts.of(run).kind == "image"
     advice = "`vae explore` lets you touch it" if of_images else "`vae encode` writes its latents"
-    out(f"next        `vae evaluate` measures it, {advice}")
+    print_entry("next", f"`vae evaluate` measures it, {advice}", INDENT)
