@@ -7,6 +7,7 @@ import tomllib
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -19,7 +20,7 @@ from vaekit.cli.tables import table_lines
 from vaekit.config import Train, nearest_setting, read
 from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
-from vaekit.errors import ConfigError, RunError, VAEError
+from vaekit.errors import ConfigError, DataError, RunError, VAEError
 from vaekit.objectives import elbo
 from vaekit.objectives.schedules import Constant
 from vaekit.runs.job import Job
@@ -215,6 +216,16 @@ def test_a_model_of_a_data_set_is_trained_as_a_run_is(monkeypatch: pytest.Monkey
     vaekit.fit(model, batches, data.validation, preset="cvae", **settings)
     for name, tensor in job.model.state_dict().items():
         assert torch.equal(model.state_dict()[name], tensor), name
+
+
+def test_a_model_fits_a_data_set_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "colour.npy"
+    np.save(path, np.random.default_rng(0).integers(0, 256, (30, 8, 8, 3), dtype=np.uint8))
+    for data in (str(path), path, {"name": str(path), "validation": 3}):
+        assert vaekit.build("vae", data=data, **SIZES).event_shape == (3, 8, 8)
+    assert vaekit.build("vae", event_shape=4, data={"binarize": "fixed"}, **SIZES).event_shape == (4,)
+    with pytest.raises(DataError, match="no such file"):
+        vaekit.build("vae", data=str(tmp_path / "none.npy"), **SIZES)
 
 
 def test_a_run_and_its_config_print_as_they_are(here: Path) -> None:

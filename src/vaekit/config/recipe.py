@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..data import Batches, Dataset
+from ..data import Batches, Dataset, load
 from ..data.batches import some_rows
 from ..data.columns import Column
 from ..data.own import is_path
@@ -251,7 +251,7 @@ def build(
     x: Tensor | None = None,
     labels: Tensor | None = None,
     columns: Sequence[Column] | None = None,
-    data: Dataset | Mapping[str, Any] | str | None = None,
+    data: Dataset | Mapping[str, Any] | str | os.PathLike[str] | None = None,
     trust: bool = False,
     **sections: Any,
 ) -> LatentVariableModel:
@@ -265,8 +265,8 @@ def build(
             pseudo-inputs. Without x they start at random.
         labels: Classes of these rows, shape (N,), for a conditional model.
         columns: Columns of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they give the shape too.
-        data: A data set from `vaekit.data.load`. It replaces the five arguments above: the model fits it and starts
-            from it, as with `vae train`. A name is only written into the model's config.
+        data: A data set from `vaekit.data.load`, its name or path, or the section [data] with a name. It replaces the
+            five arguments above: the model fits it and starts from it, as with `vae train`.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
@@ -276,9 +276,10 @@ def build(
 
     Raises:
         ConfigError: A part or an option is unknown, or the parts do not fit together.
+        DataError: The data set does not exist or cannot be read.
     """
     if not isinstance(data, Dataset | None):
-        sections["data"] = data
+        sections["data"] = os.fspath(data) if isinstance(data, os.PathLike) else data
     if columns is not None:
         event_shape = len(columns)
     event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
@@ -289,6 +290,8 @@ def build(
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
+    if isinstance(data, str | os.PathLike) or (isinstance(data, Mapping) and "name" in data):
+        data = load(**recipe.data_arguments)
     if isinstance(data, Dataset):
         event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
         x, labels = some_rows(data.train, values=recipe.value_kind)
