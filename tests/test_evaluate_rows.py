@@ -117,7 +117,9 @@ def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> No
     monkeypatch.setattr(module, "AT_A_TIME", 3)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(6, -1, -1, -1)
-    images = module.NamedRows("six of one", module.Split(x, torch.zeros(6)), [""] * 6, [""] * 6, "none")
+    images = module.NamedRows(
+        "six of one", module.Split(x, torch.zeros(6, dtype=torch.long)), [""] * 6, [""] * 6, "none"
+    )
     found = module.score(model, images, samples=2)["nll"]
     first = -bounds(model, x[:3], samples=(2,)).per_row["L_2"]
     assert torch.equal(found[:3], first)

@@ -291,7 +291,7 @@ def test_what_is_left_of_a_run_can_be_removed_and_nothing_else(here: Path, comma
     assert command("runs", "--clean", "damaged", "--yes").status == 0
     assert Path("runs/r").exists()  # only by its name
     removed = command("runs", "--clean", "r", "--yes")
-    assert removed.status == 0 and re.match(r"r  (damaged|left over)  0\.\d MB\n", removed.err)
+    assert removed.status == 0 and re.match(r"r  (damaged|left over)  \d+\.\d MB\n", removed.err)
     assert not Path("runs/r").exists() and Path("runs/a").exists()
 
 

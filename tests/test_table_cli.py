@@ -14,7 +14,9 @@ import tiny
 from conftest import one_line
 from test_tables import SIZES, frame
 from vaekit import config, load
+from vaekit.cli import table_rows
 from vaekit.errors import ConfigError
+from vaekit.evaluation import named_rows, scoring
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import Interrupted, Listener, loop
@@ -77,7 +79,8 @@ def test_the_columns_are_listed_before_training(here: Path, command: Any) -> Non
     assert "column 'sex': unknown" not in one_line(command("data", "t.csv", "--set", "data.columns.sx=real"))
 
 
-def test_new_rows_have_the_types_of_the_table(here: Path, command: Any) -> None:
+def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table_rows, "FEW", 10**9)
     assert command("sample", "a", "-n", 50, "-o", "new.csv").status == 0
     new = pd.read_csv("new.csv")
     assert len(new) == 50 and not new.isna().any().any()
@@ -140,6 +143,25 @@ def test_unusual_rows_are_found_and_explained(here: Path, command: Any) -> None:
     assert scores["height"][:5].min() > scores["height"][5:].max()
     assert "AUROC" in command("score", "a", "--data", "odd.csv", "--samples", 5, "--labels", "odd").out
     assert "unknown column 'eggs'" in one_line(command("score", "a", "--data", "odd.csv", "--labels", "eggs"))
+
+
+def test_columns_are_compared_with_the_rows_that_the_whole_is_compared_with(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "REFERENCE", 5)
+    run, heard, compared = Run.open("a", root="runs"), [], []
+
+    def watched(model: Any, batches: Any, **options: Any) -> torch.Tensor:
+        (batch,) = batches
+        compared.append(len(batch))
+        return value_scores(model, iter((batch,)), **options)
+
+    value_scores = scoring.value_scores
+    monkeypatch.setattr(scoring, "value_scores", watched)
+    rows = named_rows.rows_of(run).some(torch.arange(3))
+    scoring.score_run(run, load(run), rows, samples=5, listener=lambda *event: heard.append(event))
+    assert len(named_rows.rows_of(run)) == 12 and compared == [3, 4]  # every third of the twelve test rows
+    assert [stage.partition(" of ")[0] for stage, *_ in heard[-2:]] == ["columns", "columns"]
 
 
 def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: Any) -> None:

@@ -139,7 +139,7 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
     """The cells of a row in a table for people."""
-    cells = {name: f"{value:.1f}" if isinstance(value, float) else value for name, value in line.items()}
+    cells: dict[str, Any] = {name: f"{v:.1f}" if isinstance(v, float) else v for name, v in line.items()}
     reasons = cells.pop("reasons", None)
     if reasons is None:
         return cells

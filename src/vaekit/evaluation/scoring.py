@@ -12,12 +12,12 @@ from torch import Tensor
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
-from .named_rows import NamedRows, likelihood_kind, percentiles, reference, rows_of, score
+from .named_rows import AT_A_TIME, NamedRows, likelihood_kind, percentiles, reference, rows_of, score
 from .result import StageListener
 from .tables.conditional import value_scores
 
 REFERENCE = 1000  # test rows to compare with
-RARE = 90  # percentile above which a column makes a row unusual
+RARE = 90  # a column above this percentile is named as a reason
 REASONS = 3  # columns to name at most
 
 
@@ -84,7 +84,7 @@ def score_run(
     if columns is None:
         return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
     scores, test_scores = (
-        value_scores(model, named.batches(model), samples=samples, seed=seed) for named in (rows, rows_of(restored))
+        _column_scores(model, named, samples, seed, listener) for named in (rows, rows_of(restored).thinned(REFERENCE))
     )
     ranks = torch.stack(
         [
@@ -94,3 +94,16 @@ def score_run(
     )
     names = [column.name for column in columns]
     return Scores(rows, values, dict(zip(names, scores.T, strict=True)), ranks, warnings)
+
+
+def _column_scores(
+    model: LatentVariableModel, rows: NamedRows, samples: int, seed: int, listener: StageListener | None
+) -> Tensor:
+    """Nats of each column of a table, shape (N, D), NaN where the value is missing."""
+    parts: list[Tensor] = []
+    total = -(-len(rows) // AT_A_TIME)
+    for batch in rows.batches(model):
+        parts.append(value_scores(model, iter((batch,)), samples=samples, seed=seed))
+        if listener is not None:
+            listener(f"columns of {rows.name}", len(parts), total)
+    return torch.cat(parts)

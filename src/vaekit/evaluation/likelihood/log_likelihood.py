@@ -51,7 +51,9 @@ def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> F
     c = chunks.context_of(task.model, rows)
     simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
     gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][numbers]
-    gain_value = mean_over_rows("AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing"))
+    gain_value = mean_over_rows(
+        "AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing")
+    )
     return Findings(
         values=[
             *findings.values,
