@@ -269,7 +269,10 @@ def test_a_traversal_changes_one_latent_a_row_in_the_order_of_their_kl():
     assert [name.split()[1:] for name in picture.rows] == [[number(v), "nats"] for v in values]
     assert picture.heads[0] == "−2.5 σ" and picture.heads[-1] == "+2.5 σ"
     assert len(plot.traversals(model, x, latents=2).rows) == 2
-    assert "2 of 4" in plot.traversals(model, x, latents=2).title
+    picture = plot.traversals(model, x, latents=2)
+    assert "2 of 4" in picture.title
+    other = picture.titled("Four strokes")
+    assert other.title == "Four strokes" and torch.equal(other.images, picture.images)
 
 
 @pytest.mark.parametrize(("size", "latents"), [(2, None), (2, (1, 0)), (4, None), (4, (3, 0)), (1, None)])

@@ -33,7 +33,6 @@ def samples(
     names: Sequence[str] = (),
     noise: bool = False,
     generator: torch.Generator | None = None,
-    title: str = "",
 ) -> Picture:
     """New images from the prior; for a conditional model one class after another, each in its column.
 
@@ -44,7 +43,6 @@ def samples(
         names: Names of the classes; their numbers by default.
         noise: Sample the values instead of showing their means.
         generator: Source of randomness; torch's global one by default.
-        title: A sentence above.
     """
     size = model.context_size
     cycles = size > 0 and c is None
@@ -54,8 +52,8 @@ def samples(
         c = torch.arange(n) % size
     images = model.sample(n, c, generator=generator, noise=noise)
     if not (cycles and 1 < size <= WIDEST and n >= size):
-        return Picture(images, title=title)
-    return Picture(images, columns=size, title=title, heads=_named(names, size))
+        return Picture(images)
+    return Picture(images, columns=size, heads=_named(names, size))
 
 
 @torch.no_grad()
@@ -69,7 +67,6 @@ def interpolation(
     c: Context = None,
     names: Sequence[str] = (),
     generator: torch.Generator | None = None,
-    title: str = "",
 ) -> Picture:
     """Walk in even steps between latents, by default along straight lines, z = (1 − t)·z₀ + t·z₁, and decode.
 
@@ -86,7 +83,6 @@ def interpolation(
             the two images, and the context walks from the first to the second as z does.
         names: Names of the rows; with `between`, of the two images.
         generator: Source of randomness; torch's global one by default.
-        title: A sentence above.
 
     Returns:
         The images, shape (rows·steps, *image), row after row; (steps, *image) with `between`.
@@ -130,7 +126,7 @@ def interpolation(
     if between is not None:
         first, second = names if len(names) == 2 else ("", "")
         labels = {"heads": (first, *[""] * (steps - 2), second)}
-    return Picture(images, columns=steps, title=title, **labels)
+    return Picture(images, columns=steps, **labels)
 
 
 def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None:
@@ -171,7 +167,6 @@ def reconstructions(
     labels: Tensor | None = None,
     *,
     columns: int = 16,
-    title: str | None = None,
 ) -> Picture:
     """Originals, their reconstructions from the posterior mean, and where the two differ.
 
@@ -183,7 +178,6 @@ def reconstructions(
         images: Shape (N, C, H, W), or vectors (N, D) and other rows.
         labels: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
         columns: The most images in a row.
-        title: A sentence above; by default it says what the colours mean.
 
     Returns:
         The images and reconstructions, shape (N, 2, *image); the picture also shows the errors.
@@ -201,10 +195,8 @@ def reconstructions(
     tiles = full.unflatten(1, (-1, columns)).transpose(0, 1).flatten(0, 2)
     bands = len(tiles) // (3 * columns)
     rows = ("original", "reconstruction", "error") * bands
-    heading = (
-        "Errors: red where the reconstruction is too bright, blue where it is too dark" if title is None else title
-    )
-    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=heading)
+    title = "Errors: red where the reconstruction is too bright, blue where it is too dark"
+    return Picture(pairs, tiles=tiles, columns=columns, rows=rows, band=3, title=title)
 
 
 def _even(n: int, most: int) -> int:
@@ -227,7 +219,6 @@ def per_class(
     per_row: int = 10,
     names: Sequence[str] = (),
     generator: torch.Generator | None = None,
-    title: str = "",
 ) -> Picture:
     """Samples, a row for each class; a column is the same draw of the prior in every class, so that it shows a style.
 
@@ -236,7 +227,6 @@ def per_class(
         per_row: Samples of each class.
         names: Names of the classes; their numbers by default.
         generator: Source of randomness; torch's global one by default.
-        title: A sentence above.
 
     Returns:
         The images, shape (classes·per_row, *image), row after row.
@@ -251,7 +241,7 @@ def per_class(
     images = torch.cat(
         [model.sample(per_row, label, generator=torch.Generator().manual_seed(seed)) for label in range(classes)]
     )
-    return Picture(images, columns=per_row, rows=_named(names, classes), title=title)
+    return Picture(images, columns=per_row, rows=_named(names, classes))
 
 
 def one_each(
@@ -259,7 +249,6 @@ def one_each(
     *,
     names: Sequence[str] = (),
     generator: torch.Generator | None = None,
-    title: str = "",
 ) -> Picture:
     """One sample of each class, each from its own draw of the prior: images of shape (classes, *image).
 
@@ -269,8 +258,8 @@ def one_each(
     classes = _classes(model)
     images = model.sample(classes, torch.arange(classes), generator=generator)
     if classes > 2 * WIDEST:
-        return Picture(images, title=title)
-    return Picture(images, columns=classes, heads=_named(names, classes), title=title)
+        return Picture(images)
+    return Picture(images, columns=classes, heads=_named(names, classes))
 
 
 def _classes(model: LatentVariableModel) -> int:

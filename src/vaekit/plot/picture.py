@@ -80,6 +80,10 @@ class Picture:
             colours(cmap)
         return replace(self, invert=invert, cmap=cmap)
 
+    def titled(self, title: str) -> "Picture":
+        """The same picture with this sentence above."""
+        return replace(self, title=title)
+
     @property
     def pixels(self) -> Pixels:
         """The picture, shape (H, W) if it is grey, else (H, W, 3)."""

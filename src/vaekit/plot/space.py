@@ -116,7 +116,6 @@ def traversals(
     per_latent: Carried | None = None,
     steps: int = 11,
     latents: int | None = None,
-    title: str | None = None,
 ) -> Picture:
     """Change one latent in each row and keep the others; the latent that carries most comes first.
 
@@ -132,7 +131,6 @@ def traversals(
         per_latent: The result of `carried`, if it is known already.
         steps: Images in a row.
         latents: Number of rows; by default the most that the height of the picture allows.
-        title: A sentence above; by default it says what is shown.
 
     Raises:
         ConfigError: Steps is below 2, or latents below 1.
@@ -150,8 +148,7 @@ def traversals(
         z[row, :, index] = means[:, index].mean() + t * means[:, index].std()
     tiles = _decode(model, z.flatten(0, 1), context)
     more = f", {len(rows)} of {len(per_latent.values)}" if len(rows) < len(per_latent.values) else ""
-    if title is None:
-        title = f"One latent changed in each row{more}, the others as in one image; ordered by {per_latent.what}"
+    title = f"One latent changed in each row{more}, the others as in one image; ordered by {per_latent.what}"
     heads = [f"{'+' if value > 0 else ''}{number(value)}" + " σ" for value in t.tolist()]
     return Picture(tiles, columns=steps, title=title, rows=[per_latent.label(index) for index in rows], heads=heads)
 
@@ -167,7 +164,6 @@ def manifold(
     c: Context = None,
     per_latent: Carried | None = None,
     side: int | None = None,
-    title: str | None = None,
 ) -> Picture:
     """A map of two latents: an image for each pair of their values, evenly spaced over the region of the images.
 
@@ -184,7 +180,6 @@ def manifold(
         per_latent: The result of `carried`, if it is known already.
         side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if they are
             large.
-        title: A sentence above; by default it says what is shown.
 
     Raises:
         ConfigError: The latents are not two of the model's, or side is below 2.
@@ -211,10 +206,9 @@ def manifold(
     z = base.repeat(len(grid), 1)
     z[:, shown] = grid.flip(1) if len(axes) == 2 else grid
     names = [latent_name(index) for index in shown]
-    if title is None:
-        held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
-        title = f"A map of {' and '.join(names)}"
-        title += f", {' and '.join(held)} as in one image" if held else ""
+    held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
+    title = f"A map of {' and '.join(names)}"
+    title += f", {' and '.join(held)} as in one image" if held else ""
     heads = _ticks(axes[0], names[0])
     rows = _ticks(axes[1].flip(0), names[1]) if len(axes) == 2 else []
     return Picture(_decode(model, z, context), columns=side, padding=0, title=title, heads=heads, rows=rows)

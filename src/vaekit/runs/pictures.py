@@ -124,8 +124,8 @@ def _reconstructions(scene: Scene) -> Any:
 
 
 def _classes(scene: Scene) -> Any:
-    title = "A row for each class, a column for each style"
-    return plot.per_class(scene.model, names=scene.names, generator=scene.generator(), title=title)
+    picture = plot.per_class(scene.model, names=scene.names, generator=scene.generator())
+    return picture.titled("A row for each class, a column for each style")
 
 
 def _one_of_each(scene: Scene) -> Any:
@@ -141,8 +141,8 @@ def _interpolation(scene: Scene) -> Any:
     names = [] if c is None else [scene.names[i] if i < len(scene.names) else str(i) for i in c.tolist()]
     space = support_in(scene.model.prior(scene.model.context(c, 12)))
     title = "Straight lines" if space is None else f"Shortest ways {space.where}"
-    title += " between two latents of the prior"
-    return plot.interpolation(scene.model, c=c, names=names, generator=scene.generator(), title=title)
+    picture = plot.interpolation(scene.model, c=c, names=names, generator=scene.generator())
+    return picture.titled(f"{title} between two latents of the prior")
 
 
 def _walk(scene: Scene) -> Any:
@@ -259,7 +259,7 @@ class EpochPictures(Listener):
 
 def _draw_epoch(model: LatentVariableModel, names: tuple[str, ...], number: int) -> plot.Picture:
     generator = torch.Generator().manual_seed(0)
-    return plot.samples(model.eval(), names=names, generator=generator, title=f"Epoch {number}")
+    return plot.samples(model.eval(), names=names, generator=generator).titled(f"Epoch {number}")
 
 
 def _epoch_name(number: int) -> str:
