@@ -31,7 +31,7 @@ SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 )
 @long_option
 @click.option("--split", default="test", show_default=True, help="Compare evaluations on this split.")
-@click.option("--rows", type=AT_MOST, help="Compare evaluations on the first rows only.  [default: on all]")
+@click.option("--rows", type=AT_MOST, help="Compare evaluations on this many rows.  [default: on all]")
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
