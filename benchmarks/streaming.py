@@ -1,7 +1,12 @@
 """Training from memory, a memory-mapped file and a folder, and how time grows: `python benchmarks/streaming.py`.
 
+With the argument `table`, only the table is measured, and the other numbers stay.
+
 The conv-vae preset at one thread, in the precision that `vae train` chooses, on the same images: rounds of memory,
 file, folder, memory, file, folder … in one process, since other work on the machine then disturbs all three alike.
+Tables: a .csv and a .npy of numbers are loaded and trained on for 500 steps, in processes of their own: with all rows
+in memory, and read in pieces. The memory of the libraries alone is subtracted from their greatest memory.
+
 Growth: a small MLP on 8 × 8 pixels, for which everything but arithmetic counts most. Processor time, of all threads,
 is recorded beside the wall clock, as it depends less on what else the machine does.
 """
@@ -10,6 +15,7 @@ import itertools
 import json
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,6 +34,29 @@ from common import processor
 RESULTS = Path(__file__).parent / "streaming.json"
 KINDS = {"28 × 28 grey, PNG": (28, "png", 10_000), "64 × 64 colour, JPEG": (64, "jpg", 1_500)}
 ROUNDS = 5
+ROWS, COLUMNS = 200_000, 150  # of the .csv; the .npy has ten times as many rows
+ONE_TABLE = """
+import json, resource, sys, time
+import torch, pandas, pyarrow.parquet, vaekit
+torch.set_num_threads(1)
+before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+data = vaekit.data.load(sys.argv[1], memory=float(sys.argv[2]), values="table")
+loaded, read = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+torch.manual_seed(0)
+model = vaekit.build("table-vae", columns=data.columns)
+train = vaekit.data.Batches(data.train, batch_size=128, shuffle=True)
+vaekit.fit(model, train, steps=500)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({
+    "checksum": data.checksum[:16],
+    "weights": float(sum(w.double().sum() for w in model.parameters())),
+    "MiB of the rows": round(4 * sum(map(len, data.splits.values())) * len(data.columns) / 2**20),
+    "MiB for loading": round((loaded - before) / 1024),
+    "MiB for loading and training": round((peak - before) / 1024),
+    "seconds to load": round(read - began, 1),
+    "seconds for 500 steps": round(time.perf_counter() - read, 1),
+}))
+"""
 COUNTS = (1_000, 10_000, 100_000, 1_000_000)
 
 
@@ -84,6 +113,26 @@ def compared(found: dict[str, vaekit.data.Dataset]) -> dict[str, Any]:
     }
 
 
+def tables(folder: Path) -> dict[str, Any]:
+    noise = np.random.default_rng(0)
+    text, array = folder / "table.csv", folder / "table.npy"
+    with text.open("w") as file:
+        file.write(",".join(f"c{i}" for i in range(COLUMNS)) + "\n")
+        for _ in range(ROWS // 1000):
+            np.savetxt(file, noise.normal(size=(1000, COLUMNS)), "%.6f", ",")
+    np.save(array, noise.standard_normal((10 * ROWS, COLUMNS), np.float32))
+    return {path.suffix: one_table(path) for path in (text, array)}
+
+
+def one_table(path: Path) -> dict[str, Any]:
+    def measured(memory: int) -> Any:
+        command = [sys.executable, "-c", ONE_TABLE, str(path), str(memory)]
+        return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+
+    results = {name: measured(memory) for name, memory in (("in memory", 100), ("in pieces", 0))}
+    return {"columns": COLUMNS, "MiB of the file": round(path.stat().st_size / 2**20), **results}
+
+
 def growth(folder: Path) -> dict[str, Any]:
     small = {"encoder": {"hidden": [32]}, "decoder": {"hidden": [32]}, "model": {"latent_size": 2}}
     noise = np.random.default_rng(0)
@@ -103,21 +152,24 @@ def growth(folder: Path) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main(only_table: bool) -> None:
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as name:
-        results = {f"conv-vae, {kind}": compared(sources(Path(name), *how)) for kind, how in KINDS.items()}
-        results["growth"] = growth(Path(name))
     facts = {
-        "command": "python benchmarks/streaming.py",
+        "command": "python benchmarks/streaming.py" + " table" * only_table,
         "hardware": processor(),
         "load_average": os.getloadavg()[0],
         "date": time.strftime("%Y-%m-%d"),
         "torch": torch.__version__,
         "python": sys.version.split()[0],
     }
-    RESULTS.write_text(json.dumps(facts | results, indent=1, ensure_ascii=False) + "\n")
+    with tempfile.TemporaryDirectory() as name:
+        if only_table:
+            results = json.loads(RESULTS.read_text()) | {"table": facts | tables(Path(name))}
+        else:
+            results = facts | {f"conv-vae, {kind}": compared(sources(Path(name), *how)) for kind, how in KINDS.items()}
+            results |= {"growth": growth(Path(name)), "table": tables(Path(name))}
+    RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main()
+    main(only_table="table" in sys.argv)

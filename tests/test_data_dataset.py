@@ -142,7 +142,7 @@ def test_a_function_loads_a_data_set_of_ones_own() -> None:
     [
         (dataset(vectors()), ("validation", "test", "size", "memory", "root", "columns")),
         (VALUES.numpy(), ("size", "memory", "root")),
-        ("t.csv", ("size", "memory", "root")),
+        ("t.csv", ("size", "root")),
         ("x.npy", ("root", "columns")),
         ("mnist", ("test", "size", "memory", "columns")),
     ],

@@ -591,7 +591,9 @@ def test_paths_and_options_that_cannot_be(tmp_path):
     with pytest.raises(ConfigError, match=r"data.size must be at least 1 pixel, got 0"):
         load(tmp_path, size=0)
     for option in ("test", "size", "memory"):
-        with pytest.raises(ConfigError, match=rf"data.{option} is for images of your own, by path; leave it out with"):
+        with pytest.raises(
+            ConfigError, match=rf"data.{option} is for (images|rows) of your own, by path; leave it out with"
+        ):
             load("mnist", **{option: 4})
 
 

@@ -16,7 +16,8 @@ from vaekit.store import files
 
 pd = pytest.importorskip("pandas")
 
-from vaekit.data.sources.frames import frame_of, read_frame, write_frame  # noqa: E402
+from vaekit.data.sources.frames import frame_of  # noqa: E402
+from vaekit.data.sources.table_files import read_frame, write_frame  # noqa: E402
 from vaekit.evaluation.tables import filling  # noqa: E402
 
 R = np.random.default_rng(0)
@@ -256,11 +257,11 @@ def test_a_broken_file_says_where(tmp_path: Path, content: bytes, message: str) 
 def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "t.csv").write_bytes(b"a,b\n")
     os.truncate(tmp_path / "t.csv", 1 << 40)
-    with pytest.raises(DataError, match=r"t\.csv: has 1,099,511,627,776 bytes, more than the .* that can be read here"):
+    with pytest.raises(DataError, match=r"t\.csv: needs 1,099,511,627,776 bytes for its rows .* are free"):
         load(tmp_path / "t.csv")
     pd.DataFrame({"a": np.arange(100_000) % 2}).to_parquet(tmp_path / "t.parquet")
     monkeypatch.setattr(files, "MEMORY", 1 << 23)
-    with pytest.raises(DataError, match="has 100,000 rows of 1 columns, more than memory can hold"):
+    with pytest.raises(DataError, match="has 100,000 rows of 1 columns, more than memory can hold of one column"):
         load(tmp_path / "t.parquet")
 
 

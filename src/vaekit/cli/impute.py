@@ -1,5 +1,6 @@
 """`vae impute`: fill the gaps of a table, or complete images."""
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +68,7 @@ def _impute_table(
     opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
 ) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
-    from ..data.sources.frames import check_writable, write_frame
+    from ..data.sources.table_files import check_writable, write_frame
     from ..evaluation.tables import filling
     from ..runs.terminal import shown_stages
 
@@ -125,18 +126,19 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
 
 def _read(source: Path, opened: Opened) -> "tuple[pd.DataFrame, Table]":
     """The table as a frame, and as the model sees it."""
-    from ..data.sources.frames import read_table
+    from ..data.sources.table_files import read_table
     from ..data.tables import open_table
 
     if not source.is_file():
         fault = "is a folder" if source.is_dir() else "no such file"
         raise ConfigError(f"{source}: {fault}; name the table with --data")
-    return read_table(source), open_table(source, opened.facts.columns or (), opened.restored.label)
+    columns = opened.facts.columns or ()
+    return read_table(source), open_table(source, columns, opened.restored.label, memory=math.inf)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
     """Write the filled table, or one table for each draw; return the paths."""
-    from ..data.sources.frames import write_frame
+    from ..data.sources.table_files import write_frame
     from ..evaluation.tables.filling import fill_gaps
 
     if not len(filled.draws):

@@ -89,14 +89,14 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     from .. import config
     from ..data import load
     from ..data.overview import overview
-    from ..data.tables import is_table, rows_with_nan
+    from ..data.tables import columns_with_nan, is_table
 
     if not is_table(table):
         raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")
     section = config.read("table-vae", settings=[*settings, f"data.name={json.dumps(table)}"]).data
-    data = load(table, columns=section.columns, values="table")
+    data = load(table, columns=section.columns, memory=section.memory, values="table")
     assert data.columns is not None
-    return overview(data.columns, rows_with_nan(data))
+    return overview(data.columns, columns_with_nan(data))
 
 
 def _dataset_cells(record: dict[str, Any]) -> dict[str, Any]:

@@ -122,7 +122,7 @@ def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
         return torch.tensor([name == labels for name in rows.classes])
     if data_name is None or not is_table(data_name):
         raise ConfigError(f"--labels {labels}: neither a class of these images nor a column of a table given as --data")
-    from ..data.sources.frames import read_table
+    from ..data.sources.table_files import read_table
 
     return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
 

@@ -22,7 +22,8 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
         where: Texts "column=value".
         label: Class of all rows, for a conditional model; None draws each class in turn.
     """
-    from ..data.sources.frames import frame_of, write_frame
+    from ..data.sources.frames import frame_of
+    from ..data.sources.table_files import write_frame
     from ..data.tables import TOTAL
     from ..evaluation.tables.conditional import rows_where
 

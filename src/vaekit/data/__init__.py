@@ -12,6 +12,7 @@ the command line starts quickly.
 | `sources/` | the formats that they read |
 | `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
 | `ondisk` | `Stored`: rows that stay on disk |
+| `encoded`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
 | `held_out`, `labelled` | which rows are held out; which keep their labels |
 | `columns`, `kinds`, `overview` | a column of a table; the choice of its kind; all columns at a glance |
 | `standardizer` | numbers of a table as networks see them |

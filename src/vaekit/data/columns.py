@@ -133,22 +133,24 @@ class Column:
             return np.clip(np.rint(numbers), least, float(limits.max)).astype(dtype)
         return (_rounded(x.astype(np.float64)) + self.origin).astype(dtype)
 
-    def fitted(self, x: NDArray[np.float32]) -> "Column":
-        """The same column with the mean and the standard deviation of training rows.
+    def transformed(self, x: NDArray[np.float32]) -> NDArray[np.float64]:
+        """The known values among encoded ones, shape (N,), on the scale on which they are standardized."""
+        known = x[~np.isnan(x)].astype(np.float64)
+        function: Any = getattr(np, TRANSFORM[self.kind]) if self.kind in TRANSFORM else None
+        return known if function is None else function(known)
+
+    def fitted(self, mean: float, deviation: float, least: float) -> "Column":
+        """The same column with facts about its training rows.
 
         Arguments:
-            x: Encoded values, shape (N,), NaN where missing.
+            mean: Their mean, transformed.
+            deviation: Their standard deviation, transformed.
+            least: The least encoded value; NaN if all are missing.
         """
-        if self.has_levels:
+        if self.has_levels or np.isnan(least):
             return self
-        known = x[~np.isnan(x)].astype(np.float64)
-        if not len(known):
-            return self
-        transformed = getattr(np, TRANSFORM[self.kind])(known) if self.kind in TRANSFORM else known
-        never_negative = self._is_whole and bool((known + self.origin >= 0).all())
-        return replace(
-            self, loc=float(transformed.mean()), scale=float(transformed.std()) or 1.0, never_negative=never_negative
-        )
+        never_negative = self._is_whole and least + self.origin >= 0
+        return replace(self, loc=mean, scale=deviation or 1.0, never_negative=never_negative)
 
     @property
     def _is_whole(self) -> bool:

@@ -45,7 +45,8 @@ class Split:
             as pixel / 255, or floating-point. `Stored` holds rows on disk; it is indexed by rows like a tensor:
             `x[:100]`.
         labels: Classes, shape (N,), whole numbers; −1 is an unknown class. None without labels.
-        observed: Booleans of the shape of x, true where a value is known; None if all values are known.
+        observed: Booleans of the shape of x, true where a value is known, on disk too if x is; None if all values are
+            known.
         context: Condition of a conditional model, shape (N, C), floating-point; None for one-hot labels.
 
     Raises:
@@ -54,7 +55,7 @@ class Split:
 
     x: Tensor | Stored
     labels: Tensor | None = None
-    observed: Tensor | None = None
+    observed: Tensor | Stored | None = None
     context: Tensor | None = None
 
     def __post_init__(self) -> None:
@@ -79,8 +80,11 @@ class Split:
         shape = "×".join(map(str, self.event_shape))
         kind = str(self.x.dtype).removeprefix("torch.")
         labels = ", with labels" if self.labels is not None else ""
-        observed = f", {100 * self.observed.float().mean().item():.0f} % observed" if self.observed is not None else ""
-        return f"Split({len(self):,} rows of {shape}, {kind}{labels}{observed})"
+        gaps = ""
+        if self.observed is not None:
+            share = self.observed.float().mean().item() if isinstance(self.observed, Tensor) else None
+            gaps = ", with gaps" if share is None else f", {100 * share:.0f} % observed"
+        return f"Split({len(self):,} rows of {shape}, {kind}{labels}{gaps})"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -105,10 +109,15 @@ class Split:
     def rows(self, index: slice | Tensor) -> "Split":
         """The rows of an index, in memory."""
 
-        def selected(values: Tensor | None) -> Tensor | None:
+        def selected(values: Tensor | Stored | None) -> Tensor | None:
             return None if values is None else values[index]
 
         return Split(self.x[index], selected(self.labels), selected(self.observed), selected(self.context))
+
+    @property
+    def mask(self) -> Tensor | None:
+        """`observed` in memory."""
+        return None if self.observed is None else self.observed[:]
 
     def known_labels(self) -> Tensor:
         """The labels.

@@ -53,6 +53,7 @@ def load(
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
     and test.csv. Each column gets a kind from its type, unless `columns` names another. An empty cell or NaN is
     missing. With `values="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for tests.
+    A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see them.
 
     By a function: it returns a `Dataset`. It receives the options that are not None, and `values` if it has such a
     parameter. In a config it is named by its import path, `data.name = "my_module:my_function"`.
@@ -65,7 +66,8 @@ def load(
         test: How many of the user's own rows to test on; 10 %, at most 10,000, by default; or the path of a table to
             test on.
         size: Crop the images of a folder to their central square and resize that to size × size pixels.
-        memory: GiB up to which the user's own images are read into memory; 1 by default, 0 always reads them from disk.
+        memory: GiB up to which the user's own images or tables are read into memory; 1 by default, 0 always reads them
+            from disk.
         root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for files that are there already, nor exist for MNIST.
         values: Meaning of the numbers in an array by path: "pixels", "counts" or "real". In a training the likelihood
@@ -120,7 +122,7 @@ _PURPOSES = {
     "validation": "data.validation is for data that are not split yet",
     "test": "data.test is for images of your own, by path",
     "size": "data.size is for images of your own, by path",
-    "memory": "data.memory is for images of your own, by path",
+    "memory": "data.memory is for rows of your own, by path",
     "root": "root is for data sets by name",
     "columns": "data.columns is for tables, such as table.csv",
 }
@@ -192,6 +194,6 @@ def _kind_of(source: Any) -> str:
 
 _DATASET = _Opener(_unchanged, ())
 _NAMED = _Opener(_named, ("validation", "root"))
-_TABLE = _Opener(_table, ("validation", "test", "columns"))
+_TABLE = _Opener(_table, ("validation", "test", "memory", "columns"))
 _BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory"))
 _FUNCTION = _Opener(_returned, tuple(_PURPOSES))

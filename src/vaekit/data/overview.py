@@ -3,7 +3,7 @@
 Not for: the choice of a kind (`kinds`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,17 +13,17 @@ from .columns import Column
 from .sources.frames import series_of
 
 
-def overview(columns: Sequence[Column], x: NDArray[np.float32]) -> list[dict[str, Any]]:
+def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> list[dict[str, Any]]:
     """A record for each column of a table: its name, kind, type and missing share, and what values it has.
 
     These are `levels`, or `minimum`, `median` and `maximum`, which are numbers, or texts of dates; the others are None.
 
     Arguments:
         columns: The D columns.
-        x: Encoded values, shape (N, D), NaN where missing.
+        x: The encoded values of each, shape (N,), NaN where missing.
     """
     records = []
-    for column, values in zip(columns, x.T, strict=True):
+    for column, values in zip(columns, x, strict=True):
         known = values[~np.isnan(values)]
         record = {"column": column.name, "kind": column.kind, "type": column.dtype}
         records.append({**record, "missing": 1 - len(known) / len(values), **_values(column, known)})

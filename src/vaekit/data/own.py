@@ -20,9 +20,9 @@ from .held_out import held_out
 from .ondisk import RowNumbers, Stored
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
-from .sources.frames import SUFFIXES
 from .sources.image_folder import FolderReader, open_folder
 from .sources.opening import open_file
+from .sources.table_files import SUFFIXES
 from .values import Values
 
 IN_MEMORY = 1.0  # GiB

@@ -1,12 +1,12 @@
 """A table as a data set: from a file, a frame or an array, with a kind for each column; or as rows for a trained model.
 
-Not for: columns (`columns`), the choice of their kinds (`kinds`), or reading files (`sources.frames`).
+Not for: columns (`columns`), the choice of their kinds (`kinds`), or reading files (`sources.table_files`).
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -17,14 +17,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
+from .column_statistics import statistics_of
 from .columns import Column, distinct
 from .dataset import Dataset, Split
+from .encoded import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
 from .held_out import held_out
 from .kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
-from .sources.frames import ARRAYS, SUFFIXES, is_frame, is_table_file, raws_of, raws_of_array, read_raws
+from .ondisk import Stored
+from .sources.frames import is_frame, raws_of, raws_of_array
+from .sources.large_tables import LazyColumns, is_large, read_columns
+from .sources.table_files import ARRAYS, SUFFIXES, is_table_file, read_raws
 from .values import Values
 
 PARTS = ("train", "val", "validation", "valid", "test")
+IN_MEMORY = 1.0  # GiB
 SHARE = 10  # one row in ten to validate with
 TOTAL = "total"  # a size factor of this name is the sum of the counts, unless the table has such a column
 
@@ -40,14 +46,31 @@ class Table:
         classes: Names of the classes.
     """
 
-    x: NDArray[np.float32]
+    x: Rows
     columns: tuple[Column, ...]
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
 
     def split(self, rows: NDArray[np.int64] | slice) -> Split:
         """These rows as a split, in which missing values are 0."""
-        return split_of(self.x[rows], None if self.labels is None else self.labels[rows])
+        labels = None if self.labels is None else self.labels[rows]
+        if isinstance(self.x, np.ndarray):
+            return split_of(self.x[rows], labels)
+        numbers = np.arange(len(self.x))[rows] if isinstance(rows, slice) else rows
+        x = Stored(ColumnReader(self.x), numbers)
+        has_gaps = bool(self.x.has_gaps[numbers].any())
+        observed = Stored(ColumnReader(self.x, observed=True), numbers) if has_gaps else None
+        return Split(x, None if labels is None else torch.from_numpy(labels), observed)
+
+    @property
+    def array(self) -> NDArray[np.float32]:
+        """The values in memory."""
+        return self.x if isinstance(self.x, np.ndarray) else self.x[np.arange(len(self.x))]
+
+    def add_to(self, digest: Any) -> None:
+        """Add the bytes of the values to a digest of `hashlib`."""
+        for numbers in blocks(len(self.x), len(self.columns)):
+            digest.update(np.ascontiguousarray(self.x[numbers]).data)
 
 
 class LabelColumn(NamedTuple):
@@ -89,6 +112,7 @@ def load_table(
     name: str = "table",
     validation: int | None = None,
     test: int | str | None = None,
+    memory: float | None = None,
     kinds: ColumnKinds | None = None,
 ) -> Dataset:
     """A table as a data set; see `vaekit.data.load`.
@@ -98,28 +122,29 @@ def load_table(
         name: Name of the data set.
         validation: Rows to hold out; 10 % by default.
         test: Rows to test on, 10 % by default; or the path of a table to test on.
+        memory: GiB up to which a file is read into memory; 1 by default.
         kinds: Kinds of columns by name, or their levels in order; "*" is for all others.
 
     Raises:
         DataError: A file is missing or damaged, a column fits no kind, or there are too few rows.
         ConfigError: A kind is unknown, or a number of rows is out of range.
     """
+    if memory is not None and not isinstance(source, (str, os.PathLike)):
+        raise ConfigError("data.memory is for rows of your own, by path; leave it out with a table in memory")
     kinds = kinds or {}
     train, validation_path, test_path = _files(source, test)
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if isinstance(number, int) and path is not None:
             raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
-    raws = stacked = _raws(train)
-    count = len(raws[0].values)
-    ends = [count]
+    opened = _opened(train, memory)
+    ends = [opened.rows]
     for path in (validation_path, test_path):
-        stacked = stacked if path is None else _stacked(stacked, _raws(path), str(path))
-        ends.append(len(stacked[0].values))
-    columns, label = _columns(stacked, kinds)
-    table = _encoded(stacked, columns, label)
+        opened = opened if path is None else opened.followed_by(_opened(path, memory), str(path))
+        ends.append(opened.rows)
+    unfitted = _learned(opened, kinds)
     rest, validation_numbers, test_numbers = held_out(
         name,
-        count,
+        ends[0],
         0 if validation_path else validation,
         test if isinstance(test, int) else None,
         what="rows",
@@ -131,14 +156,12 @@ def load_table(
         test_numbers = np.arange(ends[1], ends[2])
     if validation_path is not None:
         validation_numbers = np.arange(ends[0], ends[1])
-    fitted = tuple(column.fitted(table.x[train_numbers, i]) for i, column in enumerate(table.columns))
-    _check_constant(fitted, table.x[train_numbers])
-    table = replace(table, columns=fitted)
+    table = _fitted(unfitted, train_numbers)
     train_rows, validation_rows, test_rows = (
         table.split(rows) for rows in (train_numbers, validation_numbers, test_numbers)
     )
-    checksum = _checksum(table)
-    return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=fitted)
+    checksum, columns = _checksum(table), table.columns
+    return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=columns)
 
 
 def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path | None]:
@@ -167,55 +190,76 @@ def is_table(name: str, values: Values = "table") -> bool:
     return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
 
 
-def open_table(source: Any, columns: Sequence[Column], label: LabelColumn | None = None) -> Table:
+def open_table(
+    source: Any, columns: Sequence[Column], label: LabelColumn | None = None, *, memory: float | None = None
+) -> Table:
     """All rows of a table, with the columns of a model; other columns are ignored.
 
     Arguments:
         source: A path, a frame, or an array (N, D).
         columns: Columns of the model.
         label: Label column of a class-conditional model.
+        memory: GiB up to which a file is read into memory; 1 by default.
 
     Raises:
         DataError: A column is missing, or has a value or a class that the model does not know.
     """
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
-    raws = {raw.name: raw for raw in _raws(source)}
-    names = [column.name for column in columns if column.name != TOTAL or TOTAL in raws]
+    opened = _opened(source, memory)
+    names = [column.name for column in columns if column.name != TOTAL or TOTAL in opened.raws]
     names += [] if label is None else [label.name]
-    lacking = [name for name in names if name not in raws]
+    lacking = [name for name in names if name not in opened.raws]
     if lacking:
-        present = ", ".join(map(repr, list(raws)[:20]))
+        present = ", ".join(map(repr, list(opened.raws)[:20]))
         raise DataError(
             f"the table lacks {'columns' if len(lacking) > 1 else 'column'} {', '.join(map(repr, lacking))}, which the "
             f"model knows; it has: {present}; where all values are missing, add an empty column"
         )
-    table = _encoded(list(raws.values()), list(columns), None if label is None else raws[label.name])
+    by_name = {column.name: column for column in columns}
+    label_name = None if label is None else label.name
+    table = _encoded(opened, list(by_name), lambda raw: by_name[raw.name], label_name, by_name.get(TOTAL))
     return table if label is None or table.labels is None else replace(table, **label.numbered(table))
 
 
-def _raws(source: Any) -> list[Raw]:
+@dataclass(frozen=True, eq=False)
+class _Opened:
+    """A table to read.
+
+    Arguments:
+        raws: Its columns by name, in memory or read when asked for.
+        rows: Number of rows.
+        is_large: Whether the rows are to stay on disk.
+    """
+
+    raws: Mapping[str, Raw]
+    rows: int
+    is_large: bool = False
+
+    def followed_by(self, more: "_Opened", name: str) -> "_Opened":
+        """The rows of two tables with the same columns, one table after the other."""
+        lacking = [column for column in self.raws if column not in more.raws]
+        if lacking:
+            raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
+
+        def joined(column: str) -> Raw:
+            first, second = self.raws[column], more.raws[column]
+            missing = np.concatenate((first.missing, second.missing))
+            return replace(first, values=_joined(first.values, second.values), missing=missing)
+
+        raws = LazyColumns(list(self.raws), joined)
+        return _Opened(raws, self.rows + more.rows, self.is_large or more.is_large)
+
+
+def _opened(source: Any, memory: float | None) -> _Opened:
     if isinstance(source, (str, os.PathLike)):
-        return read_raws(Path(os.path.expanduser(source)))
-    if is_frame(source):
-        return raws_of(source)
-    return raws_of_array(np.asarray(source))
-
-
-def _stacked(raws: list[Raw], more: list[Raw], name: str) -> list[Raw]:
-    """The rows of two tables with the same columns, one table after the other."""
-    more_by_name = {raw.name: raw for raw in more}
-    lacking = [raw.name for raw in raws if raw.name not in more_by_name]
-    if lacking:
-        raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
-    return [
-        replace(
-            raw,
-            values=_joined(raw.values, more_by_name[raw.name].values),
-            missing=np.concatenate((raw.missing, more_by_name[raw.name].missing)),
-        )
-        for raw in raws
-    ]
+        path = Path(os.path.expanduser(source))
+        if is_large(path, IN_MEMORY if memory is None else memory):
+            return _Opened(*read_columns(path), is_large=True)
+        raws = read_raws(path)
+    else:
+        raws = raws_of(source) if is_frame(source) else raws_of_array(np.asarray(source))
+    return _Opened({raw.name: raw for raw in raws}, len(raws[0].values))
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
@@ -224,36 +268,71 @@ def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
     return np.concatenate((first, second))
 
 
-def _columns(raws: list[Raw], kinds: ColumnKinds) -> tuple[list[Column], Raw | None]:
-    """The columns, and the raw column of the labels."""
-    check_kinds(kinds, [raw.name for raw in raws], (TOTAL,))
-    columns, label = [], None
-    for raw in raws:
-        kind = kind_of(raw.name, kinds)
-        if kind == "label":
-            label = raw
-        elif kind != "ignore":
-            columns.append(column_of(raw, kind))
-    if kinds.get(TOTAL) == "size-factor" and all(column.name != TOTAL for column in columns):
-        if not any(column.kind == "count" for column in columns):
+def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
+    """The rows of a table whose columns get kinds now."""
+    names = list(opened.raws)
+    check_kinds(kinds, names, (TOTAL,))
+    kind_by_name = {name: kind_of(name, kinds) for name in names}
+    label = next((name for name, kind in kind_by_name.items() if kind == "label"), None)
+    chosen = [name for name, kind in kind_by_name.items() if kind not in ("label", "ignore")]
+    if kinds.get(TOTAL) == "size-factor" and TOTAL not in names:
+        if "count" not in kind_by_name.values():
             raise ConfigError(f"data.columns.{TOTAL} is the sum of the columns of kind 'count', but there is none")
-        columns.append(Column(TOTAL, "size-factor", "float64"))
-    if not columns:
+        chosen.append(TOTAL)
+    if not chosen:
         raise ConfigError("data.columns leaves no column to learn from; leave out fewer")
-    return columns, label
+    total = Column(TOTAL, "size-factor", "float64")
+    return _encoded(opened, chosen, lambda raw: column_of(raw, kind_by_name[raw.name]), label, total)
 
 
-def _encoded(raws: Sequence[Raw], columns: Sequence[Column], label: Raw | None) -> Table:
-    by_name = {raw.name: raw for raw in raws}
-    x = np.empty((len(raws[0].values), len(columns)), np.float32)
-    for i, column in enumerate(columns):
-        if column.name in by_name:
-            x[:, i] = column.encode(by_name[column.name].values, by_name[column.name].missing)
-    for i, column in enumerate(columns):
-        if column.name not in by_name:
+def _encoded(
+    opened: _Opened, names: Sequence[str], column: Callable[[Raw], Column], label: str | None, total: Column | None
+) -> Table:
+    """The rows of a table.
+
+    Arguments:
+        opened: The table.
+        names: Names of the columns.
+        column: Gives the column for what was read.
+        label: Name of the label column.
+        total: The column `TOTAL`, which is computed if `names` has it and the table does not.
+    """
+    writer = RowsOnDisk() if opened.is_large else RowsInMemory(len(names))
+    columns: list[Column] = []
+    for name in names:
+        if name in opened.raws:
+            raw = opened.raws[name]
+            columns.append(column(raw))
+            writer.add(columns[-1].encode(raw.values, raw.missing))
+        else:
+            assert total is not None
+            columns.append(total)
+            writer.add(np.full(opened.rows, np.nan, np.float32))
+    labels, classes = (None, ("all",)) if label is None else _labels(opened.raws[label])
+    computed = [i for i, name in enumerate(names) if name not in opened.raws]
+
+    def complete(x: NDArray[np.float32]) -> None:
+        for i in computed:
             x[:, i] = _totals(x, columns)
-    labels, classes = (None, ("all",)) if label is None else _labels(label)
-    return Table(x, tuple(columns), labels, classes)
+
+    return Table(writer.finish(complete), tuple(columns), labels, classes)
+
+
+def _fitted(table: Table, rows: NDArray[np.int64]) -> Table:
+    """The table whose columns know the statistics of some rows, to train on.
+
+    Raises:
+        DataError: A column has no two different values in these rows.
+    """
+    statistics = statistics_of(table.columns, table.x, rows)
+    for column, least, greatest in zip(table.columns, statistics.least, statistics.greatest, strict=True):
+        if column.kind != "size-factor" and not least < greatest:
+            content = "no value" if np.isnan(least) else "the same value"
+            raise DataError(
+                f"column {column.name!r} has {content} in all {len(rows)} training rows; hold out fewer rows, or set "
+                f"data.columns.{column.name} = 'ignore'"
+            )
+    return replace(table, columns=statistics.fitted(table.columns))
 
 
 def _totals(x: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
@@ -275,31 +354,32 @@ def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     return labels, tuple(map(str, seen))
 
 
-def _check_constant(columns: Sequence[Column], x: NDArray[np.float32]) -> None:
-    """Refuse a column without two different values in the training rows."""
-    for i, column in enumerate(columns):
-        known = x[~np.isnan(x[:, i]), i]
-        if column.kind != "size-factor" and (not len(known) or (known == known[0]).all()):
-            content = "no value" if not len(known) else "the same value"
-            raise DataError(
-                f"column {column.name!r} has {content} in all {len(x)} training rows; hold out fewer rows, or set "
-                f"data.columns.{column.name} = 'ignore'"
-            )
-
-
 def _checksum(table: Table) -> str:
     """SHA-256 of the encoded rows, the labels, and the meaning of the numbers."""
     digest = hashlib.sha256(json.dumps([c.name for c in table.columns]).encode())
     digest.update(json.dumps([[c.kind, list(c.levels), c.origin] for c in table.columns]).encode())
-    digest.update(np.ascontiguousarray(table.x).data)
+    table.add_to(digest)
     if table.labels is not None:
         digest.update(np.ascontiguousarray(table.labels).data)
     return digest.hexdigest()
 
 
-def rows_with_nan(data: Dataset) -> NDArray[np.float32]:
-    """All rows of a table, split by split, with NaN for missing values."""
-    return np.concatenate([with_nan(split.x[:], split.observed) for split in data.splits.values()])
+def columns_with_nan(data: Dataset) -> Iterator[NDArray[np.float32]]:
+    """Each column of a table over all rows, split by split, shape (N,), NaN for missing values."""
+    splits = [split for split in data.splits.values() if len(split)]
+    width = data.event_shape[0]
+    in_memory = all(isinstance(split.x, Tensor) for split in splits)
+    at_once = width if in_memory else max(1, int(IN_MEMORY * 2**30) // (4 * sum(map(len, splits))))
+    for start in range(0, width, at_once):
+        group = slice(start, start + at_once)
+        x = np.concatenate([part[:, group] for split in splits for part in _parts_with_nan(split)])
+        yield from x.T
+
+
+def _parts_with_nan(split: Split) -> Iterator[NDArray[np.float32]]:
+    for numbers in blocks(len(split), split.event_shape[0]):
+        part = split.rows(slice(int(numbers[0]), int(numbers[-1]) + 1))
+        yield with_nan(part.x[:], part.mask)
 
 
 def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:

@@ -136,12 +136,12 @@ class MeasureInput:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = served(self.model, split, self.options.binarize)
         labels = split.known_labels() if self.model.context_size and split.context is None else split.labels
-        return Batch(x, split.context, split.observed, labels)
+        return Batch(x, split.context, split.mask, labels)
 
     @property
     def dimensions(self) -> float:
         """The mean number of observed values in a row."""
-        mask = self.split.observed
+        mask = self.split.mask
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def for_estimators(self, **facts: Any) -> dict[str, Any]:

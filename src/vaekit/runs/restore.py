@@ -257,6 +257,7 @@ def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | Non
     """A data set of a table with a model's columns; all rows are test rows."""
     table = open_table(name, columns, label)
     empty = table.split(slice(0))
-    checksum = hashlib.sha256(table.x.tobytes()).hexdigest()
+    digest = hashlib.sha256()
+    table.add_to(digest)
     kind: Any = {"kind": "table", "columns": tuple(columns)}
-    return Dataset(name, empty, empty, table.split(slice(None)), table.classes, checksum, **kind)
+    return Dataset(name, empty, empty, table.split(slice(None)), table.classes, digest.hexdigest(), **kind)

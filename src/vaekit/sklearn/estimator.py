@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import read
 from ..config.recipe import Recipe
 from ..data import Batch, Split
+from ..data.column_statistics import statistics_of
 from ..data.columns import Column
 from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
@@ -191,7 +192,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             if kind in ("label", "ignore"):
                 raise ConfigError(f"columns: {raw.name!r} is a {kind}: leave it out of X")
             column = column_of(raw, "real" if kind is None and raw.values.dtype.kind in "iuf" else kind)
-            varying[i] = column.fitted(column.encode(raw.values, raw.missing))
+            x = column.encode(raw.values, raw.missing)[:, None]
+            (varying[i],) = statistics_of([column], x, np.arange(len(x))).fitted([column])
         if not varying:
             raise DataError("all columns are constant: there is nothing to learn")
         self._names = [raw.name for raw in raws]

@@ -34,11 +34,12 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         return
     if model.context_size and batches.context is None:
         check_labels(None if batches.labels is None else batches.labels.cpu(), model.context_size)
-    model.to_model(Batch(x, batches.context, batches.observed, batches.labels).rows(slice(1)))
+    mask = batches.observed[:] if batches.observed is not None else None
+    model.to_model(Batch(x, batches.context, mask, batches.labels).rows(slice(1)))
     if x.dtype == torch.uint8:
         model.check_values(batches.to_floats(distinct_bytes(x)))
         return
-    for rows, observed in zip(x.split(_ROWS), _split(batches.observed, len(x)), strict=True):
+    for rows, observed in zip(x.split(_ROWS), _split(mask, len(x)), strict=True):
         seen = rows if observed is None else rows.masked_fill(~observed, 0)
         model.check_values(model.as_rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
 

@@ -9,6 +9,7 @@ import os
 import struct
 import warnings
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, final
@@ -75,15 +76,17 @@ class FileRows:
     The file is not mapped into memory: if a mapped file gets shorter, the process ends (SIGBUS).
 
     Arguments:
-        path: The file.
+        path: The file; for messages only, if it is open.
+        opened: The open file, at its beginning; this object has its own hold on it.
 
     Raises:
         DataError: The file is missing or damaged, or has no array that can be read.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, opened: IO[bytes] | None = None) -> None:
         self.path = path
-        with open_file(path) as file:
+        with open_file(path) if opened is None else nullcontext(opened) as file:
+            file.seek(0)
             shape, fortran, dtype = read_header(file, f"{path}", "npy")
             self.offset = file.tell()
             size = os.fstat(file.fileno()).st_size
@@ -125,7 +128,8 @@ class FileRows:
         if os.fstat(self.descriptor).st_size < self.offset + self.shape[0] * self.row:
             raise DataError(f"{self.path}: is shorter than it was when it was opened; bring the whole file back")
         order: Literal["F", "C"] = "F" if self.fortran else "C"
-        mapped: NDArray[Any] = np.memmap(self.path, self.dtype, "r", self.offset, self.shape, order)
+        with os.fdopen(os.dup(self.descriptor), "rb") as file:
+            mapped: NDArray[Any] = np.memmap(file, self.dtype, "r", self.offset, self.shape, order)
         return np.asarray(mapped)
 
 

@@ -1,41 +1,25 @@
-"""Tables as files and frames: `.csv`, `.tsv`, `.parquet`, pandas; and arrays (N, D).
+"""Frames of pandas and arrays (N, D): to the columns of a table, and back.
 
-Not for: the meaning of a column (`data.kinds`, `data.columns`).
+Not for: files (`table_files`), or the meaning of a column (`data.kinds`, `data.columns`).
 """
 
-import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import DataError, reason
-from ...store import files
+from ...errors import DataError
 from ..columns import DAY, FIRST_DAY, LAST_DAY, Column, Level
 from ..kinds import Raw
-from .archives import array_of
-from .arrays import FileRows
-from .opening import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
-ARRAYS = (".npy", ".npz")
 MOST_COLUMNS = 50_000  # checking them takes some seconds
-_COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
-_CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}.*)?")
-
-
-def is_table_file(name: str) -> bool:
-    """Whether a path has the ending of a table."""
-    return Path(name).suffix.lower() in SUFFIXES
 
 
 def is_frame(data: object) -> bool:
@@ -58,63 +42,7 @@ def pandas() -> Any:
     return pandas
 
 
-def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
-    """A table from a file.
-
-    Arguments:
-        path: The file.
-        as_text: Keep the cells of a text file as texts; an empty cell is "".
-
-    Raises:
-        DataError: The file is damaged; the message says where.
-    """
-    library = pandas()
-    content = read_file(path, _COPIES)
-    if path.suffix.lower() == ".parquet":
-        return _valid_frame(_of_parquet(content, path), str(path))
-    text = _text(content, path)
-    options: dict[str, Any] = {"dtype": str, "keep_default_na": False} if as_text else {"low_memory": False}
-    separator = _separator(text, path)
-    try:
-        lines = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
-        header, first = next(lines, []), next(lines, [])
-        _check_names(header, str(path))  # before pandas, which is slow with many equal names
-        frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **options)
-    except csv.Error as error:
-        raise DataError(f"{path}: cannot be read as .csv ({error})") from None
-    except library.errors.EmptyDataError:
-        raise DataError(f"{path}: has no columns; its first line must name them") from None
-    except library.errors.ParserError as error:
-        raise DataError(f"{path}: {_parser_message(error)}") from None
-    if len(header) == len(frame.columns):
-        frame.columns = library.Index(header)  # without the suffix that pandas adds to a repeated name
-    if len(first) > len(header):
-        raise DataError(f"{path}: row 1 has more values than the {len(header)} names in the first line")
-    return _with_whole_numbers(_valid_frame(frame, str(path)))
-
-
-def _of_parquet(content: bytes, path: Path) -> "pd.DataFrame":
-    try:
-        from pyarrow import parquet
-
-        size = parquet.ParquetFile(io.BytesIO(content)).metadata
-        _check_names(size.schema.to_arrow_schema().names, str(path))
-        if size.num_rows * size.num_columns * _CELL > files.MEMORY:
-            raise DataError(
-                f"{path}: has {size.num_rows:,} rows of {size.num_columns:,} columns, more than memory can hold here; "
-                "split it"
-            )
-        frame: pd.DataFrame = pandas().read_parquet(io.BytesIO(content))
-    except ImportError:
-        raise DataError(f"{path}: .parquet needs pyarrow; install vaekit[table]") from None
-    except DataError:
-        raise
-    except Exception as error:  # pyarrow raises many types
-        raise DataError(f"{path}: cannot be read as .parquet ({reason(error)})") from error
-    return frame
-
-
-def _check_names(names: Sequence[str], name: str) -> None:
+def check_names(names: Sequence[str], name: str) -> None:
     """Refuse more columns than a table may have, or two of the same name."""
     if len(names) > MOST_COLUMNS:
         raise DataError(f"{name}: has {len(names):,} columns, more than the {MOST_COLUMNS:,} that a table may have")
@@ -126,48 +54,22 @@ def _check_names(names: Sequence[str], name: str) -> None:
         raise DataError(f"{name}: {count} columns are called {repeated!r:.120} (numbers {listed}); rename them")
 
 
-def _valid_frame(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
+def valid_frame(frame: "pd.DataFrame", name: str) -> "pd.DataFrame":
     """The frame with texts as names, all different, and rows numbered from 0.
 
     Raises:
         DataError: The frame has no row or no column, too many columns, or two columns of one name.
     """
     names = [str(column) for column in frame.columns]
-    _check_names(names, name)
-    if not len(frame) or not names:
-        raise DataError(f"{name}: has {len(frame)} rows and {len(names)} columns; at least one of each is needed")
+    check_table(names, len(frame), name)
     return frame.set_axis(names, axis=1).reset_index(drop=True)
 
 
-def _text(content: bytes, path: Path) -> str:
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        byte = content[error.start]
-        raise DataError(
-            f"{path}, line {line}: byte 0x{byte:02x} is not UTF-8; save the file as UTF-8; if it is latin-1: "
-            f"iconv -f latin1 -t utf8 {path.name}"
-        ) from None
-
-
-def _separator(text: str, path: Path) -> str:
-    """The tab of a .tsv; else the first of comma, semicolon and tab that the first line has."""
-    first = text[: text.find("\n")] if "\n" in text else text
-    if path.suffix.lower() == ".tsv":
-        return "\t"
-    return next((mark for mark in (",", ";", "\t") if mark in first), ",")
-
-
-def _parser_message(error: Exception) -> str:
-    reason = " ".join(str(error).split()).removeprefix("Error tokenizing data. C error: ")
-    fields = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", reason)
-    if fields:
-        return f"line {fields[2]} has {fields[3]} values, the lines before it have {fields[1]}; quote texts with commas"
-    quote = re.search(r"EOF inside string starting at row (\d+)", reason)
-    if quote:
-        return f"line {int(quote[1]) + 1} begins a quoted text that never ends; close or remove the quote"
-    return f"cannot be read as .csv ({reason:.200})"
+def check_table(names: Sequence[str], rows: int, name: str) -> None:
+    """Refuse a table without a row or a column, with too many columns, or with two of the same name."""
+    check_names(names, name)
+    if not rows or not names:
+        raise DataError(f"{name}: has {rows} rows and {len(names)} columns; at least one of each is needed")
 
 
 def raws_of(frame: "pd.DataFrame") -> list[Raw]:
@@ -177,11 +79,12 @@ def raws_of(frame: "pd.DataFrame") -> list[Raw]:
         DataError: Two columns have the same name, or there is no row.
     """
     frame = frame.to_pandas() if not hasattr(frame, "iloc") else frame  # type: ignore[operator]
-    frame = _valid_frame(frame, "the frame")
-    return [_raw(name, frame[name]) for name in frame.columns]
+    frame = valid_frame(frame, "the frame")
+    return [raw_of(name, frame[name]) for name in frame.columns]
 
 
-def _raw(name: str, series: "pd.Series[Any]") -> Raw:
+def raw_of(name: str, series: "pd.Series[Any]") -> Raw:
+    """A column of a frame, whose rows are numbered from 0."""
     library = pandas()
     missing: NDArray[np.bool_] = series.isna().to_numpy()
     if isinstance(series.dtype, library.CategoricalDtype):
@@ -199,15 +102,12 @@ def _raw(name: str, series: "pd.Series[Any]") -> Raw:
     return _objects(name, series, missing)
 
 
-def _with_whole_numbers(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Make integers of float columns with whole numbers; pandas read floats because cells are missing."""
-    for name in frame.columns:
-        series = frame[name]
-        known = series.dropna()
-        has_gaps = series.dtype.kind == "f" and 0 < len(known) < len(series)
-        if has_gaps and bool(((known == known.round()) & (known.abs() < 2**53)).all()):
-            frame[name] = series.astype("Int64")
-    return frame
+def with_whole_numbers(series: "pd.Series[Any]") -> "pd.Series[Any]":
+    """Integers in place of floats that are whole; pandas reads floats if cells are missing."""
+    known = series.dropna()
+    has_gaps = series.dtype.kind == "f" and 0 < len(known) < len(series)
+    is_whole = has_gaps and bool(((known == known.round()) & (known.abs() < 2**53)).all())
+    return series.astype("Int64") if is_whole else series
 
 
 def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> Raw:
@@ -217,7 +117,10 @@ def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) ->
     if len(known) and all(isinstance(value, (bool, np.bool_)) for value in known):
         return Raw(name, values, missing, "bool")
     if len(known) and isinstance(known[0], str) and _ISO_DATE.fullmatch(known[0]):
-        dates = library.to_datetime(series, format="ISO8601", errors="coerce")
+        try:
+            dates = library.to_datetime(series, format="ISO8601", errors="coerce")
+        except ValueError:  # times of several offsets, such as summer and winter time
+            dates = library.to_datetime(series, format="ISO8601", errors="coerce", utc=True)
         if bool((dates.isna().to_numpy() == missing).all()):
             return _dates(name, dates, missing)
     for row in np.flatnonzero(~missing):
@@ -263,37 +166,6 @@ def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> li
     return [Raw(name, array[:, i], missing[:, i], dtype) for i, name in enumerate(names)]
 
 
-def _array(path: Path) -> NDArray[Any]:
-    """The whole array of a `.npy` or a `.npz`, as it is."""
-    if path.suffix.lower() != ".npy":
-        return array_of(path)
-    rows = FileRows(path)
-    return rows[np.arange(rows.shape[0])]
-
-
-def read_raws(path: Path) -> list[Raw]:
-    """The columns of a file: `.csv`, `.tsv`, `.parquet`, or an array (N, D) in `.npy` or `.npz`.
-
-    Raises:
-        DataError: The file is damaged, or not a table.
-    """
-    if path.suffix.lower() in ARRAYS:
-        return raws_of_array(_array(path))
-    return raws_of(read_frame(path))
-
-
-def read_table(path: Path) -> "pd.DataFrame":
-    """The table of a file as a frame; columns of an array are called x0, x1, …; cells of a text file stay texts.
-
-    Raises:
-        DataError: The file is damaged, or not a table.
-    """
-    if path.suffix.lower() not in ARRAYS:
-        return read_frame(path, as_text=True)
-    array = _array(path)
-    return pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
-
-
 def frame_of(x: NDArray[Any], columns: Sequence[Column]) -> "pd.DataFrame":
     """A frame of encoded rows: each column has its own type and levels.
 
@@ -325,38 +197,3 @@ def series_of(x: NDArray[Any], column: Column) -> "pd.Series[Any]":
     elif series.dtype.kind == "b":
         series = series.astype(object)
     return series.mask(library.Series(missing))
-
-
-def check_writable(path: Path) -> None:
-    """Check that `write_frame` can write a file of this ending.
-
-    Raises:
-        DataError: The ending is not .csv, .tsv, .parquet or .npy.
-    """
-    if path.suffix.lower() not in (*SUFFIXES, ".npy"):
-        raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
-
-
-def write_frame(frame: "pd.DataFrame", path: Path) -> None:
-    """Write a table, in one step: `.csv`, `.tsv`, `.parquet`, or numbers as `.npy`.
-
-    Raises:
-        DataError: The ending is another one, or a column is not numeric and the file is a `.npy`.
-        RunError: The file cannot be written.
-    """
-    check_writable(path)
-    suffix = path.suffix.lower()
-    if suffix in (".csv", ".tsv"):
-        content = frame.to_csv(index=False, sep="," if suffix == ".csv" else "\t").encode()
-    elif suffix == ".parquet":
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, index=False)
-        content = buffer.getvalue()
-    else:
-        buffer = io.BytesIO()
-        try:
-            np.save(buffer, frame.to_numpy("float64", na_value=np.nan), allow_pickle=False)
-        except (TypeError, ValueError):
-            raise DataError(f"{path}: a .npy has numbers only; write .csv or .parquet") from None
-        content = buffer.getvalue()
-    files.write(path, content)

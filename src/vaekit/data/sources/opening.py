@@ -1,12 +1,18 @@
-"""Opening data files: regular files only, and without waiting for a pipe."""
+"""Opening data files: regular files only, and without waiting for a pipe; and temporary files without a name."""
 
 import os
+import shutil
 import stat
+import tempfile
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
 from ...errors import DataError
 from ...store import files
+from ..registry import cache_folder
 
 
 def open_file(path: Path | str) -> IO[bytes]:
@@ -40,3 +46,59 @@ def read_file(path: Path | str, share: int) -> bytes:
                 "split it, or bring an array .npy"
             )
         return file.read()
+
+
+def temporary_file(owner: object) -> IO[bytes]:
+    """A new file in the user's cache, or in the folder TMPDIR if that is set. It has no name, so nothing of it is left.
+
+    Arguments:
+        owner: The file is closed when this object goes away.
+
+    Raises:
+        DataError: No file can be written there.
+    """
+    with disk_errors():
+        file = tempfile.TemporaryFile(dir=_folder())  # noqa: SIM115 (the owner closes it)
+    weakref.finalize(owner, file.close)
+    return file
+
+
+def check_room(path: Path, size: int) -> None:
+    """Check that a temporary file may take `size` bytes.
+
+    Raises:
+        DataError: The disk has less room.
+    """
+    with disk_errors():
+        free = shutil.disk_usage(_folder()).free
+    if size > free:
+        raise DataError(
+            f"{path}: needs {size:,} bytes for its rows in a temporary file, but {free:,} are free in {_folder()}; "
+            "free some space, set TMPDIR to a folder on a larger disk, or split the file"
+        )
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Explain why a temporary file cannot be written.
+
+    Raises:
+        DataError: The block raises an `OSError`.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"the rows of a large table cannot be written to a temporary file ({error.strerror or error}); free some "
+            "space, or set TMPDIR to a folder on a larger disk"
+        ) from error
+
+
+def _folder() -> Path:
+    cache = None if os.environ.get("TMPDIR") else cache_folder()  # often /tmp is itself in memory
+    if cache is not None:
+        with suppress(OSError):
+            cache.mkdir(parents=True, exist_ok=True)
+            if os.access(cache, os.W_OK):
+                return cache
+    return Path(tempfile.gettempdir())

@@ -83,7 +83,7 @@ def fill(
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
             part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
-            batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.observed, part_of_table.labels))
+            batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.mask, part_of_table.labels))
             parts += [_filled_rows(part, draws) for part in weighted_latents(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)
@@ -123,7 +123,7 @@ def fill_gaps(frame: "pd.DataFrame", table: Table, values: NDArray[Any]) -> "pd.
     """
     frame = frame.copy()
     for i, column in enumerate(table.columns):
-        missing = np.isnan(table.x[:, i])
+        missing = np.isnan(table.array[:, i])
         if column.name not in frame or not missing.any():
             continue
         old, new = frame[column.name], series_of(values[:, i], column)
@@ -154,7 +154,7 @@ def cells(table: Table, filled: Filled, present: Collection[str]) -> "pd.DataFra
     rows: list[Any] = []
     best, low, high, probability = (part.numpy() for part in (filled.best, filled.low, filled.high, filled.probability))
     for i, column in enumerate(table.columns):
-        gaps = np.flatnonzero(np.isnan(table.x[:, i]))
+        gaps = np.flatnonzero(np.isnan(table.array[:, i]))
         if not len(gaps) or column.name not in present:
             continue
         entries = {"row": gaps + 1, "column": column.name, "value": _texts(best[gaps, i], column)}

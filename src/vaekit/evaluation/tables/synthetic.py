@@ -64,7 +64,7 @@ def _spread_rows(split: Split) -> Tensor:
     """At most `MOST` rows, evenly spread; missing values are NaN."""
     rows = split.thinned(MOST)
     x = rows.x[:]
-    return x if rows.observed is None else x.masked_fill(~rows.observed, math.nan)
+    return x if rows.mask is None else x.masked_fill(~rows.mask, math.nan)
 
 
 def _drawn(model: LatentVariableModel, n: int) -> Tensor:

@@ -1,0 +1,65 @@
+"""Means and standard deviations of a table's columns, block by block: the same numbers for rows in memory and on disk.
+
+Not for: their use (`standardizer`).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .columns import Column
+from .encoded import Block, Rows, blocks
+
+
+@dataclass(frozen=True, eq=False)
+class ColumnStatistics:
+    """Numbers about each of D columns, shape (D,).
+
+    Arguments:
+        least: The least encoded value, NaN if all are missing.
+        greatest: The greatest.
+        mean: Mean of the known values, transformed as `Column.transformed` does.
+        deviation: Their standard deviation.
+    """
+
+    least: NDArray[np.float64]
+    greatest: NDArray[np.float64]
+    mean: NDArray[np.float64]
+    deviation: NDArray[np.float64]
+
+    def fitted(self, columns: Sequence[Column]) -> tuple[Column, ...]:
+        """The columns with these numbers."""
+        numbers = zip(columns, self.mean, self.deviation, self.least, strict=True)
+        return tuple(column.fitted(float(mean), float(sd), float(least)) for column, mean, sd, least in numbers)
+
+
+def statistics_of(columns: Sequence[Column], x: Rows, rows: NDArray[np.int64]) -> ColumnStatistics:
+    """Numbers about the columns, over some rows.
+
+    Arguments:
+        columns: The D columns.
+        x: Encoded rows, NaN where missing.
+        rows: Numbers of the rows.
+    """
+
+    def parts() -> Iterator[Block]:
+        return (x[rows[part]] for part in blocks(len(rows), len(columns)))
+
+    def sums(of: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:
+        total = np.zeros(len(columns))
+        for part in parts():
+            for i, column in enumerate(columns):
+                total[i] += of(i, column.transformed(part[:, i])).sum()
+        return total
+
+    least, greatest, known = np.full(len(columns), np.nan), np.full(len(columns), np.nan), np.zeros(len(columns))
+    for part in parts():
+        known += (~np.isnan(part)).sum(0)
+        least = np.fmin(least, np.fmin.reduce(part, 0))
+        greatest = np.fmax(greatest, np.fmax.reduce(part, 0))
+    count = np.maximum(known, 1)
+    mean = sums(lambda i, values: values) / count
+    deviation = np.sqrt(sums(lambda i, values: np.square(values - mean[i])) / count)
+    return ColumnStatistics(least, greatest, mean, deviation)
