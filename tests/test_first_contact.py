@@ -84,6 +84,19 @@ def test_help_is_help(command) -> None:
     assert "..." not in command("help").out.partition("Commands:")[2]  # no line is cut
 
 
+def test_help_shows_no_bound_that_only_guards_memory(command) -> None:
+    for verb in ("sample", "score", "impute", "interpolate", "evaluate", "compare", "check", "speedrun"):
+        text = command(verb, "--help").out
+        assert "1000000" not in text and "9223372" not in text, verb
+    assert "1<=x<=1000" in command("impute", "--help").out  # one that a user may want to know
+    for number, limit in (
+        ("0", "at least 1, got 0"),
+        ("1000001", "at most 1000000, got 1000001"),
+        ("x", "not a valid"),
+    ):
+        assert limit in one_line(command("sample", "-n", number))
+
+
 TYPED = {
     ("train", "--lr", "1e-3"): "there is no option --lr; type --set train.learning_rate=1e-3",
     ("train", "--latent-size=2"): "type --set model.latent_size=2",

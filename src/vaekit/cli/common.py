@@ -31,9 +31,37 @@ runs_option = click.option(
     help="Folder of all runs.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-COUNT = click.IntRange(1, MOST_COUNTED)
-AT_MOST = click.IntRange(max=MOST_COUNTED)
-SEED = click.IntRange(0, (1 << 63) - 1)
+
+
+class Whole(click.types.IntParamType):
+    """A whole number within bounds that --help leaves out: they keep memory and time in hand.
+
+    Arguments:
+        least: The least number; None where the library names it.
+        most: The greatest one.
+    """
+
+    def __init__(self, least: int | None, most: int = MOST_COUNTED) -> None:
+        self.least = least
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of a word.
+
+        Raises:
+            click.BadParameter: It is not a whole number, or out of bounds.
+        """
+        number: int = super().convert(value, param, ctx)
+        if number > self.most:
+            self.fail(f"must be at most {self.most}, got {number}", param, ctx)
+        if self.least is not None and number < self.least:
+            self.fail(f"must be at least {self.least}, got {number}", param, ctx)
+        return number
+
+
+COUNT = Whole(1)
+AT_MOST = Whole(None)
+SEED = Whole(0, (1 << 63) - 1)
 seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option(

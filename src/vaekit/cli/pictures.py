@@ -6,7 +6,7 @@ import click
 
 from ..errors import DataError
 from . import table_rows
-from .common import COUNT, MOST_COUNTED, print_files
+from .common import COUNT, Whole, print_files
 from .drawing import Drawing, drawing_options, from_default
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def sample(
 
 @click.command(short_help="Draw walks between latents.")
 @click.option("--rows", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
-@click.option("--steps", type=click.IntRange(2, MOST_COUNTED), help="Images in a walk.  [default: 12; 24 for a film]")
+@click.option("--steps", type=Whole(2), help="Images in a walk.  [default: 12; 24 for a film]")
 @click.option(
     "--path",
     "way",
