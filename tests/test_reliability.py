@@ -375,7 +375,7 @@ def test_an_option_that_has_gone_since_is_passed_over_with_a_warning(tmp_path: P
     text = (tmp_path / "r/config.toml").read_text()
     (tmp_path / "r/config.toml").write_text(text + "cuda_graph = false\n")
     run = Run.open("r", root=tmp_path)
-    with pytest.warns(UserWarning, match="run r: train.cuda_graph no longer exists; it is passed over"):
+    with pytest.warns(UserWarning, match="run r: train.cuda_graph no longer exists; it is ignored"):
         assert config_of(run) == config_of(Run.open(STORED / f"format-{FORMAT}"))
     with run.lock():
         session = {"began": "", "epoch": 0, "settings": ["train.cuda_graph=true", "train.epochs=7"], "epochs": 7}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SERVED = 2000  # images on the map of a served page
 
 
-@click.command(short_help="Touch the latent space, in a browser.")
+@click.command(short_help="Explore the latent space in a browser.")
 @click.option("-o", "--output", type=FILE, help="Write one .html with everything in it, and serve nothing.")
 @click.option("--images", type=click.IntRange(0), help=f"Test images on the map.  [default: {SERVED}; 400 with -o]")
 @click.option("--float32", is_flag=True, help="With -o: weights as float32 instead of float16; twice the size.")

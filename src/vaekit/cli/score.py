@@ -96,7 +96,7 @@ def score(
     _print_counts(scores, f"{rows.what}s")
     if agreement is not None:
         area, error = agreement
-        out(f"AUROC       {area:.3f} ± {error:.3f}: how often a row that {labels} calls unusual scores higher")
+        out(f"AUROC       {area:.3f} ± {error:.3f}: how often an unusual row (by {labels}) outscores a usual one")
     out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")

@@ -172,5 +172,5 @@ def _report(run: "Run", as_json: bool) -> None:
         more = f" and {len(final_pictures) - 1} more" if final_pictures[1:] else ""
         print_entry("pictures", f"in it, samples/{first.name}{more}", INDENT)
     of_images = DataFacts.of(run).kind == "image"
-    advice = "`vae explore` lets you touch it" if of_images else "`vae encode` writes its latents"
+    advice = "`vae explore` opens it in a browser" if of_images else "`vae encode` writes its latents"
     print_entry("next", f"`vae evaluate` measures it, {advice}", INDENT)

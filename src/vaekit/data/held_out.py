@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from .ondisk import Remainder
 
-SPLIT_SEED = (
-    20_131_220  # seed of the held-out rows: never change it, or runs are tested on images that they learned from
-)
+# Seed of the held-out rows. Never change it, or runs are tested on images that they learned from.
+SPLIT_SEED = 20_131_220
 MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 
 

@@ -94,7 +94,7 @@ def _checksum(facts: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def computing_as(run: Run, ranks: int = 1) -> Iterator[None]:
-    """Within the block the processor computes as at the beginning of a run, since the last bits depend on it.
+    """Within the block, use the threads and the denormal setting that the run began with; the last bits depend on both.
 
     Arguments:
         run: The run; it recorded its number of threads, and whether tiny numbers counted as 0.

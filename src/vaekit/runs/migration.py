@@ -38,7 +38,7 @@ def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
         section, _, name = key.partition(".")
         if isinstance(new.get(section), dict) and name in new[section]:
             new[section] = {option: value for option, value in new[section].items() if option != name}
-            warnings.warn(f"run {run.name}: {key} no longer exists; it is passed over", stacklevel=3)
+            warnings.warn(f"run {run.name}: {key} no longer exists; it is ignored", stacklevel=3)
     return new
 
 

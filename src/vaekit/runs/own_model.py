@@ -83,7 +83,7 @@ def fit(
             fit together.
         DataError: The data have another shape than the model's, or values without a density under the likelihood.
         NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model then holds the
-            last state that was seen to be good.
+            state at the last check that passed.
         Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped it; the step was finished.
     """
     check_model(model)

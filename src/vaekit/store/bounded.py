@@ -14,9 +14,8 @@ from typing import Any
 
 import tomli_w
 
-TOML_LIMIT = (
-    16 << 10
-)  # bytes; tomllib takes 0.7 s for one dotted key of this length, and the time grows with its square
+# Bytes; tomllib takes 0.7 s for one dotted key of this length, and the time grows with its square.
+TOML_LIMIT = 16 << 10
 DEEPEST = 16  # levels of a config
 DEEPEST_JSON = 64  # levels of any other file
 LOW, HIGH = -(1 << 63), (1 << 63) - 1

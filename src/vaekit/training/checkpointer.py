@@ -1,4 +1,4 @@
-"""When to remember the state of a training: in memory, in case it fails; in its run folder, in case it dies."""
+"""When to remember the state of a training: in memory, against a numerical failure; on disk, against a crash."""
 
 import time
 import warnings
@@ -32,7 +32,7 @@ class Stateful(Protocol):
 
 
 class Checkpointer:
-    """Remembers the last good state of a training: in memory, in case it fails; in its run folder, in case it dies.
+    """Remembers the last good state of a training: in memory, against a numerical failure; on disk, against a crash.
 
     A state is good when a check has found nothing bad. Training can continue from it when the loader can tell where it
     stands or an epoch has just ended.

@@ -31,7 +31,7 @@ from .rate import RateFactor
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 
-_WHERE = "it trains the model where it is, on the batches of the loader"
+_WHERE = "it uses the model's device and the loader's order"
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
 
 

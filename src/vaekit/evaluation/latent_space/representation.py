@@ -82,7 +82,7 @@ REPRESENTATION = Measure(
     (
         Line("active units", "latents in use"),
         Line("10-nearest*", "class of the neighbours", "by the nearest latents"),
-        Line("linear probe*", "class by a linear cut", "by a linear classifier"),
+        Line("linear probe*", "class, by a linear classifier"),
     ),
     compared=("active units", "linear probe accuracy"),
 )

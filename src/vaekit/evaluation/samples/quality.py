@@ -320,7 +320,7 @@ QUALITY = Measure(
         Line("recall", "recall", "images like a sample"),
         Line("coverage", "coverage", "images with a sample nearby"),
         Line("Fréchet distance (*", "Fréchet distance", "less is closer"),
-        Line("Fréchet distance of*", "… of real images", "as near as one can come"),
+        Line("Fréchet distance of*", "… of real images", "two sets of real images"),
     ),
     compared=(
         "Fréchet distance (classifier features)",
