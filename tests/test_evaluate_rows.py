@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,16 @@ from PIL import Image
 
 import tiny
 from test_cli import assert_refused
-from vaekit import config, load
+from vaekit import config, evaluate, load
 from vaekit.cli.common import slug
 from vaekit.data import Batch
+from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows as module
 from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.run_evaluation import evaluate_run
 from vaekit.evaluation.tables.imputation import weighted_latents
 from vaekit.runs import job, lifecycle
+from vaekit.store import Run
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +130,17 @@ def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> No
     assert not bool((found[3:] == first).any())
 
 
+def test_scores_have_the_noise_of_all_rows_at_once(root: Path, monkeypatch) -> None:
+    monkeypatch.setattr(module, "AT_A_TIME", 200)
+    model = load(root / "plain")
+    x = tiny.dataset().test.x[:1].expand(250, -1, -1, -1)
+    images = module.NamedRows("one", module.Split(x), [""] * 250, [""] * 250, "none")
+    found = module.score(model, images, samples=2)["nll"]
+    torch.testing.assert_close(found, -bounds(model, x, samples=(2,)).per_row["L_2"])
+    other = module.score(model, images, samples=2, seed=1)["nll"]
+    assert not bool((found[200:] == other[:50]).any())  # block 1 of seed 0 and block 0 of seed 1
+
+
 def test_scores_of_pixels_add_up_to_the_distortion(command, root: Path, folder: Path, tmp_path: Path) -> None:
     found = command("score", "plain", "--data", folder, "--samples", 1, "--pixels", tmp_path / "pixels.npy")
     assert found.status == 0, found.err
@@ -176,6 +191,56 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
     images = module.rows_of(run, str(tmp_path / "new"))
     assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
     assert module.encode(load(run), images).shape == (3, 15)
+
+
+def of_classes(*names: str):
+    """`load` of the stripes of some classes only, which are numbered in this order and may have other names."""
+
+    def load(name: str = "mnist", **_):
+        whole = tiny.dataset(name)
+        numbers = [whole.classes.index("rows" if name == "wolf" else name) for name in names]
+        splits = {}
+        for key, split in whole.splits.items():
+            rows = torch.isin(split.labels, torch.tensor(numbers)).nonzero().flatten()
+            labels = torch.tensor([numbers.index(label) for label in split.labels[rows].tolist()])
+            splits[key] = replace(split.rows(rows), labels=labels)
+        return replace(whole, classes=names, **splits)
+
+    return load
+
+
+def test_classes_of_other_data_are_numbered_by_name(root: Path, monkeypatch) -> None:
+    run, model = Run.open("asked", root=root), load(root / "asked")
+    own = tiny.dataset()
+    for names in (("corner", "columns"), ("corner", "rows", "columns")):
+        monkeypatch.setattr(module.data, "load", of_classes(*names))
+        found = evaluate_run(run, model, samples=4, data_name="svhn")
+        rows = module.rows_of(run, "svhn")
+        kept = torch.isin(own.test.labels, torch.tensor([own.classes.index(name) for name in names]))
+        x, labels = own.test.x[kept], own.test.labels[kept]
+        expected = bounds(model, x, labels, samples=(4,)).per_row["L_4"]
+        torch.testing.assert_close(found.per_row["L_4"], expected)
+        assert torch.equal(rows.split.labels, labels) and rows.classes == [own.classes[i] for i in labels]
+        wrong = bounds(model, x, (labels + 1) % 3, samples=(4,)).per_row["L_4"]
+        assert not torch.allclose(expected, wrong)
+    monkeypatch.setattr(module.data, "load", of_classes("columns", "wolf", "corner"))  # three classes, as the run
+    for use in (lambda: evaluate_run(run, model, samples=4, data_name="svhn"), lambda: module.rows_of(run, "svhn")):
+        with pytest.raises(DataError, match=r"unknown class 'wolf'; known: columns, corner, rows; run asked is cond"):
+            use()
+    plain = Run.open("plain", root=root)
+    assert set(module.rows_of(plain, "svhn").classes) == {"columns", "wolf", "corner"}
+
+
+def test_what_evaluate_cannot_follow_is_refused(root: Path) -> None:
+    run = Run.open("plain", root=root)
+    with pytest.raises(ConfigError, match=r"binarize = 'threshold', but run plain was trained with data\.binarize = "):
+        evaluate(run, samples=1, binarize="threshold")
+    with pytest.raises(ConfigError, match="unknown argument of evaluate 'data_name'; did you mean 'data'"):
+        evaluate(run, data_name="mnist")
+    with pytest.raises(ConfigError, match="unknown argument of evaluate 'model'"):
+        evaluate(run, model=load(root / "plain"))
+    with pytest.raises(ConfigError, match="'sample'; did you mean 'samples'"):
+        evaluate(load(root / "plain"), tiny.dataset(), sample=3)
 
 
 def test_what_does_not_fit_is_refused(command, root: Path, folder: Path, tmp_path: Path) -> None:

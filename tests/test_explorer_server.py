@@ -20,6 +20,7 @@ import torch
 
 import vaekit
 from tiny import dataset
+from vaekit.data import Dataset, Split
 from vaekit.evaluation.subject import of_model
 from vaekit.explorer.scene import scene
 from vaekit.explorer.server import HOST, Server
@@ -32,6 +33,21 @@ SIZES = {"model": {"latent_size": 3, "condition": "class"}, "encoder": {"hidden"
 def model() -> LatentVariableModel:
     torch.manual_seed(0)
     return vaekit.build("vae", event_shape=(1, 8, 8), num_classes=3, **SIZES)
+
+
+def test_the_kind_of_a_subject_is_that_of_its_data() -> None:
+    images, rows = torch.rand(6, 1, 8, 8), torch.rand(6, 3)
+    of_images = vaekit.build("vae", event_shape=(1, 8, 8), encoder={"hidden": [8]}, decoder={"hidden": [8]})
+    of_rows = vaekit.build("vae", event_shape=3, encoder={"hidden": [8]}, decoder={"hidden": [8]})
+    for data, model, kind in (
+        (images, of_images, "image"),
+        (Split(rows), of_rows, "row"),
+        (dataset(), of_images, "image"),
+    ):
+        assert of_model(model, data, 4).kind == kind
+    split = Split(images)
+    signals = Dataset("eeg", split, split, split, ("all",), "", kind="vector")
+    assert of_model(of_images, signals, 4).kind == "row"
 
 
 @pytest.fixture(scope="module")

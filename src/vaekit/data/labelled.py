@@ -1,10 +1,12 @@
-"""Few labels: a data set in which only some training rows have a class."""
+"""Few labels: a data set in which only some training rows have a class. And labels in the numbering of a model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
-from ..errors import ConfigError
+from ..errors import ConfigError, DataError, unknown
 from .dataset import Dataset
 
 SEED = 1406_5298  # the same number of labels always keeps the same rows
@@ -38,3 +40,24 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
             )
         remaining[rows[:share]] = label
     return replace(data, train=replace(data.train, labels=remaining))
+
+
+def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> Tensor:
+    """Labels in another numbering, by the names of the classes; −1, unknown, stays −1.
+
+    Arguments:
+        labels: Classes, shape (N,), int64; label i means `classes[i]`.
+        classes: Names of the classes.
+        known: Names of the classes in the other numbering.
+
+    Raises:
+        DataError: A row is of a class that is not known.
+
+    >>> renumbered(torch.tensor([0, 1, -1]), ["dog", "cat"], ["bird", "cat", "dog"])
+    tensor([ 2,  1, -1])
+    """
+    numbers = {name: i for i, name in enumerate(known)}
+    for label in labels.unique().tolist():
+        if label >= 0 and classes[label] not in numbers:
+            raise DataError(unknown("class", classes[label], known))
+    return torch.tensor([*(numbers.get(name, -1) for name in classes), -1])[labels]

@@ -16,13 +16,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError
 from .column_statistics import statistics_of
 from .columns import Column, distinct
 from .dataset import Dataset, Split
 from .encoded import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
 from .held_out import held_out
 from .kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
+from .labelled import renumbered
 from .ondisk import Stored
 from .sources.frames import is_frame, raws_of, raws_of_array
 from .sources.large_tables import LazyColumns, is_large, read_columns
@@ -91,11 +92,11 @@ class LabelColumn(NamedTuple):
             DataError: The table has a class that the model does not know.
         """
         assert table.labels is not None
-        for name in table.classes:
-            if name not in self.classes:
-                raise DataError(f"column {self.name!r}: {unknown('class', name, self.classes)}")
-        numbers = np.array([*map(list(self.classes).index, table.classes), -1])
-        return {"labels": numbers[table.labels], "classes": tuple(self.classes)}
+        try:
+            labels = renumbered(torch.from_numpy(table.labels), table.classes, self.classes)
+        except DataError as error:
+            raise DataError(f"column {self.name!r}: {error}") from None
+        return {"labels": labels.numpy(), "classes": tuple(self.classes)}
 
 
 def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Split:
@@ -147,7 +148,7 @@ def load_table(
         ends[0],
         0 if validation_path else validation,
         test if isinstance(test, int) else None,
-        what="rows",
+        row="row",
         elsewhere=test_path is not None,
         share=SHARE,
     )

@@ -23,6 +23,7 @@ from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
 from ..rng import seeded
+from ..training.cpu import keep_freed_blocks
 from .result import StageListener
 
 ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
@@ -47,18 +48,9 @@ class Store(Protocol):
 @contextmanager
 def estimating(model: LatentVariableModel) -> Iterator[None]:
     """Within the block the model is in evaluation mode, and no gradient is recorded unless asked for."""
-    _keep_freed_blocks()
+    keep_freed_blocks()
     with modes.evaluating(model):
         yield
-
-
-def _keep_freed_blocks() -> None:
-    """Let the C library keep freed blocks of up to 31 MiB for the next result instead of giving them to the system.
-
-    glibc does so once it has freed a block of that size (mallopt(3), M_MMAP_THRESHOLD); this block is never touched,
-    so it costs no memory. Otherwise large results cost a page fault for every 4 KiB, up to half of the time.
-    """
-    torch.empty(31 << 20, dtype=torch.uint8)
 
 
 def generator(seed: int, stage: str, index: int) -> torch.Generator:
@@ -227,7 +219,8 @@ def _bytes_per_row(model: LatentVariableModel, row: Batch, gradient: bool) -> in
 class _Allocations(TorchFunctionMode):
     """Measures the storages that a block allocates, in bytes: the largest one, and the total. Views allocate nothing.
 
-    It does not see memory that a function allocates and frees itself; a mode that sees it takes a second to import.
+    Memory that a function allocates and frees inside is not counted. The torch mode that counts it takes a second to
+    import.
     """
 
     def __init__(self) -> None:

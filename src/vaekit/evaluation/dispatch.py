@@ -3,15 +3,17 @@
 Not for: the measurements themselves (`run_evaluation`, `model_evaluation`).
 """
 
+import inspect
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from ..data import Dataset, load
 from ..data.columns import check_columns
-from ..errors import ConfigError
+from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
@@ -40,7 +42,8 @@ def evaluate(
         subject: A run, its name or folder, the newest run by default; or a model.
         data: The data set, or its name or path; a run's own by default.
         options: How to evaluate.
-        device: Device, such as "cuda"; by default the fastest one for a run, and the model's own for a model.
+        device: Device, such as "cuda", to which a model is moved; by default the fastest one for a run, and the
+            model's own for a model.
         root: Folder of all runs.
         trust: Import parts by path.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
@@ -50,11 +53,13 @@ def evaluate(
 
     Raises:
         ConfigError: The subject is neither a model nor a run. Or a model gets no data, or rows that are not a
-            `Dataset`. Or a run gets a data set instead of its name. Or an option is wrong; see `evaluate_model`.
+            `Dataset`. Or a run gets a data set instead of its name. Or an option is unknown or wrong; see
+            `evaluate_model` and `evaluate_run`.
         DataError: The rows or the classes do not fit the model.
         RunError: The run does not exist, or cannot be read or written.
         DeviceError: This machine has no such device.
     """
+    _check_names(settings, evaluate_model if isinstance(subject, LatentVariableModel) else evaluate_run)
     if isinstance(subject, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
@@ -76,6 +81,20 @@ def evaluate(
     model = restored.model(device=device or "auto")
     with _progress_listener(progress, settings) as listener:
         return evaluate_run(restored, model, options, data_name=name, **settings | listener)
+
+
+def _check_names(settings: Mapping[str, Any], function: Callable[..., Evaluation]) -> None:
+    """Refuse a setting that is neither a field of `Options` nor an argument of the function beyond those of `evaluate`.
+
+    Raises:
+        ConfigError: There is such a setting; the nearest name is given.
+    """
+    own = inspect.signature(evaluate).parameters.keys()
+    names = {field.name for field in fields(Options)}
+    names |= {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    for name in settings:
+        if name not in names - {"data_name"}:
+            raise ConfigError(unknown("argument of evaluate", name, (names | own) - {"data_name", "settings"}))
 
 
 @contextmanager

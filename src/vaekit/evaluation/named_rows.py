@@ -14,7 +14,7 @@ from ..data import Batch, Batches, Split
 from ..data.own import is_path, open_all
 from ..data.tables import open_table
 from ..distributions import centre
-from ..errors import DataError, unknown
+from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
@@ -95,14 +95,14 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         table = open_table(name, columns, restored.label)
-        rows, classes, title = table.split(slice(None)), table.classes, name
+        rows, classes, title = restored.numbered(table.split(slice(None)), table.classes), table.classes, name
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
         opened = open_all(name, size=config.data.size, colour=colour, values=facts.value_kind)
         restored.check_event_shape(name, opened.split.event_shape)
-        rows, names, classes = opened.split, opened.names, opened.classes
-        title = name
+        rows, names, title = restored.numbered(opened.split, opened.classes), opened.names, name
+        classes = facts.classes if restored.takes_classes else opened.classes
     else:
         dataset = restored.dataset(name)
         rows = dataset.split(split)
@@ -110,25 +110,13 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         title = f"{dataset.name} {split}"
         names = [str(i) for i in range(len(rows))]
     labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
-    class_names = [classes[label] if label >= 0 else "" for label in labels]
-    if config.model.condition == "class":
-        numbers = [_number(class_name, facts.classes, restored.run) for class_name in class_names]
-        rows = replace(rows, labels=torch.tensor(numbers))
-    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row)
-
-
-def _number(name: str, known: Sequence[str], run: Run) -> int:
-    """The number of a class in a run.
-
-    Raises:
-        DataError: The run has no class of this name.
-    """
-    if name not in known:
+    if restored.takes_classes and -1 in labels:
+        where = names[labels.index(-1)]
         raise DataError(
-            f"{unknown('class', name, known)}; run {run.name} is conditional: put its images into subfolders that "
-            "have the names of its classes, or bring labels"
+            f"row {where} of {title} has no class, and run {restored.run.name} is conditional; bring labels"
         )
-    return known.index(name)
+    class_names = [classes[label] if label >= 0 else "" for label in labels]
+    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row)
 
 
 def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
@@ -180,10 +168,11 @@ def score(
         ConfigError: `samples` is below 1, or the model has no densities.
     """
     parts: list[Tensor] = []
+    first = 0
     total = -(-len(rows) // AT_A_TIME)
     for batch in rows.batches(model):
-        # Each call of `bounds` restarts its random streams, so it needs its own seed.
-        estimates = bounds(model, batch, samples=(samples,), memory=memory, seed=seed + len(parts))
+        estimates = bounds(model, batch, samples=(samples,), memory=memory, seed=seed, first=first)
+        first += -(-len(batch) // chunks.ROWS)
         per_row = estimates.per_row
         parts.append(torch.stack((-estimates.tightest, per_row["distortion"], per_row["rate"])))
         if listener is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import plot
 from ..data import Dataset
-from ..errors import DataError, RunError
+from ..errors import ConfigError, RunError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files
@@ -21,7 +21,7 @@ from .model_evaluation import evaluate_model
 from .result import PER_ROW, Evaluation, StageListener
 from .selection import Selection
 
-ESTIMATORS = 3  # version of the numbers per row; numbers of other versions are not used
+ESTIMATORS = 4  # version of the numbers per row; numbers of other versions are not used
 _STORE_LIMIT = 1 << 30  # bytes
 
 
@@ -91,7 +91,7 @@ def evaluate_run(
         run: The run; a `RestoredRun` if it names the caller's own code.
         model: Its model, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
-        data_name: Name of a data set other than the run's;
+        data_name: Name of a data set other than the run's.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
@@ -104,10 +104,15 @@ def evaluate_run(
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
     dataset = restored.dataset(data_name)
-    if config.model.condition == "class":
-        _check_classes(restored, dataset)
     checksum = dataset.checksum
-    options = (options or Options()).with_settings(**{**settings, "binarize": config.data.binarize})
+    options = (options or Options()).with_settings(**settings)
+    if options.binarize != config.data.binarize and (options.binarize != "none" or "binarize" in settings):
+        raise ConfigError(
+            f"binarize = {options.binarize!r}, but run {run.name} was trained with data.binarize = "
+            f"{config.data.binarize!r}, and is evaluated as it was trained; leave it out, or evaluate the model: "
+            "evaluate(vaekit.load(run), data, binarize=…)"
+        )
+    options = replace(options, binarize=config.data.binarize)
     dataset, reduced = _in_memory(dataset, options.memory)
     evaluation = evaluate_model(
         model,
@@ -160,9 +165,3 @@ def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
         checksum=checksum,
     )
     return smaller, reduced
-
-
-def _check_classes(restored: RestoredRun, dataset: Dataset) -> None:
-    classes = restored.facts.num_classes
-    if dataset.num_classes != classes:
-        raise DataError(f"the run knows {classes} classes, {dataset.name!r} has {dataset.num_classes}")

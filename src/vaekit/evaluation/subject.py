@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
+from ..data.dataset import row_word
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 
 SUBJECT_BATCH = 250
+COLOURS = (1, 3)  # channels of an image that a page can show: grey, or red, green and blue
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +31,7 @@ class Subject:
         labels: Classes, shape (N,), −1 where unknown.
         numbers: Number of each row in its split, shape (N,).
         classes: Names of the classes.
-        kind: "image", or "row" for other data.
+        kind: "image" for grey images and for colours, or "row" for other data.
         source: Name of the data.
         observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
     """
@@ -80,6 +82,7 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
         run.name,
         dataset.test,
         most,
+        kind=dataset.kind,
         facts=facts,
         classes=dataset.classes,
         source=source,
@@ -95,14 +98,16 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     """
     name = type(model).__name__
     if isinstance(data, Dataset):
-        return _subject(model, name, data.test, most, classes=data.classes, source=f"{data.name} test")
+        source = f"{data.name} test"
+        return _subject(model, name, data.test, most, kind=data.kind, classes=data.classes, source=source)
     if isinstance(data, Tensor):
         data = Split(data)
     labels = _labels(data)
+    kind = "image" if len(data.event_shape) == 3 else None  # as a `Dataset` of these rows
     if model.context_size and len(data) and int(labels.min()) < 0:
         raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
     names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, name, data, most, classes=names, source="the given rows")
+    return _subject(model, name, data, most, kind=kind, classes=names, source="the given rows")
 
 
 def _subject(
@@ -111,6 +116,7 @@ def _subject(
     split: Split,
     most: int,
     *,
+    kind: str | None,
     classes: Sequence[str],
     source: str,
     facts: Sequence[str] = (),
@@ -125,7 +131,6 @@ def _subject(
         x = torch.cat([batch.zero_filled for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
-    kind = "image" if x.ndim == 4 and x.shape[1] in (1, 3) else "row"
     all_facts = [*facts, f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"]
     return Subject(
         model.eval(),
@@ -135,7 +140,7 @@ def _subject(
         labels=labels,
         numbers=rows,
         classes=classes,
-        kind=kind,
+        kind=row_word(kind) if x.shape[1] in COLOURS else "row",
         source=source,
         observed=observed,
     )

@@ -6,7 +6,7 @@ Not for: models that other files hold (`hub.folders`).
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import torch
 from .. import data
 from ..config import Config, changed, parse
 from ..config.recipe import Recipe
-from ..data import Dataset
+from ..data import Dataset, Split
 from ..data.columns import Column
+from ..data.labelled import renumbered
 from ..data.own import is_path
 from ..data.pixels import repeatable
 from ..data.registry import known_as
@@ -94,8 +95,12 @@ class RestoredRun:
     @property
     def label(self) -> LabelColumn | None:
         """The column of the classes in tables, for a conditional model; None for other models."""
-        config = self.recipe.config
-        return LabelColumn.of(config.data.columns, self.facts.classes) if config.model.condition == "class" else None
+        return LabelColumn.of(self.recipe.config.data.columns, self.facts.classes) if self.takes_classes else None
+
+    @property
+    def takes_classes(self) -> bool:
+        """Whether the model is conditional on classes."""
+        return self.recipe.config.model.condition == "class"
 
     @property
     def binarize(self) -> str:
@@ -160,7 +165,7 @@ class RestoredRun:
         return "best" if weights == "best" and self.run.has_checkpoint("best") else "last"
 
     def dataset(self, name: str | None = None) -> Dataset:
-        """The data set that the run was trained on, or another one that its model takes.
+        """The data set that the run was trained on, or another one that its model takes, with the run's classes.
 
         Its own data set has all of its labels, and the splits of the training.
 
@@ -168,16 +173,42 @@ class RestoredRun:
             name: Another data set, by name or path.
 
         Raises:
-            DataError: The data set does not exist, or has another shape. Or the run's own files have changed: the
-                held-out rows would be drawn anew, and include rows that the run has learned from.
+            DataError: The data set does not exist, has another shape, or classes that a conditional model does not
+                know. Or the run's own files have changed: the held-out rows would be drawn anew, and include rows that
+                the run has learned from.
         """
         is_own = self.is_own(name)
         columns = None if is_own else self.facts.columns
         if columns is not None:
-            return _rows_to_test(str(name), columns, self.label)
-        dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.value_kind)
+            dataset = _rows_to_test(str(name), columns, self.label)
+        else:
+            dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.value_kind)
         self.check_event_shape(dataset.name, dataset.event_shape)
-        return dataset
+        if not self.takes_classes:
+            return dataset
+        splits: Any = {key: self.numbered(split, dataset.classes) for key, split in dataset.splits.items()}
+        return replace(dataset, classes=self.facts.classes, **splits)
+
+    def numbered(self, split: Split, classes: Sequence[str]) -> Split:
+        """Rows with their classes numbered as in the run, by name; unchanged if the model takes no class.
+
+        Arguments:
+            split: The rows; without labels all are of the first class.
+            classes: Names of their classes.
+
+        Raises:
+            DataError: The run does not know the class of a row.
+        """
+        if not self.takes_classes:
+            return split
+        labels = torch.zeros(len(split), dtype=torch.int64) if split.labels is None else split.labels
+        try:
+            return replace(split, labels=renumbered(labels, classes, self.facts.classes))
+        except DataError as error:
+            raise DataError(
+                f"{error}; run {self.run.name} is conditional: put its images into subfolders that have the names of "
+                "its classes, or bring labels"
+            ) from None
 
     def is_own(self, name: str | None) -> bool:
         """Whether a name means the run's own data, as None does; a path may be spelled in several ways.

@@ -128,6 +128,7 @@ def bounds(
     samples: Sequence[int] = DEFAULT_SAMPLES,
     memory: int = GIB,
     seed: int = 0,
+    first: int = 0,
     precision: str = "fp32",
     store: Store | None = None,
     listener: StageListener | None = None,
@@ -154,6 +155,8 @@ def bounds(
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
+        first: Number of the first batch of `chunks.ROWS` rows, if the rows are a part of more: each number has samples
+            of its own.
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
         store: Keeps finished batches.
@@ -176,8 +179,8 @@ def bounds(
 
         def compute(index: int) -> dict[str, Tensor]:
             batch = chunks.batch(model, rows, index)
-            decoder = _Decoder(model, batch, memory, lowered, chunks.generator(seed, "rounding", index))
-            with seeded(chunks.generator(seed, "bounds", index)):
+            decoder = _Decoder(model, batch, memory, lowered, chunks.generator(seed, "rounding", first + index))
+            with seeded(chunks.generator(seed, "bounds", first + index)):
                 return _batch_bounds(decoder, chunks.posterior(model, batch), numbers)
 
         per_row = chunks.over_batches("bounds", len(rows), compute, store=store, listener=listener)
