@@ -590,10 +590,13 @@ def test_paths_and_options_that_cannot_be(tmp_path):
         load(save(tmp_path / "x.npy", PIXELS), size=4)
     with pytest.raises(ConfigError, match=r"data.size must be at least 1 pixel, got 0"):
         load(tmp_path, size=0)
-    for option in ("test", "size", "memory"):
-        with pytest.raises(
-            ConfigError, match=rf"data.{option} is for (images|rows) of your own, by path; leave it out with"
-        ):
+    words = {
+        "test": "rows of your own that are not split yet",
+        "size": "images of your own, by path",
+        "memory": "rows of your own, by path",
+    }
+    for option, word in words.items():
+        with pytest.raises(ConfigError, match=rf"data\.{option} is for {word}; leave it out with"):
             load("mnist", **{option: 4})
 
 

@@ -167,6 +167,14 @@ def test_a_model_is_saved_into_one_file_and_loaded_from_it(tmp_path: Path) -> No
         model.save(tmp_path / "nowhere" / "e")
 
 
+@pytest.mark.parametrize("name", ["m.pt", "m.pth", "m.ckpt", "m.bin", "m.safetensors", "m"])
+def test_a_saved_model_is_loaded_whatever_its_suffix(tmp_path: Path, name: str) -> None:
+    model = vaekit.build("vae", latent_size=2, encoder={"hidden": [4]}, decoder={"hidden": [4]}).eval()
+    model.save(tmp_path / name)
+    x = torch.rand(3, 1, 28, 28)
+    assert torch.equal(vaekit.load(tmp_path / name).encode(x), model.encode(x))
+
+
 def test_a_file_that_is_not_a_saved_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("no tensors")
     with pytest.raises(RunError, match="text"):

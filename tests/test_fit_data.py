@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tiny
-from vaekit import build
+from vaekit import build, one_hot
 from vaekit.data import Batches, Split
 from vaekit.data import Dataset as Data
 from vaekit.errors import ConfigError, DataError
@@ -334,7 +334,17 @@ def test_arrays_in_any_order_are_read_as_they_are() -> None:
         (lambda model: model.sample("a"), "the number of samples must be a whole number, at least 1, got 'a'"),
         (lambda model: model.sample(2.5), "at least 1, got 2.5"),
         (lambda model: model.sample(0), "at least 1, got 0"),
+        (lambda model: model.sample(2, "3"), "c, classes or rows of context, must be numbers, .* got '3'"),
         (lambda model: model.log_prob(X, k=0), "k must be at least 1, got 0"),
+        (lambda model: model.log_prob(X, k=2.5), "k must be a whole number, at least 1, got 2.5"),
+        (lambda model: model.draw(X, k=0), "k must be at least 1, got 0"),
+        (lambda model: model.draw(X, torch.zeros(20).long()), r"number, got Tensor \(20,\); .* draw\(x, c=c\)"),
+        (lambda model: model.draw(X, np.zeros(20, int)), r"number, got ndarray \(20,\); .* draw\(x, c=c\)"),
+        (lambda model: Batches(X, batch_size=2.5), "batch_size must be a whole number, at least 1, got 2.5"),
+        (lambda model: Batches(X, batch_size="8"), "batch_size must be a whole number, at least 1, got '8'"),
+        (lambda model: one_hot([10], 10), "classes go from 0 to 9, got 10 to 10"),
+        (lambda model: one_hot(torch.tensor([1.7]), 10), "labels must be whole numbers, got 1.7"),
+        (lambda model: one_hot("3", 10), "labels must be numbers"),
         (lambda model: model.decode("z"), "z must be numbers"),
         (lambda model: build("vae", event_shape=(1, -1, 6)), r"at least 1, got \(1, -1, 6\)"),
         (lambda model: build("vae", event_shape=0), r"at least 1, got \(0,\)"),
@@ -346,3 +356,10 @@ def test_counts_and_shapes_that_cannot_be_are_named_in_one_line(use: Any, messag
     with pytest.raises((ConfigError, DataError), match=message) as error:
         use(small("cvae"))
     assert "\n" not in str(error.value)
+
+
+def test_one_hot_takes_numbers_of_any_kind() -> None:
+    expected = torch.eye(4)[[2, 0]]
+    for labels in ([2, 0], np.array([2, 0]), torch.tensor([2.0, 0.0]), torch.tensor([2, 0])):
+        assert torch.equal(one_hot(labels, 4), expected)
+    assert one_hot(1, 3).tolist() == [0.0, 1.0, 0.0] and one_hot([], 3).shape == (0, 3)

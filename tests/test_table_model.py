@@ -571,3 +571,15 @@ def test_misspelt_words_are_refused(options: dict[str, str]) -> None:
     ((option, word),) = options.items()
     with pytest.raises(ConfigError, match=rf"unknown likelihood\.{option} '{word}'"):
         likelihood(KINDS, **options)
+
+
+@pytest.mark.parametrize("value", [torch.inf, -torch.inf])
+def test_a_gap_is_not_an_infinite_number(value: float) -> None:
+    model = build("miwae-table", columns=KINDS, encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    x = torch.ones(2, len(KINDS))
+    x[1, 2] = torch.nan
+    assert model.encode(x).isfinite().all()
+    x[0, 0] = value
+    for use in (model.encode, model.log_prob, model.check_values):
+        with pytest.raises(DataError, match=rf"takes finite numbers, got \[.*{value:g}"):
+            use(x)

@@ -1144,6 +1144,12 @@ def logs(name: str) -> Any:
         ({"epoch": 3}, r"unknown key 'train.epoch'; did you mean 'train.epochs'\?"),
         ({"ema": 1.5}, r"train\.ema: .* less than 1, got 1\.5"),
         ({"device": "cuda"}, "fit has no device"),
+        ({"device": "cuda"}, r"model\.to\('cuda'\)"),
+        ({"seed": 1}, r"fit has no seed; call torch\.manual_seed\(…\) first"),
+        (
+            {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "learning_rate": 1e-9},
+            "learning_rate = 1e-09 is Adam's, and the optimizer has its own; set it there",
+        ),
         ({"patience": 3}, "patience ends the training when the validation loss stops falling"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),
         (

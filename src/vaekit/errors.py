@@ -110,7 +110,7 @@ def at_least(minimum: int, option: str, value: int, most: int | None = None) -> 
         minimum: The least value.
         option: Name of the option.
         value: The value.
-        most: The greatest value; memory and time bear no more.
+        most: The greatest value, a limit on memory and time.
 
     Raises:
         ConfigError: The value is below the minimum, or above the greatest.

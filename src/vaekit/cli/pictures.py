@@ -98,8 +98,8 @@ def interpolate(
 ) -> None:
     """Try `vae interpolate -o walk.gif`: draw walks between latents of RUN, the newest by default.
 
-    With --path density, walks avoid latents that the prior holds unlikely, and so stay on digits. A .gif is a film: all
-    images walk at once, there and back. Any other picture has a row for each walk:
+    With --path density, walks avoid latents of low prior density, and so stay on digits. A .gif is a film: all images
+    walk at once, there and back. Any other picture has a row for each walk:
     try `vae interpolate --between 3 18`.
     """
     from .. import plot

@@ -14,7 +14,7 @@ from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, binarized, draw_binary, to_floats
-from .values import Values
+from .values import Values, is_count
 
 
 class Batches:
@@ -47,7 +47,7 @@ class Batches:
         values: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
 
     Raises:
-        ConfigError: `batch_size` is below 1, or `binarize` is unknown.
+        ConfigError: `batch_size` is not a whole number of at least 1, or `binarize` is unknown.
         DataError: The rows have another type, the labels do not match the rows or accompany a `Split`, or a value to
             binarize lies outside [0, 1].
 
@@ -69,8 +69,9 @@ class Batches:
         values: Values = "pixels",
     ) -> None:
         split = _split(data, labels)
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, got {batch_size}")
+        if not is_count(batch_size):
+            whole_number = "" if isinstance(batch_size, int) else "a whole number, "
+            raise ConfigError(f"batch_size must be {whole_number}at least 1, got {batch_size!r:.60}")
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
         if binarize != "none" and not _in_unit(split):

@@ -154,9 +154,10 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     """
     if labels.shape != (rows,):
         raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
-    if labels.is_floating_point():
-        raise DataError(f"labels must be whole numbers, got {labels.dtype}; pass numbers that are classes as integers")
-    return labels.long()
+    whole = labels.long()
+    if bool((broken := whole != labels).any()):
+        raise DataError(f"labels must be whole numbers, one class a row, got {labels[broken][0].item():g}")
+    return whole
 
 
 @dataclass(frozen=True, eq=False)

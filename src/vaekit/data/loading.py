@@ -120,7 +120,7 @@ class _Opener:
 
 _PURPOSES = {
     "validation": "data.validation is for data that are not split yet",
-    "test": "data.test is for images of your own, by path",
+    "test": "data.test is for rows of your own that are not split yet",
     "size": "data.size is for images of your own, by path",
     "memory": "data.memory is for rows of your own, by path",
     "root": "root is for data sets by name",

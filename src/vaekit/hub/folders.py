@@ -47,10 +47,9 @@ def load(
         ConfigError: A part is given by import path, and `trust` is False.
     """
     path = Path(what) if isinstance(what, str | Path) else None
-    if path is not None and path.suffix.lower() not in WEIGHTS and path.is_file():
-        return _saved(path, trust).to(find_device(device)).eval()
-    if path is not None and path.suffix.lower() in WEIGHTS and path.is_file():
-        return _course_model(path).to(find_device(device)).eval()
+    if path is not None and path.is_file():
+        is_course = path.suffix.lower() in WEIGHTS and not tensors.is_safetensors(path)
+        return (_course_model(path) if is_course else _saved(path, trust)).to(find_device(device)).eval()
     if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
         return _exported(path, trust).to(find_device(device)).eval()
     return restore.load(what, weights=weights, device=device, root=root, trust=trust)

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
@@ -85,7 +86,7 @@ class LatentVariableModel(nn.Module, ABC):
         """Write the weights and the config into one file, from which `vaekit.load` makes the model again.
 
         Arguments:
-            path: The file, which is replaced; its usual suffix is .safetensors.
+            path: The file, which is replaced, in the format of safetensors; its usual suffix is .safetensors.
 
         Raises:
             ConfigError: The model was not made of a config.
@@ -153,7 +154,12 @@ class LatentVariableModel(nn.Module, ABC):
                 others as 0, or as NaN if it `sees_missing`; the likelihood leaves them out.
             antithetic: Draw pairs μ ± σε, or bits from u and 1 − u: the errors of a pair cancel in part. k must be
                 even, and the posterior normal or Bernoulli.
+
+        Raises:
+            ConfigError: k is not a whole number of at least 1.
+            DataError: The context does not fit the model.
         """
+        _check_samples(k)
         c = self.context(c, len(x))
         if observed is not None:
             x = x.masked_fill(~observed, 0)
@@ -216,10 +222,13 @@ class LatentVariableModel(nn.Module, ABC):
         Returns:
             Shape (B,), nats.
 
+        Raises:
+            ConfigError: k is not a whole number of at least 1.
+            DataError: The rows or the context do not fit the model.
+
         Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
         """
-        if k < 1:
-            raise DataError(f"k must be at least 1, got {k}")
+        _check_samples(k)
         with seeded(generator):
             log_w = self.draw(self.checked(x), k, c).log_w
         return log_w.logsumexp(0) - math.log(k)
@@ -271,7 +280,7 @@ class LatentVariableModel(nn.Module, ABC):
         Raises:
             DataError: A value of x is outside `value_range` or not finite.
         """
-        check_values(x.nan_to_num(0) if self.sees_missing else x, self.value_range)
+        check_values(x.masked_fill(x.isnan(), 0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:
         """Rows x as `as_rows` gives them, with their values checked.
@@ -298,7 +307,7 @@ class LatentVariableModel(nn.Module, ABC):
             return None
         if not size:
             raise DataError("this model is unconditional; leave the class out")
-        c = torch.as_tensor(c, device=self.device)
+        c = as_tensor(c, "c, classes or rows of context,").to(self.device)
         if c.ndim == 0:
             c = c.expand(n)
         if c.ndim == 1 and not c.is_floating_point():
@@ -352,3 +361,14 @@ def check_model(model: object) -> None:
             f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
             "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
         )
+
+
+def _check_samples(k: object) -> None:
+    if isinstance(k, (Tensor, np.ndarray)) and k.ndim:
+        raise ConfigError(
+            f"k, the number of samples, must be a whole number, got {type(k).__name__} {tuple(k.shape)}; pass classes "
+            "or a context by name: draw(x, c=c)"
+        )
+    if not is_count(k):
+        word = "" if isinstance(k, int) else "a whole number, "
+        raise ConfigError(f"k must be {word}at least 1, got {k!r:.60}")

@@ -4,15 +4,31 @@ Not for: the meaning of the columns (the data and the likelihood).
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ..data.batch import as_tensor
 from ..errors import DataError
 
 
-def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """One-hot rows, float32, shape (*labels.shape, num_classes), for integer labels."""
+def one_hot(labels: Any, num_classes: int) -> Tensor:
+    """One-hot rows, float32, shape (*labels.shape, num_classes), for integer labels.
+
+    Arguments:
+        labels: Classes, of any shape: a tensor, an array, a list or one number. Their range is checked on the CPU only;
+            nothing here waits for another device.
+        num_classes: C.
+
+    Raises:
+        DataError: A label is not a class.
+    """
+    labels = as_tensor(labels, "labels")
+    if labels.is_floating_point() and bool((labels != labels.round()).any()):
+        raise DataError(f"labels must be whole numbers, got {labels[labels != labels.round()][0].item():g}")
+    if labels.device.type == "cpu" and labels.numel():
+        _check_classes(labels, num_classes)
     return nn.functional.one_hot(labels.long(), num_classes).float()
 
 
@@ -22,9 +38,15 @@ def rows_of_classes(classes: Tensor, size: int) -> Tensor:
     Raises:
         DataError: A number is not a class.
     """
-    if classes.numel() and not 0 <= int(classes.min()) <= int(classes.max()) < size:
-        raise DataError(f"classes go from 0 to {size - 1}, got {int(classes.min())} to {int(classes.max())}")
+    if classes.numel():
+        _check_classes(classes, size)
     return one_hot(classes, size)
+
+
+def _check_classes(classes: Tensor, size: int) -> None:
+    low, high = int(classes.min()), int(classes.max())
+    if not 0 <= low <= high < size:
+        raise DataError(f"classes go from 0 to {size - 1}, got {low} to {high}")
 
 
 def rows_of_labels(labels: Tensor, size: int) -> Tensor:

@@ -130,7 +130,7 @@ def interpolation(
 
 
 def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None:
-    """Refuse a picture between two latents of a model with nothing there.
+    """Refuse to interpolate between discrete latents.
 
     Raises:
         ConfigError: The latents are discrete.

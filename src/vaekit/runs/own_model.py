@@ -95,7 +95,7 @@ def fit(
             )
         recipe = Recipe.resolve(read(preset, sections={"train": settings}), trust)
         options = recipe.config.train.for_fit()
-    options = loop.with_settings(options, settings, model)
+    options = loop.with_settings(options, settings, model, own_optimizer=optimizer is not None)
     batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in settings)
     if recipe is not None:
         objective = _objective(recipe, model, train, batches) if objective is None else objective

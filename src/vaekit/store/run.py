@@ -244,7 +244,8 @@ class Run:
     def metrics(self) -> list[dict[str, Any]]:
         """The records of metrics.jsonl, one per epoch; a last line that was cut short is left out.
 
-        Raises RunError if another line is damaged; the message names it.
+        Raises:
+            RunError: Another line is damaged; the message names it.
         """
         return list(self.each_metrics())
 

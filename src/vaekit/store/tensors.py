@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import RunError
+from . import files
 
 if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been imported
     from torch import Tensor
@@ -65,6 +66,17 @@ def unpack(data: bytes, path: Path) -> "tuple[dict[str, Tensor], dict[str, str]]
         return tensors | {name: tensors[stored] for name, stored in aliases.items()}, facts
     except Exception as error:  # a parser can raise any type on a hostile file
         raise RunError(f"{path} is damaged: {error!r:.200}") from error
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file begins as one of safetensors does, whatever its suffix: files of `torch.save` begin otherwise.
+
+    Raises:
+        RunError: The file cannot be read.
+    """
+    with files.explained("read", path), open(path, "rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and _header_size(start) <= HEADER_LIMIT
 
 
 def sha256(tensors: "Mapping[str, Tensor]") -> str:

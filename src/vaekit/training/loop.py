@@ -31,7 +31,12 @@ from .rate import RateFactor
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, players_of
 
-_WHERE = "it uses the model's device and the loader's order"
+_ELSEWHERE = {  # what to do instead of setting an option that only runs have
+    "device": "move the model first: model.to('cuda')",
+    "seed": "call torch.manual_seed(…) first",
+    "threads": "call torch.set_num_threads(…) first",
+    "deterministic": "call torch.use_deterministic_algorithms(True) first",
+}
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
 
 
@@ -61,7 +66,7 @@ def fit(
         objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
             other `objectives.Loss`. The ELBO by default.
         optimizer: An optimizer, or a function that makes one from the parameters to train, such as
-            `partial(torch.optim.SGD, lr=0.1)`; Adam by default, with the learning rate of the options.
+            `partial(torch.optim.SGD, lr=0.1)`, with its own learning rate; Adam by default, with that of the options.
         schedule: Factor on the optimizer's learning rate.
         options: Training options.
         run: Folder for metrics and checkpoints.
@@ -83,7 +88,7 @@ def fit(
             checkpoint.
     """
     check_model(model)
-    options = with_settings(options, settings, model)
+    options = with_settings(options, settings, model, own_optimizer=optimizer is not None)
     loss = as_loss(objective)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
     check_data(model, loss, train, validation, lenient=options.on_nan == "skip")
@@ -153,18 +158,30 @@ def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: f
     return last
 
 
-def with_settings(options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Fit:
+def with_settings(
+    options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel, *, own_optimizer: bool = False
+) -> Fit:
     """Options with settings on top, checked; the precision "auto" becomes the model's.
 
+    Arguments:
+        options: The options; the defaults if None.
+        settings: The settings.
+        model: The model.
+        own_optimizer: Whether the caller brings an optimizer, which has a learning rate of its own.
+
     Raises:
-        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it.
+        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it. Or a
+            learning rate comes with an optimizer.
     """
     if isinstance(options, Train):
+        raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
+    for name in settings.keys() & _ELSEWHERE.keys():
+        raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
+    if own_optimizer and "learning_rate" in settings:
         raise ConfigError(
-            f"fit has no seed, device or threads: {_WHERE}; pass a config.Fit, as Train.for_fit() gives it"
+            f"learning_rate = {settings['learning_rate']} is Adam's, and the optimizer has its own; set it there: "
+            "partial(torch.optim.SGD, lr=0.1)"
         )
-    for name in settings.keys() & (Train.model_fields.keys() - Fit.model_fields.keys()):
-        raise ConfigError(f"fit has no {name}: {_WHERE}")
     merged = (options or Fit()).model_dump() | dict(settings)
     valid = parse({"train": merged}, "fit").train.for_fit()
     return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
