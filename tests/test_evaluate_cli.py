@@ -152,7 +152,7 @@ def test_an_evaluation_of_some_rows_leaves_that_of_all_test_rows_alone(command, 
         found = json.loads(command("compare", "plain-0", "plain-1", *options, "--json").out)
         assert found["protocol"]["rows"] == count
     assert_refused(
-        command("compare", "plain-0", "plain-1", "--rows", 6), "on the first 6 test rows, only in evaluation.json, "
+        command("compare", "plain-0", "plain-1", "--rows", 6), "on 6 evenly spread test rows, only in evaluation.json, "
     )
     assert_refused(command("compare", "plain-0", "plain-1", "--split", "tset"), "did you mean 'test'")
     assert "--output" in command("compare", "plain-0", "plain-1", "--rows", 5, "-o", "page.html").err

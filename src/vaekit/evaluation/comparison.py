@@ -54,7 +54,7 @@ def compare(
         runs: Two or more, each with an evaluation of these rows.
         columns: Names of values; by default those of `SHOWN` that all runs have.
         split: The split they were evaluated on.
-        rows: The number of rows, if they were evaluated on the first ones only.
+        rows: The number of rows, if they were evaluated on these only.
 
     Raises:
         ConfigError: Fewer than two runs are left without the repeats, a value is unknown, or a column has numbers of

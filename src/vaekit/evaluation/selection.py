@@ -18,7 +18,7 @@ class Selection:
 
     Arguments:
         split: "test", "validation" or "train".
-        rows: The number of rows, if these are only the first ones.
+        rows: The number of rows, if these are not all but evenly spread ones.
         data: Another data set than the run's, as part of a file name.
 
     Raises:
@@ -36,7 +36,7 @@ class Selection:
             at_least(1, "rows", self.rows)
 
     def __str__(self) -> str:
-        count = "all" if self.rows is None else f"the first {self.rows}"
+        count = "all" if self.rows is None else f"{self.rows} evenly spread"
         return f"{count} {self.split} rows{f' of {self.data}' if self.data else ''}"
 
     @property
