@@ -172,10 +172,10 @@ def test_a_conditional_discriminator_is_told_the_class() -> None:
     ("make", "message"),
     [
         (lambda: FactorVAE(1), "latent_size to 2 or more"),
-        (lambda: FactorVAE(2, gamma=-1.0), "gamma must be ≥ 0, got -1.0"),
+        (lambda: FactorVAE(2, gamma=-1.0), "gamma must be at least 0, got -1.0"),
         (lambda: FactorVAE(2, hidden=[0]), "hidden"),
-        (lambda: AAE(2, weight=-1.0), "weight must be ≥ 0"),
-        (lambda: AAE(2, learning_rate=0.0), "learning_rate must be > 0"),
+        (lambda: AAE(2, weight=-1.0), "weight must be at least 0"),
+        (lambda: AAE(2, learning_rate=0.0), "learning_rate must be greater than 0"),
         (lambda: AAE(2).opponents(build("vae", latent_size=2)), "does not train a prior"),
     ],
 )

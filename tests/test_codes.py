@@ -438,8 +438,8 @@ def test_a_preset_trains_on_a_grid_and_is_evaluated(
         ("fsq", ["posterior.levels=[]"], "at least one number of levels"),
         ("fsq", ["objective.name=rloo", "objective.samples=2"], "scores are for discrete samples"),
         ("vq-vae", ["posterior.codes=1"], "posterior.codes"),
-        ("vq-vae", ["posterior.commitment=-1"], "posterior.commitment must be ≥ 0"),
-        ("vq-vae", ["posterior.decay=1.0"], "posterior.decay must lie in"),
+        ("vq-vae", ["posterior.commitment=-1"], "posterior.commitment must be at least 0"),
+        ("vq-vae", ["posterior.decay=1.0"], "posterior.decay must be less than 1.0, got 1.0"),
         ("residual-vq", ["posterior.steps=4", "posterior.codes=17"], "posterior.codes must be at most 16"),
     ],
 )

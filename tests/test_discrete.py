@@ -297,5 +297,5 @@ def test_disarm_refuses_independent_samples_and_pictures_refuse_what_lies_betwee
     for draw in (plot.traversals, plot.manifold):
         with pytest.raises(ConfigError, match="nothing lies between"):
             draw(model, x)
-    with pytest.raises(ConfigError, match="temperature must be > 0"):
+    with pytest.raises(ConfigError, match="temperature must be greater than 0"):
         made("gumbel-vae", posterior={"categories": 4, "temperature": 0.0})

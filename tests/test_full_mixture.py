@@ -132,7 +132,7 @@ def test_means_start_at_the_posterior_s_means_of_images_of_the_class() -> None:
     ("arguments", "message"),
     [
         ((2, 0, {"components": 0}), "at least 1"),
-        ((2, 0, {"variance": 0.0}), "must be > 0"),
+        ((2, 0, {"variance": 0.0}), "must be greater than 0"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: tuple, message: str) -> None:

@@ -216,7 +216,7 @@ def test_beta_is_a_weight_of_the_rate() -> None:
     draw = normal_draw()
     torch.testing.assert_close(o.beta_elbo(draw, beta=1.0), o.elbo(draw))
     torch.testing.assert_close(o.beta_elbo(draw, beta=3.0), -draw.distortion - 3 * draw.rate())
-    with pytest.raises(ConfigError, match="beta must be ≥ 0, got -1"):
+    with pytest.raises(ConfigError, match="beta must be at least 0, got -1"):
         o.beta_elbo(draw, beta=-1.0)
 
 
@@ -297,7 +297,7 @@ def test_options_that_do_not_fit_are_refused() -> None:
         o.miwae(draw, groups=4)
     with pytest.raises(ConfigError, match="stl' needs the sampled KL"):
         o.elbo(draw, kl="analytic", gradient="stl")
-    with pytest.raises(ConfigError, match=r"lie in \[0, 1\], got 2"):
+    with pytest.raises(ConfigError, match="must be at most 1, got 2"):
         o.ciwae(draw, beta=2.0)
 
 

@@ -103,25 +103,6 @@ def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
     return value
 
 
-def at_least(minimum: int, option: str, value: int, most: int | None = None) -> int:
-    """Check the value of an option, and return it.
-
-    Arguments:
-        minimum: The least value.
-        option: Name of the option.
-        value: The value.
-        most: The greatest value, a limit on memory and time.
-
-    Raises:
-        ConfigError: The value is below the minimum, or above the greatest.
-    """
-    if value < minimum:
-        raise ConfigError(f"{option} must be at least {minimum}, got {value}")
-    if most is not None and value > most:
-        raise ConfigError(f"{option} must be at most {most}, got {value}")
-    return value
-
-
 def check_range(
     option: str, value: Number, low: float, high: float = math.inf, *, ends: str = "[)", hint: str = ""
 ) -> Number:
@@ -141,12 +122,10 @@ def check_range(
     >>> check_range("objective.beta", 0.5, 0.0, 1.0, ends="[]")
     0.5
     """
-    above = low <= value if ends[0] == "[" else low < value
-    below = value <= high if ends[1] == "]" else value < high
-    if above and (below or value == math.inf == high):
-        return value
-    if high == math.inf:
-        limit = f"be {'≥' if ends[0] == '[' else '>'} {low:g}"
+    if not (low <= value if ends[0] == "[" else low < value):
+        limit = f"{'at least' if ends[0] == '[' else 'greater than'} {low}"
+    elif not (value <= high if ends[1] == "]" or high == math.inf else value < high):
+        limit = f"{'at most' if ends[1] == ']' else 'less than'} {high}"
     else:
-        limit = f"lie in {ends[0]}{low:g}, {high:g}{ends[1]}"
-    raise ConfigError(f"{option} must {limit}, got {value}{hint}")
+        return value
+    raise ConfigError(f"{option} must be {limit}, got {value}{hint}")

@@ -16,7 +16,7 @@ from torch.distributions import Transform, constraints
 from torch.nn.functional import softplus
 from zuko.distributions import NormalizingFlow
 
-from ..errors import at_least
+from ..errors import check_range
 from .chain import Recalling
 
 # Least slope of every map here, as in zuko's own: it keeps the inverse away from a division by zero.
@@ -150,10 +150,10 @@ def check_flow(kind: str, steps: int, hidden: Sequence[int] = (), bins: int = 2)
     Raises:
         ConfigError: An option is too small.
     """
-    at_least(1, f"{kind}.steps", steps)
-    at_least(2, f"{kind}.bins", bins)
+    check_range(f"{kind}.steps", steps, 1)
+    check_range(f"{kind}.bins", bins, 2)
     for width in hidden:
-        at_least(1, f"{kind}.hidden", width)
+        check_range(f"{kind}.hidden", width, 1)
 
 
 def masked_transform(

@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
-from ..errors import ConfigError, at_least, unknown
+from ..errors import ConfigError, check_range, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
 from ..rng import seeded
@@ -70,9 +70,9 @@ class Options:
 
     def __post_init__(self) -> None:
         up_to(self.samples)
-        at_least(1, "memory", self.memory)
+        check_range("memory", self.memory, 1)
         if self.rows is not None:
-            at_least(1, "rows", self.rows)
+            check_range("rows", self.rows, 1)
 
     def with_settings(self, **settings: Any) -> "Options":
         """The same options, with these settings changed.

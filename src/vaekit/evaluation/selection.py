@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..data.dataset import SPLITS
-from ..errors import ConfigError, RunError, at_least, unknown
+from ..errors import ConfigError, RunError, check_range, unknown
 from ..store import Run
 
 
@@ -33,7 +33,7 @@ class Selection:
         if self.split not in SPLITS:
             raise ConfigError(unknown("split", self.split, SPLITS))
         if self.rows is not None:
-            at_least(1, "rows", self.rows)
+            check_range("rows", self.rows, 1)
 
     def __str__(self) -> str:
         count = "all" if self.rows is None else f"{self.rows} evenly spread"

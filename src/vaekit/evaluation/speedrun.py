@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ..data import Batches
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, check_range
 from ..runs.data_facts import DataFacts
 from ..runs.environment import setup
 from ..runs.restore import RestoredRun, config_of
@@ -95,7 +95,7 @@ def speedrun(
     Raises:
         ConfigError: `seeds` is below 3, or a run does not keep to the rules.
     """
-    at_least(LEAST_SEEDS, "seeds", seeds)
+    check_range("seeds", seeds, LEAST_SEEDS)
     trained = [train(seed) for seed in range(seeds)]  # first, while the machine is quiet
     entries: list[dict[str, Any]] = []
     for seed, (run, seconds) in enumerate(trained):

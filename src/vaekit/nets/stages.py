@@ -16,7 +16,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, at_least
+from ..errors import ConfigError, check_range
 from .base import Activation, Decoder, Encoder, Nonlinearity, dropping, nonlinearity, widths
 
 Size = tuple[int, int]
@@ -38,8 +38,8 @@ class Strides:
     stride: int = 2
 
     def __post_init__(self) -> None:
-        at_least(1, "stride", self.stride)
-        at_least(1, "kernel_size", 1 if self.kernel_size is None else self.kernel_size)
+        check_range("stride", self.stride, 1)
+        check_range("kernel_size", 1 if self.kernel_size is None else self.kernel_size, 1)
         if self.kernel_size is None and self.stride != 2:
             raise ConfigError(f"stride = {self.stride} needs a kernel_size; without one a stage halves the image")
 

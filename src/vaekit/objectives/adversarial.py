@@ -14,7 +14,7 @@ from torch.nn.functional import softplus
 
 from ..data import Batch
 from ..distributions import draw_rows, full_precision
-from ..errors import ConfigError, at_least, check_range
+from ..errors import ConfigError, check_range
 from ..model import Draw, LatentVariableModel
 from .base import Loss, Player, Terms, draw_of, need_plain
 
@@ -37,7 +37,7 @@ class Adversarial(nn.Module, Loss):
     def __init__(self, inputs: int, hidden: Sequence[int], learning_rate: float) -> None:
         super().__init__()
         for width in hidden:
-            at_least(1, "objective.hidden", width)
+            check_range("objective.hidden", width, 1)
         check_range("objective.learning_rate", learning_rate, 0, ends="()")
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise((inputs, *hidden)):

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch, Batches
-from ..errors import ConfigError, at_least, check_range
+from ..errors import ConfigError, check_range
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Activation
 from .base import Loss, Terms, need_plain
@@ -60,7 +60,7 @@ class M2(nn.Module, Loss):
         super().__init__()
         check_range("objective.alpha of m2", alpha, 0)
         self.num_classes = num_classes
-        self.rows = at_least(1, "objective.rows", rows)
+        self.rows = check_range("objective.rows", rows, 1)
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
         known = _known_rows(batches)

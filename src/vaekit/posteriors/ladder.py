@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, Step, bounded, diagonal_normal, full_precision, widened
-from ..errors import at_least
+from ..errors import check_range
 from ..nets import MLP, Activation
 from ..nets.unregistered import Unregistered
 from .base import Posterior
@@ -53,7 +53,7 @@ class LadderPosterior(Posterior):
         activation: Activation = "leaky-relu",
     ) -> None:
         sizes = level_sizes(latent_size, upper_sizes)
-        at_least(1, "the number of posterior.hidden layers", len(hidden))
+        check_range("the number of posterior.hidden layers", len(hidden), 1)
         super().__init__((sum(sizes),))
         self.latent_sizes = sizes
         self.net = net
@@ -129,9 +129,9 @@ class TopDownPosterior(Posterior):
         hidden: Sequence[int] = (128,),
         activation: Activation = "silu",
     ) -> None:
-        at_least(2, "posterior.levels", levels)
-        at_least(1, "posterior.width", width)
-        at_least(1, "the number of posterior.hidden layers", len(hidden))
+        check_range("posterior.levels", levels, 2)
+        check_range("posterior.width", width, 1)
+        check_range("the number of posterior.hidden layers", len(hidden), 1)
         self.latent_sizes = (latent_size,) * levels
         super().__init__((sum(self.latent_sizes),))
         self.net = net

@@ -17,7 +17,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
 from ..distributions import CertainCodes, full_precision, widened
-from ..errors import ConfigError, at_least, check_range, one_of
+from ..errors import ConfigError, check_range, one_of
 from .base import Posterior
 
 MOST_CODES = 1 << 20
@@ -48,7 +48,7 @@ class CodesPosterior(Posterior):
     num_codes: int
 
     def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:
-        at_least(1, "posterior.places", places, MOST_CODES)
+        check_range("posterior.places", places, 1, MOST_CODES, ends="[]")
         grid = tuple(wanted_shape[1:])
         maps = [tuple(shape[1:]) for shape in getattr(net, "map_shapes", ())]
         number = maps.index(grid) if len(grid) == 2 and grid in maps else None
@@ -129,8 +129,8 @@ class FSQPosterior(CodesPosterior):
         if not levels:
             raise ConfigError("posterior.levels must name at least one number of levels, got []")
         for level in levels:
-            at_least(2, "posterior.levels", level, MOST_CODES)
-        at_least(2, "the product of posterior.levels", prod(levels), MOST_CODES)
+            check_range("posterior.levels", level, 2, MOST_CODES, ends="[]")
+        check_range("the product of posterior.levels", prod(levels), 2, MOST_CODES, ends="[]")
         super().__init__(net, features, len(levels), wanted_shape, places)
         self.num_codes = prod(levels)
         sizes = torch.tensor(levels, dtype=torch.float32)
@@ -217,10 +217,10 @@ class VQPosterior(CodesPosterior):
         gradient: Literal["straight-through", "rotation"] = "straight-through",
         places: int = 16,
     ) -> None:
-        at_least(2, "posterior.codes", codes, MOST_CODES)
+        check_range("posterior.codes", codes, 2, MOST_CODES, ends="[]")
         for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
             check_range(f"posterior.{name}", value, 0, most)
-        most = int(MOST_SUMS ** (1 / at_least(1, "posterior.steps", steps)) + 1e-9)
+        most = int(MOST_SUMS ** (1 / check_range("posterior.steps", steps, 1)) + 1e-9)
         if steps > 1 and codes > most:
             raise ConfigError(f"posterior.codes must be at most {most} with posterior.steps = {steps}, got {codes}")
         super().__init__(net, features, latent_size, wanted_shape, places)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, FullCovarianceMixture
-from ..errors import ConfigError, at_least, check_range
+from ..errors import ConfigError, check_range
 from .base import MOST_COMPONENTS, Prior
 
 
@@ -41,7 +41,7 @@ class FullCovarianceNormalMixture(Prior):
         self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
     ) -> None:
         super().__init__()
-        at_least(1, "prior.components", components, MOST_COMPONENTS)
+        check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
         if context_size:
             components = max(1, components // context_size) * context_size
         check_range("prior.variance", variance, 0, ends="()")

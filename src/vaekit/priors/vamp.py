@@ -8,7 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
-from ..errors import ConfigError, at_least, one_of
+from ..errors import ConfigError, check_range, one_of
 from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
@@ -50,7 +50,7 @@ class VampPrior(Prior):
         init: Start = "data",
     ) -> None:
         super().__init__()
-        at_least(1, "prior.components", components, MOST_COMPONENTS)
+        check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
         # Its weights belong to the model; a deepcopy of the model keeps the two together.
         self._posterior = Unregistered(posterior)
         low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())

@@ -19,7 +19,7 @@ from ..data.column_statistics import statistics_of
 from ..data.columns import Column
 from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
-from ..errors import ConfigError, DataError, at_least
+from ..errors import ConfigError, DataError, check_range
 from ..evaluation.tables.imputation import weighted_latents
 from ..model import LatentVariableModel
 from ..rng import seeded
@@ -86,7 +86,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, raws: list[Raw]) -> None:
         """Train a new model."""
-        at_least(1, "n_draws", self.n_draws)
+        check_range("n_draws", self.n_draws, 1)
         if not 0 <= self.validation_fraction < 1:
             raise ConfigError(f"validation_fraction must be in [0, 1), got {self.validation_fraction}")
         self._learn_columns(raws)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DataError, at_least
+from ..errors import DataError, check_range
 from .points import Report, Section
 from .sheet import PARTS, SECTIONS
 
@@ -49,8 +49,8 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
     Raises:
         DataError: The file does not exist or cannot be read.
     """
-    at_least(1, "seconds", seconds)
-    at_least(1, "megabytes", megabytes)
+    check_range("seconds", seconds, 1)
+    check_range("megabytes", megabytes, 1)
     file = Path(path)
     if not file.is_file():
         raise DataError(f"{path} is not a file; pass the solution, as in check('vae.py')")

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from ...data import Batch
 from ...distributions import closed_form_kl, draw_samples
-from ...errors import ConfigError, at_least
+from ...errors import ConfigError, check_range
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision
@@ -116,7 +116,7 @@ def up_to(samples: int) -> tuple[int, ...]:
     """
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}; papers report 5000")
-    at_least(1, "samples", samples, MOST_SAMPLES)
+    check_range("samples", samples, 1, MOST_SAMPLES, ends="[]")
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
 
 
@@ -171,7 +171,7 @@ def bounds(
     numbers = tuple(sorted(set(samples)))
     if not numbers or numbers[0] < 1:
         raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
-    at_least(1, "samples", numbers[-1], MOST_SAMPLES)
+    check_range("samples", numbers[-1], 1, MOST_SAMPLES, ends="[]")
     with chunks.estimating(model):
         rows = chunks.as_rows(rows, c)
         chunks.check(model, rows, memory)

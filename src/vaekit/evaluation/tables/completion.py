@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from ... import plot
 from ...data import Batch
 from ...distributions import CertainCodes, PointMass, draw_samples
-from ...errors import ConfigError, at_least, unknown
+from ...errors import ConfigError, check_range, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..chunks import estimating
@@ -72,8 +72,8 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     Reference: Mattei and Frellsen 2018, "Leveraging the exact likelihood of deep latent variable models",
     arXiv:1802.04826, algorithm 1.
     """
-    at_least(1, "n", n)
-    at_least(1, "steps", steps)
+    check_range("n", n, 1)
+    check_range("steps", steps, 1)
     batch = model.to_model(batch)
     assert batch.observed is not None
     event = batch.x.shape[1:]
