@@ -79,7 +79,7 @@ def ex_post(quick: bool, done: set[str]) -> Found:
         for name, some in models.items():
             assert name == "prior" or isinstance(some, WithPrior)
             values = {v.name: v for v in quality(some, digits, judge, n=JUDGED).values}
-            distance = values["Fréchet distance (classifier features)"]
+            distance = values["squared Fréchet distance (classifier features)"]
             record[name] = {"frechet": distance.value, "error": distance.standard_error}
         yield preset, record | {"samples": JUDGED}
 

@@ -214,12 +214,15 @@ def samples() -> str:
         "precision": "precision",
         "recall": "recall",
         "coverage": "coverage",
-        "Fréchet distance (classifier features)": "Fréchet distance",
+        "squared Fréchet distance (classifier features)": "squared Fréchet distance",
         "recognised as the class asked for": "recognised",
     }
     rows = [f"| `vae train …` | {' | '.join(columns.values())} | seeds |", "|---" * (len(columns) + 2) + "|"]
     for preset, found in results.items():
-        cells = [_cell(found["values"].get(name)) for name in columns]
+        # older records have the name without "squared"
+        cells = [
+            _cell(found["values"].get(name, found["values"].get(name.removeprefix("squared ")))) for name in columns
+        ]
         rows.append(f"| `{preset}` | {' | '.join(cells)} | {len(found['runs'])} |")
     return "\n".join(rows)
 
@@ -273,8 +276,8 @@ def families() -> str:
 def _ex_post(runs: dict[str, Any]) -> str:
     first = next(iter(runs.values()))
     rows = [
-        f"**Densities fitted afterwards.** Fréchet distance of {first['samples']:,} samples, smaller is better, by "
-        f"where latents are drawn from, after {first['epochs']} epochs; ± is the standard error.",
+        f"**Densities fitted afterwards.** Squared Fréchet distance of {first['samples']:,} samples, smaller is "
+        f"better, by where latents are drawn from, after {first['epochs']} epochs; ± is the standard error.",
         "",
         "| preset | the prior | one normal | a mixture |",
         "|---|---|---|---|",

@@ -266,13 +266,22 @@ def test_values_written_before_they_said_what_they_depend_on_are_read_and_compar
         ("AIS acceptance", "%", "estimate", ("annealing",), False),
         ("AIS over the importance-weighted bound", "nats", "estimate", ("samples", "annealing"), False),
         ("BDMC gap, simulated data", "nats", "estimate", ("annealing",), False),
-        ("Fréchet distance (classifier features)", "squared", "estimate", ("classifier",), False),
+        ("precision", "%", "estimate", ("classifier",), False),
         ("active units", "of 15", "estimate", (), False),
     )
     for name, unit, kind, depends_on, likelihood in rows:
         table = {"name": name, "value": 1.0, "standard_error": 0.1, "unit": unit, "kind": kind, "noise": None}
         expected = Value(name, 1.0, 0.1, unit, kind, None, depends_on, likelihood)
         assert Value.from_json(table) == expected == Value.from_json(json.loads(json.dumps(expected.to_json())))
+    distance = {
+        "name": "Fréchet distance (classifier features)",
+        "value": 1.0,
+        "standard_error": 0.1,
+        "unit": "squared",
+    }
+    of_today = Value("squared Fréchet distance (classifier features)", 1.0, 0.1, "", depends_on=("classifier",))
+    for old in (distance, {**of_today.to_json(), **distance}, of_today.to_json()):
+        assert Value.from_json(old) == of_today
     entropy = {"name": "class entropy (at most 2.303)", "value": 2.0, "standard_error": 0.1, "unit": "nats"}
     assert Value.from_json(entropy) == Value(
         "class entropy", 2.0, 0.1, "nats", depends_on=("classifier",), maximum=2.303

@@ -210,7 +210,7 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
         rows = corners.split(split).thinned(200)
         findings = find(MeasureInput(Painter(conditional=True), corners, rows, Options(split=split)))
         other = {"test": "training", "train": "test"}[split]
-        distances[split] = named(findings.values)[f"Fréchet distance of {other} images"]
+        distances[split] = named(findings.values)[f"squared Fréchet distance of {other} images"]
     assert distances["train"] == pytest.approx(distances["test"], rel=0.5)
 
 
@@ -237,15 +237,15 @@ def test_rows_sorted_by_class_are_judged_as_shuffled_ones(corners: Dataset, judg
         "corners", in_order(corners.train), corners.validation, corners.test, corners.classes, "0" * 64
     )
     shuffled, in_classes = (named(quality(model, data, judge, n=200).values) for data in (corners, sorted_train))
-    baseline = "Fréchet distance of training images"
+    baseline = "squared Fréchet distance of training images"
     assert in_classes[baseline] < 3 * shuffled[baseline]
     train_as_real = {"split": sorted_train.train, "others": sorted_train.test, "n": 200}
     judged = named(quality(model, sorted_train, judge, **train_as_real).values)
-    distance = "Fréchet distance (classifier features)"
+    distance = "squared Fréchet distance (classifier features)"
     assert judged[distance] < 3 * shuffled[distance]
     one_class = Split(corners.train.x[corners.train.labels == 0])  # control: the first rows of the sorted split
     assert (
-        named(quality(model, corners, judge, others=one_class, n=200).values)["Fréchet distance of test images"]
+        named(quality(model, corners, judge, others=one_class, n=200).values)["squared Fréchet distance of test images"]
         > 10 * shuffled[baseline]
     )
 

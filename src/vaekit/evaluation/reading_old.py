@@ -24,6 +24,18 @@ def completed(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "name": name, **added}
 
 
+def renamed(table: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a value with its name of today.
+
+    >>> renamed({"name": "Fréchet distance of test images", "unit": "squared"})
+    {'name': 'squared Fréchet distance of test images', 'unit': ''}
+    """
+    name, unit = table.get("name"), table.get("unit")
+    if isinstance(name, str) and name.startswith("Fréchet distance") and unit == "squared":
+        return {**table, "name": f"squared {name}", "unit": ""}
+    return table
+
+
 def _settings(name: str) -> tuple[str, ...]:
     if name in ("nll", "bits per dimension") or name.startswith(("effective", "pareto")):
         return ("samples",)

@@ -78,7 +78,7 @@ class Value:
             RunError: The table does not hold a value.
         """
         try:
-            fields = table if "depends_on" in table else reading_old.completed(table)
+            fields = reading_old.renamed(table if "depends_on" in table else reading_old.completed(table))
             number, settings = fields["value"], tuple(fields["depends_on"])
             value = cls(**{**fields, "value": math.nan if number is None else float(number), "depends_on": settings})
             if not all(isinstance(text, str) for text in (value.name, value.unit, value.kind)):

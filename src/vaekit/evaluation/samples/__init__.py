@@ -2,6 +2,6 @@
 
 | file | what |
 |---|---|
-| `quality` | Fréchet distance, precision and recall, density and coverage, class balance |
+| `quality` | squared Fréchet distance, precision and recall, density and coverage, class balance |
 | `classifier` | the classifier that judges samples by its features and classes |
 """

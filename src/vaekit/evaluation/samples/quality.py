@@ -88,8 +88,8 @@ def quality(
     other_features, _ = classifier(others.thinned(n).x[:])
     predicted = logits.argmax(1)
     values = [
-        frechet("Fréchet distance (classifier features)", real_features, features, seed=seed),
-        frechet(f"Fréchet distance of {others_name} images", real_features, other_features, seed=seed),
+        frechet("squared Fréchet distance (classifier features)", real_features, features, seed=seed),
+        frechet(f"squared Fréchet distance of {others_name} images", real_features, other_features, seed=seed),
         *precision_recall(real_features, features),
         *_balance(logits),
     ]
@@ -125,7 +125,7 @@ def _sampled(
 
 
 def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
-    """Fréchet distance between the normal distributions with the moments of two sets of features.
+    """Squared Fréchet distance between the normal distributions with the moments of two sets of features.
 
     d² = ‖μ₁ − μ₂‖² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). It is biased upwards, and the more so the fewer features there are:
     compare sets of the same size only. The standard error is that of a bootstrap of both sets.
@@ -152,7 +152,7 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
 
     repeats = [distance(resampled(real), resampled(fake)) for _ in range(RESAMPLES)]
     error = torch.tensor(repeats).double().std().item()
-    return Value(name, distance(real, fake), error, "squared")
+    return Value(name, distance(real, fake), error, "")
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -319,11 +319,11 @@ QUALITY = Measure(
         Line("precision", "precision", "samples like an image"),
         Line("recall", "recall", "images like a sample"),
         Line("coverage", "coverage", "images with a sample nearby"),
-        Line("Fréchet distance (*", "Fréchet distance", "less is closer"),
-        Line("Fréchet distance of*", "… of real images", "two sets of real images"),
+        Line("squared Fréchet distance (*", "squared Fréchet distance", "less is closer"),
+        Line("squared Fréchet distance of*", "… of real images", "two sets of real images"),
     ),
     compared=(
-        "Fréchet distance (classifier features)",
+        "squared Fréchet distance (classifier features)",
         "precision",
         "recall",
         "density",
