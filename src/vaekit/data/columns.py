@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import DataError, unknown
 
 ColumnKind = Literal["real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli"]
-Level = str | int | float | bool
+LevelValue = str | int | float | bool
 
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)  # the order in which a likelihood reads its network's outputs
 OF_LEVELS = ("ordinal", "categorical", "bernoulli")
@@ -50,7 +50,7 @@ class Column:
     name: str
     kind: ColumnKind
     dtype: str
-    levels: tuple[Level, ...] = ()
+    levels: tuple[LevelValue, ...] = ()
     origin: float = 0.0
     loc: float = 0.0
     scale: float = 1.0

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, unknown
-from .columns import KINDS, OF_LEVELS, Column, ColumnKind, Level, as_numbers, distinct
+from .columns import KINDS, OF_LEVELS, Column, ColumnKind, LevelValue, as_numbers, distinct
 
-ColumnKinds = Mapping[str, str | Sequence[Level]]
+ColumnKinds = Mapping[str, str | Sequence[LevelValue]]
 
 CHOICES = (*KINDS, "label", "ignore")  # values of data.columns.NAME
 EVERY = "*"  # stands for all columns that are not named
@@ -39,12 +39,12 @@ class Raw:
     values: NDArray[Any]
     missing: NDArray[np.bool_]
     dtype: str
-    levels: tuple[Level, ...] | None = None
+    levels: tuple[LevelValue, ...] | None = None
     ordered: bool = False
     zone: str = ""
 
 
-def column_of(raw: Raw, given: str | Sequence[Level] | None = None) -> Column:
+def column_of(raw: Raw, given: str | Sequence[LevelValue] | None = None) -> Column:
     """Make a `Column` from a raw column.
 
     Arguments:
@@ -139,7 +139,7 @@ def _is_number(value: object) -> bool:
     return True
 
 
-def kind_of(name: str, kinds: ColumnKinds) -> str | Sequence[Level] | None:
+def kind_of(name: str, kinds: ColumnKinds) -> str | Sequence[LevelValue] | None:
     """The user's kind for a column: under its name, else under "*"; None without one."""
     return kinds.get(name, kinds.get(EVERY))
 

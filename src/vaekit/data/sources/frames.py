@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..columns import DAY, FIRST_DAY, LAST_DAY, Column, Level
+from ..columns import DAY, FIRST_DAY, LAST_DAY, Column, LevelValue
 from ..kinds import Raw
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ def _dates(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) -> R
     return Raw(name, values, missing, "date" if whole else "datetime", zone=zone)
 
 
-def _plain(value: Any) -> Level:
+def _plain(value: Any) -> LevelValue:
     return value.item() if isinstance(value, np.generic) else value
 
 
