@@ -340,6 +340,7 @@ def test_arrays_in_any_order_are_read_as_they_are() -> None:
         (lambda model: model.draw(X, k=0), "k must be at least 1, got 0"),
         (lambda model: model.draw(X, torch.zeros(20).long()), r"number, got Tensor \(20,\); .* draw\(x, c=c\)"),
         (lambda model: model.draw(X, np.zeros(20, int)), r"number, got ndarray \(20,\); .* draw\(x, c=c\)"),
+        (lambda model: model.draw(X, [0] * 20), r"number, got list \(20,\); .* draw\(x, c=c\)"),
         (lambda model: Batches(X, batch_size=2.5), "batch_size must be a whole number, at least 1, got 2.5"),
         (lambda model: Batches(X, batch_size="8"), "batch_size must be a whole number, at least 1, got '8'"),
         (lambda model: one_hot([10], 10), "classes go from 0 to 9, got 10 to 10"),

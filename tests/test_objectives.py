@@ -339,6 +339,8 @@ def test_a_misspelt_word_is_refused_below_the_objectives() -> None:
 def test_the_options_of_an_objective_are_checked_before_the_training() -> None:
     with pytest.raises(ConfigError, match="unknown option of objective 'iwae': 'gradiant'; did you mean 'gradient'"):
         o.OfDraw(o.iwae, {"gradiant": "stl"})
+    with pytest.raises(ConfigError, match=r"samples must be a whole number, at least 1, got 2\.5"):
+        o.OfDraw(o.iwae, samples=2.5)  # type: ignore[arg-type]
     for samples in (0, -1):
         with pytest.raises(ConfigError, match=f"samples must be at least 1, got {samples}"):
             o.OfDraw(o.iwae, samples=samples)

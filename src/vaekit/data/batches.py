@@ -14,7 +14,7 @@ from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, binarized, draw_binary, to_floats
-from .values import Values, is_count
+from .values import Values, check_count
 
 
 class Batches:
@@ -69,9 +69,7 @@ class Batches:
         values: Values = "pixels",
     ) -> None:
         split = _split(data, labels)
-        if not is_count(batch_size):
-            whole_number = "" if isinstance(batch_size, int) else "a whole number, "
-            raise ConfigError(f"batch_size must be {whole_number}at least 1, got {batch_size!r:.60}")
+        check_count("batch_size", batch_size)
         if binarize not in BINARIZATIONS:
             raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
         if binarize != "none" and not _in_unit(split):

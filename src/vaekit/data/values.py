@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 
 Values = Literal["pixels", "counts", "real", "table"]
 Range = tuple[float, float] | None
@@ -36,6 +36,21 @@ def value_kind_of(part: object) -> Values:
 def is_count(value: object) -> bool:
     """Whether this is a whole number of at least 1."""
     return isinstance(value, (int, np.integer)) and bool(value >= 1)
+
+
+def check_count(option: str, value: int) -> int:
+    """Check that the value of an option is a whole number of at least 1, and return it.
+
+    Raises:
+        ConfigError: It is not.
+
+    >>> check_count("samples", 5)
+    5
+    """
+    if not is_count(value):
+        whole = "" if isinstance(value, (int, np.integer)) else "a whole number, "
+        raise ConfigError(f"{option} must be {whole}at least 1, got {value!r:.60}")
+    return value
 
 
 def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:

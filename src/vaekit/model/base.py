@@ -22,7 +22,7 @@ from ..data import Batch
 from ..data.batch import as_tensor, reshape_hint
 from ..data.columns import Column
 from ..data.pixels import to_floats
-from ..data.values import RANGES, Values, check_values, is_count
+from ..data.values import RANGES, Values, check_count, check_values, is_count
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
 from ..errors import ConfigError, DataError, RunError
 from ..rng import seeded
@@ -363,12 +363,10 @@ def check_model(model: object) -> None:
         )
 
 
-def _check_samples(k: object) -> None:
-    if isinstance(k, (Tensor, np.ndarray)) and k.ndim:
+def _check_samples(k: Any) -> None:
+    if np.ndim(k):
         raise ConfigError(
-            f"k, the number of samples, must be a whole number, got {type(k).__name__} {tuple(k.shape)}; pass classes "
-            "or a context by name: draw(x, c=c)"
+            f"k, the number of samples, must be a whole number, got {type(k).__name__} {tuple(np.shape(k))}; pass "
+            "classes or a context by name: draw(x, c=c)"
         )
-    if not is_count(k):
-        word = "" if isinstance(k, int) else "a whole number, "
-        raise ConfigError(f"k must be {word}at least 1, got {k!r:.60}")
+    check_count("k", k)

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
+from ..data.values import check_count
 from ..distributions import full_precision
-from ..errors import ConfigError, check_range, one_of, unknown
+from ..errors import ConfigError, one_of, unknown
 from ..model import Draw, LatentVariableModel, no_bound
 
 F = TypeVar("F", bound=Callable[..., Tensor])
@@ -203,7 +204,7 @@ class OfDraw(Loss):
     antithetic: bool = False
 
     def __post_init__(self) -> None:
-        check_range("samples", self.samples, 1)
+        check_count("samples", self.samples)
         parameters = inspect.signature(self.function).parameters.values()
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names, words = [p.name for p in parameters][1:], words_of(self.function)
