@@ -26,7 +26,7 @@ import vaekit
 from common import ROOT, processor, train
 from vaekit import data
 from vaekit.data import Split
-from vaekit.data.batches import whole
+from vaekit.data.batches import as_one_batch
 from vaekit.data.pixels import binarized, repeatable
 from vaekit.data.sources.shapes import every_shape
 from vaekit.evaluation import fitted_prior
@@ -60,7 +60,7 @@ def nll(run: Run, *, samples: int, images: int) -> dict[str, Any]:
     """−L_K of the first test images."""
     split = data.load("mnist").test.rows(slice(images))
     x = binarized(split.x[:], repeatable(run.config["data"]["binarize"]))
-    found = bounds(vaekit.load(run.path), whole(Split(x)).x, samples=(samples,), precision="auto")
+    found = bounds(vaekit.load(run.path), as_one_batch(Split(x)).x, samples=(samples,), precision="auto")
     value = -found.per_row[f"L_{samples}"]
     error = value.std().item() / len(value) ** 0.5
     return {"nll": value.mean().item(), "error": error, "samples": samples, "images": images}

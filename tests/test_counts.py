@@ -13,7 +13,7 @@ from vaekit.config import parse
 from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe
 from vaekit.data import Batches, Dataset, Split
-from vaekit.data.batches import whole
+from vaekit.data.batches import as_one_batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import base
 from vaekit.runs.job import Job
@@ -68,7 +68,7 @@ def test_empty_splits_are_refused_with_a_remedy() -> None:
         with pytest.raises(DataError, match=f"0 rows to {name} on.*(bring|data.test)"):
             check_data(parse({}), Dataset(name="d", classes=("all",), checksum="", **splits))
     with pytest.raises(DataError, match="0 rows"):
-        whole(full.train.rows(slice(0)))
+        as_one_batch(full.train.rows(slice(0)))
 
 
 def test_remedies_name_parts_that_exist() -> None:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaekit.data import Batch, Batches, Dataset, Split, load
-from vaekit.data.batches import whole
+from vaekit.data.batches import as_one_batch
 from vaekit.data.dataset import evenly_spread
 from vaekit.errors import ConfigError, DataError
 
@@ -73,13 +73,13 @@ def test_batches_serve_mask_and_context_with_their_rows(shuffle: bool) -> None:
 
 
 def test_all_rows_as_one_batch() -> None:
-    batch = whole(vectors())
+    batch = as_one_batch(vectors())
     assert torch.equal(batch.x, VALUES * MASK)
     assert torch.equal(batch.observed, MASK)
     unknown = VALUES.masked_fill(~MASK, float("nan"))
-    assert torch.equal(whole(Split(unknown, LABELS, observed=MASK)).x, VALUES * MASK)
+    assert torch.equal(as_one_batch(Split(unknown, LABELS, observed=MASK)).x, VALUES * MASK)
     pixels = torch.tensor([[0], [255]], dtype=torch.uint8)
-    assert whole(Split(pixels, torch.zeros(2).long())).x.tolist() == [[0.0], [1.0]]
+    assert as_one_batch(Split(pixels, torch.zeros(2).long())).x.tolist() == [[0.0], [1.0]]
 
 
 @pytest.mark.parametrize(

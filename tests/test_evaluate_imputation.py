@@ -12,8 +12,8 @@ from torch.distributions import MultivariateNormal
 from oracles import LinearGaussian
 from vaekit import config
 from vaekit.data import Batch
-from vaekit.evaluation.tables.completion import completions
-from vaekit.evaluation.tables.imputation import WeightedLatents, weighted_latents
+from vaekit.evaluation.missing.completion import completions
+from vaekit.evaluation.missing.imputation import WeightedLatents, weighted_latents
 from vaekit.runs import job, lifecycle
 
 ROWS, SAMPLES = 6, 20_000

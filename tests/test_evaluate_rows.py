@@ -18,8 +18,8 @@ from vaekit.data import Batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows as module
 from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.missing.imputation import weighted_latents
 from vaekit.evaluation.run_evaluation import evaluate_run
-from vaekit.evaluation.tables.imputation import weighted_latents
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 

@@ -16,7 +16,7 @@ from vaekit.config.parts import PART_TABLE, find
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
-from vaekit.evaluation.tables.imputation import weighted_latents
+from vaekit.evaluation.missing.imputation import weighted_latents
 from vaekit.model import Composed
 from vaekit.objectives import Loss
 from vaekit.runs import lifecycle

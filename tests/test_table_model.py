@@ -19,8 +19,8 @@ from vaekit.data.columns import Column
 from vaekit.distributions import level_probs, log_prob_observed
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
-from vaekit.evaluation.tables.conditional import rows_given, value_scores
-from vaekit.evaluation.tables.imputation import weighted_latents
+from vaekit.evaluation.missing.conditional import rows_given, value_scores
+from vaekit.evaluation.missing.imputation import weighted_latents
 from vaekit.evaluation.tables.outliers import auroc
 from vaekit.evaluation.tables.synthetic import synthetic
 from vaekit.likelihoods import Columns

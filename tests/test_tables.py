@@ -18,7 +18,7 @@ pd = pytest.importorskip("pandas")
 
 from vaekit.data.sources.frames import frame_of  # noqa: E402
 from vaekit.data.sources.table_files import read_frame, write_frame  # noqa: E402
-from vaekit.evaluation.tables import filling  # noqa: E402
+from vaekit.evaluation.missing import filling  # noqa: E402
 
 R = np.random.default_rng(0)
 N = 60

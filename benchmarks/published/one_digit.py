@@ -25,7 +25,7 @@ from sklearn.metrics import roc_auc_score
 import vaekit
 from vaekit.config import read
 from vaekit.config.recipe import Recipe
-from vaekit.data.batches import whole
+from vaekit.data.batches import as_one_batch
 from vaekit.evaluation.likelihood.bounds import bounds
 
 PUBLISHED = {
@@ -50,7 +50,7 @@ def aurocs(digit: int, latents: int, data: Any) -> dict[str, float]:
     sections["objective"] = {"samples": 1}
     recipe = Recipe.resolve(read("standard-vae", sections={**sections, "train": {"epochs": epochs}}))
     torch.manual_seed(digit)
-    model = recipe.model(event_shape=(1, 28, 28), num_classes=0, x=whole(kept.rows(slice(10_000))).x)
+    model = recipe.model(event_shape=(1, 28, 28), num_classes=0, x=as_one_batch(kept.rows(slice(10_000))).x)
     loss = recipe.loss(model, dataset_size=len(kept))
     vaekit.fit(
         model,
@@ -62,7 +62,7 @@ def aurocs(digit: int, latents: int, data: Any) -> dict[str, float]:
     )
     normal = data.validation.rows(torch.nonzero(data.validation.labels != digit)[:1000, 0])
     tested = data.test.rows(slice(2000))
-    known, test = (whole(split).x for split in (normal, tested))
+    known, test = (as_one_batch(split).x for split in (normal, tested))
     found, of_known = (bounds(model, x, samples=(K,), precision="auto").per_row for x in (test, known))
     nll, of_known = (-values[f"L_{K}"].numpy() for values in (found, of_known))
     line = np.polyfit(np.log(variation(known)), np.log(of_known), 1)

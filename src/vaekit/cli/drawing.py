@@ -111,9 +111,9 @@ class Drawing(Opened):
         return self._as_seen(split.thinned(n))
 
     def _as_seen(self, rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
-        from ..data.batches import whole
+        from ..data.batches import as_one_batch
 
-        batch = whole(rows, values=self.restored.recipe.value_kind, binarize=self.restored.binarize)
+        batch = as_one_batch(rows, values=self.restored.recipe.value_kind, binarize=self.restored.binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..data.tables import Table
-    from ..evaluation.tables.filling import Filled
+    from ..evaluation.missing.filling import Filled
 
 FEWEST_EFFECTIVE = 10  # effective samples of a row; with fewer its values are not reliable
 PRINTED_GAPS = 10  # gaps that are printed
@@ -69,7 +69,7 @@ def _impute_table(
 ) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.sources.table_files import check_writable, write_frame
-    from ..evaluation.tables import filling
+    from ..evaluation.missing import filling
     from ..runs.terminal import shown_stages
 
     run = opened.run
@@ -107,7 +107,7 @@ def _impute_table(
 def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
     """Draw test images with one half hidden, each with several completions."""
     from .. import plot
-    from ..data.batches import whole
+    from ..data.batches import as_one_batch
     from ..evaluation import complete
 
     run = opened.run
@@ -115,7 +115,7 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
         raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
     model, _ = opened.model()
     test = opened.restored.dataset().test
-    images = whole(test.thinned(count), values=model.value_kind, binarize=opened.restored.binarize)
+    images = as_one_batch(test.thinned(count), values=model.value_kind, binarize=opened.restored.binarize)
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:
@@ -139,7 +139,7 @@ def _read(source: Path, opened: Opened) -> "tuple[pd.DataFrame, Table]":
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
     """Write the filled table, or one table for each draw; return the paths."""
     from ..data.sources.table_files import write_frame
-    from ..evaluation.tables.filling import fill_gaps
+    from ..evaluation.missing.filling import fill_gaps
 
     if not len(filled.draws):
         write_frame(fill_gaps(frame, table, filled.best.numpy()), path)

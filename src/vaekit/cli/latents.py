@@ -104,7 +104,7 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     """At most n evenly spread test images as the model takes them, with image number `image` first."""
     import torch
 
-    from ..data.batches import whole
+    from ..data.batches import as_one_batch
     from ..data.dataset import evenly_spread
 
     split = drawing.restored.dataset().test
@@ -113,7 +113,7 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     rows = evenly_spread(len(split), n)
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(whole(split.rows(rows), values=model.value_kind, binarize=drawing.restored.binarize))
+    return model.to_model(as_one_batch(split.rows(rows), values=model.value_kind, binarize=drawing.restored.binarize))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

@@ -150,7 +150,7 @@ def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int,
     """A `.npy` with the cost of each pixel given the image's latents, nats, shape (N, C, H, W)."""
     import numpy as np
 
-    from ..evaluation.tables.conditional import value_scores
+    from ..evaluation.missing.conditional import value_scores
 
     content = io.BytesIO()
     scores = value_scores(model, rows.batches(model), samples=samples, seed=seed)

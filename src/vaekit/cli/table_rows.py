@@ -25,7 +25,7 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     from ..data.sources.frames import frame_of
     from ..data.sources.table_files import write_frame
     from ..data.tables import TOTAL
-    from ..evaluation.tables.conditional import rows_where
+    from ..evaluation.missing.conditional import rows_where
 
     run = drawing.run
     columns = drawing.facts.columns or ()

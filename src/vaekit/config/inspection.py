@@ -142,7 +142,7 @@ class _Trial:
         """Make the part, if it is a class, and try it."""
         if inspect.isclass(part) or not isinstance(part, nn.Module):
             model: Any = None
-            with self.trying(f"making a model with this {kind}"):
+            with self.reporting(f"making a model with this {kind}"):
                 model = self._make_model(kind, part, latent_size, options)
             if model is None:
                 return
@@ -177,13 +177,13 @@ class _Trial:
         x = torch.ones(TRAINING_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows.float()
         c = self._context(len(x))
         if kind == "posterior":
-            with self.trying("posterior.start(x, c)"):
+            with self.reporting("posterior.start(x, c)"):
                 attribute_or_default(kind, part, "start")(x, c)
         elif kind == "prior":
-            with self.trying("prior.start(posterior, x, c)"):
+            with self.reporting("prior.start(posterior, x, c)"):
                 attribute_or_default(kind, part, "start")(model.parts["posterior"], x, c)
         elif kind == "decoder":
-            with self.trying("decoder.start_output(value, scale)"):
+            with self.reporting("decoder.start_output(value, scale)"):
                 attribute_or_default(kind, part, "start_output")(torch.zeros(self.event_shape), 0.5)
         tensors = [*part.parameters(), *part.buffers()]
         if not all(tensor.isfinite().all() for tensor in tensors):
@@ -193,112 +193,114 @@ class _Trial:
 
     def posterior(self, part: nn.Module) -> None:
         """Whether it gives latents of the right shape, their density, and a gradient."""
-        with self.trying("posterior(x, c)"):
+        with self.reporting("posterior(x, c)"):
             self._posterior(part, part(self.x, self.c), latent_shapes(part, prod(self.shape))[0])
 
     def _posterior(self, module: nn.Module, q: Any, shape: Shape) -> None:
-        if not self.is_distribution("posterior(x, c)", q):
+        if not self.check_distribution("posterior(x, c)", q):
             return
-        self.equal("batch shape of the posterior", q.batch_shape, (ROWS,), "one distribution for each row of x")
-        self.equal("event shape of the posterior", q.event_shape, shape, "the latent_shape")
+        self.check_shape("batch shape of the posterior", q.batch_shape, (ROWS,), "one distribution for each row of x")
+        self.check_shape("event shape of the posterior", q.event_shape, shape, "the latent_shape")
         if not (q.has_rsample or is_discrete(q)):
             self.findings.append("the posterior's distribution has no rsample, so that no gradient reaches the encoder")
             return
         z = draw_samples(q, SAMPLES)
-        self.equal("shape of posterior.rsample((K,))", z.shape, (SAMPLES, ROWS, *shape), "(K, B, *latent_shape)")
+        self.check_shape("shape of posterior.rsample((K,))", z.shape, (SAMPLES, ROWS, *shape), "(K, B, *latent_shape)")
         if not getattr(q, "relaxed", False):
             with suppress(NotImplementedError):  # a point mass has no density
-                self.equal("shape of the posterior's log_prob(z)", q.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
+                self.check_shape("shape of the posterior's log_prob(z)", q.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
         for name, penalty in getattr(q, "penalties", {}).items():
-            self.equal(f"shape of the penalty {name!r}", penalty.shape, (ROWS,), "one number a row")
-        with self.trying("the posterior's mean, which encode() and pictures take"):
-            self.equal("shape of the posterior's mean", q.mean.shape, (ROWS, *shape), "(B, *latent_shape)")
+            self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (ROWS,), "one number a row")
+        with self.reporting("the posterior's mean, which encode() and pictures take"):
+            self.check_shape("shape of the posterior's mean", q.mean.shape, (ROWS, *shape), "(B, *latent_shape)")
         if q.has_rsample:
-            self.reaches(module, "the posterior's samples", z)
+            self.check_gradient(module, "the posterior's samples", z)
         else:
-            self.reaches(module, "the posterior's log_prob(z)", q.log_prob(z))
+            self.check_gradient(module, "the posterior's log_prob(z)", q.log_prob(z))
 
     def prior(self, part: nn.Module) -> None:
         """Whether it has a density for latents, and samples."""
-        with self.trying("prior(c)"):
+        with self.reporting("prior(c)"):
             self._prior(part, part(self.c))
 
     def _prior(self, module: nn.Module, p: Any) -> None:
-        if not self.is_distribution("prior(c)", p):
+        if not self.check_distribution("prior(c)", p):
             return
         if tuple(p.batch_shape) not in ((), (ROWS,)):
             self.findings.append(f"the batch shape of the prior is {tuple(p.batch_shape)}; it must be () or (B,)")
-        self.equal("event shape of the prior", p.event_shape, self.shape, "the posterior's latent_shape")
+        self.check_shape("event shape of the prior", p.event_shape, self.shape, "the posterior's latent_shape")
         z = torch.randn(SAMPLES, ROWS, *self.shape)
-        with self.trying("the prior's sample()"):
+        with self.reporting("the prior's sample()"):
             drawn = p.sample(torch.Size(() if p.batch_shape else (ROWS,)))
-            self.equal("shape of the prior's samples", drawn.shape, (ROWS, *self.shape), "(B, *latent_shape)")
+            self.check_shape("shape of the prior's samples", drawn.shape, (ROWS, *self.shape), "(B, *latent_shape)")
             z = drawn.expand(SAMPLES, *drawn.shape)
-        with self.trying("the prior's log_prob(z)"):
+        with self.reporting("the prior's log_prob(z)"):
             log_p = p.log_prob(z)
-            self.equal("shape of the prior's log_prob(z)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
-            self.reaches(module, "the prior's log_prob(z)", log_p)
+            self.check_shape("shape of the prior's log_prob(z)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            self.check_gradient(module, "the prior's log_prob(z)", log_p)
 
     def likelihood(self, part: nn.Module) -> None:
         """Whether it has a density for data, samples and a mean."""
-        with self.trying("likelihood(z, c)"):
+        with self.reporting("likelihood(z, c)"):
             z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
             self._likelihood(part(z, self.c), z)
 
     def _likelihood(self, p: Any, z: Tensor) -> None:
-        if not self.is_distribution("likelihood(z, c)", p):
+        if not self.check_distribution("likelihood(z, c)", p):
             return
-        self.equal("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
-        self.equal("event shape of the likelihood", p.event_shape, self.event_shape, "as x has")
-        with self.trying("the likelihood's log_prob(x)"):
+        self.check_shape("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
+        self.check_shape("event shape of the likelihood", p.event_shape, self.event_shape, "as x has")
+        with self.reporting("the likelihood's log_prob(x)"):
             log_p = p.log_prob(self.x)
-            self.equal("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            self.check_shape("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
             if not log_p.isfinite().all():
                 self.findings.append("the likelihood's log_prob(x) is not finite; pass suitable data as x")
             if not log_p.requires_grad:
                 self.findings.append("no gradient flows from the likelihood's log_prob(x) to z")
-        with self.trying("the likelihood's mean, which pictures show"):
-            self.equal("shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "as x has")
-        with self.trying("the likelihood's sample()"):
+        with self.reporting("the likelihood's mean, which pictures show"):
+            self.check_shape(
+                "shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "as x has"
+            )
+        with self.reporting("the likelihood's sample()"):
             p.sample()
 
     def encoder(self, part: nn.Module) -> None:
         """Whether it gives features, and the maps that it promises."""
-        with self.trying("encoder(x, c)"):
+        with self.reporting("encoder(x, c)"):
             h = part(self.x, self.c)
             shape: Any = getattr(part, "out_shape", tuple(h.shape[1:]))
-            self.equal("shape of the encoder's output", h.shape, (ROWS, *shape), "(B, *out_shape)")
-            self.reaches(part, "the encoder's output", h)
+            self.check_shape("shape of the encoder's output", h.shape, (ROWS, *shape), "(B, *out_shape)")
+            self.check_gradient(part, "the encoder's output", h)
         if isinstance(part, Encoder):
-            with self.trying("encoder.maps(x, c)"):
+            with self.reporting("encoder.maps(x, c)"):
                 shapes = [tuple(h.shape[1:]) for h in part.maps(self.x, self.c)]
-                self.equal("event shapes of encoder.maps", shapes, part.map_shapes, "its map_shapes")
+                self.check_shape("event shapes of encoder.maps", shapes, part.map_shapes, "its map_shapes")
 
     def decoder(self, part: nn.Module) -> None:
         """Whether it takes leading dimensions, and gives the shape that it was made for."""
-        with self.trying("decoder(z, c) for z of shape (K, B, *latent)"):
+        with self.reporting("decoder(z, c) for z of shape (K, B, *latent)"):
             y = part(torch.randn(SAMPLES, ROWS, *self.shape), self.c)
             shape: Any = getattr(part, "out_shape", self.event_shape)
-            self.equal("shape of the decoder's output", y.shape, (SAMPLES, ROWS, *shape), "(K, B, *out_shape)")
-            self.reaches(part, "the decoder's output", y)
+            self.check_shape("shape of the decoder's output", y.shape, (SAMPLES, ROWS, *shape), "(K, B, *out_shape)")
+            self.check_gradient(part, "the decoder's output", y)
 
     def model(self, part: LatentVariableModel) -> None:
         """Whether its three methods fit together."""
-        with self.trying("posterior(x, c)"):
+        with self.reporting("posterior(x, c)"):
             self._posterior(part, part.posterior(self.x, self.c), self.shape)
-        with self.trying("prior(c)"):
+        with self.reporting("prior(c)"):
             self._prior(nn.ModuleList(), part.prior(self.c))
-        with self.trying("likelihood(z, c)"):
+        with self.reporting("likelihood(z, c)"):
             z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
             self._likelihood(part.likelihood(z, self.c), z)
         if not self.findings:
-            with self.trying("draw(x)"):
+            with self.reporting("draw(x)"):
                 part.draw(self.x, SAMPLES, self.c)
 
     # -- findings ------------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def trying(self, label: str) -> Iterator[None]:
+    def reporting(self, label: str) -> Iterator[None]:
         """Within the block an exception is a finding."""
         try:
             yield
@@ -308,12 +310,12 @@ class _Trial:
             reason = str(error).strip().splitlines() or ["without a message"]
             self.findings.append(f"{label} raised {type(error).__name__}: {reason[0]}")
 
-    def equal(self, label: str, shape: Any, wanted: Any, meaning: str) -> None:
+    def check_shape(self, label: str, shape: Any, wanted: Any, meaning: str) -> None:
         """Compare two shapes."""
         if tuple(shape) != tuple(wanted):
             self.findings.append(f"the {label} is {tuple(shape)}; it must be {tuple(wanted)}, {meaning}")
 
-    def is_distribution(self, label: str, returned: Any) -> bool:
+    def check_distribution(self, label: str, returned: Any) -> bool:
         """Whether a part returned a distribution."""
         if isinstance(returned, Distribution):
             return True
@@ -322,7 +324,7 @@ class _Trial:
         )
         return False
 
-    def reaches(self, module: nn.Module, label: str, result: Tensor) -> None:
+    def check_gradient(self, module: nn.Module, label: str, result: Tensor) -> None:
         """Whether a gradient can flow from a result to the parameters of a module."""
         if not result.requires_grad and any(p.requires_grad for p in module.parameters()):
             self.findings.append(f"no gradient flows from {label} to its parameters")

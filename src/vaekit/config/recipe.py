@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ..data import Batches, Dataset, load
-from ..data.batches import some_rows
+from ..data.batches import rows_to_start_from
 from ..data.columns import Column
 from ..data.own import is_path
 from ..data.registry import DATASET_NAMES, known_as
@@ -294,7 +294,7 @@ def build(
         data = load(**recipe.data_arguments)
     if isinstance(data, Dataset):
         event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
-        x, labels = some_rows(data.train, values=recipe.value_kind)
+        x, labels = rows_to_start_from(data.train, values=recipe.value_kind)
     return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
 
 

@@ -199,7 +199,7 @@ def batches_of(rows: int, batch_size: int) -> int:
     return full + (rest > 1 or (rest == 1 and not full))
 
 
-def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> Batch:
+def as_one_batch(data: Split, *, values: Values = "pixels", binarize: str = "none") -> Batch:
     """All rows of a split as one batch, in order, on the CPU.
 
     Arguments:
@@ -215,14 +215,14 @@ def whole(data: Split, *, values: Values = "pixels", binarize: str = "none") -> 
     return next(iter(Batches(data, batch_size=len(data), values=values, binarize=binarize)))
 
 
-def some_rows(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
+def rows_to_start_from(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
     """About 10,000 evenly spread rows as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
     A value that is not observed is the mean of the observed ones.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
-    batch = whole(split.rows(slice(None, None, step)), values=values)
+    batch = as_one_batch(split.rows(slice(None, None, step)), values=values)
     if batch.observed is None:
         return batch.x, batch.labels
     means = batch.x.sum(0) / batch.observed.sum(0).clamp_min(1)  # values that are not observed are 0

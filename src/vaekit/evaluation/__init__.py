@@ -9,7 +9,8 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 | `likelihood/` | bounds on log p(x), and whether it is a likelihood |
 | `latent_space/` | the information in latents, and priors fitted to them |
 | `samples/` | the quality of image samples |
-| `tables/` | rows with given or missing values: drawn, filled, completed, compared |
+| `missing/` | rows with given or missing values: drawn, filled, completed |
+| `tables/` | unusual rows, and drawn rows of a table compared with real ones |
 | `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
 | `subject` | a model with data to show it on |
 | `run_evaluation`, `selection` | all measures of a run, into its `evaluation.json`; its rows, and the names of files |
@@ -24,13 +25,13 @@ from .comparison import compare
 from .dispatch import evaluate
 from .latent_space.ex_post import fit_prior, fitted_prior
 from .measure import Options
+from .missing.completion import complete
+from .missing.conditional import rows_where
 from .model_evaluation import evaluate_model
 from .named_rows import rows_of
 from .result import Evaluation, Value
 from .run_evaluation import evaluate_run
 from .scoring import score_run
-from .tables.completion import complete
-from .tables.conditional import rows_where
 
 __all__ = [
     "Evaluation",

@@ -12,9 +12,9 @@ from torch import Tensor
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
+from .missing.conditional import value_scores
 from .named_rows import AT_A_TIME, NamedRows, likelihood_kind, percentiles, reference, rows_of, score
 from .result import StageListener
-from .tables.conditional import value_scores
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason

@@ -53,7 +53,7 @@ def _curves(metrics: Sequence[Mapping[str, Any]], row: str) -> "Figure":
 
     last = metrics[-1]
     names = [] if "neg_elbo" not in last and "loss" in last else list(CLASSIC)
-    names += logged(last, beyond=True)
+    names += logged(last, classic=False)
     columns = min(3, len(names))
     rows = ceil(len(names) / columns)
     figure = Figure(figsize=(11, 3.8 * rows), dpi=150)

@@ -20,7 +20,7 @@ from ..config import Config
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset, Split
 from ..data import load as load_data
-from ..data.batches import batches_of, some_rows
+from ..data.batches import batches_of, rows_to_start_from
 from ..data.pixels import repeatable
 from ..model import Draw, LatentVariableModel
 from ..objectives import Loss, OfDraw, module_of
@@ -84,7 +84,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = some_rows(data.train, values=recipe.value_kind)
+        x, labels = rows_to_start_from(data.train, values=recipe.value_kind)
         recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from .. import plot
 from ..data import Batch, Dataset, Split
-from ..data.batches import whole
+from ..data.batches import as_one_batch
 from ..data.pixels import repeatable
 from ..distributions import UnitSphere, is_discrete, support_in
 from ..errors import RunError
@@ -75,7 +75,7 @@ class Scene:
 
     def as_seen(self, split: Split) -> Batch:
         """Rows as the model takes them."""
-        batch = whole(split, values=self.model.value_kind, binarize=repeatable(self.binarize))
+        batch = as_one_batch(split, values=self.model.value_kind, binarize=repeatable(self.binarize))
         return self.model.to_model(batch)
 
     @cached_property
@@ -226,7 +226,7 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
     """Write a picture of training images into a run folder, if the data are images."""
     if data.kind != "image":
         return None
-    return _save(run, "training.png", plot.grid(whole(data.train.thinned(64)).x))
+    return _save(run, "training.png", plot.grid(as_one_batch(data.train.thinned(64)).x))
 
 
 def epoch_pictures(model: LatentVariableModel, data: Dataset, run: Run, writer: PictureWriter) -> list[Listener]:

@@ -154,7 +154,7 @@ def _first(means: Mapping[str, float]) -> str:
 
 def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
     """The means of an epoch, a few words each; if brief, without the two terms of the ELBO."""
-    words = [f"{name} {value:.2f}" for name, value in logged(means, beyond=True).items()]
+    words = [f"{name} {value:.2f}" for name, value in logged(means, classic=False).items()]
     if all(name in means for name in CLASSIC):
         terms = f" (rate {means['rate']:.1f}, distortion {means['distortion']:.1f})"
         words.insert(0, f"−ELBO {means['neg_elbo']:.2f}{'' if brief else terms}")

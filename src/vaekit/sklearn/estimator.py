@@ -20,7 +20,7 @@ from ..data.columns import Column
 from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
 from ..errors import ConfigError, DataError, check_range
-from ..evaluation.tables.imputation import weighted_latents
+from ..evaluation.missing.imputation import weighted_latents
 from ..model import LatentVariableModel
 from ..rng import seeded
 from ..training import find_device, fit

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.kinds import Raw
 from ..data.sources.frames import pandas
 from ..errors import check_range
-from ..evaluation.tables.imputation import weighted_latents
+from ..evaluation.missing.imputation import weighted_latents
 from ..rng import seeded
 from .estimator import TableEstimator
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..data.sources.frames import frame_of
 from ..errors import DataError, check_range
-from ..evaluation.tables.imputation import posterior_mean
+from ..evaluation.missing.imputation import posterior_mean
 from ..rng import seeded
 from .estimator import TableEstimator
 

@@ -28,18 +28,18 @@ def unit_of(name: str) -> str:
     return "nats" if name in CLASSIC else ""
 
 
-def logged(record: Mapping[str, Any], *, beyond: bool = False) -> dict[str, float]:
+def logged(record: Mapping[str, Any], *, classic: bool = True) -> dict[str, float]:
     """The training means in a record, by the names that the loss gave them.
 
     Arguments:
         record: Record of an epoch, or of a part of one.
-        beyond: Leave out the classic three, and the loss if it is the negative ELBO.
+        classic: Whether to include the classic three, and the loss if it is the negative ELBO.
 
-    >>> logged({"epoch": 1, "loss": 2.0, "neg_elbo": 2.0, "rate": 1.5, "distortion": 0.5, "other": 7.0}, beyond=True)
+    >>> logged({"epoch": 1, "loss": 2.0, "neg_elbo": 2.0, "rate": 1.5, "distortion": 0.5, "other": 7.0}, classic=False)
     {'other': 7.0}
     """
     names = [name for name in record if name not in BOOKKEEPING and not name.startswith("validation_")]
-    if beyond:
+    if not classic:
         names = [name for name in names if name not in CLASSIC]
         if is_neg_elbo(record):
             names.remove("loss")

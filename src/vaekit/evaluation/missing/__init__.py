@@ -1,0 +1,9 @@
+"""Rows with given or missing values, of tables and images.
+
+| file | what |
+|---|---|
+| `imputation` | weighted samples given the observed values: likely values of the others |
+| `filling` | a table with its gaps filled, and how sure each value is |
+| `conditional` | new rows with given values in some columns; how badly each value of a row is explained |
+| `completion` | ways to complete half of an image |
+"""
