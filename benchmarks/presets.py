@@ -37,7 +37,7 @@ def main() -> None:
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for preset in asked.presets or preset_names():
         config = read(preset)
-        if preset in results or config.likelihood.name == "columns":
+        if preset in results or config.likelihood.name == "columns" or config.data.kind:
             continue
         facts = {"objective": config.objective.name, "binarize": config.data.binarize}
         results[preset] = facts | train(preset, *options(config, asked.epochs))

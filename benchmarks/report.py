@@ -41,8 +41,8 @@ def presets() -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for preset in preset_names():
-        if read(preset).likelihood.name == "columns":
-            continue  # of tables
+        if read(preset).likelihood.name == "columns" or read(preset).data.kind:
+            continue  # of tables, or of signals
         if preset not in results:
             rows.append(f"| `{preset}` | {read(preset).objective.name} | | | not yet run | | | |")
             continue

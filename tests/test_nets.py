@@ -464,7 +464,10 @@ def test_the_output_starts_at_the_wanted_value_plus_a_scaled_signal(decoder: Cal
         (lambda: MLP((4,), hidden=(8,), activation="rleu"), "unknown activation 'rleu'; did you mean 'relu'"),
         (lambda: MLP((4,), hidden=(8,), norm="btch"), "unknown norm 'btch'; did you mean 'batch'"),
         (lambda: ConvEncoder((1, 8, 8), norm="group"), "unknown norm 'group'; known: batch, layer"),
-        (lambda: ConvEncoder((784,)), r"needs images \(channels, H, W\), got \(784,\); use the name 'mlp'"),
+        (
+            lambda: ConvEncoder((784,)),
+            r"needs images \(channels, H, W\) or signals \(channels, L\), got \(784,\); use the name 'mlp'",
+        ),
         (lambda: ConvDecoder((6,), (784,)), r"got \(784,\)"),
         (lambda: ConvEncoder((1, 8, 8), channels=()), "at least one stage"),
         (lambda: ConvDecoder((6,), (1, 8, 8), channels=(4, -1)), "channels must be at least 1, got 4, -1"),

@@ -49,21 +49,22 @@ class Drawing(Opened):
         return list(self.facts.classes)
 
     def path(self, name: str, label: str | None = None) -> Path:
-        """The file to write: by default a picture of images, or an array of other data.
+        """The file to write: by default a picture of images, or an array of other data; also a picture of signals.
 
         Arguments:
             name: Name of the file in the run folder.
             label: The class that is drawn.
 
         Raises:
-            DataError: The path names a picture, but the data are not images.
+            DataError: The path names a picture, but the data are neither images nor signals.
         """
         are_images = self.facts.kind == "image"
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
-        if path.suffix.lower() not in (".npy", ".npz") and not are_images:
+        if path.suffix.lower() not in (".npy", ".npz") and self.facts.kind not in ("image", "signal"):
             raise DataError(
-                f"the data of run {self.run.name} are not images, and {path.name} is a picture; write .npy or .npz"
+                f"the data of run {self.run.name} are neither images nor signals, and {path.name} is a picture; write "
+                ".npy or .npz"
             )
         return path
 
@@ -117,9 +118,17 @@ class Drawing(Opened):
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:
-        """Write a picture, and print its path."""
+        """Write a picture, and print its path. Signals of one channel become an array (n, L)."""
         from .. import plot
 
+        if self.facts.kind == "signal":
+            x = picture.images
+            if path.suffix.lower() in (".npy", ".npz"):
+                plot.save(x.squeeze(-2) if self.facts.event_shape[0] == 1 else x, path)
+            else:  # reconstructions lie beside their signals
+                plot.save(plot.signals(*(x.unbind(1) if x.ndim == 4 else (x,))), path)
+            print_files(path, run=str(self.run.path), rows=len(x))
+            return
         styled = picture.styled(invert=self.invert, cmap=self.cmap) if self.invert or self.cmap else picture
         plot.save(styled, path)
         print_files(path, run=str(self.run.path), images=len(picture.images))

@@ -24,8 +24,8 @@ PRINTED_GAPS = 10  # gaps that are printed
 COMPLETIONS = 12  # completions of an image
 
 
-@click.command(short_help="Fill the gaps of a table.")
-@click.option("--data", "data_name", type=FILE, help="Table with gaps: .csv, .parquet, .npy.  [default: the run's]")
+@click.command(short_help="Fill the gaps of a table or of signals.")
+@click.option("--data", "data_name", type=FILE, help="Table or signals: .csv, .parquet, .npy.  [default: the run's]")
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
 @click.option("--hide", help="Half of each image to hide: bottom, top, left or right.  [default: bottom]")
 @click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Number of test images; for images only.")
@@ -49,17 +49,22 @@ def impute(
     each gap, with an interval that holds the true number nine times out of ten if the model is right. --draws 20 writes
     full-1.csv … full-20.csv instead. Their gaps are drawn at random, for analyses that account for the uncertainty.
 
+    For signals, -o full.npy is the array with its NaN filled in; --draws 20 writes full-1.npy … full-20.npy.
+
     For images, try `vae impute --hide bottom -n 8`: it hides the lower half of test images and draws twelve completions
     of each. --draws changes that number.
     """
-    is_table = opened.facts.columns is not None
+    kind = opened.facts.kind
     for option, is_given in {"--hide": hide is not None, "-n": not from_default("count")}.items():
-        if is_table and is_given:
-            raise DataError(f"{option} is for images, but the data of run {opened.run.name} are a table; leave it out")
-    if not is_table and (data_name is not None or not from_default("samples")):
-        raise DataError("--data and --samples are for tables; for images, --hide hides half of each image")
-    if is_table:
+        if kind != "image" and is_given:
+            what = "a table" if kind == "table" else f"{kind}s"
+            raise DataError(f"{option} is for images, but the data of run {opened.run.name} are {what}; leave it out")
+    if kind == "image" and (data_name is not None or not from_default("samples")):
+        raise DataError("--data and --samples are for tables and signals; for images, --hide hides half of each image")
+    if kind == "table":
         _impute_table(opened, data_name, output, draws or 0, samples, as_json)
+    elif kind != "image":
+        _impute_array(opened, data_name, output, draws or 0, samples, as_json)
     else:
         _complete_images(opened, hide or "bottom", count, draws or COMPLETIONS, output, as_json)
 
@@ -104,6 +109,45 @@ def _impute_table(
         out(f"            … {relative(table_paths[-1])}")
 
 
+def _impute_array(
+    opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
+) -> None:
+    """Write an array with its NaN filled in, or one for each draw."""
+    import torch
+
+    from .. import plot
+    from ..evaluation.named_rows import rows_of
+    from ..evaluation.tables.imputation import weighted_latents
+    from ..rng import seeded
+
+    source = data_name or Path(opened.restored.recipe.config.data.name)
+    path = output or opened.run.place(f"imputed/{source.stem}.npy")
+    if path.suffix.lower() != ".npy":
+        raise DataError(f"{path} must end in .npy")
+    rows = rows_of(opened.restored, str(source))
+    model, _ = opened.model()
+    parts = []
+    with torch.no_grad(), seeded(torch.Generator().manual_seed(opened.seed)):
+        for batch in rows.batches(model):
+            for part in weighted_latents(model, batch, samples, seed=opened.seed):
+                values = part.sample(draws) if draws else part.best()[None]
+                parts.append(part.filled(values).cpu())
+    filled = torch.cat(parts, 1)
+    if opened.facts.kind == "signal" and filled.shape[2] == 1:
+        filled = filled.squeeze(2)
+    paths = [path.with_name(f"{path.stem}-{i + 1}.npy") for i in range(draws)] or [path]
+    for each, array in zip(paths, filled, strict=True):
+        plot.save(array, each)
+    gaps = 0 if rows.split.mask is None else int((~rows.split.mask).sum())
+    if as_json:
+        facts = {"written": [str(each) for each in paths], "gaps": gaps}
+        out_json({"run": str(opened.run.path), **facts})
+        return
+    out(f"gaps        {gaps} in {len(rows)} rows")
+    for each in paths:
+        out(f"array       {relative(each)}")
+
+
 def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
     """Draw test images with one half hidden, each with several completions."""
     from .. import plot
@@ -111,8 +155,6 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
     from ..evaluation import complete
 
     run = opened.run
-    if opened.facts.kind != "image":
-        raise DataError(f"the data of run {run.name} are neither a table nor images; there is nothing to complete")
     model, _ = opened.model()
     test = opened.restored.dataset().test
     images = as_one_batch(test.thinned(count), values=model.value_kind, binarize=opened.restored.binarize)

@@ -17,7 +17,7 @@ SHOWN = 6  # levels of a column
 
 @click.command(short_help="List the data sets, or the columns of a table.")
 @click.argument("table", required=False)
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set data.columns.NAME.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set data.columns.NAME or data.kind.")
 @long_option
 @json_option
 def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool) -> None:
@@ -28,7 +28,8 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
 
     Try `vae data table.csv`: list the columns of a table, and the inferred kind of each. To set one, use --set
     data.columns.NAME=KIND, where KIND is real, positive, count, ordinal, categorical, bernoulli, size-factor, label or
-    ignore. For an ordinal column, give the levels in order: --set 'data.columns.size=["S","M","L"]'.
+    ignore. For an ordinal column, give the levels in order: --set 'data.columns.size=["S","M","L"]'. For the channels
+    of signals, (N, L) or (N, channels, L), try `vae data signals.npy --set data.kind=signal`.
     """
     if table is not None:
         columns = _columns(table, settings)
@@ -88,12 +89,14 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     """A record for each column of a table."""
     from .. import config
     from ..data import load
-    from ..data.overview import overview
+    from ..data.overview import overview, overview_of_signals
     from ..data.tables import columns_with_nan, is_table
 
     if not is_table(table):
         raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")
     section = config.read("table-vae", settings=[*settings, f"data.name={json.dumps(table)}"]).data
+    if section.kind == "signal":
+        return overview_of_signals(load(table, memory=section.memory, values="real", kind="signal"))
     data = load(table, columns=section.columns, memory=section.memory, values="table")
     assert data.columns is not None
     return overview(data.columns, columns_with_nan(data))

@@ -122,6 +122,8 @@ def _set_encoder_transform(encoder: nn.Module, transform: Transform | None) -> N
     """Make an encoder of any kind see the transformed x."""
     if isinstance(encoder, Encoder):
         encoder.transform = transform
+        if getattr(transform, "takes_missing", False):
+            encoder.sees_missing = True
     elif transform is not None:
         encoder.register_forward_pre_hook(lambda _, arguments: (transform(arguments[0]), *arguments[1:]))
 

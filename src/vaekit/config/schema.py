@@ -61,7 +61,7 @@ class Data(Section):
     """The data, by name, path, or import path of a function; and how grey values become binary.
 
     `validation` is the number of rows held out; `labelled` is the number of training rows that keep their label; for
-    `test`, `size`, `memory` and `columns` see `vaekit.data.load`.
+    `test`, `size`, `memory`, `kind` and `columns` see `vaekit.data.load`.
     """
 
     name: str = "mnist"
@@ -71,6 +71,7 @@ class Data(Section):
     memory: Annotated[float, Field(ge=0)] | None = None
     labelled: Positive | None = None
     binarize: Literal["none", "threshold", "per-epoch", "fixed"] = "none"
+    kind: Literal["signal"] | None = None
     columns: dict[str, str | list[str | int | float | bool]] | None = None
 
     @field_validator("columns", mode="before")

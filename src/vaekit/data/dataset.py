@@ -16,7 +16,7 @@ from .columns import Column
 from .ondisk import Stored
 
 SPLITS = ("train", "validation", "test")
-DataKind = Literal["image", "vector", "table"]
+DataKind = Literal["image", "vector", "signal", "table"]
 
 
 def evenly_spread(count: int, n: int) -> Tensor:
@@ -172,8 +172,8 @@ class Dataset:
         classes: Class names; label i means `classes[i]`.
         checksum: SHA-256 of the content (hexadecimal), independent of the number of validation rows. For the user's
             own data: of names, sizes, and at most 16 MiB of the content.
-        kind: "image", "vector" or "table"; pictures show images only. By default "image" if the shape of a row is
-            (C, H, W), else "vector".
+        kind: "image", "vector", "signal" (C, L) or "table"; pictures show images and signals only. By default "image"
+            if the shape of a row is (C, H, W), else "vector".
         columns: Columns of a table, one for each value of a row.
         factors: Function for data with known factors. It returns a row for every combination of factor values, shape
             (N, *event), and these values, int64, shape (N, F).
@@ -203,6 +203,8 @@ class Dataset:
             raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(DataKind))}")
         if self.kind == "image" and len(shape) != 3:
             raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
+        if self.kind == "signal" and len(shape) != 2:
+            raise DataError(f"signals must be (N, C, L), {self.name} has rows of shape {shape}; pass another kind=")
         if self.columns is not None and shape != (len(self.columns),):
             raise DataError(f"{self.name}: rows have shape {shape}, but there are {len(self.columns)} columns")
 

@@ -7,7 +7,7 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import ConfigError, DataError, unknown
 from .batch import is_array
@@ -33,6 +33,7 @@ def load(
     values: Values = "pixels",
     columns: ColumnKinds | None = None,
     labelled: int | None = None,
+    kind: Literal["signal"] | None = None,
 ) -> Dataset:
     """A data set by its name, unpacked or downloaded on first use; or by path, from a frame or array, by a function.
 
@@ -74,6 +75,8 @@ def load(
             decides.
         columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
+        kind: "signal": the rows of a `.npy` or `.npz` are signals, (N, L) or (N, C, L); one channel gets an axis of
+            its own, so that rows are (C, L).
         labelled: How many training rows keep their label, equally many of each class and always the same rows; the
             others get −1, unknown. By default all rows keep it.
 
@@ -83,6 +86,7 @@ def load(
         ConfigError: An option is out of range, or does not apply to the source.
     """
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
+    options["kind"] = kind
     source, opener = _opener_of(name, values)
     data = opener.open(source, values, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
@@ -124,6 +128,7 @@ _PURPOSES = {
     "size": "data.size is for images of your own, by path",
     "memory": "data.memory is for rows of your own, by path",
     "root": "root is for data sets by name",
+    "kind": "data.kind is for arrays of your own, such as data.name = 'signals.npy'",
     "columns": "data.columns is for tables, such as table.csv",
 }
 
@@ -195,5 +200,5 @@ def _kind_of(source: Any) -> str:
 _DATASET = _Opener(_unchanged, ())
 _NAMED = _Opener(_named, ("validation", "root"))
 _TABLE = _Opener(_table, ("validation", "test", "memory", "columns"))
-_BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory"))
+_BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory", "kind"))
 _FUNCTION = _Opener(_returned, tuple(_PURPOSES))

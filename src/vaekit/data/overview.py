@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Column
+from .dataset import Dataset
 from .sources.frames import series_of
+
+_IN_MEMORY = 1 << 30  # bytes of a split
 
 
 def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> list[dict[str, Any]]:
@@ -28,6 +31,16 @@ def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> lis
         record = {"column": column.name, "kind": column.kind, "type": column.dtype}
         records.append({**record, "missing": 1 - len(known) / len(values), **_values(column, known)})
     return records
+
+
+def overview_of_signals(data: Dataset) -> list[dict[str, Any]]:
+    """The same for each channel of signals; of signals on disk, for an evenly spread part of them."""
+    splits = [split.in_memory(_IN_MEMORY) for split in data.splits.values() if len(split)]
+    masked = (split.x[:] if split.mask is None else split.x[:].masked_fill(~split.mask, np.nan) for split in splits)
+    x = np.concatenate([part.numpy() for part in masked])
+    columns = [Column(f"channel {i}", "real", str(x.dtype)) for i in range(x.shape[1])]
+    records = overview(columns, (values.reshape(-1) for values in x.swapaxes(0, 1)))
+    return [{**record, "kind": f"signal of {x.shape[2]} values"} for record in records]
 
 
 def _values(column: Column, known: NDArray[np.float32]) -> dict[str, Any]:

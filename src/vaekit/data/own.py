@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
-from .dataset import Dataset, Split
+from .dataset import DataKind, Dataset, Split
 from .held_out import held_out
 from .ondisk import RowNumbers, Stored
 from .sources.archives import open_npz
@@ -42,6 +42,7 @@ def load_own(
     size: int | None = None,
     memory: float | None = None,
     values: Values = "pixels",
+    kind: DataKind | None = None,
 ) -> Dataset:
     """Images by path; see `vaekit.data.load`.
 
@@ -51,7 +52,7 @@ def load_own(
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
-    opened = _open(Path(os.path.expanduser(name)), size, values)
+    opened = _open(Path(os.path.expanduser(name)), size, values, kind)
     trained, validation_rows, test_rows = _parts(name, opened, validation, test)
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
     if isinstance(opened.reader, ArrayReader):
@@ -60,7 +61,7 @@ def load_own(
         _split(opened, rows, in_memory) for rows in (trained, validation_rows, test_rows)
     )
     checksum = _checksum(opened, f"size {size}, test {len(test_rows)}")
-    return Dataset(name, train, validated_split, tested_split, opened.classes, checksum)
+    return Dataset(name, train, validated_split, tested_split, opened.classes, checksum, kind=kind)
 
 
 def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowNumbers, ...]:
@@ -89,7 +90,14 @@ class Collection:
     classes: tuple[str, ...]
 
 
-def open_all(name: str, *, size: int | None = None, colour: bool = False, values: Values = "pixels") -> Collection:
+def open_all(
+    name: str,
+    *,
+    size: int | None = None,
+    colour: bool = False,
+    values: Values = "pixels",
+    kind: DataKind | None = None,
+) -> Collection:
     """Every row of a path, in the order of its files or rows.
 
     Arguments:
@@ -97,34 +105,37 @@ def open_all(name: str, *, size: int | None = None, colour: bool = False, values
         size: Crop the images of a folder to their central square and resize that to size × size pixels.
         colour: Turn the grey images of a folder into images in colour.
         values: Meaning of the numbers of an array.
+        kind: "signal" for signals; None for anything else.
 
     Raises:
         DataError: The path does not exist, or its images are damaged or of several kinds.
     """
     path = Path(os.path.expanduser(name))
-    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values)
+    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values, kind)
     rows = np.arange(opened.count)
     names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
     return Collection(_split(opened, rows, _with_gaps(opened)), names, opened.classes)
 
 
-def _open(path: Path, size: int | None, values: Values) -> OpenedPath:
+def _open(path: Path, size: int | None, values: Values, kind: DataKind | None) -> OpenedPath:
     try:
         is_folder = path.is_dir()
         os.stat(path)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: {reason.lower()}; nor is it a data set by name", command="data") from error
+    if is_folder and kind is not None:
+        raise ConfigError(f"data.kind = {kind!r} is for arrays, {' or '.join(_OPENERS)}, but {path} is a folder")
     if is_folder:
         return open_folder(path, size)
     if path.suffix.lower() not in _OPENERS or not path.is_file():
         raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
     if size is not None:
         raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
-    return _OPENERS[path.suffix.lower()](path, values)
+    return _OPENERS[path.suffix.lower()](path, values, kind == "signal")
 
 
-_OPENERS: Mapping[str, Callable[[Path, Values], OpenedPath]] = {".npy": open_npy, ".npz": open_npz}
+_OPENERS: Mapping[str, Callable[[Path, Values, bool], OpenedPath]] = {".npy": open_npy, ".npz": open_npz}
 
 
 def _fits(opened: OpenedPath, memory: float) -> bool:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import data
 from ..data import Batch, Batches, Split
+from ..data.dataset import DataKind
 from ..data.own import is_path, open_all
 from ..data.tables import open_table
 from ..distributions import centre
@@ -99,7 +100,8 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         names = [str(i + 1) for i in range(len(rows))]
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
-        opened = open_all(name, size=config.data.size, colour=colour, values=facts.value_kind)
+        signals: DataKind | None = "signal" if facts.kind == "signal" else None
+        opened = open_all(name, size=config.data.size, colour=colour, values=facts.value_kind, kind=signals)
         restored.check_event_shape(name, opened.split.event_shape)
         rows, names, title = restored.numbered(opened.split, opened.classes), opened.names, name
         classes = facts.classes if restored.takes_classes else opened.classes

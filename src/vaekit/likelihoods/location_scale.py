@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -16,7 +16,7 @@ from ..errors import ConfigError
 from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 
 Scale = float | Literal["shared", "per-pixel"]
-Unit = float | Literal["auto"]
+Unit = float | Sequence[float] | Literal["auto"]
 
 _FINE = 0.01  # standard deviation; the bounded log of a scale cannot follow a smaller one
 
@@ -30,9 +30,9 @@ class LocationScale(PerValueLikelihood):
             deviation about their mean.
         scale: A fixed number; "shared", one learned for all values; or "per-pixel": the second group of the network's
             channels is its logarithm.
-        centre: Origin of the network's location; "auto" is 0.
-        unit: Unit of the network's location; "auto" is 1. The location is centre + unit · output. A scale that is
-            learned or comes from the network is in this unit, too.
+        centre: Origin of the network's location, one number or one for each channel of signals (C, L); "auto" is 0.
+        unit: Unit of the network's location, likewise; "auto" is 1. The location is centre + unit · output. A scale
+            that is learned or comes from the network is in this unit, too.
 
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
@@ -44,6 +44,8 @@ class LocationScale(PerValueLikelihood):
 
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
     start: float = 0.0
+    centre: float | Tensor
+    unit: float | Tensor
 
     def __init__(
         self, net: nn.Module, x: Tensor | None = None, *, scale: float | str, centre: Unit = 0.0, unit: Unit = 1.0
@@ -52,9 +54,11 @@ class LocationScale(PerValueLikelihood):
         if not isinstance(scale, str) and not 0 < scale < math.inf:
             raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
         self.scale = scale
-        self.centre = _number(centre, 0.0)
-        self.unit = _number(unit, 1.0)
-        if not 0 < self.unit < math.inf:
+        self.is_raw = (_number(centre, 0.0), _number(unit, 1.0)) == (0, 1)
+        self._set("centre", _number(centre, 0.0))
+        self._set("unit", _number(unit, 1.0))
+        units = _number(unit, 1.0)
+        if not all(0 < number < math.inf for number in (units if isinstance(units, Sequence) else [units])):
             raise ConfigError(f"likelihood.unit must be > 0 and finite, got {unit}; 'auto' takes that of the data")
         if x is not None:
             log_sd = ((x - x.mean(0)) / self.unit).square().mean().sqrt().log()
@@ -62,6 +66,18 @@ class LocationScale(PerValueLikelihood):
             self.start = soft_bound_inverse(log_sd.clamp(-reach, reach), self.limit).item()
         if scale == "shared":
             self.log_scale = nn.Parameter(torch.tensor(self.start))
+
+    @property
+    def has_one_unit(self) -> bool:
+        """Whether all values have the same unit."""
+        return not isinstance(self.unit, Tensor)
+
+    def _set(self, name: str, value: float | Sequence[float]) -> None:
+        """Hold a number, or one for each channel, shape (C, 1); these are options and not stored with the weights."""
+        if isinstance(value, Sequence):
+            self.register_buffer(name, torch.tensor(value)[:, None], persistent=False)
+        else:
+            setattr(self, name, value)
 
     @staticmethod
     def per_value(*, scale: float | str = "shared", **options: Any) -> int:
@@ -74,7 +90,7 @@ class LocationScale(PerValueLikelihood):
 
     def distribution(self, output: Tensor) -> Distribution:
         """Independent values; the first group of the output is their location."""
-        loc = output[0] if (self.centre, self.unit) == (0, 1) else self.centre + self.unit * output[0]
+        loc = output[0] if self.is_raw else self.centre + self.unit * output[0]
         return self.family(loc, self.scale_of(output))
 
     def scale_of(self, output: Tensor) -> Tensor:
@@ -99,8 +115,8 @@ class OfRealNumbers(LocationScale):
     """Likelihoods of real x of any size. They standardize x inside, but the density is the density of x itself.
 
     With "auto" a training takes the mean and the standard deviation of all values of its rows for `centre` and `unit`,
-    and records them in its config. Rows within [−1, 1] with a standard deviation of at least 0.01, such as images,
-    stay as they are. A model that is made without rows takes 0 and 1.
+    for signals (C, L) those of each channel, and records them in its config. Rows within [−1, 1] with a standard
+    deviation of at least 0.01, such as images, stay as they are. A model that is made without rows takes 0 and 1.
     """
 
     value_kind = "real"
@@ -112,10 +128,11 @@ class OfRealNumbers(LocationScale):
         cls, x: Tensor, *, centre: Unit = "auto", unit: Unit = "auto", **options: Any
     ) -> dict[str, Any]:
         """The numbers that "auto" stands for, with four digits."""
-        mean, sd = x.double().mean().item(), x.double().std(correction=0).item()
-        reach = x.abs().max().item()
-        as_it_is = (reach <= 1 and sd >= _FINE) or not math.isfinite(reach + sd) or sd == 0
-        numbers = (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{sd:.4g}"))
+        numbers: tuple[Unit, Unit] = _mean_and_sd(x)
+        if x.ndim == 3 and options.get("scale") != "optimal":  # one variance for all values has one unit
+            channels = [_mean_and_sd(channel) for channel in x.unbind(1)]
+            means, deviations = ([*numbers] for numbers in zip(*channels, strict=True))
+            numbers = (0.0, 1.0) if set(channels) == {(0.0, 1.0)} else (means, deviations)
         return {
             name: number
             for name, option, number in (("centre", centre, numbers[0]), ("unit", unit, numbers[1]))
@@ -128,16 +145,46 @@ class OfRealNumbers(LocationScale):
     ) -> Callable[[Tensor], Tensor] | None:
         """(x − centre) / unit, or x itself."""
         middle, scale = _number(centre, 0.0), _number(unit, 1.0)
-        return None if (middle, scale) == (0, 1) else partial(_standardized, centre=middle, unit=scale)
+        return None if (middle, scale) == (0, 1) else Standardized(middle, scale)
 
 
-def _number(value: Unit, unknown: float) -> float:
-    """The number, or `unknown` for "auto" before the rows are known."""
+@dataclass(frozen=True)
+class Standardized:
+    """(x − centre) / unit. With numbers for each channel, a missing value, NaN, becomes 0, the channel's mean.
+
+    Arguments:
+        centre: A number, or one for each channel of x, shape (..., C, L).
+        unit: Likewise.
+    """
+
+    centre: float | Sequence[float]
+    unit: float | Sequence[float]
+
+    @property
+    def takes_missing(self) -> bool:
+        """Whether NaN is a missing value; otherwise it is 0 before it gets here."""
+        return isinstance(self.centre, Sequence)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Standardize x."""
+        centre, unit = (
+            x.new_tensor(part)[:, None] if isinstance(part, Sequence) else part for part in (self.centre, self.unit)
+        )
+        standardized: Tensor = (x - centre) / unit
+        return standardized.nan_to_num(0, math.inf, -math.inf) if self.takes_missing else standardized
+
+
+def _number(value: Unit, unknown: float) -> float | Sequence[float]:
+    """The number or numbers, or `unknown` for "auto" before the rows are known."""
     return unknown if isinstance(value, str) else value
 
 
-def _standardized(x: Tensor, centre: float, unit: float) -> Tensor:
-    return (x - centre) / unit
+def _mean_and_sd(x: Tensor) -> tuple[float, float]:
+    """Mean and standard deviation with four digits; 0 and 1 for values that stay as they are."""
+    mean, sd = x.double().mean().item(), x.double().std(correction=0).item()
+    reach = x.abs().max().item()
+    as_it_is = (reach <= 1 and sd >= _FINE) or not math.isfinite(reach + sd) or sd == 0
+    return (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{sd:.4g}"))
 
 
 class Normal(OfRealNumbers):
@@ -173,13 +220,17 @@ class Normal(OfRealNumbers):
         super().__init__(net, x, scale=scale, centre=centre, unit=unit)
         self.couples_rows = scale == "optimal"
         if scale == "optimal":
+            if not self.has_one_unit:
+                raise ConfigError(
+                    "likelihood.scale = 'optimal' takes one likelihood.unit for all channels; use 'shared'"
+                )
             start = torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit))
             self.register_buffer("mean_square", self.unit**2 * start)
 
     def family(self, loc: Tensor, scale: Tensor) -> Distribution:
         """Normal values."""
         if self.scale == "optimal" and self.training:
-            return _FittedNormal(loc, self.mean_square, self.unit**2 * math.exp(-2 * self.limit))
+            return _FittedNormal(loc, self.mean_square, float(self.unit) ** 2 * math.exp(-2 * self.limit))
         return NormalDistribution(loc, scale, validate_args=False)
 
     def scale_of(self, output: Tensor) -> Tensor:

@@ -88,9 +88,11 @@ class Encoder(Network):
 
     Attributes:
         transform: Function of x that the network sees, such as the logarithm; None for x itself.
+        sees_missing: Whether the network takes NaN for a missing value; others see 0 there.
     """
 
     transform: Callable[[Tensor], Tensor] | None = None
+    sees_missing: bool = False
 
     def _flat(self, x: Tensor, c: Tensor | None) -> tuple[Size, Tensor, Tensor | None]:
         leading, x, c = super()._flat(x, c)

@@ -1,4 +1,4 @@
-"""Convolutional networks for images of any size."""
+"""Convolutional networks for images of any size, and signals of any length."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -13,13 +13,14 @@ from .base import Activation, chosen, sloped, widths
 from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, ladder, to_vector, up
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
+NORMS_OF_SIGNALS = NORMS | {"batch": nn.BatchNorm1d}
 
 
 class ConvEncoder(StagedEncoder):
     """Strided convolutions followed by one dense layer, which is the output.
 
     Arguments:
-        in_shape: Shape of the images, (channels, H, W).
+        in_shape: Shape of the images, (channels, H, W), or of signals, (channels, L).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages; each halves the image, rounding up.
         kernel_size: Kernel of the convolutions; by default 4 on even sizes and 3 on odd ones, which halves any image.
@@ -60,12 +61,18 @@ class ConvEncoder(StagedEncoder):
         self.planes, film = injected(context, context_size)
         steps = zip(pairwise((in_shape[0] + self.planes, *channels)), self.sizes[:-1], strict=True)
         self.convs = nn.ModuleList(down(a, b, size, strides) for (a, b), size in steps)
-        self.activations = nn.ModuleList(Activate(a, normalization(norm, a), film, act, dropout) for a in channels)
+        dims = len(sizes[0])
+        self.activations = nn.ModuleList(
+            Activate(a, normalization(norm, a, dims), film, act, dropout) for a in channels
+        )
         self.dense = to_vector(channels[-1], self.sizes[-1], dense, act, dropout)
 
     def stages(self, x: Tensor, c: Tensor | None) -> Iterator[Tensor]:
         """The output of each stage for (N, channels, H, W)."""
-        h = torch.cat((x, c[:, :, None, None].expand(-1, -1, *x.shape[2:])), 1) if self.planes and c is not None else x
+        h = x
+        if self.planes and c is not None:
+            planes = c.reshape(*c.shape, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+            h = torch.cat((x, planes), 1)
         for conv, activate in zip(self.convs, self.activations, strict=True):
             h = activate(conv(h), c)
             yield h
@@ -75,8 +82,9 @@ class ConvDecoder(StagedDecoder):
     """The mirror image of `ConvEncoder`: two dense layers, then transposed convolutions.
 
     Arguments:
-        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) as small as the encoder's last.
-        out_shape: Shape of the output, (channels, H, W).
+        in_shape: Event shape of the latents: (Z,), or a grid (channels, h, w) or (channels, l) as small as the
+            encoder's last.
+        out_shape: Shape of the output, (channels, H, W), or (channels, L).
         context_size: Width of c; 0 for none.
         channels: Channels of the stages, in the encoder's order: the last comes first here.
         kernel_size: Kernel of the convolutions, as the encoder's.
@@ -115,7 +123,7 @@ class ConvDecoder(StagedDecoder):
         self.planes, film = injected(context, context_size)
         self.dense = self.way_in(channels[-1], self.sizes[-1], dense, act, self.planes)
         self.activations = nn.ModuleList(
-            Activate(a, normalization(norm, a), film, act, dropout) for a in reversed(channels)
+            Activate(a, normalization(norm, a, len(self.sizes[0])), film, act, dropout) for a in reversed(channels)
         )
         steps = zip(pairwise((*reversed(channels), out_shape[0])), self.sizes[-2::-1], strict=True)
         self.convs = nn.ModuleList(up(a, b, size, strides) for (a, b), size in steps)
@@ -138,6 +146,6 @@ def injected(context: Literal["film", "planes"], context_size: int) -> tuple[int
     return chosen("context", context, {"film": (0, context_size), "planes": (context_size, 0)})
 
 
-def normalization(norm: Literal["batch", "layer"] | None, channels: int) -> nn.Module:
-    """Make a normalization from its name; None is the identity."""
-    return nn.Identity() if norm is None else chosen("norm", norm, NORMS)(channels)
+def normalization(norm: Literal["batch", "layer"] | None, channels: int, dims: int = 2) -> nn.Module:
+    """Make a normalization from its name, for images (`dims` = 2) or signals (1); None is the identity."""
+    return nn.Identity() if norm is None else chosen("norm", norm, NORMS if dims == 2 else NORMS_OF_SIGNALS)(channels)

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from ..errors import ConfigError
 from .base import Activation, widths
 from .stages import Activate, StagedDecoder, StagedEncoder, down, ladder, to_vector, up
 
@@ -65,7 +66,7 @@ class ResNetEncoder(StagedEncoder):
     ) -> None:
         super().__init__(in_shape, widths("dense", (dense,)), context_size)
         self.channels = tuple(channels)
-        self.sizes = ladder(in_shape, channels)
+        self.sizes = ladder(_of_image(in_shape), channels)
         self.blocks_per_stage = widths("blocks", (blocks,))[0]
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
         self.stem = _conv3(in_shape[0], channels[0])
@@ -120,7 +121,7 @@ class ResNetDecoder(StagedDecoder):
         group_norm: bool = True,
     ) -> None:
         super().__init__(in_shape, out_shape, context_size)
-        self.sizes = ladder(out_shape, channels)
+        self.sizes = ladder(_of_image(out_shape), channels)
         activate = partial(_activate, context_size=context_size, activation=activation, group_norm=group_norm)
         self.dense = self.way_in(channels[-1], self.sizes[-1], dense, activation, 0)
         self.blocks = nn.ModuleList()
@@ -143,6 +144,13 @@ class ResNetDecoder(StagedDecoder):
     def output_layer(self) -> nn.Module:
         """The last layer."""
         return self.output
+
+
+def _of_image(shape: Sequence[int]) -> Sequence[int]:
+    """The shape, if it is that of an image."""
+    if len(shape) != 3:
+        raise ConfigError(f"a residual network needs images (channels, H, W), got {tuple(shape)}; use the name 'mlp'")
+    return shape
 
 
 def _conv3(channels_in: int, channels_out: int) -> nn.Conv2d:

@@ -1,4 +1,6 @@
-"""Parts of networks of images: stages that halve an image or double it, the way in from latents and out to features.
+"""Parts of convolutional networks: stages that halve an image or double it, the way in from latents, out to features.
+
+A signal (channels, L) is halved and doubled as an image is, along its one dimension.
 
 A stage halves the image, rounding up: n → ⌈n/2⌉. Kernels of 4 on even sizes and 3 on odd ones, with stride 2 and
 padding 1, give exactly that, and their transposes go exactly back: a decoder meets any size without cropping.
@@ -19,7 +21,9 @@ from torch import Tensor, nn
 from ..errors import ConfigError, check_range
 from .base import Activation, Decoder, Encoder, Nonlinearity, dropping, nonlinearity, widths
 
-Size = tuple[int, int]
+Size = tuple[int, ...]  # of an image or a signal, without its channels
+CONV: dict[int, Any] = {1: nn.Conv1d, 2: nn.Conv2d}
+TRANSPOSED: dict[int, Any] = {1: nn.ConvTranspose1d, 2: nn.ConvTranspose2d}
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class Strides:
     def kernel(self, size: Size) -> Size:
         """Kernel of a stage that begins with an image of this size."""
         k = self.kernel_size
-        return (4 - size[0] % 2, 4 - size[1] % 2) if k is None else (k, k)
+        return tuple(4 - n % 2 if k is None else k for n in size)
 
     @property
     def padding(self) -> int:
@@ -60,18 +64,17 @@ class Strides:
             ConfigError: The kernel is larger than the padded image.
         """
         kernel, pad = self.kernel(size), 2 * self.padding
-        height, width = ((n + pad - k) // self.stride + 1 for n, k in zip(size, kernel, strict=True))
-        if min(height, width) < 1:
+        smaller = tuple((n + pad - k) // self.stride + 1 for n, k in zip(size, kernel, strict=True))
+        if min(smaller) < 1:
             raise ConfigError(f"kernel_size = {self.kernel_size} is too large for a stage's image of {size} pixels")
-        return height, width
+        return smaller
 
     def excess(self, size: Size) -> Size:
         """Pixels that the transposed convolution would lack to an image of this size."""
         small, kernel = self.after(size), self.kernel(size)
-        rows, columns = (
+        return tuple(
             n - ((m - 1) * self.stride - 2 * self.padding + k) for n, m, k in zip(size, small, kernel, strict=True)
         )
-        return rows, columns
 
 
 HALVING = Strides()
@@ -152,12 +155,12 @@ class StagedDecoder(Decoder):
     ) -> nn.Module:
         """Layers from (N, *in_shape), with a context beside it if there is one, to (N, channels, *size)."""
         if self.in_shape[1:] == size:
-            return nn.Conv2d(self.in_shape[0] + context_size, channels, 1)
+            return CONV[len(size)](self.in_shape[0] + context_size, channels, 1)
         return from_vector(prod(self.in_shape) + context_size, dense, channels, size, activation)
 
     def enter(self, way_in: nn.Module, x: Tensor, c: Tensor | None) -> Tensor:
         """Latents (N, *in_shape), and a context (N, C) beside them or None, through the way in."""
-        h = x if isinstance(way_in, nn.Conv2d) else x.flatten(1)
+        h = x if isinstance(way_in, nn.Conv1d | nn.Conv2d) else x.flatten(1)
         if c is not None:
             h = torch.cat((h, c.to(h.dtype).reshape(*c.shape, *[1] * (h.ndim - 2)).expand(-1, -1, *h.shape[2:])), 1)
         grid: Tensor = way_in(h)
@@ -183,7 +186,7 @@ class FiLM(nn.Module):
 
     def forward(self, h: Tensor, c: Tensor) -> Tensor:
         """Map (N, channels, H, W), with c of shape (N, context_size), to the same shape."""
-        gamma, beta = (c @ self.weight.T)[:, :, None, None].chunk(2, dim=1)
+        gamma, beta = (c @ self.weight.T).unflatten(1, (-1, *[1] * (h.ndim - 2))).chunk(2, dim=1)
         return (1 + gamma) * h + beta
 
 
@@ -229,29 +232,30 @@ def ladder(shape: Sequence[int], channels: Sequence[int], strides: Strides = HAL
     [(65, 47), (33, 24), (17, 12)]
 
     Raises:
-        ConfigError: The shape is not (C, H, W), a stage leaves no pixel, or there is no stage.
+        ConfigError: The shape is neither (C, H, W) nor (C, L), a stage leaves no pixel, or there is no stage.
     """
-    if len(shape) != 3:
+    if len(shape) not in (2, 3):
         raise ConfigError(
-            f"a convolutional network needs images (channels, H, W), got {tuple(shape)}; use the name 'mlp'"
+            f"a convolutional network needs images (channels, H, W) or signals (channels, L), got {tuple(shape)}; "
+            "use the name 'mlp'"
         )
     if not widths("channels", channels):
         raise ConfigError("channels must name at least one stage, got []; use the name 'mlp' for none")
-    sizes = [(shape[1], shape[2])]
+    sizes = [tuple(shape[1:])]
     for _ in channels:
         sizes.append(strides.after(sizes[-1]))
     return sizes
 
 
-def down(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.Conv2d:
+def down(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.Module:
     """Convolution that makes an image of this size smaller; by default it halves it, rounding up."""
-    return nn.Conv2d(channels_in, channels_out, strides.kernel(size), strides.stride, strides.padding)
+    return CONV[len(size)](channels_in, channels_out, strides.kernel(size), strides.stride, strides.padding)
 
 
-def up(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.ConvTranspose2d:
+def up(channels_in: int, channels_out: int, size: Size, strides: Strides = HALVING) -> nn.Module:
     """Transposed convolution from the output of `down` back to an image of this size."""
     kernel, excess = strides.kernel(size), strides.excess(size)
-    return nn.ConvTranspose2d(channels_in, channels_out, kernel, strides.stride, strides.padding, excess)
+    return TRANSPOSED[len(size)](channels_in, channels_out, kernel, strides.stride, strides.padding, excess)
 
 
 def to_vector(

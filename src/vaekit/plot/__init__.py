@@ -17,6 +17,7 @@ Figures are matplotlib's, drawn with its own defaults. The user's settings chang
 | `space` | single latents: how much each carries, a map, traversals |
 | `figures` | curves of a training, latents in the plane, the KL of each latent |
 | `picture`, `film` | tiles with titles and names; pictures that move |
+| `line_plots` | signals as curves |
 | `text`, `canvas` | words on a picture; matplotlib, imported here only |
 | `saving` | files of pictures |
 
@@ -26,6 +27,7 @@ Not for: scores of a model, or the place of a picture in a run folder.
 from .decoding import interpolation, one_each, per_class, reconstructions, samples
 from .figures import curves, kl_per_latent, latents
 from .film import Film, epochs, walk
+from .line_plots import signals
 from .picture import Picture, grid
 from .saving import save
 from .space import Carried, carried, manifold, traversals
@@ -47,6 +49,7 @@ __all__ = [
     "reconstructions",
     "samples",
     "save",
+    "signals",
     "traversals",
     "walk",
 ]

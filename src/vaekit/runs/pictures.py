@@ -1,6 +1,6 @@
 """The pictures in a run's folder: of its data, of every epoch, and of the trained model.
 
-If the data are not images (`Dataset.kind`), only the curves are drawn.
+Of signals (`Dataset.kind`) there are curves; of data that are neither, only the means by epoch are drawn.
 
 Not for: how a picture is made (`plot`).
 """
@@ -28,6 +28,7 @@ from ..training import Listener, Record
 from .picture_writer import PictureWriter
 
 ENCODED = 1000  # test images whose latents are drawn
+SIGNALS = 16  # in a picture
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class Panel:
         draw: Draws the picture.
         suffix: Suffix of its file.
         of_images: Whether it shows images.
+        of_signals: Whether it shows signals instead.
         of_classes: Whether it shows the classes of a conditional model.
         of_latents: Whether it shows single latents; these must have densities.
         between: Whether it shows points between latents; these must not be discrete.
@@ -102,16 +104,17 @@ class Panel:
     draw: Callable[[Scene], Any]
     suffix: str = ".png"
     of_images: bool = True
+    of_signals: bool = False
     of_classes: bool = False
     of_latents: bool = False
     between: bool = False
 
     def fits(self, scene: Scene) -> bool:
         """Whether there is such a picture of this model and these data."""
-        has_images = scene.data.kind == "image"
+        is_shown = scene.data.kind == ("signal" if self.of_signals else "image")
         has_latents = len(scene.model.latent_shape) == 1 and len(scene.data.test) > 1 and not scene.on_sphere
         return (
-            (has_images or not self.of_images)
+            (is_shown or not (self.of_images or self.of_signals))
             and (bool(scene.model.context_size) or not self.of_classes)
             and (has_latents or not self.of_latents)
             and (not self.between or not scene.is_discrete)
@@ -134,6 +137,21 @@ def _one_of_each(scene: Scene) -> Any:
 
 def _samples(scene: Scene) -> Any:
     return plot.samples(scene.model, names=scene.names, generator=scene.generator())
+
+
+def _signals(scene: Scene) -> Any:
+    x = scene.model.sample(SIGNALS, _cycled(scene.model, SIGNALS), generator=scene.generator())
+    return plot.signals(x, title="Drawn from the prior")
+
+
+def _signal_reconstructions(scene: Scene) -> Any:
+    batch = scene.as_seen(scene.data.test.thinned(SIGNALS))
+    x_hat = scene.model.reconstruct(scene.model.seen(batch.x, batch.observed), batch.c)
+    return plot.signals(_with_gaps(batch), x_hat, names=("test signal", "reconstruction"))
+
+
+def _with_gaps(batch: Batch) -> Tensor:
+    return batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, torch.nan)
 
 
 def _interpolation(scene: Scene) -> Any:
@@ -186,6 +204,8 @@ PANELS = (
     Panel("kl", _kl, of_latents=True),
     Panel("latents", _latents, of_latents=True),
     Panel("epochs", _epochs, suffix=".gif"),
+    Panel("samples", _signals, of_signals=True),
+    Panel("reconstructions", _signal_reconstructions, of_signals=True),
     Panel("curves", _curves, of_images=False),
 )
 
@@ -223,7 +243,9 @@ def _left_out(name: str) -> Iterator[None]:
 
 
 def draw_data(data: Dataset, run: Run) -> Path | None:
-    """Write a picture of training images into a run folder, if the data are images."""
+    """Write a picture of training rows into a run folder, if they are images or signals."""
+    if data.kind == "signal":
+        return _save(run, "training.png", plot.signals(_with_gaps(whole(data.train.thinned(SIGNALS), values="real"))))
     if data.kind != "image":
         return None
     return _save(run, "training.png", plot.grid(as_one_batch(data.train.thinned(64)).x))

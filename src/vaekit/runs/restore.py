@@ -182,7 +182,7 @@ class RestoredRun:
         if columns is not None:
             dataset = _rows_to_test(str(name), columns, self.label)
         else:
-            dataset = self._own_dataset() if is_own else data.load(str(name), values=self.facts.value_kind)
+            dataset = self._own_dataset() if is_own else self._other_dataset(str(name))
         self.check_event_shape(dataset.name, dataset.event_shape)
         if not self.takes_classes:
             return dataset
@@ -209,6 +209,11 @@ class RestoredRun:
                 f"{error}; run {self.run.name} is conditional: put its images into subfolders that have the names of "
                 "its classes, or bring labels"
             ) from None
+
+    def _other_dataset(self, name: str) -> Dataset:
+        """Another data set, read as the run's own."""
+        are_signals = self.facts.kind == "signal" and name not in data.DATASET_NAMES
+        return data.load(name, values=self.facts.value_kind, kind="signal" if are_signals else None)
 
     def is_own(self, name: str | None) -> bool:
         """Whether a name means the run's own data, as None does; a path may be spelled in several ways.

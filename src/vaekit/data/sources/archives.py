@@ -33,7 +33,7 @@ class _Content:
     tested: int = 0
 
 
-def open_npz(path: Path, values: Values = "pixels") -> OpenedPath:
+def open_npz(path: Path, values: Values = "pixels", are_signals: bool = False) -> OpenedPath:
     """Rows of a `.npz`, read into memory.
 
     They are under `images` or `x`, with labels under `labels` or `y` if there are any; under `x_train` and `x_test`,
@@ -44,7 +44,7 @@ def open_npz(path: Path, values: Values = "pixels") -> OpenedPath:
     """
     with _unpacked(path) as archive:
         content = _content(archive, path)
-        reader = ArrayReader(content.x, content.name, values)
+        reader = ArrayReader(content.x, content.name, values, are_signals=are_signals)
         count = len(content.x)
         named = None if content.labels is None else numbered(content.labels, count, f"{path}: {content.label_key}")
         files = [(path.name, path.stat().st_size)]

@@ -168,9 +168,11 @@ class ArrayReader:
     16 bits are divided by 65535.
 
     Arguments:
-        array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D).
+        array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D); or signals (N, L) or
+            (N, C, L).
         name: Its name for messages.
         values: Meaning of the numbers.
+        are_signals: Whether the rows are signals, (C, L).
 
     Raises:
         DataError: The array has a type or a shape that cannot be read.
@@ -179,7 +181,7 @@ class ArrayReader:
     threads = 4  # they wait for the disk, not for a processor
     takes_gaps = False  # whether NaN, a missing value, is read rather than refused
 
-    def __init__(self, array: Indexable, name: str, values: Values = "pixels") -> None:
+    def __init__(self, array: Indexable, name: str, values: Values = "pixels", *, are_signals: bool = False) -> None:
         self.array = array
         self.name = name
         self.values = values
@@ -189,12 +191,14 @@ class ArrayReader:
         if array.dtype.kind not in kinds or (values == "pixels" and self._is_wide()):
             raise DataError(f"{name}: {_TAKEN[values]}, got {array.dtype}; use astype")
         shape, self.channels = tuple(array.shape), None
+        if are_signals and (0 in shape or len(shape) not in (2, 3)):
+            raise DataError(f"{name}: signals must be (N, L) or (N, C, L), got {shape}")
         if 0 in shape or len(shape) not in (2, 3, 4) or (len(shape) == 4 and not {*_CHANNELS} & {shape[1], shape[3]}):
             raise DataError(
                 f"{name}: images must be (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3, and tables (N, D), "
                 f"got {shape}"
             )
-        if len(shape) == 3:
+        if len(shape) == (2 if are_signals else 3):
             shape = (shape[0], 1, *shape[1:])
         elif len(shape) == 4 and shape[1] not in _CHANNELS:
             self.channels = 3
@@ -258,7 +262,7 @@ class ArrayReader:
             raise DataError(
                 f"{self.name}: floats must be in [0, 1], but image {rows[i]} goes from {low[i]:.4g} to "
                 f"{high[i]:.4g}; scale the images, or save 0 … 255 as uint8; or choose a likelihood of real numbers, "
-                "'normal', or of counts, 'poisson'"
+                "'normal', or of counts, 'poisson'; for signals (N, C, L) use the preset 'signal-vae'"
             ) from error
 
 
@@ -269,13 +273,13 @@ _TAKEN = {
 }
 
 
-def open_npy(path: Path, values: Values = "pixels") -> OpenedPath:
+def open_npy(path: Path, values: Values = "pixels", are_signals: bool = False) -> OpenedPath:
     """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if that exists.
 
     Raises:
         DataError: The file is damaged, or has no images.
     """
-    reader = ArrayReader(FileRows(path), str(path), values)
+    reader = ArrayReader(FileRows(path), str(path), values, are_signals=are_signals)
     beside = path.with_name(f"{path.stem}-labels.npy")
     count = reader.array.shape[0]
     named = None
