@@ -116,8 +116,8 @@ def _impute_array(
     import torch
 
     from .. import plot
+    from ..evaluation.missing.imputation import weighted_latents
     from ..evaluation.named_rows import rows_of
-    from ..evaluation.tables.imputation import weighted_latents
     from ..rng import seeded
 
     source = data_name or Path(opened.restored.recipe.config.data.name)

@@ -245,7 +245,9 @@ def _left_out(name: str) -> Iterator[None]:
 def draw_data(data: Dataset, run: Run) -> Path | None:
     """Write a picture of training rows into a run folder, if they are images or signals."""
     if data.kind == "signal":
-        return _save(run, "training.png", plot.signals(_with_gaps(whole(data.train.thinned(SIGNALS), values="real"))))
+        return _save(
+            run, "training.png", plot.signals(_with_gaps(as_one_batch(data.train.thinned(SIGNALS), values="real")))
+        )
     if data.kind != "image":
         return None
     return _save(run, "training.png", plot.grid(as_one_batch(data.train.thinned(64)).x))
