@@ -4,7 +4,7 @@ Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -76,18 +76,16 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-    source = f"{dataset.name} test"
-    return _subject(
+    subject = _subject(
         model,
-        run.name,
         dataset.test,
         most,
         kind=dataset.kind,
-        facts=facts,
         classes=dataset.classes,
-        source=source,
+        source=f"{dataset.name} test",
         binarize=restored.binarize,
     )
+    return replace(subject, name=run.name, facts=[*facts, *subject.facts])
 
 
 def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: int) -> Subject:
@@ -96,10 +94,9 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     Raises:
         DataError: A conditional model gets rows without labels.
     """
-    name = type(model).__name__
     if isinstance(data, Dataset):
         source = f"{data.name} test"
-        return _subject(model, name, data.test, most, kind=data.kind, classes=data.classes, source=source)
+        return _subject(model, data.test, most, kind=data.kind, classes=data.classes, source=source)
     if isinstance(data, Tensor):
         data = Split(data)
     labels = _labels(data)
@@ -107,19 +104,17 @@ def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: i
     if model.context_size and len(data) and int(labels.min()) < 0:
         raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
     names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, name, data, most, kind=kind, classes=names, source="the given rows")
+    return _subject(model, data, most, kind=kind, classes=names, source="the given rows")
 
 
 def _subject(
     model: LatentVariableModel,
-    name: str,
     split: Split,
     most: int,
     *,
     kind: str | None,
     classes: Sequence[str],
     source: str,
-    facts: Sequence[str] = (),
     binarize: str = "none",
 ) -> Subject:
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
@@ -131,11 +126,10 @@ def _subject(
         x = torch.cat([batch.zero_filled for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
-    all_facts = [*facts, f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"]
     return Subject(
         model.eval(),
-        name,
-        all_facts,
+        type(model).__name__,
+        [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
         x,
         labels=labels,
         numbers=rows,

@@ -36,8 +36,7 @@ class Run:
         path: A run folder.
 
     Attributes:
-        path: The folder.
-        name: Its name.
+        path, name: The folder, and its name.
         environment: Content of environment.json: format, preset, created, and the facts that the trainer recorded.
         created: When the run was created.
 
