@@ -102,9 +102,13 @@ class Stored:
         return self.reader.read(self.rows[index.numpy()])
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Read rows with all threads: one, a slice, or rows as an int64 tensor."""
+        """Read rows with all threads: one, a slice, row numbers as an int64 tensor, or a mask (N,) of booleans."""
         if isinstance(index, int):
             return self.index_select(0, torch.tensor([range(len(self))[index]]))[0]
+        if isinstance(index, Tensor) and index.dtype == torch.bool:
+            if index.shape != (len(self),):
+                raise IndexError(f"a mask of rows must be ({len(self)},), got {tuple(index.shape)}")
+            index = index.nonzero().flatten()
         rows = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else index
         if bool(((rows < 0) | (rows >= len(self))).any()):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
