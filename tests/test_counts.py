@@ -88,7 +88,10 @@ def test_what_is_not_a_model_is_refused_with_the_call_that_works(model: Any) -> 
             evaluate(model, bytes_of_counts())
 
 
-def test_rows_without_a_data_set_are_answered_with_how_to_wrap_them() -> None:
+def test_counts_without_a_data_set_are_evaluated_as_given() -> None:
+    model = model_of_counts()
+    expected = evaluate(model, Dataset.of_rows("d", Split(COUNTS)), samples=2)["nll"].value
     for rows in (COUNTS, Split(COUNTS)):
-        with pytest.raises(ConfigError, match=r"Dataset\("):
-            evaluate(model_of_counts(), rows)  # type: ignore[arg-type]
+        assert evaluate(model, rows, samples=2)["nll"].value == expected
+    with pytest.raises(ConfigError, match=r"a Split, a tensor \(N, …\), or \(x, labels\), got dict"):
+        evaluate(model, {"x": COUNTS})  # type: ignore[arg-type]

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 )
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 rows: tighter, but slow.")
 @click.option("--temperatures", type=AT_MOST, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
-@click.option("--data", "data_name", help="Evaluate on another data set than the run's.")
+@click.option("--data", "data_name", help="Evaluate on other data than the run's: on all rows of a path.")
 @click.option(
     "--precision",
     type=click.Choice(["fp32", "bf16", "auto"]),

@@ -204,7 +204,7 @@ def check_columns(known: Sequence[Column] | None, given: Sequence[Column] | None
         if (expected.kind, expected.levels, expected.origin) != (actual.kind, actual.levels, actual.origin):
             raise DataError(
                 f"column {expected.name!r} is read in another way than in the model's table, such as with other "
-                "levels; evaluate(run, 'other.csv') reads it as the run did"
+                "levels; to validate or evaluate, pass the path: fit and evaluate read a file by the model's columns"
             )
 
 

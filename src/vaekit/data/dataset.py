@@ -1,9 +1,11 @@
 """Loaded data sets: records of values and labels."""
 
+import hashlib
+import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Self, get_args
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from .ondisk import Stored
 
 SPLITS = ("train", "validation", "test")
 DataKind = Literal["image", "vector", "signal", "table"]
+_CHECKED = 1 << 24  # bytes of the values of a split in a checksum
 
 
 def evenly_spread(count: int, n: int) -> Tensor:
@@ -160,6 +163,19 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     return whole
 
 
+def _checksum(splits: Mapping[str, Split]) -> str:
+    """SHA-256 of splits; see `Dataset`."""
+    digest = hashlib.sha256()
+    for name, split in splits.items():
+        digest.update(f"{name} {tuple(split.x.shape)} {split.x.dtype}".encode())
+        row = math.prod(split.event_shape) * split.x.dtype.itemsize
+        some = split.thinned(max(1, _CHECKED // max(1, row)))
+        for values in (some.x[:], split.labels, some.mask, some.context):
+            if values is not None:
+                digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """A data set in three splits.
@@ -171,7 +187,8 @@ class Dataset:
         test: Rows to report on.
         classes: Class names; label i means `classes[i]`.
         checksum: SHA-256 of the content (hexadecimal), independent of the number of validation rows. For the user's
-            own data: of names, sizes, and at most 16 MiB of the content.
+            own data: of names, sizes, and at most 16 MiB of the content. By default it is computed from the splits: of
+            their shapes and labels, and of at most 16 MiB of the values of each, of evenly spread rows.
         kind: "image", "vector", "signal" (C, L) or "table"; pictures show images and signals only. By default "image"
             if the shape of a row is (C, H, W), else "vector".
         columns: Columns of a table, one for each value of a row.
@@ -187,7 +204,7 @@ class Dataset:
     validation: Split
     test: Split
     classes: tuple[str, ...]
-    checksum: str
+    checksum: str = ""
     kind: DataKind | None = None
     columns: tuple[Column, ...] | None = None
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
@@ -207,6 +224,25 @@ class Dataset:
             raise DataError(f"signals must be (N, C, L), {self.name} has rows of shape {shape}; pass another kind=")
         if self.columns is not None and shape != (len(self.columns),):
             raise DataError(f"{self.name}: rows have shape {shape}, but there are {len(self.columns)} columns")
+        if not self.checksum:
+            object.__setattr__(self, "checksum", _checksum(self.splits))
+
+    @classmethod
+    def of_rows(cls, name: str, rows: Split, **facts: Any) -> Self:
+        """A data set that is not split: all rows are test rows, to evaluate or to validate a model on.
+
+        Arguments:
+            name: As of a data set.
+            rows: All rows.
+            facts: Other arguments of a data set; without `classes` all rows are of one class, "all".
+        """
+        empty = rows.rows(slice(0))
+        return cls(name, empty, empty, rows, **{"classes": ("all",), **facts})
+
+    @property
+    def is_split(self) -> bool:
+        """Whether there are rows other than test rows."""
+        return len(self.train) + len(self.validation) > 0
 
     def __repr__(self) -> str:
         shape, classes = "×".join(map(str, self.event_shape)), f", {self.num_classes} classes" * (self.num_classes > 1)
@@ -228,6 +264,12 @@ class Dataset:
         if name not in SPLITS:
             raise ConfigError(unknown("split", name, SPLITS))
         if not len(self.splits[name]):
+            if not self.is_split:
+                raise DataError(
+                    f"{self.name!r} is not split, so it has no {name} rows; leave split out, and all of its "
+                    f"{len(self.test)} rows are used",
+                    arguments=("split",),
+                )
             nonempty = ", ".join(key for key, split in self.splits.items() if len(split))
             message = f"the {name} split of {self.name!r} has 0 rows; choose one of: {nonempty}"
             raise DataError(message, arguments=("split",))

@@ -5,7 +5,7 @@ Not for: what a batch is (`batch`), or how batches are served (`batches`).
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from ..errors import DataError
-from .batch import as_tensor, is_array, named, reshape_hint
+from .batch import as_tensor, is_array, named
 from .batches import Batches
 from .columns import Column, check_columns
 from .dataset import Dataset, Split
+from .given import as_split, load_given
+from .labelled import renumbered
 from .loading import load
 from .values import Values
 
@@ -44,25 +46,47 @@ class LoaderFactory:
     columns: Sequence[Column] | None = None
 
     def loaders(self, train: Any, validation: Any = None) -> tuple[Iterable[Any], Iterable[Any] | None]:
-        """Loaders for training and validation. Without `validation` the data set's own validation split is used.
+        """Loaders for training and validation.
+
+        Without `validation` the data set's own validation split is used. A path to validate with means all of its rows,
+        read by the columns of the model or of the training table; data that are split give their validation split.
 
         Raises:
             DataError: The data cannot be turned into batches.
         """
         if isinstance(train, (str, os.PathLike)):
             train = load(train, values=self.values)
+        columns, classes = self.columns, None
         if isinstance(train, Dataset):
             check_columns(self.columns, train.columns)
+            columns, classes = columns or train.columns, train.classes
             if validation is None and len(train.validation):
                 validation = train.validation
             train = train.train
         if isinstance(validation, (str, os.PathLike)):
-            validation = load(validation, values=self.values)
+            validation = load_given(validation, values=self.values, event_shape=self.event_shape, columns=columns)
         if isinstance(validation, Dataset):
             check_columns(self.columns, validation.columns)
-            validation = validation.split("validation")
+            validation = self._validating(validation, classes)
         batches = self.loader(train, shuffle=True)
         return batches, None if validation is None else self.loader(validation, shuffle=False)
+
+    def _validating(self, data: Dataset, classes: Sequence[str] | None) -> Split:
+        """The rows of a data set to validate with: all if it is not split. Classes are numbered as in the training.
+
+        Raises:
+            DataError: There is no row, or a conditional model does not know the class of one.
+        """
+        split = data.split("validation" if data.is_split else "test")
+        if not self.conditional or split.context is not None or classes in (None, data.classes):
+            return split
+        assert classes is not None
+        labels = None if data.classes == ("all",) else split.labels
+        if labels is None:
+            raise DataError(
+                f"this model is conditional, but the rows of {data.name!r} have no labels; pass (x, labels)"
+            )
+        return replace(split, labels=renumbered(labels, data.classes, classes))
 
     def loader(self, rows: Any, *, shuffle: bool) -> Iterable[Any]:
         """A loader of batches; a loader is returned unchanged.
@@ -91,29 +115,7 @@ class LoaderFactory:
         return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, values=self.values)
 
     def _split(self, x: Tensor, labels: object = None) -> Split:
-        event = self.event_shape
-        if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
-            x = x.unsqueeze(1)  # grey images without their channel
-        if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
-            wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
-            shape = f"{tuple(x.shape)}{reshape_hint(x, event)}"
-            raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {shape}")
-        if not x.is_floating_point() and x.dtype != torch.uint8:
-            x = x.float()
-        observed = None
-        if self.values == "table" and bool(x.isnan().any()):
-            observed = ~x.isnan()
-            x = x.masked_fill(~observed, 0)
-        if labels is None and self.conditional:
-            raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
-        if labels is None:
-            return Split(x, observed=observed)
-        y = as_tensor(labels, "labels")
-        if y.ndim == 2 and y.is_floating_point():
-            return Split(x, observed=observed, context=y)
-        if y.is_floating_point():
-            raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
-        return Split(x, y.long(), observed)
+        return as_split(x, labels, event_shape=self.event_shape, values=self.values, conditional=self.conditional)
 
     def _are_batches(self, x: Tensor) -> bool:
         """Whether this is a tensor of batches."""

@@ -7,7 +7,7 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
-from .dataset import DataKind, Dataset, Split
+from .dataset import SPLITS, DataKind, Dataset, Split
 from .held_out import held_out
+from .labelled import renumbered
 from .ondisk import RowNumbers, Stored
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
-from .sources.image_folder import FolderReader, open_folder
+from .sources.image_folder import FolderReader, open_folder, split_folders
 from .sources.opening import open_file
 from .sources.table_files import SUFFIXES
 from .values import Values
@@ -73,6 +74,52 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     rest = opened.count - opened.tested
     trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
     return trained, validation_rows, np.arange(rest, opened.count)
+
+
+def load_all(
+    name: str,
+    *,
+    size: int | None = None,
+    colour: bool = False,
+    values: Values = "pixels",
+    kind: DataKind | None = None,
+) -> Dataset:
+    """All rows of a path as test rows, none held out. Paths that are split keep their splits.
+
+    Split are a folder of images with subfolders such as train, val and test, and a `.npz` with x_test.
+
+    Arguments: as for `open_all`.
+
+    Raises:
+        DataError: The path does not exist, or its images are damaged or of several kinds.
+    """
+    path = Path(os.path.expanduser(name))
+    folders = split_folders(path)
+    if folders:
+        parts = {split: load_all(str(folder), size=size, colour=colour) for split, folder in folders.items()}
+        return _joined(name, parts)
+    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values, kind)
+    if opened.tested:
+        return load_own(name, values=values, kind=kind)
+    in_memory = _fits(opened, IN_MEMORY)
+    if isinstance(opened.reader, ArrayReader):
+        opened.reader.takes_gaps = in_memory
+    rows = _split(opened, np.arange(opened.count), in_memory)
+    checksum = _checksum(opened, f"size {size}, all rows")
+    return Dataset.of_rows(name, rows, classes=opened.classes, checksum=checksum, kind=kind)
+
+
+def _joined(name: str, parts: Mapping[str, Dataset]) -> Dataset:
+    """One data set of a folder's splits, with the classes of all of them."""
+    classes = tuple(sorted({name for part in parts.values() for name in part.classes}))
+    splits = {
+        split: replace(part.test, labels=renumbered(part.test.known_labels(), part.classes, classes))
+        for split, part in parts.items()
+    }
+    empty = next(iter(splits.values())).rows(slice(0))
+    train, validation, test = (splits.get(split, empty) for split in SPLITS)
+    checksum = hashlib.sha256("".join(f"{split}{part.checksum}" for split, part in parts.items()).encode()).hexdigest()
+    return Dataset(name, train, validation, test, classes, checksum)
 
 
 @dataclass(frozen=True, eq=False)

@@ -192,13 +192,13 @@ def is_table(name: str, values: Values = "table") -> bool:
 
 
 def open_table(
-    source: Any, columns: Sequence[Column], label: LabelColumn | None = None, *, memory: float | None = None
+    source: Any, columns: Sequence[Column] | None, label: LabelColumn | None = None, *, memory: float | None = None
 ) -> Table:
     """All rows of a table, with the columns of a model; other columns are ignored.
 
     Arguments:
         source: A path, a frame, or an array (N, D).
-        columns: Columns of the model.
+        columns: Columns of the model; without them they are learned from the table.
         label: Label column of a class-conditional model.
         memory: GiB up to which a file is read into memory; 1 by default.
 
@@ -208,6 +208,8 @@ def open_table(
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
     opened = _opened(source, memory)
+    if columns is None:
+        return _learned(opened, {})
     names = [column.name for column in columns if column.name != TOTAL or TOTAL in opened.raws]
     names += [] if label is None else [label.name]
     lacking = [name for name in names if name not in opened.raws]

@@ -11,8 +11,13 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from ..data import Dataset, load
+from torch import Tensor
+
+from ..data import Dataset, Split
+from ..data.batch import as_tensor, is_array
 from ..data.columns import check_columns
+from ..data.given import as_split, load_given
+from ..data.sources.frames import is_frame
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
@@ -27,7 +32,7 @@ from .run_evaluation import evaluate_run
 
 def evaluate(
     subject: Run | str | os.PathLike[str] | LatentVariableModel | None = None,
-    data: Dataset | str | os.PathLike[str] | None = None,
+    data: Dataset | Split | Tensor | tuple[Tensor, Tensor] | str | os.PathLike[str] | None = None,
     options: Options | None = None,
     *,
     device: str | None = None,
@@ -40,7 +45,9 @@ def evaluate(
 
     Arguments:
         subject: A run, its name or folder, the newest run by default; or a model.
-        data: The data set, or its name or path; a run's own by default.
+        data: The data set, or its name or path; a run's own by default. Of another path than the run's all rows are
+            evaluated, unless it is split. A model also takes rows, which are all evaluated: a `Split`, a tensor or
+            array (N, *event), (x, labels), or a frame of pandas if it is a model of a table.
         options: How to evaluate.
         device: Device, such as "cuda", to which a model is moved; by default the fastest one for a run, and the
             model's own for a model.
@@ -52,8 +59,8 @@ def evaluate(
             `evaluate_run`.
 
     Raises:
-        ConfigError: The subject is neither a model nor a run. Or a model gets no data, or rows that are not a
-            `Dataset`. Or a run gets a data set instead of its name. Or an option is unknown or wrong; see
+        ConfigError: The subject is neither a model nor a run. Or a model gets no data, or data of
+            another type. Or a run gets a data set instead of its name. Or an option is unknown or wrong; see
             `evaluate_model` and `evaluate_run`.
         DataError: The rows or the classes do not fit the model.
         RunError: The run does not exist, or cannot be read or written.
@@ -63,10 +70,7 @@ def evaluate(
     if isinstance(subject, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
-        if isinstance(data, (str, os.PathLike)):
-            data = load(data, values=subject.value_kind)
-        _check_dataset(data)
-        check_columns(subject.columns, data.columns)
+        data = _dataset(subject, data)
         model = subject if device is None else subject.to(find_device(device))
         with _progress_listener(progress, settings) as listener:
             return evaluate_model(model, data, options, **settings | listener)
@@ -119,9 +123,25 @@ def _opened(subject: Any, root: str | Path) -> Run:
     return Run.open(subject, root=root)
 
 
-def _check_dataset(data: object) -> None:
-    if not isinstance(data, Dataset):
+def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
+    """The data to evaluate a model on: a data set, or all of the rows that are given."""
+    if isinstance(data, (str, os.PathLike)) or is_frame(data):
+        return load_given(data, values=model.value_kind, event_shape=model.event_shape, columns=model.columns)
+    if isinstance(data, Dataset):
+        check_columns(model.columns, data.columns)
+        return data
+    event_shape, conditional = model.event_shape, bool(model.context_size)
+    if is_array(data):
+        data = (data,)
+    if isinstance(data, tuple) and len(data) in (1, 2) and is_array(data[0]):
+        x = as_tensor(data[0], "the data")
+        data = as_split(x, *data[1:], event_shape=event_shape, values=model.value_kind, conditional=conditional)
+    if not isinstance(data, Split):
         raise ConfigError(
-            f"a model is evaluated on a Dataset, or the name or path of one, got {type(data).__name__}; wrap the rows: "
-            "Dataset('mine', train=Split(x), validation=Split(x), test=Split(x), classes=('all',), checksum='')"
+            "a model is evaluated on a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "
+            f"{type(data).__name__}"
         )
+    kind = "signal" if len(data.event_shape) == 2 else None if model.columns is None else "table"
+    last = -1 if data.labels is None or not len(data) else int(data.labels.max())
+    classes = tuple(map(str, range(last + 1))) or ("all",)
+    return Dataset.of_rows("given rows", data, classes=classes, kind=kind, columns=model.columns)

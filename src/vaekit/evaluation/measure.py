@@ -117,7 +117,7 @@ class MeasureInput:
         return {
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
-            "split": self.options.split,
+            "split": self.options.split if self.dataset.is_split else "all rows",
             **counted(len(self.split), len(self.dataset.split(self.options.split))),
             "binarize": _BINARIZED[self.options.binarize],
             "likelihood": self.likelihood_kind.description,

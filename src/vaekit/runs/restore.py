@@ -3,7 +3,6 @@
 Not for: models that other files hold (`hub.folders`).
 """
 
-import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,12 +16,12 @@ from .. import data
 from ..config import Config, changed, parse
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
-from ..data.columns import Column
+from ..data.given import load_given
 from ..data.labelled import renumbered
 from ..data.own import is_path
 from ..data.pixels import repeatable
 from ..data.registry import known_as
-from ..data.tables import LabelColumn, open_table
+from ..data.tables import LabelColumn
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
@@ -167,7 +166,8 @@ class RestoredRun:
     def dataset(self, name: str | None = None) -> Dataset:
         """The data set that the run was trained on, or another one that its model takes, with the run's classes.
 
-        Its own data set has all of its labels, and the splits of the training.
+        Its own data set has all of its labels, and the splits of the training. All rows of another path are test rows,
+        unless it is split; see `load_given`.
 
         Arguments:
             name: Another data set, by name or path.
@@ -178,11 +178,7 @@ class RestoredRun:
                 the run has learned from.
         """
         is_own = self.is_own(name)
-        columns = None if is_own else self.facts.columns
-        if columns is not None:
-            dataset = _rows_to_test(str(name), columns, self.label)
-        else:
-            dataset = self._own_dataset() if is_own else self._other_dataset(str(name))
+        dataset = self._own_dataset() if is_own else self._other_dataset(str(name))
         self.check_event_shape(dataset.name, dataset.event_shape)
         if not self.takes_classes:
             return dataset
@@ -211,9 +207,18 @@ class RestoredRun:
             ) from None
 
     def _other_dataset(self, name: str) -> Dataset:
-        """Another data set, read as the run's own."""
-        are_signals = self.facts.kind == "signal" and name not in data.DATASET_NAMES
-        return data.load(name, values=self.facts.value_kind, kind="signal" if are_signals else None)
+        """Another data set, read as the run's own; all rows of a path."""
+        facts = self.facts
+        if name in data.DATASET_NAMES:
+            return data.load(name, values=facts.value_kind)
+        return load_given(
+            name,
+            values=facts.value_kind,
+            event_shape=facts.event_shape,
+            columns=facts.columns,
+            label=self.label,
+            size=self.recipe.config.data.size,
+        )
 
     def is_own(self, name: str | None) -> bool:
         """Whether a name means the run's own data, as None does; a path may be spelled in several ways.
@@ -287,13 +292,3 @@ def load(
         RunError: The run does not exist, or has no weights yet, or they do not fit the config.
     """
     return RestoredRun.of(run, root=root, trust=trust).model(weights=weights, device=device)
-
-
-def _rows_to_test(name: str, columns: Sequence[Column], label: LabelColumn | None) -> Dataset:
-    """A data set of a table with a model's columns; all rows are test rows."""
-    table = open_table(name, columns, label)
-    empty = table.split(slice(0))
-    digest = hashlib.sha256()
-    table.add_to(digest)
-    kind: Any = {"kind": "table", "columns": tuple(columns)}
-    return Dataset(name, empty, empty, table.split(slice(None)), table.classes, digest.hexdigest(), **kind)

@@ -32,6 +32,11 @@ _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
 _TRAIN_AND_TEST = {"train", "training", "test", "testing"}
 _SPLITS = _TRAIN_AND_TEST | {"val", "valid", "validation"}
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
 _LOOKED_AT = 256  # evenly spread files that decide whether the images are grey
 
 
@@ -124,8 +129,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
             f"{folder}: {names[tops.index(None)]} lies beside the subfolder {classes[0]!r}, but subfolders "
             "are classes; move it into one of them"
         )
-    lower = {name.lower() for name in classes}
-    if lower & _TRAIN_AND_TEST or (len(lower) > 1 and lower <= _SPLITS):
+    if _are_splits({name.lower() for name in classes}):
         raise DataError(
             f"{folder}: the subfolders {', '.join(classes):.200} look like splits, not classes; pass one of them, and "
             "images to validate and to test on are drawn from it"
@@ -134,6 +138,26 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
     reader = FolderReader(folder, names, size, colour=colour)
     return OpenedPath(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
+
+
+def image_names(folder: Path) -> list[str]:
+    """Names of the images in a folder, relative to it, in their order."""
+    return [name for name, _ in _scan(str(folder), "")]
+
+
+def split_folders(folder: Path) -> dict[str, Path]:
+    """The subfolders of a folder that are splits, by split; empty if its subfolders are not splits."""
+    if not folder.is_dir():
+        return {}
+    places = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
+    if not _are_splits(set(places)) or not places.keys() <= _SPLITS:
+        return {}
+    return {split: places[name] for split, names in _SPLIT_NAMES.items() for name in names if name in places}
+
+
+def _are_splits(names: set[str]) -> bool:
+    """Whether subfolders of these names, in lower case, look like splits rather than classes."""
+    return bool(names & _TRAIN_AND_TEST) or (len(names) > 1 and names <= _SPLITS)
 
 
 def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:

@@ -1,0 +1,125 @@
+"""Data that a model is validated or evaluated on: all of their rows, read as the model reads its own.
+
+Not for: data to train on, of which some rows are held out (`loading`).
+"""
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .batch import as_tensor, reshape_hint
+from .columns import Column
+from .dataset import SPLITS, DataKind, Dataset, Split
+from .loading import load
+from .own import is_path, load_all
+from .registry import DATASET_NAMES, known_as
+from .sources.frames import is_frame
+from .tables import PARTS, LabelColumn, is_table, open_table, split_files
+from .values import Values
+
+_SPLIT_OF = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
+
+
+def load_given(
+    source: Any,
+    *,
+    values: Values = "pixels",
+    event_shape: Sequence[int] | None = None,
+    columns: Sequence[Column] | None = None,
+    label: LabelColumn | None = None,
+    size: int | None = None,
+) -> Dataset:
+    """Data outside the training data. All rows of a path or a frame are test rows.
+
+    Data that are split keep their splits: a data set by name, a folder with train.csv, val.csv or test.csv, or with
+    such subfolders of images, and a `.npz` with x_train and x_test.
+
+    Arguments:
+        source: A name, a path, or a frame for a model of a table.
+        values: Meaning of the numbers in an array.
+        event_shape: Shape of a row of the model: (C, L) reads signals, and (3, H, W) makes grey images in colour.
+        columns: Columns of the model's table, by which a table is read; without them they are learned from the file.
+        label: Label column of a class-conditional model.
+        size: Crop the images of a folder to their central square and resize to this side.
+
+    Raises:
+        DataError: The data do not exist, are damaged, or have a value that the columns do not know.
+    """
+    if is_frame(source):
+        return _table("the frame", {"test": source}, columns, label)
+    name = known_as(os.fspath(source))
+    if name in DATASET_NAMES or not (is_path(name) or columns is not None):
+        return load(name, values=values)
+    if columns is not None or is_table(name, values):
+        files = {path.stem: path for path in split_files(name)}
+        parts: dict[str, Any] = {_SPLIT_OF[part]: files[part] for part in reversed(PARTS) if part in files}
+        return _table(name, parts or {"test": name}, columns, label)
+    shape = tuple(event_shape or ())
+    kind: DataKind | None = "signal" if len(shape) == 2 else None
+    return load_all(name, size=size, colour=len(shape) == 3 and shape[0] == 3, values=values, kind=kind)
+
+
+def _table(name: str, parts: dict[str, Any], columns: Sequence[Column] | None, label: LabelColumn | None) -> Dataset:
+    """A data set of tables, one for each split."""
+    digest = hashlib.sha256()
+    splits: dict[str, Split] = {}
+    classes: tuple[str, ...] = ()
+    for split in (split for split in SPLITS if split in parts):
+        table = open_table(parts[split], columns, label)
+        columns, classes = table.columns, table.classes
+        splits[split] = table.split(slice(None))
+        table.add_to(digest)
+    empty = next(iter(splits.values())).rows(slice(0))
+    train, validation, test = (splits.get(split, empty) for split in SPLITS)
+    facts: Any = {"kind": "table", "columns": tuple(columns or ())}
+    return Dataset(name, train, validation, test, classes, digest.hexdigest(), **facts)
+
+
+def as_split(
+    x: Tensor,
+    labels: object = None,
+    *,
+    event_shape: tuple[int, ...] | None,
+    values: Values,
+    conditional: bool,
+) -> Split:
+    """Rows in memory as a split.
+
+    Arguments:
+        x: Shape (N, *event); NaN in a table is a missing value.
+        labels: Classes, shape (N,), or a context, shape (N, C).
+        event_shape: Shape of a row of the model; None accepts any.
+        values: Meaning of the numbers.
+        conditional: Whether labels, or a context, are needed.
+
+    Raises:
+        DataError: A shape or a type does not fit the model.
+    """
+    event = event_shape
+    if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
+        x = x.unsqueeze(1)  # grey images without their channel
+    if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
+        wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
+        shape = f"{tuple(x.shape)}{reshape_hint(x, event)}"
+        raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {shape}")
+    if not x.is_floating_point() and x.dtype != torch.uint8:
+        x = x.float()
+    observed = None
+    if values == "table" and bool(x.isnan().any()):
+        observed = ~x.isnan()
+        x = x.masked_fill(~observed, 0)
+    if labels is None and conditional:
+        raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
+    if labels is None:
+        return Split(x, observed=observed)
+    y = as_tensor(labels, "labels")
+    if y.ndim == 2 and y.is_floating_point():
+        return Split(x, observed=observed, context=y)
+    if y.is_floating_point():
+        raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
+    return Split(x, y.long(), observed)
