@@ -27,7 +27,8 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
     RUN is the newest run by default. A .csv has one line for each row, with its latents as z1, z2 and so on; an .npy
-    has the array z, shape (rows, latents); an .npz has z, the names of the rows, and their classes.
+    has the array z, shape (rows, latents); an .npz has z, the names of the rows, and their classes. A row is named by
+    its file, or by its number in the file: tables count from 1, arrays from 0, with and without --data.
     """
     from ..evaluation import named_rows
     from ..runs.terminal import shown_stages

@@ -13,7 +13,9 @@ the command line starts quickly.
 | `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
 | `ondisk` | `Stored`: rows that stay on disk |
 | `encoded`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
+| `given` | data to validate or evaluate on: all of their rows |
 | `held_out`, `labelled` | which rows are held out; which keep their labels |
+| `row_names` | the name of each row, by which it is known in its file |
 | `columns`, `kinds`, `overview` | a column of a table; the choice of its kind; all columns at a glance |
 | `standardizer` | numbers of a table as networks see them |
 | `values`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |

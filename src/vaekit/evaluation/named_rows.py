@@ -13,6 +13,7 @@ from .. import data
 from ..data import Batch, Batches, Split
 from ..data.dataset import DataKind
 from ..data.own import is_path, open_all
+from ..data.row_names import numbered, row_names
 from ..data.tables import open_table
 from ..distributions import centre
 from ..errors import DataError
@@ -79,7 +80,8 @@ class NamedRows:
 def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "test") -> NamedRows:
     """Rows of a split of the run's own data or of a named data set; or all rows of a path, even of the run's own.
 
-    A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are.
+    A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
+    named by its file, or by its number in the user's file: in tables from 1, in arrays from 0, held-out rows too.
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
@@ -97,7 +99,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         table = open_table(name, columns, restored.label)
         rows, classes, title = restored.numbered(table.split(slice(None)), table.classes), table.classes, name
-        names = [str(i + 1) for i in range(len(rows))]
+        names = numbered(range(len(rows)), "table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
         signals: DataKind | None = "signal" if facts.kind == "signal" else None
@@ -110,7 +112,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         rows = dataset.split(split)
         classes = dataset.classes
         title = f"{dataset.name} {split}"
-        names = [str(i) for i in range(len(rows))]
+        names = row_names(dataset, split, separate_test=isinstance(config.data.test, str))
     labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
     if restored.takes_classes and -1 in labels:
         where = names[labels.index(-1)]
