@@ -7,7 +7,7 @@ import click
 
 from .common import AT_MOST, FILE, json_option, open_run, runs_option
 from .printing import out, out_json, out_lines
-from .tables import INDENT, long_option, print_entry, print_rows
+from .tables import INDENT, long_option, print_entry, print_protocol, print_rows
 
 if TYPE_CHECKING:
     from ..evaluation.comparison_table import Comparison
@@ -62,15 +62,19 @@ def compare(
         evaluated_run for preset in presets for evaluated_run in evaluated(preset, root, split=split, rows=rows)
     ]
     table = compare_runs(compared_runs, columns=columns, split=split, rows=rows)
+    pages = []
     if output is not None:
         from ..explorer.run_page import write
 
         write(compared_runs, output)
+        pages.append(str(output))
     if as_json or style == "json":
-        out_json(table.to_json())
+        out_json({**table.to_json(), "files": pages})
         return
     if style == "text":
         _print(table, long)
+        for page in pages:
+            out(page)
         return
     writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
     out_lines(writers[style]())
@@ -91,8 +95,7 @@ def _print(table: "Comparison", long: bool) -> None:
         print_entry("beware", table.caution, INDENT)
     for name, original in table.repeats.items():
         print_entry("left out", f"{name}, which has the config and the seed of {original}", INDENT)
-    protocol = {key: value for key, value in table.protocol.items() if key != "checksum"}
-    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), INDENT)
+    print_protocol(table.protocol)
 
 
 def _chunks(groups: list[str], size: int) -> list[list[str]]:

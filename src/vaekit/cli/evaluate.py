@@ -8,7 +8,7 @@ from ..errors import ConfigError
 from .common import AT_MOST, json_option, relative, stopped
 from .opened import Opened, run_options
 from .printing import out, out_json
-from .tables import INDENT, print_entry, print_table
+from .tables import INDENT, print_entry, print_protocol, print_table
 
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
@@ -116,9 +116,8 @@ def _print_all(result: "Evaluation") -> None:
     if result.details.get("classes"):
         out()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])
-    protocol = {key: value for key, value in result.protocol.items() if key != "checksum"}
     out()
-    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in protocol.items()), INDENT)
+    print_protocol(result.protocol)
 
 
 def _annealing(ais: bool, temperatures: int | None) -> "Annealing | None":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, DataError
-from .common import COUNT, FILE, json_option, relative
+from .common import COUNT, FILE, json_option, relative, slug
 from .drawing import from_default
 from .opened import Opened, run_options
 from .printing import out, out_json
@@ -79,7 +79,7 @@ def _impute_table(
 
     run = opened.run
     source = data_name or Path(opened.restored.recipe.config.data.name)
-    path = output or run.place(f"imputed/{source.stem}{'.csv' if source.suffix == '.npz' else source.suffix}")
+    path = output or run.place(f"imputed/{slug(source.stem)}{'.csv' if source.suffix == '.npz' else source.suffix}")
     frame, table = _read(source, opened)
     check_writable(path)
     model, _ = opened.model()
@@ -121,7 +121,7 @@ def _impute_array(
     from ..rng import seeded
 
     source = data_name or Path(opened.restored.recipe.config.data.name)
-    path = output or opened.run.place(f"imputed/{source.stem}.npy")
+    path = output or opened.run.place(f"imputed/{slug(source.stem)}.npy")
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path} must end in .npy")
     rows = rows_of(opened.restored, str(source))

@@ -50,6 +50,12 @@ def print_entry(name: str, text: str, indent: int) -> None:
     out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) + "\n")
 
 
+def print_protocol(protocol: Mapping[str, Any]) -> None:
+    """Print how numbers were measured: the settings that are not None, and no checksum."""
+    settings = {key: value for key, value in protocol.items() if key != "checksum" and value is not None}
+    print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in settings.items()), INDENT)
+
+
 def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
     """The lines of a table; its first row is the headings.
 

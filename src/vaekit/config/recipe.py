@@ -287,6 +287,11 @@ def build(
         raise ConfigError(f"event_shape must be a number or several, whole and at least 1, got {event_shape}")
     if isinstance(config, str):
         config = read(config, sections=sections)
+    elif isinstance(sections.get("data"), str):
+        raise ConfigError(
+            f"a Config names its data already; pass a data set, data=vaekit.data.load({sections['data']!r}), or the "
+            "name of a preset"
+        )
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)

@@ -130,7 +130,10 @@ class Column:
         if dtype.kind in "iu":
             limits = np.iinfo(dtype)
             least = 0.0 if self.never_negative else float(limits.min)
-            return np.clip(np.rint(numbers), least, float(limits.max)).astype(dtype)
+            greatest = float(limits.max)
+            if greatest > limits.max:  # 2⁶³ − 1 is not a float
+                greatest = np.nextafter(greatest, 0)
+            return np.clip(np.rint(numbers), least, greatest).astype(dtype)
         return (_rounded(x.astype(np.float64)) + self.origin).astype(dtype)
 
     def transformed(self, x: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -23,7 +23,7 @@ _CHECKED = 1 << 24  # bytes of the values of a split in a checksum
 
 
 def evenly_spread(count: int, n: int) -> Tensor:
-    """The numbers of at most n of `count` rows, evenly spread: of rows sorted by class, as many of each.
+    """The numbers of at most n of `count` rows, evenly spread, so that rows sorted by class give each class its share.
 
     >>> evenly_spread(10, 4).tolist()
     [0, 2, 5, 7]
@@ -146,7 +146,7 @@ class Split:
         """The rows as a tensor: all if they are in memory now, else an evenly spread part of about `most` bytes."""
         if isinstance(self.x, Tensor):
             return self
-        return self.rows(slice(None, None, max(1, -(-self.x.nbytes // most))))
+        return self.thinned(max(1, len(self) * most // max(1, self.x.nbytes)))
 
 
 def _classes(labels: Tensor, rows: int) -> Tensor:

@@ -97,7 +97,7 @@ class RowsInMemory:
 
 @final
 class RowsOnDisk:
-    """The same in a temporary file without a name: first column after column, then row after row."""
+    """Encoded rows in an unnamed temporary file: written by column, then rewritten by row."""
 
     def __init__(self) -> None:
         self.columns = temporary_file(self)

@@ -50,6 +50,10 @@ def held_out(
         raise DataError(f"{name}: at least one {row} to train on and one to test on are needed, got {count}")
     test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
+    if elsewhere and not 0 <= validation < count:
+        raise ConfigError(
+            f"data.validation must be from 0 to {count - 1} of the {count} {row}s of {name}, got {validation}"
+        )
     if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:
         raise ConfigError(
             f"data.test must be at least 1, and data.validation + data.test less than the {count} {row}s of {name}, "

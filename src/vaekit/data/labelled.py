@@ -1,4 +1,4 @@
-"""Few labels: a data set in which only some training rows have a class. And labels in the numbering of a model."""
+"""Data sets with few labels; labels renumbered for a model."""
 
 from collections.abc import Sequence
 from dataclasses import replace

@@ -19,14 +19,14 @@ from .own import is_path, load_own
 from .registry import SOURCES, known_as
 from .sources.frames import is_frame
 from .tables import is_table, load_table
-from .values import Values
+from .values import Values, is_whole
 
 
 def load(
     name: Any,
     *,
     validation: int | None = None,
-    test: int | str | None = None,
+    test: int | str | os.PathLike[str] | None = None,
     size: int | None = None,
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
@@ -85,11 +85,30 @@ def load(
             size.
         ConfigError: An option is out of range, or does not apply to the source.
     """
+    test = os.fspath(test) if isinstance(test, os.PathLike) else test
+    counts = {"validation": validation, "test": None if isinstance(test, str) else test, "size": size}
+    for option, count in {**counts, "labelled": labelled}.items():
+        _check_whole(option, count)
+    if isinstance(memory, str):
+        raise ConfigError(f"memory is a number of GiB, got {memory!r}; pass memory=1")
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     options["kind"] = kind
     source, opener = _opener_of(name, values)
     data = opener.open(source, values, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
+
+
+def _check_whole(option: str, count: Any) -> None:
+    """Refuse a count of rows or pixels that is not a whole number, such as a share of the rows.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if count is None or is_whole(count):
+        return
+    share = isinstance(count, float) and 0 < count < 1 and option in ("validation", "test")
+    remedy = f"; for a share of {count} pass round({count} * number of rows)" if share else ""
+    raise ConfigError(f"{option} must be a whole number, got {count!r:.60}{remedy}")
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def load_table(
         name,
         ends[0],
         0 if validation_path else validation,
-        test if isinstance(test, int) else None,
+        None if isinstance(test, str) else test,
         row="row",
         elsewhere=test_path is not None,
         share=SHARE,

@@ -33,6 +33,11 @@ def value_kind_of(part: object) -> Values:
     return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
 
 
+def is_whole(value: object) -> bool:
+    """Whether this is a whole number, of Python or NumPy."""
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+
+
 def is_count(value: object) -> bool:
     """Whether this is a whole number of at least 1."""
     return isinstance(value, (int, np.integer)) and bool(value >= 1)
@@ -48,7 +53,7 @@ def check_count(option: str, value: int) -> int:
     5
     """
     if not is_count(value):
-        whole = "" if isinstance(value, (int, np.integer)) else "a whole number, "
+        whole = "" if is_whole(value) else "a whole number, "
         raise ConfigError(f"{option} must be {whole}at least 1, got {value!r:.60}")
     return value
 

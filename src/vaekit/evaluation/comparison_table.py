@@ -103,8 +103,8 @@ class Comparison:
         if count < 2:
             return ""
         return (
-            f"each of the {count} intervals alone holds its difference 95 times in 100: if no groups differ, about "
-            f"{count / 20:.1f} would still be called beyond noise"
+            f"each interval misses the true difference 5 times in 100: of these {count}, expect about {count / 20:.1f} "
+            "beyond noise even if no groups differ"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -109,8 +109,15 @@ def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> It
     if not progress:
         yield {}
         return
-    with shown_stages() as listener:
-        yield {"listener": listener}
+    listener = settings.get("listener")
+    with shown_stages() as shown:
+
+        def both(*stage: Any) -> None:
+            shown(*stage)
+            if listener is not None:
+                listener(*stage)
+
+        yield {"listener": both}
 
 
 def _opened(subject: Any, root: str | Path) -> Run:

@@ -17,6 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
+from ..data.values import check_count
 from ..errors import ConfigError, check_range, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
@@ -69,10 +70,10 @@ class Options:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        up_to(self.samples)
+        up_to(check_count("samples", self.samples))
         check_range("memory", self.memory, 1)
         if self.rows is not None:
-            check_range("rows", self.rows, 1)
+            check_count("rows", self.rows)
 
     def with_settings(self, **settings: Any) -> "Options":
         """The same options, with these settings changed.

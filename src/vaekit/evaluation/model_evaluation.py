@@ -4,7 +4,9 @@ Not for: the contract of a measure (`measure`), run folders (`run_evaluation`), 
 (`comparison`).
 """
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from ..data import Dataset
@@ -14,7 +16,7 @@ from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
-from .measure import Measure, MeasureInput, Options, StoreOf
+from .measure import Measure, MeasureInput, Options, StoreOf, counted
 from .result import Evaluation, StageListener
 from .samples.quality import QUALITY
 from .tables.synthetic import SYNTHETIC
@@ -36,6 +38,8 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a model on a data set: bounds, latents, samples and, if asked for, annealed importance sampling.
 
+    Of rows on disk, evenly spread ones are taken that fit in `options.memory`, with a warning.
+
     Arguments:
         model: Any latent-variable model with densities, on the device to use.
         dataset: The data set that it was trained on.
@@ -51,6 +55,8 @@ def evaluate_model(
         DataError: The rows or the classes do not fit the model.
     """
     options = (options or Options()).with_settings(**settings)
+    rows = len(dataset.split(options.split))
+    dataset, reduced = _in_memory(dataset, options.memory)
     split = dataset.split(options.split)
     if options.rows is not None:
         split = split.thinned(options.rows)
@@ -58,12 +64,36 @@ def evaluate_model(
     findings = [measure.find(task) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],
-        protocol=_merged(task.protocol, *(part.protocol for part in findings)),
-        warnings=[sentence for part in findings for sentence in part.warnings],
+        protocol=_merged(task.protocol, counted(len(split), rows), *(part.protocol for part in findings)),
+        warnings=[*reduced, *(sentence for part in findings for sentence in part.warnings)],
         details=_merged(*(part.details for part in findings)),
         pictures=_merged(*(part.pictures for part in findings)),
         per_row=_merged(*(part.per_row for part in findings)),
     )
+
+
+def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
+    """The part of a data set that fits in memory, and a sentence for each split that does not fit whole."""
+    splits = dataset.splits
+    smaller_splits = {name: split.in_memory(memory) for name, split in splits.items()}
+    adjectives = {"train": "training"}
+    reduced = [
+        f"of the {len(split)} {adjectives.get(name, name)} rows on disk {len(smaller_splits[name])}, evenly spread, "
+        "fit in `memory`"
+        for name, split in splits.items()
+        if len(smaller_splits[name]) < len(split)
+    ]
+    checksum = (
+        hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
+    )
+    smaller = replace(
+        dataset,
+        train=smaller_splits["train"],
+        validation=smaller_splits["validation"],
+        test=smaller_splits["test"],
+        checksum=checksum,
+    )
+    return smaller, reduced
 
 
 def _merged(*tables: Mapping[str, Any]) -> dict[str, Any]:

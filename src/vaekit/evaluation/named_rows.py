@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import data
 from ..data import Batch, Batches, Split
-from ..data.dataset import DataKind
+from ..data.dataset import DataKind, evenly_spread
 from ..data.own import is_path, open_all
 from ..data.row_names import numbered, row_names
 from ..data.tables import open_table
@@ -69,7 +69,7 @@ class NamedRows:
 
     def thinned(self, most: int) -> "NamedRows":
         """At most `most` rows, evenly spread, in memory."""
-        return self.some(torch.arange(0, len(self), max(1, -(-len(self) // most))))
+        return self.some(evenly_spread(len(self), most))
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
         """The rows as the model takes them, batch by batch."""

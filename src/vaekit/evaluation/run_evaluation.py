@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from .. import plot
-from ..data import Dataset
 from ..errors import ConfigError, RunError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files
+from ..store.metrics import ROWS_KEY
 from ..store.tensors import pack, sha256, unpack
 from .chunks import Store
 from .measure import Options
@@ -113,7 +113,6 @@ def evaluate_run(
             "evaluate(vaekit.load(run), data, binarize=…)"
         )
     options = replace(options, binarize=config.data.binarize)
-    dataset, reduced = _in_memory(dataset, options.memory)
     evaluation = evaluate_model(
         model,
         dataset,
@@ -123,9 +122,8 @@ def evaluate_run(
         store_of=RunStores(run, model),
         listener=listener,
     )
-    evaluation.warnings.extend(reduced)
-    is_part = options.rows is not None and options.rows < len(dataset.split(options.split))
-    selection = Selection(options.split, options.rows if is_part else None, "" if is_own else dataset.slug)
+    rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
+    selection = Selection(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.facts.checksum not in ("", checksum):  # earlier versions took data without one
@@ -141,27 +139,3 @@ def evaluate_run(
     evaluation.details["file"] = selection.file
     run.write_json(selection.file, evaluation.to_json())
     return evaluation
-
-
-def _in_memory(dataset: Dataset, memory: int) -> tuple[Dataset, list[str]]:
-    """The part of a data set that fits in memory, and a sentence for each split that does not fit whole."""
-    splits = dataset.splits
-    smaller_splits = {name: split.in_memory(memory) for name, split in splits.items()}
-    adjectives = {"train": "training"}
-    reduced = [
-        f"of the {len(split)} {adjectives.get(name, name)} rows on disk {len(smaller_splits[name])}, evenly spread, "
-        "fit in `memory`"
-        for name, split in splits.items()
-        if len(smaller_splits[name]) < len(split)
-    ]
-    checksum = (
-        hashlib.sha256("".join([dataset.checksum, *reduced]).encode()).hexdigest() if reduced else dataset.checksum
-    )
-    smaller = replace(
-        dataset,
-        train=smaller_splits["train"],
-        validation=smaller_splits["validation"],
-        test=smaller_splits["test"],
-        checksum=checksum,
-    )
-    return smaller, reduced

@@ -18,7 +18,7 @@ class Selection:
 
     Arguments:
         split: "test", "validation" or "train".
-        rows: The number of rows, if these are not all but evenly spread ones.
+        rows: How many evenly spread rows were evaluated; None if all were.
         data: Another data set than the run's, as part of a file name.
 
     Raises:

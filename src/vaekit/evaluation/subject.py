@@ -3,14 +3,16 @@
 Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data import Batch, Batches, Dataset, Split
-from ..data.dataset import row_word
+from ..data import Batch, Batches, Dataset, Split, load
+from ..data.dataset import evenly_spread, row_word
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
@@ -88,16 +90,20 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
     return replace(subject, name=run.name, facts=[*facts, *subject.facts])
 
 
-def of_model(model: LatentVariableModel, data: Dataset | Split | Tensor, most: int) -> Subject:
-    """A model with at most `most` rows of a data set's test split, of a split, or of a tensor.
+def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
+    """A model with at most `most` rows of a data set's test split, of a split, or of a tensor or array.
+
+    A data set may be given by its name or path.
 
     Raises:
         DataError: A conditional model gets rows without labels.
     """
+    if isinstance(data, (str, os.PathLike)):
+        data = load(data, values=model.value_kind)
     if isinstance(data, Dataset):
         source = f"{data.name} test"
         return _subject(model, data.test, most, kind=data.kind, classes=data.classes, source=source)
-    if isinstance(data, Tensor):
+    if not isinstance(data, Split):
         data = Split(data)
     labels = _labels(data)
     kind = "image" if len(data.event_shape) == 3 else None  # as a `Dataset` of these rows
@@ -119,7 +125,7 @@ def _subject(
 ) -> Subject:
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page offers a choice of classes, but this model is conditional on something else")
-    rows = torch.linspace(0, max(0, len(split) - 1), min(most, len(split))).round().long()
+    rows = evenly_spread(len(split), most)
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
         served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.value_kind))

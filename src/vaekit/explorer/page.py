@@ -105,8 +105,9 @@ def standalone(subject: Subject, scene: Scene, *, half: bool = True) -> tuple[st
         no_decoder = f"this page cannot decode: {error}; run `vae explore` for a page that can"
         weights, programs = Weights(half=half), {}
     count, source = scene["points"]["count"], scene["source"]
+    row, classes = subject.kind, "classes and " if bool((subject.labels >= 0).any()) else ""
     embeds.append(
-        f"{count:,} images of {source}, with their classes and latents" if count else "no image and no latent of one"
+        f"{count:,} {row}s of {source}, with their {classes}latents" if count else f"no {row} and no latent of one"
     )
     embeds.append("statistics of the latents and draws from the prior")
     scene = {**scene, "embeds": embeds, "no_decoder": no_decoder}

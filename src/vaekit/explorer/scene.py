@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..data.dataset import evenly_spread
 from ..evaluation.latent_space.aggregate import encodings, statistics
 from ..evaluation.subject import Subject
 from ..plot.space import principal_plane
@@ -35,7 +36,7 @@ def scene(subject: Subject, *, images: int) -> Scene:
     model = subject.model
     rows = encodings(subject)
     latent = statistics(subject, rows)
-    points = torch.linspace(0, len(subject) - 1, min(images, len(subject))).round().long()
+    points = evenly_spread(len(subject), images)
     if not len(subject) or not images:
         points = torch.zeros(0, dtype=torch.long)
     return {

@@ -32,7 +32,7 @@ class Posterior(nn.Module, ABC):
         decoded_shape: Event shape of the decoder's input: all of z, or less for a posterior of several levels.
         wrap_decoder: Function from a decoder of `decoded_shape` to a decoder of all latents; by default the decoder
             reads the first of them.
-        couples_rows: Whether it learns from whole batches, which several ranks do not see.
+        couples_rows: Whether it needs the whole batch; then it cannot be trained on several ranks.
         sees_missing: Whether it takes NaN for a value that is not observed; other posteriors take 0.
     """
 

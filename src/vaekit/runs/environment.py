@@ -58,6 +58,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         name, capability = torch.cuda.get_device_name(device), str(torch.cuda.get_device_capability(device))
     else:
         name, capability = _processor(), torch.backends.cpu.get_cpu_capability()
+    sha = commit()
     return {
         "vaekit": __version__,
         "torch": torch.__version__,
@@ -72,7 +73,7 @@ def setup(config: Config, device: torch.device, ranks: int = 1) -> dict[str, Any
         "flush_denormal": flushes(),
         "deterministic": config.train.deterministic,
         "ranks": ranks,
-        "git": {"commit": sha} if (sha := commit()) else None,
+        "git": None if sha is None else {"commit": sha},
     }
 
 

@@ -223,7 +223,7 @@ def _with_settings(config: Config, settings: Iterable[str]) -> Config:
     same = config.train.model_copy(update={key: getattr(now.train, key) for key in CHANGEABLE})
     if config.model_copy(update={"train": same}) != now:
         keys = ", ".join(f"train.{key}" for key in CHANGEABLE)
-        raise ConfigError(f"a run that was begun can change {keys} only; for anything else train a new one")
+        raise ConfigError(f"resuming can change {keys} only; for any other change, train a new run")
     if config.train.steps is not None and now.train.epochs != config.train.epochs:
         raise ConfigError(f"train.epochs cannot be set here: {_fixed_length(config.train.steps)}")
     return now

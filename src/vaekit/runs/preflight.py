@@ -76,8 +76,9 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
             )
     if numbers > max(LARGE, len(data.train) * math.prod(data.event_shape)):
         warnings.warn(
-            f"rows of shape {data.event_shape} make a model of {numbers / 1e6:.0f} million weights, more than the "
-            f"{len(data.train)} training rows have values; {_smaller(data)}",
+            f"for rows of shape {data.event_shape} the model has {numbers / 1e6:.0f} million weights, but the "
+            f"{len(data.train)} training rows have only {len(data.train) * math.prod(data.event_shape):,} values; "
+            f"{_smaller(data)}",
             stacklevel=2,
         )
 

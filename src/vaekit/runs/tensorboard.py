@@ -5,6 +5,7 @@ Not for: keeping results; those are in metrics.jsonl.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
@@ -38,18 +39,21 @@ def event_files(run: Run, epochs: int) -> Iterator[Listener]:
     folder = run.place("tensorboard")
     with explained("write", folder):
         writer = require_tensorboard()(str(folder), purge_step=epochs + 1)
-        try:
-            yield _Epochs(writer)
-        finally:
+    try:
+        yield _Epochs(writer, folder)
+    finally:
+        with explained("write", folder):
             writer.close()
 
 
 class _Epochs(Listener):
-    def __init__(self, writer: Any) -> None:
+    def __init__(self, writer: Any, folder: Path) -> None:
         self.writer = writer
+        self.folder = folder
 
     def epoch(self, record: Record) -> None:
-        for name, value in record.items():
-            part = "validation" if name.startswith("validation_") else "training"
-            self.writer.add_scalar(f"{part}/{name.removeprefix('validation_')}", value, record["epoch"])
-        self.writer.flush()
+        with explained("write", self.folder):
+            for name, value in record.items():
+                part = "validation" if name.startswith("validation_") else "training"
+                self.writer.add_scalar(f"{part}/{name.removeprefix('validation_')}", value, record["epoch"])
+            self.writer.flush()

@@ -132,7 +132,8 @@ class Run:
             if not runs:
                 raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
             return runs[0]
-        if isinstance(ref, str) and files.COMPONENT.fullmatch(ref) and os.path.isdir(root / ref):
+        is_name = isinstance(ref, str) or not os.path.isdir(ref)
+        if is_name and files.COMPONENT.fullmatch(str(ref)) and os.path.isdir(root / ref):
             path = root / ref
             if path.resolve().parent != root.resolve():
                 raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")

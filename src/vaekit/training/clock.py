@@ -46,5 +46,5 @@ class CheckClock:
         return self.ranks.any_rank(bool(self.stop))
 
     def end(self) -> None:
-        """End a check: after its own work the first rank says how many steps later the next check is."""
+        """End a check. The first rank, when its work is done, sends all ranks the number of steps to the next check."""
         self.wait = self.ranks.broadcast(self.wait)

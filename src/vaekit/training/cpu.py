@@ -1,6 +1,6 @@
 """How the processor computes: its treatment of tiny numbers, its number of threads, and the memory that it keeps.
 
-None is an option of a model, but the first two may change the last bits of its weights. So a run records them.
+These are not options of a model. The first two may still change the last bits of its weights, so a run records them.
 """
 
 import os

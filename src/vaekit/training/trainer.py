@@ -127,8 +127,8 @@ class Trainer:
         Arguments:
             seconds: Duration of the epoch.
             validation: Batches for the validation.
-            last: The last batch of the training. Without validation its loss is computed again, which checks the
-                weights after the last step; earlier weights were checked by the step that followed.
+            last: The last batch of the training. Its loss is computed again if the last weights are kept, which no
+                later step checks.
 
         Raises:
             NumericalError: See `check`; or the loss after the last step is not finite.
@@ -140,7 +140,6 @@ class Trainer:
                 "sequence of batches"
             )
         is_last = self.progress.epoch + 1 == self.options.epochs
-        means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
         end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
         lenient = self.options.on_nan == "skip"
@@ -148,10 +147,8 @@ class Trainer:
             if validation is not None:
                 means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks, lenient=lenient)
                 record |= {f"validation_{name}": value for name, value in means.items()}
-            elif last is not None and is_last and not self.meter.skip:
-                means = validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks)
-            if is_last and self.progress.best is None and not lenient:
-                self._check_last(means)
+            if last is not None and is_last and self.progress.best is None and not lenient:
+                self._check_last(validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks))
             self._choose(record)
             self.rate.after_epoch(record["epoch"], self.progress)
         record["learning_rate"] = self.progress.learning_rate

@@ -1,0 +1,157 @@
+"""Calls and files one step away from the documented ones: they get what they mean, or one line that says what to pass."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import vaekit
+from vaekit.config import read
+from vaekit.data import Split, load
+from vaekit.data.columns import Column
+from vaekit.data.held_out import held_out
+from vaekit.errors import ConfigError
+from vaekit.store import Run
+
+SMALL = (
+    "--set",
+    "encoder.hidden=[4]",
+    "--set",
+    "decoder.hidden=[4]",
+    "--set",
+    "model.latent_size=2",
+    "--device",
+    "cpu",
+)
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A table of 100 rows, and one of 7 rows beside it."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    for name, rows in (("my data.csv", 100), ("more.csv", 7)):
+        frame = pd.DataFrame({"a": rng.normal(size=rows), "b": rng.normal(size=rows)})
+        frame.loc[1, "a"] = np.nan
+        frame.to_csv(name, index=False)
+    return tmp_path / "my data.csv"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"validation": 0.1}, "validation must be a whole number, got 0.1; for a share of 0.1 pass round"),
+        ({"test": 0.2}, "test must be a whole number, got 0.2; for a share"),
+        ({"labelled": 100.0}, "labelled must be a whole number, got 100.0"),
+        ({"validation": True}, "validation must be a whole number, got True"),
+        ({"memory": "1G"}, "memory is a number of GiB, got '1G'"),
+    ],
+)
+def test_counts_of_rows_are_whole(table: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load(str(table), **options)
+
+
+def test_a_table_to_test_on_may_be_a_path_object(table: Path) -> None:
+    sizes = [len(load(table, test=test).test) for test in ("more.csv", Path("more.csv"), 30, np.int64(30))]
+    assert sizes == [7, 7, 30, 30]
+
+
+def test_a_share_of_rows_with_tests_of_their_own_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"data\.validation must be from 0 to 9 of the 10 images of x\.npz, got 10$"):
+        held_out("x.npz", 10, 10, None, elsewhere=True)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint64"])
+def test_whole_numbers_do_not_wrap(dtype: str) -> None:
+    column = Column("a", "real", dtype)
+    limits = np.iinfo(dtype)
+    low, high = column.decode(np.array([-1e20, 1e20], np.float32)).tolist()
+    assert low == limits.min and limits.max * (1 - 1e-15) <= high <= limits.max
+
+
+@pytest.mark.parametrize("options", [{"samples": 2.5}, {"rows": 2.5}, {"samples": 10.0}])
+def test_options_of_an_evaluation_are_whole(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number, at least 1"):
+        vaekit.evaluate(vaekit.build("standard-vae"), load("mnist"), **options)
+
+
+def test_a_config_with_data_by_name_says_what_to_pass() -> None:
+    with pytest.raises(
+        ConfigError, match=r"names its data already; pass a data set, data=vaekit\.data\.load\('mnist'\)"
+    ):
+        vaekit.build(read("standard-vae"), data="mnist")
+
+
+def test_a_page_takes_a_path_or_an_array_and_says_what_it_embeds(tmp_path: Path) -> None:
+    model = vaekit.build("standard-vae", event_shape=10, encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    rows = np.random.default_rng(0).random((20, 10), np.float32)
+    assert "20 rows of the given rows, with their latents" in vaekit.explore(model, rows).embeds
+    labelled = Split(rows, torch.arange(20) % 2)
+    assert "20 rows of the given rows, with their classes and latents" in vaekit.explore(model, labelled).embeds
+    np.save(tmp_path / "x.npy", (255 * np.random.default_rng(0).random((60, 8, 8))).astype(np.uint8))
+    model = vaekit.build("standard-vae", event_shape=(1, 8, 8), encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    embeds = vaekit.explore(model, tmp_path / "x.npy", images=3).embeds
+    assert any(sentence.startswith("3 images of ") for sentence in embeds)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_validation_rows_far_from_the_others_are_no_fault_of_the_training(epochs: int) -> None:
+    model = vaekit.build(
+        "standard-vae", event_shape=3, likelihood="normal", encoder={"hidden": [4]}, decoder={"hidden": [4]}
+    )
+    x = torch.randn(64, 3, generator=torch.Generator().manual_seed(0))
+    records = vaekit.fit(model, x, x[:8] + 1e6, epochs=epochs, batch_size=8)
+    assert records[-1]["validation_rate"] > 1e5
+
+
+def test_a_step_that_ruins_the_last_weights_is_seen_beside_validation_too() -> None:
+    torch.manual_seed(0)
+    model = vaekit.build("standard-vae", event_shape=3, encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    x = torch.rand(8, 3)
+    with pytest.raises(vaekit.errors.NumericalError):
+        vaekit.fit(model, x, x, epochs=1, batch_size=8, learning_rate=1e6)
+
+
+def test_a_run_by_a_path_that_is_its_name(table: Path, command) -> None:
+    options = ("--epochs", 1, "--name", "tab", *SMALL)
+    assert command("train", "table-vae", "--data", table, *options).status == 0
+    assert Run.open(Path("tab")).name == "tab"
+    result = command("impute", "tab", "--json")
+    assert result.status == 0, result.err
+    written = [Path(path) for path in json.loads(result.out)["written"]]
+    assert all(path.is_file() and path.parent.name == "imputed" and " " not in path.name for path in written)
+
+
+def test_rows_that_memory_cannot_hold_are_a_part_of_the_test_rows(tmp_path: Path, command, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.random.default_rng(0).integers(0, 256, (2300, 32, 32), np.uint8))
+    options = ("--epochs", 1, "--name", "disk", "--set", "data.memory=0", "--set", "data.test=2048", *SMALL)
+    assert command("train", "standard-vae", "--data", "x.npy", *options).status == 0
+    run = Run.open("disk")
+    for memory, rows, file in ((1 << 30, 2048, "evaluation.json"), (1 << 20, 1024, "evaluation-1024-rows.json")):
+        result = vaekit.evaluate(run, samples=2, memory=memory)
+        assert (result.protocol["rows"], result.details["file"]) == (rows, file)
+        assert ("choice of rows" in result.protocol) == (rows < 2048)
+    data, calls = load("x.npy", memory=0, test=2048), []
+    listener = lambda *stage: calls.append(stage)
+    part = vaekit.evaluate(vaekit.load(run), data, samples=2, memory=1 << 20, progress=True, listener=listener)
+    assert part.protocol["rows"] == 1024 and any("fit in `memory`" in sentence for sentence in part.warnings)
+    assert calls, "a listener hears beside the progress on the screen"
+
+
+def test_a_comparison_names_the_page_that_it_writes(tmp_path: Path, command, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for seed in (0, 1):
+        np.save("x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8))
+        options = ("--data", "x.npy", "--epochs", 1, "--seed", seed, "--name", f"run-{seed}", *SMALL)
+        assert command("train", "standard-vae", *options).status == 0
+        assert command("evaluate", f"run-{seed}", "--samples", 2, "--device", "cpu").status == 0
+    result = command("compare", "run-0", "run-1", "-o", "page.html")
+    assert result.out.splitlines()[-1] == "page.html" and Path("page.html").is_file()
+    assert "None" not in result.out
+    assert json.loads(command("compare", "run-0", "run-1", "-o", "page.html", "--json").out)["files"] == ["page.html"]
