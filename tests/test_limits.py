@@ -91,7 +91,8 @@ def test_a_model_that_is_huge_for_its_data_is_named(tmp_path: Path, monkeypatch:
     photos(tmp_path / "p", 6)
     settings = config.read("standard-vae", sections=TINY | {"data": {"name": str(tmp_path / "p")}})
     with pytest.warns(
-        UserWarning, match=r"rows of shape \(3, 8, 8\) make a model of .* million weights, more than the"
+        UserWarning,
+        match=r"rows of shape \(3, 8, 8\) the model has .* million weights, but the 5 training rows have only",
     ):
         job.Job.prepare(Recipe.resolve(settings))
 

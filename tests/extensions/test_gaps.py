@@ -110,7 +110,8 @@ def test_a_run_on_vectors_with_missing_values(tmp_path: Path, command: Any, monk
     assert np.abs(np.load("pairs.npy")).max() < 100
     assert np.load("pairs.npy").shape == (3, 2, gaps.SIZE)
     assert_refused(
-        command("sample", "killed", "--trust", "-o", "drawn.png"), "are not images, and drawn.png is a picture"
+        command("sample", "killed", "--trust", "-o", "drawn.png"),
+        "are neither images nor signals, and drawn.png is a picture",
     )
 
 

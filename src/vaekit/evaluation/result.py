@@ -162,7 +162,7 @@ class Evaluation:
         try:
             values = [Value.from_json(value) for value in table["values"]]
             return cls(values, renamed(table["protocol"]), list(table["warnings"]), renamed(table["details"]))
-        except (KeyError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"
             ) from None

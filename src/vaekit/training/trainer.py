@@ -127,8 +127,8 @@ class Trainer:
         Arguments:
             seconds: Duration of the epoch.
             validation: Batches for the validation.
-            last: The last batch of the training. Its loss is computed again if the last weights are kept, which no
-                later step checks.
+            last: The last batch of the training. Its loss is computed again after the last step if no validation has
+                shown that the weights work; no later step checks them.
 
         Raises:
             NumericalError: See `check`; or the loss after the last step is not finite.
@@ -140,6 +140,7 @@ class Trainer:
                 "sequence of batches"
             )
         is_last = self.progress.epoch + 1 == self.options.epochs
+        means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
         end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
         lenient = self.options.on_nan == "skip"
@@ -147,7 +148,8 @@ class Trainer:
             if validation is not None:
                 means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks, lenient=lenient)
                 record |= {f"validation_{name}": value for name, value in means.items()}
-            if last is not None and is_last and self.progress.best is None and not lenient:
+            seen_to_work = self.progress.best is not None or (bool(means) and _works(means))
+            if last is not None and is_last and not seen_to_work and not lenient:
                 self._check_last(validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks))
             self._choose(record)
             self.rate.after_epoch(record["epoch"], self.progress)
@@ -159,7 +161,7 @@ class Trainer:
 
     def _check_last(self, means: Mapping[str, float]) -> None:
         """Check the loss after the last step: no later step checks the weights that are kept."""
-        if not (math.isfinite(means.get("loss", 0.0)) and means.get("rate", 0.0) <= EXPLODED):
+        if not _works(means):
             raise NumericalError(self._numerical(self.progress.step - 1))
 
     def _choose(self, record: Record) -> None:
@@ -209,6 +211,11 @@ class Trainer:
             prefix = f"{part}/"
             named = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             module.load_state_dict(named)
+
+
+def _works(means: Mapping[str, float]) -> bool:
+    """Whether the loss is finite, and the rate does not explode."""
+    return math.isfinite(means.get("loss", 0.0)) and means.get("rate", 0.0) <= EXPLODED
 
 
 def players_of(
