@@ -330,9 +330,11 @@ def test_a_run_that_was_not_evaluated_says_how(made, tmp_path: Path) -> None:
 
 def test_a_damaged_evaluation_says_so(made) -> None:
     run = made("one")
-    run.write_json("evaluation.json", {"format": 1})
-    with pytest.raises(RunError, match="evaluate the run again"):
-        compare([run, made("two")])
+    whole, other = run.read_json("evaluation.json"), made("two")
+    for damaged in ({"format": 1}, whole | {"details": -1}, whole | {"protocol": []}):
+        run.write_json("evaluation.json", damaged)
+        with pytest.raises(RunError, match="evaluate the run again"):
+            compare([run, other])
 
 
 def test_runs_of_a_preset_are_found(made, tmp_path: Path) -> None:
