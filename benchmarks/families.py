@@ -6,6 +6,7 @@
     spheres     −log p(x) of a spherical and of a normal posterior
     levels      bounds of ladders and of iwae-2l's network after equal time
     factors     disentanglement on the shapes
+    discrete    −ELBO of bits and of categories
 
 A part's trainings that are in families.json already are not repeated. They are far shorter than the papers': the
 figures show orders, not how good a family becomes. `--quick` trains for 20 steps, prints, and records nothing.
@@ -134,6 +135,15 @@ def levels(quick: bool, done: set[str]) -> Found:
         yield preset, record | {"rates": rates} | nll(run, samples=100, images=500)
 
 
+def discrete(quick: bool, done: set[str]) -> Found:
+    for preset in ("gumbel-vae", "discrete-vae"):
+        if preset in done:
+            continue
+        record, run = trained(preset, quick=quick)
+        test = run.read_json("test.json")
+        yield preset, record | {name: test[name] for name in ("neg_elbo", "rate", "distortion")}
+
+
 def factors(quick: bool, done: set[str]) -> Found:
     for preset in DISENTANGLING:
         if preset in done:
@@ -153,6 +163,7 @@ PARTS: dict[str, Callable[[bool, set[str]], Found]] = {
     "spheres": spheres,
     "levels": levels,
     "factors": factors,
+    "discrete": discrete,
 }
 
 
