@@ -12,9 +12,12 @@ import torch
 import vaekit
 from vaekit.config import read
 from vaekit.data import Split, load
-from vaekit.data.columns import Column
+from vaekit.data.columns import Column, check_encoded
+from vaekit.data.given import load_given
 from vaekit.data.held_out import held_out
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
+from vaekit.evaluation.comparison_table import Difference
+from vaekit.evaluation.subject import of_model
 from vaekit.store import Run
 from vaekit.training.meter import EXPLODED
 
@@ -157,3 +160,82 @@ def test_a_comparison_names_the_page_that_it_writes(tmp_path: Path, command, mon
     assert result.out.splitlines()[-1] == "page.html" and Path("page.html").is_file()
     assert "None" not in result.out
     assert json.loads(command("compare", "run-0", "run-1", "-o", "page.html", "--json").out)["files"] == ["page.html"]
+
+
+@pytest.fixture
+def frame() -> pd.DataFrame:
+    """A column of the levels 1 and 2, and one of real numbers."""
+    rng = np.random.default_rng(0)
+    return pd.DataFrame({"a": rng.integers(1, 3, 60), "c": rng.normal(size=60)})
+
+
+def test_a_frame_is_encoded_as_the_model_reads_it(frame: pd.DataFrame) -> None:
+    model = vaekit.build("table-vae", data=load(frame), latent_size=2)
+    weights = {name: value.clone() for name, value in model.state_dict().items()}
+    encoded = load_given(frame, columns=model.columns).test
+    losses = []
+    for rows, validation in ((encoded, None), (frame, None), (frame, frame)):
+        model.load_state_dict(weights)
+        torch.manual_seed(0)
+        losses.append(vaekit.fit(model, rows, validation, epochs=1, batch_size=20)[-1])
+    assert losses[0]["loss"] == losses[1]["loss"] == losses[2]["loss"]
+    assert "validation_loss" in losses[2] and "validation_loss" not in losses[1]
+
+
+def test_numbers_that_no_level_has_are_refused(frame: pd.DataFrame) -> None:
+    model = vaekit.build("table-vae", data=load(frame), latent_size=2)
+    raw = torch.tensor(frame.to_numpy(np.float32))
+    for act in (lambda: model.log_prob(raw), lambda: vaekit.fit(model, raw, epochs=1, batch_size=20)):
+        with pytest.raises(DataError, match="column 'a': 2 is not a number of one of its 2 levels; these rows are not"):
+            act()
+    column = Column("n", "count", "int64")
+    check_encoded([column], np.array([[0.0], [np.nan], [7.0]]))
+    for wrong in (-1.0, 0.5):
+        with pytest.raises(DataError, match="is not a count value"):
+            check_encoded([column], np.array([[wrong]]))
+
+
+def test_nan_in_memory_is_missing_for_a_model_that_sees_it(tmp_path: Path) -> None:
+    signals = 3 * np.random.default_rng(0).normal(size=(40, 2, 16)).astype(np.float32)
+    np.save(tmp_path / "signals.npy", signals)
+    torch.manual_seed(0)
+    model = vaekit.build("signal-vae", data=load(tmp_path / "signals.npy", kind="signal", values="real"))
+    assert model.sees_missing
+    gap = signals.copy()
+    gap[3, 0, 5] = np.nan
+    x = torch.from_numpy(gap)
+    assert model.log_prob(x).isfinite().all()
+    assert np.isfinite(vaekit.evaluate(model, gap, samples=2)["elbo"].value)
+    assert np.isfinite(vaekit.fit(model, gap, epochs=1, batch_size=20)[-1]["loss"])
+    filler = gap.copy()
+    for value in (np.nan, 5.0):
+        filler[3, 0, 5] = value
+        observed = ~torch.from_numpy(gap).isnan()
+        torch.manual_seed(1)
+        log_w = model.draw(torch.from_numpy(filler), 1, observed=observed).log_w[0, 3].item()
+        torch.manual_seed(1)
+        assert log_w == model.log_prob(x)[3].item()
+
+
+def test_a_draw_takes_what_a_model_takes() -> None:
+    model = vaekit.build("standard-vae", event_shape=3, encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    pixels = np.array([[0, 128, 255]], np.uint8)
+    for x in (pixels, torch.from_numpy(pixels), (torch.from_numpy(pixels) / 255).numpy()):
+        assert torch.equal(model.draw(x).x, model(x).x)
+
+
+def test_a_page_reads_another_table_as_the_model_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, levels in (("a.csv", list("abcd")), ("b.csv", list("bcd"))):
+        pd.DataFrame({"t": rng.choice(levels, 60), "x": rng.normal(size=60)}).to_csv(tmp_path / name, index=False)
+    model = vaekit.build("table-vae", data=load(tmp_path / "a.csv"), latent_size=2)
+    subject = of_model(model, tmp_path / "b.csv", 100)
+    assert len(subject) == 60 and set(subject.x[:, 0].tolist()) == {1.0, 2.0, 3.0}
+    with pytest.raises(DataError, match="'t' is read in another way"):
+        vaekit.explore(model, load(tmp_path / "b.csv"))
+
+
+def test_differences_without_any_spread_prove_nothing() -> None:
+    difference = Difference("b", "active units", 1.0, 1.0, 1.0, n=2, over="seeds")
+    assert difference.verdict == "unknown (no spread)"
+    assert Difference("b", "nll", 1.0, 0.5, 1.5, n=2, over="seeds").verdict == "beyond noise, over seeds"

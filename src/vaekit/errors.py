@@ -117,7 +117,7 @@ def check_range(
         hint: What to do instead, for the message.
 
     Raises:
-        ConfigError: The value is outside, or is not a number.
+        ConfigError: The value is outside, or NaN.
 
     >>> check_range("objective.beta", 0.5, 0.0, 1.0, ends="[]")
     0.5

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import AT_MOST, FILE, json_option, open_run, runs_option
+from .common import AT_MOST, FILE, json_option, open_run, runs_option, say
 from .printing import out, out_json, out_lines
 from .tables import INDENT, long_option, print_entry, print_protocol, print_rows
 
@@ -78,6 +78,8 @@ def compare(
         return
     writers = {"markdown": table.to_markdown, "latex": table.to_latex, "csv": table.to_csv}
     out_lines(writers[style]())
+    for page in pages:
+        say(page)
 
 
 def _print(table: "Comparison", long: bool) -> None:

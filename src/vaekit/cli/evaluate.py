@@ -62,8 +62,8 @@ def evaluate(
 ) -> None:
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
-    --rows, --split and --data have files of their own, such as evaluation-100-rows.json: the evaluation of all test
-    rows, which `vae compare`, `vae report` and `vae export` show, stays as it is.
+    With --rows, --split or --data the result goes into a file of its own, such as evaluation-100-rows.json. The
+    evaluation of all test rows, which `vae compare`, `vae report` and `vae export` show, stays as it is.
 
     Every number has its standard error over rows; --all prints them all and says which are bounds. An interrupted
     evaluation continues where it stopped. Papers report --samples 5000, which takes a while on a CPU. On a processor

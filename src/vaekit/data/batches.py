@@ -30,8 +30,8 @@ class Batches:
     disk is seeded with its number in the file or folder, so it differs from the draw of the same row in memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`. After `load_state_dict(state)` the next `iter()`
-    serves the batches that remained when `state_dict()` was called. None remained if that was after the last batch and
-    before the loop ended. Later epochs equal the epochs of the uninterrupted run. The state describes the newest
+    serves the batches that remained when `state_dict()` was called. After the last batch none remain, even if the
+    loop has not ended yet. Later epochs equal the epochs of the uninterrupted run. The state describes the newest
     iterator. Nothing else may use the generator.
 
     Arguments:

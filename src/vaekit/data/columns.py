@@ -264,3 +264,28 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
             "hold; correct it, or choose another unit"
         )
     return numbers
+
+
+def check_encoded(columns: Sequence[Column], x: NDArray[Any]) -> None:
+    """Refuse numbers that no encoded value can be: levels that do not exist, parts of a count, negative ones.
+
+    Arguments:
+        columns: The D columns.
+        x: Encoded rows, shape (N, D); NaN is missing.
+
+    Raises:
+        DataError: There is one; the message names the column.
+    """
+    for column, values in zip(columns, x.T, strict=True):
+        if column.kind == "real":
+            continue
+        top = len(column.levels) - 1 if column.has_levels else np.inf
+        is_wrong = (values < 0) | (values > top)
+        if column.is_discrete:
+            is_wrong |= (values != np.round(values)) & ~np.isnan(values)
+        if is_wrong.any():
+            meaning = f"a number of one of its {top + 1} levels" if column.has_levels else f"a {column.kind} value"
+            raise DataError(
+                f"column {column.name!r}: {values[is_wrong][0]:g} is not {meaning}; these rows are not encoded as the "
+                "model reads them: pass the frame, or the path of the table"
+            )

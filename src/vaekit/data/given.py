@@ -87,15 +87,17 @@ def as_split(
     event_shape: tuple[int, ...] | None,
     values: Values,
     conditional: bool,
+    sees_missing: bool = False,
 ) -> Split:
     """Rows in memory as a split.
 
     Arguments:
-        x: Shape (N, *event); NaN in a table is a missing value.
+        x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
         labels: Classes, shape (N,), or a context, shape (N, C).
         event_shape: Shape of a row of the model; None accepts any.
         values: Meaning of the numbers.
         conditional: Whether labels, or a context, are needed.
+        sees_missing: Whether the model takes NaN for a missing value.
 
     Raises:
         DataError: A shape or a type does not fit the model.
@@ -110,7 +112,7 @@ def as_split(
     if not x.is_floating_point() and x.dtype != torch.uint8:
         x = x.float()
     observed = None
-    if values == "table" and bool(x.isnan().any()):
+    if (values == "table" or sees_missing) and bool(x.isnan().any()):
         observed = ~x.isnan()
         x = x.masked_fill(~observed, 0)
     if labels is None and conditional:

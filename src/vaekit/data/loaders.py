@@ -20,9 +20,13 @@ from .dataset import Dataset, Split
 from .given import as_split, load_given
 from .labelled import renumbered
 from .loading import load
+from .sources.frames import is_frame
 from .values import Values
 
-_MEANT = "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name or path of one, or a loader of batches"
+_MEANT = (
+    "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name or path of one, a frame of a table, or a "
+    "loader of batches"
+)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,7 @@ class LoaderFactory:
         device: Device of the batches.
         conditional: Whether labels, or a context, are needed.
         columns: Columns of the model's table; a data set must have the same.
+        sees_missing: Whether the model takes NaN for a missing value.
     """
 
     event_shape: tuple[int, ...] | None
@@ -44,6 +49,7 @@ class LoaderFactory:
     device: torch.device
     conditional: bool = False
     columns: Sequence[Column] | None = None
+    sees_missing: bool = False
 
     def loaders(self, train: Any, validation: Any = None) -> tuple[Iterable[Any], Iterable[Any] | None]:
         """Loaders for training and validation.
@@ -56,6 +62,7 @@ class LoaderFactory:
         """
         if isinstance(train, (str, os.PathLike)):
             train = load(train, values=self.values)
+        train = self._encoded(train, self.columns)
         columns, classes = self.columns, None
         if isinstance(train, Dataset):
             check_columns(self.columns, train.columns)
@@ -65,11 +72,22 @@ class LoaderFactory:
             train = train.train
         if isinstance(validation, (str, os.PathLike)):
             validation = load_given(validation, values=self.values, event_shape=self.event_shape, columns=columns)
+        validation = self._encoded(validation, columns)
         if isinstance(validation, Dataset):
             check_columns(self.columns, validation.columns)
             validation = self._validating(validation, classes)
         batches = self.loader(train, shuffle=True)
         return batches, None if validation is None else self.loader(validation, shuffle=False)
+
+    def _encoded(self, rows: Any, columns: Sequence[Column] | None) -> Any:
+        """Rows, or (rows, labels), with a frame of a table encoded by the columns; other rows unchanged."""
+        if columns is None:
+            return rows
+        if is_frame(rows):
+            return load_given(rows, columns=columns).test
+        if isinstance(rows, tuple) and len(rows) == 2 and is_frame(rows[0]):
+            return replace(load_given(rows[0], columns=columns).test, labels=as_tensor(rows[1], "labels"))
+        return rows
 
     def _validating(self, data: Dataset, classes: Sequence[str] | None) -> Split:
         """The rows of a data set to validate with: all if it is not split. Classes are numbered as in the training.
@@ -115,7 +133,14 @@ class LoaderFactory:
         return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, values=self.values)
 
     def _split(self, x: Tensor, labels: object = None) -> Split:
-        return as_split(x, labels, event_shape=self.event_shape, values=self.values, conditional=self.conditional)
+        return as_split(
+            x,
+            labels,
+            event_shape=self.event_shape,
+            values=self.values,
+            conditional=self.conditional,
+            sees_missing=self.sees_missing,
+        )
 
     def _are_batches(self, x: Tensor) -> bool:
         """Whether this is a tensor of batches."""

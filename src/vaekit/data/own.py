@@ -86,7 +86,7 @@ def load_all(
 ) -> Dataset:
     """All rows of a path as test rows, none held out. Paths that are split keep their splits.
 
-    Split are a folder of images with subfolders such as train, val and test, and a `.npz` with x_test.
+    A path is split if it is a folder with subfolders such as train, val and test, or a `.npz` with x_test.
 
     Arguments: as for `open_all`.
 

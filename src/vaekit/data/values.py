@@ -40,7 +40,7 @@ def is_whole(value: object) -> bool:
 
 def is_count(value: object) -> bool:
     """Whether this is a whole number of at least 1."""
-    return isinstance(value, (int, np.integer)) and bool(value >= 1)
+    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def check_count(option: str, value: int) -> int:

@@ -29,6 +29,7 @@ from .result import StageListener
 ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
 SAMPLES = 20
 GIB = 1 << 30
+LEAST_MEMORY = 1 << 20  # bytes
 CACHED = 16 << 20  # bytes that a CPU decodes at a time: decoding within its cache costs a fifth less
 SAVE_EVERY = 10.0  # seconds
 # A pass without gradients holds this many tensors of the largest size: operands, result and two temporaries.
@@ -194,8 +195,8 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """
     if not len(rows):
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
-    if memory < 1 << 20:
-        raise ConfigError(f"memory must be at least 1048576 bytes (1 MiB), got {memory}")
+    if memory < LEAST_MEMORY:
+        raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), got {memory}")
     for start in range(0, len(rows), 1000):
         model.checked(
             rows.rows(slice(start, start + 1000)).zero_filled

@@ -1,8 +1,8 @@
 """One table over runs: mean ± sd over training seeds, and which differences are more than noise.
 
-Runs that differ only in their seed are one group, and a group is one row. Runs of the same seed repeat one another:
-the first counts. Every group is compared with the first group. If both have the same seeds, two or more, the difference
-is paired by seed. If their seeds differ, it is Welch's. If both are one run, it is paired by row; this says nothing
+Runs that differ only in their seed are one group, and a group is one row. Of runs with the same seed only the first
+counts. Every group is compared with the first group. If both have the same seeds, two or more, the difference is paired
+by seed. If their seeds differ, it is Welch's. If both are one run, it is paired by row; this says nothing
 about another training. The table names the kind of each difference.
 """
 

@@ -70,6 +70,8 @@ class Difference:
             return "unknown (one seed)"
         if not math.isfinite(self.low) or not math.isfinite(self.high):
             return "unknown (not finite)"
+        if self.low == self.high and self.mean != 0:
+            return "unknown (no spread)"
         return "within noise" if self.low <= 0 <= self.high else f"beyond noise, over {self.over}"
 
 

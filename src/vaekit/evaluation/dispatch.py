@@ -45,9 +45,9 @@ def evaluate(
 
     Arguments:
         subject: A run, its name or folder, the newest run by default; or a model.
-        data: The data set, or its name or path; a run's own by default. Of another path than the run's all rows are
-            evaluated, unless it is split. A model also takes rows, which are all evaluated: a `Split`, a tensor or
-            array (N, *event), (x, labels), or a frame of pandas if it is a model of a table.
+        data: The data set, or its name or path; a run's own by default. For a path other than the run's, all rows are
+            evaluated, unless the path is split. A model also takes rows, which are all evaluated: a `Split`, a tensor
+            or array (N, *event), (x, labels), or a frame of pandas if it is a model of a table.
         options: How to evaluate.
         device: Device, such as "cuda", to which a model is moved; by default the fastest one for a run, and the
             model's own for a model.
@@ -59,9 +59,9 @@ def evaluate(
             `evaluate_run`.
 
     Raises:
-        ConfigError: The subject is neither a model nor a run. Or a model gets no data, or data of
-            another type. Or a run gets a data set instead of its name. Or an option is unknown or wrong; see
-            `evaluate_model` and `evaluate_run`.
+        ConfigError: The subject is neither a model nor a run; a model gets no data, or data of another type; a run
+            gets a data set instead of its name; or an option is unknown or wrong, see `evaluate_model` and
+            `evaluate_run`.
         DataError: The rows or the classes do not fit the model.
         RunError: The run does not exist, or cannot be read or written.
         DeviceError: This machine has no such device.
@@ -142,7 +142,14 @@ def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
         data = (data,)
     if isinstance(data, tuple) and len(data) in (1, 2) and is_array(data[0]):
         x = as_tensor(data[0], "the data")
-        data = as_split(x, *data[1:], event_shape=event_shape, values=model.value_kind, conditional=conditional)
+        data = as_split(
+            x,
+            *data[1:],
+            event_shape=event_shape,
+            values=model.value_kind,
+            conditional=conditional,
+            sees_missing=model.sees_missing,
+        )
     if not isinstance(data, Split):
         raise ConfigError(
             "a model is evaluated on a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "

@@ -25,7 +25,7 @@ from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import chunks
-from .chunks import GIB, Store
+from .chunks import GIB, LEAST_MEMORY, Store
 from .likelihood.ais import Annealing
 from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
@@ -71,7 +71,7 @@ class Options:
 
     def __post_init__(self) -> None:
         up_to(check_count("samples", self.samples))
-        check_range("memory", self.memory, 1)
+        check_range("memory", self.memory, LEAST_MEMORY, hint=" bytes")
         if self.rows is not None:
             check_count("rows", self.rows)
 

@@ -38,7 +38,7 @@ def evaluate_model(
 ) -> Evaluation:
     """Evaluate a model on a data set: bounds, latents, samples and, if asked for, annealed importance sampling.
 
-    Of rows on disk, evenly spread ones are taken that fit in `options.memory`, with a warning.
+    If rows are on disk, as many as fit in `options.memory` are evaluated, evenly spread, with a warning.
 
     Arguments:
         model: Any latent-variable model with densities, on the device to use.

@@ -11,8 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import Batch, Batches, Dataset, Split, load
+from ..data import Batch, Batches, Dataset, Split
+from ..data.columns import check_columns
 from ..data.dataset import evenly_spread, row_word
+from ..data.given import load_given
+from ..data.sources.frames import is_frame
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
@@ -98,9 +101,10 @@ def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
     Raises:
         DataError: A conditional model gets rows without labels.
     """
-    if isinstance(data, (str, os.PathLike)):
-        data = load(data, values=model.value_kind)
+    if isinstance(data, (str, os.PathLike)) or is_frame(data):
+        data = load_given(data, values=model.value_kind, event_shape=model.event_shape, columns=model.columns)
     if isinstance(data, Dataset):
+        check_columns(model.columns, data.columns)
         source = f"{data.name} test"
         return _subject(model, data.test, most, kind=data.kind, classes=data.classes, source=source)
     if not isinstance(data, Split):

@@ -54,7 +54,7 @@ class Columns(Likelihood):
     """
 
     value_kind = "table"
-    value_range = None  # the values were checked when the table was encoded
+    value_range = None  # each column has its own; see `data.columns.check_encoded`
     loc: Tensor
     unit: Tensor
     padding: Tensor

@@ -20,7 +20,7 @@ from torch.distributions import Distribution
 
 from ..data import Batch
 from ..data.batch import as_tensor, reshape_hint
-from ..data.columns import Column
+from ..data.columns import Column, check_encoded
 from ..data.pixels import to_floats
 from ..data.values import RANGES, Values, check_count, check_values, is_count
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
@@ -157,9 +157,11 @@ class LatentVariableModel(nn.Module, ABC):
 
         Raises:
             ConfigError: k is not a whole number of at least 1.
-            DataError: The context does not fit the model.
+            DataError: The rows or the context do not fit the model.
         """
         _check_samples(k)
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            x = self.as_rows(x)
         c = self.context(c, len(x))
         if observed is not None:
             x = x.masked_fill(~observed, 0)
@@ -229,8 +231,11 @@ class LatentVariableModel(nn.Module, ABC):
         Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
         """
         _check_samples(k)
+        x = self.checked(x)
+        missing = x.isnan() if self.sees_missing else None
+        observed = None if missing is None or not bool(missing.any()) else ~missing
         with seeded(generator):
-            log_w = self.draw(self.checked(x), k, c).log_w
+            log_w = self.draw(x, k, c, observed=observed).log_w
         return log_w.logsumexp(0) - math.log(k)
 
     def prior_parameters(self) -> list[nn.Parameter]:
@@ -278,8 +283,10 @@ class LatentVariableModel(nn.Module, ABC):
         """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
 
         Raises:
-            DataError: A value of x is outside `value_range` or not finite.
+            DataError: A value of x is outside `value_range` or not finite, or no value of its column of a table.
         """
+        if self.columns is not None and x.ndim == 2:
+            check_encoded(self.columns, x.detach().float().cpu().numpy())
         check_values(x.masked_fill(x.isnan(), 0) if self.sees_missing else x, self.value_range)
 
     def checked(self, x: Tensor) -> Tensor:

@@ -17,8 +17,8 @@ def one_hot(labels: Any, num_classes: int) -> Tensor:
     """One-hot rows, float32, shape (*labels.shape, num_classes), for integer labels.
 
     Arguments:
-        labels: Classes, of any shape: a tensor, an array, a list or one number. Their range is checked on the CPU only;
-            nothing here waits for another device.
+        labels: Classes, of any shape: a tensor, an array, a list or one number. Their range is checked on the CPU only,
+            as a check of integers on another device would wait for it.
         num_classes: C.
 
     Raises:

@@ -46,7 +46,7 @@ class Traits:
 
 
 def objective(**traits: bool) -> Callable[[F], F]:
-    """Mark a function as an objective with these `Traits`; it then refuses what is not a draw, and misspelt words."""
+    """Mark a function as an objective with these `Traits`; it then refuses anything but a draw, and misspelt words."""
     function_traits = Traits(**traits)
 
     def mark(function: F) -> F:
@@ -121,11 +121,13 @@ Minimised = Callable[[LatentVariableModel, Batch, float], Terms]
 
 @dataclass(frozen=True)
 class Player:
-    """An opponent, such as a discriminator. It steps on every batch, with gradients at the same weights as the model's.
+    """Weights and the loss that they minimise: the model's, or an opponent's, such as a discriminator.
+
+    An opponent steps on every batch, with gradients at the same weights as the model's.
 
     Arguments:
         name: Name of its mean loss in the log, and of its optimizer in checkpoints.
-        parameters: The weights that it changes: of the loss module, never of the model.
+        parameters: The weights that it changes; an opponent's are those of the loss module.
         loss: The loss that it minimises; the logged values join the model's.
         optimizer: Optimizer of its parameters. Schedules and clipping are for the model alone.
     """

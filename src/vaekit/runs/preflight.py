@@ -84,4 +84,4 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
 
 
 def _smaller(data: Dataset) -> str:
-    return "try data.size = 64, or more encoder.channels" if data.kind == "image" else "try smaller layers"
+    return "try data.size = 64, or smaller layers" if data.kind == "image" else "try smaller layers"

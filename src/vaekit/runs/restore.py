@@ -125,7 +125,9 @@ class RestoredRun:
         model = build_with_weights(self.recipe, wiring, tensors, shapes, misfit)
         for name, tensor in model.state_dict().items():
             if not tensor.isfinite().all():
-                raise RunError(f"the weights of {run.path} are not finite ({name}); train it again, with a lower rate")
+                raise RunError(
+                    f"the weights of {run.path} are not finite ({name}); train it again, with a lower learning_rate"
+                )
         return model.to(find_device(device)).eval()
 
     def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:

@@ -132,9 +132,8 @@ class Run:
             if not runs:
                 raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
             return runs[0]
-        is_name = isinstance(ref, str) or not os.path.isdir(ref)
-        if is_name and files.COMPONENT.fullmatch(str(ref)) and os.path.isdir(root / ref):
-            path = root / ref
+        path = root / ref
+        if (isinstance(ref, str) or not os.path.isdir(ref)) and files.COMPONENT.fullmatch(str(ref)) and path.is_dir():
             if path.resolve().parent != root.resolve():
                 raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
             return cls(path)

@@ -203,6 +203,7 @@ def loaders(
         model.device,
         conditional=bool(model.context_size),
         columns=model.columns,
+        sees_missing=model.sees_missing,
     )
     training, validating = factory.loaders(train, validation)
     if own_size and training is train:

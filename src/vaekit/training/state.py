@@ -23,7 +23,7 @@ from ..rng import random_state, set_random_state
 from ..store import Checkpoint
 from .meter import FORMAT_1
 from .progress import Progress
-from .step import set_rate
+from .step import set_learning_rate
 from .trainer import Trainer
 
 
@@ -142,13 +142,13 @@ def _trial_state(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     rates = [group["lr"] for group in optimizer.param_groups]
     rates = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
     for group in optimizer.param_groups:
-        set_rate(group, 0.0)
+        set_learning_rate(group, 0.0)
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     for group, rate in zip(optimizer.param_groups, rates, strict=True):
-        set_rate(group, rate)
+        set_learning_rate(group, rate)
     slots: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {i: {slot: torch.as_tensor(value) for slot, value in state.items()} for i, state in slots.items()}
 

@@ -111,7 +111,7 @@ class Step:
         return [buffer for module in self.modules for buffer in module.buffers()]
 
     def trained_by(self, player: Player) -> Sequence[nn.Parameter] | None:
-        """The weights that a player's loss gives gradients to: its own; None for all, if it is alone and moves all."""
+        """The weights that a player's loss gives gradients to: its own; None if it is alone and trains all."""
         return None if self.moves_all else player.parameters
 
     def clip(self, player: Player) -> Tensor | None:
@@ -164,7 +164,7 @@ def checked(terms: Terms, rows: int) -> Terms:
     return terms
 
 
-def set_rate(group: dict[str, Any], rate: float) -> None:
+def set_learning_rate(group: dict[str, Any], rate: float) -> None:
     """Set the learning rate of a group of an optimizer."""
     if isinstance(group["lr"], Tensor):
         group["lr"].fill_(rate)

@@ -28,7 +28,7 @@ from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .rate import RateFactor
-from .step import Step, checked, set_rate
+from .step import Step, checked, set_learning_rate
 from .validation import validate
 
 Record = dict[str, Any]
@@ -91,7 +91,7 @@ class Trainer:
         factor = self.rate.at(epoch, self.progress)
         self.progress.learning_rate = factor * self.rates[0]
         for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
-            set_rate(group, factor * rate)
+            set_learning_rate(group, factor * rate)
         self.training_step(item, epoch)
         self.progress.step += 1
         self.progress.batch += 1

@@ -64,7 +64,7 @@ class FolderReader:
         self.folder = folder
         self.names = names
         self.size = size
-        sample = names[:: max(1, len(names) // _LOOKED_AT)]
+        sample = names[:: -(-len(names) // _LOOKED_AT)]
         self.mode = "RGB" if colour or True in [self._has_colour(name) for name in sample] else "L"
         first = self._decode(0, None)
         height, width, channels = first.shape

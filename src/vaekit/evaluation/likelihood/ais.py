@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ...data import Batch
+from ...data.values import check_count
 from ...distributions import draw_rows
 from ...errors import ConfigError
 from ...model import LatentVariableModel
@@ -53,8 +54,7 @@ class Annealing:
 
     def __post_init__(self) -> None:
         for name in ("temperatures", "chains", "leapfrog"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"ais.{name} must be at least 1, got {getattr(self, name)}")
+            check_count(f"ais.{name}", getattr(self, name))
         if self.start not in ("prior", "posterior"):
             raise ConfigError(f"ais.start must be 'prior' or 'posterior', got {self.start!r}")
 
