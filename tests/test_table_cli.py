@@ -160,7 +160,7 @@ def test_columns_are_compared_with_the_rows_that_the_whole_is_compared_with(
     monkeypatch.setattr(scoring, "value_scores", watched)
     rows = named_rows.rows_of(run).some(torch.arange(3))
     scoring.score_run(run, load(run), rows, samples=5, listener=lambda *event: heard.append(event))
-    assert len(named_rows.rows_of(run)) == 12 and compared == [3, 4]  # every third of the twelve test rows
+    assert len(named_rows.rows_of(run)) == 12 and compared == [3, 5]  # five of the twelve test rows
     assert [stage.partition(" of ")[0] for stage, *_ in heard[-2:]] == ["columns", "columns"]
 
 

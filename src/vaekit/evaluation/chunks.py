@@ -186,6 +186,16 @@ def slices(
     return [Slice(cut, part, model.prior(part.c)) for cut, part in zip(cuts, parts, strict=True)]
 
 
+def check_memory(memory: int) -> None:
+    """Refuse a limit of the memory below 1 MiB.
+
+    Raises:
+        ConfigError: It is smaller.
+    """
+    if memory < LEAST_MEMORY:
+        raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), got {memory}")
+
+
 def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """Refuse rows or a model that cannot be evaluated, before the work begins.
 
@@ -195,8 +205,7 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """
     if not len(rows):
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
-    if memory < LEAST_MEMORY:
-        raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), got {memory}")
+    check_memory(memory)
     for start in range(0, len(rows), 1000):
         model.checked(
             rows.rows(slice(start, start + 1000)).zero_filled

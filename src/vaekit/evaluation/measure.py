@@ -18,14 +18,14 @@ from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..data.values import check_count
-from ..errors import ConfigError, check_range, unknown
+from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
 from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import chunks
-from .chunks import GIB, LEAST_MEMORY, Store
+from .chunks import GIB, Store, check_memory
 from .likelihood.ais import Annealing
 from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
@@ -70,8 +70,8 @@ class Options:
     precision: str = "fp32"
 
     def __post_init__(self) -> None:
-        up_to(check_count("samples", self.samples))
-        check_range("memory", self.memory, LEAST_MEMORY, hint=" bytes")
+        up_to(self.samples)
+        check_memory(self.memory)
         if self.rows is not None:
             check_count("rows", self.rows)
 

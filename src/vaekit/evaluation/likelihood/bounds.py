@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...data import Batch
+from ...data.values import check_count
 from ...distributions import closed_form_kl, draw_samples
 from ...errors import ConfigError, check_range
 from ...model import LatentVariableModel
@@ -116,7 +117,7 @@ def up_to(samples: int) -> tuple[int, ...]:
     """
     if samples < 1:
         raise ConfigError(f"samples must be at least 1, got {samples}; papers report 5000")
-    check_range("samples", samples, 1, MOST_SAMPLES, ends="[]")
+    check_range("samples", check_count("samples", samples), 1, MOST_SAMPLES, ends="[]")
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
 
 
