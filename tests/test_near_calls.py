@@ -128,7 +128,7 @@ def test_a_run_by_a_path_that_is_its_name(table: Path, command) -> None:
     assert Run.open(Path("tab")).name == "tab"
     result = command("impute", "tab", "--json")
     assert result.status == 0, result.err
-    written = [Path(path) for path in json.loads(result.out)["written"]]
+    written = [Path(path) for path in json.loads(result.out)["files"]]
     assert all(path.is_file() and path.parent.name == "imputed" and " " not in path.name for path in written)
 
 

@@ -109,8 +109,9 @@ def test_each_channel_has_its_own_unit_and_the_density_is_that_of_x_itself() -> 
     expected = NormalDistribution(centre + unit * z.unflatten(-1, (2, 30)), 0.7).log_prob(x[:4]).sum((1, 2))
     torch.testing.assert_close(likelihood(z).log_prob(x[:4]), expected)
     learned = Normal(Given(), x, scale="shared", **settled)
-    sigma = unit * learned.scale_of(z).div(unit)
-    expected = NormalDistribution(centre + unit * z.unflatten(-1, (2, 30)), sigma).log_prob(x[:4]).sum((1, 2))
+    expected = (
+        NormalDistribution(centre + unit * z.unflatten(-1, (2, 30)), learned.scale_of(z)).log_prob(x[:4]).sum((1, 2))
+    )
     torch.testing.assert_close(learned(z).log_prob(x[:4]), expected)
     ratio = (learned.scale_of(z)[0] / learned.scale_of(z)[1]).item()
     assert ratio == pytest.approx(settled["unit"][0] / settled["unit"][1], rel=1e-5)
@@ -155,11 +156,15 @@ def test_from_signals_to_samples_imputations_and_scores(name: str, here: Path, c
     mean = np.broadcast_to(np.nanmean(given, 0), given.shape)
     assert np.square(full - truth)[~known].mean() < 0.8 * np.square(mean - truth)[~known].mean()
     result = json.loads(command("impute", name, "-o", "d.npy", "--draws", 2, "--samples", 20, "--json").out)
-    assert result["gaps"] == (~known).sum() and len(result["written"]) == 2
+    assert result["gaps"] == (~known).sum() and len(result["files"]) == 2
     assert not np.array_equal(np.load("d-1.npy")[~known], np.load("d-2.npy")[~known])
     assert command("sample", name, "-n", 5, "--noise", "-o", "new.npy").status == 0
     new = np.load("new.npy")
     assert new.shape == (5, *given.shape[1:])
+    if name == "one":
+        np.save("deep.npy", given[:, None])  # the same signals with an axis for their channel
+        assert command("impute", name, "--data", "deep.npy", "-o", "deep-full.npy", "--samples", 50).status == 0
+        assert np.array_equal(np.load("deep-full.npy"), full[:, None])
     if name == "two":
         assert abs(new[:, 1].mean() - 100) < 1 and abs(new[:, 0].mean()) < 5
     assert command("score", name, "--data", f"{name}.npy", "-o", "scores.csv", "--samples", 10).status == 0

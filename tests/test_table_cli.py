@@ -120,7 +120,7 @@ def test_gaps_are_filled_and_nothing_else_changes(here: Path, command: Any) -> N
     again = command("impute", "a", "--data", "t.csv", "-o", "m.parquet", "--samples", 50, "--draws", 3, "--json")
     assert again.status == 0, again.err
     assert isinstance(json.loads(again.out)["rows_with_few_effective_samples"], int)
-    drawn = [pd.read_parquet(name) for name in json.loads(again.out)["written"]]
+    drawn = [pd.read_parquet(name) for name in json.loads(again.out)["files"]]
     assert len(drawn) == 3
     assert not drawn[0].equals(drawn[1])
 

@@ -91,7 +91,7 @@ def _impute_table(
     write_frame(cells, cells_path)
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
     if as_json:
-        facts = {"written": [str(table_path) for table_path in table_paths], "cells": str(cells_path)}
+        facts = {"files": [str(table_path) for table_path in table_paths], "cells": str(cells_path)}
         out_json({"run": str(run.path), **facts, "gaps": len(cells), "rows_with_few_effective_samples": thin})
         return
     print_table(
@@ -113,12 +113,10 @@ def _impute_array(
     opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
 ) -> None:
     """Write an array with its NaN filled in, or one for each draw."""
-    import torch
-
     from .. import plot
-    from ..evaluation.missing.imputation import weighted_latents
+    from ..data.sources.arrays import FileRows
+    from ..evaluation.missing.imputation import filled_rows
     from ..evaluation.named_rows import rows_of
-    from ..rng import seeded
 
     source = data_name or Path(opened.restored.recipe.config.data.name)
     path = output or opened.run.place(f"imputed/{slug(source.stem)}.npy")
@@ -126,21 +124,15 @@ def _impute_array(
         raise DataError(f"{path} must end in .npy")
     rows = rows_of(opened.restored, str(source))
     model, _ = opened.model()
-    parts = []
-    with torch.no_grad(), seeded(torch.Generator().manual_seed(opened.seed)):
-        for batch in rows.batches(model):
-            for part in weighted_latents(model, batch, samples, seed=opened.seed):
-                values = part.sample(draws) if draws else part.best()[None]
-                parts.append(part.filled(values).cpu())
-    filled = torch.cat(parts, 1)
-    if opened.facts.kind == "signal" and filled.shape[2] == 1:
-        filled = filled.squeeze(2)
+    filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=opened.seed)
+    if source.suffix.lower() == ".npy":
+        filled = filled.reshape(len(filled), *FileRows(source).shape)  # signals of one channel may be (N, L)
     paths = [path.with_name(f"{path.stem}-{i + 1}.npy") for i in range(draws)] or [path]
     for each, array in zip(paths, filled, strict=True):
         plot.save(array, each)
     gaps = 0 if rows.split.mask is None else int((~rows.split.mask).sum())
     if as_json:
-        facts = {"written": [str(each) for each in paths], "gaps": gaps}
+        facts = {"files": [str(each) for each in paths], "gaps": gaps}
         out_json({"run": str(opened.run.path), **facts})
         return
     out(f"gaps        {gaps} in {len(rows)} rows")
@@ -161,7 +153,7 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:
-        out_json({"run": str(run.path), "written": [str(path)]})
+        out_json({"run": str(run.path), "files": [str(path)]})
     else:
         out(relative(path))
 

@@ -157,6 +157,8 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     """
     if labels.shape != (rows,):
         raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
+    if labels.dtype == torch.int64:
+        return labels
     whole = labels.long()
     if bool((broken := whole != labels).any()):
         raise DataError(f"labels must be whole numbers, one class a row, got {labels[broken][0].item():g}")
@@ -228,16 +230,17 @@ class Dataset:
             object.__setattr__(self, "checksum", _checksum(self.splits))
 
     @classmethod
-    def of_rows(cls, name: str, rows: Split, **facts: Any) -> Self:
-        """A data set that is not split: all rows are test rows, to evaluate or to validate a model on.
+    def of_splits(cls, name: str, splits: Mapping[str, Split], **facts: Any) -> Self:
+        """A data set of some splits, of which others are empty. If all are test rows, it is not split.
 
         Arguments:
             name: As of a data set.
-            rows: All rows.
+            splits: At least one, by "train", "validation" or "test".
             facts: Other arguments of a data set; without `classes` all rows are of one class, "all".
         """
-        empty = rows.rows(slice(0))
-        return cls(name, empty, empty, rows, **{"classes": ("all",), **facts})
+        empty = next(iter(splits.values())).rows(slice(0))
+        every = [splits.get(split, empty) for split in SPLITS]
+        return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **facts})
 
     @property
     def is_split(self) -> bool:

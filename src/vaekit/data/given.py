@@ -74,10 +74,8 @@ def _table(name: str, parts: dict[str, Any], columns: Sequence[Column] | None, l
         columns, classes = table.columns, table.classes
         splits[split] = table.split(slice(None))
         table.add_to(digest)
-    empty = next(iter(splits.values())).rows(slice(0))
-    train, validation, test = (splits.get(split, empty) for split in SPLITS)
     facts: Any = {"kind": "table", "columns": tuple(columns or ())}
-    return Dataset(name, train, validation, test, classes, digest.hexdigest(), **facts)
+    return Dataset.of_splits(name, splits, classes=classes, checksum=digest.hexdigest(), **facts)
 
 
 def as_split(

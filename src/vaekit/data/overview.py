@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from .columns import Column
 from .dataset import Dataset
+from .own import IN_MEMORY
 from .sources.frames import series_of
-
-_IN_MEMORY = 1 << 30  # bytes of a split
 
 
 def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> list[dict[str, Any]]:
@@ -35,7 +34,7 @@ def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> lis
 
 def overview_of_signals(data: Dataset) -> list[dict[str, Any]]:
     """The same for each channel of signals; of signals on disk, for an evenly spread part of them."""
-    splits = [split.in_memory(_IN_MEMORY) for split in data.splits.values() if len(split)]
+    splits = [split.in_memory(int(IN_MEMORY * 2**30)) for split in data.splits.values() if len(split)]
     masked = (split.x[:] if split.mask is None else split.x[:].masked_fill(~split.mask, np.nan) for split in splits)
     x = np.concatenate([part.numpy() for part in masked])
     columns = [Column(f"channel {i}", "real", str(x.dtype)) for i in range(x.shape[1])]

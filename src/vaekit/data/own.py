@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
-from .dataset import SPLITS, DataKind, Dataset, Split
+from .dataset import DataKind, Dataset, Split
 from .held_out import held_out
 from .labelled import renumbered
 from .ondisk import RowNumbers, Stored
@@ -106,7 +106,7 @@ def load_all(
         opened.reader.takes_gaps = in_memory
     rows = _split(opened, np.arange(opened.count), in_memory)
     checksum = _checksum(opened, f"size {size}, all rows")
-    return Dataset.of_rows(name, rows, classes=opened.classes, checksum=checksum, kind=kind)
+    return Dataset.of_splits(name, {"test": rows}, classes=opened.classes, checksum=checksum, kind=kind)
 
 
 def _joined(name: str, parts: Mapping[str, Dataset]) -> Dataset:
@@ -116,10 +116,8 @@ def _joined(name: str, parts: Mapping[str, Dataset]) -> Dataset:
         split: replace(part.test, labels=renumbered(part.test.known_labels(), part.classes, classes))
         for split, part in parts.items()
     }
-    empty = next(iter(splits.values())).rows(slice(0))
-    train, validation, test = (splits.get(split, empty) for split in SPLITS)
     checksum = hashlib.sha256("".join(f"{split}{part.checksum}" for split, part in parts.items()).encode()).hexdigest()
-    return Dataset(name, train, validation, test, classes, checksum)
+    return Dataset.of_splits(name, splits, classes=classes, checksum=checksum)
 
 
 @dataclass(frozen=True, eq=False)

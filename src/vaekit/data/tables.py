@@ -25,13 +25,13 @@ from .held_out import held_out
 from .kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .labelled import renumbered
 from .ondisk import Stored
+from .own import IN_MEMORY
 from .sources.frames import is_frame, raws_of, raws_of_array
 from .sources.large_tables import LazyColumns, is_large, read_columns
 from .sources.table_files import ARRAYS, SUFFIXES, is_table_file, read_raws
 from .values import Values
 
 PARTS = ("train", "val", "validation", "valid", "test")
-IN_MEMORY = 1.0  # GiB
 SHARE = 10  # one row in ten to validate with
 TOTAL = "total"  # a size factor of this name is the sum of the counts, unless the table has such a column
 
@@ -135,7 +135,7 @@ def load_table(
     kinds = kinds or {}
     train, validation_path, test_path = _files(source, test)
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
-        if isinstance(number, int) and path is not None:
+        if number is not None and not isinstance(number, str) and path is not None:
             raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
     opened = _opened(train, memory)
     ends = [opened.rows]

@@ -206,10 +206,8 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     if not len(rows):
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
     check_memory(memory)
-    for start in range(0, len(rows), 1000):
-        model.checked(
-            rows.rows(slice(start, start + 1000)).zero_filled
-        )  # all now: the last might be refused after hours
+    for start in range(0, len(rows), 1000):  # all now: the last might be refused after hours
+        model.checked(rows.rows(slice(start, start + 1000)).zero_filled)
     first = batch(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
         draw_of(model, first).log_w  # noqa: B018  (raises without a density)

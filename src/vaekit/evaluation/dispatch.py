@@ -158,4 +158,4 @@ def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
     kind = "signal" if len(data.event_shape) == 2 else None if model.columns is None else "table"
     last = -1 if data.labels is None or not len(data) else int(data.labels.max())
     classes = tuple(map(str, range(last + 1))) or ("all",)
-    return Dataset.of_rows("given rows", data, classes=classes, kind=kind, columns=model.columns)
+    return Dataset.of_splits("given rows", {"test": data}, classes=classes, kind=kind, columns=model.columns)

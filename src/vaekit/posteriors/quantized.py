@@ -173,8 +173,8 @@ class VQPosterior(CodesPosterior):
 
     Where a gradient is recorded, β‖z − sg(e)‖² draws the encoder to its codes (`commitment`). The codes follow it: as
     running means of the outputs assigned to them ("ema"), or by the gradient of ‖sg(z) − e‖² (`codebook`). Both are
-    sums over places, values and steps; e is the sum so far. Without a gradient there are no
-    penalties, and the ELBO is a bound.
+    sums over places, values and steps; e is the sum so far. Without a gradient there are no penalties, and the ELBO is
+    a bound.
 
     Arguments:
         net: See `CodesPosterior`.

@@ -84,4 +84,4 @@ def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
 
 
 def _smaller(data: Dataset) -> str:
-    return "try data.size = 64, or smaller layers" if data.kind == "image" else "try smaller layers"
+    return f"try {'data.size = 64, or ' if data.kind == 'image' else ''}smaller layers"

@@ -9,7 +9,7 @@ Not for: training on rows with missing values (`LatentVariableModel.draw`), or b
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -106,6 +106,27 @@ def weighted_latents(
     for cut in cuts:
         with estimating(model):
             yield _weighted_rows(model, batch.rows(cut.rows), samples, seed)
+
+
+def filled_rows(
+    model: LatentVariableModel, batches: Iterable[Batch], samples: int, *, draws: int = 0, seed: int = 0
+) -> Tensor:
+    """All rows with their gaps filled: by one value each, shape (1, N, *event), or by each of `draws` draws.
+
+    Arguments:
+        model: Any latent-variable model with densities.
+        batches: The rows, as the model takes them.
+        samples: K latents of each row.
+        draws: Number of draws; 0 for the likeliest values.
+        seed: Seed of the noise.
+    """
+    parts = []
+    with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
+        for batch in batches:
+            for part in weighted_latents(model, batch, samples, seed=seed):
+                values = part.sample(draws) if draws else part.best()[None]
+                parts.append(part.filled(values).cpu())
+    return torch.cat(parts, 1)
 
 
 def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> WeightedLatents:
