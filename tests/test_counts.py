@@ -90,7 +90,7 @@ def test_what_is_not_a_model_is_refused_with_the_call_that_works(model: Any) -> 
 
 def test_counts_without_a_data_set_are_evaluated_as_given() -> None:
     model = model_of_counts()
-    expected = evaluate(model, Dataset.of_rows("d", Split(COUNTS)), samples=2)["nll"].value
+    expected = evaluate(model, Dataset.of_splits("d", {"test": Split(COUNTS)}), samples=2)["nll"].value
     for rows in (COUNTS, Split(COUNTS)):
         assert evaluate(model, rows, samples=2)["nll"].value == expected
     with pytest.raises(ConfigError, match=r"a Split, a tensor \(N, …\), or \(x, labels\), got dict"):
