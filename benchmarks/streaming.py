@@ -42,7 +42,7 @@ torch.set_num_threads(1)
 def most():  # KiB; ru_maxrss would begin with the memory of the parent process
     return int(re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())[1])
 before, began = most(), time.perf_counter()
-data = vaekit.data.load(sys.argv[1], memory=float(sys.argv[2]), values="table")
+data = vaekit.data.load(sys.argv[1], memory=float(sys.argv[2]), value_kind="table")
 loaded, read = most(), time.perf_counter()
 torch.manual_seed(0)
 model = vaekit.build("table-vae", columns=data.columns)

@@ -32,7 +32,7 @@ from vaekit import config
 from vaekit.cli.runs import facts_of, summaries
 from vaekit.config import Fit, recipe
 from vaekit.data import Batches
-from vaekit.data.sources import vision
+from vaekit.data.sources import torchvision_sets
 from vaekit.data.sources.archives import open_npz
 from vaekit.data.sources.arrays import OpenedPath, open_npy
 from vaekit.data.sources.idx import read_idx
@@ -237,7 +237,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
         return [(place.run.path / name).read_bytes()], lambda data: place.read(data, name)
 
     def faces(data: bytes) -> object:
-        return vision._decode_faces([place.written(data)])
+        return torchvision_sets._decode_faces([place.written(data)])
 
     def images(opener: Callable[[Path], OpenedPath]) -> Callable[[bytes], object]:
         def first_two(data: bytes) -> object:

@@ -131,7 +131,10 @@ def test_a_function_loads_a_data_set_of_ones_own() -> None:
     assert given == [5]
     with pytest.raises(ConfigError, match="unexpected keyword argument 'validation'; leave the option out"):
         load(lambda: data, validation=5)
-    assert load(lambda columns, values: given.append((columns, values)) or data, columns={}, values="counts") is data
+    assert (
+        load(lambda columns, value_kind: given.append((columns, value_kind)) or data, columns={}, value_kind="counts")
+        is data
+    )
     assert given[1] == ({}, "counts")
     with pytest.raises(DataError, match=r"must return a vaekit.data.Dataset, got NoneType"):
         load(lambda: None)

@@ -15,8 +15,8 @@ from PIL import Image
 from vaekit import build, config
 from vaekit.config.recipe import Recipe
 from vaekit.data import load
-from vaekit.data.named import _keep
-from vaekit.data.own import open_all
+from vaekit.data.by_name import _keep
+from vaekit.data.by_path import open_all
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows
 from vaekit.evaluation.run_evaluation import evaluate_run
@@ -58,7 +58,7 @@ def rows(data: Any) -> torch.Tensor:
 @pytest.mark.parametrize("memory", [None, 0])
 def test_counts_are_read_as_they_are(tmp_path: Path, dtype: str, memory: float | None) -> None:
     np.save(tmp_path / "x.npy", COUNTS.astype(dtype))
-    data = load(tmp_path / "x.npy", values="counts", memory=memory)
+    data = load(tmp_path / "x.npy", value_kind="counts", memory=memory)
     assert data.kind == "vector"
     assert sorted(rows(data).tolist()) == sorted(COUNTS.astype(float).tolist())
 
@@ -67,8 +67,10 @@ def test_real_numbers_are_read_as_they_are_and_bytes_are_pixels(tmp_path: Path) 
     real = R.normal(size=(60, 1, 10))
     np.save(tmp_path / "x.npy", real)
     np.save(tmp_path / "b.npy", COUNTS.astype("u1"))
-    assert sorted(rows(load(tmp_path / "x.npy", values="real")).tolist()) == sorted(real[:, 0].astype("f4").tolist())
-    assert load(tmp_path / "b.npy", values="real").train.x.dtype == torch.uint8
+    assert sorted(rows(load(tmp_path / "x.npy", value_kind="real")).tolist()) == sorted(
+        real[:, 0].astype("f4").tolist()
+    )
+    assert load(tmp_path / "b.npy", value_kind="real").train.x.dtype == torch.uint8
 
 
 BAD: list[tuple[np.ndarray, str, str]] = [
@@ -88,7 +90,7 @@ def test_other_numbers_are_refused_in_one_line(
 ) -> None:
     np.save(tmp_path / "x.npy", array)
     with pytest.raises(DataError, match=message) as error:
-        rows(load(tmp_path / "x.npy", values=values, memory=memory))
+        rows(load(tmp_path / "x.npy", value_kind=values, memory=memory))
     assert "\n" not in str(error.value)
 
 

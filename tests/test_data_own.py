@@ -21,7 +21,7 @@ from PIL import Image
 
 from tiny import SECTIONS, outcome
 from vaekit import config
-from vaekit.data import Batches, Stored, load, ondisk, own
+from vaekit.data import Batches, Stored, by_path, load, ondisk
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation.model_evaluation import _in_memory
 from vaekit.evaluation.run_evaluation import evaluate_run
@@ -185,8 +185,8 @@ def test_checksum_sees_what_changes(tmp_path):
 
 
 def test_checksum_reads_a_fixed_share_of_what_is_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(own, "_BLOCK", 16)
-    monkeypatch.setattr(own, "_BLOCKS", 8)
+    monkeypatch.setattr(by_path, "_BLOCK", 16)
+    monkeypatch.setattr(by_path, "_BLOCKS", 8)
     read = []
 
     class Counting(io.FileIO):
@@ -194,7 +194,7 @@ def test_checksum_reads_a_fixed_share_of_what_is_large(tmp_path, monkeypatch):
             read.append(size)
             return super().read(size)
 
-    monkeypatch.setattr(own, "open_file", Counting)
+    monkeypatch.setattr(by_path, "open_file", Counting)
     path = save(tmp_path / "x.npy", PIXELS, None)
     before = load(path).checksum
     assert sum(read) <= 9 * 16
@@ -457,7 +457,7 @@ def test_the_archives_of_keras_bring_their_own_test_rows(tmp_path):
     with pytest.raises(ConfigError, match="has its own test rows"):
         load(tmp_path / "k.npz", test=3)
     with pytest.raises(DataError, match="save x_train and x_test as two files"):
-        load(tmp_path / "k.npz", values="table")
+        load(tmp_path / "k.npz", value_kind="table")
     np.savez(tmp_path / "k.npz", x_train=grey, y_train=CLASSES, x_test=grey[:, :3])
     with pytest.raises(DataError, match="x_train and x_test must be alike"):
         load(tmp_path / "k.npz")
@@ -469,21 +469,21 @@ def test_a_sparse_matrix_of_counts_is_read_in_full(tmp_path, form):
     dense = np.random.default_rng(0).poisson(0.4, (COUNT, 7)).astype(np.int32)
     path = tmp_path / "counts.npz"
     sparse.save_npz(path, sparse.csr_matrix(dense).asformat(form))
-    read = own.open_all(str(path), values="counts").split.x[:]
+    read = by_path.open_all(str(path), value_kind="counts").split.x[:]
     assert torch.equal(read, torch.from_numpy(dense).float())
     members = dict(np.load(path))
     np.savez(path, **members | {"indices": members["indices"] + 100})
     with pytest.raises(DataError, match="is not a sparse matrix of shape 60 × 7"):
-        load(path, values="counts")
+        load(path, value_kind="counts")
     sparse.save_npz(path, sparse.coo_matrix(dense))
     with pytest.raises(DataError, match="it has: 'row'"):
-        load(path, values="counts")
+        load(path, value_kind="counts")
 
 
 def test_latents_that_were_encoded_are_data(tmp_path):
     z, names = np.random.default_rng(0).normal(size=(COUNT, 3)).astype("f4"), np.array(["one", "two", "ten"])[CLASSES]
     np.savez(tmp_path / "z.npz", z=z, images=np.arange(COUNT).astype(str), classes=names)
-    read = own.open_all(str(tmp_path / "z.npz"), values="real")
+    read = by_path.open_all(str(tmp_path / "z.npz"), value_kind="real")
     assert torch.equal(read.split.x[:], torch.from_numpy(z))
     assert [read.classes[label] for label in read.split.labels] == names.tolist()
 
@@ -492,7 +492,7 @@ def test_pixels_that_are_nan_are_missing(tmp_path):
     x = np.random.default_rng(0).random((COUNT, 4, 4)).astype("f4")
     gaps = np.random.default_rng(1).random(x.shape) < 0.2
     path = save(tmp_path / "x.npy", np.where(gaps, np.nan, x), None)
-    whole = own.open_all(str(path)).split
+    whole = by_path.open_all(str(path)).split
     assert torch.equal(whole.observed[:, 0], ~torch.from_numpy(gaps))
     assert torch.equal(whole.x[:, 0], torch.from_numpy(np.where(gaps, 0, x)))
     data = load(path)
@@ -563,7 +563,7 @@ def test_splits_are_not_taken_for_classes(tmp_path):
 
 
 def test_colour_among_grey_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("vaekit.data.sources.image_folder._LOOKED_AT", 2)
+    monkeypatch.setattr("vaekit.data.sources.image_folder._SAMPLED_FILES", 2)
     folder = save_folder(tmp_path / "x", PIXELS[..., 0])
     Image.fromarray(PIXELS[7]).save(folder / "007.png")
     with pytest.raises(DataError, match=r"007.png: in colour, but a sample of up to 2 images"):

@@ -124,7 +124,7 @@ def test_a_data_set_brings_its_validation() -> None:
 
 
 def test_a_data_set_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("vaekit.data.loaders.load", tiny.dataset)
+    monkeypatch.setattr("vaekit.data.loader_factory.load", tiny.dataset)
     (record,) = fit(small(shape=(1, 8, 8)), "mnist", epochs=1)
     assert record["rows"] == 64
 

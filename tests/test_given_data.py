@@ -13,8 +13,8 @@ from PIL import Image
 from vaekit import build, config, evaluate, fit, load
 from vaekit import data as vae_data
 from vaekit.data import Batches, Dataset, Split
-from vaekit.data.given import load_given
-from vaekit.data.loaders import LoaderFactory
+from vaekit.data.evaluation_data import load_evaluation_data
+from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows
 from vaekit.runs import lifecycle
@@ -98,24 +98,24 @@ def test_a_path_to_evaluate_on_means_all_of_its_rows(here: Path, command: Any) -
 
 def test_data_that_are_split_keep_their_splits(tmp_path: Path) -> None:
     mnist = vae_data.load("mnist")
-    given = load_given("MNIST")
+    given = load_evaluation_data("MNIST")
     assert {name: len(rows) for name, rows in given.splits.items()} == {n: len(r) for n, r in mnist.splits.items()}
     for split, n in (("train", 5), ("val", 3), ("test", 4)):
         for name in ("cat", "dog"):
             (tmp_path / "photos" / split / name).mkdir(parents=True)
             for i, x in enumerate(images(n)):
                 Image.fromarray(x).save(tmp_path / "photos" / split / name / f"{i}.png")
-    photos = load_given(tmp_path / "photos", event_shape=(1, 4, 4))
+    photos = load_evaluation_data(tmp_path / "photos", event_shape=(1, 4, 4))
     assert [len(rows) for rows in photos.splits.values()] == [10, 6, 8] and photos.classes == ("cat", "dog")
     assert photos.test.known_labels().tolist() == [0] * 4 + [1] * 4
     assert validated(small(), torch.rand(20, 1, 4, 4), tmp_path / "photos").num_rows == 6
     found = evaluate(small(), tmp_path / "photos", samples=2)
     assert measured(found) == (8, "test")
-    only = load_given(tmp_path / "photos" / "val", event_shape=(3, 4, 4), size=2)
+    only = load_evaluation_data(tmp_path / "photos" / "val", event_shape=(3, 4, 4), size=2)
     assert len(only.test) == 6 and only.event_shape == (3, 2, 2) and not only.is_split
     x = images(50)
     np.savez(tmp_path / "keras.npz", x_train=x[:40], x_test=x[40:])
-    assert len(load_given(tmp_path / "keras.npz").test) == 10
+    assert len(load_evaluation_data(tmp_path / "keras.npz").test) == 10
 
 
 # tables

@@ -14,9 +14,9 @@ from conftest import one_line
 from test_table_cli import SETTINGS, sections
 from test_tables import frame
 from vaekit import config
-from vaekit.data import Batches, Dataset, Split, Stored, column_statistics, encoded, load
+from vaekit.data import Batches, Dataset, Split, Stored, column_statistics, encoded_rows, load
 from vaekit.data.columns import Column
-from vaekit.data.sources import large_tables, opening
+from vaekit.data.sources import file_access, large_tables
 from vaekit.data.tables import columns_with_nan, with_nan
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs import job, lifecycle
@@ -33,9 +33,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
-    monkeypatch.setattr(opening.tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(large_tables, "_CELLS", 200)
-    monkeypatch.setattr(encoded, "_CELLS", 500)
+    monkeypatch.setattr(file_access.tempfile, "tempdir", str(folder))
+    monkeypatch.setattr(large_tables, "_CELLS_AT_ONCE", 200)
+    monkeypatch.setattr(encoded_rows, "_BLOCK_VALUES", 500)
     return folder
 
 
@@ -78,7 +78,7 @@ def assert_same(first: Dataset, second: Dataset) -> None:
 def test_rows_read_in_pieces_are_the_rows_read_at_once(suffix: str, gaps: bool, tmp_path: Path) -> None:
     path = written(mixed(gaps), tmp_path / f"t{suffix}")
     told = {} if suffix == ".npy" else {"visits": "count", "total": "size-factor", "sex": "label", "flag": "ignore"}
-    at_once, in_pieces = (load(path, memory=memory, columns=told, values="table") for memory in (None, 0))
+    at_once, in_pieces = (load(path, memory=memory, columns=told, value_kind="table") for memory in (None, 0))
     assert isinstance(at_once.train.x, torch.Tensor) and isinstance(in_pieces.train.x, Stored)
     assert isinstance(in_pieces.train.observed, Stored) is (gaps or suffix != ".npy")  # a total of 0 is a gap
     assert_same(at_once, in_pieces)
@@ -90,8 +90,10 @@ def test_rows_read_in_pieces_are_the_rows_read_at_once(suffix: str, gaps: bool, 
     ]
     for a, b in zip(*orders, strict=True):
         assert torch.equal(a.x, b.x) and (a.observed is None or torch.equal(a.observed, b.observed))
-    assert_same(in_pieces, load(path, memory=0, columns=told, values="table"))
-    other = load(path, memory=0, columns=told | {"*": "ignore"} | {in_pieces.columns[0].name: "real"}, values="table")
+    assert_same(in_pieces, load(path, memory=0, columns=told, value_kind="table"))
+    other = load(
+        path, memory=0, columns=told | {"*": "ignore"} | {in_pieces.columns[0].name: "real"}, value_kind="table"
+    )
     assert other.checksum != in_pieces.checksum  # negative control: the comparison sees a difference
 
 
@@ -188,12 +190,12 @@ def test_a_table_that_neither_disk_nor_memory_can_hold_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any
 ) -> None:
     path = written(mixed(gaps=False), tmp_path / "t.csv")
-    monkeypatch.setattr(files, "MEMORY", 100 * N)
+    monkeypatch.setattr(files, "MACHINE_MEMORY", 100 * N)
     assert isinstance(load(path).train.x, Stored)  # too much for memory at once, whatever data.memory says
-    monkeypatch.setattr(files, "MEMORY", 100 * N - 1)
+    monkeypatch.setattr(files, "MACHINE_MEMORY", 100 * N - 1)
     with pytest.raises(DataError, match="has 300 rows of 17 columns, more than memory can hold of one column"):
         load(path)
-    monkeypatch.setattr(opening.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 7}))
+    monkeypatch.setattr(file_access.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 7}))
     assert "needs" in one_line(command("train", "--data", path, "--set", "data.memory=0"))
     with pytest.raises(ConfigError, match=r"data\.memory is for rows of your own"):
         load(frame(), memory=0)
@@ -208,7 +210,7 @@ def test_statistics_of_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPa
     known = [x[~np.isnan(x[:, i]), i].astype(np.float64) for i in (0, 1)]
     assert (whole.mean[0], whole.deviation[0]) == (known[0].mean(), known[0].std())  # bit for bit, in one block
     assert (whole.mean[1], whole.deviation[1]) == (np.log(known[1]).mean(), np.log(known[1]).std())
-    monkeypatch.setattr(encoded, "_CELLS", 34)
+    monkeypatch.setattr(encoded_rows, "_BLOCK_VALUES", 34)
     blocks = column_statistics.statistics_of(columns, x, np.arange(1000))
     np.testing.assert_allclose(blocks.mean, whole.mean, rtol=1e-13)
     np.testing.assert_allclose(blocks.deviation, whole.deviation, rtol=1e-13)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from vaekit import build, likelihoods
-from vaekit.data.values import value_kind_of
+from vaekit.data.value_kinds import value_kind_of
 from vaekit.distributions import nearest_grey_level
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import (

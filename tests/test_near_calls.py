@@ -13,7 +13,7 @@ import vaekit
 from vaekit.config import read
 from vaekit.data import Split, load
 from vaekit.data.columns import Column, check_encoded
-from vaekit.data.given import load_given
+from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.held_out import held_out
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.comparison_table import Difference
@@ -172,7 +172,7 @@ def frame() -> pd.DataFrame:
 def test_a_frame_is_encoded_as_the_model_reads_it(frame: pd.DataFrame) -> None:
     model = vaekit.build("table-vae", data=load(frame), latent_size=2)
     weights = {name: value.clone() for name, value in model.state_dict().items()}
-    encoded = load_given(frame, columns=model.columns).test
+    encoded = load_evaluation_data(frame, columns=model.columns).test
     losses = []
     for rows, validation in ((encoded, None), (frame, None), (frame, frame)):
         model.load_state_dict(weights)
@@ -199,7 +199,7 @@ def test_nan_in_memory_is_missing_for_a_model_that_sees_it(tmp_path: Path) -> No
     signals = 3 * np.random.default_rng(0).normal(size=(40, 2, 16)).astype(np.float32)
     np.save(tmp_path / "signals.npy", signals)
     torch.manual_seed(0)
-    model = vaekit.build("signal-vae", data=load(tmp_path / "signals.npy", kind="signal", values="real"))
+    model = vaekit.build("signal-vae", data=load(tmp_path / "signals.npy", kind="signal", value_kind="real"))
     assert model.sees_missing
     gap = signals.copy()
     gap[3, 0, 5] = np.nan

@@ -34,8 +34,8 @@ from vaekit.config import read
 from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
 from vaekit.runs.restore import config_of
-from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vaekit.store.earlier import renamed
+from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, files, list_runs
+from vaekit.store.old_names import with_present_names
 from vaekit.training import Interrupted, Listener, validate
 
 TESTS = Path(__file__).parent
@@ -297,7 +297,7 @@ def test_a_run_without_a_finite_validation_does_not_run_out_of_patience(
 
 
 def test_a_run_of_every_released_format_is_stored() -> None:
-    assert {path.name for path in STORED.glob("format-*")} == {f"format-{n + 1}" for n in range(FORMAT)}
+    assert {path.name for path in STORED.glob("format-*")} == {f"format-{n + 1}" for n in range(RUN_FORMAT)}
 
 
 @pytest.fixture(params=[path.name for path in sorted(STORED.glob("format-*"))])
@@ -312,10 +312,10 @@ def assert_goes_on_as_it_did(run: Run) -> None:
         lifecycle.resume(run)
     expected = run.read_json("expected.json")
     metrics = [{key: value for key, value in record.items() if key not in tiny.TIMES} for record in run.metrics()]
-    assert metrics == [pytest.approx(record, rel=1e-3) for record in map(renamed, expected["metrics"])]
+    assert metrics == [pytest.approx(record, rel=1e-3) for record in map(with_present_names, expected["metrics"])]
     found = run.read_json("test.json")
     assert found.pop("unit") == expected["test"].pop("unit")
-    assert renamed(found) == pytest.approx(renamed(expected["test"]), rel=1e-3)
+    assert with_present_names(found) == pytest.approx(with_present_names(expected["test"]), rel=1e-3)
 
 
 def test_a_stored_run_is_listed_sampled_from_and_resumed(stored: Run) -> None:
@@ -336,18 +336,18 @@ def test_a_stored_run_is_migrated_on_its_way(stored: Run, monkeypatch: pytest.Mo
         return Checkpoint({name.replace("net/", "model/"): tensor for name, tensor in new.tensors.items()}, new.state)
 
     found = json.loads((stored.path / "checkpoints/last/manifest.json").read_text())["format"]
-    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT + 2)
-    monkeypatch.setattr(checkpoint, "_MIGRATIONS", checkpoint._MIGRATIONS | {FORMAT: rename, FORMAT + 1: back})
+    monkeypatch.setattr(checkpoint, "RUN_FORMAT", RUN_FORMAT + 2)
+    monkeypatch.setattr(checkpoint, "_MIGRATIONS", checkpoint._MIGRATIONS | {RUN_FORMAT: rename, RUN_FORMAT + 1: back})
     assert_goes_on_as_it_did(stored)
     now = json.loads((stored.path / "checkpoints/last/manifest.json").read_text())["format"]
-    assert (found, now) == (FORMAT, FORMAT + 2)
+    assert (found, now) == (RUN_FORMAT, RUN_FORMAT + 2)
 
 
 @pytest.mark.parametrize("name", ["environment.json", "checkpoints/last/manifest.json"])
 def test_a_run_of_a_newer_version_is_refused_by_its_format(stored: Run, name: str) -> None:
     path = stored.path / name
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": FORMAT + 1}))
-    message = f"{name} has format {FORMAT + 1}, this version reads up to {FORMAT}; pip install -U vaekit"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": RUN_FORMAT + 1}))
+    message = f"{name} has format {RUN_FORMAT + 1}, this version reads up to {RUN_FORMAT}; pip install -U vaekit"
     with pytest.raises(RunError, match=re.escape(message)):
         lifecycle.resume(Run.open("old", root=stored.path.parent))
 
@@ -371,12 +371,12 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
 
 
 def test_an_option_that_has_gone_since_is_passed_over_with_a_warning(tmp_path: Path) -> None:
-    shutil.copytree(STORED / f"format-{FORMAT}", tmp_path / "r")
+    shutil.copytree(STORED / f"format-{RUN_FORMAT}", tmp_path / "r")
     text = (tmp_path / "r/config.toml").read_text()
     (tmp_path / "r/config.toml").write_text(text + "cuda_graph = false\n")
     run = Run.open("r", root=tmp_path)
     with pytest.warns(UserWarning, match="run r: train.cuda_graph no longer exists; it is ignored"):
-        assert config_of(run) == config_of(Run.open(STORED / f"format-{FORMAT}"))
+        assert config_of(run) == config_of(Run.open(STORED / f"format-{RUN_FORMAT}"))
     with run.lock():
         session = {"began": "", "epoch": 0, "settings": ["train.cuda_graph=true", "train.epochs=7"], "epochs": 7}
         run.record(sessions=[session])
@@ -402,7 +402,7 @@ def content(path: Path) -> dict[str, bytes]:
 def test_code_beside_a_stranger_s_run_is_not_executed_without_trust(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str]], kind: str
 ) -> None:
-    shutil.copytree(STORED / f"format-{FORMAT}", tmp_path / "runs" / "r")
+    shutil.copytree(STORED / f"format-{RUN_FORMAT}", tmp_path / "runs" / "r")
     text = (tmp_path / "runs/r/config.toml").read_text()
     text = re.sub(rf'(\[{kind}\]\nname = ").*', r'\1evil:Evil"', text)
     assert "evil:Evil" in text
@@ -468,7 +468,7 @@ def test_a_stranger_s_run_reads_and_writes_nothing_outside_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Callable[..., tuple[int, str]], trick: str
 ) -> None:
     run = tmp_path / "runs" / "r"
-    shutil.copytree(STORED / f"format-{FORMAT}", run)
+    shutil.copytree(STORED / f"format-{RUN_FORMAT}", run)
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     harm, message = TRICKS[trick]

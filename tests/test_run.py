@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 
 from fuzz import mutated
 from vaekit.errors import RunError, VAEError
-from vaekit.store import FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, list_runs
+from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, delete, files, find_runs, list_runs
 from vaekit.store import run as folder
 from vaekit.store.tensors import unpack
 
@@ -140,7 +140,7 @@ def test_create_writes_what_it_was_given_and_is_locked(tmp_path):
     assert run.name == "a"
     assert (run.path / "config.toml").read_text() == CONFIG
     assert run.config == {"preset": "vae", "train": {"epochs": 3}}
-    assert {"seed": 7, "preset": "vae", "format": FORMAT}.items() <= run.environment.items()
+    assert {"seed": 7, "preset": "vae", "format": RUN_FORMAT}.items() <= run.environment.items()
     assert abs(time.time() - run.created.timestamp()) < 60
     assert run.status == "running"
     assert run.metrics() == []
@@ -232,8 +232,10 @@ def test_open_what_is_not_there(tmp_path):
 def test_newer_format_is_refused_and_left_out_of_lists(tmp_path):
     make(tmp_path, "old")
     run = make(tmp_path, "new")
-    run.write_json("environment.json", run.environment | {"format": FORMAT + 1})
-    with pytest.raises(RunError, match=rf"has format {FORMAT + 1}, this version reads up to {FORMAT}; pip install -U"):
+    run.write_json("environment.json", run.environment | {"format": RUN_FORMAT + 1})
+    with pytest.raises(
+        RunError, match=rf"has format {RUN_FORMAT + 1}, this version reads up to {RUN_FORMAT}; pip install -U"
+    ):
         Run.open("new", root=tmp_path)
     with pytest.warns(UserWarning, match=r"new/environment.json has format"):
         assert [run.name for run in list_runs(tmp_path)] == ["old"]
@@ -286,7 +288,9 @@ def test_facts_of_the_environment(tmp_path):
         with pytest.raises(RunError, match=rf"environment\.json is damaged: it does not say {'.'.join(keys)}"):
             run.recorded(*keys, kind=kind)
     run.record(seed=3, data="other")
-    assert {"seed": 3, "data": "other", "format": FORMAT}.items() <= Run.open("a", root=tmp_path).environment.items()
+    assert {"seed": 3, "data": "other", "format": RUN_FORMAT}.items() <= Run.open(
+        "a", root=tmp_path
+    ).environment.items()
     run.release()
     with pytest.raises(RunError, match="open for reading"):
         run.record(seed=4)
@@ -840,8 +844,8 @@ def test_every_single_bit_of_a_checkpoint_counts(tmp_path):
 def test_an_older_format_is_migrated_step_by_step(tmp_path, monkeypatch):
     run = make(tmp_path)
     save(run, 1)
-    monkeypatch.setattr(checkpoint, "FORMAT", FORMAT + 2)
-    steps = {FORMAT + n: lambda c, n=n: Checkpoint(c.tensors, c.state | {"steps": [*c.state.get("steps", []), n]})
+    monkeypatch.setattr(checkpoint, "RUN_FORMAT", RUN_FORMAT + 2)
+    steps = {RUN_FORMAT + n: lambda c, n=n: Checkpoint(c.tensors, c.state | {"steps": [*c.state.get("steps", []), n]})
              for n in (0, 1)}  # fmt: skip
     monkeypatch.setattr(checkpoint, "_MIGRATIONS", steps)
     assert run.load_checkpoint().state == {"epoch": 1, "steps": [0, 1]}

@@ -128,7 +128,7 @@ def test_the_encoder_sees_a_gap_as_the_mean_of_its_channel(here: Path) -> None:
     assert transform(x).tolist() == [[[1.0, 0.0], [1.0, 0.0]]]
     model = vaekit.load("two")
     assert model.sees_missing
-    data = load("two.npy", kind="signal", values="real")
+    data = load("two.npy", kind="signal", value_kind="real")
     mask = data.test.mask
     assert data.kind == "signal" and mask is not None
     values = data.test.x[:]

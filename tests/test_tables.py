@@ -148,7 +148,7 @@ def test_an_array_is_a_table_whose_gaps_are_nan(tmp_path: Path) -> None:
     x[:, 2] = x[:, 2] > 0
     x[5, 0] = np.nan
     np.save(tmp_path / "x.npy", x)
-    for data in (load(x), load(tmp_path / "x.npy", values="table")):
+    for data in (load(x), load(tmp_path / "x.npy", value_kind="table")):
         assert [(column.name, column.kind) for column in data.columns] == [
             ("x0", "real"),
             ("x1", "real"),
@@ -260,7 +260,7 @@ def test_a_file_that_memory_cannot_hold_is_not_read(tmp_path: Path, monkeypatch:
     with pytest.raises(DataError, match=r"t\.csv: needs 1,099,511,627,776 bytes for its rows .* are free"):
         load(tmp_path / "t.csv")
     pd.DataFrame({"a": np.arange(100_000) % 2}).to_parquet(tmp_path / "t.parquet")
-    monkeypatch.setattr(files, "MEMORY", 1 << 23)
+    monkeypatch.setattr(files, "MACHINE_MEMORY", 1 << 23)
     with pytest.raises(DataError, match="has 100,000 rows of 1 columns, more than memory can hold of one column"):
         load(tmp_path / "t.parquet")
 

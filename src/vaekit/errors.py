@@ -15,9 +15,10 @@ line it is one line on stderr and exit status 2.
 import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import TypeVar
+from numbers import Integral
+from typing import TypeGuard, TypeVar
 
-MANY = 12  # names that a message lists at most
+MOST_LISTED = 12  # names in a message
 
 Number = TypeVar("Number", int, float)
 Word = TypeVar("Word", bound=object)
@@ -73,7 +74,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     if not names:
         return f"unknown {kind} {name!r:.120}; there is none"
     near = get_close_matches(name, names, n=1)
-    if near and len(names) > MANY:
+    if near and len(names) > MOST_LISTED:
         return f"unknown {kind} {name!r:.120}; did you mean {near[0]!r}?"
     hint = f" did you mean {near[0]!r}?" if near else ""
     return f"unknown {kind} {name!r:.120};{hint} {'Known' if hint else 'known'}: {', '.join(names)}"
@@ -100,6 +101,31 @@ def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
     """
     if value not in words:
         raise ConfigError(unknown(option, str(value), [str(word) for word in words]))
+    return value
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether this is a whole number, of Python or NumPy."""
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def is_count(value: object) -> bool:
+    """Whether this is a whole number of at least 1."""
+    return is_whole(value) and value >= 1
+
+
+def check_count(option: str, value: int) -> int:
+    """Check that the value of an option is a whole number of at least 1, and return it.
+
+    Raises:
+        ConfigError: It is not.
+
+    >>> check_count("samples", 5)
+    5
+    """
+    if not is_count(value):
+        whole = "" if is_whole(value) else "a whole number, "
+        raise ConfigError(f"{option} must be {whole}at least 1, got {value!r:.60}")
     return value
 
 

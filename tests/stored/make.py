@@ -13,7 +13,7 @@ import torch
 
 from tiny import TIMES, install, tiny
 from vaekit.runs import lifecycle, restore
-from vaekit.store import FORMAT, Run
+from vaekit.store import RUN_FORMAT, Run
 from vaekit.training import Interrupted, Listener
 
 HERE = Path(__file__).parent
@@ -34,7 +34,7 @@ class StopAt(Listener):
 def main() -> None:
     torch.set_num_threads(1)
     install()
-    name = f"format-{FORMAT}"
+    name = f"format-{RUN_FORMAT}"
     shutil.rmtree(HERE / name, ignore_errors=True)
     shutil.rmtree(HERE / "whole", ignore_errors=True)
     whole = lifecycle.train(tiny(), name="whole", root=HERE)

@@ -114,7 +114,7 @@ class Drawing(Opened):
     def _as_seen(self, rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
         from ..data.batches import as_one_batch
 
-        batch = as_one_batch(rows, values=self.restored.recipe.value_kind, binarize=self.restored.binarize)
+        batch = as_one_batch(rows, value_kind=self.restored.recipe.value_kind, binarize=self.restored.binarize)
         return batch.x, batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:

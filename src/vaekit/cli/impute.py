@@ -149,7 +149,7 @@ def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: P
     run = opened.run
     model, _ = opened.model()
     test = opened.restored.dataset().test
-    images = as_one_batch(test.thinned(count), values=model.value_kind, binarize=opened.restored.binarize)
+    images = as_one_batch(test.thinned(count), value_kind=model.value_kind, binarize=opened.restored.binarize)
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
     if as_json:

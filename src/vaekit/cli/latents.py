@@ -113,7 +113,9 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     rows = evenly_spread(len(split), n)
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(as_one_batch(split.rows(rows), values=model.value_kind, binarize=drawing.restored.binarize))
+    return model.to_model(
+        as_one_batch(split.rows(rows), value_kind=model.value_kind, binarize=drawing.restored.binarize)
+    )
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

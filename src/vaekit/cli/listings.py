@@ -89,15 +89,15 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     """A record for each column of a table."""
     from .. import config
     from ..data import load
-    from ..data.overview import overview, overview_of_signals
+    from ..data.column_overview import overview, overview_of_signals
     from ..data.tables import columns_with_nan, is_table
 
     if not is_table(table):
         raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")
     section = config.read("table-vae", settings=[*settings, f"data.name={json.dumps(table)}"]).data
     if section.kind == "signal":
-        return overview_of_signals(load(table, memory=section.memory, values="real", kind="signal"))
-    data = load(table, columns=section.columns, memory=section.memory, values="table")
+        return overview_of_signals(load(table, memory=section.memory, value_kind="real", kind="signal"))
+    data = load(table, columns=section.columns, memory=section.memory, value_kind="table")
     assert data.columns is not None
     return overview(data.columns, columns_with_nan(data))
 

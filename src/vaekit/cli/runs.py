@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import RunError, VAEError, unknown
-from ..store.earlier import renamed
+from ..store.old_names import with_present_names
 from .common import json_option, nested_get, open_run, run_argument, runs_option, say
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table
@@ -76,7 +76,7 @@ def facts_of(run: "Run") -> dict[str, Any]:
     if changed := [session["settings"] for session in run.sessions if session["settings"]]:
         facts["changed"] = changed
     if (run.path / "test.json").is_file():
-        facts["test"] = renamed(run.read_json("test.json"))
+        facts["test"] = with_present_names(run.read_json("test.json"))
     return facts
 
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..store.earlier import renamed
+from ..store.old_names import with_present_names
 from .common import headline, relative, stopped, terms_of, two_decimals
 from .printing import out, out_json
 from .tables import INDENT, print_entry
@@ -45,7 +45,7 @@ def train_series(
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
-    tests = [renamed(run.read_json("test.json")) for run in trained]
+    tests = [with_present_names(run.read_json("test.json")) for run in trained]
     over = {term: mean_and_sd([test[term] for test in tests]) for term in terms_of(tests[0])}
     if as_json:
         out_json({"runs": [str(run.path) for run in trained], "test": over})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..store.earlier import renamed
+from ..store.old_names import with_present_names
 from .common import (
     headline,
     is_worker,
@@ -156,7 +156,7 @@ def _prepare_cuda(deterministic: object) -> None:
 def _report(run: "Run", as_json: bool) -> None:
     from ..runs.data_facts import DataFacts
 
-    test = renamed(run.read_json("test.json"))
+    test = with_present_names(run.read_json("test.json"))
     pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
     final_pictures = [path for path in pictures if not path.name.startswith("epoch-")]
     if as_json:

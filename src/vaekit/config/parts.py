@@ -14,9 +14,9 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 from pydantic import ConfigDict, ValidationError, create_model
 
-from ..data.own import is_path
+from ..data.by_path import is_path
 from ..data.registry import DATASET_NAMES
-from ..data.values import Values
+from ..data.value_kinds import ValueKind
 from ..errors import ConfigError, VAEError, unknown
 from ..objectives import schedules
 from . import Data, Part, explain
@@ -185,12 +185,12 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     return part
 
 
-def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) -> dict[str, Any]:
+def resolve_data(section: Data, value_kind: ValueKind = "pixels", trust: bool = False) -> dict[str, Any]:
     """The arguments of `vaekit.data.load` that a config asks for; a function named by import path is imported.
 
     Arguments:
         section: The section `data`.
-        values: Meaning of the numbers in an array by path.
+        value_kind: Meaning of the numbers in an array by path.
         trust: Whether an import path is allowed.
 
     Raises:
@@ -198,9 +198,9 @@ def resolve_data(section: Data, values: Values = "pixels", trust: bool = False) 
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
-        arguments |= {"name": find("data set", section.name, trust), "values": values}
+        arguments |= {"name": find("data set", section.name, trust), "value_kind": value_kind}
     elif section.name not in DATASET_NAMES and is_path(section.name):
-        arguments["values"] = values
+        arguments["value_kind"] = value_kind
     return arguments
 
 

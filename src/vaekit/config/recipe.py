@@ -13,11 +13,11 @@ from torch.overrides import TorchFunctionMode
 
 from ..data import Batches, Dataset, load
 from ..data.batches import rows_to_start_from
+from ..data.by_path import is_path
 from ..data.columns import Column
-from ..data.own import is_path
 from ..data.registry import DATASET_NAMES, known_as
-from ..data.values import Values, is_count, value_kind_of
-from ..errors import ConfigError, unknown
+from ..data.value_kinds import ValueKind, value_kind_of
+from ..errors import ConfigError, is_count, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
@@ -70,7 +70,7 @@ class Recipe:
         return callable(self.data_arguments["name"]) or any(":" in name for name in names)
 
     @property
-    def value_kind(self) -> Values:
+    def value_kind(self) -> ValueKind:
         """The meaning of the numbers in x to the model."""
         return _value_kind(self.parts)
 
@@ -299,11 +299,11 @@ def build(
         data = load(**recipe.data_arguments)
     if isinstance(data, Dataset):
         event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
-        x, labels = rows_to_start_from(data.train, values=recipe.value_kind)
+        x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
     return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
 
 
-def _value_kind(parts: Mapping[str, Resolved]) -> Values:
+def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:
     return value_kind_of(parts.get("model", parts["likelihood"]).make)
 
 

@@ -12,7 +12,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from ..errors import ConfigError
-from ..store.bounded import check_table
+from ..store.bounded import check_config_table
 from ..store.journal import MOST_EPOCHS
 from .synonyms import OTHER_NAMES
 
@@ -167,7 +167,7 @@ def parse(tree: Mapping[str, Any], source: str = "config") -> Config:
         ConfigError: A key is unknown (the nearest one is named), or a value is out of range.
     """
     try:
-        check_table(tree)
+        check_config_table(tree)
     except ValueError as error:
         raise ConfigError(f"{source}: {error}") from None
     try:

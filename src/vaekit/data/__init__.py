@@ -8,18 +8,19 @@ the command line starts quickly.
 |---|---|
 | `registry` | the data sets by name, and the places of their files |
 | `loading` | `load`: from a name, a path, a frame, an array or a function to a data set |
-| `named`, `own`, `tables` | data sets by name; the user's own images; tables |
+| `by_name`, `by_path`, `tables` | data sets by name; the user's own images and signals by path; tables |
 | `sources/` | the formats that they read |
 | `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
 | `ondisk` | `Stored`: rows that stay on disk |
-| `encoded`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
-| `given` | data to validate or evaluate on: all of their rows |
-| `held_out`, `labelled` | which rows are held out; which keep their labels |
+| `encoded_rows`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
+| `evaluation_data` | data to validate or evaluate on: all of their rows |
+| `held_out`, `labels` | which rows are held out; which keep their labels |
 | `row_names` | the name of each row, by which it is known in its file |
-| `columns`, `kinds`, `overview` | a column of a table; the choice of its kind; all columns at a glance |
+| `columns`, `column_kinds`, `column_overview` | a column of a table; the choice of its kind; all columns at a glance |
 | `standardizer` | numbers of a table as networks see them |
-| `values`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |
-| `batch`, `batches`, `loaders` | one batch; minibatches of a split; a loader for every kind of data that `fit` takes |
+| `value_kinds`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |
+| `batch`, `batches` | one batch; minibatches of a split |
+| `loader_factory` | a loader for every kind of data that `fit` takes |
 """
 
 from importlib import import_module

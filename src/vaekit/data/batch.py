@@ -76,7 +76,7 @@ def as_batch(item: object) -> Batch:
     if is_array(item):
         return _batch(x=item)
     if isinstance(item, Mapping):
-        return _batch(**named(item))
+        return _batch(**batch_fields(item))
     if isinstance(item, Sequence) and 1 <= len(item) <= 2 and is_array(item[0]):
         return _batch(x=item[0], labels=item[1] if len(item) == 2 else None)
     raise DataError(
@@ -85,7 +85,7 @@ def as_batch(item: object) -> Batch:
     )
 
 
-def named(item: Mapping[Any, Any]) -> dict[str, Any]:
+def batch_fields(item: Mapping[Any, Any]) -> dict[str, Any]:
     """The values of a mapping under the field names of `Batch`.
 
     Raises:

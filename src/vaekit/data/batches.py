@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, check_count, unknown
 from .batch import Batch, as_tensor
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, binarized, draw_binary, to_floats
-from .values import Values, check_count
+from .value_kinds import ValueKind
 
 
 class Batches:
@@ -44,7 +44,7 @@ class Batches:
         device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
-        values: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
+        value_kind: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
 
     Raises:
         ConfigError: `batch_size` is not a whole number of at least 1, or `binarize` is unknown.
@@ -66,7 +66,7 @@ class Batches:
         generator: torch.Generator | None = None,
         device: torch.device | str | None = None,
         binarize: str = "none",
-        values: Values = "pixels",
+        value_kind: ValueKind = "pixels",
     ) -> None:
         split = _split(data, labels)
         check_count("batch_size", batch_size)
@@ -84,7 +84,7 @@ class Batches:
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
-        self.are_counts = values == "counts" and binarize == "none"
+        self.are_counts = value_kind == "counts" and binarize == "none"
         self.generator = generator or _new_generator(seeded=shuffle or binarize == "per-epoch")
         self._epoch_start: Tensor | None = None  # the generator's state when the epoch began; None between epochs
         self._position = 0  # batches served in this epoch
@@ -199,12 +199,12 @@ def batches_of(rows: int, batch_size: int) -> int:
     return full + (rest > 1 or (rest == 1 and not full))
 
 
-def as_one_batch(data: Split, *, values: Values = "pixels", binarize: str = "none") -> Batch:
+def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str = "none") -> Batch:
     """All rows of a split as one batch, in order, on the CPU.
 
     Arguments:
         data: The split.
-        values: Meaning of its numbers.
+        value_kind: Meaning of its numbers.
         binarize: Binarization of grey values; see `Batches`.
 
     Raises:
@@ -212,17 +212,17 @@ def as_one_batch(data: Split, *, values: Values = "pixels", binarize: str = "non
     """
     if not len(data):
         raise DataError("there are 0 rows, and a batch needs at least 1; choose a split that has some")
-    return next(iter(Batches(data, batch_size=len(data), values=values, binarize=binarize)))
+    return next(iter(Batches(data, batch_size=len(data), value_kind=value_kind, binarize=binarize)))
 
 
-def rows_to_start_from(split: Split, *, values: Values) -> tuple[Tensor, Tensor | None]:
+def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
     """About 10,000 evenly spread rows as the model sees them, and their labels; fewer, if they take over 512 MiB.
 
     A value that is not observed is the mean of the observed ones.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))
-    batch = as_one_batch(split.rows(slice(None, None, step)), values=values)
+    batch = as_one_batch(split.rows(slice(None, None, step)), value_kind=value_kind)
     if batch.observed is None:
         return batch.x, batch.labels
     means = batch.x.sum(0) / batch.observed.sum(0).clamp_min(1)  # values that are not observed are 0

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .columns import Column
-from .encoded import Block, Rows, blocks
+from .encoded_rows import FloatRows, Rows, blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def statistics_of(columns: Sequence[Column], x: Rows, rows: NDArray[np.int64]) -
         rows: Numbers of the rows.
     """
 
-    def parts() -> Iterator[Block]:
+    def parts() -> Iterator[FloatRows]:
         return (x[rows[part]] for part in blocks(len(rows), len(columns)))
 
     def sums(of: Callable[[int, NDArray[np.float64]], NDArray[np.float64]]) -> NDArray[np.float64]:

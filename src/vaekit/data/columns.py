@@ -1,6 +1,6 @@
 """A column of a table: its kind, and the conversion of its values to numbers and back.
 
-Not for: the choice of a kind (`kinds`), or files and frames (`sources.frames`).
+Not for: the choice of a kind (`column_kinds`), or files and frames (`sources.frames`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ TRANSFORM = {"positive": "log", "size-factor": "log", "count": "log1p"}  # appli
 DATES = ("date", "datetime")
 DAY = np.timedelta64(86_400_000_000, "us")
 FIRST_DAY, LAST_DAY = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")  # as Python counts them
-MOST = 1e37  # greatest number that a column accepts, in single precision
+LARGEST_VALUE = 1e37  # greatest number that a column accepts, in single precision
 _EPOCH = np.datetime64("1970-01-01", "us")
 _FINE = 2.0**-24 * 1e4  # without an origin float32 must resolve a ten-thousandth of the spread
 
@@ -256,12 +256,12 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
     if infinite.any():
         first = int(infinite.argmax())
         raise DataError(f"column {name!r}, row {first + 1}: {numbers[first]} is not finite; leave the cell empty")
-    huge = np.abs(numbers) > MOST
+    huge = np.abs(numbers) > LARGEST_VALUE
     if huge.any():
         first = int(huge.argmax())
         raise DataError(
-            f"column {name!r}, row {first + 1}: {numbers[first]:g} is beyond ±{MOST:g}, which single precision cannot "
-            "hold; correct it, or choose another unit"
+            f"column {name!r}, row {first + 1}: {numbers[first]:g} is beyond ±{LARGEST_VALUE:g}, which single "
+            "precision cannot hold; correct it, or choose another unit"
         )
     return numbers
 

@@ -1,6 +1,6 @@
 """Load a data set from a name, a path, a frame, an array or a function.
 
-Not for: reading the data (`named`, `own`, `tables`).
+Not for: reading the data (`by_name`, `by_path`, `tables`).
 """
 
 import inspect
@@ -9,17 +9,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, is_whole, unknown
 from .batch import is_array
+from .by_name import load_by_name
+from .by_path import is_path, load_by_path
+from .column_kinds import ColumnKinds
 from .dataset import Dataset
-from .kinds import ColumnKinds
-from .labelled import keep_labels
-from .named import load_named
-from .own import is_path, load_own
+from .labels import keep_labels
 from .registry import SOURCES, known_as
 from .sources.frames import is_frame
 from .tables import is_table, load_table
-from .values import Values, is_whole
+from .value_kinds import ValueKind
 
 
 def load(
@@ -30,7 +30,7 @@ def load(
     size: int | None = None,
     memory: float | None = None,
     root: str | os.PathLike[str] | None = None,
-    values: Values = "pixels",
+    value_kind: ValueKind = "pixels",
     columns: ColumnKinds | None = None,
     labelled: int | None = None,
     kind: Literal["signal"] | None = None,
@@ -46,17 +46,17 @@ def load(
     By path: `NAME.npy`, images (N, H, W), (N, C, H, W) or (N, H, W, C), or a table (N, D), with labels in
     `NAME-labels.npy` if there are any; `NAME.npz` with `images` or `x`, and maybe `labels` or `y`, or with Keras's
     `x_train`, `y_train`, `x_test` and `y_test`, or SciPy's sparse matrix of counts; or a folder of images, whose
-    subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with other
-    `values` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur; without labels
-    all images are of one class, "all". Held-out rows are drawn at random, the same rows for the same counts. Images
-    that take more than `memory` stay on disk and are read when needed.
+    subfolders are classes. Numbers in arrays are uint8, bool, uint16 (divided by 65535) or floats in [0, 1]; with
+    another `value_kind` they are counts or real numbers. NaN is a missing value. Classes are the labels that occur;
+    without labels all rows are of one class, "all". Held-out rows are drawn at random, the same rows for the same
+    counts. Rows that take more than `memory` stay on disk and are read when needed.
 
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
     and test.csv. Each column gets a kind from its type, unless `columns` names another. An empty cell or NaN is
-    missing. With `values="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for tests.
-    A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see them.
+    missing. With `value_kind="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for
+    tests. A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see them.
 
-    By a function: it returns a `Dataset`. It receives the options that are not None, and `values` if it has such a
+    By a function: it returns a `Dataset`. It receives the options that are not None, and `value_kind` if it has such a
     parameter. In a config it is named by its import path, `data.name = "my_module:my_function"`.
 
     Arguments:
@@ -71,8 +71,8 @@ def load(
             from disk.
         root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for files that are there already, nor exist for MNIST.
-        values: Meaning of the numbers in an array by path: "pixels", "counts" or "real". In a training the likelihood
-            decides.
+        value_kind: Meaning of the numbers in an array by path: "pixels", "counts" or "real". In a training the
+            likelihood decides.
         columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
         kind: "signal": the rows of a `.npy` or `.npz` are signals, (N, L) or (N, C, L); one channel gets an axis of
@@ -93,8 +93,8 @@ def load(
         raise ConfigError(f"memory is a number of GiB, got {memory!r}; pass memory=1")
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     options["kind"] = kind
-    source, opener = _opener_of(name, values)
-    data = opener.open(source, values, **opener.applicable(source, options))
+    source, opener = _opener_of(name, value_kind)
+    data = opener.open(source, value_kind, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
 
 
@@ -152,7 +152,7 @@ _PURPOSES = {
 }
 
 
-def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
+def _opener_of(source: Any, value_kind: ValueKind) -> tuple[Any, _Opener]:
     """The source, with names spelled as in `DATASET_NAMES`, and its opener.
 
     Raises:
@@ -173,35 +173,35 @@ def _opener_of(source: Any, values: Values) -> tuple[Any, _Opener]:
     name = known_as(name)
     if name in SOURCES:
         return name, _NAMED
-    if is_table(name, values):
+    if is_table(name, value_kind):
         return name, _TABLE
     if is_path(name):
         return name, _BY_PATH
     raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
-def _unchanged(data: Dataset, values: Values) -> Dataset:
+def _unchanged(data: Dataset, value_kind: ValueKind) -> Dataset:
     return data
 
 
-def _named(name: str, values: Values, **options: Any) -> Dataset:
-    return load_named(name, **options)
+def _named(name: str, value_kind: ValueKind, **options: Any) -> Dataset:
+    return load_by_name(name, **options)
 
 
-def _table(source: Any, values: Values, columns: ColumnKinds | None = None, **options: Any) -> Dataset:
+def _table(source: Any, value_kind: ValueKind, columns: ColumnKinds | None = None, **options: Any) -> Dataset:
     return load_table(source, name=source if isinstance(source, str) else "table", kinds=columns, **options)
 
 
-def _by_path(name: str, values: Values, **options: Any) -> Dataset:
-    return load_own(name, values=values, **options)
+def _by_path(name: str, value_kind: ValueKind, **options: Any) -> Dataset:
+    return load_by_path(name, value_kind=value_kind, **options)
 
 
-def _returned(function: Callable[..., Dataset], values: Values, **options: Any) -> Dataset:
-    """Call the user's function for a data set; it gets `values` if it has such a parameter."""
+def _returned(function: Callable[..., Dataset], value_kind: ValueKind, **options: Any) -> Dataset:
+    """Call the user's function for a data set; it gets `value_kind` if it has such a parameter."""
     name = getattr(function, "__qualname__", repr(function))
     signature = inspect.signature(function)
-    if "values" in signature.parameters:
-        options["values"] = values
+    if "value_kind" in signature.parameters:
+        options["value_kind"] = value_kind
     try:
         signature.bind(**options)
     except TypeError as error:

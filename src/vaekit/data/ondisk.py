@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-_CHUNK = 128  # rows that a thread reads at a time
+_ROWS_PER_READ = 128  # rows that a thread reads at a time
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -113,9 +113,9 @@ class Stored:
         if bool(((rows < 0) | (rows >= len(self))).any()):
             raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
         x = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
-        chunks = (rows[start : start + _CHUNK] for start in range(0, len(rows), _CHUNK))
+        chunks = (rows[start : start + _ROWS_PER_READ] for start in range(0, len(rows), _ROWS_PER_READ))
         for i, part in enumerate(self.ahead(lambda chunk: self.index_select(0, chunk), chunks)):
-            x[i * _CHUNK : (i + 1) * _CHUNK] = part
+            x[i * _ROWS_PER_READ : (i + 1) * _ROWS_PER_READ] = part
         return x
 
     def ahead(self, work: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .ondisk import Reader, Stored
-from .values import Values
+from .value_kinds import ValueKind
 
 BINARIZATIONS = ("none", "threshold", "per-epoch", "fixed")
 FIXED_SEED = 20_080_623  # seed of "fixed": never change it, or nobody can repeat published numbers
-_CHUNK = 1000  # rows binarized at a time, so that the noise takes little memory
+_ROWS_AT_ONCE = 1000  # rows binarized at a time, so that the noise takes little memory
 
 
 def to_unit(values: Tensor) -> Tensor:
@@ -24,15 +24,15 @@ def to_unit(values: Tensor) -> Tensor:
     return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
 
 
-def to_floats(x: Tensor, values: Values, dtype: torch.dtype = torch.float32) -> Tensor:
+def to_floats(x: Tensor, value_kind: ValueKind, dtype: torch.dtype = torch.float32) -> Tensor:
     """Rows of any type as floating-point numbers: bytes as x / 255, or unscaled if they are counts.
 
     Arguments:
         x: Rows.
-        values: Meaning of the numbers.
+        value_kind: Meaning of the numbers.
         dtype: Type of the result for rows that are neither bytes to scale nor floating-point.
     """
-    x = x if values == "counts" else to_unit(x)
+    x = x if value_kind == "counts" else to_unit(x)
     return x if x.is_floating_point() else x.to(dtype)
 
 
@@ -63,7 +63,7 @@ def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
         return _above_half(x, np.empty(0, np.int64))
     generator = torch.Generator().manual_seed(FIXED_SEED)  # on the CPU, so that it is the same everywhere
     bits = torch.empty_like(x)
-    for part, result in zip(torch.split(x, _CHUNK), torch.split(bits, _CHUNK), strict=True):
+    for part, result in zip(torch.split(x, _ROWS_AT_ONCE), torch.split(bits, _ROWS_AT_ONCE), strict=True):
         result.copy_(_draw(part.cpu(), generator))
     return bits
 

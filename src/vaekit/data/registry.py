@@ -76,7 +76,7 @@ class Listing:
     where: Path | None
 
 
-_DIGITS = tuple("0123456789")
+_DIGIT_CLASSES = tuple("0123456789")
 
 _ALL = (
     Source(
@@ -85,7 +85,7 @@ _ALL = (
         train=60_000,
         test=10_000,
         validation=5_000,
-        classes=_DIGITS,
+        classes=_DIGIT_CLASSES,
         folder="MNIST/raw",
         files={
             "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
@@ -131,7 +131,7 @@ _ALL = (
         train=112_800,
         test=18_800,
         validation=18_800,
-        classes=(*_DIGITS, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
+        classes=(*_DIGIT_CLASSES, *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", *"abdefghnqrt"),
         folder="EMNIST/raw",
         files=dict.fromkeys(
             f"emnist-balanced-{part}-{content}-ubyte"
@@ -158,7 +158,7 @@ _ALL = (
         train=73_257,
         test=26_032,
         validation=5_000,
-        classes=_DIGITS,
+        classes=_DIGIT_CLASSES,
         folder="svhn",
         files=dict.fromkeys(("train_32x32.mat", "test_32x32.mat")),
         torchvision="SVHN",

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from .by_path import is_path
 from .dataset import SPLITS, Dataset
 from .held_out import held_out
 from .ondisk import RowNumbers
-from .own import is_path
 from .registry import DATASET_NAMES
 from .sources.image_folder import image_names
 from .tables import SHARE, split_files
@@ -21,7 +21,7 @@ from .tables import SHARE, split_files
 VALIDATION = {"val", "validation", "valid"}
 
 
-def numbered(rows: Sequence[int], kind: str | None) -> list[str]:
+def names_by_number(rows: Sequence[int], kind: str | None) -> list[str]:
     """Names of rows by their numbers, which start at 0: in tables they are counted from 1, else from 0."""
     first = 1 if kind == "table" else 0
     return [str(row + first) for row in rows]
@@ -41,11 +41,11 @@ def row_names(data: Dataset, split: str, *, separate_test: bool = False) -> list
     counts = {name: len(rows) for name, rows in data.splits.items()}
     path = Path(os.path.expanduser(data.name))
     if data.name in DATASET_NAMES or not is_path(data.name) or not path.exists():
-        return numbered(range(counts[split]), data.kind)
+        return names_by_number(range(counts[split]), data.kind)
     stems = {file.stem for file in split_files(path)} if data.kind == "table" else set()
     separate_test = separate_test or "test" in stems
     if (split == "test" and separate_test) or (split == "validation" and stems & VALIDATION):
-        return numbered(range(counts[split]), data.kind)
+        return names_by_number(range(counts[split]), data.kind)
     own_validation = 0 if stems & VALIDATION else counts["validation"]
     last = _has_test_rows(path)  # then the test rows come after all others
     own_test = 0 if separate_test or last else counts["test"]
@@ -58,7 +58,7 @@ def row_names(data: Dataset, split: str, *, separate_test: bool = False) -> list
     if path.is_dir() and data.kind != "table":
         files = image_names(path)
         return [files[number] for number in numbers]
-    return numbered(numbers, data.kind)
+    return names_by_number(numbers, data.kind)
 
 
 def _has_test_rows(path: Path) -> bool:

@@ -1,6 +1,6 @@
 """A table as a data set: from a file, a frame or an array, with a kind for each column; or as rows for a trained model.
 
-Not for: columns (`columns`), the choice of their kinds (`kinds`), or reading files (`sources.table_files`).
+Not for: columns (`columns`), the choice of their kinds (`column_kinds`), or reading files (`sources.table_files`).
 """
 
 import hashlib
@@ -17,21 +17,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from .by_path import IN_MEMORY
+from .column_kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .column_statistics import statistics_of
 from .columns import Column, distinct
 from .dataset import Dataset, Split
-from .encoded import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
+from .encoded_rows import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
 from .held_out import held_out
-from .kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
-from .labelled import renumbered
+from .labels import renumbered
 from .ondisk import Stored
-from .own import IN_MEMORY
 from .sources.frames import is_frame, raws_of, raws_of_array
 from .sources.large_tables import LazyColumns, is_large, read_columns
-from .sources.table_files import ARRAYS, SUFFIXES, is_table_file, read_raws
-from .values import Values
+from .sources.table_files import ARRAY_SUFFIXES, TABLE_SUFFIXES, is_table_file, read_raws
+from .value_kinds import ValueKind
 
-PARTS = ("train", "val", "validation", "valid", "test")
+TABLE_PARTS = ("train", "val", "validation", "valid", "test")
 SHARE = 10  # one row in ten to validate with
 TOTAL = "total"  # a size factor of this name is the sum of the counts, unless the table has such a column
 
@@ -137,10 +137,10 @@ def load_table(
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if number is not None and not isinstance(number, str) and path is not None:
             raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
-    opened = _opened(train, memory)
+    opened = _open(train, memory)
     ends = [opened.rows]
     for path in (validation_path, test_path):
-        opened = opened if path is None else opened.followed_by(_opened(path, memory), str(path))
+        opened = opened if path is None else opened.followed_by(_open(path, memory), str(path))
         ends.append(opened.rows)
     unfitted = _learned(opened, kinds)
     rest, validation_numbers, test_numbers = held_out(
@@ -179,14 +179,14 @@ def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path 
 def split_files(folder: str | os.PathLike[str]) -> list[Path]:
     """The tables of a folder with splits: train.csv, val.csv, test.csv; empty without a train.csv."""
     path = Path(os.path.expanduser(folder))
-    files = [path / f"{part}{suffix}" for suffix in SUFFIXES for part in PARTS]
+    files = [path / f"{part}{suffix}" for suffix in TABLE_SUFFIXES for part in TABLE_PARTS]
     files = [file for file in files if file.is_file()]
     return files if any(file.stem == "train" for file in files) else []
 
 
-def is_table(name: str, values: Values = "table") -> bool:
-    """Whether a path leads to a table: a table file, a folder of them, or an array if `values` asks for a table."""
-    if is_table_file(name) or (values == "table" and Path(name).suffix.lower() in ARRAYS):
+def is_table(name: str, value_kind: ValueKind = "table") -> bool:
+    """Whether a path leads to a table: a table file, a folder of them, or an array if `value_kind` asks for a table."""
+    if is_table_file(name) or (value_kind == "table" and Path(name).suffix.lower() in ARRAY_SUFFIXES):
         return True
     return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
 
@@ -207,7 +207,7 @@ def open_table(
     """
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
-    opened = _opened(source, memory)
+    opened = _open(source, memory)
     if columns is None:
         return _learned(opened, {})
     names = [column.name for column in columns if column.name != TOTAL or TOTAL in opened.raws]
@@ -254,7 +254,7 @@ class _Opened:
         return _Opened(raws, self.rows + more.rows, self.is_large or more.is_large)
 
 
-def _opened(source: Any, memory: float | None) -> _Opened:
+def _open(source: Any, memory: float | None) -> _Opened:
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.path.expanduser(source))
         if is_large(path, IN_MEMORY if memory is None else memory):

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data import Dataset, Split
 from ..data.batch import as_tensor, is_array
 from ..data.columns import check_columns
-from ..data.given import as_split, load_given
+from ..data.evaluation_data import as_split, load_evaluation_data
 from ..data.sources.frames import is_frame
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, check_model
@@ -133,7 +133,9 @@ def _opened(subject: Any, root: str | Path) -> Run:
 def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
     """The data to evaluate a model on: a data set, or all of the rows that are given."""
     if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        return load_given(data, values=model.value_kind, event_shape=model.event_shape, columns=model.columns)
+        return load_evaluation_data(
+            data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
+        )
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
         return data
@@ -146,7 +148,7 @@ def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
             x,
             *data[1:],
             event_shape=event_shape,
-            values=model.value_kind,
+            value_kind=model.value_kind,
             conditional=conditional,
             sees_missing=model.sees_missing,
         )

@@ -17,8 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
-from ..data.values import check_count
-from ..errors import ConfigError, unknown
+from ..errors import ConfigError, check_count, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
 from ..rng import seeded
@@ -221,6 +220,6 @@ def counted(rows: int, of: int) -> dict[str, Any]:
 
 def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
     """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
-    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.value_kind)
+    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), value_kind=model.value_kind)
     x = batches.x[:]
     return x if batches.are_counts or model.value_kind != "counts" else batches.to_floats(x)

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from .. import data
 from ..data import Batch, Batches, Split
+from ..data.by_path import is_path, open_all
 from ..data.dataset import DataKind, evenly_spread
-from ..data.own import is_path, open_all
-from ..data.row_names import numbered, row_names
+from ..data.row_names import names_by_number, row_names
 from ..data.tables import open_table
 from ..distributions import centre
 from ..errors import DataError
@@ -73,7 +73,7 @@ class NamedRows:
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
         """The rows as the model takes them, batch by batch."""
-        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, values=model.value_kind):
+        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind):
             yield model.to_model(batch)
 
 
@@ -99,11 +99,11 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         table = open_table(name, columns, restored.label)
         rows, classes, title = restored.numbered(table.split(slice(None)), table.classes), table.classes, name
-        names = numbered(range(len(rows)), "table")
+        names = names_by_number(range(len(rows)), "table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         colour = facts.event_shape[0] == 3
         signals: DataKind | None = "signal" if facts.kind == "signal" else None
-        opened = open_all(name, size=config.data.size, colour=colour, values=facts.value_kind, kind=signals)
+        opened = open_all(name, size=config.data.size, colour=colour, value_kind=facts.value_kind, kind=signals)
         restored.check_event_shape(name, opened.split.event_shape)
         rows, names, title = restored.numbered(opened.split, opened.classes), opened.names, name
         classes = facts.classes if restored.takes_classes else opened.classes

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, RunError, unknown
 from ..store import Run
-from ..store.earlier import renamed
+from ..store.old_names import with_present_names
 from . import reading_old
 from .selection import ALL_TEST_ROWS, Selection
 
@@ -161,7 +161,12 @@ class Evaluation:
             )
         try:
             values = [Value.from_json(value) for value in table["values"]]
-            return cls(values, renamed(table["protocol"]), list(table["warnings"]), renamed(table["details"]))
+            return cls(
+                values,
+                with_present_names(table["protocol"]),
+                list(table["warnings"]),
+                with_present_names(table["details"]),
+            )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(
                 f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data import Batch, Batches, Dataset, Split
 from ..data.columns import check_columns
 from ..data.dataset import evenly_spread, row_word
-from ..data.given import load_given
+from ..data.evaluation_data import load_evaluation_data
 from ..data.sources.frames import is_frame
 from ..errors import DataError
 from ..model import LatentVariableModel
@@ -102,7 +102,9 @@ def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
         DataError: A conditional model gets rows without labels.
     """
     if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        data = load_given(data, values=model.value_kind, event_shape=model.event_shape, columns=model.columns)
+        data = load_evaluation_data(
+            data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
+        )
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
         source = f"{data.name} test"
@@ -132,7 +134,9 @@ def _subject(
     rows = evenly_spread(len(split), most)
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
     if len(rows):
-        served = list(Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, values=model.value_kind))
+        served = list(
+            Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, value_kind=model.value_kind)
+        )
         x = torch.cat([batch.zero_filled for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None

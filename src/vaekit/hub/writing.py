@@ -51,7 +51,7 @@ def export(
     _check_replaceable(target)
     subject = of_run(restored, restored.model(), STATISTICS)
     new = files.temporary(target)
-    with files.explained("write", target):
+    with files.file_errors("write", target):
         new.mkdir(parents=True)
         try:
             _fill(new, restored, subject, onnx=onnx, torch_export=torch_export)

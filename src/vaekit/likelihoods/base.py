@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from ..data.values import Values, check_values
+from ..data.value_kinds import ValueKind, check_values
 from ..distributions import full_precision, widened
 
 
@@ -36,7 +36,7 @@ class Likelihood(nn.Module, ABC):
         couples_rows: Whether log p(x) of a row depends on the other rows of its batch.
     """
 
-    value_kind: ClassVar[Values]
+    value_kind: ClassVar[ValueKind]
     value_range: ClassVar[tuple[float, float] | None]
     takes_classes: bool = True
     couples_rows: bool = False

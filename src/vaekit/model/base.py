@@ -22,9 +22,9 @@ from ..data import Batch
 from ..data.batch import as_tensor, reshape_hint
 from ..data.columns import Column, check_encoded
 from ..data.pixels import to_floats
-from ..data.values import RANGES, Values, check_count, check_values, is_count
+from ..data.value_kinds import RANGES, ValueKind, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
-from ..errors import ConfigError, DataError, RunError
+from ..errors import ConfigError, DataError, RunError, check_count, is_count
 from ..rng import seeded
 from ..store import files, tensors
 from .conditions import check_labels, rows_of_classes, rows_of_labels
@@ -98,7 +98,7 @@ class LatentVariableModel(nn.Module, ABC):
                 "by hand; torch.save(model.state_dict(), path) keeps its weights"
             )
         content = tensors.pack(self.state_dict(), {MADE_OF: json.dumps(dict(self.made_of))})
-        with files.explained("write", Path(path)):
+        with files.file_errors("write", Path(path)):
             files.write(Path(path), content)
 
     def load(self, path: str | os.PathLike[str]) -> Self:
@@ -259,7 +259,7 @@ class LatentVariableModel(nn.Module, ABC):
     # -- input of callers and loaders ----------------------------------------------------------------------------------
 
     @cached_property
-    def value_kind(self) -> Values:
+    def value_kind(self) -> ValueKind:
         """The meaning of the numbers in x. By default it is "pixels" if the range is theirs, else "real"."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..data.values import value_kind_of
+from ..data.value_kinds import value_kind_of
 from ..distributions import full_precision
 from ..errors import ConfigError
 from .base import Context, LatentVariableModel

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from math import prod
 
 from ..data.columns import Column
-from ..data.values import Values
+from ..data.value_kinds import ValueKind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ModelSpec:
     context_size: int = 0
     takes_classes: bool = True
     event_shape: tuple[int, ...] | None = None
-    value_kind: Values = "real"
+    value_kind: ValueKind = "real"
     value_range: tuple[float, float] | None = None
     columns: tuple[Column, ...] | None = None
     sees_missing: bool = False

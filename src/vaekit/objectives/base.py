@@ -20,9 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
-from ..data.values import check_count
 from ..distributions import full_precision
-from ..errors import ConfigError, one_of, unknown
+from ..errors import ConfigError, check_count, one_of, unknown
 from ..model import Draw, LatentVariableModel, no_bound
 
 F = TypeVar("F", bound=Callable[..., Tensor])

@@ -11,7 +11,7 @@ from typing import Any, get_args
 from ..data import Dataset
 from ..data.columns import Column
 from ..data.dataset import SPLITS, DataKind, row_word
-from ..data.values import Values
+from ..data.value_kinds import ValueKind
 from ..errors import DataError, RunError
 from ..store import Run
 
@@ -35,7 +35,7 @@ class DataFacts:
     name: str
     checksum: str
     kind: DataKind
-    value_kind: Values
+    value_kind: ValueKind
     event_shape: tuple[int, ...]
     num_classes: int
     classes: tuple[str, ...]
@@ -56,7 +56,7 @@ class DataFacts:
         if not shape or not all(type(n) is int and n > 0 for n in (*shape, num_classes)):
             raise RunError(f"{where} is damaged: the shape of its data is {shape!r:.200}")
         kind, value_kind = table.get("kind", "image"), table.get("values", "pixels")
-        if kind not in get_args(DataKind) or value_kind not in get_args(Values):
+        if kind not in get_args(DataKind) or value_kind not in get_args(ValueKind):
             raise RunError(
                 f"{where} is damaged: the kind of its data is {kind!r:.40}, of its values {value_kind!r:.40}"
             )
@@ -76,7 +76,7 @@ class DataFacts:
         )
 
     @classmethod
-    def of_dataset(cls, data: Dataset, value_kind: Values) -> "DataFacts":
+    def of_dataset(cls, data: Dataset, value_kind: ValueKind) -> "DataFacts":
         """The facts to record for a run on a data set.
 
         Arguments:

@@ -84,7 +84,7 @@ class Job:
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
         facts: dict[str, Any] = {"event_shape": data.event_shape, "num_classes": data.num_classes}
-        x, labels = rows_to_start_from(data.train, values=recipe.value_kind)
+        x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
         recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
@@ -164,7 +164,7 @@ class Job:
             batch_size=EVALUATION_BATCH,
             device=self.model.device,
             binarize=repeatable(self.config.data.binarize),
-            values=self.model.value_kind,
+            value_kind=self.model.value_kind,
         )
 
     def fit(
@@ -284,5 +284,5 @@ def _training_batches(config: Config, model: LatentVariableModel, split: Split) 
         generator=torch.Generator().manual_seed(config.train.seed),
         device=model.device,
         binarize=config.data.binarize,
-        values=model.value_kind,
+        value_kind=model.value_kind,
     )

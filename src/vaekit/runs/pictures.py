@@ -76,7 +76,7 @@ class Scene:
 
     def as_seen(self, split: Split) -> Batch:
         """Rows as the model takes them."""
-        batch = as_one_batch(split, values=self.model.value_kind, binarize=repeatable(self.binarize))
+        batch = as_one_batch(split, value_kind=self.model.value_kind, binarize=repeatable(self.binarize))
         return self.model.to_model(batch)
 
     @cached_property
@@ -246,7 +246,7 @@ def draw_data(data: Dataset, run: Run) -> Path | None:
     """Write a picture of training rows into a run folder, if they are images or signals."""
     if data.kind == "signal":
         return _save(
-            run, "training.png", plot.signals(_with_gaps(as_one_batch(data.train.thinned(SIGNALS), values="real")))
+            run, "training.png", plot.signals(_with_gaps(as_one_batch(data.train.thinned(SIGNALS), value_kind="real")))
         )
     if data.kind != "image":
         return None

@@ -13,7 +13,7 @@ from ..config import Config
 from ..config.parts import find
 from ..config.recipe import Recipe
 from ..data import Dataset
-from ..data.values import value_kind_of
+from ..data.value_kinds import value_kind_of
 from ..errors import ConfigError, DataError
 from ..training.devices import memory_of
 

@@ -16,9 +16,9 @@ from .. import data
 from ..config import Config, changed, parse
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
-from ..data.given import load_given
-from ..data.labelled import renumbered
-from ..data.own import is_path
+from ..data.by_path import is_path
+from ..data.evaluation_data import load_evaluation_data
+from ..data.labels import renumbered
 from ..data.pixels import repeatable
 from ..data.registry import known_as
 from ..data.tables import LabelColumn
@@ -169,7 +169,7 @@ class RestoredRun:
         """The data set that the run was trained on, or another one that its model takes, with the run's classes.
 
         Its own data set has all of its labels, and the splits of the training. All rows of another path are test rows,
-        unless it is split; see `load_given`.
+        unless it is split; see `load_evaluation_data`.
 
         Arguments:
             name: Another data set, by name or path.
@@ -212,10 +212,10 @@ class RestoredRun:
         """Another data set, read as the run's own; all rows of a path."""
         facts = self.facts
         if name in data.DATASET_NAMES:
-            return data.load(name, values=facts.value_kind)
-        return load_given(
+            return data.load(name, value_kind=facts.value_kind)
+        return load_evaluation_data(
             name,
-            values=facts.value_kind,
+            value_kind=facts.value_kind,
             event_shape=facts.event_shape,
             columns=facts.columns,
             label=self.label,
@@ -258,8 +258,8 @@ class RestoredRun:
         by_path = name not in data.DATASET_NAMES and is_path(name)
         facts = self.facts
         try:
-            values = {"values": facts.value_kind} if "values" in arguments else {}
-            dataset = data.load(**{**arguments, **values, "labelled": None})
+            value_kind = {"value_kind": facts.value_kind} if "value_kind" in arguments else {}
+            dataset = data.load(**{**arguments, **value_kind, "labelled": None})
         except DataError as error:
             raise DataError(f"{error} (run {self.run.name} was trained on it)" if by_path else str(error)) from error
         if by_path and dataset.checksum != facts.checksum:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from ..store import Run
-from ..store.files import explained
+from ..store.files import file_errors
 from ..training import Listener, Record
 
 
@@ -37,12 +37,12 @@ def event_files(run: Run, epochs: int) -> Iterator[Listener]:
         RunError: The event files cannot be written.
     """
     folder = run.place("tensorboard")
-    with explained("write", folder):
+    with file_errors("write", folder):
         writer = require_tensorboard()(str(folder), purge_step=epochs + 1)
     try:
         yield _Epochs(writer, folder)
     finally:
-        with explained("write", folder):
+        with file_errors("write", folder):
             writer.close()
 
 
@@ -52,7 +52,7 @@ class _Epochs(Listener):
         self.folder = folder
 
     def epoch(self, record: Record) -> None:
-        with explained("write", self.folder):
+        with file_errors("write", self.folder):
             for name, value in record.items():
                 part = "validation" if name.startswith("validation_") else "training"
                 self.writer.add_scalar(f"{part}/{name.removeprefix('validation_')}", value, record["epoch"])

@@ -15,9 +15,9 @@ from torch import Tensor
 from ..config import read
 from ..config.recipe import Recipe
 from ..data import Batch, Split
+from ..data.column_kinds import Raw, check_kinds, column_of, kind_of
 from ..data.column_statistics import statistics_of
 from ..data.columns import Column
-from ..data.kinds import Raw, check_kinds, column_of, kind_of
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
 from ..errors import ConfigError, DataError, check_range
 from ..evaluation.missing.imputation import weighted_latents

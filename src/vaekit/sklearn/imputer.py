@@ -11,7 +11,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..data.kinds import Raw
+from ..data.column_kinds import Raw
 from ..data.sources.frames import pandas
 from ..errors import check_range
 from ..evaluation.missing.imputation import weighted_latents

@@ -20,13 +20,13 @@ It knows nothing of models and training, and importing it imports no torch: `vae
 |---|---|
 | `run`, `root` | one run folder; the folder of all runs |
 | `checkpoint`, `tensors`, `state_dict` | checkpoints; safetensors; reading files of `torch.save` |
-| `journal`, `metrics`, `earlier` | metrics.jsonl, and the fields of its records; their names in older run folders |
+| `journal`, `metrics`, `old_names` | metrics.jsonl, and the fields of its records; their names in older run folders |
 | `files`, `bounded`, `lock` | files whole or absent; bounds on values; one writer a folder |
 | `escape` | text on its way to a terminal or a document |
 """
 
-from .checkpoint import FORMAT, Checkpoint
+from .checkpoint import RUN_FORMAT, Checkpoint
 from .root import delete, is_leftover
 from .run import Run, find_runs, list_runs
 
-__all__ = ["FORMAT", "Checkpoint", "Run", "delete", "find_runs", "is_leftover", "list_runs"]
+__all__ = ["RUN_FORMAT", "Checkpoint", "Run", "delete", "find_runs", "is_leftover", "list_runs"]

@@ -19,7 +19,7 @@ TOML_LIMIT = 16 << 10
 DEEPEST = 16  # levels of a config
 DEEPEST_JSON = 64  # levels of any other file
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
-_DIGITS = 20  # in 2^64, the bound of a generator's seed
+_MOST_DIGITS = 20  # in 2^64, the bound of a generator's seed
 
 
 def json_value(data: bytes) -> Any:
@@ -48,7 +48,7 @@ def toml_table(text: str) -> dict[str, Any]:
     """The table of a TOML text.
 
     Raises:
-        ValueError: The text is not TOML, or `check_table` refuses it.
+        ValueError: The text is not TOML, or `check_config_table` refuses it.
     """
     if len(text) > TOML_LIMIT:
         raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")
@@ -56,7 +56,7 @@ def toml_table(text: str) -> dict[str, Any]:
         table = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} deep") from None
-    check_table(table)
+    check_config_table(table)
     return table
 
 
@@ -67,13 +67,13 @@ class TomlTable(dict[str, Any]):
         return tomli_w.dumps(self)
 
 
-def check_table(table: Mapping[str, Any]) -> None:
+def check_config_table(table: Mapping[str, Any]) -> None:
     """Check that a config can hold the values of a table, whether it comes from TOML or from Python.
 
     Raises:
         ValueError: A number is beyond 64 bits or not finite, there is a date, or the table is nested too deeply.
 
-    >>> check_table({"train": {"seed": 10**30}})
+    >>> check_config_table({"train": {"seed": 10**30}})
     Traceback (most recent call last):
     ValueError: train.seed must be a whole number of at most 64 bits
     """
@@ -107,7 +107,7 @@ def _items(value: dict[str, Any] | list[Any]) -> Any:
 
 
 def _whole(digits: str) -> int:
-    if len(digits) > _DIGITS or not LOW <= (value := int(digits)) < 1 << 64:
+    if len(digits) > _MOST_DIGITS or not LOW <= (value := int(digits)) < 1 << 64:
         raise ValueError(f"{digits:.30} is a number of more than 64 bits")
     return value
 

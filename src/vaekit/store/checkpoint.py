@@ -22,11 +22,11 @@ from ..errors import RunError
 from .files import (
     COMPONENT,
     JSON_LIMIT,
-    MEMORY,
+    MACHINE_MEMORY,
     component,
     confine,
     dump_json,
-    explained,
+    file_errors,
     parse_json,
     read,
     remove,
@@ -39,7 +39,7 @@ from .tensors import pack, unpack
 if TYPE_CHECKING:  # `vae runs` has to answer before torch would have been imported
     from torch import Tensor
 
-FORMAT = 1
+RUN_FORMAT = 1
 CheckpointKind = Literal["last", "best"]
 Stamp = dict[str, tuple[int, ...]]  # facts about the files of a checkpoint, which change if a file does
 
@@ -84,8 +84,8 @@ def check_format(value: object, path: Path) -> int:
     """
     if not isinstance(value, int) or value < 1:
         raise RunError(f"{path} is damaged: its format is {value!r:.40}, not a whole number ≥ 1")
-    if value > FORMAT:
-        raise RunError(f"{path} has format {value}, this version reads up to {FORMAT}; pip install -U vaekit")
+    if value > RUN_FORMAT:
+        raise RunError(f"{path} has format {value}, this version reads up to {RUN_FORMAT}; pip install -U vaekit")
     return value
 
 
@@ -116,13 +116,15 @@ def save(
     path = confine(folder, kind)
     new = temporary(path)
     manifest = {}
-    with explained("write", path):
+    with file_errors("write", path):
         try:
             os.mkdir(new)
             for name, data in _contents(tensors, state):
                 write_new(new / name, data)
                 manifest[name] = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            write_new(new / "manifest.json", dump_json({"format": FORMAT, "files": manifest}, path / "manifest.json"))
+            write_new(
+                new / "manifest.json", dump_json({"format": RUN_FORMAT, "files": manifest}, path / "manifest.json")
+            )
             sync(new)
             stamp = _stamp(new)
             _rotate(new, path, before)
@@ -250,7 +252,7 @@ def _load(path: Path, parts: Sequence[str] | None = None, limit: int | None = No
     if not isinstance(state, dict):
         raise RunError(f"{path} is damaged: it has no state.json, or one that is not a table")
     checkpoint = Checkpoint(tensors, state)
-    for older in range(version, FORMAT):
+    for older in range(version, RUN_FORMAT):
         checkpoint = _MIGRATIONS[older](checkpoint)
     return checkpoint
 
@@ -264,7 +266,7 @@ def _is_wanted(name: str, parts: Sequence[str] | None, where: Path) -> bool:
 def _check_size(names: Iterable[str], where: Path, limit: int | None) -> None:
     """Compare the size of all files with the limit, before memory is allocated."""
     total = sum(_size_of(confine(where.parent, name)) for name in names)
-    most = MEMORY // 2 if limit is None else limit
+    most = MACHINE_MEMORY // 2 if limit is None else limit
     if total > most:
         raise RunError(
             f"{where} lists {total} bytes, more than the {most} that such a checkpoint can have; it is damaged"

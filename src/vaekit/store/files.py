@@ -24,12 +24,14 @@ from ..errors import RunError, VAEError
 from . import bounded
 
 JSON_LIMIT = 4 << 20  # bytes; a state.json is some 10 KiB
-MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 << 30  # bytes
+MACHINE_MEMORY = (
+    os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 16 << 30
+)  # bytes
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
 _TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
 _PROCESS = os.urandom(4).hex()  # in a container, a restarted process often has the number of its predecessor
-_number = count()
+_temporary_number = count()
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _REMEDY = {
     errno.ENOSPC: "free some space, then resume the run",
@@ -42,7 +44,7 @@ _REMEDY = {
 
 
 @contextmanager
-def explained(action: str, path: Path, fault: type[VAEError] = RunError) -> Iterator[None]:
+def file_errors(action: str, path: Path, fault: type[VAEError] = RunError) -> Iterator[None]:
     """Turn an `OSError` into an error that names the path, the reason and what to do.
 
     Arguments:
@@ -100,7 +102,7 @@ def confine(folder: Path, relative: str) -> Path:
     path = folder
     for part in relative.split("/"):
         path = path / component(part)
-        with explained("open", path):
+        with file_errors("open", path):
             link = path.is_symlink()
         if link:
             raise RunError(f"{path} is a symbolic link, which a run folder must not hold; put the file itself there")
@@ -113,7 +115,7 @@ def read(path: Path, limit: int, fault: type[VAEError] = RunError) -> bytes:
     Raises:
         VAEError: The file is missing, not regular, larger than `limit`, or cannot be read. The error is a `fault`.
     """
-    with explained("read", path, fault), open_regular(path, fault=fault) as file:
+    with file_errors("read", path, fault), open_regular(path, fault=fault) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:
             raise fault(f"{path} has {size} bytes, more than the {limit} that such a file may have; it is damaged")
@@ -126,7 +128,7 @@ def sha256(path: Path) -> str:
     Raises:
         RunError: The file is missing or cannot be read.
     """
-    with explained("read", path), open_regular(path) as file:
+    with file_errors("read", path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
@@ -137,7 +139,7 @@ def write(path: Path, data: bytes) -> None:
         RunError: The file cannot be written, or a device, a pipe or a folder has its name.
     """
     new = temporary(path)
-    with explained("write", path):
+    with file_errors("write", path):
         if path.exists() and not path.is_file():  # a rename would replace it
             raise RunError(f"cannot write {path}: it is a device, a pipe or a folder; choose another name")
         try:
@@ -166,7 +168,7 @@ def append(path: Path, line: bytes) -> None:
     Raises:
         RunError: The line cannot be written; then the file has the lines it had before.
     """
-    with explained("write", path), open_regular(path, change=True) as file:
+    with file_errors("write", path), open_regular(path, change=True) as file:
         whole = _end_of_lines(file)
         try:
             file.truncate(whole)
@@ -221,7 +223,7 @@ def sync(folder: Path) -> None:
 
 def temporary(path: Path) -> Path:
     """A new name beside `path`; it tells `sweep` whether the process that made it still lives."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_number)}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_temporary_number)}.tmp")
 
 
 def sweep(folder: Path) -> None:

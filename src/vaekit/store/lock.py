@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from ..errors import RunError
-from .files import JSON_LIMIT, dump_json, explained, open_regular, parse_json, read
+from .files import JSON_LIMIT, dump_json, file_errors, open_regular, parse_json, read
 
 PAUSE = 0.01  # seconds between attempts: `busy` of another process holds the lock for some microseconds
 
@@ -49,7 +49,7 @@ class Lock:
             return True
         if not os.path.lexists(self.path):
             return False
-        with explained("read", self.path), open_regular(self.path) as file:
+        with file_errors("read", self.path), open_regular(self.path) as file:
             return not _take(file, attempts=10)
 
     def acquire(self) -> None:
@@ -60,7 +60,7 @@ class Lock:
         """
         if self.held:
             return
-        with explained("lock", self.path):
+        with file_errors("lock", self.path):
             file = open_regular(self.path, change=True)
             try:
                 self._lock(file)

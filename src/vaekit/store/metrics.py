@@ -3,13 +3,13 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .earlier import EARLIER, renamed
+from .old_names import OLD_NAMES, with_present_names
 
 if TYPE_CHECKING:
     from .run import Run
 
 ROWS_KEY, SPEED_KEY = "rows", "rows_per_second"
-BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate", *EARLIER})
+BOOKKEEPING = frozenset({"epoch", ROWS_KEY, "skipped", "seconds", SPEED_KEY, "learning_rate", *OLD_NAMES})
 CLASSIC = ("neg_elbo", "rate", "distortion")  # nats
 TITLES = {"loss": "Loss", "neg_elbo": "−ELBO", "rate": "Rate (KL)", "distortion": "Distortion (reconstruction)"}
 
@@ -59,4 +59,4 @@ def stored_test(run: "Run") -> dict[str, Any] | None:
     if not (run.path / "test.json").is_file():
         return None
     table = run.read_json("test.json")
-    return renamed(table) if isinstance(table, dict) else None
+    return with_present_names(table) if isinstance(table, dict) else None

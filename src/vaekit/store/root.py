@@ -18,7 +18,7 @@ def run_folders(root: Path) -> list[Path]:
     """The run folders in `root`, without symbolic links: each run is listed once and lies in `root`."""
     if not root.is_dir():
         return []
-    with files.explained("list", root):
+    with files.file_errors("list", root):
         return [
             path
             for path in root.iterdir()
@@ -75,6 +75,6 @@ def delete(path: Path) -> None:
     lock.acquire()
     lock.release()
     gone = files.temporary(path)
-    with files.explained("remove", path):
+    with files.file_errors("remove", path):
         os.rename(path, gone)  # at once: a half-removed folder is not a run
         files.remove(gone)

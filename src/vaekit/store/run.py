@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import RunError, unknown
 from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
-from .checkpoint import FORMAT, Checkpoint, CheckpointKind, Stamp
-from .earlier import renamed
+from .checkpoint import RUN_FORMAT, Checkpoint, CheckpointKind, Stamp
 from .lock import Lock
+from .old_names import with_present_names
 from .root import claim, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py
@@ -51,7 +51,7 @@ class Run:
         self._identity = files.identity(path)
         self._stamps: dict[CheckpointKind, Stamp] = {}  # stamps of the checkpoints that this object wrote
         where = path / "environment.json"
-        with files.explained("open", path):
+        with files.file_errors("open", path):
             names = os.listdir(path)
         if where.name not in names:
             raise RunError(f"{path} is not a run folder: it has no environment.json", command="runs")
@@ -95,9 +95,9 @@ class Run:
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)
         text = config.encode("utf-8", "backslashreplace")
         files.parse_toml(text, "config.toml")
-        record = {"format": FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
+        record = {"format": RUN_FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
         new = files.temporary(root / base)
-        with files.explained("create a run in", root):
+        with files.file_errors("create a run in", root):
             root.mkdir(parents=True, exist_ok=True)
             files.sweep(root)
             try:
@@ -250,7 +250,7 @@ class Run:
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
         """The same records one by one, so that only one is in memory."""
-        return map(renamed, journal.records(files.confine(self.path, "metrics.jsonl")))
+        return map(with_present_names, journal.records(files.confine(self.path, "metrics.jsonl")))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.
@@ -287,7 +287,7 @@ class Run:
         """
         self._need_lock()
         folder = files.confine(self.path, "checkpoints")
-        with files.explained("write", folder):
+        with files.file_errors("write", folder):
             folder.mkdir(exist_ok=True)
         self._stamps[kind] = checkpoint.save(folder, kind, tensors, state, self._stamps.get(kind))
 
@@ -357,7 +357,7 @@ class Run:
         """
         self._check_folder()
         path = files.confine(self.path, name)
-        with files.explained("write", path):
+        with files.file_errors("write", path):
             files.make_folders(path.parent, below=self.path)
         return path
 

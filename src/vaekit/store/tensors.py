@@ -74,7 +74,7 @@ def is_safetensors(path: Path) -> bool:
     Raises:
         RunError: The file cannot be read.
     """
-    with files.explained("read", path), open(path, "rb") as file:
+    with files.file_errors("read", path), open(path, "rb") as file:
         start = file.read(9)
     return start[8:] == b"{" and _header_size(start) <= HEADER_LIMIT
 

@@ -3,7 +3,7 @@
 import torch
 
 from ..errors import DeviceError
-from ..store.files import MEMORY
+from ..store.files import MACHINE_MEMORY
 
 
 def find_device(name: str = "auto") -> torch.device:
@@ -28,4 +28,4 @@ def memory_of(device: torch.device) -> int:
     """Memory of a device in bytes: a CUDA device's own, or the machine's, which other devices share."""
     if device.type == "cuda":
         return int(torch.cuda.get_device_properties(device).total_memory)
-    return MEMORY
+    return MACHINE_MEMORY

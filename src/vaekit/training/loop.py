@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from ..config import Fit, Train, parse
 from ..data import Batches
-from ..data.loaders import LoaderFactory
+from ..data.loader_factory import LoaderFactory
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo, module_of

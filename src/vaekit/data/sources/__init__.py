@@ -3,11 +3,11 @@
 | file | what |
 |---|---|
 | `idx` | IDX, the format of MNIST and its descendants |
-| `vision` | data sets that torchvision downloads |
+| `torchvision_sets` | data sets that torchvision downloads |
 | `arrays`, `archives` | `.npy`; `.npz` |
 | `frames`, `table_files` | frames of pandas; tables as files |
 | `large_tables` | tables that are read in pieces |
 | `image_folder` | folders of images |
 | `shapes` | images drawn here, with known factors |
-| `opening` | opening a file that may come from somebody else |
+| `file_access` | opening a file that may come from somebody else; temporary files |
 """

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, reason
-from ..values import Values
-from .arrays import ArrayReader, OpenedPath, numbered, opened, read_header
-from .opening import open_file
+from ..value_kinds import ValueKind
+from .arrays import ArrayReader, OpenedPath, numbered_labels, opened, read_header
+from .file_access import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array in an .npz, unpacked into memory
 _SPARSE = {"indices", "indptr", "data", "shape", "format"}  # the keys of `scipy.sparse.save_npz`
@@ -33,7 +33,7 @@ class _Content:
     tested: int = 0
 
 
-def open_npz(path: Path, values: Values = "pixels", are_signals: bool = False) -> OpenedPath:
+def open_npz(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = False) -> OpenedPath:
     """Rows of a `.npz`, read into memory.
 
     They are under `images` or `x`, with labels under `labels` or `y` if there are any; under `x_train` and `x_test`,
@@ -44,9 +44,11 @@ def open_npz(path: Path, values: Values = "pixels", are_signals: bool = False) -
     """
     with _unpacked(path) as archive:
         content = _content(archive, path)
-        reader = ArrayReader(content.x, content.name, values, are_signals=are_signals)
+        reader = ArrayReader(content.x, content.name, value_kind, are_signals=are_signals)
         count = len(content.x)
-        named = None if content.labels is None else numbered(content.labels, count, f"{path}: {content.label_key}")
+        named = (
+            None if content.labels is None else numbered_labels(content.labels, count, f"{path}: {content.label_key}")
+        )
         files = [(path.name, path.stat().st_size)]
         return opened(reader, count, named, files, path.parent, tested=content.tested)
 

@@ -21,13 +21,13 @@ from torch import Tensor
 
 from ...errors import DataError, reason
 from ..ondisk import Reader
-from ..values import RANGES, Values, check_values
-from .opening import open_file
+from ..value_kinds import RANGES, ValueKind, check_values
+from .file_access import open_file
 
 _HEADER_LIMIT = 10_000  # bytes: NumPy's own limit, which NumPy checks only when the header is in memory
 _READ_AT_RANDOM = 1 << 30  # bytes; a larger file is hardly read in order
 _MOST_CLASSES = 1 << 16
-_LOOKED_AT = 256  # evenly spread rows that are searched for masks of 0 and 1
+_SAMPLED_ROWS = 256  # evenly spread rows that are searched for masks of 0 and 1
 _CHANNELS = (1, 3)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
@@ -162,7 +162,7 @@ def read_header(stream: IO[bytes], name: str, kind: str) -> tuple[tuple[int, ...
 
 @final
 class ArrayReader:
-    """Rows of an array. `values` says what its numbers mean; see `vaekit.data.values`.
+    """Rows of an array. `value_kind` says what its numbers mean; see `vaekit.data.value_kinds`.
 
     Bytes stay bytes, except for counts. For pixels, booleans and the whole numbers 0 and 1 are black and white, and
     16 bits are divided by 65535.
@@ -171,7 +171,7 @@ class ArrayReader:
         array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D); or signals (N, L) or
             (N, C, L).
         name: Its name for messages.
-        values: Meaning of the numbers.
+        value_kind: Meaning of the numbers.
         are_signals: Whether the rows are signals, (C, L).
 
     Raises:
@@ -181,15 +181,17 @@ class ArrayReader:
     threads = 4  # they wait for the disk, not for a processor
     takes_gaps = False  # whether NaN, a missing value, is read rather than refused
 
-    def __init__(self, array: Indexable, name: str, values: Values = "pixels", *, are_signals: bool = False) -> None:
+    def __init__(
+        self, array: Indexable, name: str, value_kind: ValueKind = "pixels", *, are_signals: bool = False
+    ) -> None:
         self.array = array
         self.name = name
-        self.values = values
-        self.as_bytes = array.dtype == np.uint8 and values != "counts"
+        self.value_kind = value_kind
+        self.as_bytes = array.dtype == np.uint8 and value_kind != "counts"
         self.dtype = torch.uint8 if self.as_bytes else torch.float32
-        kinds = "fiub" if values != "counts" else "fiu"
-        if array.dtype.kind not in kinds or (values == "pixels" and self._is_wide()):
-            raise DataError(f"{name}: {_TAKEN[values]}, got {array.dtype}; use astype")
+        kinds = "fiub" if value_kind != "counts" else "fiu"
+        if array.dtype.kind not in kinds or (value_kind == "pixels" and self._is_wide()):
+            raise DataError(f"{name}: {_TAKEN[value_kind]}, got {array.dtype}; use astype")
         shape, self.channels = tuple(array.shape), None
         if are_signals and (0 in shape or len(shape) not in (2, 3)):
             raise DataError(f"{name}: signals must be (N, L) or (N, C, L), got {shape}")
@@ -216,12 +218,12 @@ class ArrayReader:
 
     def _sample(self) -> NDArray[Any]:
         count = self.array.shape[0]
-        return self.array[np.arange(0, count, max(1, count // _LOOKED_AT))] if count else np.zeros(0, np.uint8)
+        return self.array[np.arange(0, count, max(1, count // _SAMPLED_ROWS))] if count else np.zeros(0, np.uint8)
 
     def _look_for_masks(self) -> None:
         greatest = int(self._sample().max(initial=0))
         most = 255 if self.as_bytes else 65535
-        if self.values == "pixels" and (greatest == 1 or (most > 255 and 0 < greatest <= 255)):
+        if self.value_kind == "pixels" and (greatest == 1 or (most > 255 and 0 < greatest <= 255)):
             warnings.warn(
                 f"{self.name}: the greatest value is {greatest} of {most}, almost black; save masks of 0 and 1 as "
                 "bool, and values up to 255 as uint8",
@@ -234,14 +236,14 @@ class ArrayReader:
         part = part if self.channels is None else np.moveaxis(part, self.channels, 1)
         images = torch.from_numpy(np.array(part, np.uint8 if self.as_bytes else np.float32, order="C"))
         images = images.reshape(len(rows), *self.shape)
-        if self.values == "pixels" and part.dtype == np.uint16:
+        if self.value_kind == "pixels" and part.dtype == np.uint16:
             images.div_(65535)
         if not self.as_bytes:
             self._check(images, rows)
         return images
 
     def _check(self, images: Tensor, rows: NDArray[np.int64]) -> None:
-        """Refuse numbers that do not fit `values`, and name the row."""
+        """Refuse numbers that do not fit `value_kind`, and name the row."""
         gaps = images.isnan()
         gappy = gaps.flatten(1).any(1)
         if bool(gappy.any()) and not bool(gaps.flatten(1).all(1).any()):  # a row without any value is refused below
@@ -252,10 +254,10 @@ class ArrayReader:
                 )
             images = images.masked_fill(gaps, 0)
         try:
-            check_values(images, RANGES[self.values], whole=self.values == "counts", who=self.name)
+            check_values(images, RANGES[self.value_kind], whole=self.value_kind == "counts", who=self.name)
         except DataError as error:
             low, high = images.flatten(1).aminmax(dim=1)
-            if self.values != "pixels":
+            if self.value_kind != "pixels":
                 raise
             good = (low >= 0) & (high <= 1)  # both are false for NaN
             i = int(good.long().argmin())
@@ -273,30 +275,30 @@ _TAKEN = {
 }
 
 
-def open_npy(path: Path, values: Values = "pixels", are_signals: bool = False) -> OpenedPath:
+def open_npy(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = False) -> OpenedPath:
     """Rows of a `.npy`, read from disk; their labels are in `NAME-labels.npy` beside it, if that exists.
 
     Raises:
         DataError: The file is damaged, or has no images.
     """
-    reader = ArrayReader(FileRows(path), str(path), values, are_signals=are_signals)
+    reader = ArrayReader(FileRows(path), str(path), value_kind, are_signals=are_signals)
     beside = path.with_name(f"{path.stem}-labels.npy")
     count = reader.array.shape[0]
     named = None
     if beside.exists():
         stored = FileRows(beside)
-        named = numbered(stored[np.arange(stored.shape[0])], count, str(beside))
+        named = numbered_labels(stored[np.arange(stored.shape[0])], count, str(beside))
     files = [path] if named is None else [path, beside]
     return opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
-Named = tuple[NDArray[np.int64], tuple[str, ...]]
+NumberedLabels = tuple[NDArray[np.int64], tuple[str, ...]]
 
 
 def opened(
     reader: ArrayReader,
     count: int,
-    named: Named | None,
+    named: NumberedLabels | None,
     files: list[tuple[str, int]],
     folder: Path,
     tested: int = 0,
@@ -306,7 +308,7 @@ def opened(
     return OpenedPath(reader, count, labels, classes, files=files, folder=folder, tested=tested)
 
 
-def numbered(values: NDArray[Any], count: int, name: str) -> Named:
+def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
     """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
     if values.shape == (count,) and values.dtype.kind == "U":
         classes, numbers = np.unique(values, return_inverse=True)

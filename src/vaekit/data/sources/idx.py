@@ -25,7 +25,7 @@ from ...errors import DataError
 
 _TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _MAX_DIMENSIONS = 4  # (N, C, H, W)
-_CHUNK = 1 << 20
+_BYTES_PER_READ = 1 << 20
 _Stream = IO[bytes] | gzip.GzipFile
 
 
@@ -109,7 +109,7 @@ def _unpack(file: IO[bytes], size: int, name: str) -> bytearray:
 def _body(stream: _Stream, header: _Header, name: str) -> bytearray:
     content = bytearray(header.raw)
     end = len(header.raw) + header.size
-    while len(content) < end and (chunk := stream.read(min(_CHUNK, end - len(content)))):
+    while len(content) < end and (chunk := stream.read(min(_BYTES_PER_READ, end - len(content)))):
         content += chunk  # grows with the bytes in the file, never with the claim of the header
     if len(content) < end or stream.read(1):  # at the end of a gzip stream its CRC is checked
         relation = "fewer" if len(content) < end else "more"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ...errors import DataError, reason
 from .arrays import OpenedPath
-from .opening import open_file
+from .file_access import open_file
 
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 _FORMATS = (
@@ -37,7 +37,7 @@ _SPLIT_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-_LOOKED_AT = 256  # evenly spread files that decide whether the images are grey
+_SAMPLED_FILES = 256  # evenly spread files that decide whether the images are grey
 
 
 @final
@@ -64,7 +64,7 @@ class FolderReader:
         self.folder = folder
         self.names = names
         self.size = size
-        sample = names[:: -(-len(names) // _LOOKED_AT)]
+        sample = names[:: -(-len(names) // _SAMPLED_FILES)]
         self.mode = "RGB" if colour or True in [self._has_colour(name) for name in sample] else "L"
         first = self._decode(0, None)
         height, width, channels = first.shape
@@ -85,16 +85,16 @@ class FolderReader:
 
     def _has_colour(self, name: str) -> bool:
         path = f"{self.folder}/{name}"
-        with _opened(path) as image:
+        with _opened_image(path) as image:
             return _is_colour(image, path)
 
     def _decode(self, row: int, expected: tuple[int, int] | None) -> NDArray[np.uint8]:
         """(H, W, C) of one file."""
         path = f"{self.folder}/{self.names[row]}"
-        with _opened(path) as opened:
+        with _opened_image(path) as opened:
             image = _upright(opened, self.size)
             if _is_colour(image, path) and self.mode == "L":
-                raise DataError(f"{path}: in colour, but a sample of up to {_LOOKED_AT} images is grey; convert it")
+                raise DataError(f"{path}: in colour, but a sample of up to {_SAMPLED_FILES} images is grey; convert it")
             if self.size is None and expected is not None and image.size != expected:
                 raise DataError(
                     f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
@@ -172,7 +172,7 @@ def _scan(folder: str, prefix: str) -> Iterator[tuple[str, int]]:
 
 
 @contextmanager
-def _opened(path: str) -> Iterator[Image.Image]:
+def _opened_image(path: str) -> Iterator[Image.Image]:
     """Open an image file; an error names the file."""
     try:
         with open_file(path) as file, Image.open(file, formats=_FORMATS) as image:

@@ -18,16 +18,16 @@ import numpy as np
 
 from ...errors import DataError
 from ...store import files
-from ..kinds import Raw
+from ..column_kinds import Raw
 from . import frames, table_files
 from .arrays import FileRows
-from .opening import check_room, disk_errors, open_file, temporary_file
+from .file_access import check_room, disk_errors, open_file, temporary_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_CELLS = 1 << 21  # read at a time
-_CELL = 100  # bytes, for each cell of the column that is read
+_CELLS_AT_ONCE = 1 << 21  # read at a time
+_COLUMN_CELL = 100  # bytes, for each cell of the column that is read
 _BLOCK = 1 << 20  # bytes
 
 
@@ -88,7 +88,7 @@ def read_columns(path: Path) -> tuple[LazyColumns, int]:
     suffix = path.suffix.lower()
     read = _of_array if suffix == ".npy" else _of_parquet if suffix == ".parquet" else _of_text
     columns, rows = read(path)
-    if rows * _CELL > files.MEMORY:
+    if rows * _COLUMN_CELL > files.MACHINE_MEMORY:
         raise DataError(
             f"{path}: has {rows:,} rows of {len(columns):,} columns, more than memory can hold of one column; split it"
         )
@@ -119,7 +119,7 @@ def _of_array(path: Path) -> tuple[LazyColumns, int]:
     frames.raws_of_array(array[np.arange(min(1, array.shape[0]))])  # refuses what is not a table
     count, width = array.shape
     stored = np.dtype(np.float32) if array.dtype == np.float16 else array.dtype.newbyteorder("=")
-    step = max(1, _CELLS // width)
+    step = max(1, _CELLS_AT_ONCE // width)
     pieces = (array[np.arange(a, min(a + step, count))].astype(stored) for a in range(0, count, step))
     copy = _Copy([stored] * width, (list(np.ascontiguousarray(piece.T)) for piece in pieces))
 
@@ -136,9 +136,9 @@ def _of_text(path: Path) -> tuple[LazyColumns, int]:
     _check_text(path)
     with table_files.text_errors(path), io.TextIOWrapper(open_file(path), "utf-8-sig", newline="\n") as text:
         separator, header = table_files.first_lines(text, path)
-    pieces = _Pieces(path, separator, max(1, _CELLS // max(1, len(header))))
+    pieces = _Pieces(path, separator, max(1, _CELLS_AT_ONCE // max(1, len(header))))
     types = _types(pieces)
-    names = table_files.named(list(types), header)
+    names = table_files.column_names(list(types), header)
     frames.check_table(names, pieces.rows, str(path))
     parsed = {column: "str" if kind == "string" else kind for column, kind in types.items() if kind != "bool"}
     copy = _Copy(list(types.values()), ([piece[column] for column in types] for piece in pieces(parsed)))

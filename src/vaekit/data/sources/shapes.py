@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ..dataset import Split
-from .vision import Content
+from .torchvision_sets import Content
 
 FACTORS = {"shape": 3, "colour": 3, "scale": 3, "rotation": 8, "x": 6, "y": 6}  # name → number of values
 SIDE, FINER = 32, 4  # pixels of a side; points a pixel along each axis (a pixel is the mean of its points)
 RADII = (4.0, 5.5, 7.0)  # pixels
-COLOURS = ((255, 64, 64), (64, 255, 64), (76, 115, 255))
+SHAPE_COLOURS = ((255, 64, 64), (64, 255, 64), (76, 115, 255))
 STEP = 3  # pixels between two places
-SEED = 1802  # seed of the order of the rows, which decides between training and test
+ORDER_SEED = 1802  # seed of the order of the rows, which decides between training and test
 
 
 def every_shape() -> tuple[Tensor, Tensor]:
@@ -33,7 +33,7 @@ def every_shape() -> tuple[Tensor, Tensor]:
     rows = (index - (first + STEP * y)[:, None]) % SIDE
     columns = (index - (first + STEP * x)[:, None]) % SIDE
     moved = centred.gather(1, rows[:, :, None].expand(-1, -1, SIDE)).gather(2, columns[:, None].expand(-1, SIDE, -1))
-    images = moved[:, None] * torch.tensor(COLOURS)[colour][:, :, None, None]
+    images = moved[:, None] * torch.tensor(SHAPE_COLOURS)[colour][:, :, None, None]
     return images.round().to(torch.uint8), factors.T.contiguous()
 
 
@@ -57,7 +57,7 @@ def _mask(kind: int, radius: float, turn: int) -> Tensor:
 def read_shapes(train: int) -> Content:
     """The images in a fixed random order, the first `train` to train on; the class is the shape."""
     images, factors = every_shape()
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SEED))
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(ORDER_SEED))
     images, labels = images[order], factors[order, 0]
     checksum = hashlib.sha256(images.numpy().data).hexdigest()
     return Content(Split(images[:train], labels[:train]), Split(images[train:], labels[train:]), checksum, every_shape)

@@ -17,24 +17,24 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, reason
 from ...store import files
-from ..kinds import Raw
+from ..column_kinds import Raw
 from .archives import array_of
 from .arrays import FileRows
+from .file_access import read_file
 from .frames import check_names, pandas, raws_of, raws_of_array, valid_frame, with_whole_numbers
-from .opening import read_file
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
-ARRAYS = (".npy", ".npz")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
+ARRAY_SUFFIXES = (".npy", ".npz")
 _COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
 _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 
 
 def is_table_file(name: str) -> bool:
     """Whether a path has the ending of a table."""
-    return Path(name).suffix.lower() in SUFFIXES
+    return Path(name).suffix.lower() in TABLE_SUFFIXES
 
 
 def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
@@ -56,7 +56,7 @@ def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":
     with text_errors(path):
         separator, header = first_lines(io.StringIO(text), path)
         frame = library.read_csv(io.StringIO(text), sep=separator, skipinitialspace=True, **options)
-    names = named(frame.columns, header)
+    names = column_names(frame.columns, header)
     frame = valid_frame(frame.set_axis(names, axis=1), str(path))
     for name in frame.columns:
         frame[name] = with_whole_numbers(frame[name])
@@ -80,7 +80,7 @@ def first_lines(text: Iterable[str], path: Path) -> tuple[str, list[str]]:
     return separator, header
 
 
-def named(columns: Sequence[Any], header: list[str]) -> list[str]:
+def column_names(columns: Sequence[Any], header: list[str]) -> list[str]:
     """The names of the columns that pandas read, without the suffix that it adds to a repeated name."""
     return header if len(header) == len(columns) else [str(column) for column in columns]
 
@@ -144,7 +144,7 @@ def parquet_errors(path: Path) -> Iterator[None]:
 
 def can_read(size: int, cells: int = 0) -> bool:
     """Whether memory can hold a table of a file of `size` bytes, and of so many cells, at once."""
-    return size * _COPIES <= files.MEMORY and cells * _CELL <= files.MEMORY
+    return size * _COPIES <= files.MACHINE_MEMORY and cells * _CELL <= files.MACHINE_MEMORY
 
 
 def _text(content: bytes, path: Path) -> str:
@@ -180,7 +180,7 @@ def _parser_message(error: Exception) -> str:
     return f"cannot be read as .csv ({reason:.200})"
 
 
-def _array(path: Path) -> NDArray[Any]:
+def _array_in(path: Path) -> NDArray[Any]:
     """The whole array of a `.npy` or a `.npz`, as it is."""
     if path.suffix.lower() != ".npy":
         return array_of(path)
@@ -194,8 +194,8 @@ def read_raws(path: Path) -> list[Raw]:
     Raises:
         DataError: The file is damaged, or not a table.
     """
-    if path.suffix.lower() in ARRAYS:
-        return raws_of_array(_array(path))
+    if path.suffix.lower() in ARRAY_SUFFIXES:
+        return raws_of_array(_array_in(path))
     return raws_of(read_frame(path))
 
 
@@ -205,9 +205,9 @@ def read_table(path: Path) -> "pd.DataFrame":
     Raises:
         DataError: The file is damaged, or not a table.
     """
-    if path.suffix.lower() not in ARRAYS:
+    if path.suffix.lower() not in ARRAY_SUFFIXES:
         return read_frame(path, as_text=True)
-    array = _array(path)
+    array = _array_in(path)
     return pandas().DataFrame({raw.name: raw.values for raw in raws_of_array(array)})
 
 
@@ -217,7 +217,7 @@ def check_writable(path: Path) -> None:
     Raises:
         DataError: The ending is not .csv, .tsv, .parquet or .npy.
     """
-    if path.suffix.lower() not in (*SUFFIXES, ".npy"):
+    if path.suffix.lower() not in (*TABLE_SUFFIXES, ".npy"):
         raise DataError(f"{path} must end in .csv, .tsv, .parquet or .npy")
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data import Batches, Dataset, Split
-from ...data.labelled import keep_labels
+from ...data.labels import keep_labels
 from ...data.pixels import repeatable
 from ...distributions import support_of, takes_any_real
 from ...errors import ConfigError, DataError, RunError, unknown
@@ -148,7 +148,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
     with chunks.estimating(model):
-        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), values=model.value_kind):
+        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), value_kind=model.value_kind):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
             if not drawn and codes_posterior_of(model) is None:

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 
 from ...data import Batch
-from ...data.values import check_count
 from ...distributions import draw_rows
-from ...errors import ConfigError
+from ...errors import ConfigError, check_count
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import chunks

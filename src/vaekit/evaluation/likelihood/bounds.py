@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from ...data import Batch
-from ...data.values import check_count
 from ...distributions import closed_form_kl, draw_samples
-from ...errors import ConfigError, check_range
+from ...errors import ConfigError, check_count, check_range
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision

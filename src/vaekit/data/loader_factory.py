@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from ..errors import DataError
-from .batch import as_tensor, is_array, named
+from .batch import as_tensor, batch_fields, is_array
 from .batches import Batches
 from .columns import Column, check_columns
 from .dataset import Dataset, Split
-from .given import as_split, load_given
-from .labelled import renumbered
+from .evaluation_data import as_split, load_evaluation_data
+from .labels import renumbered
 from .loading import load
 from .sources.frames import is_frame
-from .values import Values
+from .value_kinds import ValueKind
 
 _MEANT = (
     "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name or path of one, a frame of a table, or a "
@@ -35,7 +35,7 @@ class LoaderFactory:
 
     Arguments:
         event_shape: Shape of the values of one row; None accepts any.
-        values: Meaning of the numbers.
+        value_kind: Meaning of the numbers.
         batch_size: Rows of a batch.
         device: Device of the batches.
         conditional: Whether labels, or a context, are needed.
@@ -44,7 +44,7 @@ class LoaderFactory:
     """
 
     event_shape: tuple[int, ...] | None
-    values: Values
+    value_kind: ValueKind
     batch_size: int
     device: torch.device
     conditional: bool = False
@@ -61,7 +61,7 @@ class LoaderFactory:
             DataError: The data cannot be turned into batches.
         """
         if isinstance(train, (str, os.PathLike)):
-            train = load(train, values=self.values)
+            train = load(train, value_kind=self.value_kind)
         train = self._encoded(train, self.columns)
         columns, classes = self.columns, None
         if isinstance(train, Dataset):
@@ -71,7 +71,9 @@ class LoaderFactory:
                 validation = train.validation
             train = train.train
         if isinstance(validation, (str, os.PathLike)):
-            validation = load_given(validation, values=self.values, event_shape=self.event_shape, columns=columns)
+            validation = load_evaluation_data(
+                validation, value_kind=self.value_kind, event_shape=self.event_shape, columns=columns
+            )
         validation = self._encoded(validation, columns)
         if isinstance(validation, Dataset):
             check_columns(self.columns, validation.columns)
@@ -84,9 +86,9 @@ class LoaderFactory:
         if columns is None:
             return rows
         if is_frame(rows):
-            return load_given(rows, columns=columns).test
+            return load_evaluation_data(rows, columns=columns).test
         if isinstance(rows, tuple) and len(rows) == 2 and is_frame(rows[0]):
-            return replace(load_given(rows[0], columns=columns).test, labels=as_tensor(rows[1], "labels"))
+            return replace(load_evaluation_data(rows[0], columns=columns).test, labels=as_tensor(rows[1], "labels"))
         return rows
 
     def _validating(self, data: Dataset, classes: Sequence[str] | None) -> Split:
@@ -130,14 +132,16 @@ class LoaderFactory:
         return rows
 
     def _batches(self, split: Split, shuffle: bool) -> Batches:
-        return Batches(split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, values=self.values)
+        return Batches(
+            split, batch_size=self.batch_size, shuffle=shuffle, device=self.device, value_kind=self.value_kind
+        )
 
     def _split(self, x: Tensor, labels: object = None) -> Split:
         return as_split(
             x,
             labels,
             event_shape=self.event_shape,
-            values=self.values,
+            value_kind=self.value_kind,
             conditional=self.conditional,
             sees_missing=self.sees_missing,
         )
@@ -191,7 +195,7 @@ class LoaderFactory:
 def _parts(item: Any) -> tuple[Any, Any]:
     """Values and label of one row, or of a batch."""
     if isinstance(item, Mapping):
-        fields = named(item)
+        fields = batch_fields(item)
         return fields["x"], fields.get("labels")
     if isinstance(item, (tuple, list)) and item:
         return item[0], item[1] if len(item) > 1 else None

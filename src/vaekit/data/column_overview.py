@@ -1,6 +1,6 @@
 """The columns of a table at a glance: their kinds, missing shares and values.
 
-Not for: the choice of a kind (`kinds`).
+Not for: the choice of a kind (`column_kinds`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .by_path import IN_MEMORY
 from .columns import Column
 from .dataset import Dataset
-from .own import IN_MEMORY
 from .sources.frames import series_of
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, unknown
 from .dataset import Dataset
 
-SEED = 1406_5298  # the same number of labels always keeps the same rows
+LABEL_SEED = 1406_5298  # the same number of labels always keeps the same rows
 
 
 def keep_labels(data: Dataset, labelled: int) -> Dataset:
@@ -28,7 +28,7 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
         raise ConfigError(f"data.labelled = {labelled} keeps some labels, but {data.name!r} has none")
     if labelled < classes:
         raise ConfigError(f"data.labelled must be at least {classes}, one row of each class, got {labelled}")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(SEED))
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABEL_SEED))
     remaining = torch.full_like(labels, -1)
     for label in range(classes):
         share = labelled // classes + (label < labelled % classes)

@@ -13,22 +13,22 @@ from torch import Tensor
 
 from ..errors import DataError
 from .batch import as_tensor, reshape_hint
+from .by_path import is_path, load_all_by_path
 from .columns import Column
 from .dataset import SPLITS, DataKind, Dataset, Split
 from .loading import load
-from .own import is_path, load_all
 from .registry import DATASET_NAMES, known_as
 from .sources.frames import is_frame
-from .tables import PARTS, LabelColumn, is_table, open_table, split_files
-from .values import Values
+from .tables import TABLE_PARTS, LabelColumn, is_table, open_table, split_files
+from .value_kinds import ValueKind
 
 _SPLIT_OF = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
 
 
-def load_given(
+def load_evaluation_data(
     source: Any,
     *,
-    values: Values = "pixels",
+    value_kind: ValueKind = "pixels",
     event_shape: Sequence[int] | None = None,
     columns: Sequence[Column] | None = None,
     label: LabelColumn | None = None,
@@ -41,7 +41,7 @@ def load_given(
 
     Arguments:
         source: A name, a path, or a frame for a model of a table.
-        values: Meaning of the numbers in an array.
+        value_kind: Meaning of the numbers in an array.
         event_shape: Shape of a row of the model: (C, L) reads signals, and (3, H, W) makes grey images in colour.
         columns: Columns of the model's table, by which a table is read; without them they are learned from the file.
         label: Label column of a class-conditional model.
@@ -54,14 +54,14 @@ def load_given(
         return _table("the frame", {"test": source}, columns, label)
     name = known_as(os.fspath(source))
     if name in DATASET_NAMES or not (is_path(name) or columns is not None):
-        return load(name, values=values)
-    if columns is not None or is_table(name, values):
+        return load(name, value_kind=value_kind)
+    if columns is not None or is_table(name, value_kind):
         files = {path.stem: path for path in split_files(name)}
-        parts: dict[str, Any] = {_SPLIT_OF[part]: files[part] for part in reversed(PARTS) if part in files}
+        parts: dict[str, Any] = {_SPLIT_OF[part]: files[part] for part in reversed(TABLE_PARTS) if part in files}
         return _table(name, parts or {"test": name}, columns, label)
     shape = tuple(event_shape or ())
     kind: DataKind | None = "signal" if len(shape) == 2 else None
-    return load_all(name, size=size, colour=len(shape) == 3 and shape[0] == 3, values=values, kind=kind)
+    return load_all_by_path(name, size=size, colour=len(shape) == 3 and shape[0] == 3, value_kind=value_kind, kind=kind)
 
 
 def _table(name: str, parts: dict[str, Any], columns: Sequence[Column] | None, label: LabelColumn | None) -> Dataset:
@@ -83,7 +83,7 @@ def as_split(
     labels: object = None,
     *,
     event_shape: tuple[int, ...] | None,
-    values: Values,
+    value_kind: ValueKind,
     conditional: bool,
     sees_missing: bool = False,
 ) -> Split:
@@ -93,7 +93,7 @@ def as_split(
         x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
         labels: Classes, shape (N,), or a context, shape (N, C).
         event_shape: Shape of a row of the model; None accepts any.
-        values: Meaning of the numbers.
+        value_kind: Meaning of the numbers.
         conditional: Whether labels, or a context, are needed.
         sees_missing: Whether the model takes NaN for a missing value.
 
@@ -110,7 +110,7 @@ def as_split(
     if not x.is_floating_point() and x.dtype != torch.uint8:
         x = x.float()
     observed = None
-    if (values == "table" or sees_missing) and bool(x.isnan().any()):
+    if (value_kind == "table" or sees_missing) and bool(x.isnan().any()):
         observed = ~x.isnan()
         x = x.masked_fill(~observed, 0)
     if labels is None and conditional:

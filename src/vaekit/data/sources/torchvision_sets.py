@@ -32,7 +32,7 @@ class Content(NamedTuple):
 
 _TIMEOUT = 20.0  # seconds without an answer; torchvision sets none
 _CELEBA_BOX, _CELEBA_SIDE = (15, 35, 163, 183), 64  # the central 148 × 148 of 178 × 218
-_CHUNK = 1000
+_FACES_PER_TASK = 1000
 
 
 def fetch(source: Source, root: Path | None) -> None:
@@ -100,7 +100,7 @@ def _decode_faces(paths: list[Path]) -> Tensor:
     faces = np.empty((len(paths), _CELEBA_SIDE, _CELEBA_SIDE, 3), dtype=np.uint8)
 
     def decode(start: int) -> None:
-        for i in range(start, min(start + _CHUNK, len(paths))):
+        for i in range(start, min(start + _FACES_PER_TASK, len(paths))):
             try:
                 with Image.open(paths[i]) as image:
                     face = image.convert("RGB").resize(faces.shape[1:3], Image.Resampling.BILINEAR, box=_CELEBA_BOX)
@@ -109,7 +109,7 @@ def _decode_faces(paths: list[Path]) -> Tensor:
             faces[i] = np.asarray(face)
 
     with ThreadPoolExecutor() as pool:
-        list(pool.map(decode, range(0, len(paths), _CHUNK)))
+        list(pool.map(decode, range(0, len(paths), _FACES_PER_TASK)))
     return torch.from_numpy(faces).movedim(3, 1).contiguous()
 
 

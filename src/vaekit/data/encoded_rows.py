@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .sources.arrays import FileRows
-from .sources.opening import disk_errors, temporary_file
+from .sources.file_access import disk_errors, temporary_file
 
-_CELLS = 1 << 24  # 64 MiB of rows at a time
+_BLOCK_VALUES = 1 << 24  # 64 MiB of rows at a time
 
-Block = NDArray[np.float32]
+FloatRows = NDArray[np.float32]
 
 
 @final
@@ -38,7 +38,7 @@ class EncodedRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, numbers: NDArray[np.int64]) -> Block:
+    def __getitem__(self, numbers: NDArray[np.int64]) -> FloatRows:
         return self.rows[numbers]
 
 
@@ -74,17 +74,17 @@ class RowsInMemory:
 
     def __init__(self, width: int) -> None:
         self.width = width
-        self.x: Block | None = None
+        self.x: FloatRows | None = None
         self.added = 0
 
-    def add(self, values: Block) -> None:
+    def add(self, values: FloatRows) -> None:
         """Add a column, shape (N,)."""
         if self.x is None:
             self.x = np.empty((len(values), self.width), np.float32)
         self.x[:, self.added] = values
         self.added += 1
 
-    def finish(self, complete: Callable[[Block], None]) -> Rows:
+    def finish(self, complete: Callable[[FloatRows], None]) -> Rows:
         """All rows.
 
         Arguments:
@@ -104,21 +104,21 @@ class RowsOnDisk:
         self.added = 0
         self.count = 0
 
-    def add(self, values: Block) -> None:
+    def add(self, values: FloatRows) -> None:
         """Add a column, shape (N,)."""
         with disk_errors():
             self.columns.write(np.ascontiguousarray(values, "<f4").data)
         self.count = len(values)
         self.added += 1
 
-    def finish(self, complete: Callable[[Block], None]) -> Rows:
+    def finish(self, complete: Callable[[FloatRows], None]) -> Rows:
         """All rows; see `RowsInMemory`."""
         file = temporary_file(self)
         has_gaps = np.zeros(self.count, bool)
         with disk_errors():
             header = {"descr": "<f4", "fortran_order": False, "shape": (self.count, self.added)}
             npy.write_array_header_2_0(file, header)
-            step = max(1, _CELLS // self.added)
+            step = max(1, _BLOCK_VALUES // self.added)
             for start in range(0, self.count, step):
                 block = self._rows(start, min(start + step, self.count))
                 complete(block)
@@ -127,7 +127,7 @@ class RowsOnDisk:
             file.flush()
         return EncodedRows(FileRows(Path("the rows of a large table"), file), has_gaps)
 
-    def _rows(self, start: int, end: int) -> Block:
+    def _rows(self, start: int, end: int) -> FloatRows:
         block = np.empty((end - start, self.added), "<f4")
         for i in range(self.added):
             self.columns.seek(4 * (i * self.count + start))
@@ -137,5 +137,5 @@ class RowsOnDisk:
 
 def blocks(count: int, width: int, most: int = 1 << 16) -> list[NDArray[np.int64]]:
     """The numbers 0 … count − 1 in blocks, of at most `most` rows and 64 MiB."""
-    step = max(1, min(most, _CELLS // width))
+    step = max(1, min(most, _BLOCK_VALUES // width))
     return [np.arange(start, min(start + step, count)) for start in range(0, count, step)]

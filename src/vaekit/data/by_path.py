@@ -17,14 +17,14 @@ from numpy.typing import NDArray
 from ..errors import ConfigError, DataError
 from .dataset import DataKind, Dataset, Split
 from .held_out import held_out
-from .labelled import renumbered
+from .labels import renumbered
 from .ondisk import RowNumbers, Stored
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
+from .sources.file_access import open_file
 from .sources.image_folder import FolderReader, open_folder, split_folders
-from .sources.opening import open_file
-from .sources.table_files import SUFFIXES
-from .values import Values
+from .sources.table_files import TABLE_SUFFIXES
+from .value_kinds import ValueKind
 
 IN_MEMORY = 1.0  # GiB
 _BLOCKS, _BLOCK = 256, 1 << 16  # number and bytes of the blocks in a checksum
@@ -32,17 +32,22 @@ _BLOCKS, _BLOCK = 256, 1 << 16  # number and bytes of the blocks in a checksum
 
 def is_path(name: str) -> bool:
     """Whether a name is a path, given that no data set has this name."""
-    return "/" in name or os.sep in name or Path(name).suffix.lower() in (*_OPENERS, *SUFFIXES) or os.path.exists(name)
+    return (
+        "/" in name
+        or os.sep in name
+        or Path(name).suffix.lower() in (*_OPENERS, *TABLE_SUFFIXES)
+        or os.path.exists(name)
+    )
 
 
-def load_own(
+def load_by_path(
     name: str,
     *,
     validation: int | None = None,
     test: int | None = None,
     size: int | None = None,
     memory: float | None = None,
-    values: Values = "pixels",
+    value_kind: ValueKind = "pixels",
     kind: DataKind | None = None,
 ) -> Dataset:
     """Images by path; see `vaekit.data.load`.
@@ -53,7 +58,7 @@ def load_own(
     """
     if size is not None and size < 1:
         raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
-    opened = _open(Path(os.path.expanduser(name)), size, values, kind)
+    opened = _open(Path(os.path.expanduser(name)), size, value_kind, kind)
     trained, validation_rows, test_rows = _parts(name, opened, validation, test)
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
     if isinstance(opened.reader, ArrayReader):
@@ -76,12 +81,12 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     return trained, validation_rows, np.arange(rest, opened.count)
 
 
-def load_all(
+def load_all_by_path(
     name: str,
     *,
     size: int | None = None,
     colour: bool = False,
-    values: Values = "pixels",
+    value_kind: ValueKind = "pixels",
     kind: DataKind | None = None,
 ) -> Dataset:
     """All rows of a path as test rows, none held out. Paths that are split keep their splits.
@@ -96,11 +101,11 @@ def load_all(
     path = Path(os.path.expanduser(name))
     folders = split_folders(path)
     if folders:
-        parts = {split: load_all(str(folder), size=size, colour=colour) for split, folder in folders.items()}
+        parts = {split: load_all_by_path(str(folder), size=size, colour=colour) for split, folder in folders.items()}
         return _joined(name, parts)
-    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values, kind)
+    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, value_kind, kind)
     if opened.tested:
-        return load_own(name, values=values, kind=kind)
+        return load_by_path(name, value_kind=value_kind, kind=kind)
     in_memory = _fits(opened, IN_MEMORY)
     if isinstance(opened.reader, ArrayReader):
         opened.reader.takes_gaps = in_memory
@@ -140,7 +145,7 @@ def open_all(
     *,
     size: int | None = None,
     colour: bool = False,
-    values: Values = "pixels",
+    value_kind: ValueKind = "pixels",
     kind: DataKind | None = None,
 ) -> Collection:
     """Every row of a path, in the order of its files or rows.
@@ -149,20 +154,20 @@ def open_all(
         name: A folder of images, a `.npy` or a `.npz`.
         size: Crop the images of a folder to their central square and resize that to size × size pixels.
         colour: Turn the grey images of a folder into images in colour.
-        values: Meaning of the numbers of an array.
+        value_kind: Meaning of the numbers of an array.
         kind: "signal" for signals; None for anything else.
 
     Raises:
         DataError: The path does not exist, or its images are damaged or of several kinds.
     """
     path = Path(os.path.expanduser(name))
-    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, values, kind)
+    opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, value_kind, kind)
     rows = np.arange(opened.count)
     names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
     return Collection(_split(opened, rows, _with_gaps(opened)), names, opened.classes)
 
 
-def _open(path: Path, size: int | None, values: Values, kind: DataKind | None) -> OpenedPath:
+def _open(path: Path, size: int | None, value_kind: ValueKind, kind: DataKind | None) -> OpenedPath:
     try:
         is_folder = path.is_dir()
         os.stat(path)
@@ -177,10 +182,10 @@ def _open(path: Path, size: int | None, values: Values, kind: DataKind | None) -
         raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
     if size is not None:
         raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
-    return _OPENERS[path.suffix.lower()](path, values, kind == "signal")
+    return _OPENERS[path.suffix.lower()](path, value_kind, kind == "signal")
 
 
-_OPENERS: Mapping[str, Callable[[Path, Values, bool], OpenedPath]] = {".npy": open_npy, ".npz": open_npz}
+_OPENERS: Mapping[str, Callable[[Path, ValueKind, bool], OpenedPath]] = {".npy": open_npy, ".npz": open_npz}
 
 
 def _fits(opened: OpenedPath, memory: float) -> bool:

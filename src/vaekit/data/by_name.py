@@ -1,6 +1,6 @@
 """Data sets by name, unpacked or downloaded on first use.
 
-Not for: the list of names (`registry`), or the user's own files (`own`, `tables`).
+Not for: the list of names (`registry`), or the user's own files (`by_path`, `tables`).
 """
 
 import hashlib
@@ -15,11 +15,11 @@ from ..errors import ConfigError, DataError, RunError
 from ..store import files
 from .dataset import Dataset, Split
 from .registry import SOURCES, Source, resolve_root
-from .sources import shapes, vision
+from .sources import shapes, torchvision_sets
 from .sources.idx import as_array, md5_of, unpack
 
 
-def load_named(name: str, *, validation: int | None = None, root: str | os.PathLike[str] | None = None) -> Dataset:
+def load_by_name(name: str, *, validation: int | None = None, root: str | os.PathLike[str] | None = None) -> Dataset:
     """A data set by its name; see `vaekit.data.load`.
 
     Raises:
@@ -34,7 +34,7 @@ def load_named(name: str, *, validation: int | None = None, root: str | os.PathL
             f"got {held_out}"
         )
     if source.present_in(place) is None:
-        vision.fetch(source, place)
+        torchvision_sets.fetch(source, place)
     content = _READERS.get(name, _read_idx_files)(source, place)
     _check(source, content.train, source.train)
     _check(source, content.test, source.test)
@@ -60,7 +60,7 @@ def _check(source: Source, split: Split, count: int) -> None:
         raise DataError(f"{source.name}: labels are from {low} to {high} instead of 0 to {len(source.classes) - 1}")
 
 
-def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
+def _read_idx_files(source: Source, root: Path | None) -> torchvision_sets.Content:
     size = source.shape[1:]
     shapes = ((source.train, *size), (source.train,), (source.test, *size), (source.test,))
     arrays, digests = [], []
@@ -72,28 +72,28 @@ def _read_idx_files(source: Source, root: Path | None) -> vision.Content:
         arrays.append(torch.from_numpy(array))
         digests.append(source.files[file] or md5_of(content))
     images, labels, test_images, test_labels = arrays
-    return vision.Content(
+    return torchvision_sets.Content(
         train=Split(images.unsqueeze(1), labels.long()),
         test=Split(test_images.unsqueeze(1), test_labels.long()),
         checksum=hashlib.sha256("".join(digests).encode()).hexdigest(),
     )
 
 
-def _read_emnist(source: Source, root: Path | None) -> vision.Content:
+def _read_emnist(source: Source, root: Path | None) -> torchvision_sets.Content:
     content = _read_idx_files(source, root)  # EMNIST stores images transposed
     train, test = (Split(split.x[:].mT.contiguous(), split.labels) for split in (content.train, content.test))
-    return vision.Content(train, test, content.checksum)
+    return torchvision_sets.Content(train, test, content.checksum)
 
 
-def _read_shapes(source: Source, root: Path | None) -> vision.Content:
+def _read_shapes(source: Source, root: Path | None) -> torchvision_sets.Content:
     return shapes.read_shapes(source.train)
 
 
-_READERS: dict[str, Callable[[Source, Path | None], vision.Content]] = {
+_READERS: dict[str, Callable[[Source, Path | None], torchvision_sets.Content]] = {
     "emnist": _read_emnist,
-    "cifar10": vision.read_cifar10,
-    "svhn": vision.read_svhn,
-    "celeba": vision.read_celeba,
+    "cifar10": torchvision_sets.read_cifar10,
+    "svhn": torchvision_sets.read_svhn,
+    "celeba": torchvision_sets.read_celeba,
     "shapes": _read_shapes,
 }
 

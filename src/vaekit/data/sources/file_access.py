@@ -40,9 +40,9 @@ def read_file(path: Path | str, share: int) -> bytes:
     """
     with open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size * share > files.MEMORY:
+        if size * share > files.MACHINE_MEMORY:
             raise DataError(
-                f"{path}: has {size:,} bytes, more than the {files.MEMORY // share:,} that can be read here; "
+                f"{path}: has {size:,} bytes, more than the {files.MACHINE_MEMORY // share:,} that can be read here; "
                 "split it, or bring an array .npy"
             )
         return file.read()

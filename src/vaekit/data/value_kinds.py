@@ -11,18 +11,17 @@ Not for: turning bytes into floats (`pixels`), or the support of a distribution 
 import math
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 
-Values = Literal["pixels", "counts", "real", "table"]
+ValueKind = Literal["pixels", "counts", "real", "table"]
 Range = tuple[float, float] | None
 RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None, "table": None}
 
 
-def value_kind_of(part: object) -> Values:
+def value_kind_of(part: object) -> ValueKind:
     """The meaning of the numbers in x for a likelihood or a model, or for its class.
 
     It is the attribute `value_kind`. Without one it is "pixels" if `value_range` is (0, 1), else "real".
@@ -31,31 +30,6 @@ def value_kind_of(part: object) -> Values:
     if kind in RANGES:
         return kind
     return "pixels" if getattr(part, "value_range", None) == RANGES["pixels"] else "real"
-
-
-def is_whole(value: object) -> bool:
-    """Whether this is a whole number, of Python or NumPy."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-
-
-def is_count(value: object) -> bool:
-    """Whether this is a whole number of at least 1."""
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool) and bool(value >= 1)
-
-
-def check_count(option: str, value: int) -> int:
-    """Check that the value of an option is a whole number of at least 1, and return it.
-
-    Raises:
-        ConfigError: It is not.
-
-    >>> check_count("samples", 5)
-    5
-    """
-    if not is_count(value):
-        whole = "" if is_whole(value) else "a whole number, "
-        raise ConfigError(f"{option} must be {whole}at least 1, got {value!r:.60}")
-    return value
 
 
 def check_values(x: Tensor, value_range: Range, *, whole: bool = False, who: str = "this model") -> None:
