@@ -2,10 +2,12 @@
 
 import inspect
 import json
+import math
 import re
 import tomllib
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
 from vaekit.errors import ConfigError, DataError, RunError, VAEError
 from vaekit.objectives import elbo
-from vaekit.objectives.schedules import Constant
+from vaekit.objectives.schedules import Constant, OneCycle
 from vaekit.runs.job import Job
 from vaekit.runs.terminal import packed
 from vaekit.training import Listener, Record
@@ -289,6 +291,28 @@ FITS = {
     "lr": ((torch.rand(4, 1, 6, 6),), {"preset": "vae", "lr": 1}, "did you mean 'train.learning_rate'"),
     "name": ((torch.rand(4, 1, 6, 6),), {"preset": "vea"}, "did you mean 'vae'"),
     "flat": ((torch.rand(4, 36),), {}, r"pass x.reshape\(-1, 1, 6, 6\)"),
+    "number": ((torch.rand(4, 1, 6, 6),), {"preset": 3}, "unknown preset '3'"),
+    "validation": ((torch.rand(4, 1, 6, 6), torch.rand(0, 1, 6, 6)), {}, "the validation data have no batch"),
+    "options": ((torch.rand(4, 1, 6, 6),), {"options": {"epochs": 1}}, "or pass its fields, such as epochs=3"),
+    "run": ((torch.rand(4, 1, 6, 6),), {"run": "here"}, r"run is a vaekit\.Run"),
+    "ranks": ((torch.rand(4, 1, 6, 6),), {"ranks": 2}, r"those of vaekit\.training\.joined\(\), got 2"),
+    "optimizer": ((torch.rand(4, 1, 6, 6),), {"optimizer": "adam"}, "or a function that makes one"),
+    "closure": ((torch.rand(4, 1, 6, 6),), {"optimizer": torch.optim.LBFGS}, "that needs no closure"),
+    "elsewhere": (
+        (torch.rand(4, 1, 6, 6),),
+        {"optimizer": torch.optim.SGD([torch.zeros(1, requires_grad=True)], 0.1)},
+        "the optimizer has no weight of this model",
+    ),
+    "schedule": ((torch.rand(4, 1, 6, 6),), {"schedule": "one-cycle"}, "a schedule is a function of"),
+    "class": ((torch.rand(4, 1, 6, 6),), {"schedule": OneCycle}, r"such as vaekit\.schedules\.OneCycle\(\)"),
+    "epoch": ((torch.rand(4, 1, 6, 6),), {"schedule": lambda epoch: 1.0}, "a schedule is a function of"),
+    "negative": ((torch.rand(4, 1, 6, 6),), {"schedule": lambda *_: -1.0}, "at least 0, got -1.0"),
+    "float": ((torch.rand(4, 1, 6, 6),), {"objective": lambda draw: 1.0}, "for each of 4 rows, got a float"),
+    "detached": (
+        (torch.rand(4, 1, 6, 6),),
+        {"objective": lambda draw: -draw.distortion.detach()},
+        "depends on no weight that is trained",
+    ),
 }
 
 
@@ -297,6 +321,43 @@ def test_fit_says_what_it_cannot_do(kind: str) -> None:
     arguments, options, message = FITS[kind]
     with pytest.raises(VAEError, match=message):
         vaekit.fit(vaekit.build("vae", event_shape=(1, 6, 6), **SIZES), *arguments, **{"epochs": 1, **options})
+
+
+@pytest.mark.parametrize(
+    ("altered", "message"),
+    [
+        (lambda model: model.requires_grad_(False), "no weight of the model requires a gradient"),
+        (lambda model: model.bfloat16(), r"is torch\.bfloat16; train a model of float32 weights"),
+        (lambda model: model.to("meta"), "has no value"),
+    ],
+)
+def test_fit_names_weights_that_cannot_be_trained(altered: Any, message: str) -> None:
+    model = altered(vaekit.build("vae", event_shape=(1, 6, 6), **SIZES))
+    with pytest.raises(ConfigError, match=message):
+        vaekit.fit(model, torch.rand(4, 1, 6, 6))
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_training_without_gradients_is_refused(context: Any, tmp_path: Path) -> None:
+    model = vaekit.build("vae", event_shape=(1, 6, 6), **SIZES)
+    with context(), pytest.raises(ConfigError, match="gradients, which are off here"):
+        vaekit.fit(model, torch.rand(4, 1, 6, 6))
+    np.save(tmp_path / "x.npy", np.zeros((60, 6, 6), np.uint8))
+    with context(), pytest.raises(ConfigError, match="gradients, which are off here"):
+        vaekit.train("vae", data=tmp_path / "x.npy", root=tmp_path / "runs", **SIZES)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_an_epoch_of_skipped_steps_has_no_mean() -> None:
+    model = vaekit.build("vae", event_shape=(1, 6, 6), **SIZES)
+    (record,) = vaekit.fit(model, torch.full((4, 1, 6, 6), torch.nan), epochs=1, on_nan="skip")
+    assert math.isnan(record["loss"]) and record["rows"] == 0 and record["skipped"] == 1
+
+
+def test_validation_of_one_number_for_all_rows_is_refused() -> None:
+    model = vaekit.build("vae", event_shape=(1, 6, 6), **SIZES)
+    with pytest.raises(ConfigError, match=r"each of 4 rows, got shape \(\)"):
+        training.validate(model, [torch.rand(4, 1, 6, 6)], lambda draw: draw.distortion.sum())
 
 
 def test_a_model_takes_saved_weights(tmp_path: Path) -> None:

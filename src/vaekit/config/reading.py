@@ -164,7 +164,7 @@ def preset_text(name: str) -> str:
     """
     names = preset_names()
     if name not in names:
-        raise ConfigError(unknown("preset", name, names))
+        raise ConfigError(unknown("preset", str(name), names))
     return (_PRESETS / f"{name}.toml").read_text(encoding="utf-8")
 
 

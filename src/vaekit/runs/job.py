@@ -35,7 +35,7 @@ from ..training.loop import in_epochs
 from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
 from ..training.rate import RateFactor
-from ..training.trainer import players_of, try_once
+from ..training.trainer import check_trainable, players_of, try_once
 from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
 from .preflight import check_data, check_memory
@@ -87,6 +87,7 @@ class Job:
         x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
         recipe = recipe.with_options_from_data(x)
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
+        check_trainable(model)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
         needs_batches = "batches" in recipe.parts["objective"].wiring
         batches = _training_batches(recipe.config, model, data.train) if needs_batches else None

@@ -1,5 +1,6 @@
 """The training loop, read top to bottom."""
 
+import inspect
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
 from .rate import RateFactor
 from .signals import Interrupted, stop_requests
-from .trainer import Record, Trainer, players_of
+from .trainer import Record, Trainer, check_trainable, players_of
 
 _ELSEWHERE = {  # what to do instead of setting an option that only runs have
     "device": "move the model first: model.to('cuda')",
@@ -88,6 +89,9 @@ def fit(
             checkpoint.
     """
     check_model(model)
+    check_trainable(model)
+    if not isinstance(run, Run | None):
+        raise ConfigError(f"run is a vaekit.Run, as Run.create(…) gives it, got {type(run).__name__}")
     options = with_settings(options, settings, model, own_optimizer=optimizer is not None)
     loss = as_loss(objective)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
@@ -173,6 +177,10 @@ def with_settings(
         ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it. Or a
             learning rate comes with an optimizer.
     """
+    if not isinstance(options, Fit | None):
+        raise ConfigError(
+            f"options is a config.Fit, got {type(options).__name__}; or pass its fields, such as epochs=3"
+        )
     if isinstance(options, Train):
         raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
     for name in settings.keys() & _ELSEWHERE.keys():
@@ -235,19 +243,21 @@ def check_fit(
         ConfigError: The options or the schedule need a validation set, or the number of batches.
         DataError: There is no batch.
     """
+    if schedule is not None:
+        _check_schedule(schedule)
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
         raise ConfigError(
             f"the schedule {name} lowers the rate when the validation loss stops falling; pass validation data"
         )
     if options.patience is not None and validation is None:
-        raise ConfigError("patience ends the training when the validation loss stops falling; pass validation data")
-    try:
-        batches = len(train)  # type: ignore[arg-type]
-    except TypeError:  # a loader over an iterable data set has the method, and raises this too
-        batches = None
-    if batches == 0:
-        raise DataError("the training data have no batch: there are no rows, or too few for one with drop_last=True")
+        raise ConfigError(
+            "patience ends the training when the validation loss stops falling; pass validation data, or patience=None"
+        )
+    batches = _length(train)
+    for name, length in (("training", batches), ("validation", None if validation is None else _length(validation))):
+        if length == 0:
+            raise DataError(f"the {name} data have no batch: there are no rows, or too few for one with drop_last=True")
     if batches is not None:
         return batches
     if schedule is not None and not isinstance(schedule, Constant):
@@ -256,6 +266,30 @@ def check_fit(
             "length, or leave the schedule out"
         )
     return None
+
+
+def _check_schedule(schedule: object) -> None:
+    """Check that a schedule can be called.
+
+    Raises:
+        ConfigError: It is a class, or not a function of two numbers.
+    """
+    try:
+        if inspect.isclass(schedule):
+            raise TypeError
+        inspect.signature(schedule).bind(0.0, 1.0)  # type: ignore[arg-type]
+    except TypeError:
+        raise ConfigError(
+            f"a schedule is a function of (epoch, epochs), such as vaekit.schedules.OneCycle(), got {schedule!r:.80}"
+        ) from None
+
+
+def _length(loader: Iterable[Any]) -> int | None:
+    """The number of batches of a loader, if it has a length."""
+    try:
+        return len(loader)  # type: ignore[arg-type]
+    except TypeError:  # a loader over an iterable data set has the method, and raises this too
+        return None
 
 
 def in_epochs(options: Fit, batches: int | None) -> tuple[Fit, float]:

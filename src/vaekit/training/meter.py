@@ -3,6 +3,8 @@
 Not for: when the counts are read (`loop`).
 """
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -95,9 +97,10 @@ class Meter:
         return bad if bad >= 0 else None
 
     def means(self) -> dict[str, float]:
-        """Means of the epoch so far by name, its rows and skipped steps: this waits for the device."""
+        """Means of the epoch so far by name, NaN without rows; its rows and skipped steps. It waits for the device."""
         *sums, rows, skipped = self.sums.tolist()
-        means = {name: value / max(rows, 1.0) for name, value in zip(self.names or FORMAT_1, sums, strict=True)}
+        named = zip(self.names or FORMAT_1, sums, strict=True)
+        means = {name: value / rows if rows else math.nan for name, value in named}
         return means | {ROWS_KEY: rows} | ({"skipped": skipped} if self.skip else {})
 
 

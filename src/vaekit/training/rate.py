@@ -3,6 +3,9 @@
 Not for: a schedule itself (`objectives.schedules`).
 """
 
+import math
+
+from ..errors import check_range
 from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from .progress import Progress
 
@@ -21,8 +24,12 @@ class RateFactor:
         self.adaptive = self.schedule if isinstance(self.schedule, Adaptive) else None
 
     def at(self, epoch: float, progress: Progress) -> float:
-        """The factor at an epoch, which need not be whole."""
-        factor = self.schedule(epoch, self.epochs)
+        """The factor at an epoch, which need not be whole.
+
+        Raises:
+            ConfigError: The schedule gives a negative number, or one that is not finite.
+        """
+        factor = check_range("the factor of the schedule", self.schedule(epoch, self.epochs), 0, math.inf)
         return factor if self.adaptive is None else factor * self.adaptive.factor**progress.reductions
 
     def after_epoch(self, epoch: int, progress: Progress) -> None:

@@ -151,16 +151,19 @@ def clear_gradients(player: Player) -> None:
 
 
 def checked(terms: Terms, rows: int) -> Terms:
-    """Terms, if they have one number for each row.
+    """Terms, if they have one number for each row, and a gradient where gradients are taken.
 
     Raises:
-        ConfigError: The terms do not have one number for each row.
+        ConfigError: The terms do not have one number for each row, or the loss has no gradient.
     """
     if not isinstance(terms, Terms):
         raise ConfigError(f"a loss must return vaekit.objectives.Terms, got {type(terms).__name__}")
     for name, value in (("loss", terms.loss), *terms.logged.items()):
-        if value.shape != (rows,):
-            raise ConfigError(f"{name} must have one number for each of {rows} rows, got shape {tuple(value.shape)}")
+        if not isinstance(value, Tensor) or value.shape != (rows,):
+            got = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise ConfigError(f"{name} must have one number for each of {rows} rows, got {got}")
+    if torch.is_grad_enabled() and not terms.loss.requires_grad:
+        raise ConfigError("the loss depends on no weight that is trained; leave out .detach(), .data and no_grad")
     return terms
 
 

@@ -14,6 +14,7 @@ from ..rng import seeded
 from .data_checks import first_checked
 from .meter import widest
 from .ranks import ALONE, Ranks
+from .step import checked
 
 
 def validate(
@@ -43,6 +44,7 @@ def validate(
 
     Raises:
         DataError: The loader gave no batch.
+        ConfigError: The objective does not give one number for each row.
     """
     loss = as_loss(objective)
     module = module_of(loss)
@@ -55,7 +57,7 @@ def validate(
             shard = ranks.shard(item, loss.samples)
             batch = model.to_model(shard.batch)
             with shard.noise:
-                terms = loss(model, batch, epoch)
+                terms = checked(loss(model, batch, epoch), len(batch))
             values = [terms.loss, *terms.logged.values()]
             batch_sums = torch.stack([value.sum() for value in values])
             if not names:
