@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from vaekit.cli.entry import VERBS
+from vaekit.cli.command import VERBS
 from vaekit.config import preset_names
 
 RESULTS = Path(__file__).parent / "peers.json"

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 import tiny
 from conftest import SMALL
-from vaekit.cli.entry import SPIN_COUNT, spin_less
+from vaekit.cli.command import SPIN_COUNT, spin_less
 from vaekit.config import read
 from vaekit.config.parts import PART_TABLE
 from vaekit.config.recipe import Recipe

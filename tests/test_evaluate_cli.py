@@ -177,14 +177,14 @@ def test_an_interruption_says_that_the_work_is_kept(command, monkeypatch) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("evaluate", "plain-0", "--samples", 0), "samples must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--samples", 0), "'--samples': must be at least 1, got 0"),
         (("evaluate", "plain-0", "--split", "tset"), "unknown split 'tset'; did you mean 'test'"),
         (("evaluate", "plian-0"), "unknown run 'plian-0'; did you mean 'plain-0'"),
         (("evaluate", "plain-0", "--memory", "much"), "--memory must be a size such as 500M or 4G, got 'much'"),
         (("evaluate", "plain-0", "--memory", "1K"), "memory must be at least 1048576 bytes"),
-        (("evaluate", "plain-0", "--rows", 0), "rows must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--rows", 0), "--rows.*: must be at least 1, got 0"),
         (("evaluate", "plain-0", "--temperatures", 5), "--temperatures goes with --ais"),
-        (("evaluate", "plain-0", "--ais", "--temperatures", 0), "ais.temperatures must be at least 1, got 0"),
+        (("evaluate", "plain-0", "--ais", "--temperatures", 0), "'--temperatures': must be at least 1, got 0"),
         (("compare",), "at least 2 runs, got 0"),
         (("compare", "plain-0"), "at least 2 runs, got 1"),
         (("compare", "--group", "vea"), "unknown preset of an evaluated run 'vea'; did you mean 'vae'"),

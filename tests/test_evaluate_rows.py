@@ -13,7 +13,7 @@ from PIL import Image
 import tiny
 from test_cli import assert_refused
 from vaekit import config, evaluate, load
-from vaekit.cli.common import slug
+from vaekit.cli.common import file_stem
 from vaekit.data import Batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import named_rows as module
@@ -113,7 +113,7 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
     assert all(float(row["distortion"]) + float(row["rate"]) >= float(row["nll"]) - 1 for row in table)
     first = found.out.splitlines()[1].split()
     assert first[0] == names[int(nll.argmax())]
-    with Image.open(root / "plain" / "samples" / f"least-likely-{slug(str(folder))}.png") as picture:
+    with Image.open(root / "plain" / "samples" / f"least-likely-{file_stem(str(folder))}.png") as picture:
         assert min(picture.size) > 100
 
 
@@ -168,8 +168,9 @@ def test_scores_that_say_nothing_come_with_a_warning(command, root: Path, folder
 def test_by_default_the_test_images_go_into_the_run_folder(command, root: Path) -> None:
     found = command("score", "plain", "--samples", 3, "--json")
     result = json.loads(found.out)
-    assert result["scores"] == str(root / "plain" / "scores" / "mnist-test.csv")
-    table = rows(Path(result["scores"]))
+    assert result["files"][0] == str(root / "plain" / "scores" / "mnist-test.csv")
+    assert all(Path(file).is_file() for file in result["files"]) and len(result["files"]) == 2
+    table = rows(Path(result["files"][0]))
     assert [row["image"] for row in table] == [str(i) for i in range(16)]
     assert max(float(row["percentile"]) for row in table) == pytest.approx(100 * 15 / 16)
     assert result["least_likely"][0]["nll"] == pytest.approx(max(float(row["nll"]) for row in table), rel=1e-5)

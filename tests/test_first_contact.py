@@ -113,9 +113,9 @@ TYPED = {
     ("train", "people.csv"): "people.csv is not a preset but data: vae train --data people.csv",
     ("train", "mine.toml"): "vae train --config mine.toml",
     ("train", "cave"): "unknown preset 'cave'; did you mean 'cvae'?",
-    ("cvae",): "type vae train cvae",
-    ("mnist",): "type vae train --data mnist",
-    ("people.csv",): "type vae train --data people.csv",
+    ("cvae",): "type `vae train cvae`",
+    ("mnist",): "type `vae train --data mnist`",
+    ("people.csv",): "type `vae train --data people.csv`",
     ("tran",): "Did you mean 'train'?",
     ("train", "--nonsense"): "No such option '--nonsense'",
 }

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 import tiny
 from test_data_kinds import TINY, photos
 from vaekit import build, config
-from vaekit.cli.entry import app
+from vaekit.cli.command import app
 from vaekit.config.recipe import Recipe
 from vaekit.data import load
 from vaekit.errors import ConfigError, DataError

@@ -79,6 +79,16 @@ def test_any_encoding_of_a_console_will_do(encoding: str, minus: str, monkeypatc
     assert json.loads(second) == {"−ELBO": "日本"}
 
 
+def test_closed_streams_are_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)  # what Python makes of `>&-`
+    monkeypatch.setattr(sys, "stderr", None)
+    with printing.streams():
+        printing.out("a")
+        printing.out_json(["b"])
+        printing.note("c")
+    assert sys.stdout is None and sys.stderr is None
+
+
 def test_a_bare_command_prints_its_help(command: Command) -> None:
     result = command()
     assert result.status == 0 and len(result.out.splitlines()) > 15 and "\n  train " in result.out

@@ -14,7 +14,7 @@ import tiny
 from conftest import one_line
 from test_tables import SIZES, frame
 from vaekit import config, load
-from vaekit.cli import table_rows
+from vaekit.cli import sample_table
 from vaekit.errors import ConfigError
 from vaekit.evaluation import named_rows, scoring
 from vaekit.runs import job, lifecycle
@@ -80,7 +80,7 @@ def test_the_columns_are_listed_before_training(here: Path, command: Any) -> Non
 
 
 def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_rows, "FEW", 10**9)
+    monkeypatch.setattr(sample_table, "FEW", 10**9)
     assert command("sample", "a", "-n", 50, "-o", "new.csv").status == 0
     new = pd.read_csv("new.csv")
     assert len(new) == 50 and not new.isna().any().any()
@@ -120,8 +120,9 @@ def test_gaps_are_filled_and_nothing_else_changes(here: Path, command: Any) -> N
     again = command("impute", "a", "--data", "t.csv", "-o", "m.parquet", "--samples", 50, "--draws", 3, "--json")
     assert again.status == 0, again.err
     assert isinstance(json.loads(again.out)["rows_with_few_effective_samples"], int)
-    drawn = [pd.read_parquet(name) for name in json.loads(again.out)["files"]]
-    assert len(drawn) == 3
+    *table_names, cells_name = json.loads(again.out)["files"]
+    drawn = [pd.read_parquet(name) for name in table_names]
+    assert len(drawn) == 3 and len(pd.read_csv(cells_name)) == len(cells)
     assert not drawn[0].equals(drawn[1])
 
 
@@ -194,7 +195,9 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     card = Path("exported/README.md").read_text()
     assert "rows of a table of" in card and "image" not in card and "grey" not in card
     assert "| sex | bernoulli | str | female, male |" in card
-    assert "--pixels p.npy: must end in .npy, and is for images" in one_line(command("score", "a", "--pixels", "p.npy"))
+    assert "--pixels p.npy must end in .npy, and is not for tables" in one_line(
+        command("score", "a", "--pixels", "p.npy")
+    )
 
 
 def test_a_table_needs_a_model_of_tables(here: Path, command: Any) -> None:

@@ -5,26 +5,27 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 
 | file | what |
 |---|---|
-| `entry` | the command `vae`: its verbs in order, and errors as a line and an exit status |
-| `train`, `config_options` | `vae train` and `vae resume`, on one device or several; the options of a config |
-| `series` | `vae train --seeds` |
-| `profile` | `vae profile` |
-| `repeat` | `vae repeat` |
-| `pictures` | `vae sample`, `vae interpolate`, `vae reconstruct` |
+| `command` | the command `vae`: its verbs in order, and errors as a line and an exit status |
+| `train`, `series` | `vae train` and `vae resume`, on one device or several; `vae train --seeds` |
+| `profile`, `repeat` | `vae profile`, `vae repeat` |
+| `pictures`, `sample_table` | `vae sample`, `vae interpolate`, `vae reconstruct`; `vae sample` of a table |
 | `latents` | `vae map`, `vae traverse`, `vae latents` |
-| `encode`, `score`, `row_files` | `vae encode`, `vae score`, and their shared options |
-| `impute`, `table_rows` | `vae impute`; `vae sample` of a table |
+| `encode`, `score`, `row_csv` | `vae encode`, `vae score`, and the CSV that both write |
+| `impute` | `vae impute` |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
-| `evaluate`, `summary` | `vae evaluate`, and its three short blocks |
+| `evaluate`, `evaluation_blocks` | `vae evaluate`, and the blocks that it prints |
 | `compare` | `vae compare` |
 | `runs` | `vae info`, `vae runs` |
-| `listings` | `vae data`, `vae presets` |
+| `data`, `presets` | `vae data`, `vae presets` |
 | `teach`, `check` | `vae teach`, `vae check` |
 | `speedrun` | `vae speedrun` |
-| `common`, `opened`, `drawing` | shared by verbs: options, opening a run; shared by verbs that draw |
-| `printing`, `tables`, `usage_errors` | stdout and stderr; tables in 80 columns; errors of click in our words |
+| `config_options` | the options that make a config |
+| `run_options` | RUN and its options, for verbs that use the model of a run |
+| `drawing_options` | the same for verbs that draw, with the options of a picture |
+| `common` | other options, and printing of results |
+| `printing`, `tables`, `usage_errors` | stdout and stderr; tables in 80 columns; messages for a wrong command line |
 """
 
-from .entry import app, main
+from .command import app, main
 
 __all__ = ["app", "main"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import COUNT, json_option
+from .common import COUNT, json_option, wants_json
 from .printing import out_json, out_lines
 
 
@@ -12,7 +12,7 @@ from .printing import out_json, out_lines
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
 @json_option
-def check(file: Path, seconds: int, as_json: bool) -> None:
+def check(file: Path, seconds: int) -> None:
     """Try `vae check vae.py`: points for a solution of the assignment, and what is wrong.
 
     The file runs in a process of its own, with limits on time and memory. `vae teach` hands the assignment out.
@@ -21,7 +21,7 @@ def check(file: Path, seconds: int, as_json: bool) -> None:
     from ..teaching import check as grade
 
     report = grade(file, seconds=seconds)
-    if as_json:
+    if wants_json():
         out_json(report.to_dict())
     else:
         out_lines(f"{report}\n")

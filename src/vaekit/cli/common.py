@@ -1,4 +1,4 @@
-"""Helpers of all verbs: options, opening a run, printing results and messages."""
+"""What several verbs share: options, the opening of a run, and the printing of results and messages."""
 
 import os
 import re
@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..store.metrics import ROWS_KEY
 from .printing import note, out, out_json
-from .tables import INDENT, print_entry
+from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -30,39 +31,37 @@ runs_option = click.option(
     show_default=True,
     help="Folder of all runs.",
 )
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class Whole(click.types.IntParamType):
+class WholeNumber(click.types.IntParamType):
     """A whole number within bounds that --help leaves out: they keep memory and time in hand.
 
     Arguments:
-        least: The least number; None where the library names it.
-        most: The greatest one.
+        least: The least number.
+        most: The greatest number.
     """
 
-    def __init__(self, least: int | None, most: int = MOST_COUNTED) -> None:
+    def __init__(self, least: int, most: int = MOST_COUNTED) -> None:
         self.least = least
         self.most = most
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """The number of a word.
+        """The number that a word stands for.
 
         Raises:
-            click.BadParameter: It is not a whole number, or out of bounds.
+            click.BadParameter: The word is not a whole number, or the number is out of bounds.
         """
         number: int = super().convert(value, param, ctx)
         if number > self.most:
             self.fail(f"must be at most {self.most}, got {number}", param, ctx)
-        if self.least is not None and number < self.least:
+        if number < self.least:
             self.fail(f"must be at least {self.least}, got {number}", param, ctx)
         return number
 
 
-COUNT = Whole(1)
-AT_MOST = Whole(None)
-SEED = Whole(0, (1 << 63) - 1)
-seed_option = click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the noise.")
+COUNT = WholeNumber(1)
+SEED_NUMBER = WholeNumber(0, (1 << 63) - 1)
+seed_option = click.option("--seed", type=SEED_NUMBER, default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
 output_option = click.option(
     "-o",
@@ -74,12 +73,18 @@ tensorboard_option = click.option(
     "--tensorboard", is_flag=True, help="Also write logs for TensorBoard into the run folder."
 )
 run_argument = click.argument("run", required=False)
-_AS_JSON = f"{__name__}.json"  # key in a command's context: whether --json was given
+data_option = click.option(
+    "--data", "data_name", help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
+)
+split_option = click.option(
+    "--split", default="test", show_default=True, help="Which rows of a data set: test, validation or train."
+)
+_TRUST, _JSON = f"{__name__}.trust", f"{__name__}.json"  # keys in a command's context: whether the option was given
 
 
 def _allow_own_code(context: click.Context, option: click.Parameter, allowed: bool) -> None:
     """Record --trust, and let imports find modules in the working directory, as `python -m` does."""
-    context.meta[__name__] = allowed
+    context.meta[_TRUST] = allowed
     if allowed and not context.resilient_parsing and "" not in sys.path:
         sys.path.insert(0, "")
 
@@ -93,18 +98,34 @@ trust_option = click.option(
 )
 
 
-def _note_json(context: click.Context, option: click.Parameter, as_json: bool) -> None:
-    context.meta[_AS_JSON] = as_json
+def _note_json(context: click.Context, option: click.Parameter, is_given: bool) -> None:
+    context.meta[_JSON] = is_given
 
 
-files_json_option = click.option(
-    "--json", is_flag=True, expose_value=False, callback=_note_json, help="Print JSON: the files, and facts about them."
-)
+json_option = click.option("--json", is_flag=True, expose_value=False, callback=_note_json, help="Print JSON.")
+
+
+def trusted() -> bool:
+    """Whether --trust was given: this command may then import the caller's own code."""
+    return bool(click.get_current_context().meta.get(_TRUST, False))
+
+
+def wants_json() -> bool:
+    """Whether --json was given: this command then prints one line of JSON."""
+    return bool(click.get_current_context().meta.get(_JSON, False))
+
+
+def is_default(parameter: str) -> bool:
+    """Whether an option of this command, by the name of its parameter, was left out."""
+    return click.get_current_context().get_parameter_source(parameter) is ParameterSource.DEFAULT
 
 
 def print_files(*paths: Path | str, notes: Sequence[tuple[str, str]] = (), **facts: Any) -> None:
-    """Print the notes, each a name and a text, and a line for each written file; with --json `files` and the facts."""
-    if click.get_current_context().meta.get(_AS_JSON):
+    """Print the notes, each a name and a text, and a line for each written file.
+
+    With --json, print one record: the paths under `files`, and the facts.
+    """
+    if wants_json():
         out_json({"files": [str(path) for path in paths], **facts})
         return
     for name, text in notes:
@@ -113,16 +134,19 @@ def print_files(*paths: Path | str, notes: Sequence[tuple[str, str]] = (), **fac
         out(str(path))
 
 
+def print_records(records: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]], long: bool) -> None:
+    """Print a table of cells; with --json the records that they show, with all of their values."""
+    if wants_json():
+        out_json(records)
+    else:
+        print_table(cells, long=long)
+
+
 def open_run(run: str | None, root: Path) -> "Run":
     """A run by its name or folder, the newest by default."""
     from ..store import Run
 
     return Run.open(run, root=root)
-
-
-def trusted() -> bool:
-    """Whether --trust was given: this command may then import the caller's own code."""
-    return bool(click.get_current_context().meta.get(__name__, False))
 
 
 def nested_get(value: Any, *steps: str | int) -> Any:
@@ -178,8 +202,8 @@ def relative(path: Path) -> str:
         return str(path)
 
 
-def slug(name: str) -> str:
-    """A name, or a path without the suffix of an array, as part of a file name."""
+def file_stem(name: str) -> str:
+    """The name or the path of data as part of a file name, without the suffix of a file of rows."""
     from ..store import files
 
-    return files.slug(re.sub(r"\.np[yz]$", "", name)) or "images"
+    return files.slug(re.sub(r"\.(np[yz]|[ct]sv|parquet)$", "", name)) or "rows"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .common import AT_MOST, FILE, json_option, open_run, runs_option, say
+from .common import COUNT, FILE, json_option, open_run, runs_option, say, wants_json
 from .printing import out, out_json, out_lines
 from .tables import INDENT, long_option, print_entry, print_protocol, print_rows
 
@@ -31,7 +31,7 @@ SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 )
 @long_option
 @click.option("--split", default="test", show_default=True, help="Compare evaluations on this split.")
-@click.option("--rows", type=AT_MOST, help="Compare evaluations on this many rows.  [default: on all]")
+@click.option("--rows", "row_count", type=COUNT, help="Compare evaluations on this many rows.  [default: on all]")
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
@@ -42,10 +42,9 @@ def compare(
     style: str,
     long: bool,
     split: str,
-    rows: int | None,
+    row_count: int | None,
     output: Path | None,
     root: Path,
-    as_json: bool,
 ) -> None:
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
@@ -53,23 +52,23 @@ def compare(
     one group; differences are to the first group. The numbers are of all test rows, in evaluation.json; --split and
     --rows take evaluations that were made with the same options.
     """
-    if output is not None and (split != "test" or rows is not None):
+    if output is not None and (split != "test" or row_count is not None):
         raise click.UsageError("--output shows evaluations of all test rows; leave out --split and --rows")
     from ..evaluation.comparison import compare as compare_runs
     from ..evaluation.comparison import evaluated
 
     compared_runs = [open_run(name, root) for name in run] + [
-        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root, split=split, rows=rows)
+        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root, split=split, rows=row_count)
     ]
-    table = compare_runs(compared_runs, columns=columns, split=split, rows=rows)
+    table = compare_runs(compared_runs, columns=columns, split=split, rows=row_count)
     pages = []
     if output is not None:
         from ..explorer.run_page import write
 
         write(compared_runs, output)
         pages.append(str(output))
-    if as_json or style == "json":
-        out_json({**table.to_json(), "files": pages})
+    if wants_json() or style == "json":
+        out_json({"files": pages, **table.to_json()})
         return
     if style == "text":
         _print(table, long)
@@ -105,6 +104,6 @@ def _chunks(groups: list[str], size: int) -> list[list[str]]:
 
 
 def _row(table: "Comparison", name: str, groups: list[str]) -> list[str]:
-    unit, kind = table.columns[name]
-    details = ", ".join(part for part in (unit, "" if kind == "estimate" else kind) if part)
+    unit, estimate_kind = table.columns[name]
+    details = ", ".join(part for part in (unit, "" if estimate_kind == "estimate" else estimate_kind) if part)
     return [name, details, *(str(table.cells[group][name]) for group in groups)]

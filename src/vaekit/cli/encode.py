@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .common import FILE, files_json_option, print_files, relative, slug
-from .opened import Opened, unseeded_run_options
-from .row_files import csv_of, data_option, split_option
+from .common import FILE, data_option, file_stem, json_option, print_files, relative, split_option
+from .row_csv import csv_of
+from .run_options import ChosenRun, unseeded_run_options
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 @split_option
 @click.option("-o", "--output", type=FILE, help="File to write: .npz, .npy or .csv.  [default: in the run folder]")
 @unseeded_run_options
-@files_json_option
-def encode(opened: Opened, data_name: str | None, split: str, output: Path | None) -> None:
+@json_option
+def encode(chosen: ChosenRun, data_name: str | None, split: str, output: Path | None) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
     RUN is the newest run by default. A .csv has one line for each row, with its latents as z1, z2 and so on; an .npy
@@ -34,11 +34,11 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    rows = named_rows.rows_of(opened.restored, data_name, split=split)
-    path = output or opened.run.place(f"latents/{slug(rows.name)}.npz")
+    rows = named_rows.rows_of(chosen.restored, data_name, split=split)
+    path = output or chosen.run.place(f"latents/{file_stem(rows.name)}.npz")
     if path.suffix.lower() not in (".npz", ".npy", ".csv"):
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
-    model, _ = opened.model()
+    model, _ = chosen.model()
     with shown_stages() as listener:
         z = named_rows.encode(model, rows, listener=listener)
     if path.suffix.lower() == ".csv":
@@ -46,8 +46,7 @@ def encode(opened: Opened, data_name: str | None, split: str, output: Path | Non
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)
-    facts: dict[str, Any] = {f"{rows.what}s": len(rows), "shape": list(z.shape)}
-    print_files(relative(path), run=str(opened.run.path), **facts)
+    print_files(relative(path), run=str(chosen.run.path), rows=len(rows), shape=list(z.shape))
 
 
 def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:

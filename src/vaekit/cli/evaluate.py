@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import AT_MOST, json_option, relative, stopped
-from .opened import Opened, run_options
-from .printing import out, out_json
+from .common import COUNT, json_option, print_files, relative, stopped, wants_json
+from .printing import out
+from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_protocol, print_table
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.option("--split", default="test", show_default=True, help="Which rows: test, validation or train.")
 @click.option(
     "--samples",
-    type=AT_MOST,
+    type=COUNT,
     default=100,
     show_default=True,
     help="Importance samples; papers take 5000.",
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 @click.option(
     "--rows",
     "--images",
-    "rows",
-    type=AT_MOST,
+    "row_count",
+    type=COUNT,
     help="Evaluate this many evenly spread rows, for a quick look.  [default: all]",
 )
 @click.option("--ais", is_flag=True, help="Also run annealed importance sampling on 50 rows: tighter, but slow.")
-@click.option("--temperatures", type=AT_MOST, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
+@click.option("--temperatures", type=COUNT, help="Steps of --ais: more of them give a tighter bound.  [default: 200]")
 @click.option("--data", "data_name", help="Evaluate on other data than the run's: on all rows of a path.")
 @click.option(
     "--precision",
@@ -48,17 +48,16 @@ if TYPE_CHECKING:
 @run_options
 @json_option
 def evaluate(
-    opened: Opened,
+    chosen: ChosenRun,
     split: str,
     samples: int,
     everything: bool,
-    rows: int | None,
+    row_count: int | None,
     ais: bool,
     temperatures: int | None,
     data_name: str | None,
     precision: str,
     memory: str,
-    as_json: bool,
 ) -> None:
     """Try `vae evaluate`: measure RUN, the newest by default, and write evaluation.json into its folder.
 
@@ -70,33 +69,34 @@ def evaluate(
     with bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
     annealing = _annealing(ais, temperatures)
-    folder, limit = opened.run, _bytes(memory)
-    model, _ = opened.model()
+    run, limit = chosen.run, _bytes(memory)
+    model, _ = chosen.model()
 
     from ..evaluation.measure import Options
     from ..evaluation.run_evaluation import evaluate_run
     from ..explorer.run_page import write
     from ..runs.terminal import shown_stages
-    from .summary import print_blocks
+    from .evaluation_blocks import print_blocks
 
     options = Options(
         split=split,
         samples=samples,
-        rows=rows,
+        rows=row_count,
         annealing=annealing,
         memory=limit,
-        seed=opened.seed,
+        seed=chosen.seed,
         precision=precision,
     )
     try:
         with shown_stages() as listener:
-            result = evaluate_run(opened.restored, model, options, data_name=data_name, listener=listener)
+            result = evaluate_run(chosen.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
-        remedy = f"`vae evaluate {folder.name}` with the same options continues"
+        remedy = f"`vae evaluate {run.name}` with the same options continues"
         raise stopped(f"stopped; finished parts are kept, and {remedy}") from None
-    page = write([folder], folder.place("report.html"))
-    if as_json:
-        out_json({"run": str(folder.path), **result.to_json()})
+    page = write([run], run.place("report.html"))
+    numbers, pictures = run.path / result.details["file"], [run.path / name for name in result.details["pictures"]]
+    if wants_json():
+        print_files(numbers, page, *pictures, run=str(run.path), **result.to_json())
         return
     if everything:
         _print_all(result)
@@ -104,15 +104,17 @@ def evaluate(
         print_blocks(result)
     for sentence in result.warnings:
         print_entry("beware", sentence, INDENT)
-    out(f"run         {relative(folder.path)}")
-    for picture in result.details["pictures"]:
-        out(f"picture     {relative(folder.path / picture)}")
+    out(f"run         {relative(run.path)}")
+    for picture in pictures:
+        out(f"picture     {relative(picture)}")
     out(f"report      {relative(page)}")
-    out(f"numbers     {relative(folder.path / result.details['file'])}")
+    out(f"numbers     {relative(numbers)}")
 
 
 def _print_all(result: "Evaluation") -> None:
-    print_table([{"": v.name, "value": str(v), "unit": v.shown_unit, "kind": v.kind} for v in result.values])
+    print_table(
+        [{"": value.name, "value": str(value), "unit": value.shown_unit, "kind": value.kind} for value in result.values]
+    )
     if result.details.get("classes"):
         out()
         print_table([{"class": name, **_rounded(row)} for name, row in result.details["classes"].items()])

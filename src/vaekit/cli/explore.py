@@ -8,8 +8,8 @@ import click
 
 from ..errors import ConfigError
 from .common import FILE, say
-from .opened import Opened, unseeded_run_options
 from .printing import out
+from .run_options import ChosenRun, unseeded_run_options
 
 if TYPE_CHECKING:
     from ..evaluation.subject import Subject
@@ -28,7 +28,7 @@ SERVED = 2000  # images on the map of a served page
 @click.option("--no-browser", is_flag=True, help="Open no browser; the address is printed.")
 @unseeded_run_options
 def explore(
-    opened: Opened, output: Path | None, images: int | None, float32: bool, port: int, no_browser: bool
+    chosen: ChosenRun, output: Path | None, images: int | None, float32: bool, port: int, no_browser: bool
 ) -> None:
     """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
 
@@ -37,7 +37,7 @@ def explore(
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
-    model, _ = (opened if output is None else replace(opened, device="cpu")).model()
+    model, _ = (chosen if output is None else replace(chosen, device="cpu")).model()
 
     from ..evaluation.latent_space.aggregate import STATISTICS
     from ..evaluation.subject import of_run
@@ -45,7 +45,7 @@ def explore(
     from ..explorer.show import IMAGES, Page
 
     count = images if images is not None else SERVED if output is None else IMAGES
-    subject = of_run(opened.restored, model, max(count, STATISTICS))
+    subject = of_run(chosen.restored, model, max(count, STATISTICS))
     page_scene = scene(subject, images=count)
     if output is not None:
         from ..explorer.page import standalone

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError, DataError
-from .common import COUNT, FILE, json_option, relative, slug
-from .drawing import from_default
-from .opened import Opened, run_options
-from .printing import out, out_json
+from .common import COUNT, FILE, file_stem, is_default, json_option, print_files, relative, wants_json
+from .printing import out
+from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
@@ -34,14 +33,13 @@ COMPLETIONS = 12  # completions of an image
 @run_options
 @json_option
 def impute(
-    opened: Opened,
+    chosen: ChosenRun,
     data_name: Path | None,
     output: Path | None,
     hide: str | None,
     count: int,
     draws: int | None,
     samples: int,
-    as_json: bool,
 ) -> None:
     """Try `vae impute --data t.csv -o full.csv`: fill the empty cells of a table, given the others of their row.
 
@@ -54,45 +52,50 @@ def impute(
     For images, try `vae impute --hide bottom -n 8`: it hides the lower half of test images and draws twelve completions
     of each. --draws changes that number.
     """
-    kind = opened.facts.kind
-    for option, is_given in {"--hide": hide is not None, "-n": not from_default("count")}.items():
+    kind = chosen.facts.kind
+    for option, is_given in {"--hide": hide is not None, "-n": not is_default("count")}.items():
         if kind != "image" and is_given:
             what = "a table" if kind == "table" else f"{kind}s"
-            raise DataError(f"{option} is for images, but the data of run {opened.run.name} are {what}; leave it out")
-    if kind == "image" and (data_name is not None or not from_default("samples")):
+            raise DataError(f"{option} is for images, but the data of run {chosen.run.name} are {what}; leave it out")
+    if kind == "image" and (data_name is not None or not is_default("samples")):
         raise DataError("--data and --samples are for tables and signals; for images, --hide hides half of each image")
     if kind == "table":
-        _impute_table(opened, data_name, output, draws or 0, samples, as_json)
+        _impute_table(chosen, data_name, output, draws or 0, samples)
     elif kind != "image":
-        _impute_array(opened, data_name, output, draws or 0, samples, as_json)
+        _impute_array(chosen, data_name, output, draws or 0, samples)
     else:
-        _complete_images(opened, hide or "bottom", count, draws or COMPLETIONS, output, as_json)
+        _complete_images(chosen, hide or "bottom", count, draws or COMPLETIONS, output)
 
 
-def _impute_table(
-    opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
-) -> None:
+def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.sources.table_files import check_writable, write_frame
     from ..evaluation.missing import filling
     from ..runs.terminal import shown_stages
 
-    run = opened.run
-    source = data_name or Path(opened.restored.recipe.config.data.name)
-    path = output or run.place(f"imputed/{slug(source.stem)}{'.csv' if source.suffix == '.npz' else source.suffix}")
-    frame, table = _read(source, opened)
+    run = chosen.run
+    source = data_name or Path(chosen.restored.recipe.config.data.name)
+    suffix = ".csv" if source.suffix == ".npz" else source.suffix
+    path = output or run.place(f"imputed/{file_stem(source.name)}{suffix}")
+    frame, table = _read(source, chosen)
     check_writable(path)
-    model, _ = opened.model()
+    model, _ = chosen.model()
     with shown_stages() as listener:
-        filled = filling.fill(model, table, samples=samples, draws=draws, seed=opened.seed, listener=listener)
+        filled = filling.fill(model, table, samples=samples, draws=draws, seed=chosen.seed, listener=listener)
     cells_path = path.with_name(f"{path.stem}-cells.csv")
     cells = filling.cells(table, filled, frame.columns)
     table_paths = _write(path, frame, table, filled)
     write_frame(cells, cells_path)
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
-    if as_json:
-        facts = {"files": [str(table_path) for table_path in table_paths], "cells": str(cells_path)}
-        out_json({"run": str(run.path), **facts, "gaps": len(cells), "rows_with_few_effective_samples": thin})
+    if wants_json():
+        print_files(
+            *table_paths,
+            cells_path,
+            run=str(run.path),
+            rows=len(frame),
+            gaps=len(cells),
+            rows_with_few_effective_samples=thin,
+        )
         return
     print_table(
         [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
@@ -109,56 +112,52 @@ def _impute_table(
         out(f"            … {relative(table_paths[-1])}")
 
 
-def _impute_array(
-    opened: Opened, data_name: Path | None, output: Path | None, draws: int, samples: int, as_json: bool
-) -> None:
+def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write an array with its NaN filled in, or one for each draw."""
     from .. import plot
     from ..data.sources.arrays import FileRows
     from ..evaluation.missing.imputation import filled_rows
     from ..evaluation.named_rows import rows_of
 
-    source = data_name or Path(opened.restored.recipe.config.data.name)
-    path = output or opened.run.place(f"imputed/{slug(source.stem)}.npy")
+    source = data_name or Path(chosen.restored.recipe.config.data.name)
+    path = output or chosen.run.place(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path} must end in .npy")
-    rows = rows_of(opened.restored, str(source))
-    model, _ = opened.model()
-    filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=opened.seed)
+    rows = rows_of(chosen.restored, str(source))
+    model, _ = chosen.model()
+    filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=chosen.seed)
     if source.suffix.lower() == ".npy":
         filled = filled.reshape(len(filled), *FileRows(source).shape)  # signals of one channel may be (N, L)
     paths = [path.with_name(f"{path.stem}-{i + 1}.npy") for i in range(draws)] or [path]
-    for each, array in zip(paths, filled, strict=True):
-        plot.save(array, each)
+    for array_path, array in zip(paths, filled, strict=True):
+        plot.save(array, array_path)
     gaps = 0 if rows.split.mask is None else int((~rows.split.mask).sum())
-    if as_json:
-        facts = {"files": [str(each) for each in paths], "gaps": gaps}
-        out_json({"run": str(opened.run.path), **facts})
+    if wants_json():
+        print_files(*paths, run=str(chosen.run.path), rows=len(rows), gaps=gaps)
         return
     out(f"gaps        {gaps} in {len(rows)} rows")
-    for each in paths:
-        out(f"array       {relative(each)}")
+    for array_path in paths:
+        out(f"array       {relative(array_path)}")
 
 
-def _complete_images(opened: Opened, hide: str, count: int, ways: int, output: Path | None, as_json: bool) -> None:
+def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output: Path | None) -> None:
     """Draw test images with one half hidden, each with several completions."""
     from .. import plot
     from ..data.batches import as_one_batch
     from ..evaluation import complete
 
-    run = opened.run
-    model, _ = opened.model()
-    test = opened.restored.dataset().test
-    images = as_one_batch(test.thinned(count), value_kind=model.value_kind, binarize=opened.restored.binarize)
+    run = chosen.run
+    model, _ = chosen.model()
+    test = chosen.restored.dataset().test
+    if count > len(test):
+        raise DataError(f"there are {len(test)} test images, got -n {count}")
+    images = as_one_batch(test.thinned(count), value_kind=model.value_kind, binarize=chosen.restored.binarize)
     path = output or run.picture(f"completions-{hide}-hidden.png")
-    plot.save(complete(model, images, hide, ways=ways, seed=opened.seed), path)
-    if as_json:
-        out_json({"run": str(run.path), "files": [str(path)]})
-    else:
-        out(relative(path))
+    plot.save(complete(model, images, hide, ways=ways, seed=chosen.seed), path)
+    print_files(relative(path), run=str(run.path), rows=count)
 
 
-def _read(source: Path, opened: Opened) -> "tuple[pd.DataFrame, Table]":
+def _read(source: Path, chosen: ChosenRun) -> "tuple[pd.DataFrame, Table]":
     """The table as a frame, and as the model sees it."""
     from ..data.sources.table_files import read_table
     from ..data.tables import open_table
@@ -166,8 +165,8 @@ def _read(source: Path, opened: Opened) -> "tuple[pd.DataFrame, Table]":
     if not source.is_file():
         fault = "is a folder" if source.is_dir() else "no such file"
         raise ConfigError(f"{source}: {fault}; name the table with --data")
-    columns = opened.facts.columns or ()
-    return read_table(source), open_table(source, columns, opened.restored.label, memory=math.inf)
+    columns = chosen.facts.columns or ()
+    return read_table(source), open_table(source, columns, chosen.restored.label, memory=math.inf)
 
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:

@@ -6,7 +6,7 @@ import click
 
 from ..errors import ConfigError, DataError
 from .common import print_files
-from .drawing import Drawing, drawing_options
+from .drawing_options import Drawing, drawing_options
 
 if TYPE_CHECKING:
     from ..data import Batch

@@ -1,17 +1,27 @@
 """`vae sample`, `vae interpolate` and `vae reconstruct`: pictures of a run."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import DataError
-from . import table_rows
-from .common import COUNT, Whole, print_files
-from .drawing import Drawing, drawing_options, from_default
+from .common import COUNT, WholeNumber, is_default, print_files
+from .drawing_options import Drawing, drawing_options
+from .sample_table import sample_table
 
 if TYPE_CHECKING:
+    from ..evaluation.latent_space.ex_post import Density
     from ..model import LatentVariableModel
+    from ..plot.ways import Way
     from ..store import Run
+
+# The density that each choice of --from fits to the latents of the training data; for codes, the first is a network.
+DENSITIES: "dict[str, Density]" = {
+    "aggregate": "mixture",
+    "aggregate-normal": "normal",
+    "aggregate-flow": "flow",
+    "aggregate-vae": "vae",
+}
 
 
 @click.command(short_help="Draw new images.")
@@ -23,7 +33,7 @@ if TYPE_CHECKING:
 @click.option(
     "--from",
     "source",
-    type=click.Choice(["prior", "aggregate", "aggregate-normal", "aggregate-flow", "aggregate-vae"]),
+    type=click.Choice(["prior", *DENSITIES]),
     default="prior",
     show_default="prior; for codes, aggregate once fitted",
     help="Draw latents from the model's prior, or from a density fitted to the latents of the training data: a "
@@ -54,14 +64,14 @@ def sample(
         image_options |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
         for option in (option for option, is_given in image_options.items() if is_given):
             raise DataError(f"{option} is for images, but the data of run {run.name} are a table; leave it out")
-        table_rows.draw(drawing, count, where, label)
+        sample_table(drawing, count, where, label)
         return
     if where:
         raise DataError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
-    if from_default("source") and has_fitted_codes(run):
+    if is_default("source") and has_fitted_codes(run):
         source = "aggregate"
-    kind = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
-    path = drawing.path(kind, label)
+    name = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
+    path = drawing.path(name, label)
     model, generator = drawing.model()
     if source != "prior":
         model = _from_aggregate(drawing, model, source)
@@ -70,18 +80,20 @@ def sample(
     if by_class:
         if label is not None or noise:
             raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
-        columns = 10 if from_default("count") else count
+        if not model.context_size:
+            raise DataError(f"run {run.name} is unconditional; leave out --by-class")
+        columns = 10 if is_default("count") else count
         picture = plot.per_class(model, per_row=columns, names=names, generator=generator)
     else:
         c = None if label is None else drawing.classes(model, label, count)
-        n = None if from_default("count") else count
+        n = None if is_default("count") else count
         picture = plot.samples(model, n, c=c, names=names, noise=noise, generator=generator)
     drawing.save(picture, path)
 
 
 @click.command(short_help="Draw walks between latents.")
-@click.option("--rows", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
-@click.option("--steps", type=Whole(2), help="Images in a walk.  [default: 12; 24 for a film]")
+@click.option("--rows", "walks", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
+@click.option("--steps", type=WholeNumber(2), help="Images in a walk.  [default: 12; 24 for a film]")
 @click.option(
     "--path",
     "way",
@@ -94,7 +106,12 @@ def sample(
 @click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
 @drawing_options()
 def interpolate(
-    drawing: Drawing, rows: int, steps: int | None, way: str, between: tuple[int, int] | None, label: str | None
+    drawing: Drawing,
+    walks: int,
+    steps: int | None,
+    way: "Way",
+    between: tuple[int, int] | None,
+    label: str | None,
 ) -> None:
     """Try `vae interpolate -o walk.gif`: draw walks between latents of RUN, the newest by default.
 
@@ -104,29 +121,43 @@ def interpolate(
     """
     from .. import plot
 
-    if between and not from_default("rows"):
+    if between and not is_default("walks"):
         raise click.UsageError("--between draws one walk; leave out --rows")
     suffix = ("-{}-{}".format(*between) if between else f"-{drawing.seed}") + (f"-{way}" if way != "line" else "")
     path = drawing.path(f"interpolate{suffix}", label)
     moves = path.suffix.lower() == ".gif"
     model, generator = drawing.model()
-    options: dict[str, Any] = {"steps": steps or (24 if moves else 12), "path": way}
-    drawing.check_room((1 if between else rows) * options["steps"])
+    steps = steps or (24 if moves else 12)
+    drawing.check_room((1 if between else walks) * steps)
+    ends = None
     if between:
         images, labels = drawing.test_images(between)
+        ends = images[0], images[1]
         c = (labels if label is None else drawing.classes(model, label, 2)) if model.context_size else None
-        options |= {"between": (images[0], images[1]), "c": c}
         names = [f"image {number}" for number in between]
     else:
-        c = drawing.classes(model, label, rows)
-        options |= {"rows": rows, "c": c, "generator": generator}
+        c = drawing.classes(model, label, walks)
         classes = drawing.class_names
         names = [] if c is None else [classes[i] if i < len(classes) else str(i) for i in c.tolist()]
-    if moves:
-        plot.save(plot.walk(model, invert=drawing.invert, cmap=drawing.cmap, **options), path)
-        print_files(path, run=str(drawing.run.path))
+    if not moves:
+        picture = plot.interpolation(
+            model, rows=walks, steps=steps, path=way, between=ends, c=c, names=names, generator=generator
+        )
+        drawing.save(picture, path)
         return
-    drawing.save(plot.interpolation(model, names=names, **options), path)
+    film = plot.walk(
+        model,
+        rows=walks,
+        steps=steps,
+        path=way,
+        between=ends,
+        c=c,
+        generator=generator,
+        invert=drawing.invert,
+        cmap=drawing.cmap,
+    )
+    plot.save(film, path)
+    print_files(path, run=str(drawing.run.path))
 
 
 @click.command(short_help="Show test images, their reconstructions and the errors.")
@@ -149,9 +180,7 @@ def _from_aggregate(drawing: Drawing, model: "LatentVariableModel", source: str)
     """The model with a prior fitted to its aggregate posterior."""
     from ..evaluation.latent_space.ex_post import fitted_prior
 
-    densities: dict[str, Any] = {"aggregate": "mixture"}
-    densities |= {f"aggregate-{density}": density for density in ("normal", "flow", "vae")}
-    return fitted_prior(drawing.restored, model, densities[source])
+    return fitted_prior(drawing.restored, model, DENSITIES[source])
 
 
 def has_fitted_codes(run: "Run") -> bool:

@@ -28,17 +28,22 @@ class OutputError(VAEError):
 
 @contextmanager
 def streams() -> Iterator[None]:
-    """Let stdout and stderr take any text within the block; stderr drops text that cannot be written."""
+    """Let stdout and stderr take any text within the block; stderr drops text that cannot be written.
+
+    A stream that the caller closed, as with `>&-`, drops all text.
+    """
     codecs.register_error("vae", _replaced)
-    stdout, stderr = sys.stdout, sys.stderr
-    for stream in (stdout, stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="vae")
-    sys.stderr = _Dropping(stderr)
-    try:
-        yield
-    finally:
-        sys.stderr = stderr
+    before = sys.stdout, sys.stderr
+    with open(os.devnull, "w") as nowhere:
+        stdout, stderr = (nowhere if stream is None else stream for stream in before)
+        for stream in (stdout, stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="vae")
+        sys.stdout, sys.stderr = stdout, _Dropping(stderr)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 def out(text: str = "") -> None:

@@ -5,7 +5,7 @@ from dataclasses import asdict
 
 import click
 
-from .common import json_option, trust_option, trusted
+from .common import json_option, trust_option, trusted, wants_json
 from .config_options import ConfigOptions, config_options
 from .printing import out, out_json
 from .tables import print_table
@@ -15,7 +15,7 @@ from .tables import print_table
 @config_options
 @trust_option
 @json_option
-def profile(options: ConfigOptions, as_json: bool) -> None:
+def profile(options: ConfigOptions) -> None:
     """Try `vae profile cvae`: train PRESET, "vae" by default, for some steps, and print where their time goes.
 
     Nothing is written. Profiling slows the steps down, so compare speeds without it.
@@ -28,7 +28,7 @@ def profile(options: ConfigOptions, as_json: bool) -> None:
 
     recipe = Recipe.resolve(config, trusted())
     result = profile_training(recipe)
-    if as_json:
+    if wants_json():
         out_json(asdict(result))
         return
     out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{_words(k)} {v}' for k, v in result.setting.items())})")

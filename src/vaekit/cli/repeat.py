@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import json_option, relative, run_argument, runs_option, trust_option
+from .common import json_option, relative, run_argument, runs_option, trust_option, wants_json
 from .printing import out, out_json
 from .train import open_to_train
 
@@ -15,7 +15,7 @@ from .train import open_to_train
 @trust_option
 @runs_option
 @json_option
-def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None:
+def repeat(run: str | None, name: str | None, root: Path) -> None:
     """Try `vae repeat`: train a finished run again, the newest by default, and compare the weights bit for bit.
 
     The exit status is 1 if they differ.
@@ -27,14 +27,14 @@ def repeat(run: str | None, name: str | None, root: Path, as_json: bool) -> None
 
     with shown(restored.recipe.config.train.known_epochs) as listener:
         repetition = repeat_run(restored, name=name, root=root, listener=listener)
-    if as_json:
+    if wants_json():
         record = {"run": str(repetition.run.path), "agrees": repetition.agrees, "sha256": repetition.weights}
         out_json(record | {"differences": repetition.differences})
     else:
         out(f"run         {relative(repetition.run.path)}")
         out(f"weights     {'the same, bit for bit' if repetition.agrees else 'differ'}")
-        for kind, digests in repetition.weights.items():
-            out(f"  {kind:<10}{' → '.join(dict.fromkeys(digests))}")
+        for checkpoint, digests in repetition.weights.items():
+            out(f"  {checkpoint:<10}{' → '.join(dict.fromkeys(digests))}")
         for key, (before, now) in repetition.differences.items():
             out(f"{key:<12}{before} → {now}")
         if not repetition.agrees and not repetition.differences:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, files_json_option, open_run, print_files, relative, run_argument, runs_option
+from .common import FILE, json_option, open_run, print_files, relative, run_argument, runs_option
 
 
 @click.command(short_help="One page to read, print and send.")
@@ -12,7 +12,7 @@ from .common import FILE, files_json_option, open_run, print_files, relative, ru
 @click.option("-o", "--output", type=FILE, help="File to write; `report.html` in the run folder by default.")
 @click.option("--compare", "compared", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
 @runs_option
-@files_json_option
+@json_option
 def report(run: str | None, output: Path | None, compared: tuple[str, ...], root: Path) -> None:
     """Try `vae report -o report.html`: show everything known about RUN, the newest by default, on one page.
 

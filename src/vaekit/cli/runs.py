@@ -11,7 +11,7 @@ import click
 
 from ..errors import RunError, VAEError, unknown
 from ..store.old_names import with_present_names
-from .common import json_option, nested_get, open_run, run_argument, runs_option, say
+from .common import json_option, nested_get, open_run, run_argument, runs_option, say, wants_json
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table
 
@@ -25,10 +25,10 @@ SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg
 @run_argument
 @runs_option
 @json_option
-def info(run: str | None, root: Path, as_json: bool) -> None:
+def info(run: str | None, root: Path) -> None:
     """Try `vae info`: show the parts and the results of RUN, the newest by default."""
     facts = facts_of(open_run(run, root))
-    if as_json:
+    if wants_json():
         out_json(facts)
         return
     rest = {key: value for key, value in facts.items() if key not in SUMMARY}
@@ -47,22 +47,22 @@ def info(run: str | None, root: Path, as_json: bool) -> None:
 @long_option
 @runs_option
 @json_option
-def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path, as_json: bool) -> None:
+def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path) -> None:
     """Try `vae runs`: list the runs, newest first.
 
     With --clean, list the runs to remove, ask, and remove them.
     """
-    rows = summaries(root)
+    listed = summaries(root)
     if clean:
-        rows = _clean(rows, clean, yes, root)
-    if as_json:
-        out_json(rows)
+        listed = _clean(listed, clean, yes, root)
+    if wants_json():
+        out_json(listed)
         return
-    for row in rows:
-        if row["state"] == "damaged":
-            say(f"warning: {row['fault']}")
-    print_table([_listed(row, long) for row in rows], long=long)
-    if not rows and not clean:
+    for summary in listed:
+        if summary["state"] == "damaged":
+            say(f"warning: {summary['fault']}")
+    print_table([_listed(summary, long) for summary in listed], long=long)
+    if not listed and not clean:
         say(f"there is no run in {root} yet; `vae train` makes one")
 
 
@@ -85,13 +85,13 @@ def summaries(root: Path) -> list[dict[str, Any]]:
     from ..store import find_runs
 
     runs, faults = find_runs(root)
-    rows = []
+    readable = []
     for run in runs:
         try:
-            rows.append(_summary(run))
+            readable.append(_summary(run))
         except VAEError as error:
             faults[run.path] = str(error)
-    return rows + [{**_unread(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
+    return readable + [{**_unread(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
 
 
 def _unread(name: str, state: str) -> dict[str, Any]:
@@ -133,39 +133,39 @@ def _cells(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _clean(rows: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
-    """Remove the runs with one of these names or states; return their rows."""
+def _clean(listed: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
+    """Remove the runs with one of these names or states; return their summaries."""
     from ..store import delete, is_leftover
     from ..store.files import COMPONENT
 
-    rows = rows + [
+    listed = listed + [
         _unread(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
     ]
-    states, names = ("failed", "interrupted", "damaged"), {row["name"] for row in rows}
+    states, names = ("failed", "interrupted", "damaged"), {summary["name"] for summary in listed}
     for word in targets:
         if word not in names and word not in states:
             raise RunError(unknown("run", word, [*names, *states]))
-    to_delete = [row for row in rows if row["name"] in targets or row["state"] in targets]
-    for row in to_delete:
-        if row["state"] == "running":
-            raise RunError(f"run {row['name']} is being trained; stop that first")
-    for row in to_delete:
-        size = sum(file.lstat().st_size for file in (root / row["name"]).rglob("*")) / 1e6
-        cells = _cells(row)
-        known = [f"{cells['epochs']} epochs", f"{cells['age']} old"] if row["created"] is not None else []
-        note("  ".join((row["name"], row["state"], *known, f"{size:.1f} MB")))
+    to_delete = [summary for summary in listed if summary["name"] in targets or summary["state"] in targets]
+    for summary in to_delete:
+        if summary["state"] == "running":
+            raise RunError(f"run {summary['name']} is being trained; stop that first")
+    for summary in to_delete:
+        size = sum(file.lstat().st_size for file in (root / summary["name"]).rglob("*")) / 1e6
+        cells = _cells(summary)
+        known = [f"{cells['epochs']} epochs", f"{cells['age']} old"] if summary["created"] is not None else []
+        note("  ".join((summary["name"], summary["state"], *known, f"{size:.1f} MB")))
     if not to_delete:
         note("there is nothing to remove")
-    elif not yes and not click.confirm(f"Remove {len(to_delete)} of the {len(rows)} runs in {root}?", err=True):
+    elif not yes and not click.confirm(f"Remove {len(to_delete)} of the {len(listed)} runs in {root}?", err=True):
         return []
-    for row in to_delete:
-        delete(root / row["name"])
+    for summary in to_delete:
+        delete(root / summary["name"])
     return to_delete
 
 
-def _listed(row: dict[str, Any], long: bool) -> dict[str, Any]:
-    """The cells of a row of the list; without --long only the last part of the data's path."""
-    cells = _cells(row)
+def _listed(summary: dict[str, Any], long: bool) -> dict[str, Any]:
+    """The cells of a run in the list; without --long only the last part of the data's path."""
+    cells = _cells(summary)
     return cells if long else cells | {"data": cells["data"].rstrip("/").rpartition("/")[2]}
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .common import COUNT, FILE, json_option, relative, slug
-from .opened import Opened, run_options
-from .printing import out, out_json
-from .row_files import csv_of, data_option, split_option
+from .common import COUNT, FILE, data_option, file_stem, json_option, print_files, relative, split_option, wants_json
+from .printing import out
+from .row_csv import csv_of
+from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
@@ -39,14 +39,13 @@ SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
 @run_options
 @json_option
 def score(
-    opened: Opened,
+    chosen: ChosenRun,
     data_name: str | None,
     split: str,
     samples: int,
     output: Path | None,
     pixels: Path | None,
     labels: str | None,
-    as_json: bool,
 ) -> None:
     """Try `vae score --data photos/`: say how unlikely each row is, compared with the test rows.
 
@@ -67,31 +66,32 @@ def score(
     from ..runs.terminal import shown_stages
     from ..store import files
 
-    run, seed = opened.run, opened.seed
-    are_images, are_table = opened.facts.kind == "image", opened.facts.columns is not None
-    rows = rows_of(opened.restored, data_name, split=split)
+    run, seed = chosen.run, chosen.seed
+    are_images, are_table = chosen.facts.kind == "image", chosen.facts.columns is not None
+    rows = rows_of(chosen.restored, data_name, split=split)
     unusual = None if labels is None else _unusual(rows, data_name, labels)
-    path = output or run.place(f"scores/{slug(rows.name)}.csv")
+    path = output or run.place(f"scores/{file_stem(rows.name)}.csv")
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
     if pixels is not None and (are_table or pixels.suffix.lower() != ".npy"):
-        raise ConfigError(f"--pixels {pixels}: must end in .npy, and is for images; a table has scores of its columns")
-    model, _ = opened.model()
+        raise ConfigError(f"--pixels {pixels} must end in .npy, and is not for tables, which have scores of columns")
+    model, _ = chosen.model()
     with shown_stages() as listener:
-        scores = score_run(opened.restored, model, rows, samples=samples, seed=seed, listener=listener)
+        scores = score_run(chosen.restored, model, rows, samples=samples, seed=seed, listener=listener)
     agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
     files.write(path, csv_of(rows, scores.values | scores.columns))
     if pixels is not None:
         files.write(pixels, _pixel_scores(model, rows, samples, seed))
-    picture = run.picture(f"least-likely-{slug(rows.name)}.png") if are_images else None
+    picture = run.picture(f"least-likely-{file_stem(rows.name)}.png") if are_images else None
     if picture is not None:
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
     least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
-    if as_json:
-        facts: dict[str, Any] = {"picture": picture and str(picture), "least_likely": least}
+    if wants_json():
+        facts: dict[str, Any] = {"rows": len(rows), "warnings": scores.warnings, "least_likely": least}
         if agreement is not None:
             facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
-        out_json({"run": str(run.path), "scores": str(path), "warnings": scores.warnings, **facts})
+        written = [file for file in (path, pixels, picture) if file is not None]
+        print_files(*written, run=str(run.path), **facts)
         return
     print_table([_cells(row) for row in least])
     _print_counts(scores, f"{rows.what}s")
@@ -140,11 +140,16 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
 
 def _cells(line: dict[str, Any]) -> dict[str, Any]:
     """The cells of a row in a table for people."""
-    cells: dict[str, Any] = {name: f"{v:.1f}" if isinstance(v, float) else v for name, v in line.items()}
+    cells: dict[str, Any] = {
+        name: f"{value:.1f}" if isinstance(value, float) else value for name, value in line.items()
+    }
     reasons = cells.pop("reasons", None)
     if reasons is None:
         return cells
-    return {**cells, "because of": ", ".join(f"{one['column']} ({one['percentile']:.0f} %)" for one in reasons)}
+    return {
+        **cells,
+        "because of": ", ".join(f"{reason['column']} ({reason['percentile']:.0f} %)" for reason in reasons),
+    }
 
 
 def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:

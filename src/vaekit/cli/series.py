@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..store.old_names import with_present_names
-from .common import headline, relative, stopped, terms_of, two_decimals
+from .common import headline, relative, stopped, terms_of, two_decimals, wants_json
 from .printing import out, out_json
 from .tables import INDENT, print_entry
 
@@ -23,7 +23,6 @@ def train_series(
     preset: str,
     tensorboard: bool,
     root: Path,
-    as_json: bool,
 ) -> None:
     """Train replicates, and print how they compare."""
     from ..runs.series import mean_and_sd, series_name, train_replicates
@@ -47,7 +46,7 @@ def train_series(
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
     tests = [with_present_names(run.read_json("test.json")) for run in trained]
     over = {term: mean_and_sd([test[term] for test in tests]) for term in terms_of(tests[0])}
-    if as_json:
+    if wants_json():
         out_json({"runs": [str(run.path) for run in trained], "test": over})
         return
     for run, test in zip(trained, tests, strict=True):

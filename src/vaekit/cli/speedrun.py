@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RunError, unknown
-from .common import FILE, json_option, runs_option, say
+from .common import FILE, json_option, print_files, runs_option, say, wants_json
 from .printing import out, out_json
 from .tables import print_table
 
@@ -35,7 +35,6 @@ def speedrun(
     seeds: int,
     output: Path | None,
     root: Path,
-    as_json: bool,
 ) -> None:
     """Try `vae speedrun grey-100`: train several seeds, measure how long each takes, and whether they are good enough.
 
@@ -48,7 +47,7 @@ def speedrun(
     from ..store import files
 
     if track is None:
-        if as_json:
+        if wants_json():
             out_json({name: entry.about for name, entry in TRACKS.items()})
             return
         print_table([{"track": name, "goal": entry.about} for name, entry in TRACKS.items()])
@@ -66,8 +65,8 @@ def speedrun(
     record["command"] = " ".join(["vae", *command])
     if output is not None:
         files.write(output, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
-    if as_json:
-        out_json(record)
+    if wants_json():
+        print_files(*([] if output is None else [output]), **record)
         return
     seconds, score = record["seconds"], record["score"]
     out(f"{track}: {seconds['mean']:.1f} ± {seconds['sd']:.1f} s, {score['mean']:.2f} ± {score['sd']:.2f} nats")
@@ -83,5 +82,6 @@ def _timed(command: list[str], seed: int, name: str, root: Path) -> "tuple[Run, 
     process = subprocess.run([sys.executable, "-P", "-m", "vaekit", *command, *options], capture_output=True, text=True)
     seconds = time.perf_counter() - start
     if process.returncode:
-        raise RunError(f"the training of seed {seed} failed: {process.stderr.strip().rpartition(chr(10))[2]}")
+        last_line = process.stderr.strip().rpartition("\n")[2]
+        raise RunError(f"the training of seed {seed} failed: {last_line.removeprefix('vae: error: ')}")
     return Run.open(f"{name}-seed{seed}", root=root), seconds

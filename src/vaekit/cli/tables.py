@@ -13,10 +13,10 @@ import click
 from ..store.escape import visible
 from .printing import out, out_lines
 
-WIDTH = 80
+TABLE_WIDTH = 80
 INDENT = 12  # column where the text of an entry begins below a result
-GAP = 2  # columns between two cells
-NARROWEST = 8
+CELL_GAP = 2  # columns between two cells
+NARROWEST_CELL = 8
 
 long_option = click.option("--long", is_flag=True, help="Print everything, one line a row, however wide.")
 
@@ -34,7 +34,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> Non
 
 def print_rows(rows: Sequence[Sequence[Any]], *, long: bool = False) -> None:
     """Print rows of cells as aligned columns; the first row is the headings."""
-    for line in table_lines(rows, None if long else WIDTH):
+    for line in table_lines(rows, None if long else TABLE_WIDTH):
         out(line)
 
 
@@ -47,7 +47,9 @@ def print_entry(name: str, text: str, indent: int) -> None:
         indent: Column where the text begins on every line.
     """
     first, rest = visible(name).ljust(indent), " " * indent
-    out_lines(fill(visible(text), WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) + "\n")
+    out_lines(
+        fill(visible(text), TABLE_WIDTH, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False) + "\n"
+    )
 
 
 def print_protocol(protocol: Mapping[str, Any]) -> None:
@@ -56,7 +58,7 @@ def print_protocol(protocol: Mapping[str, Any]) -> None:
     print_entry("protocol", "; ".join(f"{key}: {value}" for key, value in settings.items()), INDENT)
 
 
-def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> list[str]:
+def table_lines(rows: Sequence[Sequence[Any]], width: int | None = TABLE_WIDTH) -> list[str]:
     """The lines of a table; its first row is the headings.
 
     >>> table_lines([["name", "what"], ["vae", "it draws digits"]], 16)
@@ -66,12 +68,12 @@ def table_lines(rows: Sequence[Sequence[Any]], width: int | None = WIDTH) -> lis
     widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
     if width is not None:
         widths = [min(column_width, width) for column_width in widths]
-    while width is not None and sum(widths) + GAP * (len(widths) - 1) > width and max(widths) > NARROWEST:
+    while width is not None and sum(widths) + CELL_GAP * (len(widths) - 1) > width and max(widths) > NARROWEST_CELL:
         widths[widths.index(max(widths))] -= 1
-    return [line for row in texts for line in _lines(row, widths)]
+    return [line for row in texts for line in _row_lines(row, widths)]
 
 
-def _lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
+def _row_lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     """The lines of one row."""
     parts = [
         [cell] if len(cell) <= width else wrap(cell, width, break_on_hyphens=False)
@@ -79,6 +81,6 @@ def _lines(cells: Sequence[str], widths: Sequence[int]) -> list[str]:
     ]
     padded = [part + [""] * (max(map(len, parts)) - len(part)) for part in parts]
     return [
-        (" " * GAP).join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        (" " * CELL_GAP).join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
         for line in zip(*padded, strict=True)
     ]

@@ -4,14 +4,14 @@ from pathlib import Path
 
 import click
 
-from .common import FOLDER, files_json_option, print_files, relative, say
+from .common import FOLDER, json_option, print_files, relative, say
 
 
 @click.command(short_help="Write the assignment, as files to hand out.")
 @click.argument("folder", type=FOLDER)
 @click.option("--student", is_flag=True, help="Leave out the solution and the rubric.")
 @click.option("--overwrite", is_flag=True, help="Replace existing files; their content is lost.")
-@files_json_option
+@json_option
 def teach(folder: Path, student: bool, overwrite: bool) -> None:
     """Try `vae teach course`: write the assignment, as files to hand out and to grade.
 

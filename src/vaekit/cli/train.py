@@ -21,10 +21,11 @@ from .common import (
     trust_option,
     trusted,
     two_decimals,
+    wants_json,
 )
 from .config_options import ConfigOptions, config_options, renamed_option
-from .opened import restored_run
 from .printing import out, out_json
+from .run_options import restored_run
 from .series import train_series
 from .tables import INDENT, print_entry
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
 @runs_option
 @json_option
 def train(
-    options: ConfigOptions, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path, as_json: bool
+    options: ConfigOptions, name: str | None, seeds: int | None, jobs: int, tensorboard: bool, root: Path
 ) -> None:
     """Try `vae train cvae --epochs 3`: train PRESET, "vae" by default, into a new run folder.
 
@@ -72,17 +73,10 @@ def train(
     recipe = Recipe.resolve(config, trusted())
     if seeds is not None:
         train_series(
-            recipe,
-            seeds=seeds,
-            jobs=jobs,
-            name=name,
-            preset=options.label,
-            tensorboard=tensorboard,
-            root=root,
-            as_json=as_json,
+            recipe, seeds=seeds, jobs=jobs, name=name, preset=options.label, tensorboard=tensorboard, root=root
         )
         return
-    _train(recipe, name, options.label, tensorboard, root, as_json)
+    _train(recipe, name, options.label, tensorboard, root)
 
 
 @click.command(short_help="Continue an interrupted run.")
@@ -98,7 +92,7 @@ def train(
 @trust_option
 @runs_option
 @json_option
-def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: Path, as_json: bool) -> None:
+def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: Path) -> None:
     """Try `vae resume`: continue an interrupted run, the newest by default.
 
     The final weights are the same as without the interruption.
@@ -116,17 +110,17 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
     epochs = config.changed(restored.recipe.config, settings).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
         lifecycle.resume(restored, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks)
-    _report(restored.run, as_json)
+    _report(restored.run)
 
 
 def open_to_train(run: str | None, root: Path) -> "RestoredRun":
     """Restore a run to train it further or again, and prepare this process for it."""
-    opened = open_run(run, root)
-    _prepare_cuda(nested_get(opened.config, "train", "deterministic"))
-    return restored_run(opened, root)
+    chosen = open_run(run, root)
+    _prepare_cuda(nested_get(chosen.config, "train", "deterministic"))
+    return restored_run(chosen, root)
 
 
-def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path, as_json: bool) -> None:
+def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path) -> None:
     from ..runs import lifecycle
     from ..runs.terminal import shown
     from ..training import joined
@@ -135,7 +129,7 @@ def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, r
         run = lifecycle.train(
             recipe, name=name, preset=preset, root=root, listener=listener, tensorboard=tensorboard, ranks=ranks
         )
-    _report(run, as_json)
+    _report(run)
 
 
 def _work() -> None:
@@ -153,23 +147,21 @@ def _prepare_cuda(deterministic: object) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # CUDA reads it at its start
 
 
-def _report(run: "Run", as_json: bool) -> None:
+def _report(run: "Run") -> None:
     from ..runs.data_facts import DataFacts
 
     test = with_present_names(run.read_json("test.json"))
-    pictures = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
-    final_pictures = [path for path in pictures if not path.name.startswith("epoch-")]
-    if as_json:
-        out_json({"run": str(run.path), "test": test, "pictures": [str(path) for path in final_pictures]})
+    if wants_json():
+        out_json({"run": str(run.path), "test": test})
         return
+    paths = sorted(path for path in (run.path / "samples").glob("*.*") if path.suffix in (".png", ".gif"))
+    pictures = [path for path in paths if not path.name.startswith("epoch-")]
     parts = ", ".join(f"{name} {two_decimals(test[name])}" for name in terms_of(test)[1:])
     out(headline(test) + (f" ({parts})" if parts else ""))
     out(f"run         {relative(run.path)}")
-    first = next(
-        (path for path in final_pictures if path.stem == "samples"), final_pictures[0] if final_pictures else None
-    )
+    first = next((path for path in pictures if path.stem == "samples"), pictures[0] if pictures else None)
     if first is not None:
-        more = f" and {len(final_pictures) - 1} more" if final_pictures[1:] else ""
+        more = f" and {len(pictures) - 1} more" if pictures[1:] else ""
         print_entry("pictures", f"in it, samples/{first.name}{more}", INDENT)
     of_images = DataFacts.of(run).kind == "image"
     advice = "`vae explore` opens it in a browser" if of_images else "`vae encode` writes its latents"

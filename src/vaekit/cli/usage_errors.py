@@ -1,4 +1,4 @@
-"""Answers to a misspelled command: the right spelling.
+"""The message for a wrong command line, with the right spelling where it is known.
 
 Not for: unknown keys and names, which `config` and `errors.unknown` answer.
 """
@@ -9,7 +9,7 @@ VALUE = "VALUE"
 OPTIONS = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "--device", "train.seed": "--seed"}
 
 
-def explained(error: click.ClickException, arguments: list[str]) -> str:
+def usage_message(error: click.ClickException, arguments: list[str]) -> str:
     """The message for a mistake on the command line, with the right spelling where it is known.
 
     Arguments:
@@ -24,7 +24,7 @@ def explained(error: click.ClickException, arguments: list[str]) -> str:
     elif isinstance(error, click.UsageError) and message.startswith("No such command") and error.ctx is not None:
         right_command = _command(arguments)
         if right_command:
-            return f"there is no command {arguments[0]!r}; type {right_command}"
+            return f"there is no command {arguments[0]!r}; type `{right_command}`"
     return message
 
 

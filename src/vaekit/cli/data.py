@@ -1,18 +1,15 @@
-"""`vae data` and `vae presets`: the data sets and the models to train."""
+"""`vae data`: the data sets by name, or the columns of a table."""
 
 import json
-from collections.abc import Collection, Sequence
 from typing import Any
 
 import click
 
 from ..errors import DataError
-from .common import json_option
-from .printing import out_json, out_lines
-from .tables import long_option, print_table
+from .common import json_option, print_records
+from .tables import long_option
 
-LISTED = ("encoder", "posterior", "prior", "likelihood", "objective")  # parts of a preset in the list
-SHOWN = 6  # levels of a column
+SHOWN_LEVELS = 6  # levels of a column that are printed
 
 
 @click.command(short_help="List the data sets, or the columns of a table.")
@@ -20,7 +17,7 @@ SHOWN = 6  # levels of a column
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set data.columns.NAME or data.kind.")
 @long_option
 @json_option
-def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool) -> None:
+def data(table: str | None, settings: tuple[str, ...], long: bool) -> None:
     """Try `vae data`: list the data sets, and say which are on this machine; with --long also where.
 
     To use your own images, give their path: `vae train conv-vae --data PATH`. PATH is images.npy (its labels, if any,
@@ -33,7 +30,7 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
     """
     if table is not None:
         columns = _columns(table, settings)
-        _print(columns, [_column_cells(column) for column in columns], as_json, long)
+        print_records(columns, [_column_cells(column) for column in columns], long)
         return
     if settings:
         raise click.UsageError("--set is for the columns of a table; name the table, as in `vae data table.csv`")
@@ -52,37 +49,7 @@ def data(table: str | None, settings: tuple[str, ...], long: bool, as_json: bool
         }
         for entry in available()
     ]
-    cells = [_without(("where",), record) if not long else record for record in records]
-    _print(records, [_dataset_cells(cell) for cell in cells], as_json, long)
-
-
-@click.command(short_help="List the presets, or print one.")
-@click.argument("name", required=False)
-@long_option
-@json_option
-def presets(name: str | None, long: bool, as_json: bool) -> None:
-    """Try `vae presets vae`: list the presets, with --long also papers and parts, or print the TOML of one.
-
-    The TOML has only the keys that differ from the defaults; --json prints every key.
-    """
-    from .. import config
-
-    if name is not None:
-        if as_json:
-            full_config = config.read(name).model_dump(exclude_none=True)
-            out_json({"name": name, **config.preset_header(name), "config": full_config})
-        else:
-            out_lines(config.preset_text(name))
-        return
-    records: list[dict[str, Any]] = []
-    for preset in config.preset_names():
-        header, recipe = config.preset_header(preset), config.read(preset)
-        parts = {name: getattr(recipe, name).name for name in LISTED}
-        records.append({"name": preset, "paper": header.get("paper"), "what": header["about"], "parts": parts})
-    cells = [
-        {**record, "paper": record["paper"] or "", "parts": " × ".join(record["parts"].values())} for record in records
-    ]
-    _print(records, cells if long else [_without(("paper", "parts"), cell) for cell in cells], as_json, long)
+    print_records(records, [_dataset_cells(record, long) for record in records], long)
 
 
 def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -102,10 +69,11 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     return overview(data.columns, columns_with_nan(data))
 
 
-def _dataset_cells(record: dict[str, Any]) -> dict[str, Any]:
-    """The cells of a data set in a table for people."""
-    shown = {"shape": "×".join(map(str, record["shape"])), "present": "yes" if record["present"] else "no"}
-    return {**record, **shown, **({"where": record["where"] or ""} if "where" in record else {})}
+def _dataset_cells(record: dict[str, Any], long: bool) -> dict[str, Any]:
+    """The cells of a data set in a table for people; with `long` also its folder."""
+    shape, present = "×".join(map(str, record["shape"])), "yes" if record["present"] else "no"
+    cells = record | {"shape": shape, "present": present, "where": record["where"] or ""}
+    return cells if long else {key: cell for key, cell in cells.items() if key != "where"}
 
 
 def _column_cells(record: dict[str, Any]) -> dict[str, Any]:
@@ -117,19 +85,7 @@ def _column_cells(record: dict[str, Any]) -> dict[str, Any]:
             for value in (record["minimum"], record["median"], record["maximum"])
         )
     else:
-        listed = [str(level) for level in levels[:SHOWN]] + ["…"] * (len(levels) > SHOWN)
+        listed = [str(level) for level in levels[:SHOWN_LEVELS]] + ["…"] * (len(levels) > SHOWN_LEVELS)
         values = f"{len(levels)} levels: {', '.join(listed)}"
     words = {"column": record["column"], "kind": record["kind"], "type": record["type"]}
     return {**words, "missing": f"{record['missing']:.0%}", "values": values}
-
-
-def _without(keys: Collection[str], row: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in row.items() if key not in keys}
-
-
-def _print(records: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]], as_json: bool, long: bool) -> None:
-    """Print the records as JSON, or their cells as a table."""
-    if as_json:
-        out_json(records)
-    else:
-        print_table(cells, long=long)

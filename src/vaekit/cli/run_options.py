@@ -1,4 +1,4 @@
-"""The run of a verb as one record: the restored run, the device and the seed."""
+"""`ChosenRun`: the run that a verb is about, restored, with --device and --seed, as one record."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Opened:
-    """A run, with the device and the seed for its model.
+class ChosenRun:
+    """The run that the command names, with the device and the seed for its model.
 
     Arguments:
         restored: The restored run.
@@ -55,19 +55,19 @@ def restored_run(run: "Run | str | None", root: Path) -> "RestoredRun":
     return RestoredRun.of(run, root=root, trust=trusted())
 
 
-def opened_as(
-    record: type[Opened],
+def takes_run(
+    record: type[ChosenRun],
     name: str,
     options: Iterable[Callable[..., Any]] = (),
     *,
     seeded: bool = True,
     computes: bool = True,
 ) -> Callable[..., Callable[..., Any]]:
-    """Give a command the argument RUN, its own options, and the options of every run, all as one record.
+    """Give a command the argument RUN and the options of a run, which it takes as one record.
 
     Arguments:
         record: Class of the record.
-        name: Name of the command's argument for the record.
+        name: Name of the command's parameter that takes the record.
         options: Options for the other fields of the record.
         seeded: Whether there is --seed.
         computes: Whether there is --device.
@@ -87,5 +87,5 @@ def opened_as(
     return decorate
 
 
-run_options = opened_as(Opened, "opened")
-unseeded_run_options = opened_as(Opened, "opened", seeded=False)
+run_options = takes_run(ChosenRun, "chosen")
+unseeded_run_options = takes_run(ChosenRun, "chosen", seeded=False)

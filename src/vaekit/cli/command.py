@@ -14,14 +14,15 @@ from . import printing
 from .check import check
 from .common import say
 from .compare import compare
+from .data import data
 from .encode import encode
 from .evaluate import evaluate
 from .explore import explore
 from .export import export
 from .impute import impute
 from .latents import latent_map, latents, traverse
-from .listings import data, presets
 from .pictures import interpolate, reconstruct, sample
+from .presets import presets
 from .profile import profile
 from .repeat import repeat
 from .report import report
@@ -93,6 +94,9 @@ def app(context: click.Context) -> None:
     """Try `vae train`: in a minute or two it trains a model on MNIST and draws new digits.
 
     Variational autoencoders: networks × posterior × prior × likelihood × objective.
+
+    With --json a command prints one line. `files` has the paths of what it wrote, `run` or `runs` the run folders, and
+    `rows` the number of rows, which may be images. A list has a record for each line of its table.
     """
     if context.invoked_subcommand is None:
         printing.out_lines(context.get_help() + "\n")
@@ -148,9 +152,9 @@ def _run() -> int:
     except click.exceptions.Exit as stop:
         status = stop.exit_code
     except click.ClickException as error:
-        from .usage_errors import explained
+        from .usage_errors import usage_message
 
-        _fail(explained(error, sys.argv[1:]))
+        _fail(usage_message(error, sys.argv[1:]))
     except VAEError as error:
         options = _options_of(sys.argv[1:])
         words = [f"--{name}" for name in error.arguments if f"--{name}" in options]

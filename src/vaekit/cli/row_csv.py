@@ -1,10 +1,8 @@
-"""Options of `vae encode` and `vae score`, and rows as a CSV."""
+"""Rows with their numbers as a CSV, the file of `vae encode` and `vae score`."""
 
 import csv
 import io
 from typing import TYPE_CHECKING
-
-import click
 
 from ..store.escape import to_csv
 
@@ -12,13 +10,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..evaluation.named_rows import NamedRows
-
-data_option = click.option(
-    "--data", "data_name", help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
-)
-split_option = click.option(
-    "--split", default="test", show_default=True, help="Which rows of a data set: test, validation or train."
-)
 
 
 def csv_of(rows: "NamedRows", columns: "dict[str, Tensor]") -> bytes:

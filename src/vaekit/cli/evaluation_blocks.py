@@ -11,7 +11,7 @@ from .printing import out
 def print_blocks(evaluation: Evaluation) -> None:
     """Print the numbers that most people want, at most 80 columns wide."""
     for measure in MEASURES:
-        lines = list(_lines(evaluation.values, measure.lines))
+        lines = list(_shown_lines(evaluation.values, measure.lines))
         if lines:
             out(f"{measure.title}: {measure.caption}")
             for line in lines:
@@ -19,7 +19,7 @@ def print_blocks(evaluation: Evaluation) -> None:
             out()
 
 
-def _lines(values: list[Value], lines: tuple[Line, ...]) -> Iterator[str]:
+def _shown_lines(values: list[Value], lines: tuple[Line, ...]) -> Iterator[str]:
     for line in lines:
         value = next((value for value in values if line.is_of(value)), None)
         if value is not None:

@@ -1,4 +1,4 @@
-"""Helpers of the verbs that draw: their options as one record, classes, test images, and writing a picture."""
+"""`Drawing`: the run and the picture options of a verb that draws, as one record; its classes, test images and file."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from ..errors import ConfigError, DataError, unknown
-from .common import files_json_option, output_option, print_files, slug
-from .opened import Opened, opened_as
+from .common import json_option, output_option, print_files
+from .run_options import ChosenRun, takes_run
 
 if TYPE_CHECKING:
     import torch
@@ -29,11 +28,11 @@ _COLOURS = (
 
 
 @dataclass(frozen=True)
-class Drawing(Opened):
+class Drawing(ChosenRun):
     """A run to draw from, with the options of the picture and its file.
 
     Arguments:
-        restored, device, seed: See `Opened`.
+        restored, device, seed: See `ChosenRun`.
         output: File to write; None for a file in the run folder.
         invert: Whether to show black as white.
         cmap: Name of a colour map for grey images.
@@ -56,12 +55,20 @@ class Drawing(Opened):
             label: The class that is drawn.
 
         Raises:
-            DataError: The path names a picture, but the data are neither images nor signals.
+            DataError: The path names a picture, but the data are neither images nor signals; or --invert or --cmap is
+                given for an array or for signals.
         """
+        from ..store.files import slug
+
         are_images = self.facts.kind == "image"
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
-        if path.suffix.lower() not in (".npy", ".npz") and self.facts.kind not in ("image", "signal"):
+        is_array = path.suffix.lower() in (".npy", ".npz")
+        for option, is_given in {"--invert": self.invert, "--cmap": self.cmap is not None}.items():
+            if is_given and (is_array or not are_images):
+                what = f"{path.name} is an array" if is_array else f"the data of run {self.run.name} are not images"
+                raise DataError(f"{option} is for pictures of images, but {what}; leave it out")
+        if not is_array and self.facts.kind not in ("image", "signal"):
             raise DataError(
                 f"the data of run {self.run.name} are neither images nor signals, and {path.name} is a picture; write "
                 ".npy or .npz"
@@ -69,7 +76,16 @@ class Drawing(Opened):
         return path
 
     def classes(self, model: "LatentVariableModel", label: str | None, n: int) -> "torch.Tensor | None":
-        """Classes of n images: the class `label`, or without it 0, 1, 2 … in turn; None for an unconditional model."""
+        """The classes of n images to draw; None for an unconditional model.
+
+        Arguments:
+            model: The run's model.
+            label: Name or number of the class of all images; None for each class in turn.
+            n: Number of images.
+
+        Raises:
+            DataError: The model has no such class.
+        """
         import torch
 
         if label is None:
@@ -95,7 +111,7 @@ class Drawing(Opened):
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
     def test_images(self, numbers: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Test images by number, and their context, or their classes if the data have no context."""
+        """Test images by number, and their contexts; their classes if the data have no contexts."""
         import torch
 
         split = self.restored.dataset().test
@@ -105,7 +121,7 @@ class Drawing(Opened):
         return self._as_seen(split.rows(torch.tensor(list(numbers))))
 
     def spread_test_images(self, n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """As `test_images`, of n evenly spread ones."""
+        """Evenly spread test images, n of them, and their contexts or classes as for `test_images`."""
         split = self.restored.dataset().test
         if n > len(split):
             raise DataError(f"there are {len(split)} test images, numbered 0 to {len(split) - 1}, got -n {n}")
@@ -131,7 +147,7 @@ class Drawing(Opened):
             return
         styled = picture.styled(invert=self.invert, cmap=self.cmap) if self.invert or self.cmap else picture
         plot.save(styled, path)
-        print_files(path, run=str(self.run.path), images=len(picture.images))
+        print_files(path, run=str(self.run.path), rows=len(picture.images))
 
 
 def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..., Callable[..., Any]]:
@@ -144,11 +160,6 @@ def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..
     options = [*(_COLOURS if colours else ()), output_option]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        return opened_as(Drawing, "drawing", options, seeded=seeded)(files_json_option(command))
+        return takes_run(Drawing, "drawing", options, seeded=seeded)(json_option(command))
 
     return decorate
-
-
-def from_default(option: str) -> bool:
-    """Whether an option was left out."""
-    return click.get_current_context().get_parameter_source(option) is ParameterSource.DEFAULT

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .common import print_files, relative, slug
-from .drawing import Drawing
+from .common import print_files, relative
+from .drawing_options import Drawing
 
 if TYPE_CHECKING:
     from ..data.columns import Column
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 FEW = 100  # effective samples; with fewer, rows are much alike
 
 
-def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) -> None:
+def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str | None) -> None:
     """Write new rows of a table, with given values in some columns.
 
     Arguments:
@@ -23,9 +23,10 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
         label: Class of all rows, for a conditional model; None draws each class in turn.
     """
     from ..data.sources.frames import frame_of
-    from ..data.sources.table_files import write_frame
+    from ..data.sources.table_files import check_writable, write_frame
     from ..data.tables import TOTAL
     from ..evaluation.missing.conditional import rows_where
+    from ..store.files import slug
 
     run = drawing.run
     columns = drawing.facts.columns or ()
@@ -33,6 +34,7 @@ def draw(drawing: Drawing, count: int, where: Sequence[str], label: str | None) 
     path = drawing.output or run.place(
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
     )
+    check_writable(path)
     model, generator = drawing.model()
     c = drawing.classes(model, label, count)
     if c is not None and values:
