@@ -94,7 +94,7 @@ def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
         words: The words.
 
     Raises:
-        ConfigError: It is another one; the message names the nearest.
+        ConfigError: The value is not one of the words; the message names the nearest word.
 
     >>> one_of("gradient", "stl", ("plain", "stl"))
     'stl'
@@ -118,7 +118,7 @@ def check_count(option: str, value: int) -> int:
     """Check that the value of an option is a whole number of at least 1, and return it.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The value is not such a number.
 
     >>> check_count("samples", 5)
     5

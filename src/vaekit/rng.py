@@ -68,7 +68,7 @@ def set_random_state(state: Mapping[str, Tensor]) -> None:
     position, has_gauss, gauss = state["numpy_rest"].tolist()
     keys = state["numpy_keys"].numpy()
     if keys.shape != (_WORDS,) or keys.dtype != np.uint32 or not 0 <= position <= _WORDS:  # numpy reads out of bounds
-        raise ValueError(f"no state of numpy's generator: {keys.dtype} of shape {keys.shape}, position {position}")
+        raise ValueError(f"not a state of numpy's generator: {keys.dtype} of shape {keys.shape}, position {position}")
     check_generator_state(state["torch"])
     torch.set_rng_state(state["torch"])
     np.random.set_state(("MT19937", keys, int(position), int(has_gauss), gauss))
@@ -101,7 +101,7 @@ def check_generator_state(state: Tensor) -> None:
     words = state.numpy()
     left, position = int(words[8:12].view("<i4")[0]), int(words[16:24].view("<u8")[0])
     if not 1 <= left <= _WORDS or position + left > _WORDS + 1:
-        raise ValueError(f"no state of a generator: position {position} with {left} words left of {_WORDS}")
+        raise ValueError(f"not a state of a generator: position {position} with {left} words left of {_WORDS}")
 
 
 @contextmanager

@@ -64,7 +64,7 @@ SPIN_COUNT = "1000"  # a step takes twice as long on a busy machine, with 5000 f
 
 
 class InOrder(click.Group):
-    """Commands in order of use; `vae help VERB` is `vae VERB --help`."""
+    """A group of commands that lists them in order of use; `vae help VERB` is `vae VERB --help`."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -15,8 +15,8 @@ from .common import FOLDER, json_option, print_files, relative, say
 def teach(folder: Path, student: bool, overwrite: bool) -> None:
     """Try `vae teach course`: write the assignment, as files to hand out and to grade.
 
-    Students get the starter and the notebook; the folder `teacher` has the solution and a rubric. An existing file with
-    other content is replaced only with --overwrite.
+    Students get the starter and the notebook; the folder `teacher` has the solution and a rubric. Only --overwrite
+    replaces an existing file that has other content.
     """
     from ..teaching import teach as copy_out
 

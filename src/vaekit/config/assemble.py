@@ -54,7 +54,7 @@ POSTERIOR_OF = {
     "directions": "power-spherical",
     "ball": "wrapped-normal",
 }
-SLOPE_STEP = 1e-2  # step in x for the slope of the output; relative to the mean of x if that is beyond 1
+SLOPE_STEP = 1e-2  # step in x that measures the slope of the output; a mean of x beyond 1 multiplies it
 
 
 def assemble(
@@ -111,7 +111,7 @@ def assemble(
         if section.init == "pca":
             try:
                 _principal_start(posterior, decoder, likelihood, x, transform)
-            except ConfigError as error:  # a part of the preset was replaced
+            except ConfigError as error:  # the user replaced a part of the preset by another kind
                 warnings.warn(f"{error}; here the networks start as with 'he'", stacklevel=2)
         attribute_or_default("posterior", posterior, "start")(x, c)
         attribute_or_default("prior", prior, "start")(posterior, x, c)
@@ -131,7 +131,7 @@ def _set_encoder_transform(encoder: nn.Module, transform: Transform | None) -> N
 def _decoder_of_all_latents(
     posterior: nn.Module, decoder: nn.Module, latent_shape: Shape, decoded_shape: Shape
 ) -> nn.Module:
-    """The decoder of all latents: by the posterior's `wrap_decoder`, or of the first level alone."""
+    """The decoder of all latents. The posterior's `wrap_decoder` makes it; else it decodes the first level."""
     wrap_decoder: Callable[[nn.Module], nn.Module] | None = attribute_or_default("posterior", posterior, "wrap_decoder")
     if wrap_decoder is not None:
         return wrap_decoder(decoder)
@@ -169,7 +169,8 @@ def _principal_start(
     """Start the model as a principal component analysis of the training data.
 
     Raises:
-        ConfigError: The posterior has no mean and log-variance of its own, or the likelihood several outputs a value.
+        ConfigError: The posterior has no mean and log-variance of its own, or the likelihood takes several
+            outputs for each value.
     """
     parameters_at = attribute_or_default("likelihood", likelihood, "parameters_at")
     mean = x.mean(0)

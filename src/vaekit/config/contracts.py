@@ -22,19 +22,19 @@ Shape = tuple[int, ...]
 Transform = Callable[[Tensor], Tensor]
 
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "encoder": {"out_shape": None},  # then two rows are tried
+    "encoder": {"out_shape": None},  # without it, two rows are tried
     "posterior": {
-        "latent_size": None,  # then the config's
-        "latent_shape": None,  # then a vector
-        "decoded_shape": None,  # then all of it
+        "latent_size": None,  # without it, the config says the size
+        "latent_shape": None,  # without it, z is a vector
+        "decoded_shape": None,  # without it, the decoder reads all of z
         "latent_kind": Posterior.latent_kind,
-        "wrap_decoder": None,  # then the decoder reads the first level
+        "wrap_decoder": None,  # without it, the decoder reads the first level
         "start": lambda x, c: None,
     },
     "decoder": {"wanted_shape": Decoder.wanted_shape, "start_output": lambda value, scale: None},
     "likelihood": {
         "per_value": PerValueLikelihood.per_value,
-        "out_shape": None,  # then `per_value` groups of the channels of x
+        "out_shape": None,  # without it, `per_value` groups of the channels of x
         "encoder_transform": Likelihood.encoder_transform,
         "options_from_data": Likelihood.options_from_data,
         "parameters_at": None,
@@ -56,7 +56,7 @@ def attribute_or_default(kind: str, part: Any, question: str) -> Any:
 
 
 def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:
-    """Width of an encoder's output: by its `out_shape`, or by its output for two rows of zeros.
+    """Width of an encoder's output, from its `out_shape` or from its output for two rows of zeros.
 
     Raises:
         ConfigError: The output of an encoder without `out_shape` is not a vector.
@@ -101,14 +101,14 @@ def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape
 
 
 def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
-    """Event shapes of z and of the decoder's input: `latent_shape`, or (`latent_size`,), or the config's."""
+    """Event shapes of z and of the decoder's input, from the posterior; if it says nothing, z has the config's width."""
     size = attribute_or_default("posterior", posterior, "latent_size")
     shape = attribute_or_default("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
     return tuple(shape), tuple(attribute_or_default("posterior", posterior, "decoded_shape") or shape)
 
 
 def is_for_vectors(prior: Resolved) -> bool:
-    """Whether a prior is for vectors only: by its `for_vectors`, or because it asks for `latent_size` alone."""
+    """Whether a prior is for vectors only: its `for_vectors` says so, or it asks for `latent_size` alone."""
     explicit: bool | None = attribute_or_default("prior", prior.make, "for_vectors")
     wiring = set(prior.wiring)
     return "latent_size" in wiring and not {"latent_shape", "posterior"} & wiring if explicit is None else explicit

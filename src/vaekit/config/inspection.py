@@ -173,7 +173,7 @@ class _Trial:
         return assemble(parts, Model(latent_size=latent_size), x=self.rows, **facts)
 
     def _start(self, model: Any, kind: str, part: nn.Module) -> None:
-        """Whether a part starts from training rows, and what the decoder's output starts at."""
+        """Try the methods that start a part before the training, and check that its weights stay finite."""
         x = torch.ones(TRAINING_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows.float()
         c = self._context(len(x))
         if kind == "posterior":
@@ -192,7 +192,7 @@ class _Trial:
     # -- trials --------------------------------------------------------------------------------------------------------
 
     def posterior(self, part: nn.Module) -> None:
-        """Whether it gives latents of the right shape, their density, and a gradient."""
+        """Try whether a posterior gives latents of the right shape, their density, and a gradient."""
         with self.reporting("posterior(x, c)"):
             self._posterior(part, part(self.x, self.c), latent_shapes(part, prod(self.shape))[0])
 
@@ -219,7 +219,7 @@ class _Trial:
             self.check_gradient(module, "the posterior's log_prob(z)", q.log_prob(z))
 
     def prior(self, part: nn.Module) -> None:
-        """Whether it has a density for latents, and samples."""
+        """Try whether a prior has a density for latents, and samples."""
         with self.reporting("prior(c)"):
             self._prior(part, part(self.c))
 
@@ -240,7 +240,7 @@ class _Trial:
             self.check_gradient(module, "the prior's log_prob(z)", log_p)
 
     def likelihood(self, part: nn.Module) -> None:
-        """Whether it has a density for data, samples and a mean."""
+        """Try whether a likelihood has a density for data, samples and a mean."""
         with self.reporting("likelihood(z, c)"):
             z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
             self._likelihood(part(z, self.c), z)
@@ -265,7 +265,7 @@ class _Trial:
             p.sample()
 
     def encoder(self, part: nn.Module) -> None:
-        """Whether it gives features, and the maps that it promises."""
+        """Try whether an encoder gives features, and the maps that it promises."""
         with self.reporting("encoder(x, c)"):
             h = part(self.x, self.c)
             shape: Any = getattr(part, "out_shape", tuple(h.shape[1:]))
@@ -277,7 +277,7 @@ class _Trial:
                 self.check_shape("event shapes of encoder.maps", shapes, part.map_shapes, "its map_shapes")
 
     def decoder(self, part: nn.Module) -> None:
-        """Whether it takes leading dimensions, and gives the shape that it was made for."""
+        """Try whether a decoder takes leading dimensions, and gives the shape that it was made for."""
         with self.reporting("decoder(z, c) for z of shape (K, B, *latent)"):
             y = part(torch.randn(SAMPLES, ROWS, *self.shape), self.c)
             shape: Any = getattr(part, "out_shape", self.event_shape)
@@ -285,7 +285,7 @@ class _Trial:
             self.check_gradient(part, "the decoder's output", y)
 
     def model(self, part: LatentVariableModel) -> None:
-        """Whether its three methods fit together."""
+        """Try whether the three methods of a model fit together."""
         with self.reporting("posterior(x, c)"):
             self._posterior(part, part.posterior(self.x, self.c), self.shape)
         with self.reporting("prior(c)"):

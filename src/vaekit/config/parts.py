@@ -156,7 +156,7 @@ def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
-        kind: A key of `PART_TABLE`, or a word for another object by import path.
+        kind: A key of `PART_TABLE`; for any other object, the word for it in messages.
         name: Name in the table, or "module:Name".
         trust: Whether an import path is allowed.
 
@@ -229,7 +229,8 @@ def by_torch_convention(optimizer: Callable[..., torch.optim.Optimizer]) -> Call
 def _takes_schedule(hint: Any, is_class: bool) -> bool:
     """Whether an option of an objective may follow a schedule.
 
-    A float of a function may: the function gets its value at each step. A class shows it by a callable in the hint.
+    A float option of a function may, because each step calls the function with its value. An option of a class may if
+    its type hint has a callable.
     """
     return any(get_origin(member) is Callable for member in get_args(hint)) if is_class else hint is float
 
@@ -294,7 +295,7 @@ def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> R
 
 
 def _hints(make: Any) -> Mapping[str, Any]:
-    """The types of a part's parameters; none if a type is imported for a type checker only."""
+    """The types of a part's parameters; empty if one of the types is imported for type checkers only."""
     try:
         return getattr(make, "hints", None) or get_type_hints(make.__init__ if inspect.isclass(make) else make)
     except NameError:

@@ -80,7 +80,7 @@ class Recipe:
         return replace(self, config=self.config.model_copy(update={"train": train}))
 
     def with_options_from_data(self, x: Tensor | None) -> "Recipe":
-        """The same recipe with the options of the likelihood that depend on the training rows, shape (N, *event)."""
+        """The same recipe, with the likelihood's options that follow from the training rows, shape (N, *event), set."""
         part = self.parts["likelihood"]
         if x is None or "model" in self.parts:
             return self

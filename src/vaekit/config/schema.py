@@ -1,7 +1,7 @@
 """The config of a run, as records: sections and parts.
 
-To this file a part is a name with options; it knows no part itself. It does not import torch, so that the command line
-answers at once.
+Here a part is a name with options; this file does not know the parts. It does not import torch, so that the command
+line answers at once.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class Part(BaseModel):
 
 
 class ObjectivePart(Part):
-    """An objective; K, the number of importance samples a row; whether to draw them in pairs μ ± σε."""
+    """An objective, with K, the number of importance samples for each row, and whether they are pairs μ ± σε."""
 
     samples: Annotated[int, Field(ge=1, le=1 << 20)] = 1
     antithetic: bool = False
@@ -93,7 +93,7 @@ class Model(Section):
 
 
 class Fit(Section):
-    """How `vaekit.fit` trains: how long, in epochs or, instead, in steps; how fast; how often it saves."""
+    """How `vaekit.fit` trains: how long (in epochs or in steps), how fast, and how often it saves."""
 
     epochs: Annotated[int, Field(ge=1, le=MOST_EPOCHS)] = 10
     steps: Annotated[int, Field(ge=1, le=1 << 40)] | None = None

@@ -35,6 +35,6 @@ def nearest_key(word: str, options: Iterable[str] = ()) -> str | None:
 
 
 def _by_last_word(options: Iterable[str]) -> dict[str, str]:
-    """Keys with their section, by their last word; the first of several with the same word."""
+    """Whole keys by their last word; of several with the same last word, the first."""
     sections = [f"{section}.{key}" for section, record in SECTIONS.items() for key in record.model_fields]
     return {key.rpartition(".")[2]: key for key in reversed([*sections, *options]) if not key.endswith(".name")}

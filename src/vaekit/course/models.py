@@ -118,10 +118,10 @@ class _Assignment(LatentVariableModel):
         may have been in a `DataParallel` or compiled.
 
         Arguments:
-            path: A file of the course's classes or of these. Nothing in it is executed.
+            path: A file with weights of the course's classes or of these. Nothing in it is executed.
 
         Raises:
-            DataError: The file is missing or damaged, or holds more than weights or the weights of another model.
+            DataError: The file is missing or damaged, or holds anything but the weights of such a model.
         """
         state = read_state_dict(path)
         with refusing(path, cls.__name__):

@@ -190,7 +190,7 @@ class Batches:
 
 
 def batches_of(rows: int, batch_size: int) -> int:
-    """The number of batches in an epoch: a last row that would be alone joins the batch before.
+    """The number of batches in an epoch: a single row at the end joins the batch before it.
 
     >>> batches_of(6, 4), batches_of(5, 4)
     (2, 1)

@@ -105,7 +105,7 @@ def _checked_kind(raw: Raw, kind: str) -> ColumnKind:
     if kind in OF_LEVELS and raw.dtype in ("date", "datetime"):
         raise ConfigError(
             f"column {raw.name!r} has dates, which are real numbers here and cannot be {kind}; leave "
-            f"data.columns.{raw.name} out, or make texts of them that are no dates, such as months"
+            f"data.columns.{raw.name} out, or turn them into texts that are not dates, such as months"
         )
     return kind  # type: ignore[return-value]
 

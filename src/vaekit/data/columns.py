@@ -267,14 +267,14 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
 
 
 def check_encoded(columns: Sequence[Column], x: NDArray[Any]) -> None:
-    """Refuse numbers that no encoded value can be: levels that do not exist, parts of a count, negative ones.
+    """Refuse numbers that are not encoded values: levels that do not exist, counts that are negative or not whole.
 
     Arguments:
         columns: The D columns.
         x: Encoded rows, shape (N, D); NaN is missing.
 
     Raises:
-        DataError: There is one; the message names the column.
+        DataError: A column has such a number; the message names it.
     """
     for column, values in zip(columns, x.T, strict=True):
         if column.kind == "real":

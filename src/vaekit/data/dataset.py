@@ -133,7 +133,7 @@ class Split:
         return self.labels
 
     def labelled(self) -> "Split":
-        """The rows with a known label, in memory; no row without labels."""
+        """The rows with a known label, in memory; without labels there are none."""
         if self.labels is None:
             return self.rows(slice(0))
         return self if bool((self.labels >= 0).all()) else self.rows((self.labels >= 0).nonzero().flatten())
@@ -231,12 +231,12 @@ class Dataset:
 
     @classmethod
     def of_splits(cls, name: str, splits: Mapping[str, Split], **facts: Any) -> Self:
-        """A data set of some splits, of which others are empty. If all are test rows, it is not split.
+        """A data set of these splits; the others are empty. A data set of test rows alone is not split.
 
         Arguments:
-            name: As of a data set.
+            name: Name of the data set.
             splits: At least one, by "train", "validation" or "test".
-            facts: Other arguments of a data set; without `classes` all rows are of one class, "all".
+            facts: Other arguments of `Dataset`; without `classes` all rows are of one class, "all".
         """
         empty = next(iter(splits.values())).rows(slice(0))
         every = [splits.get(split, empty) for split in SPLITS]

@@ -47,7 +47,7 @@ Rows = NDArray[np.float32] | EncodedRows
 
 @final
 class ColumnReader:
-    """Reads encoded rows for `Stored`: their values, with 0 for each that is missing; or which of them are observed."""
+    """Reads encoded rows for `Stored`: either their values, 0 where one is missing, or a mask of the observed ones."""
 
     threads = 4  # they wait for the disk, not for a processor
 

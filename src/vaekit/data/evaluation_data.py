@@ -1,4 +1,4 @@
-"""Data that a model is validated or evaluated on: all of their rows, read as the model reads its own.
+"""Data to validate or to evaluate a model on: all of their rows, read as the model reads its own data.
 
 Not for: data to train on, of which some rows are held out (`loading`).
 """

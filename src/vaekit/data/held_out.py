@@ -16,7 +16,7 @@ MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 def drawn(count: int, n: int) -> NDArray[np.int64]:
     """Draw n of the numbers 0 … count − 1, in random order, always the same.
 
-    Not the last ones: folders are sorted by class.
+    The last rows would not do: folders are sorted by class.
     """
     return np.array(random.Random(SPLIT_SEED).sample(range(count), n), np.int64)
 

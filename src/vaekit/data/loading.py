@@ -35,7 +35,7 @@ def load(
     labelled: int | None = None,
     kind: Literal["signal"] | None = None,
 ) -> Dataset:
-    """A data set by its name, unpacked or downloaded on first use; or by path, from a frame or array, by a function.
+    """A data set: by name (unpacked or downloaded on first use), by path, from a frame or array, or by a function.
 
     By name: the last `validation` training images become the validation set. MNIST comes with this package. Letters of
     `emnist` (the "balanced" split) are turned upright. `celeba` is as in most papers: the central 148 × 148 pixels of
@@ -78,7 +78,7 @@ def load(
         kind: "signal": the rows of a `.npy` or `.npz` are signals, (N, L) or (N, C, L); one channel gets an axis of
             its own, so that rows are (C, L).
         labelled: How many training rows keep their label, equally many of each class and always the same rows; the
-            others get −1, unknown. By default all rows keep it.
+            others get −1, unknown. By default all rows keep theirs.
 
     Raises:
         DataError: The name is unknown, files are damaged, missing files cannot be fetched, or images differ in kind or
@@ -102,7 +102,7 @@ def _check_whole(option: str, count: Any) -> None:
     """Refuse a count of rows or pixels that is not a whole number, such as a share of the rows.
 
     Raises:
-        ConfigError: It is not.
+        ConfigError: The count is not a whole number.
     """
     if count is None or is_whole(count):
         return

@@ -1,4 +1,4 @@
-"""Names of a data set's rows: by them a row of a split is known in the file that it comes from.
+"""Names of a data set's rows. By its name a row of a split is found in the file that it comes from.
 
 Not for: which rows are held out (`held_out`).
 """

@@ -296,7 +296,7 @@ def _encoded(
     Arguments:
         opened: The table.
         names: Names of the columns.
-        column: Gives the column for what was read.
+        column: Function from a column as it was read to its `Column`.
         label: Name of the label column.
         total: The column `TOTAL`, which is computed if `names` has it and the table does not.
     """
@@ -322,7 +322,7 @@ def _encoded(
 
 
 def _fitted(table: Table, rows: NDArray[np.int64]) -> Table:
-    """The table whose columns know the statistics of some rows, to train on.
+    """The same table, with columns that know the statistics of the training rows.
 
     Raises:
         DataError: A column has no two different values in these rows.

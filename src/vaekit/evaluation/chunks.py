@@ -190,7 +190,7 @@ def check_memory(memory: int) -> None:
     """Refuse a limit of the memory below 1 MiB.
 
     Raises:
-        ConfigError: It is smaller.
+        ConfigError: The limit is smaller.
     """
     if memory < LEAST_MEMORY:
         raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), got {memory}")

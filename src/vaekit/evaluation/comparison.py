@@ -2,8 +2,8 @@
 
 Runs that differ only in their seed are one group, and a group is one row. Of runs with the same seed only the first
 counts. Every group is compared with the first group. If both have the same seeds, two or more, the difference is paired
-by seed. If their seeds differ, it is Welch's. If both are one run, it is paired by row; this says nothing
-about another training. The table names the kind of each difference.
+by seed. If their seeds differ, the difference is Welch's. If both groups have one run, it is paired by row, which
+says nothing about another training. The table names the kind of each difference.
 """
 
 import math

@@ -30,7 +30,7 @@ from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
 from .result import StageListener, Value
 
-CHOICE_KEY = "choice of rows"  # of a protocol; earlier versions took the first rows, and named no choice
+CHOICE_KEY = "choice of rows"  # a key of protocols; earlier versions took the first rows, and wrote no such key
 StoreOf = Callable[[Mapping[str, Any]], Store]
 
 _BINARIZED = {
@@ -98,7 +98,7 @@ class MeasureInput:
         options: How to evaluate.
         judge: Whether to judge samples.
         loss: The loss that the model was trained with, or None.
-        store_of: Gives the store of finished batches for the facts that their numbers depend on.
+        store_of: Function from the facts that finished batches depend on to their store.
         listener: Hears about the progress.
     """
 
@@ -214,7 +214,7 @@ class Measure:
 
 
 def counted(rows: int, of: int) -> dict[str, Any]:
-    """How many rows are evaluated of how many, for a protocol."""
+    """The number of evaluated rows, and the number that there are, for a protocol."""
     return {ROWS_KEY: rows} if rows == of else {ROWS_KEY: rows, CHOICE_KEY: "evenly spread"}
 
 

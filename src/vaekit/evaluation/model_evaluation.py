@@ -46,7 +46,7 @@ def evaluate_model(
         options: How to evaluate.
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
-        store_of: Gives the store of finished batches for the facts that their numbers depend on.
+        store_of: Function from the facts that finished batches depend on to their store.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 

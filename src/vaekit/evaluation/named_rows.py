@@ -78,7 +78,7 @@ class NamedRows:
 
 
 def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "test") -> NamedRows:
-    """Rows of a split of the run's own data or of a named data set; or all rows of a path, even of the run's own.
+    """Rows of a split of the run's own data or of a data set by name; or all rows of a path, even of the run's own.
 
     A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
     named by its file, or by its number in the user's file: in tables from 1, in arrays from 0, held-out rows too.

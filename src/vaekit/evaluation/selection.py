@@ -68,7 +68,7 @@ def check_evaluated(run: Run, selection: Selection) -> None:
     """Check that a run has an evaluation of these rows.
 
     Raises:
-        RunError: It has not; the message names the evaluations that it has.
+        RunError: The run has none; the message names the evaluations that it has.
     """
     names = evaluation_files(run)
     if selection.file in names:

@@ -8,7 +8,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Unregistered(Generic[M]):
-    """A module that is no submodule of the one that refers to it: its owner trains and stores its weights.
+    """A reference to a module that belongs to another module, which trains it and stores its weights.
 
     Arguments:
         module: The module.

@@ -32,10 +32,10 @@ class Traits:
     """The properties of an objective.
 
     Arguments:
-        bound: It is a lower bound on log p(x) that the exact posterior attains.
-        couples_rows: Its value for a row depends on the other rows of the batch.
-        takes_scores: Its gradient comes from the score of q; it needs none through the samples.
-        antithetic: Its samples are drawn in pairs.
+        bound: Whether it is a lower bound on log p(x) that the exact posterior attains.
+        couples_rows: Whether its value for a row depends on the other rows of the batch.
+        takes_scores: Whether its gradient comes from the score of q; then it needs none through the samples.
+        antithetic: Whether its samples are drawn in pairs.
     """
 
     bound: bool = False
@@ -318,7 +318,7 @@ def with_value(surrogate: Tensor, value: Tensor) -> Tensor:
 
 
 def as_loss(objective: Callable[..., Any]) -> Loss:
-    """A loss, from any objective: a `Loss` or a module is one, any other function is an objective of a draw.
+    """The loss of an objective. A `Loss` or a module is a loss already; any other function is an objective of a draw.
 
     Raises:
         ConfigError: The objective is a class, or a function that cannot be called with a draw and its options.

@@ -175,7 +175,7 @@ class Exponential:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """Times `factor` whenever the validation has not been better for `patience` epochs, as torch's ReduceLROnPlateau.
+    """The rate times `factor` after each `patience` epochs without a better validation, as torch's ReduceLROnPlateau.
 
     The epochs count from the best one or from the last reduction, whichever is later. The trainer counts the
     reductions, and a checkpoint stores them.

@@ -16,7 +16,7 @@ MOST_LABELLED = 10_000  # rows of known class that are kept in memory
 
 
 class M2(nn.Module, Loss):
-    """A classifier, and −ELBO: of log p(x, y) if the class y is known, else of log p(x), with y summed out.
+    """A classifier, and bounds: on log p(x, y) where the class y is known, elsewhere on log p(x), with y summed out.
 
     Let L(x, y) = E_q(z | x, y) log p(x | y, z) + log p(y) − KL(q(z | x, y) ‖ p(z | y)), with a uniform p(y), and
     U(x) = Σ_y q(y | x) (L(x, y) − log q(y | x)), a bound on log p(x). The loss of a row is −L(x, y) where y is known,

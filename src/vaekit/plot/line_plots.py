@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .canvas import Figure
 
 MOST = 64  # signals in one figure
-_BAND = 0.85  # of its place that a channel fills
+_BAND = 0.85  # share of its place that a channel fills
 
 
 def signals(x: Tensor, over: Tensor | None = None, *, names: Sequence[str] = (), title: str = "") -> "Figure":
@@ -26,7 +26,7 @@ def signals(x: Tensor, over: Tensor | None = None, *, names: Sequence[str] = (),
     Arguments:
         x: Signals, shape (N, C, L); NaN leaves a gap.
         over: Signals of the same shape to draw over them, such as reconstructions.
-        names: What x and `over` are.
+        names: Names of x and of `over`.
         title: Title of the figure.
 
     Raises:

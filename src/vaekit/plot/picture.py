@@ -265,7 +265,7 @@ def grid(
 
 
 def _to_bytes(images: NDArray[Any]) -> Pixels:
-    """Bytes of images in [0, 1], or of bytes; by numpy, as torch's threads for a second thread slow down the first's.
+    """Images as bytes, from numbers in [0, 1] or from bytes. NumPy makes them: torch's threads would slow a training.
 
     GNU OpenMP gives each thread that computes in parallel a team of its own. Once there are more threads in teams than
     processors, all of them sleep while they wait for one another, and the steps of a training take twice as long.

@@ -229,7 +229,7 @@ class LastState(nn.Module):
 
     Arguments:
         net: Network (..., width), (B, C) → (..., *out_shape).
-        posterior: The posterior that the path belongs to. It is no submodule, or it would be stored twice.
+        posterior: The posterior that the path belongs to. It is not a submodule, since it would be stored twice.
     """
 
     def __init__(self, net: nn.Module, posterior: TopDownPosterior) -> None:

@@ -99,7 +99,7 @@ class CodesPosterior(Posterior):
 class FSQPosterior(CodesPosterior):
     """Finite scalar quantization: each of D values is rounded to one of L_d levels, which makes Π L_d codes.
 
-    Nothing is learned about the codes, and nothing can die; the gradient passes the rounding as if it were not there.
+    The codes are not learned, so that none can die; the gradient passes the rounding as if it were not there.
 
     Arguments:
         net: See `CodesPosterior`.

@@ -20,8 +20,8 @@ class VampPrior(Prior):
     """p(z | c) = (1/K) Σ_k q(z | u_k, c), a mixture of the posterior's own densities at K learned pseudo-inputs u_k.
 
     u_k = low + (high − low)·sigmoid(r_k) stays in the range of the data; the paper clips instead, which leaves no
-    gradient where a pixel is black or white. The model owns the posterior: its parameters are no parameters of this
-    module, so that they are trained once and saved once.
+    gradient where a pixel is black or white. The model owns the posterior: its parameters are not parameters of
+    this module, so that they are trained once and saved once.
 
     With a context, the posterior is evaluated at K pseudo-inputs for each *different* row of c. The number of these
     rows depends on the data, so this is the one prior that waits for the device.

@@ -21,7 +21,7 @@ from .model_weights import most_bytes
 from .restore import RestoredRun
 from .tensorboard import require_tensorboard
 
-# Options that may change when a run continues: none that gives stored weights, averages or positions their meaning.
+# Options that may change when a run continues. Stored weights, averages and positions keep their meaning.
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
 
 
@@ -126,7 +126,7 @@ def _check_goes_on(run: Run, options: Train) -> None:
     """Check that a finished run has epochs left to train.
 
     Raises:
-        RunError: It has none.
+        RunError: The run has no epochs left.
     """
     if options.steps is not None:
         raise RunError(f"run {run.name} is finished; {_fixed_length(options.steps)}")
@@ -142,7 +142,7 @@ def _check_patience(run: Run, options: Train) -> None:
     """Check that a finished run has not run out of patience.
 
     Raises:
-        RunError: It has.
+        RunError: The run has run out of patience.
     """
     losses = [record.get("validation_loss") for record in run.metrics()]  # None where it was not finite
     finite = [loss for loss in losses if loss is not None]

@@ -23,7 +23,7 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):  # type: ignore[misc]
         contamination: Share of outliers among the training rows, in (0, 0.5].
 
     Attributes:
-        offset_: The share `contamination` of the training rows has a lower score than this. `decision_function` is
+        offset_: The score below which the share `contamination` of the training rows lies. `decision_function` is
             `score_samples` less `offset_`.
 
     >>> import numpy as np

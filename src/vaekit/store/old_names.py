@@ -1,4 +1,4 @@
-"""Names in files of older run folders, which said images of rows of every kind.
+"""Names in files of older run folders, which called rows of every kind images.
 
 Not for: configs (`runs.migration`) and checkpoints (`checkpoint`).
 """

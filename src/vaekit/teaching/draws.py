@@ -71,7 +71,7 @@ def distribution(student: ModuleType) -> None:
 
 
 def _near(value: Tensor, target: Tensor) -> bool:
-    """Within eight standard errors, about."""
+    """Whether a value is within about eight standard errors of its target."""
     return torch.allclose(value.float(), target, rtol=0.03, atol=0.05)
 
 

@@ -12,7 +12,7 @@ class Section:
     Arguments:
         name: Its heading.
         points: Points that were given.
-        maximum: Points that there are.
+        maximum: Points of a solution without mistakes.
         diagnosis: The mistakes, or a remark on an accepted solution; may be empty.
     """
 
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def maximum(self) -> int:
-        """Points that there are."""
+        """Points of a solution without mistakes."""
         return sum(section.maximum for section in self.sections)
 
     def to_dict(self) -> dict[str, Any]:

@@ -19,12 +19,12 @@ _IN_PLACE = frozenset(
 _NEW = frozenset({"rand_like", "randn_like", "randint_like", "normal", "bernoulli", "multinomial"})
 _FACTORS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"})
 _BY_TENSOR = _IN_PLACE | _NEW | _FACTORS | {"gumbel_softmax", "alpha_dropout", "feature_alpha_dropout"}
-# The number of draws of these depends on their values: a row's place in the stream depends on the rows before it.
+# How many numbers these draw depends on their values: a row's place in the stream depends on the rows before it.
 _BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson", "binomial"})
 
 
 class Layout(NamedTuple):
-    """The leading dimensions with these rows, and with all rows; the rows come `blocks` times, one after another."""
+    """The leading dimensions for these rows and for all rows; the rows come `blocks` times, one copy after another."""
 
     blocks: int
     part: tuple[int, ...]

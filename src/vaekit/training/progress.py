@@ -36,7 +36,7 @@ class Progress:
         counts += [progress.reductions, progress.reduced_epoch]
         numbers = (progress.seconds, progress.learning_rate, progress.best or 0.0)
         if not all(type(n) is int and 0 <= n < 2**63 for n in counts) or progress.best_epoch > progress.epoch:
-            raise ValueError(f"no progress of a training: {table!r:.200}")
+            raise ValueError(f"not the progress of a training: {table!r:.200}")
         if not all(isinstance(n, (int, float)) and math.isfinite(n) for n in numbers):
-            raise ValueError(f"no progress of a training: {table!r:.200}")
+            raise ValueError(f"not the progress of a training: {table!r:.200}")
         return progress

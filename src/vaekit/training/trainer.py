@@ -143,7 +143,7 @@ class Trainer:
         is_last = self.progress.epoch + 1 == self.options.epochs
         means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
-        end = math.nextafter(self.options.epochs, 0)  # a schedule of cycles begins anew at the end itself
+        end = math.nextafter(self.options.epochs, 0)  # at the very end a schedule of cycles begins anew
         lenient = self.options.on_nan == "skip"
         with self.with_averages():
             if validation is not None:

@@ -56,7 +56,7 @@ class OpenedPath:
 
 
 class Indexable(Protocol):
-    """An array in memory or in a file that gives rows."""
+    """An array, in memory or in a file, whose rows can be read."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,7 +77,7 @@ class FileRows:
 
     Arguments:
         path: The file; for messages only, if it is open.
-        opened: The open file, at its beginning; this object has its own hold on it.
+        opened: The open file, at its beginning; this object keeps it open for itself.
 
     Raises:
         DataError: The file is missing or damaged, or has no array that can be read.

@@ -1,4 +1,4 @@
-"""Opening data files: regular files only, and without waiting for a pipe; and temporary files without a name."""
+"""Open data files, which must be regular files, since a pipe could wait for ever; and unnamed temporary files."""
 
 import os
 import shutil
@@ -49,7 +49,7 @@ def read_file(path: Path | str, share: int) -> bytes:
 
 
 def temporary_file(owner: object) -> IO[bytes]:
-    """A new file in the user's cache, or in the folder TMPDIR if that is set. It has no name, so nothing of it is left.
+    """A new file in the user's cache, or in the folder TMPDIR if that is set. Nameless, it goes when it is closed.
 
     Arguments:
         owner: The file is closed when this object goes away.

@@ -102,7 +102,7 @@ def _unpack(file: IO[bytes], size: int, name: str) -> bytearray:
     header = _header(file, name)
     if size != len(header.raw) + header.size:
         promised = f"{list(header.shape)} of {header.dtype.itemsize} byte(s) each"
-        raise DataError(f"{name}: {size} bytes, but its header promises {promised}: it is truncated or no IDX file")
+        raise DataError(f"{name}: {size} bytes, but its header promises {promised}: it is truncated or not an IDX file")
     return _body(file, header, name)
 
 

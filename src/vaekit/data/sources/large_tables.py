@@ -57,7 +57,7 @@ class LazyColumns(Mapping[str, Raw]):
 
 
 def is_large(path: Path, memory: float) -> bool:
-    """Whether a table is to be read in pieces: its text, or its numbers in single precision, take more than `memory`.
+    """Whether to read a table in pieces, because its text or its numbers in single precision take more than `memory`.
 
     Arguments:
         path: The file.

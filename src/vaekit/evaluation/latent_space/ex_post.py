@@ -43,14 +43,14 @@ def fit_prior(
     binarize: str = "none",
     seed: int = 0,
 ) -> Prior:
-    """A prior fitted to the aggregate posterior: to one latent of each of up to 20,000 training rows.
+    """A prior fitted to the aggregate posterior, by one latent of each of at most 20,000 training rows.
 
     Arguments:
         model: A trained model; a conditional one gets a density for each class.
         data: A split, or a data set with a training split.
         density: "mixture", at most 100 normals with full covariances, by expectation maximization; "normal", a
             single one; "flow", a masked autoregressive flow, by gradient; or "vae", a second VAE, over the latents. For
-            codes it is "codes", a network that draws one after another; "mixture" means the same for them.
+            codes it is "codes", a network that draws one code after another; "mixture" then means "codes".
         binarize: How grey values become binary, as in the config of the training.
         seed: Seed of the latents and of the fit.
 

@@ -155,8 +155,8 @@ def bounds(
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        first: Number of the first batch of `chunks.ROWS` rows, if the rows are a part of more: each number has samples
-            of its own.
+        first: Number of the first batch of `chunks.ROWS` rows, if these rows are a part of more rows. The samples of a
+            batch depend on its number.
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
         store: Keeps finished batches.

@@ -35,12 +35,12 @@ class Mean:
 
     @property
     def mean(self) -> Tensor:
-        """Shape (B,)."""
+        """The mean, shape (B,)."""
         return self.origin + self.total / self.count
 
     @property
     def variance_of_mean(self) -> Tensor:
-        """Shape (B,); infinite for one sample."""
+        """The variance of the mean, shape (B,); infinite for one sample."""
         if self.count < 2:
             return torch.full_like(self.total, math.inf)
         squared_deviations = self.squares - self.total.square() / self.count
@@ -102,7 +102,7 @@ class NestedBounds:
 
     @property
     def variance_of_mean(self) -> Tensor:
-        """Shape (B,): from the spread of the groups, or for one group by the jackknife over its blocks.
+        """The variance, shape (B,): from the spread of the groups, or for one group by the jackknife over its blocks.
 
         The delta method, 1 / (effective sample size) − 1/k, is 1.5 to 2.4 times too small in standard errors where few
         weights matter; the jackknife is right within 5 % there (log-normal weights, k = 100 and 1000).

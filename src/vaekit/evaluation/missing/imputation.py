@@ -140,7 +140,7 @@ def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: 
 
 
 def given_observed(likelihood: Any, x: Tensor, observed: Tensor | None) -> Any:
-    """p(x | z) given the observed values, of which a size factor scales the counts of its row."""
+    """p(x | z) given the observed values. An observed size factor scales the counts of its row."""
     given = getattr(likelihood, "given", None)
     return likelihood if given is None or observed is None else given(x, observed)
 

@@ -25,7 +25,7 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
         unusual: Booleans, shape (N,).
 
     Raises:
-        DataError: All rows are of one kind.
+        DataError: All rows are unusual, or none is.
 
     Reference: Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC)
     curve", Radiology 143.
