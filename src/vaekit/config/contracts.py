@@ -101,7 +101,7 @@ def wanted_shape(decoder: Resolved, latent_size: int, out_shape: Shape) -> Shape
 
 
 def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]:
-    """Event shapes of z and of the decoder's input, from the posterior; if it says nothing, z has the config's width."""
+    """Event shapes of z and of the decoder's input, from the posterior; by default z has the config's width."""
     size = attribute_or_default("posterior", posterior, "latent_size")
     shape = attribute_or_default("posterior", posterior, "latent_shape") or (latent_size if size is None else size,)
     return tuple(shape), tuple(attribute_or_default("posterior", posterior, "decoded_shape") or shape)
