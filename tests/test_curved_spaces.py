@@ -26,7 +26,7 @@ from vaekit.distributions.wrapped_normal import log_conformal, log_sinh_over
 from vaekit.errors import ConfigError
 from vaekit.evaluation.latent_space.ex_post import fit_prior
 from vaekit.evaluation.likelihood.support import refuse_annealing
-from vaekit.plot import interpolation
+from vaekit.plot import interpolation, manifold, traversals
 from vaekit.runs.restore import RestoredRun
 
 F64 = torch.float64
@@ -230,6 +230,21 @@ def test_models_walk_and_refuse_what_needs_flat_latents(preset: str, condition: 
     if condition == "none":
         with pytest.raises(ConfigError, match="any real numbers"):
             fit_prior(model, Split(x))
+
+
+@torch.no_grad()
+def test_pictures_are_grey_where_no_latent_of_the_ball_lies(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = small("poincare-vae").eval()
+    torch.nn.init.normal_(list(model.parameters())[-1])  # no image is grey by itself
+    far = 0.95 * torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    monkeypatch.setattr(model, "encode", lambda x, c=None: far)
+    images = torch.rand(4, 1, 8, 8)
+    picture = manifold(model, images, side=9)
+    grey = (picture.images == 0.5).flatten(1).all(1).reshape(9, 9)
+    assert grey[0, 0] and grey[-1, -1] and not grey[4].any() and not grey[:, 4].any()
+    assert picture.title.endswith("; grey outside the Poincaré ball")
+    rows = traversals(model, images).images.reshape(2, 11, -1)
+    assert (rows[:, 0] == 0.5).all() and not (rows[:, 5] == 0.5).all()
 
 
 @pytest.mark.parametrize(

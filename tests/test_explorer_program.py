@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import vaekit
+from vaekit.distributions import Curved, PoincareBall, UnitSphere
 from vaekit.errors import ConfigError
 from vaekit.explorer import graph, page
 from vaekit.model import LatentVariableModel
@@ -192,3 +193,23 @@ def test_the_script_of_the_page_is_whole(tmp_path: Path) -> None:
     (tmp_path / "page.mjs").write_text(code)
     assert NODE is not None
     subprocess.run([NODE, "--check", str(tmp_path / "page.mjs")], check=True)
+
+
+WAY = """
+const { inSpace, wayBetween } = await import(process.argv[1]);
+const { space, a, b } = JSON.parse(process.argv[2]);
+console.log(JSON.stringify([wayBetween(a, b, 5, "straight", space), inSpace(space, [3, 4, 0])]));
+"""
+
+
+@needs_node
+@pytest.mark.parametrize(("space", "name"), [(UnitSphere(), "sphere"), (PoincareBall(), "ball")])
+def test_the_page_walks_the_shortest_way_and_stays_in_the_space(space: Curved, name: str) -> None:
+    a, b = torch.nn.functional.normalize(torch.randn(2, 3, generator=torch.Generator().manual_seed(0)), dim=-1).double()
+    a, b = (a, b) if name == "sphere" else (0.9 * a, 0.4 * b)
+    job = json.dumps({"space": name, "a": a.tolist(), "b": b.tolist()})
+    way, inside = map(torch.tensor, json.loads(node(WAY, (ASSETS / "geometry.mjs").as_uri(), job)))
+    times = torch.linspace(0, 1, 5, dtype=torch.float64)[:, None]
+    assert torch.allclose(way.double(), space.between(a, b, times), atol=1e-6)
+    assert space.check(inside) and torch.allclose(inside, inside.norm() * torch.tensor([0.6, 0.8, 0.0]))
+    assert not torch.allclose(way.double(), torch.lerp(a, b, times), atol=1e-2)

@@ -19,6 +19,10 @@ class Curved(Constraint):
     name: str
     where: str
 
+    def check(self, value: Tensor) -> Tensor:
+        """Whether points, shape (..., d), lie in the space; shape (...)."""
+        raise NotImplementedError
+
     def between(self, a: Tensor, b: Tensor, t: Tensor) -> Tensor:
         """The point at a part t of the shortest way from a to b, points (..., d) that broadcast."""
         raise NotImplementedError

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from .. import __version__
 from ..data.dataset import evenly_spread
+from ..distributions import PoincareBall, UnitSphere, support_in
 from ..evaluation.latent_space.aggregate import encodings, statistics
 from ..evaluation.subject import Subject
+from ..model import LatentVariableModel
 from ..plot.space import principal_plane
 from ..rng import seeded
 
@@ -52,11 +54,19 @@ def scene(subject: Subject, *, images: int) -> Scene:
         "conditional": bool(model.context_size),
         "contexts": model.context_size,
         "latent": latent,
+        "space": _space(model),
         "plane": _plane(rows["z"], latent),
         "points": _points(subject, rows, points),
         "prior": _prior(subject),
         "scores": _scores(rows),
     }
+
+
+def _space(model: LatentVariableModel) -> str | None:
+    """The curved space of the latents, by the name that the page knows; None if there is none."""
+    prior = model.prior(model.context(0, 1) if model.context_size else None)
+    space = support_in(prior)
+    return "sphere" if isinstance(space, UnitSphere) else "ball" if isinstance(space, PoincareBall) else None
 
 
 def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:

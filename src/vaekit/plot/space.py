@@ -21,6 +21,7 @@ from .text import latent_name, number
 
 TALLEST = 2400  # pixels of a picture of traversals
 TICKS = 6  # values named along an axis of a map
+GREY = 0.5  # of a tile where no latent can lie
 REACH = 2.5  # standard deviations to either side
 NUMBERS = 1 << 22  # densities to compare, in a tenth of a second
 
@@ -149,6 +150,7 @@ def traversals(
     tiles = _decode(model, z.flatten(0, 1), context)
     more = f", {len(rows)} of {len(per_latent.values)}" if len(rows) < len(per_latent.values) else ""
     title = f"One latent changed in each row{more}, the others as in one image; ordered by {per_latent.what}"
+    title += _grey_where(model, context)
     heads = [f"{'+' if value > 0 else ''}{number(value)}" + " σ" for value in t.tolist()]
     return Picture(tiles, columns=steps, title=title, rows=[per_latent.label(index) for index in rows], heads=heads)
 
@@ -209,6 +211,7 @@ def manifold(
     held = ["the other latents"] * (size > 2) + ["the class"] * (context is not None and c is None)
     title = f"A map of {' and '.join(names)}"
     title += f", {' and '.join(held)} as in one image" if held else ""
+    title += _grey_where(model, context)
     heads = _ticks(axes[0], names[0])
     rows = _ticks(axes[1].flip(0), names[1]) if len(axes) == 2 else []
     return Picture(_decode(model, z, context), columns=side, padding=0, title=title, heads=heads, rows=rows)
@@ -240,4 +243,13 @@ def _base(
 
 
 def _decode(model: LatentVariableModel, z: Tensor, c: Tensor | None) -> Tensor:
-    return decoded(model, z.unflatten(1, model.latent_shape), None if c is None else c.expand(len(z), -1))
+    """Images of latents, shape (N, Z); grey for a point outside the curved space of the latents."""
+    images = decoded(model, z.unflatten(1, model.latent_shape), None if c is None else c.expand(len(z), -1))
+    space = support_in(model.prior(c))
+    return images if space is None else torch.where(space.check(z)[:, None, None, None], images, GREY)
+
+
+def _grey_where(model: LatentVariableModel, c: Tensor | None) -> str:
+    """What the title says of grey tiles."""
+    space = support_in(model.prior(c))
+    return "" if space is None else f"; grey outside {space.name}"

@@ -177,10 +177,10 @@ async function start() {
     $("#error").hidden = false;
   };
 
-  const state = { ...firstState(scene, points), ...readLink(location.hash, scene) };
-  const linked = state.view;
-  state.view ??= { u: 0, v: 0, zoom: 1 };
-  const store = new Store(state);
+  const first = { ...firstState(scene, points), ...readLink(location.hash, scene) };
+  const linked = first.view;
+  const store = new Store({ ...first, view: first.view ?? { u: 0, v: 0, zoom: 1 } }, scene.space);
+  const { state } = store;
   fillTexts(scene);
   makeChoices(scene, store);
   makeLegend(scene, points, store);
@@ -232,7 +232,7 @@ async function start() {
     store.set({ z: Float32Array.from(z), picked: null, own: null, moved: true });
     if (text) say(text);
   };
-  makeBlend({ box: $("#blend"), store, engine, painter, show, fail });
+  makeBlend({ box: $("#blend"), store, scene, engine, painter, show, fail });
   $("#prior").addEventListener("click", async () => {
     try {
       show(await engine.sample(store.state.c ?? 0), "A new latent from the prior.");

@@ -5,7 +5,7 @@ import { add, subtract, wayBetween } from "./geometry.mjs";
 
 const STEPS = 9;
 
-export function makeBlend({ box, store, engine, painter, show, fail }) {
+export function makeBlend({ box, store, scene, engine, painter, show, fail }) {
   const slots = Object.fromEntries(["A", "B", "C"].map((name) => [name, box.querySelector(`[data-slot="${name}"]`)]));
   const strip = box.querySelector(".strip");
   const result = box.querySelector("[data-result]");
@@ -32,6 +32,7 @@ export function makeBlend({ box, store, engine, painter, show, fail }) {
     const z = combined(store.state.slots);
     if (z) show(z);
   }));
+  box.querySelector("[data-ways]").hidden = scene.space !== null;
   for (const radio of box.querySelectorAll("input[name=way]")) {
     radio.addEventListener("change", () => store.set({ way: radio.value }));
   }
@@ -48,7 +49,7 @@ export function makeBlend({ box, store, engine, painter, show, fail }) {
 
   const refresh = latestOnly(async ({ slots: at, way, c }) => {
     latents.length = 0;
-    if (at.A && at.B) latents.push(...wayBetween(at.A, at.B, STEPS, way));
+    if (at.A && at.B) latents.push(...wayBetween(at.A, at.B, STEPS, way, scene.space));
     const canvases = [...strip.querySelectorAll("canvas")];
     const places = canvases.map((canvas, k) => [latents[k], canvas]);
     for (const name of Object.keys(slots)) places.push([at[name], slots[name].querySelector("canvas")]);

@@ -2,6 +2,7 @@
 // Not for: what becomes of the results.
 
 import { floatsOf } from "./bytes.mjs";
+import { inSpace } from "./geometry.mjs";
 import { readWeights, runProgram } from "./interpreter.mjs";
 
 function oneHot(c, size) {
@@ -67,7 +68,12 @@ function remoteEngine(scene) {
   };
 }
 
-export const engineFor = (scene, bytes) => (scene.programs ? localEngine(scene, bytes) : remoteEngine(scene));
+// It decodes a latent outside the model's space as the nearest one inside.
+export function engineFor(scene, bytes) {
+  const engine = scene.programs ? localEngine(scene, bytes) : remoteEngine(scene);
+  const decode = (latents, c) => engine.decode(latents.map((z) => inSpace(scene.space, z)), c);
+  return { ...engine, decode };
+}
 
 // Does the newest job of each kind, one at a time, and drops those that were overtaken.
 export function latestOnly(work) {

@@ -37,7 +37,32 @@ function spherical(a, b, t) {
   return a.map((value, i) => (length * (fromA * value + fromB * b[i])) / Math.sin(angle));
 }
 
-export function wayBetween(a, b, steps, kind) {
-  const step = kind === "spherical" ? spherical : straight;
-  return Array.from({ length: steps }, (_, k) => step(a, b, k / (steps - 1)));
+const RIM = 0.999; // latents of the Poincaré ball stay below length 1
+
+const scaled = (a, factor) => a.map((value) => factor * value);
+
+// Möbius sum in the unit ball. Ganea, Bécigneul and Hofmann 2018, arXiv:1805.09112, eq. 2.
+function moebiusAdd(x, y) {
+  const [xy, xx, yy] = [dot(x, y), dot(x, x), dot(y, y)];
+  return scaled(add(scaled(x, 1 + 2 * xy + yy), scaled(y, 1 - xx)), 1 / Math.max(1 + 2 * xy + xx * yy, 1e-15));
+}
+
+// Along the geodesic of the Poincaré ball. Ganea, Bécigneul and Hofmann 2018, arXiv:1805.09112, eq. 7.
+function geodesic(a, b, t) {
+  const way = moebiusAdd(scaled(a, -1), b);
+  const far = Math.min(norm(way), RIM);
+  return far < 1e-9 ? a : moebiusAdd(a, scaled(way, Math.tanh(t * Math.atanh(far)) / far));
+}
+
+// The nearest latent that lies in the space: "sphere", "ball", or null for any latent.
+export function inSpace(space, z) {
+  const length = norm(z);
+  if (space === "sphere") return length > 1e-9 ? scaled(z, 1 / length) : z.map((_, i) => Number(i === 0));
+  return space === "ball" && length > RIM ? scaled(z, RIM / length) : z;
+}
+
+export function wayBetween(a, b, steps, kind, space) {
+  const curved = { sphere: spherical, ball: geodesic }[space];
+  const step = curved ?? (kind === "spherical" ? spherical : straight);
+  return Array.from({ length: steps }, (_, k) => inSpace(space, step(a, b, k / (steps - 1))));
 }

@@ -1,12 +1,14 @@
 // What the page is at: one state, who is told when it changes, and its form as a link. Not for: showing it.
 
 import { fromLink, toLink } from "./bytes.mjs";
+import { inSpace } from "./geometry.mjs";
 
 // The state: z, c, picked (number of a point, or null), own (values of an own image, or null), moved (whether z has left
 // them), slots {A, B, C}, way, axes ("plane" or two numbers), view {u, v, zoom}, underlay, only (a class, or null).
 export class Store {
-  constructor(state) {
-    this.state = state;
+  constructor(state, space) {
+    this.state = { ...state, z: inSpace(space, state.z) };
+    this.space = space;
     this.listeners = [];
     this.changed = new Set();
   }
@@ -15,9 +17,10 @@ export class Store {
     this.listeners.push({ keys, listener });
   }
 
-  // Change some of it; listeners are told once before the next frame.
+  // Change some of it; z stays in the space of the latents. Listeners are told once before the next frame.
   set(patch) {
     Object.assign(this.state, patch);
+    if (patch.z) this.state.z = inSpace(this.space, patch.z);
     if (!this.changed.size) requestAnimationFrame(() => this.tell());
     for (const key of Object.keys(patch)) this.changed.add(key);
   }
