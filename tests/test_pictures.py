@@ -221,8 +221,8 @@ def test_the_film_of_epochs_has_every_epoch(tmp_path):
     for epoch in range(1, 5):
         plot.save(torch.full((1, 1, 30, 30), epoch / 5), tmp_path / "samples" / f"epoch-{epoch:03d}.png")
     film = plot.epochs(Folder)
-    assert [frame[9, 9] for frame in film.frames] == [51, 102, 153, 204]
-    assert max(film.frames[0].shape) <= 600 and film.rest > film.milliseconds
+    assert [frame.pixels[9, 9] for frame in film.frames] == [51, 102, 153, 204]
+    assert max(film.frames[0].pixels.shape) <= 600 and film.rest > film.milliseconds
     for epoch in range(5, 200):
         plot.save(torch.full((1, 30, 30), epoch / 200), tmp_path / "samples" / f"epoch-{epoch:03d}.png")
     assert len(plot.epochs(Folder).frames) <= 60
@@ -313,9 +313,9 @@ def test_pictures_of_latents_refuse_what_does_not_fit():
     for latents in ((0, 0), (0, 3), (-1, 1)):
         with pytest.raises(ConfigError, match="two different latents of 0 to 2"):
             plot.manifold(model, x, latents=latents)
-    with pytest.raises(ConfigError, match="side of at least 2"):
+    with pytest.raises(ConfigError, match="side must be at least 2"):
         plot.manifold(model, x, side=1)
-    with pytest.raises(ConfigError, match="2 steps"):
+    with pytest.raises(ConfigError, match="steps must be at least 2"):
         plot.traversals(model, x, steps=1)
     for picture in (plot.manifold, plot.traversals):
         with pytest.raises(DataError, match="numbered 0 to 4"):

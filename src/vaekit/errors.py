@@ -64,7 +64,7 @@ class NumericalError(VAEError, ArithmeticError):
     """A loss or a gradient is not finite."""
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> str:
+def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """The message for an unknown name; it suggests the nearest known one.
 
     >>> unknown("data set", "mnits", ["mnist", "svhn"])
@@ -73,7 +73,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     if not names:
         return f"unknown {kind} {name!r:.120}; there is none"
-    near = get_close_matches(name, names, n=1)
+    near = get_close_matches(str(name), names, n=1)
     if near and len(names) > MOST_LISTED:
         return f"unknown {kind} {name!r:.120}; did you mean {near[0]!r}?"
     hint = f" did you mean {near[0]!r}?" if near else ""
@@ -114,8 +114,8 @@ def is_count(value: object) -> bool:
     return is_whole(value) and value >= 1
 
 
-def check_count(option: str, value: int) -> int:
-    """Check that the value of an option is a whole number of at least 1, and return it.
+def check_count(option: str, value: int, least: int = 1) -> int:
+    """Check that the value of an option is a whole number of at least `least`, and return it.
 
     Raises:
         ConfigError: The value is not such a number.
@@ -123,9 +123,9 @@ def check_count(option: str, value: int) -> int:
     >>> check_count("samples", 5)
     5
     """
-    if not is_count(value):
+    if not is_whole(value) or value < least:
         whole = "" if is_whole(value) else "a whole number, "
-        raise ConfigError(f"{option} must be {whole}at least 1, got {value!r:.60}")
+        raise ConfigError(f"{option} must be {whole}at least {least}, got {value!r:.60}")
     return value
 
 

@@ -25,6 +25,10 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
     if generator is None:
         yield
         return
+    if not isinstance(generator, torch.Generator):
+        raise ConfigError(
+            f"generator must be a torch.Generator, got {generator!r:.60}; torch.Generator().manual_seed(0)"
+        )
     seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     with forked():
         torch.manual_seed(seed)

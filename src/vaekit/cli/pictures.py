@@ -145,18 +145,8 @@ def interpolate(
         )
         drawing.save(picture, path)
         return
-    film = plot.walk(
-        model,
-        rows=walks,
-        steps=steps,
-        path=way,
-        between=ends,
-        c=c,
-        generator=generator,
-        invert=drawing.invert,
-        cmap=drawing.cmap,
-    )
-    plot.save(film, path)
+    film = plot.walk(model, rows=walks, steps=steps, path=way, between=ends, c=c, generator=generator)
+    plot.save(film.styled(invert=drawing.invert, cmap=drawing.cmap), path)
     print_files(path, run=str(drawing.run.path))
 
 

@@ -174,7 +174,7 @@ def _checksum(splits: Mapping[str, Split]) -> str:
         some = split.thinned(max(1, _CHECKED // max(1, row)))
         for values in (some.x[:], split.labels, some.mask, some.context):
             if values is not None:
-                digest.update(values.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+                digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

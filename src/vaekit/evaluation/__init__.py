@@ -12,7 +12,7 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 | `missing/` | rows with given or missing values: drawn, filled, completed |
 | `tables/` | unusual rows, and drawn rows of a table compared with real ones |
 | `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
-| `subject` | a model with data to show it on |
+| `data_for_model`, `subject` | the data that a caller gives for a model; a model with data to show it on |
 | `run_evaluation`, `selection` | all measures of a run, into its `evaluation.json`; its rows, and the names of files |
 | `dispatch` | `evaluate`, for a model or a run |
 | `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
@@ -24,6 +24,7 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 from .comparison import compare
 from .dispatch import evaluate
 from .latent_space.ex_post import fit_prior, fitted_prior
+from .likelihood.ais import Annealing
 from .measure import Options
 from .missing.completion import complete
 from .missing.conditional import rows_where
@@ -34,6 +35,7 @@ from .run_evaluation import evaluate_run
 from .scoring import score_run
 
 __all__ = [
+    "Annealing",
     "Evaluation",
     "Options",
     "Value",

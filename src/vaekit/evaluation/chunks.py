@@ -18,8 +18,9 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
 from ..data import Batch
+from ..data.batch import as_tensor
 from ..distributions import log_prob_observed
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, is_whole
 from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
 from ..rng import seeded
@@ -69,6 +70,7 @@ def as_rows(rows: Tensor | Batch, c: Tensor | None) -> Batch:
     """
     if isinstance(rows, Batch):
         return rows
+    c = None if c is None else as_tensor(c, "c")
     return Batch(rows, labels=c) if c is not None and c.ndim == 1 else Batch(rows, c)
 
 
@@ -192,8 +194,8 @@ def check_memory(memory: int) -> None:
     Raises:
         ConfigError: The limit is smaller.
     """
-    if memory < LEAST_MEMORY:
-        raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), got {memory}")
+    if not is_whole(memory) or memory < LEAST_MEMORY:
+        raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), a whole number, got {memory!r:.60}")
 
 
 def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:

@@ -62,6 +62,8 @@ def compare(
         RunError: A run has not been evaluated on these rows.
     """
     selection = Selection(split, rows)
+    if not all(isinstance(run, Run) for run in runs):
+        raise ConfigError("a comparison takes runs; vaekit.Run.open(name) opens one")
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")

@@ -3,9 +3,8 @@
 Not for: the measurements themselves (`run_evaluation`, `model_evaluation`).
 """
 
-import inspect
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -14,16 +13,13 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Dataset, Split
-from ..data.batch import as_tensor, is_array
-from ..data.columns import check_columns
-from ..data.evaluation_data import as_split, load_evaluation_data
-from ..data.sources.frames import is_frame
 from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
+from .data_for_model import data_for_model
 from .measure import Options
 from .model_evaluation import evaluate_model
 from .result import Evaluation
@@ -55,8 +51,7 @@ def evaluate(
         trust: Import parts by path.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        settings: Fields of `Options`, such as `samples=5000`, and other arguments of `evaluate_model` or
-            `evaluate_run`.
+        settings: Fields of `Options`, such as `samples=5000`; and `listener`, which hears about the progress.
 
     Raises:
         ConfigError: The subject is neither a model nor a run; a model gets no data, or data of another type; a run
@@ -66,11 +61,11 @@ def evaluate(
         RunError: The run does not exist, or cannot be read or written.
         DeviceError: This machine has no such device.
     """
-    _check_names(settings, evaluate_model if isinstance(subject, LatentVariableModel) else evaluate_run)
+    _check_names(settings)
     if isinstance(subject, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
-        data = _dataset(subject, data)
+        data = data_for_model(subject, data)
         model = subject if device is None else subject.to(find_device(device))
         with _progress_listener(progress, settings) as listener:
             return evaluate_model(model, data, options, **settings | listener)
@@ -87,18 +82,17 @@ def evaluate(
         return evaluate_run(restored, model, options, data_name=name, **settings | listener)
 
 
-def _check_names(settings: Mapping[str, Any], function: Callable[..., Evaluation]) -> None:
-    """Refuse a setting that is neither a field of `Options` nor an argument of the function beyond those of `evaluate`.
+def _check_names(settings: Mapping[str, Any]) -> None:
+    """Refuse a setting that is neither a field of `Options` nor `listener`.
 
     Raises:
         ConfigError: There is such a setting; the nearest name is given.
     """
-    own = inspect.signature(evaluate).parameters.keys()
-    names = {field.name for field in fields(Options)}
-    names |= {p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY}
+    names = {"listener", *(field.name for field in fields(Options))}
     for name in settings:
-        if name not in names - {"data_name"}:
-            raise ConfigError(unknown("argument of evaluate", name, (names | own) - {"data_name", "settings"}))
+        if name not in names:
+            own = evaluate.__kwdefaults__ or {}
+            raise ConfigError(unknown("argument of evaluate", name, {"data", "options", *own, *names}))
 
 
 @contextmanager
@@ -128,36 +122,3 @@ def _opened(subject: Any, root: str | Path) -> Run:
     if subject is not None and not isinstance(subject, str):
         check_model(subject)
     return Run.open(subject, root=root)
-
-
-def _dataset(model: LatentVariableModel, data: Any) -> Dataset:
-    """The data to evaluate a model on: a data set, or all of the rows that are given."""
-    if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        return load_evaluation_data(
-            data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
-        )
-    if isinstance(data, Dataset):
-        check_columns(model.columns, data.columns)
-        return data
-    event_shape, conditional = model.event_shape, bool(model.context_size)
-    if is_array(data):
-        data = (data,)
-    if isinstance(data, tuple) and len(data) in (1, 2) and is_array(data[0]):
-        x = as_tensor(data[0], "the data")
-        data = as_split(
-            x,
-            *data[1:],
-            event_shape=event_shape,
-            value_kind=model.value_kind,
-            conditional=conditional,
-            sees_missing=model.sees_missing,
-        )
-    if not isinstance(data, Split):
-        raise ConfigError(
-            "a model is evaluated on a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "
-            f"{type(data).__name__}"
-        )
-    kind = "signal" if len(data.event_shape) == 2 else None if model.columns is None else "table"
-    last = -1 if data.labels is None or not len(data) else int(data.labels.max())
-    classes = tuple(map(str, range(last + 1))) or ("all",)
-    return Dataset.of_splits("given rows", {"test": data}, classes=classes, kind=kind, columns=model.columns)

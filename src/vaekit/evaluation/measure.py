@@ -17,7 +17,7 @@ from torch import Tensor
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
-from ..errors import ConfigError, check_count, unknown
+from ..errors import ConfigError, check_count, is_whole, unknown
 from ..model import LatentVariableModel
 from ..objectives.base import draw_of
 from ..rng import seeded
@@ -54,9 +54,10 @@ class Options:
         memory: About how many bytes decoding may take.
         seed: Seed of everything random.
         precision: Precision of the bounds' matrix products, as in `bounds`; everything else is in float32.
+        judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
 
     Raises:
-        ConfigError: A number is below 1.
+        ConfigError: A number is below 1, or an option is of another type.
     """
 
     split: str = "test"
@@ -67,24 +68,38 @@ class Options:
     memory: int = GIB
     seed: int = 0
     precision: str = "fp32"
+    judge: bool = True
 
     def __post_init__(self) -> None:
         up_to(self.samples)
         check_memory(self.memory)
         if self.rows is not None:
             check_count("rows", self.rows)
+        if not is_whole(self.seed):
+            raise ConfigError(f"seed must be a whole number, got {self.seed!r:.60}")
+        if self.annealing is not None and not isinstance(self.annealing, Annealing):
+            raise ConfigError(
+                f"annealing must be an Annealing, got {self.annealing!r:.60}; pass "
+                "vaekit.evaluation.Annealing(temperatures=200)"
+            )
 
-    def with_settings(self, **settings: Any) -> "Options":
-        """The same options, with these settings changed.
+    @classmethod
+    def of(cls, options: "Options | None", settings: Mapping[str, Any]) -> "Options":
+        """These options, or the defaults for None, with some settings changed.
 
         Raises:
-            ConfigError: There is no such option.
+            ConfigError: There is no such option, or one is wrong.
         """
-        names = [field.name for field in fields(self)]
+        if not isinstance(options, Options | None):
+            raise ConfigError(
+                f"options must be vaekit.evaluation.Options, got {type(options).__name__}; pass labels with the rows, "
+                "as in evaluate(model, (x, labels)), and options by name, as in samples=5000"
+            )
+        names = [field.name for field in fields(cls)]
         for name in settings:
             if name not in names:
                 raise ConfigError(unknown("option of an evaluation", name, names))
-        return replace(self, **settings)
+        return replace(options or cls(), **settings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,7 +111,6 @@ class MeasureInput:
         dataset: The data set that it was trained on.
         split: The rows to evaluate it on.
         options: How to evaluate.
-        judge: Whether to judge samples.
         loss: The loss that the model was trained with, or None.
         store_of: Function from the facts that finished batches depend on to their store.
         listener: Hears about the progress.
@@ -106,7 +120,6 @@ class MeasureInput:
     dataset: Dataset
     split: Split
     options: Options
-    judge: bool = True
     loss: object = None
     store_of: StoreOf | None = None
     listener: StageListener | None = None

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..data import Dataset
+from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..training.cpu import flushed
 from .latent_space.classified import CLASSIFIED
@@ -30,7 +31,6 @@ def evaluate_model(
     dataset: Dataset,
     options: Options | None = None,
     *,
-    judge: bool = True,
     loss: object = None,
     store_of: StoreOf | None = None,
     listener: StageListener | None = None,
@@ -44,7 +44,6 @@ def evaluate_model(
         model: Any latent-variable model with densities, on the device to use.
         dataset: The data set that it was trained on.
         options: How to evaluate.
-        judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
         store_of: Function from the facts that finished batches depend on to their store.
         listener: Hears about the progress.
@@ -54,13 +53,15 @@ def evaluate_model(
         ConfigError: An option or the split is unknown, a number is below 1, or the model has no densities.
         DataError: The rows or the classes do not fit the model.
     """
-    options = (options or Options()).with_settings(**settings)
+    options = Options.of(options, settings)
+    if not isinstance(dataset, Dataset):
+        raise ConfigError(f"evaluate_model takes a Dataset, got {type(dataset).__name__}; evaluate takes rows too")
     rows = len(dataset.split(options.split))
     dataset, reduced = _in_memory(dataset, options.memory)
     split = dataset.split(options.split)
     if options.rows is not None:
         split = split.thinned(options.rows)
-    task = MeasureInput(model, dataset, split, options, judge=judge, loss=loss, store_of=store_of, listener=listener)
+    task = MeasureInput(model, dataset, split, options, loss=loss, store_of=store_of, listener=listener)
     findings = [measure.find(task) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],

@@ -105,19 +105,18 @@ def evaluate_run(
     is_own = restored.is_own(data_name)
     dataset = restored.dataset(data_name)
     checksum = dataset.checksum
-    options = (options or Options()).with_settings(**settings)
+    options = Options.of(options, settings)
     if options.binarize != config.data.binarize and (options.binarize != "none" or "binarize" in settings):
         raise ConfigError(
             f"binarize = {options.binarize!r}, but run {run.name} was trained with data.binarize = "
             f"{config.data.binarize!r}, and is evaluated as it was trained; leave it out, or evaluate the model: "
             "evaluate(vaekit.load(run), data, binarize=…)"
         )
-    options = replace(options, binarize=config.data.binarize)
+    options = replace(options, binarize=config.data.binarize, judge=options.judge and is_own)
     evaluation = evaluate_model(
         model,
         dataset,
         options,
-        judge=is_own,
         loss=restored.loss(model),
         store_of=RunStores(run, model),
         listener=listener,

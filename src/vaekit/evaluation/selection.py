@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ..data.dataset import SPLITS
-from ..errors import ConfigError, RunError, check_range, unknown
+from ..errors import RunError, check_count, one_of
 from ..store import Run
 
 
@@ -30,10 +30,9 @@ class Selection:
     data: str = ""
 
     def __post_init__(self) -> None:
-        if self.split not in SPLITS:
-            raise ConfigError(unknown("split", self.split, SPLITS))
+        one_of("split", self.split, SPLITS)
         if self.rows is not None:
-            check_range("rows", self.rows, 1)
+            check_count("rows", self.rows)
 
     def __str__(self) -> str:
         count = "all" if self.rows is None else f"{self.rows} evenly spread"

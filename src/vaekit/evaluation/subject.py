@@ -3,7 +3,6 @@
 Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,13 +11,11 @@ import torch
 from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
-from ..data.columns import check_columns
-from ..data.dataset import evenly_spread, row_word
-from ..data.evaluation_data import load_evaluation_data
-from ..data.sources.frames import is_frame
+from ..data.dataset import evenly_spread
 from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
+from .data_for_model import data_for_model
 
 SUBJECT_BATCH = 250
 COLOURS = (1, 3)  # channels of an image that a page can show: grey, or red, green and blue
@@ -29,7 +26,7 @@ class Subject:
     """A model and data, as the model takes them.
 
     Arguments:
-        model: The model, in evaluation mode.
+        model: The model.
         name: Title of the page.
         facts: Short sentences under the name.
         x: Values, shape (N, *event); N may be 0.
@@ -81,74 +78,47 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-    subject = _subject(
-        model,
-        dataset.test,
-        most,
-        kind=dataset.kind,
-        classes=dataset.classes,
-        source=f"{dataset.name} test",
-        binarize=restored.binarize,
-    )
+    subject = _subject(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
     return replace(subject, name=run.name, facts=[*facts, *subject.facts])
 
 
 def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
-    """A model with at most `most` rows of a data set's test split, of a split, or of a tensor or array.
-
-    A data set may be given by its name or path.
+    """A model with at most `most` test rows of a data set, or as many of other data; see `data_for_model`.
 
     Raises:
-        DataError: A conditional model gets rows without labels.
+        ConfigError: The data are of another type.
+        DataError: The rows do not fit the model, or a conditional model gets rows without labels.
     """
-    if isinstance(data, (str, os.PathLike)) or is_frame(data):
-        data = load_evaluation_data(
-            data, value_kind=model.value_kind, event_shape=model.event_shape, columns=model.columns
-        )
-    if isinstance(data, Dataset):
-        check_columns(model.columns, data.columns)
-        source = f"{data.name} test"
-        return _subject(model, data.test, most, kind=data.kind, classes=data.classes, source=source)
-    if not isinstance(data, Split):
-        data = Split(data)
-    labels = _labels(data)
-    kind = "image" if len(data.event_shape) == 3 else None  # as a `Dataset` of these rows
-    if model.context_size and len(data) and int(labels.min()) < 0:
-        raise DataError("this model is conditional; pass a Split that has labels, or a Dataset")
-    names = [str(i) for i in range(max(model.context_size, int(labels.max()) + 1 if len(data) else 0))]
-    return _subject(model, data, most, kind=kind, classes=names, source="the given rows")
+    dataset = data_for_model(model, data)
+    return _subject(model, dataset, most, source=f"{dataset.name} test" if dataset.is_split else f"the {dataset.name}")
 
 
 def _subject(
-    model: LatentVariableModel,
-    split: Split,
-    most: int,
-    *,
-    kind: str | None,
-    classes: Sequence[str],
-    source: str,
-    binarize: str = "none",
+    model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
 ) -> Subject:
+    split, classes = dataset.test, dataset.classes
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page offers a choice of classes, but this model is conditional on something else")
     rows = evenly_spread(len(split), most)
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
+    if model.context_size and bool((labels < 0).any()):
+        raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
     if len(rows):
         served = list(
             Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, value_kind=model.value_kind)
         )
-        x = torch.cat([batch.zero_filled for batch in served])
+        x = torch.cat([model.checked(batch.zero_filled).cpu() for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
     return Subject(
-        model.eval(),
+        model,
         type(model).__name__,
         [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
         x,
         labels=labels,
         numbers=rows,
         classes=classes,
-        kind=row_word(kind) if x.shape[1] in COLOURS else "row",
+        kind=dataset.row if x.shape[1] in COLOURS else "row",
         source=source,
         observed=observed,
     )

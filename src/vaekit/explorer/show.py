@@ -1,16 +1,18 @@
 """`explore`: the page of a model or a run, as an object for a notebook or a file."""
 
 import html
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
 
 from ..data import Dataset, Split
-from ..errors import DataError
+from ..errors import ConfigError, DataError, check_count
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.subject import of_model, of_run
-from ..model import LatentVariableModel
+from ..model import LatentVariableModel, check_model
+from ..model.modes import evaluating
 from ..runs.restore import RestoredRun
 from ..store import Run, files
 from .page import standalone
@@ -59,7 +61,7 @@ class Page:
 
 def explore(
     what: LatentVariableModel | Run | RestoredRun | str | Path,
-    data: Dataset | Split | Tensor | None = None,
+    data: Dataset | Split | Tensor | tuple[Tensor, Tensor] | str | Path | None = None,
     *,
     images: int = IMAGES,
     half: bool = True,
@@ -70,25 +72,28 @@ def explore(
 
     Arguments:
         what: A model, with its data; or a run, its folder or name.
-        data: For a model, the rows on the map: a data set (its test images are used), a split, or images.
+        data: For a model, the rows on the map: a data set (its test images are used), a split, images, or (x, labels).
         images: How many images to embed; 0 leaves out every image and its latents.
         half: Store weights as float16, which makes the page half as large.
         root: Folder of all runs.
         trust: Allow parts by import path; their code is then executed.
 
     Raises:
-        DataError: A model is given without data, the data do not fit it, or `images` is negative.
+        ConfigError: `images` is negative, `what` is neither a model nor a run, or a run gets data.
+        DataError: A model is given without data, or the data do not fit it.
         RunError: The run is unknown.
     """
-    if images < 0:
-        raise DataError(f"images must be at least 0, got {images}")
-    count = max(images, STATISTICS)
-    if not isinstance(what, LatentVariableModel):
+    count = max(check_count("images", images, 0), STATISTICS)
+    if isinstance(what, (Run, RestoredRun, str, os.PathLike)):
+        if data is not None:
+            raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
         restored = RestoredRun.of(what, root=root, trust=trust)
         subject = of_run(restored, restored.model(), count)
-    elif data is None:
-        raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
     else:
+        check_model(what)
+        if data is None:
+            raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
         subject = of_model(what, data, count)
-    text, embeds = standalone(subject, scene(subject, images=images), half=half)
+    with evaluating(subject.model):
+        text, embeds = standalone(subject, scene(subject, images=images), half=half)
     return Page(text, embeds)

@@ -157,13 +157,13 @@ class LatentVariableModel(nn.Module, ABC):
 
         Raises:
             ConfigError: k is not a whole number of at least 1.
-            DataError: The rows or the context do not fit the model.
+            DataError: The rows, the context or the mask do not fit the model.
         """
         _check_samples(k)
-        if not isinstance(x, Tensor) or not x.is_floating_point():
-            x = self.as_rows(x)
+        x = self.as_rows(x)
         c = self.context(c, len(x))
         if observed is not None:
+            observed = _checked_mask(observed, x)
             x = x.masked_fill(~observed, 0)
         q = self.posterior(self.seen(x, observed), c)
         p = self.prior(c)
@@ -235,8 +235,16 @@ class LatentVariableModel(nn.Module, ABC):
         missing = x.isnan() if self.sees_missing else None
         observed = None if missing is None or not bool(missing.any()) else ~missing
         with seeded(generator):
-            log_w = self.draw(x, k, c, observed=observed).log_w
+            draw = self.draw(x, k, c, observed=observed)
+        if not len(x):
+            return x.new_zeros(0)  # torch has no densities of 0 rows
+        log_w = draw.log_w
         return log_w.logsumexp(0) - math.log(k)
+
+    @property
+    def posterior_module(self) -> nn.Module | None:
+        """The module that gives q(z | x, c); None for a model that is not made of parts."""
+        return None
 
     def prior_parameters(self) -> list[nn.Parameter]:
         """The weights of the prior alone; none, unless a model says otherwise."""
@@ -368,6 +376,20 @@ def check_model(model: object) -> None:
             f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
             "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
         )
+
+
+def _checked_mask(observed: Any, x: Tensor) -> Tensor:
+    """A mask of observed values, on the device of x.
+
+    Raises:
+        DataError: It is not one boolean for each value of x.
+    """
+    observed = as_tensor(observed, "observed")
+    if observed.shape != x.shape or observed.dtype != torch.bool:
+        raise DataError(
+            f"observed must be booleans of shape {tuple(x.shape)}, got {observed.dtype} of {tuple(observed.shape)}"
+        )
+    return observed.to(x.device)
 
 
 def _check_samples(k: Any) -> None:

@@ -52,9 +52,9 @@ class Composed(LatentVariableModel):
             )
         )
 
-    def forward(self, x: Tensor, c: Context = None, k: int = 1) -> Draw:
+    def forward(self, x: Tensor, c: Context = None, *, k: int = 1) -> Draw:
         """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
-        return self.draw(self.as_rows(x), k, c)
+        return self.draw(x, k, c)
 
     def check_values(self, x: Tensor) -> None:
         """Refuse numbers that the likelihood has no density for.
@@ -66,6 +66,11 @@ class Composed(LatentVariableModel):
         if check is not None and x.numel():
             check(x)
         super().check_values(x)
+
+    @property
+    def posterior_module(self) -> nn.Module:
+        """The module that gives q(z | x, c)."""
+        return self.parts["posterior"]
 
     def prior_parameters(self) -> list[nn.Parameter]:
         """The weights of the prior alone."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data.batch import as_tensor
-from ..errors import DataError
+from ..errors import DataError, check_count
 
 
 def one_hot(labels: Any, num_classes: int) -> Tensor:
@@ -23,13 +23,19 @@ def one_hot(labels: Any, num_classes: int) -> Tensor:
 
     Raises:
         DataError: A label is not a class.
+        ConfigError: num_classes is not a whole number of at least 1.
     """
+    check_count("num_classes", num_classes)
     labels = as_tensor(labels, "labels")
-    if labels.is_floating_point() and bool((labels != labels.round()).any()):
-        raise DataError(f"labels must be whole numbers, got {labels[labels != labels.round()][0].item():g}")
+    _check_whole(labels)
     if labels.device.type == "cpu" and labels.numel():
         _check_classes(labels, num_classes)
     return nn.functional.one_hot(labels.long(), num_classes).float()
+
+
+def _check_whole(labels: Tensor, hint: str = "") -> None:
+    if labels.is_floating_point() and bool((broken := (labels != labels.round()) | ~labels.isfinite()).any()):
+        raise DataError(f"labels must be whole numbers, got {labels[broken][0].item():g}{hint}")
 
 
 def rows_of_classes(classes: Tensor, size: int) -> Tensor:
@@ -66,8 +72,7 @@ def check_labels(labels: Tensor | None, size: int) -> Tensor:
     """
     if labels is None:
         raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
-    if labels.is_floating_point() and bool((labels != labels.round()).any()):
-        raise DataError(f"labels must be whole numbers, got {labels.dtype}; a context must have shape (B, {size})")
+    _check_whole(labels, f"; a context must have shape (B, {size})")
     if labels.device.type == "cpu" and labels.numel():
         low, high = int(labels.min()), int(labels.max())
         if low < -1 or high >= size:

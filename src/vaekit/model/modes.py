@@ -10,12 +10,12 @@ from torch import nn
 @contextmanager
 def evaluating(*modules: nn.Module) -> Iterator[None]:
     """Within the block modules are in evaluation mode, and no gradient is recorded unless the block turns it on."""
-    were_training = [module.training for module in modules]
+    were_training = {part: part.training for module in modules for part in module.modules()}
     for module in modules:
         module.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, was_training in zip(modules, were_training, strict=True):
-            module.train(was_training)
+        for part, was_training in were_training.items():
+            part.training = was_training  # `train` would change the parts of a part too

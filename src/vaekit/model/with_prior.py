@@ -27,6 +27,11 @@ class WithPrior(LatentVariableModel):
         """Refuse the values that the model refuses."""
         self.model.check_values(x)
 
+    @property
+    def posterior_module(self) -> nn.Module | None:
+        """The module that gives q(z | x, c) of the model."""
+        return self.model.posterior_module
+
     def prior_parameters(self) -> list[nn.Parameter]:
         """The weights of the other prior."""
         return list(self.own_prior.parameters())

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from ..data.batch import as_tensor
 from ..distributions import is_discrete, support_in
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, check_count
 from ..model import Context, LatentVariableModel
 from ..rng import seeded
 from .picture import Picture
@@ -92,8 +93,8 @@ def interpolation(
             path leaves it.
         DataError: The context or the images do not fit the model.
     """
-    if rows < 1 or steps < 2:
-        raise ConfigError(f"an interpolation needs at least 1 row and 2 steps, got {rows} and {steps}")
+    check_count("rows", rows)
+    check_count("steps", steps, 2)
     if between is not None:
         context = model.context(c, 2)
         refuse_discrete(model, context)
@@ -142,7 +143,9 @@ def refuse_discrete(model: LatentVariableModel, c: Tensor | None = None) -> None
 
 
 def _encode_two(model: LatentVariableModel, images: tuple[Tensor, Tensor], c: Tensor | None) -> Tensor:
-    first, second = images
+    if len(images) != 2:
+        raise DataError(f"between takes two images, got {len(images)}")
+    first, second = (as_tensor(image, "between") for image in images)
     if first.shape != second.shape:
         raise DataError(f"both images must have one shape, got {tuple(first.shape)} and {tuple(second.shape)}")
     return model.encode(torch.stack((first, second)), c)
@@ -175,17 +178,25 @@ def reconstructions(
 
     Arguments:
         model: The model.
-        images: Shape (N, C, H, W), or vectors (N, D) and other rows.
+        images: Shape (N, C, H, W), or vectors (N, D) and other rows; N at least 1.
         labels: Classes, shape (N,), or context, shape (N, C); needed by a conditional model, not used by any other.
         columns: The most images in a row.
 
     Returns:
         The images and reconstructions, shape (N, 2, *image); the picture also shows the errors.
+
+    Raises:
+        ConfigError: Columns is below 1.
+        DataError: There is no image, or the images or the labels do not fit the model.
     """
-    x_hat = model.reconstruct(images, labels if model.context_size else None)
-    x = images.to(x_hat)
+    check_count("columns", columns)
+    x = model.checked(images)
+    if not len(x):
+        raise DataError("there are 0 images to reconstruct")
+    x_hat = model.reconstruct(x, labels if model.context_size else None)
+    x = x.to(x_hat)
     pairs = torch.stack((x, x_hat), 1)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
+    if x.ndim != 4 or x.shape[1] not in (1, 3):
         return Picture(pairs)
     columns = _even(len(x), columns)
     blank = -len(x) % columns
@@ -270,4 +281,5 @@ def _classes(model: LatentVariableModel) -> int:
 
 def _named(names: Sequence[str], classes: int) -> tuple[str, ...]:
     """The names of the classes, or their numbers if the number of names differs."""
-    return tuple(map(str, names if len(names) == classes else range(classes)))
+    given = tuple(map(str, names))
+    return given if len(given) == classes else tuple(map(str, range(classes)))

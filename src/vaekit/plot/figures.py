@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..data.batch import as_tensor
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
 from ..model.dimensions import CARRIES
@@ -37,10 +38,12 @@ def curves(metrics: Sequence[Mapping[str, Any]], *, row: str = "row") -> "Figure
         row: Name of one row of the data, such as "image".
 
     Raises:
-        DataError: There is no record.
+        DataError: There is no record, or one has no epoch.
     """
     if not metrics:
         raise DataError("there are no metrics to plot; train for at least one epoch")
+    if not all(isinstance(record, Mapping) and "epoch" in record for record in metrics):
+        raise DataError("metrics must be a record with an `epoch` for each epoch, as run.metrics() gives them")
 
     from .canvas import defaults
 
@@ -106,6 +109,7 @@ def latents(
     Raises:
         DataError: There is not one label for each image.
     """
+    labels = None if labels is None else as_tensor(labels, "labels")
     if labels is not None and labels.shape != images.shape[:1]:
         raise DataError(f"{len(images)} images need as many labels, got shape {tuple(labels.shape)}")
     context = (labels if c is None else c) if model.context_size else None

@@ -5,8 +5,9 @@ Not for: single pictures (`picture`).
 
 import base64
 import io
+import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from ..errors import ConfigError, DataError
 from ..model import Context, LatentVariableModel
 from .decoding import interpolation
-from .picture import Pixels, encoded, grid
+from .picture import Picture, Pixels, grid
 from .ways import Way
 
 if TYPE_CHECKING:
@@ -34,30 +35,41 @@ class Film:
     """Frames one after another, for ever. It plays in a notebook.
 
     Arguments:
-        frames: Pictures, at least one, each of shape (H, W) or (H, W, 3), all of one shape.
+        frames: Pictures, at least one, all of one size.
         milliseconds: Duration of each frame.
         rest: Duration of the last frame, in milliseconds.
+
+    Raises:
+        DataError: There is no frame.
     """
 
-    frames: Sequence[Pixels]
+    frames: Sequence[Picture]
     milliseconds: int = 80
     rest: int = 80
 
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise DataError("a film needs at least one frame, got none")
+
     def __repr__(self) -> str:
-        height, width = self.frames[0].shape[:2]
+        height, width = self.frames[0].pixels.shape[:2]
         return f"Film of {len(self.frames)} frames, {width}×{height} pixels"
 
     def _repr_html_(self) -> str:
         return f'<img alt="{self!r}" src="data:image/gif;base64,{base64.b64encode(self.gif()).decode()}">'
 
     def _repr_png_(self) -> bytes:
-        return encoded(self.frames[-1], "png")
+        return self.frames[-1].png()
+
+    def styled(self, *, invert: bool = False, cmap: str | None = None) -> "Film":
+        """The same film in other colours; see `Picture.styled`."""
+        return replace(self, frames=[frame.styled(invert=invert, cmap=cmap) for frame in self.frames])
 
     def gif(self) -> bytes:
         """The film as a GIF file."""
         from PIL.Image import fromarray
 
-        images = [_with_palette(fromarray(_coarse(frame))) for frame in self.frames]
+        images = [_with_palette(fromarray(_coarse(frame.pixels))) for frame in self.frames]
         times = [self.milliseconds] * (len(images) - 1) + [self.rest]
         file = io.BytesIO()
         options = {"save_all": True, "append_images": images[1:], "loop": 0, "optimize": False}
@@ -84,8 +96,6 @@ def walk(
     between: tuple[Tensor, Tensor] | None = None,
     c: Context = None,
     generator: torch.Generator | None = None,
-    invert: bool = False,
-    cmap: str | None = None,
 ) -> Film:
     """The lines of `interpolation`, all at once: each image walks from its first latent to its second and back.
 
@@ -97,8 +107,6 @@ def walk(
         between: See `interpolation`.
         c: See `interpolation`.
         generator: Source of randomness; torch's global one by default.
-        invert: Show black as white and white as black.
-        cmap: One of matplotlib's colour maps, for grey images.
 
     Raises:
         ConfigError, DataError: See `interpolation`.
@@ -110,7 +118,7 @@ def walk(
     # About half as large as a still picture: enough to see, and a file that is quick to send.
     width, n = lines.shape[-1], len(lines)
     scale = max(1, LARGEST // (width * ceil(n**0.5))) if n > 1 else max(1, LARGEST // 2 // width)
-    forward = [grid(lines[:, step], scale=scale).styled(invert=invert, cmap=cmap).pixels for step in range(steps)]
+    forward = [grid(lines[:, step], scale=scale) for step in range(steps)]
     return Film([*forward, *forward[-1:], *forward[-2:0:-1], forward[0]])
 
 
@@ -125,6 +133,8 @@ def epochs(run: "Run") -> Film:
     """
     from PIL import Image as Images
 
+    if isinstance(run, (str, os.PathLike)):
+        raise ConfigError(f"a film of epochs takes a run: plot.epochs(vaekit.Run.open({os.fspath(run)!r}))")
     paths = sorted((run.path / "samples").glob("epoch-*.png"))
     if not paths:
         raise ConfigError(f"run {run.name} has drawn no pictures of its epochs, samples/epoch-*.png")
@@ -134,6 +144,7 @@ def epochs(run: "Run") -> Film:
         with Images.open(paths[index]) as image:
             size = LARGEST, round(image.height * LARGEST / image.width)
             smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > LARGEST else image
-            frames.append(np.asarray(smaller))
-    equal = [frame for frame in frames if frame.shape == frames[-1].shape]
+            frames.append(np.array(smaller))
+    tiles = [torch.from_numpy(np.atleast_3d(frame)).permute(2, 0, 1)[None] for frame in frames]
+    equal = [Picture(tile, scale=1) for tile in tiles if tile.shape == tiles[-1].shape]
     return Film(equal, milliseconds=max(100, min(400, 6000 // len(equal))), rest=2000)

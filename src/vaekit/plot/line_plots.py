@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..data.batch import as_tensor
 from ..errors import DataError
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ def signals(x: Tensor, over: Tensor | None = None, *, names: Sequence[str] = (),
         title: Title of the figure.
 
     Raises:
-        DataError: There is no signal, there are more than 64, or the shape is another one.
+        DataError: There is no signal, there are more than 64, or a shape is another one.
     """
-    if x.ndim != 3 or not 1 <= len(x) <= MOST:
+    x, over = as_tensor(x, "x"), None if over is None else as_tensor(over, "over")
+    if x.ndim != 3 or not x.numel() or len(x) > MOST:
         raise DataError(
             f"a picture holds 1 to {MOST} signals (N, C, L), got {tuple(x.shape)}; draw fewer, or save .npy"
         )
+    if over is not None and over.shape != x.shape:
+        raise DataError(f"over must have the shape of x, {tuple(x.shape)}, got {tuple(over.shape)}")
 
     from .canvas import Figure, defaults
 

@@ -12,10 +12,12 @@ from math import ceil, sqrt
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError
+from ..data.batch import as_tensor
+from ..errors import ConfigError, DataError, check_count
 from .text import Words, fitting, font, length, shortened, wrapped
 
 Pixels = NDArray[np.uint8]
@@ -44,6 +46,10 @@ class Picture:
         band: Rows that belong together; a gap follows each band. 0 for none.
         invert: Show black as white and white as black.
         cmap: One of matplotlib's colour maps, for grey images.
+
+    Raises:
+        DataError: The images are not numbers.
+        ConfigError: Columns or scale is below 1, or padding below 0.
     """
 
     images: Tensor
@@ -58,11 +64,18 @@ class Picture:
     invert: bool = False
     cmap: str | None = None
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "images", as_tensor(self.images, "images"))
+        for name, least in (("columns", 1), ("padding", 0), ("scale", 1)):
+            value = getattr(self, name)
+            if value is not None:
+                check_count(name, value, least)
+
     def __repr__(self) -> str:
         return f"Picture of {len(self.images)} images {tuple(self.images.shape[1:])}: {self.title or 'no title'}"
 
     def _repr_png_(self) -> bytes | None:
-        return self.png() if self._shown.ndim == 4 and self._shown.shape[1] in (1, 3) else None
+        return self.png() if self._can_be_drawn else None
 
     def styled(self, *, invert: bool = False, cmap: str | None = None) -> "Picture":
         """The same picture in other colours.
@@ -84,7 +97,7 @@ class Picture:
         """The same picture with this sentence above."""
         return replace(self, title=title)
 
-    @property
+    @cached_property
     def pixels(self) -> Pixels:
         """The picture, shape (H, W) if it is grey, else (H, W, 3)."""
         from PIL import Image, ImageDraw
@@ -126,15 +139,20 @@ class Picture:
     def _shown(self) -> Tensor:
         return self.images if self.tiles is None else self.tiles
 
+    @property
+    def _can_be_drawn(self) -> bool:
+        shape = self._shown.shape
+        return len(shape) == 4 and shape[1] in (1, 3) and self._shown.numel() > 0
+
     @cached_property
     def _bytes(self) -> Pixels:
         """The tiles in their colours, shape (N, H, W, C)."""
-        shape = tuple(self._shown.shape)
-        if len(shape) != 4 or shape[1] not in (1, 3):
+        if not self._can_be_drawn:
             raise DataError(
-                f"a picture needs images of shape (N, C, H, W) with C = 1 or 3, got {shape}; save it as .npy"
+                "a picture needs images of shape (N, C, H, W) with C = 1 or 3 and N at least 1, got "
+                f"{tuple(self._shown.shape)}; save it as .npy"
             )
-        values: Pixels = np.moveaxis(_to_bytes(self._shown.detach().cpu().numpy()), 1, -1)
+        values: Pixels = np.moveaxis(_to_bytes(as_array(self._shown)), 1, -1)
         if self.invert:
             values = 255 - values
         return values if self.cmap is None else colours(self.cmap)[values[..., 0]]
@@ -255,13 +273,16 @@ def grid(
     >>> grid(torch.zeros(6, 1, 28, 28), columns=3, scale=2).pixels.shape
     (118, 176)
     """
-    if images.ndim != 4 or not images.numel():
-        raise DataError(f"images must have shape (N, C, H, W) with N at least 1, got {tuple(images.shape)}")
-    for name, value, least in (("columns", columns, 1), ("padding", padding, 0), ("scale", scale, 1)):
-        if value is not None and value < least:
-            raise ConfigError(f"{name} must be at least {least}, got {value}")
-    layout = {"columns": columns, "padding": padding, "scale": scale}
-    return Picture(images, title=title, rows=rows, heads=heads, **layout)  # type: ignore[arg-type]
+    picture = Picture(images, columns=columns, padding=padding, scale=scale, title=title, rows=rows, heads=heads)
+    if picture.images.ndim != 4 or not picture.images.numel():
+        raise DataError(f"images must have shape (N, C, H, W) with N at least 1, got {tuple(picture.images.shape)}")
+    return picture
+
+
+def as_array(images: Tensor) -> NDArray[Any]:
+    """The values of a tensor in NumPy, which has no bfloat16: these become float32."""
+    images = images.detach().cpu()
+    return (images.float() if images.dtype == torch.bfloat16 else images).numpy()
 
 
 def _to_bytes(images: NDArray[Any]) -> Pixels:
@@ -272,6 +293,8 @@ def _to_bytes(images: NDArray[Any]) -> Pixels:
     """
     if images.dtype == np.uint8:
         return images
+    if images.dtype.kind in "iu" and images.max() > 1:
+        raise DataError(f"images of {images.dtype} must be 0 or 1, got {images.max()}; pass bytes as uint8")
     return np.rint(255 * np.nan_to_num(images.astype(np.float32)).clip(0, 1)).astype(np.uint8)
 
 
@@ -294,7 +317,7 @@ def colours(cmap: str) -> Pixels:
     from .canvas import colormaps
 
     if cmap not in colormaps:
-        near = get_close_matches(cmap, list(colormaps), 1)
+        near = get_close_matches(str(cmap), list(colormaps), 1)
         raise ConfigError(f"matplotlib has no colour map {cmap!r}; try {near[0] if near else 'magma'!r}")
     table: Pixels = (255 * colormaps[cmap](np.arange(256) / 255)[:, :3]).round().astype(np.uint8)
     return table

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
+from ..data.batch import as_tensor
 from ..errors import DataError
 from ..store.files import write
 from .film import Film
-from .picture import Picture, encoded
+from .picture import Picture, as_array, encoded
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,6 +39,8 @@ def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, colum
     """
     path = Path(path)
     suffix = path.suffix.lower()
+    if not isinstance(picture, Film | Picture) and not hasattr(picture, "savefig"):
+        picture = as_tensor(picture, "a picture")
     subject, allowed = _allowed(picture)
     if suffix not in allowed:
         raise DataError(f"cannot write {path.name!r}: {subject} written as {', '.join(allowed)}; change the suffix")
@@ -75,7 +78,7 @@ def _content(picture: "Picture | Film | Figure", suffix: str) -> bytes:
 
 def _array(images: Tensor, suffix: str) -> bytes:
     file = io.BytesIO()
-    values = images.detach().cpu().numpy()
+    values = as_array(images)
     if suffix == ".npy":
         np.save(file, values)
     else:

@@ -7,12 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
+from ..data.batch import as_tensor
 from ..distributions import UnitSphere, draw_samples, support_in
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, check_count, is_whole
 from ..model import Context, LatentVariableModel, kl_by_dimension
 from ..rng import seeded
 from .decoding import decoded, refuse_discrete
@@ -92,8 +94,11 @@ def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = 
 
 
 def _both(model: LatentVariableModel, images: Tensor, labels: Tensor | None) -> tuple[Distribution, Distribution]:
-    c = model.context(labels if model.context_size else None, len(images))
-    return model.posterior(model.checked(images), c), model.prior(c)
+    x = model.checked(images)
+    if not len(x):
+        raise DataError("what latents carry is a mean over images, and there are 0 images")
+    c = model.context(labels if model.context_size else None, len(x))
+    return model.posterior(x, c), model.prior(c)
 
 
 def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
@@ -137,8 +142,10 @@ def traversals(
         ConfigError: Steps is below 2, or latents below 1.
         DataError: There are too few images, or none with this number.
     """
-    if steps < 2 or (latents is not None and latents < 1):
-        raise ConfigError(f"traversals need at least 2 steps and 1 latent, got {steps} and {latents}")
+    check_count("steps", steps, 2)
+    if latents is not None:
+        check_count("latents", latents)
+    images = as_tensor(images, "images")
     base, means, context = _base(model, images, labels, image)
     context = context if c is None else model.context(c, 1)
     per_latent = per_latent or carried(model, images, labels)
@@ -189,19 +196,22 @@ def manifold(
 
     Reference: Kingma and Welling 2013, arXiv:1312.6114, figure 4; there the values are quantiles of the prior.
     """
+    images = as_tensor(images, "images")
     base, means, context = _base(model, images, labels, image)
     context = context if c is None else model.context(c, 1)
     size = base.shape[1]
     if side is None:
         side = max(8, min(30 if size <= 2 else 15, LONG_SIDE // max(images.shape[-2:])))
-    if latents is not None and not (len(latents) == len(set(latents)) == 2 and set(latents) <= set(range(size))):
-        raise ConfigError(f"a map needs two different latents of 0 to {size - 1}, got {latents}")
-    if side < 2:
-        raise ConfigError(f"a map needs a side of at least 2 images, got {side}")
-    if latents is None and size > 2:
+    check_count("side", side, 2)
+    if latents is not None:
+        shown = np.ravel(latents).tolist()
+        if len(shown) != 2 or len(set(shown)) != 2 or not all(is_whole(i) and 0 <= i < size for i in shown):
+            raise ConfigError(f"a map needs two different latents of 0 to {size - 1}, got {latents}")
+    elif size > 2:
         per_latent = per_latent or carried(model, images, labels)
-        latents = sorted(per_latent.order[:2])
-    shown = list(latents or range(size))
+        shown = sorted(per_latent.order[:2])
+    else:
+        shown = list(range(size))
     low, high = means[:, shown].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
     axes = [torch.linspace(a, b, side).to(base) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
     grid = torch.cartesian_prod(axes[1].flip(0), axes[0]) if len(axes) == 2 else axes[0][:, None]
@@ -230,7 +240,7 @@ def _base(
     """Latents of one image, shape (1, Z), and of all images, (N, Z); context of the one image, (1, C)."""
     if images.ndim != 4 or len(images) < 2:
         raise DataError(f"a picture of latents needs at least 2 images (N, C, H, W), got {tuple(images.shape)}")
-    if not 0 <= image < len(images):
+    if not is_whole(image) or not 0 <= image < len(images):
         raise DataError(f"there is no image number {image}; they are numbered 0 to {len(images) - 1}")
     c = model.context(labels if model.context_size else None, len(images))
     refuse_discrete(model, None if c is None else c[:1])

@@ -14,7 +14,7 @@ from ...data import Batches, Dataset, Split
 from ...data.labels import keep_labels
 from ...data.pixels import repeatable
 from ...distributions import support_of, takes_any_real
-from ...errors import ConfigError, DataError, RunError, unknown
+from ...errors import ConfigError, DataError, RunError, one_of
 from ...model import LatentVariableModel, WithPrior
 from ...posteriors import CodesPosterior
 from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
@@ -63,6 +63,8 @@ def fit_prior(
     2019, arXiv:1903.05789, for the second VAE.
     """
     density = density_for(model, density)
+    if not isinstance(data, (Dataset, Split)):
+        raise ConfigError(f"data must be a Dataset or a Split, got {type(data).__name__}; pass Split(x, labels)")
     rows = _training_rows(model, data.train if isinstance(data, Dataset) else data)
     if not len(rows):
         raise DataError("a density of latents is fitted to training rows, and there are none")
@@ -119,8 +121,7 @@ def density_for(model: LatentVariableModel, density: Density) -> Density:
     Raises:
         ConfigError: The density is unknown, or not for these latents.
     """
-    if density not in get_args(Density):
-        raise ConfigError(unknown("density", density, get_args(Density)))
+    one_of("density", density, get_args(Density))
     has_codes = codes_posterior_of(model) is not None
     if has_codes and density == "mixture":
         return "codes"
@@ -132,7 +133,7 @@ def density_for(model: LatentVariableModel, density: Density) -> Density:
 
 def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
     """The posterior of a model of codes; None for other models."""
-    posterior = model.get_submodule("parts.posterior") if hasattr(model, "parts") else None
+    posterior = model.posterior_module
     return posterior if isinstance(posterior, CodesPosterior) else None
 
 

@@ -210,8 +210,10 @@ def linear_probe(train: Tensor, labels: Tensor, test: Tensor, test_labels: Tenso
         penalty: Weight of the squared norm of the weights.
 
     Raises:
-        DataError: There is only one class.
+        DataError: There is only one class, or there are fewer than 2 rows to learn from.
     """
+    if len(train) < 2:
+        raise DataError(f"a linear probe learns from at least 2 rows, got {len(train)}")
     classes = _classes(labels, test_labels)
     centre, sd = train.mean(0), train.std(0).clamp_min(1e-8)
     x, y = ((part - centre) / sd for part in (train, test))

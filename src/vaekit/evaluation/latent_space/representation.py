@@ -40,7 +40,7 @@ def _classes(task: MeasureInput, posteriors: Latents) -> Findings:
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
     split = task.dataset.train.labelled()
-    if not len(split):
+    if len(split) < 2:
         return Findings()
     train_z, train_labels = _with_known_class(_means(task, split), split.known_labels())
     test_z, test_labels = _with_known_class(posteriors.means, labels)

@@ -177,8 +177,7 @@ def bidirectional(
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """
     how = annealing or Annealing()
-    if n < 1:
-        raise ConfigError(f"the number of simulated rows must be at least 1, got {n}")
+    check_count("n", n)
     with chunks.estimating(model):
 
         def compute(index: int) -> dict[str, Tensor]:

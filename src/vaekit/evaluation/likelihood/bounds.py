@@ -114,10 +114,12 @@ def up_to(samples: int) -> tuple[int, ...]:
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)
     """
-    if samples < 1:
-        raise ConfigError(f"samples must be at least 1, got {samples}; papers report 5000")
-    check_range("samples", check_count("samples", samples), 1, MOST_SAMPLES, ends="[]")
+    _check_samples(samples)
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
+
+
+def _check_samples(samples: int) -> None:
+    check_range("samples", check_count("samples", samples), 1, MOST_SAMPLES, ends="[]", hint="; papers report 5000")
 
 
 def bounds(
@@ -168,10 +170,11 @@ def bounds(
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
     """
+    for number in samples:
+        _check_samples(number)
     numbers = tuple(sorted(set(samples)))
-    if not numbers or numbers[0] < 1:
-        raise ConfigError(f"samples must be at least 1, got {list(samples)}; papers report 5000")
-    check_range("samples", numbers[-1], 1, MOST_SAMPLES, ends="[]")
+    if not numbers:
+        raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
     with chunks.estimating(model):
         rows = chunks.as_rows(rows, c)
         chunks.check(model, rows, memory)

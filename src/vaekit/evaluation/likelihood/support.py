@@ -60,7 +60,7 @@ class LikelihoodKind:
         named = []
         for value in values:
             named.append(value)
-            if value.likelihood and value.kind == "upper bound":  # of −log p(x)
+            if dimensions and value.likelihood and value.kind == "upper bound":  # of −log p(x)
                 named.append(_bits_per_dimension(value, dimensions))
         return named
 

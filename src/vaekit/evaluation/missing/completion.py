@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from ... import plot
 from ...data import Batch
 from ...distributions import CertainCodes, PointMass, draw_samples
-from ...errors import ConfigError, check_range, unknown
+from ...errors import ConfigError, DataError, check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..chunks import estimating
@@ -32,10 +32,15 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
 
     Raises:
         ConfigError: There is no such half, or `ways` is below 1.
+        DataError: The images do not fit the model.
     """
-    if hide not in HALVES:
-        raise ConfigError(unknown("half of an image", hide, HALVES))
-    x = images.x
+    one_of("half of an image", hide, HALVES)
+    check_count("ways", ways)
+    images = model.to_model(images)
+    model.check_values(images.zero_filled)
+    x = images.x.cpu()
+    if x.ndim != 4 or not len(x):
+        raise DataError(f"complete needs images (N, C, H, W) with N at least 1, got {tuple(x.shape)}")
     observed = torch.ones_like(x, dtype=torch.bool)
     dim = -2 if hide in ("bottom", "top") else -1
     half = x.shape[dim] // 2
@@ -72,8 +77,8 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     Reference: Mattei and Frellsen 2018, "Leveraging the exact likelihood of deep latent variable models",
     arXiv:1802.04826, algorithm 1.
     """
-    check_range("n", n, 1)
-    check_range("steps", steps, 1)
+    check_count("n", n)
+    check_count("steps", steps)
     batch = model.to_model(batch)
     assert batch.observed is not None
     event = batch.x.shape[1:]

@@ -278,7 +278,7 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
 
 def find(task: MeasureInput) -> Findings:
     """Measure samples by a classifier."""
-    if not task.judge:
+    if not task.options.judge:
         return Findings()
     reason = _why_not(task)
     if reason is not None:

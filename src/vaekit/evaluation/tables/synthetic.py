@@ -184,7 +184,7 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
 def find(task: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
     is_table = task.dataset.columns is not None and len(task.dataset.train)
-    if not task.judge or not is_table or task.model.context_size:
+    if not task.options.judge or not is_table or task.model.context_size:
         return Findings()
     return Findings(synthetic(task.model, task.dataset, seed=task.options.seed))
 

@@ -1,0 +1,287 @@
+"""Odd but natural values in memory: of models, evaluations, pictures and pages. They get a right number, or one line."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import vaekit
+from vaekit import plot
+from vaekit.data import Batch, Dataset, Split
+from vaekit.errors import ConfigError, DataError, VAEError
+from vaekit.evaluation import Options, compare, complete, evaluate_model, fit_prior
+from vaekit.evaluation.latent_space.ex_post import codes_posterior_of
+from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.model import LatentVariableModel, WithPrior
+from vaekit.model.modes import evaluating
+
+SMALL: dict[str, Any] = {
+    "model": {"latent_size": 3},
+    "encoder": {"hidden": [4]},
+    "decoder": {"hidden": [4]},
+    "event_shape": (1, 8, 8),
+}
+QUICK: dict[str, Any] = {"samples": 2, "progress": False}
+
+
+def made(preset: str = "standard-vae", **options: Any) -> LatentVariableModel:
+    torch.manual_seed(0)
+    return vaekit.build(preset, **SMALL, **options)
+
+
+@pytest.fixture(scope="module")
+def model() -> LatentVariableModel:
+    return made()
+
+
+@pytest.fixture(scope="module")
+def x() -> Tensor:
+    return torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("weights", [torch.float32, torch.float64])
+def test_a_draw_takes_rows_of_any_type(x: Tensor, rows: torch.dtype, weights: torch.dtype) -> None:
+    model = made().to(weights)
+    draws = []
+    for given in (x.to(rows), x.to(rows).to(weights)):
+        torch.manual_seed(0)
+        draws.append(model.draw(given).log_w)
+    assert draws[0].dtype == weights and torch.equal(*draws)
+
+
+def test_a_draw_refuses_rows_and_masks_of_another_shape(model: LatentVariableModel, x: Tensor) -> None:
+    with pytest.raises(DataError, match="a batch of rows"):
+        model.draw(x[0])
+    for mask in (torch.ones(x.shape), torch.ones(12, dtype=torch.bool), np.ones((1, 8, 8), bool)):
+        with pytest.raises(DataError, match=r"observed must be booleans of shape \(12, 1, 8, 8\)"):
+            model.draw(x, observed=mask)
+    known = x > 0.3
+    values = []
+    for mask in (known, known.numpy()):
+        torch.manual_seed(0)
+        values.append(model.draw(x, observed=mask).log_w)
+    assert torch.equal(*values)
+
+
+def test_no_rows_have_no_densities(model: LatentVariableModel, x: Tensor) -> None:
+    assert model.log_prob(x[:0]).shape == (0,)
+
+
+def test_parts_in_a_mode_of_their_own_stay_in_it() -> None:
+    model = made()
+    frozen = next(module for module in model.modules() if isinstance(module, torch.nn.Linear))
+    model.train()
+    frozen.eval()
+    with evaluating(model):
+        assert not any(module.training for module in model.modules())
+    assert model.training and not frozen.training
+
+
+def test_codes_are_seen_through_another_prior(x: Tensor) -> None:
+    model = vaekit.build("vq-vae", event_shape=(1, 8, 8))
+    posterior = codes_posterior_of(model)
+    assert posterior is not None and codes_posterior_of(WithPrior(model, torch.nn.Identity())) is posterior
+    assert codes_posterior_of(made()) is None
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: vaekit.one_hot([1], 2.5), "num_classes must be a whole number, at least 1, got 2.5"),
+        (lambda: vaekit.one_hot([], 0), "num_classes must be at least 1, got 0"),
+        (lambda: vaekit.one_hot([float("inf")], 2), "labels must be whole numbers, got inf"),
+        (lambda: made().sample(2, generator=0), "generator must be a torch.Generator, got 0"),
+    ],
+)
+def test_what_a_model_cannot_take_is_named(call: Callable[[], object], words: str) -> None:
+    with pytest.raises(VAEError, match=words):
+        call()
+
+
+# -- evaluations -------------------------------------------------------------------------------------------------------
+
+
+def test_rows_in_another_order_of_memory_have_the_same_numbers(model: LatentVariableModel, x: Tensor) -> None:
+    given, same = (vaekit.evaluate(model, rows, **QUICK) for rows in (x.mT, x.mT.contiguous()))
+    assert given.values == same.values and given.protocol == same.protocol
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"samples": "5"}, "samples must be a whole number, at least 1, got '5'"),
+        ({"memory": "1GB"}, "memory must be at least 1048576 bytes"),
+        ({"seed": 1.5}, "seed must be a whole number, got 1.5"),
+        ({"annealing": True}, "annealing must be an Annealing, got True"),
+        ({"split": None}, "unknown split None"),
+        ({"precision": None}, "unknown precision None"),
+        ({"devise": "cpu"}, "unknown argument of evaluate 'devise'; did you mean 'device'"),
+        ({"options": {"samples": 5}}, "options must be vaekit.evaluation.Options, got dict"),
+    ],
+)
+def test_options_of_another_type_are_named(
+    model: LatentVariableModel, x: Tensor, options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigError, match=words):
+        vaekit.evaluate(model, x, **{**QUICK, **options})
+
+
+def test_labels_in_the_place_of_options_are_named(model: LatentVariableModel, x: Tensor) -> None:
+    with pytest.raises(ConfigError, match=r"evaluate\(model, \(x, labels\)\)"):
+        vaekit.evaluate(model, x, torch.arange(12) % 3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model, x: compare(["a", "b"]),
+        lambda model, x: evaluate_model(model, x),
+        lambda model, x: fit_prior(model, x),
+        lambda model, x: complete(model, Batch(x), "top", ways=1.5),
+        lambda model, x: bounds(model, x, samples=(1.5,)),
+        lambda model, x: bounds(model, x, samples=()),
+    ],
+)
+def test_estimators_name_what_they_cannot_take(
+    call: Callable[..., object], model: LatentVariableModel, x: Tensor
+) -> None:
+    with pytest.raises(ConfigError):
+        call(model, x)
+
+
+def test_one_training_row_tells_no_classes_apart(model: LatentVariableModel, x: Tensor) -> None:
+    labels = torch.arange(12) % 3
+    data = Dataset("few", Split(x[:1], labels[:1]), Split(x[:0]), Split(x, labels), classes=("a", "b", "c"))
+    names = [value.name for value in vaekit.evaluate(model, data, **QUICK).values]
+    assert "nll" in names and "linear probe accuracy" not in names
+
+
+def test_rows_without_any_known_value_have_no_bits_per_dimension(model: LatentVariableModel, x: Tensor) -> None:
+    nothing = Split((x > 0.5).float(), observed=torch.zeros(x.shape, dtype=torch.bool))
+    names = [value.name for value in vaekit.evaluate(model, nothing, **QUICK).values]
+    assert "nll" in names and "bits per dimension" not in names
+
+
+def test_bytes_are_completed_as_pixels(model: LatentVariableModel, x: Tensor) -> None:
+    x = (255 * x[:2]).byte()
+    picture = complete(model, Batch(x), "bottom", ways=1)
+    torch.testing.assert_close(picture.images[::3], x / 255)
+    for wrong, words in ((x.float(), "divide 8-bit images by 255"), (x[:0], "N at least 1")):
+        with pytest.raises(DataError, match=words):
+            complete(model, Batch(wrong), "bottom", ways=1)
+
+
+def test_options_keep_what_is_not_set() -> None:
+    assert Options.of(Options(samples=7, judge=False), {"seed": 3}) == Options(samples=7, judge=False, seed=3)
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_page_shows_what_the_model_takes(x: Tensor) -> None:
+    model = made().train()
+    page = vaekit.explore(model, x)
+    assert model.training  # as it was
+    assert vaekit.explore(model, x.double()).html == vaekit.explore(model, x[:, 0]).html == page.html
+    assert "12 images of the given rows" in repr(vaekit.explore(made().double(), x))
+    labels = torch.arange(12) % 3
+    conditional = made("cvae", num_classes=3)
+    embeds = vaekit.explore(conditional, (x, labels)).embeds
+    assert any("with their classes and latents" in sentence for sentence in embeds)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model, x: vaekit.explore(model, 255 * x), "divide 8-bit images by 255"),
+        (lambda model, x: vaekit.explore(model, x * torch.nan), "not finite"),
+        (lambda model, x: vaekit.explore(model, x, images=1.5), "images must be a whole number, at least 0"),
+        (lambda model, x: vaekit.explore(x, model), "the model must be a LatentVariableModel, got Tensor"),
+        (lambda model, x: vaekit.explore("some-run", x), "a run is shown on its own data"),
+        (lambda model, x: vaekit.explore(made("cvae", num_classes=3), Split(x)), "conditional, and a row has no class"),
+    ],
+)
+def test_what_a_page_cannot_show_is_named(
+    call: Callable[..., object], model: LatentVariableModel, x: Tensor, words: str
+) -> None:
+    with pytest.raises(VAEError, match=words):
+        call(model, x)
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def test_bytes_are_reconstructed_as_pixels(model: LatentVariableModel, x: Tensor) -> None:
+    x = (255 * x).byte()
+    from_bytes, from_floats = plot.reconstructions(model, x), plot.reconstructions(model, x / 255)
+    assert torch.equal(from_bytes.images, from_floats.images)
+    assert np.array_equal(from_bytes.pixels, from_floats.pixels)
+
+
+@pytest.mark.parametrize(
+    "of", [Tensor.numpy, Tensor.tolist, list, Tensor.bfloat16], ids=["array", "list", "rows", "bf16"]
+)
+def test_pictures_take_images_of_any_type(x: Tensor, of: Callable[[Tensor], Any], tmp_path: Any) -> None:
+    expected = plot.grid(x).pixels.astype(int)
+    assert np.abs(plot.grid(of(x)).pixels - expected).max() <= 1
+    plot.save(of(x), tmp_path / "a.png")
+    plot.save(of(x), tmp_path / "a.npy")
+    assert np.allclose(np.load(tmp_path / "a.npy"), x, atol=4e-3)
+
+
+def test_figures_and_walks_take_arrays(model: LatentVariableModel, x: Tensor) -> None:
+    labels = torch.arange(12) % 3
+    for given in (labels.numpy(), labels.tolist()):
+        assert plot.latents(model, x.numpy(), given)._repr_png_() == plot.latents(model, x, labels)._repr_png_()
+    ends = x[0].numpy(), x[1].numpy()
+    walks = [plot.interpolation(model, steps=3, between=between).images for between in (ends, (x[0], x[1]))]
+    assert torch.equal(*walks)
+    assert plot.signals(np.zeros((2, 1, 5)), np.zeros((2, 1, 5)))._repr_png_()
+    assert torch.equal(
+        plot.manifold(model, x.tolist(), side=2, latents=np.array([0, 2])).images,
+        plot.manifold(model, x, side=2, latents=(0, 2)).images,
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model, x: plot.reconstructions(model, x[:0]), "0 images"),
+        (lambda model, x: plot.reconstructions(model, x, columns=0), "columns must be at least 1"),
+        (lambda model, x: plot.interpolation(model, steps=2.5), "steps must be a whole number, at least 2"),
+        (lambda model, x: plot.interpolation(model, between=x[:3]), "between takes two images, got 3"),
+        (lambda model, x: plot.interpolation(model, path=None), "unknown path None"),
+        (lambda model, x: plot.carried(model, x[:0]), "0 images"),
+        (lambda model, x: plot.traversals(model, x, image=1.5), "no image number 1.5"),
+        (lambda model, x: plot.traversals(model, x, latents=[0]), "latents must be a whole number"),
+        (lambda model, x: plot.manifold(model, x, latents=1), "two different latents of 0 to 2, got 1"),
+        (lambda model, x: plot.grid(x, columns=2.5), "columns must be a whole number"),
+        (lambda model, x: plot.grid((255 * x).long()), "images of int64 must be 0 or 1"),
+        (lambda model, x: plot.Picture(x[:0]).png(), "N at least 1"),
+        (lambda model, x: plot.Film([]), "at least one frame"),
+        (lambda model, x: plot.epochs("some-run"), "vaekit.Run.open"),
+        (lambda model, x: plot.save(None, "a.png"), "a picture must be numbers"),
+        (lambda model, x: plot.curves([{"loss": 1.0}]), "an `epoch` for each epoch"),
+        (lambda model, x: plot.signals(x[:, 0], x[:2, 0]), "over must have the shape of x"),
+        (lambda model, x: plot.signals(x[:, 0, :, :0]), "1 to 64 signals"),
+    ],
+)
+def test_what_cannot_be_drawn_is_named(
+    call: Callable[..., Any], model: LatentVariableModel, x: Tensor, words: str
+) -> None:
+    with pytest.raises(VAEError, match=words):
+        getattr(call(model, x), "pixels", None)
+
+
+def test_a_film_has_the_colours_of_its_pictures(model: LatentVariableModel) -> None:
+    film = plot.walk(model, rows=1, steps=2, generator=torch.Generator().manual_seed(0))
+    dark = film.styled(invert=True)
+    assert all(np.array_equal(255 - a.pixels, b.pixels) for a, b in zip(film.frames, dark.frames, strict=True))
+    assert film.styled(cmap="magma").frames[0].pixels.shape[2] == 3
