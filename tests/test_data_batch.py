@@ -97,6 +97,12 @@ def test_rows_and_classes_of_another_kind_are_refused() -> None:
             model.to_model(batch)
 
 
+@pytest.mark.parametrize("observed", [torch.ones(4, 3), torch.ones(4, dtype=torch.bool)])
+def test_a_mask_is_made_of_booleans_of_the_shape_of_x(observed: torch.Tensor) -> None:
+    with pytest.raises(DataError, match=r"observed must be booleans of shape \(4, 3\), got"):
+        as_batch({"x": torch.rand(4, 3), "observed": observed})
+
+
 def test_a_model_gets_the_context_that_it_needs() -> None:
     shape = {"event_shape": (1, 2, 2), "num_classes": 3}
     plain, told = build("standard-vae", **shape), build("standard-cvae", **shape)

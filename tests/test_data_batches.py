@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from vaekit import CVAE
 from vaekit.data import Batches, Split, batches
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ConfigError, DataError, DeviceError
 
 COUNT = 23
 LABELS = torch.arange(COUNT)
@@ -391,6 +391,27 @@ def test_only_unit_values_are_binarized():
     for value in (255.0, -0.1, math.nan):
         with pytest.raises(DataError, match=r"values must be in \[0, 1\]"):
             Batches(torch.tensor([[0.5, value]]), batch_size=1, binarize="threshold")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault", "message"),
+    [
+        ({"binarize": None}, ConfigError, "unknown binarization 'None'"),
+        ({"value_kind": "count"}, ConfigError, "unknown value_kind 'count'; did you mean 'counts'"),
+        ({"generator": 3}, ConfigError, r"generator must be a torch\.Generator, got 3; pass torch\.Generator\(\)"),
+        ({"device": "cudaa"}, DeviceError, "device 'cudaa' is not here"),
+    ],
+)
+def test_words_that_mean_nothing_are_refused(images, options, fault, message):
+    with pytest.raises(fault, match=message):
+        Batches(images, batch_size=5, **options)
+
+
+def test_batches_and_their_rows_print_in_one_line(images):
+    batches = Batches(images, LABELS, batch_size=5, shuffle=True)
+    shape = "×".join(map(str, images.shape[1:]))
+    assert repr(batches) == f"Batches(23 rows of {shape}, uint8; batches of 5, shuffled)"
+    assert repr(batches.rows([0, 1])) == f"Batch(2 rows of {shape}, float32, with labels)"
 
 
 def test_tensors_that_do_not_fit(images):

@@ -1,5 +1,8 @@
 """Splits and data sets of any shape: images, vectors, with a mask and a context."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -167,8 +170,48 @@ def test_a_split_takes_arrays_and_lists() -> None:
     for label in (1.7, float("nan"), float("inf")):
         with pytest.raises(DataError, match=f"labels must be whole numbers, .* got {label:g}"):
             Split(torch.zeros(6, 3), [0, 1, 2, 0, 1, label])
-    with pytest.raises(DataError, match=r"x must be numbers, .* got 'digits'"):
-        Split("digits")
+    with pytest.raises(DataError, match=r"labels must be whole numbers, .* −1 if it is unknown, got -5"):
+        Split(torch.zeros(2, 3), [0, -5])
+    for nothing in ("digits", None):
+        with pytest.raises(DataError, match=f"x must be numbers, .* got {nothing!r}"):
+            Split(nothing)
+    with pytest.raises(DataError, match=r"x must be dense, .* pass \.to_dense"):
+        Split(torch.eye(3).to_sparse())
+
+
+def test_a_split_holds_floats_or_bytes_without_gradients() -> None:
+    assert Split(torch.ones(2, 3, dtype=torch.bool)).x.dtype == torch.float32
+    with pytest.raises(DataError, match=r"to binarize x, its values must be in \[0, 1\]"):
+        Batches(Split([[0, 255]]), batch_size=1, binarize="threshold")  # every number but 0 became 1
+    x = torch.rand(2, 3, requires_grad=True)
+    assert not Split(x).x.requires_grad  # a training added to x.grad
+
+
+def test_a_data_set_is_made_of_splits_and_names() -> None:
+    split, x = vectors(), torch.zeros(2, 3)
+    data = Dataset(Path("a b"), split, split, split, ["c", "d"])  # type: ignore[arg-type]
+    assert data.slug == "a-b" and data.classes == ("c", "d")
+    with pytest.raises(DataError, match=r"train must be a Split, got Tensor; pass Split\(x, labels\)"):
+        Dataset("own", x, x, x, ())  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="classes must be a tuple of names, got 'all'"):
+        Dataset("own", split, split, split, "all")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="unknown split 'None'"):
+        data.split(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"value_kind": "pixel"}, "unknown value_kind 'pixel'; did you mean 'pixels'"),
+        ({"memory": -1}, "memory must be at least 0, got -1"),
+        ({"memory": float("nan")}, "memory must be at least 0, got nan"),
+        ({"kind": "table"}, "unknown kind 'table'"),
+        ({"columns": ["age"]}, 'columns must name kinds, such as {"age": "count"}'),
+    ],
+)
+def test_load_refuses_words_that_mean_nothing(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load("mnist", **options)
 
 
 def test_a_number_of_any_type_is_one_row() -> None:

@@ -417,7 +417,8 @@ BAD_ARRAYS = {
     "none": (npy(PIXELS[:0]), r"with C = 1 or 3, .* got \(0, 8, 6, 3\)"),
     "one": (npy(PIXELS[:1]), "are needed, got 1"),
     "huge": (npy(PIXELS).replace(b"(60, 8,", b"(99, 8,"), "mmap length is greater than file size"),
-    "no number": (npy(np.full((4, 2, 2), np.nan)), r"floats must be in .0, 1., but image \d goes from nan"),
+    "no number": (npy(np.full((4, 2, 2), np.nan)), "row 0 has only NaN; leave it out"),
+    "one number": (npy(np.array(3.0)), "has one number and no rows"),
     "too large": (npy(PIXELS.astype("f4")), r"goes from .* to 2\d\d; scale the images, or save 0 … 255 as uint8"),
 }
 

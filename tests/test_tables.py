@@ -156,6 +156,30 @@ def test_an_array_is_a_table_whose_gaps_are_nan(tmp_path: Path) -> None:
         ]
         assert np.isnan(everything(data)).sum() == 1
     assert load(data) is data
+    narrow = torch.tensor(x, requires_grad=True).bfloat16()
+    expected = everything(load(narrow.detach().float().numpy()))
+    assert np.array_equal(everything(load(narrow)), expected, equal_nan=True)
+
+
+def test_columns_of_other_types_of_pandas_are_numbers_and_texts() -> None:
+    x = R.normal(size=N)
+    table = pd.DataFrame(
+        {
+            0: pd.array([*x[:-1], None], dtype="double[pyarrow]"),
+            1: pd.array(range(N), dtype="int64[pyarrow]"),
+            2: pd.arrays.SparseArray(np.where(x > 0, x, 0.0)),
+            3: pd.cut(x, [-9, 0, 0.5, 9]),
+        }
+    )
+    data = load(table, columns={1: "count"})
+    kinds = [(column.name, column.kind, column.dtype) for column in data.columns]
+    assert kinds[:3] == [("0", "real", "float64"), ("1", "count", "int64"), ("2", "real", "float64")]
+    assert data.columns[3].levels == ("(-9.0, 0.0]", "(0.0, 0.5]", "(0.5, 9.0]") and data.columns[3].kind == "ordinal"
+    assert np.allclose(np.nansum(everything(data)[:, 0]), x[:-1].sum(), atol=1e-4)
+    assert np.allclose(everything(data)[:, 2].sum(), x[x > 0].sum(), atol=1e-4)
+    for kind in (3, None):
+        with pytest.raises(ConfigError, match=f"unknown kind of column '{kind}'"):
+            load(table, columns={1: kind})
 
 
 def test_ones_own_split_is_kept(tmp_path: Path) -> None:

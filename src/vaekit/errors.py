@@ -70,7 +70,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     >>> unknown("data set", "mnits", ["mnist", "svhn"])
     "unknown data set 'mnits'; did you mean 'mnist'? Known: mnist, svhn"
     """
-    names = sorted(known)
+    name, names = str(name), sorted(known)
     if not names:
         return f"unknown {kind} {name!r:.120}; there is none"
     near = get_close_matches(str(name), names, n=1)
@@ -100,7 +100,7 @@ def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
     'stl'
     """
     if value not in words:
-        raise ConfigError(unknown(option, str(value), [str(word) for word in words]))
+        raise ConfigError(unknown(option, value, [str(word) for word in words]))
     return value
 
 

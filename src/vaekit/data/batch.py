@@ -39,6 +39,10 @@ class Batch:
     observed: Tensor | None = None
     labels: Tensor | None = None
 
+    def __repr__(self) -> str:
+        others = [name for name in ("c", "observed", "labels") if getattr(self, name) is not None]
+        return f"Batch({described(self.x)}{', with ' if others else ''}{', '.join(others)})"
+
     def __len__(self) -> int:
         return len(self.x)
 
@@ -111,6 +115,15 @@ def is_array(value: object) -> bool:
     return (isinstance(value, Tensor) or hasattr(value, "__array__")) and len(getattr(value, "shape", ())) > 0
 
 
+def described(x: Any) -> str:
+    """The number of rows, their shape and their type.
+
+    >>> described(torch.zeros(6, 1, 8, 8))
+    '6 rows of 1×8×8, float32'
+    """
+    return f"{len(x):,} rows of {'×'.join(map(str, x.shape[1:]))}, {str(x.dtype).removeprefix('torch.')}"
+
+
 def reshape_hint(x: Tensor, shape: tuple[int, ...] | None) -> str:
     """The advice to reshape x to rows of a shape; "" if the numbers of values differ.
 
@@ -137,9 +150,23 @@ def as_tensor(value: object, what: str) -> Tensor:
     except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(value).split())
         raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}") from None
+    if value.layout != torch.strided:
+        raise DataError(f"{what} must be dense, got {value.layout}; pass .to_dense()")
     if value.is_complex():
         raise DataError(f"{what} must be real numbers, got {value.dtype}; pass .real, or both parts as two channels")
     return value
+
+
+def check_observed(observed: Any, x: Any) -> None:
+    """Check a mask of the observed values of x.
+
+    Raises:
+        DataError: It is not made of booleans, or has not x's shape.
+    """
+    if observed.dtype != torch.bool or observed.shape != x.shape:
+        raise DataError(
+            f"observed must be booleans of shape {tuple(x.shape)}, got {observed.dtype} of {tuple(observed.shape)}"
+        )
 
 
 def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> Batch:
@@ -153,6 +180,8 @@ def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> B
     for name, count in rows.items():
         if count != rows["x"]:
             raise DataError(f"a batch: {name} must have {len(tensors['x'])} rows, as x has, got {tuple(count)}")
+    if "observed" in tensors:
+        check_observed(tensors["observed"], tensors["x"])
     if labels is not None and c is None and tensors["labels"].ndim > 1:
         tensors["c"] = tensors.pop("labels")
     return Batch(**tensors)

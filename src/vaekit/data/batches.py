@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, check_count, unknown
-from .batch import Batch, as_tensor
+from ..errors import ConfigError, DataError, DeviceError, check_count, is_whole, one_of, reason
+from .batch import Batch, as_tensor, described
 from .dataset import Split
 from .ondisk import Stored
 from .pixels import BINARIZATIONS, binarized, draw_binary, to_floats
-from .value_kinds import ValueKind
+from .value_kinds import VALUE_KINDS, ValueKind
 
 
 class Batches:
@@ -47,7 +47,9 @@ class Batches:
         value_kind: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
 
     Raises:
-        ConfigError: `batch_size` is not a whole number of at least 1, or `binarize` is unknown.
+        ConfigError: `batch_size` is not a whole number of at least 1, `binarize` or `value_kind` is unknown, or
+            `generator` is not a generator.
+        DeviceError: This machine does not have the device.
         DataError: The rows have another type, the labels do not match the rows or accompany a `Split`, or a value to
             binarize lies outside [0, 1].
 
@@ -70,12 +72,16 @@ class Batches:
     ) -> None:
         split = _split(data, labels)
         check_count("batch_size", batch_size)
-        if binarize not in BINARIZATIONS:
-            raise ConfigError(unknown("binarization", binarize, BINARIZATIONS))
+        one_of("binarization", binarize, BINARIZATIONS)
+        one_of("value_kind", value_kind, VALUE_KINDS)
+        if not isinstance(generator, torch.Generator | None):
+            raise ConfigError(
+                f"generator must be a torch.Generator, got {generator!r:.60}; pass torch.Generator().manual_seed(0)"
+            )
         if binarize != "none" and not _in_unit(split):
             raise DataError("to binarize x, its values must be in [0, 1]; scale x or use binarize='none'")
         x = binarized(split.x, binarize)
-        self.device = x.device if device is None else torch.device(device)
+        self.device = x.device if device is None else _device(device)
         self.x = x.to(self.device) if isinstance(x, Tensor) and _fits(x, self.device) else x
         self.labels = None if split.labels is None else split.labels.to(self.x.device)
         mask = split.observed
@@ -89,6 +95,10 @@ class Batches:
         self._epoch_start: Tensor | None = None  # the generator's state when the epoch began; None between epochs
         self._position = 0  # batches served in this epoch
         self._resumed = False
+
+    def __repr__(self) -> str:
+        order = ", shuffled" if self.shuffle else ""
+        return f"Batches({described(self.x)}; batches of {self.batch_size}{order})"
 
     @property
     def num_rows(self) -> int:
@@ -115,7 +125,7 @@ class Batches:
     def only(self, rows: Tensor) -> "Batches":
         """Batches of the rows with these numbers, read into memory now. Binary rows stay binary."""
         subset = copy(self)
-        batch = self._read(rows.to(self.x.device))
+        batch = self._read(torch.as_tensor(rows, device=self.x.device))
         subset.x = batch.x
         subset.labels = batch.labels
         subset.observed = batch.observed
@@ -124,7 +134,7 @@ class Batches:
 
     def rows(self, rows: Tensor) -> Batch:
         """The rows with these numbers, as an epoch serves them. Noise is drawn from torch's global stream."""
-        return self._serve(self._read(rows.to(self.x.device)), None)
+        return self._serve(self._read(torch.as_tensor(rows, device=self.x.device)), None)
 
     def _read(self, rows: Tensor) -> Batch:
         # index_select: five times as fast as x[rows] on a CPU, and always a copy, safe to write to
@@ -149,7 +159,7 @@ class Batches:
         before = self.generator.get_state()
         try:
             start, now, position = state["generator"], state["generator_now"], state["position"]
-            if not 0 <= position <= len(self):
+            if not (is_whole(position) and 0 <= position <= len(self)):
                 raise DataError(f"position must be from 0 to {len(self)} batches, got {position}")
             self.generator.set_state(start)
             self.generator.set_state(now)
@@ -216,7 +226,7 @@ def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str
 
 
 def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
-    """About 10,000 evenly spread rows as the model sees them, and their labels; fewer, if they take over 512 MiB.
+    """Rows as the model sees them, and their labels: all, or every n-th of many, at most 20,000 and at most 1 GiB.
 
     A value that is not observed is the mean of the observed ones.
     """
@@ -257,6 +267,15 @@ def _fits(x: Tensor, device: torch.device) -> bool:
         return True
     free, _ = torch.cuda.mem_get_info(device)
     return x.nbytes <= free // 2
+
+
+def _device(device: torch.device | str) -> torch.device:
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, TypeError, ValueError) as error:
+        raise DeviceError(f"device {device!r:.60} is not here ({reason(error):.80})") from None
+    return place
 
 
 def _new_generator(*, seeded: bool) -> torch.Generator:

@@ -152,7 +152,7 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
             only one can have.
     """
     for name, kind in kinds.items():
-        if isinstance(kind, str) and kind not in CHOICES:
+        if not isinstance(kind, (list, tuple)) and not (isinstance(kind, str) and kind in CHOICES):
             raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, CHOICES)}")
         if not isinstance(kind, str) and len(set(kind)) < 2:
             raise ConfigError(f"data.columns.{name} must have at least two levels, got {list(kind)}")

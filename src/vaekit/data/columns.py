@@ -14,6 +14,7 @@ from ..errors import DataError, unknown
 
 ColumnKind = Literal["real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli"]
 LevelValue = str | int | float | bool
+LEVEL_TYPES = (*get_args(LevelValue), np.generic)
 
 KINDS: tuple[ColumnKind, ...] = get_args(ColumnKind)  # the order in which a likelihood reads its network's outputs
 OF_LEVELS = ("ordinal", "categorical", "bernoulli")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ConfigError, DataError, unknown
 from ..store import files
-from .batch import as_tensor
+from .batch import as_tensor, check_observed, described
 from .columns import Column
 from .ondisk import Stored
 
@@ -41,7 +41,7 @@ def row_word(kind: str | None) -> str:
 class Split:
     """N rows: values, and perhaps labels, a mask of the observed values and a context.
 
-    NumPy arrays and lists become tensors.
+    NumPy arrays and lists become tensors. Whole numbers and booleans in x become float32, except bytes.
 
     Arguments:
         x: Values, shape (N, *event): images (N, C, H, W), vectors (N, D) or others. They are uint8, which models see
@@ -64,30 +64,30 @@ class Split:
     def __post_init__(self) -> None:
         for name in ("x", "labels", "observed", "context"):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, (Tensor, Stored)):
-                object.__setattr__(self, name, as_tensor(value, name))
+            if name == "x" or not (value is None or isinstance(value, Stored)):
+                object.__setattr__(self, name, value if isinstance(value, Stored) else as_tensor(value, name).detach())
+        if isinstance(self.x, Tensor) and not self.x.is_floating_point() and self.x.dtype != torch.uint8:
+            object.__setattr__(self, "x", self.x.float())
         shape = tuple(self.x.shape)
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
         if self.labels is not None:
             object.__setattr__(self, "labels", _classes(self.labels, len(self.x)))
-        mask, context = self.observed, self.context
-        if mask is not None and (mask.shape != shape or mask.dtype != torch.bool):
-            raise DataError(f"observed must be booleans of shape {shape}, got {mask.dtype} of {tuple(mask.shape)}")
+        if self.observed is not None:
+            check_observed(self.observed, self.x)
+        context = self.context
         if context is not None and (context.ndim != 2 or len(context) != shape[0] or not context.is_floating_point()):
             raise DataError(
                 f"the context must be ({shape[0]}, C), floating-point, got {tuple(context.shape)} {context.dtype}"
             )
 
     def __repr__(self) -> str:
-        shape = "×".join(map(str, self.event_shape))
-        kind = str(self.x.dtype).removeprefix("torch.")
         labels = ", with labels" if self.labels is not None else ""
         gaps = ""
         if self.observed is not None:
             share = self.observed.float().mean().item() if isinstance(self.observed, Tensor) else None
             gaps = ", with gaps" if share is None else f", {100 * share:.0f} % observed"
-        return f"Split({len(self):,} rows of {shape}, {kind}{labels}{gaps})"
+        return f"Split({described(self.x)}{labels}{gaps})"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -153,15 +153,16 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     """Labels as int64.
 
     Raises:
-        DataError: They are not one whole number for each row.
+        DataError: They are not one whole number ≥ −1 for each row.
     """
     if labels.shape != (rows,):
         raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
-    if labels.dtype == torch.int64:
-        return labels
     whole = labels.long()
-    if bool((broken := whole != labels).any()):
-        raise DataError(f"labels must be whole numbers, one class a row, got {labels[broken][0].item():g}")
+    broken = (whole != labels) | (whole < -1)
+    if bool(broken.any()):
+        raise DataError(
+            f"labels must be whole numbers, one class a row, −1 if it is unknown, got {labels[broken][0].item():g}"
+        )
     return whole
 
 
@@ -198,7 +199,7 @@ class Dataset:
             (N, *event), and these values, int64, shape (N, F).
 
     Raises:
-        DataError: The splits have different shapes, the kind is unknown, or images are not (C, H, W).
+        DataError: A part is not a `Split`, splits have different shapes, the kind is unknown, or rows do not fit it.
     """
 
     name: str
@@ -212,6 +213,14 @@ class Dataset:
     factors: Callable[[], tuple[Tensor, Tensor]] | None = None
 
     def __post_init__(self) -> None:
+        for name, split in self.splits.items():
+            if not isinstance(split, Split):
+                raise DataError(f"{name} must be a Split, got {type(split).__name__}; pass Split(x, labels)")
+        classes: Any = self.classes
+        if isinstance(classes, str):
+            raise DataError(f"classes must be a tuple of names, got {classes!r:.60}; pass ({classes!r:.60},)")
+        object.__setattr__(self, "name", str(self.name))
+        object.__setattr__(self, "classes", tuple(classes))
         shape = self.event_shape
         for name, split in self.splits.items():
             if len(split) and split.event_shape != shape:
@@ -219,7 +228,7 @@ class Dataset:
         if self.kind is None:
             object.__setattr__(self, "kind", "image" if len(shape) == 3 else "vector")
         if self.kind not in get_args(DataKind):
-            raise DataError(f"{self.name}: {unknown('kind of data', str(self.kind), get_args(DataKind))}")
+            raise DataError(f"{self.name}: {unknown('kind of data', self.kind, get_args(DataKind))}")
         if self.kind == "image" and len(shape) != 3:
             raise DataError(f"images must be (N, C, H, W), {self.name} has rows of shape {shape}; pass another kind=")
         if self.kind == "signal" and len(shape) != 2:

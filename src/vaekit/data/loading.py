@@ -7,9 +7,10 @@ import inspect
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, Literal
 
-from ..errors import ConfigError, DataError, is_whole, unknown
+from ..errors import ConfigError, DataError, check_range, is_whole, one_of, unknown
 from .batch import is_array
 from .by_name import load_by_name
 from .by_path import is_path, load_by_path
@@ -19,7 +20,7 @@ from .labels import keep_labels
 from .registry import SOURCES, known_as
 from .sources.frames import is_frame
 from .tables import is_table, load_table
-from .value_kinds import ValueKind
+from .value_kinds import VALUE_KINDS, ValueKind
 
 
 def load(
@@ -89,8 +90,13 @@ def load(
     counts = {"validation": validation, "test": None if isinstance(test, str) else test, "size": size}
     for option, count in {**counts, "labelled": labelled}.items():
         _check_whole(option, count)
-    if isinstance(memory, str):
-        raise ConfigError(f"memory is a number of GiB, got {memory!r}; pass memory=1")
+    if not isinstance(memory, Real | None):
+        raise ConfigError(f"memory is a number of GiB, got {memory!r:.60}; pass memory=1")
+    check_range("memory", memory or 0, 0)
+    one_of("value_kind", value_kind, VALUE_KINDS)
+    one_of("kind", kind, (None, "signal"))
+    if not isinstance(columns, Mapping | None):
+        raise ConfigError(f'columns must name kinds, such as {{"age": "count"}}, got {columns!r:.60}')
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     options["kind"] = kind
     source, opener = _opener_of(name, value_kind)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import ConfigError, DataError
+from .batch import as_tensor
 from .by_path import IN_MEMORY
 from .column_kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .column_statistics import statistics_of
@@ -132,7 +133,7 @@ def load_table(
     """
     if memory is not None and not isinstance(source, (str, os.PathLike)):
         raise ConfigError("data.memory is for rows of your own, by path; leave it out with a table in memory")
-    kinds = kinds or {}
+    kinds = {str(column): kind for column, kind in (kinds or {}).items()}  # a frame's names may be numbers
     train, validation_path, test_path = _files(source, test)
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if number is not None and not isinstance(number, str) and path is not None:
@@ -261,8 +262,13 @@ def _open(source: Any, memory: float | None) -> _Opened:
             return _Opened(*read_columns(path), is_large=True)
         raws = read_raws(path)
     else:
-        raws = raws_of(source) if is_frame(source) else raws_of_array(np.asarray(source))
+        raws = raws_of(source) if is_frame(source) else raws_of_array(_numbers(source))
     return _Opened({raw.name: raw for raw in raws}, len(raws[0].values))
+
+
+def _numbers(source: Any) -> NDArray[Any]:
+    x = as_tensor(source, "a table").detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
 def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:

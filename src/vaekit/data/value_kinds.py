@@ -9,7 +9,7 @@ Not for: turning bytes into floats (`pixels`), or the support of a distribution 
 """
 
 import math
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import DataError
 
 ValueKind = Literal["pixels", "counts", "real", "table"]
+VALUE_KINDS: tuple[ValueKind, ...] = get_args(ValueKind)
 Range = tuple[float, float] | None
 RANGES: dict[object, Range] = {"pixels": (0.0, 1.0), "counts": (0.0, math.inf), "real": None, "table": None}
 

@@ -96,7 +96,9 @@ class FileRows:
         self.dtype = dtype
         weakref.finalize(self, os.close, self.descriptor)
         self.row = math.prod(self.shape[1:]) * self.dtype.itemsize
-        if not self.shape or self.offset + self.shape[0] * self.row > size:
+        if not self.shape:
+            raise DataError(f"{path}: has one number and no rows; save an array (N, …)")
+        if self.offset + self.shape[0] * self.row > size:
             raise DataError(f"{path}: cannot be read as .npy (mmap length is greater than file size)")
         if size > _READ_AT_RANDOM and hasattr(os, "posix_fadvise"):
             # without this the system reads 128 KiB for each row: 17 times as slow
@@ -256,6 +258,11 @@ class ArrayReader:
         try:
             check_values(images, RANGES[self.value_kind], whole=self.value_kind == "counts", who=self.name)
         except DataError as error:
+            empty = gaps.flatten(1).all(1)
+            if bool(empty.any()):
+                raise DataError(
+                    f"{self.name}: row {rows[int(empty.long().argmax())]} has only NaN; leave it out"
+                ) from None
             low, high = images.flatten(1).aminmax(dim=1)
             if self.value_kind != "pixels":
                 raise

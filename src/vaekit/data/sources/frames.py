@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError
 from ..column_kinds import Raw
-from ..columns import DAY, FIRST_DAY, LAST_DAY, Column, LevelValue
+from ..columns import DAY, FIRST_DAY, LAST_DAY, LEVEL_TYPES, Column, LevelValue
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +88,8 @@ def raw_of(name: str, series: "pd.Series[Any]") -> Raw:
     library = pandas()
     missing: NDArray[np.bool_] = series.isna().to_numpy()
     if isinstance(series.dtype, library.CategoricalDtype):
+        if not all(isinstance(level, LEVEL_TYPES) for level in series.cat.categories.tolist()):
+            series = series.cat.rename_categories(str)  # such as the intervals of pandas.cut
         levels = tuple(_plain(level) for level in series.cat.categories.tolist())
         return Raw(name, series.astype(object).to_numpy(), missing, "category", levels, bool(series.cat.ordered))
     if library.api.types.is_datetime64_any_dtype(series.dtype):
@@ -95,10 +97,12 @@ def raw_of(name: str, series: "pd.Series[Any]") -> Raw:
     if library.api.types.is_bool_dtype(series.dtype):
         return Raw(name, series.astype(object).to_numpy(), missing, "bool")
     if library.api.types.is_numeric_dtype(series.dtype) and not library.api.types.is_complex_dtype(series.dtype):
-        dtype = str(series.dtype).lower()
-        if missing.any() and library.api.types.is_extension_array_dtype(series.dtype):
-            return Raw(name, series.astype("float64").to_numpy(), missing, dtype)
-        return Raw(name, series.to_numpy(dtype), missing, dtype)
+        if isinstance(series.dtype, np.dtype):
+            return Raw(name, series.to_numpy(), missing, str(series.dtype))
+        known = series[~missing].to_numpy()  # of pandas, pyarrow, or sparse
+        if known.dtype.kind in "iuf":
+            values = series.to_numpy("float64", na_value=np.nan) if missing.any() else known
+            return Raw(name, values, missing, str(known.dtype))
     return _objects(name, series, missing)
 
 
@@ -124,7 +128,7 @@ def _objects(name: str, series: "pd.Series[Any]", missing: NDArray[np.bool_]) ->
         if bool((dates.isna().to_numpy() == missing).all()):
             return _dates(name, dates, missing)
     for row in np.flatnonzero(~missing):
-        if not isinstance(values[row], (str, int, float, bool, np.generic)):
+        if not isinstance(values[row], LEVEL_TYPES):
             type_name = type(values[row]).__name__
             raise DataError(f"column {name!r}, row {row + 1}: a {type_name} is neither a number, a text nor a date")
     if len(known) and all(isinstance(value, (int, float, np.number)) for value in known):
