@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -100,6 +102,14 @@ def test_the_public_surface_is_what_is_documented() -> None:
 def test_a_name_that_does_not_exist_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'VEA'"):
         vaekit.VEA  # noqa: B018
+
+
+def test_folders_that_messages_name_need_no_import_of_their_own() -> None:
+    code = (
+        "import vaekit; vaekit.config.read('vae'), vaekit.training.Listener, vaekit.sklearn.VAE, vaekit.model.WithPrior"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert not hasattr(vaekit, "nothing")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))

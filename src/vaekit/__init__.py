@@ -4,6 +4,7 @@ Names are imported on first use, so `import vaekit` and `vae --help` cost nothin
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -81,9 +82,10 @@ _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}
 
 
 def __getattr__(name: str) -> object:
+    """A public name, or a folder such as `vaekit.config`, which messages and documents name."""
     if name in _HOME:
         return getattr(import_module(f".{_HOME[name]}", __name__), name)
-    if name in __all__:
+    if not name.startswith("_") and find_spec(f".{name}", __name__) is not None:
         return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

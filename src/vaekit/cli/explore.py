@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import FILE, say
-from .printing import out
+from .common import FILE, json_option, print_files, say, wants_json
+from .printing import out, out_json
 from .run_options import ChosenRun, unseeded_run_options
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ SERVED = 2000  # images on the map of a served page
 )
 @click.option("--no-browser", is_flag=True, help="Open no browser; the address is printed.")
 @unseeded_run_options
+@json_option
 def explore(
     chosen: ChosenRun, output: Path | None, images: int | None, float32: bool, port: int, no_browser: bool
 ) -> None:
@@ -54,7 +55,7 @@ def explore(
         page = Page(html, embeds)
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
-        out(str(output))
+        print_files(output, run=str(chosen.run.path))
         return
 
     _serve(subject, page_scene, port, not no_browser)
@@ -69,7 +70,10 @@ def _serve(subject: "Subject", page_scene: "Scene", port: int, browser: bool) ->
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
     try:
-        out(server.address)
+        if wants_json():
+            out_json({"address": server.address})
+        else:
+            out(server.address)
         say("this page is for this machine only; Ctrl-C ends it")
         if browser:
             import webbrowser

@@ -33,9 +33,9 @@ def presets(name: str | None, long: bool) -> None:
     for preset in config.preset_names():
         header, recipe = config.preset_header(preset), config.read(preset)
         parts = {part: getattr(recipe, part).name for part in LISTED_PARTS}
-        records.append({"name": preset, "paper": header.get("paper"), "what": header["about"], "parts": parts})
+        records.append({"name": preset, "paper": header.get("paper"), "about": header["about"], "parts": parts})
     cells = [
         {**record, "paper": record["paper"] or "", "parts": " × ".join(record["parts"].values())} for record in records
     ]
-    short_cells = [{"name": record["name"], "what": record["what"]} for record in records]
+    short_cells = [{"name": record["name"], "about": record["about"]} for record in records]
     print_records(records, cells if long else short_cells, long)
