@@ -52,9 +52,9 @@ def score(
     RUN is the newest run by default. It writes one line for each row, named by its file, or by its number in the file:
     tables count from 1, arrays from 0, with and without --data. The line has nll, an upper bound on −log p(x) in nats;
     its two parts, distortion (reconstruction) and rate (latents); and its percentile: the percentage of the run's test
-    rows with a smaller nll. Near 100, the row is unlike the training rows. A percentile near 0 is no proof of the
-    opposite: very plain images often get a high likelihood. The scores of grey or colour images need a likelihood that
-    has a probability or a density for them: train with --set likelihood.name=normal.
+    rows with a smaller nll. Near 100, the row is unlike the training rows. A percentile near 0 does not prove the
+    opposite: very plain images often get a high likelihood. Scores of grey or colour images need a likelihood that has
+    a probability or a density for them: train with --set likelihood.name=normal.
 
     For a table it also writes the nats of each column, which explain the row's nll. For images, --pixels pixels.npy
     writes the nats of each pixel. --labels y compares the scores with column y of the table, where the rarer value is

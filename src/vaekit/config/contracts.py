@@ -49,7 +49,7 @@ def attribute_or_default(kind: str, part: Any, question: str) -> Any:
 
     Arguments:
         kind: A key of `DEFAULTS`.
-        part: The part, or the class of one that is not made yet.
+        part: The part, or its class if the part is not made yet.
         question: Name of an attribute or a method.
     """
     return getattr(part, question, DEFAULTS[kind][question])

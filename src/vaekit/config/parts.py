@@ -240,7 +240,7 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
 
     Arguments:
         kind: A key of `PART_TABLE`, or "model".
-        part: Its section of a config.
+        part: The part's section of a config.
         trust: Whether the part may be named by import path.
 
     Raises:
@@ -255,7 +255,7 @@ def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> R
     Arguments:
         kind: A key of `PART_TABLE`, or "model".
         name: Name of the part in messages.
-        make: Its class or function.
+        make: Class or function of the part.
         given: Options that are set; the others have their defaults.
 
     Raises:

@@ -26,7 +26,7 @@ class Raw:
     """A column as it was read.
 
     Arguments:
-        name: Its name.
+        name: Name of the column.
         values: Shape (N,): numbers, booleans, dates (datetime64), or objects.
         missing: Booleans, shape (N,).
         dtype: Type of its values, as in `Column`.
@@ -49,7 +49,7 @@ def column_of(raw: Raw, given: str | Sequence[LevelValue] | None = None) -> Colu
 
     Arguments:
         raw: The column.
-        given: Its kind, or its levels in order; None to infer it.
+        given: Kind of the column, or its levels in order; None to infer the kind.
 
     Raises:
         DataError: The column has no values, one value, too many levels, or values that fit no kind.

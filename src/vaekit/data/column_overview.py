@@ -33,7 +33,7 @@ def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> lis
 
 
 def overview_of_signals(data: Dataset) -> list[dict[str, Any]]:
-    """The same for each channel of signals; of signals on disk, for an evenly spread part of them."""
+    """A record for each channel of signals, as in `overview`; of signals on disk, from an evenly spread part."""
     splits = [split.in_memory(int(IN_MEMORY * 2**30)) for split in data.splits.values() if len(split)]
     masked = (split.x[:] if split.mask is None else split.x[:].masked_fill(~split.mask, np.nan) for split in splits)
     x = np.concatenate([part.numpy() for part in masked])

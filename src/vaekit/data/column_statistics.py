@@ -19,9 +19,9 @@ class ColumnStatistics:
 
     Arguments:
         least: The least encoded value, NaN if all are missing.
-        greatest: The greatest.
+        greatest: The greatest encoded value.
         mean: Mean of the known values, transformed as `Column.transformed` does.
-        deviation: Their standard deviation.
+        deviation: Standard deviation of these transformed values.
     """
 
     least: NDArray[np.float64]

@@ -35,11 +35,11 @@ class Column:
     categorical and Bernoulli columns are numbers of levels, 0, 1, …. A missing value is NaN.
 
     Arguments:
-        name: Its name.
+        name: Name of the column.
         kind: Kind of its values, which determines the density.
         dtype: Type of its values in the user's table: a NumPy type such as "int64", "bool", "str", "category", "date"
             or "datetime".
-        levels: Its possible values, if it has levels.
+        levels: Possible values, if the column has levels.
         origin: Number that is subtracted, so that single precision tells values apart.
         loc: Mean over the training rows: of x, of log x for a positive column, of log(1 + x) for a count.
         scale: Standard deviation of the same.
@@ -147,8 +147,8 @@ class Column:
         """The same column with facts about its training rows.
 
         Arguments:
-            mean: Their mean, transformed.
-            deviation: Their standard deviation, transformed.
+            mean: Mean of the transformed values.
+            deviation: Standard deviation of the transformed values.
             least: The least encoded value; NaN if all are missing.
         """
         if self.has_levels or np.isnan(least):

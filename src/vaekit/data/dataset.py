@@ -184,7 +184,7 @@ class Dataset:
     """A data set in three splits.
 
     Arguments:
-        name: Its name, or the path that it was loaded from.
+        name: Name of the data set, or the path that it was loaded from.
         train: Rows to learn from.
         validation: Rows to choose a model by; may be empty.
         test: Rows to report on.

@@ -16,7 +16,7 @@ class Source:
     """A data set that can be loaded by name.
 
     Arguments:
-        name: Its name for `vaekit.data.load`.
+        name: Name of the data set for `vaekit.data.load`.
         shape: (C, H, W) of one image.
         train: Number of training images, the validation images included.
         test: Number of test images.

@@ -231,7 +231,7 @@ class _Opened:
     """A table to read.
 
     Arguments:
-        raws: Its columns by name, in memory or read when asked for.
+        raws: Columns of the table by name, in memory or read when asked for.
         rows: Number of rows.
         is_large: Whether the rows are to stay on disk.
     """

@@ -62,7 +62,7 @@ class Block:
 
     Arguments:
         index: Numbers of the columns, shape (n,), int64.
-        p: Their density, batch shape (..., n). Counts are scaled by the size factor of the row, if there is one.
+        p: Density of the columns, batch shape (..., n). The size factor of a row, if there is one, scales its counts.
         levels: Number of levels of each column, shape (n,); None for columns of numbers.
     """
 

@@ -215,7 +215,7 @@ def reference(
 
     Arguments:
         restored: The run.
-        model: Its model.
+        model: The model of the run.
         most: The greatest number of test rows; they are evenly spread.
         samples: K.
         seed: Seed of the samples.

@@ -89,7 +89,7 @@ def evaluate_run(
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
-        model: Its model, as `vaekit.load(run)` gives it.
+        model: The model of the run, as `vaekit.load(run)` gives it.
         options: How to evaluate; rows become binary as in the run.
         data_name: Name of a data set other than the run's.
         listener: Hears about the progress.

@@ -65,7 +65,7 @@ def score_run(
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
-        model: Its model, as `vaekit.load(run)` gives it.
+        model: The model of the run, as `vaekit.load(run)` gives it.
         rows: The rows, from `named_rows.rows_of(run, data)`.
         samples: K of the importance-weighted bound.
         seed: Seed of the samples.

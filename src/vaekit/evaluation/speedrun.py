@@ -45,7 +45,7 @@ class Track:
         binary: Whether the images are binarized anew for every epoch, and −L_5000 is measured; else the images are
             grey, and −ELBO is measured with one sample of z.
         preset: The preset of our own entry.
-        settings: Its settings.
+        settings: Settings on top of that preset.
     """
 
     name: str

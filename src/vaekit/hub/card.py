@@ -32,7 +32,7 @@ def card(
 
     Arguments:
         run: The run.
-        config: Its config with every default written out.
+        config: The config of the run, with every default written out.
         facts: The content of config.json.
         evaluation: Result of `vae evaluate`, if it ran.
         test: Results on the test split at the end of training, if it ended.

@@ -25,8 +25,8 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
 
     Arguments:
         run: The run.
-        config: Its config with every default written out.
-        subject: Its model and test data, for the statistics of the latents.
+        config: The config of the run, with every default written out.
+        subject: The run's model and test data, for the statistics of the latents.
     """
     model = subject.model
     data = DataFacts.of(run)

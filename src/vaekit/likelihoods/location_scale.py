@@ -154,7 +154,7 @@ class Standardized:
 
     Arguments:
         centre: A number, or one for each channel of x, shape (..., C, L).
-        unit: Likewise.
+        unit: A number, or one for each channel of x, shape (..., C, L).
     """
 
     centre: float | Sequence[float]

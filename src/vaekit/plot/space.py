@@ -51,7 +51,7 @@ class Carried:
     Arguments:
         values: One number for each latent, shape (Z,).
         what: Name of the measure.
-        unit: Its unit.
+        unit: Unit of the measure.
     """
 
     values: Tensor

@@ -51,7 +51,7 @@ class Posterior(nn.Module, ABC):
 
         Arguments:
             x: Training data, shape (N, *event).
-            c: Their context, shape (N, C), of a conditional model.
+            c: Context of these rows, shape (N, C), for a conditional model.
         """
 
     @property

@@ -29,7 +29,7 @@ class HierarchicalPosterior(Posterior):
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
         hidden: Widths of the hidden layers between two levels.
-        activation: Their nonlinearity.
+        activation: Nonlinearity of the hidden layers.
 
     Attributes:
         latent_sizes: Widths of all levels, z_1 first.

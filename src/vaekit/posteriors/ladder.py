@@ -32,7 +32,7 @@ class LadderPosterior(Posterior):
         context_size: C; 0 for an unconditional model.
         upper_sizes: Widths of z_2, z_3, …; by default one level half as wide as z_1.
         hidden: Widths of the hidden layers between two levels, upwards and downwards.
-        activation: Their nonlinearity.
+        activation: Nonlinearity of the hidden layers.
 
     Attributes:
         latent_sizes: Widths of all levels, z_1 first.
@@ -109,7 +109,7 @@ class TopDownPosterior(Posterior):
         levels: L.
         width: Width of the states.
         hidden: Widths of the hidden layers of every network along the path.
-        activation: Their nonlinearity.
+        activation: Nonlinearity of the hidden layers.
 
     Attributes:
         latent_sizes: Widths of all levels, z_1 first.

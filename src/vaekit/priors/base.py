@@ -44,7 +44,7 @@ class Prior(nn.Module, ABC):
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
             x: Training rows, shape (N, *event).
-            c: Their context, shape (N, C), of a conditional model.
+            c: Context of these rows, shape (N, C), for a conditional model.
         """
 
 

@@ -23,7 +23,7 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     Arguments:
         prior: The mixture; its parameters are set.
         z: Latents, shape (N, Z).
-        labels: Their classes, shape (N,), for a mixture with a context.
+        labels: Classes of the latents, shape (N,), for a mixture with a context.
 
     Returns:
         For each class the objective after every step: log density and penalty, nats per latent.

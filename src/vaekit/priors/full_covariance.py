@@ -71,7 +71,7 @@ class FullCovarianceNormalMixture(Prior):
         Arguments:
             posterior: The model's posterior, (x, c) → q(z | x, c).
             x: Training rows, shape (N, *event).
-            c: Their context, shape (N, C), of a conditional model.
+            c: Context of these rows, shape (N, C), for a conditional model.
         """
         if self.context_size and c is None:
             return  # the classes of the rows are unknown: the means stay where they are

@@ -20,7 +20,7 @@ class HierarchicalPrior(Prior):
         posterior: The model's posterior, a hierarchical one; the prior takes over its levels.
         context_size: C; 0 for an unconditional model.
         hidden: Widths of the hidden layers between two levels.
-        activation: Their nonlinearity.
+        activation: Nonlinearity of the hidden layers.
 
     Raises:
         ConfigError: The posterior has one level.

@@ -22,12 +22,12 @@ class DataFacts:
 
     Attributes:
         name: Name or path of the data set.
-        checksum: As in `Dataset`.
-        kind: As in `Dataset`.
+        checksum: Checksum of the data, as in `Dataset`.
+        kind: Kind of the data, as in `Dataset`.
         value_kind: The meaning of the numbers in x to the model.
         event_shape: Shape of one row.
         num_classes: The number of classes.
-        classes: Their names.
+        classes: Names of the classes.
         columns: The columns of a table, one for each value of a row; None for other data.
         counts: The number of rows in each split.
     """
@@ -125,7 +125,7 @@ def columns_from(tables: Any, shape: Sequence[int], where: Path) -> tuple[Column
     """The columns from a JSON file, or None.
 
     Arguments:
-        tables: Its tables, one for each column; or None.
+        tables: Tables from the file, one for each column; or None.
         shape: Shape of a row.
         where: The file.
 

@@ -26,7 +26,7 @@ def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
 
     Arguments:
         tree: Tables of options by section, as a file has them.
-        run: Its run; the first runs have the precision only in their environment.
+        run: The run of the config; the first runs have the precision only in environment.json.
     """
     train = {"precision": run.environment.get("precision", "fp32"), "ema_warm_up": False}
     new = {**tree, "train": _completed(tree.get("train", {}), train)}

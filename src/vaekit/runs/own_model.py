@@ -76,7 +76,7 @@ def fit(
         settings: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`.
 
     Returns:
-        One record for each epoch: means over its rows by name, the same of the validation, and timings.
+        One record for each epoch: means over its rows by name, means over the validation rows, and timings.
 
     Raises:
         ConfigError: `model` is not a model, the preset or a setting is unknown or out of range, or the arguments do not

@@ -38,7 +38,7 @@ class Scene:
     Arguments:
         model: A trained model.
         data: The data set that it was trained on.
-        run: Its run.
+        run: The run of the model.
         seed: Seed of all random numbers.
         binarize: How grey values become binary, as in the config.
     """

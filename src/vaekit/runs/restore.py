@@ -56,7 +56,7 @@ class RestoredRun:
 
     Attributes:
         run: The run.
-        recipe: Its config, resolved.
+        recipe: The config of the run, resolved.
     """
 
     run: Run

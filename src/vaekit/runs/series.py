@@ -93,7 +93,7 @@ def _is_finished(replicate: Replicate) -> bool:
     """Whether a replicate has been trained.
 
     Raises:
-        RunError: Its run has another config, or its name is not allowed.
+        RunError: The run has another config, or its name is not allowed.
     """
     if not os.path.lexists(replicate.root / files.component(replicate.name)):
         return False

@@ -37,7 +37,7 @@ def visible(text: str) -> str:
 
 
 def visible_lines(text: str) -> str:
-    """The same for a text of several lines, which keeps its line breaks."""
+    """A text of several lines in which control characters are shown by their codes; line breaks stay."""
     return "\n".join(map(visible, text.split("\n")))
 
 

@@ -249,7 +249,7 @@ class Run:
         return list(self.each_metrics())
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
-        """The same records one by one, so that only one is in memory."""
+        """The records of metrics.jsonl one by one, so that only one is in memory."""
         return map(with_present_names, journal.records(files.confine(self.path, "metrics.jsonl")))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:

@@ -91,7 +91,7 @@ def sha256(tensors: "Mapping[str, Tensor]") -> str:
 
 
 def _unshared(tensors: "Mapping[str, Tensor]") -> "tuple[dict[str, Tensor], dict[str, str]]":
-    """Contiguous tensors on the CPU that share no memory, by name; and further name → name of the same tensor."""
+    """Contiguous tensors on the CPU that share no memory, by name; and each other name of a tensor → its first name."""
     stored: dict[str, Tensor] = {}
     aliases: dict[str, str] = {}
     names: dict[object, str] = {}

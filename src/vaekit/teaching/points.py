@@ -10,7 +10,7 @@ class Section:
     """A section of the assignment.
 
     Arguments:
-        name: Its heading.
+        name: Heading of the section.
         points: Points that were given.
         maximum: Points of a solution without mistakes.
         diagnosis: The mistakes, or a remark on an accepted solution; may be empty.

@@ -73,7 +73,7 @@ def threads(count: int | None) -> Iterator[None]:
 
 
 def find_threads(step: Callable[[], object]) -> int:
-    """The number of threads to compute with: the one that is set, else torch's default, or 1 if the machine is busy.
+    """The number of threads to compute with: the user's, else torch's default, or 1 if the machine is busy.
 
     The threads of a step wait for one another dozens of times. If another program keeps one of them from running, all
     of them wait for it: if one of two processors is busy, a step of 8 ms takes up to 1 s. One thread then

@@ -272,7 +272,7 @@ def _check_schedule(schedule: object) -> None:
     """Check that a schedule can be called.
 
     Raises:
-        ConfigError: It is a class, or not a function of two numbers.
+        ConfigError: The schedule is a class, or not a function of two numbers.
     """
     try:
         if inspect.isclass(schedule):

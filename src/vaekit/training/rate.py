@@ -27,7 +27,7 @@ class RateFactor:
         """The factor at an epoch, which need not be whole.
 
         Raises:
-            ConfigError: The schedule gives a negative number, or one that is not finite.
+            ConfigError: The schedule gives a negative number, or a number that is not finite.
         """
         factor = check_range("the factor of the schedule", self.schedule(epoch, self.epochs), 0, math.inf)
         return factor if self.adaptive is None else factor * self.adaptive.factor**progress.reductions

@@ -172,7 +172,7 @@ class ArrayReader:
     Arguments:
         array: Images (N, H, W), (N, C, H, W) or (N, H, W, C), C = 1 or 3; or a table (N, D); or signals (N, L) or
             (N, C, L).
-        name: Its name for messages.
+        name: Name of the array for messages.
         value_kind: Meaning of the numbers.
         are_signals: Whether the rows are signals, (C, L).
 

@@ -49,7 +49,7 @@ class FolderReader:
 
     Arguments:
         folder: Folder of the files.
-        names: Their names relative to it.
+        names: Names of the files, relative to the folder.
         size: Crop to the central square and resize to this side; None takes images as they are.
         colour: Turn all into colour images; by default a sample of them decides.
 

@@ -36,7 +36,7 @@ class LazyColumns(Mapping[str, Raw]):
     """The columns of a table, each read when it is asked for.
 
     Arguments:
-        names: Their names.
+        names: Names of the columns.
         read: Reads a column.
     """
 

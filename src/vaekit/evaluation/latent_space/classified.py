@@ -29,7 +29,7 @@ def classification_error(
         model: The model.
         loss: The loss that it was trained with; one with a classifier has a method `log_q`, x → log q(y | x).
         images: Shape (N, *event).
-        labels: Their classes, shape (N,); −1 where unknown.
+        labels: Classes of the images, shape (N,); −1 where unknown.
         listener: Hears about the progress.
     """
     log_q = getattr(loss, "log_q", None)

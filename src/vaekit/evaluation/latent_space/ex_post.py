@@ -85,7 +85,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
-        model: Its model, as `vaekit.load(run)` gives it.
+        model: The model of the run, as `vaekit.load(run)` gives it.
         density: The kind of prior, as for `fit_prior`.
 
     Raises:

@@ -204,7 +204,7 @@ class _State:
     Arguments:
         z: Shape (C, B, Z).
         terms: log p(z), log p(x | z) and, from the posterior, log q(z): shape (T, C, B).
-        slopes: Their gradients, shape (T, C, B, Z).
+        slopes: Gradients of the terms, shape (T, C, B, Z).
     """
 
     z: Tensor

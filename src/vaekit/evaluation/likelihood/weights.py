@@ -54,7 +54,7 @@ class NestedBounds:
         self.k = k
         self.filled = 0
         self.open: Tensor | None = None  # log Σ w and log Σ w² of the incomplete group, shape (2, B)
-        self.last: Tensor | None = None  # the same of the last whole group
+        self.last: Tensor | None = None  # log Σ w and log Σ w² of the last whole group, shape (2, B)
         self.blocks: Tensor | None = None  # log Σ w of each block of the last group, shape (blocks, B)
         self.groups = Mean()
 

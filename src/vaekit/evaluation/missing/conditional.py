@@ -30,7 +30,7 @@ def rows_where(
 
     Arguments:
         model: An unconditional model of the table.
-        columns: Its columns: `columns` of the data set.
+        columns: Columns of the table: `columns` of the data set.
         n: Number of rows.
         where: Values by the name of their column, such as `{"sex": "female", "age": 30}`; every value may be a text.
         seed: Seed of all random numbers.
