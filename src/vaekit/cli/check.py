@@ -13,7 +13,7 @@ from .printing import out_json, out_lines
 @click.option("--seconds", type=COUNT, default=20, show_default=True, help="Time limit for each part.")
 @json_option
 def check(file: Path, seconds: int) -> None:
-    """Try `vae check vae.py`: points for a solution of the assignment, and what is wrong.
+    """Try `vae check vae.py`: print the points of a solution of the assignment, and what is wrong with it.
 
     The file runs in a process of its own, with limits on time and memory. `vae teach` hands the assignment out.
     It is not `vaekit.check`, which tries a part of a model of your own.

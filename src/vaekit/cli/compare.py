@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 
 
-@click.command(short_help="One table over evaluated runs and seeds.")
+@click.command(short_help="Print one table over evaluated runs and seeds.")
 @click.argument("run", nargs=-1)
 @click.option(
     "--group", "presets", multiple=True, metavar="PRESET", help="All evaluated runs of a preset; may be repeated."

@@ -31,7 +31,7 @@ SERVED = 2000  # images on the map of a served page
 def explore(
     chosen: ChosenRun, output: Path | None, images: int | None, float32: bool, port: int, no_browser: bool
 ) -> None:
-    """Try `vae explore`: a page with a map, sliders and your own images, of RUN, the newest by default.
+    """Try `vae explore`: show a page with a map, sliders and your own images, of RUN, the newest by default.
 
     The page is served on this machine only, until Ctrl-C. With -o it is one file to send to anyone: it works
     offline, in any browser. --images 0 leaves out every image.

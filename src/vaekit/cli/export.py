@@ -15,7 +15,7 @@ from .run_options import ChosenRun, takes_run
 @takes_run(ChosenRun, "chosen", seeded=False, computes=False)
 @json_option
 def export(chosen: ChosenRun, output: Path | None, onnx: bool, torch_export: bool) -> None:
-    """Try `vae export -o my-vae`: weights, config, a filled model card and examples of RUN, the newest by default.
+    """Try `vae export -o my-vae`: write weights, config, a model card and examples of RUN, the newest by default.
 
     `vaekit.load("my-vae")` reads it back; nothing in it is executed. It is a valid folder for model hubs.
     """

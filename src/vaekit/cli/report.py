@@ -7,7 +7,7 @@ import click
 from .common import FILE, json_option, open_run, print_files, relative, run_argument, runs_option
 
 
-@click.command(short_help="One page to read, print and send.")
+@click.command(short_help="Write one page to read, print and send.")
 @run_argument
 @click.option("-o", "--output", type=FILE, help="File to write; `report.html` in the run folder by default.")
 @click.option("--compare", "compared", multiple=True, metavar="RUN", help="Another run beside it; may be repeated.")
@@ -16,7 +16,8 @@ from .common import FILE, json_option, open_run, print_files, relative, run_argu
 def report(run: str | None, output: Path | None, compared: tuple[str, ...], root: Path) -> None:
     """Try `vae report -o report.html`: show everything known about RUN, the newest by default, on one page.
 
-    Curves, pictures, the evaluation with its errors and warnings, configuration, environment, and how to repeat it.
+    It has curves, pictures, the evaluation with its errors and warnings, configuration, environment, and how to repeat
+    the run.
     """
     runs = [open_run(name, root) for name in (run, *compared)]
 

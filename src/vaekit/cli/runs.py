@@ -41,7 +41,7 @@ def info(run: str | None, root: Path) -> None:
     "--clean",
     multiple=True,
     metavar="WHAT",
-    help="Remove runs: failed, interrupted, damaged, or the name of one; may be repeated.",
+    help="Remove runs by state (failed, interrupted, damaged) or by name; may be repeated.",
 )
 @click.option("--yes", is_flag=True, help="Remove without asking.")
 @long_option
