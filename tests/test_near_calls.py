@@ -18,6 +18,8 @@ from vaekit.data.held_out import held_out
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.comparison_table import Difference
 from vaekit.evaluation.subject import of_model
+from vaekit.likelihoods import Bernoulli
+from vaekit.priors import StandardNormal
 from vaekit.store import Run
 from vaekit.training.meter import EXPLODED
 
@@ -239,3 +241,97 @@ def test_differences_without_any_spread_prove_nothing() -> None:
     difference = Difference("b", "active units", 1.0, 1.0, 1.0, n=2, over="seeds")
     assert difference.verdict == "unknown (no spread)"
     assert Difference("b", "nll", 1.0, 0.5, 1.5, n=2, over="seeds").verdict == "beyond noise, over seeds"
+
+
+BUILDS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
+    "no classes": (("cvae",), {"num_classes": 0}, "num_classes must be at least 1, got 0"),
+    "half a class": (("cvae",), {"num_classes": 2.5}, "num_classes must be a whole number"),
+    "no shape": (("vae",), {"event_shape": None}, "event_shape must be a number or several"),
+    "options": (({"prior": "vamp"},), {}, r"got dict; options go beside the name: build\('vae', prior='vamp'\)"),
+    "rows as data": (("vae",), {"data": torch.rand(4, 1, 8, 8)}, r"got Tensor; pass data=vaekit\.data\.load"),
+    "data without a name": (("vae",), {"data": {"size": 8}}, r"got {'size': 8} without a name"),
+    "other shape": (("vae",), {"x": torch.rand(4, 1, 9, 9)}, r"shape \(N, 1, 28, 28\)"),
+    "no rows": (("vae",), {"x": torch.rand(0, 1, 28, 28)}, "there are 0 rows"),
+    "infinite": (("vae",), {"x": torch.full((4, 1, 28, 28), torch.inf)}, "remove or mask values"),
+    "labels alone": (("cvae",), {"labels": [0, 1]}, "labels are the classes of x, which is missing"),
+}
+
+
+@pytest.mark.parametrize("kind", BUILDS)
+def test_build_says_what_it_takes(kind: str) -> None:
+    arguments, options, message = BUILDS[kind]
+    with pytest.raises(vaekit.VAEError, match=message):
+        vaekit.build(*arguments, **options)
+
+
+@pytest.mark.parametrize("as_given", [np.asarray, torch.Tensor.double, lambda x: (255 * x).round().byte()])
+def test_build_starts_from_rows_of_any_type(as_given: Any) -> None:
+    x = (255 * torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))).round() / 255
+    options = {"event_shape": np.int64(4) * np.array([0, 1, 1]) + [1, 0, 0], "latent_size": 2, "prior": "vamp"}
+    weights = []
+    for rows in (x, as_given(x)):
+        torch.manual_seed(0)
+        weights.append(torch.cat([p.flatten() for p in vaekit.build("vae", x=rows, **options).parameters()]))
+    assert torch.allclose(*weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("part", "options", "message"),
+    [
+        (3, {}, "a part is a class, a module, or the name of a preset, got 3"),
+        (vaekit.VAE, {}, r"is the class of a model; make one, and pass it: check\(VAE\(…\)\)"),
+        (StandardNormal(4), {"scale": 2.0}, "options are for a class, and this StandardNormal is made: scale"),
+        (StandardNormal, {"latent_size": 0}, "latent_size must be at least 1"),
+        (StandardNormal, {"context_size": -1}, "context_size must be at least 0"),
+        (StandardNormal, {"beside": "hierarchical"}, "beside is a table, such as {'posterior': 'hierarchical'}"),
+        (Bernoulli, {"x": torch.rand(4, 1, 9, 9)}, r"shape \(N, 1, 8, 8\)"),
+        ("vae", {"prior": "wamp"}, "did you mean 'vamp'"),
+        (vaekit.VAE(64).to("meta"), {}, "Cannot copy out of meta tensor"),
+    ],
+)
+def test_check_says_what_it_takes(part: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(vaekit.VAEError, match=message):
+        vaekit.check(part, **options)
+
+
+def test_check_takes_a_config_a_number_as_shape_and_no_gradients() -> None:
+    with torch.inference_mode():
+        vaekit.check(read("standard-vae"))
+    vaekit.check(StandardNormal, event_shape=30)
+    vaekit.check(Bernoulli, x=np.zeros((5, 8, 8), np.uint8))
+
+
+def test_the_assignment_counts_its_rows_and_its_sizes() -> None:
+    x, mu = torch.rand(4, 1, 8, 8), torch.zeros(4, 2)
+    with pytest.raises(DataError, match="must have the same rows"):
+        vaekit.loss_function(x, x, mu[:2], mu[:2])
+    with pytest.raises(DataError, match="must have the same rows"):
+        vaekit.loss_function(x, x, mu, mu[:1])
+    for call in (lambda: vaekit.VAE(0), lambda: vaekit.VAE(64, 0), lambda: vaekit.CVAE(64, 0)):
+        with pytest.raises(ConfigError, match="must be at least 1, got 0"):
+            call()
+
+
+def test_a_run_of_another_type_is_named(tmp_path: Path) -> None:
+    for call in (vaekit.load, vaekit.export):
+        with pytest.raises(ConfigError, match="a run is given as a Run, its folder or its name, got int"):
+            call(3)
+    with pytest.raises(ConfigError, match="train=3: give a table"):
+        vaekit.train("vae", train=3, epochs=1, root=tmp_path)
+
+
+def test_a_saved_model_of_float64_keeps_its_precision(tmp_path: Path) -> None:
+    model = vaekit.build("standard-vae", event_shape=3, encoder={"hidden": [4]}, decoder={"hidden": [4]}).double()
+    model.save(tmp_path / "m.safetensors")
+    x = torch.rand(2, 3, dtype=torch.float64)
+    assert torch.equal(vaekit.load(tmp_path / "m.safetensors").encode(x), model.eval().encode(x))
+
+
+def test_a_training_in_float64_by_default(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8))
+    sections = {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}, "latent_size": 2}
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert vaekit.train("vae", data=tmp_path / "x.npy", epochs=1, root=tmp_path, **sections).status == "finished"
+    finally:
+        torch.set_default_dtype(torch.float32)

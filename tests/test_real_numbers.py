@@ -130,6 +130,8 @@ def test_the_command_trains_them_and_records_how_they_are_counted(
 def test_numbers_that_are_not_finite_are_refused() -> None:
     x = standard()
     x[3, 2] = math.inf
-    model = build("standard-vae", event_shape=D, x=x, likelihood="normal", **SMALL)
+    with pytest.raises(DataError, match="finite"):
+        build("standard-vae", event_shape=D, x=x, likelihood="normal", **SMALL)
+    model = build("standard-vae", event_shape=D, likelihood="normal", **SMALL)
     with pytest.raises(DataError, match="finite"):
         fit(model, x, epochs=1)

@@ -4,14 +4,14 @@ The questions are the attributes and methods of the contracts: `Encoder`, `Poste
 A part may be a plain module that knows nothing of them. Not for: which part is made when (`assemble`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..data.columns import Column
-from ..errors import ConfigError
+from ..errors import ConfigError, is_count
 from ..likelihoods import Likelihood, PerValueLikelihood
 from ..nets import Decoder
 from ..posteriors import Posterior
@@ -42,6 +42,22 @@ DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     },
     "prior": {"for_vectors": None, "latent_kind": Prior.latent_kind, "start": lambda posterior, x, c: None},
 }
+
+
+def as_shape(name: str, value: int | Iterable[int]) -> Shape:
+    """A shape; a number is the size of a vector.
+
+    Arguments:
+        name: Name of the shape in the message.
+        value: One number, or several.
+
+    Raises:
+        ConfigError: It is not made of whole numbers of at least 1.
+    """
+    shape = tuple(value) if isinstance(value, Iterable) else (value,)
+    if not shape or not all(map(is_count, shape)):
+        raise ConfigError(f"{name} must be a number or several, whole and at least 1, got {value!r:.80}")
+    return tuple(map(int, shape))
 
 
 def attribute_or_default(kind: str, part: Any, question: str) -> Any:

@@ -15,17 +15,21 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from ..data.batch import as_tensor
+from ..data.batches import as_one_batch
+from ..data.evaluation_data import as_split
+from ..data.value_kinds import value_kind_of
 from ..distributions import draw_samples, is_discrete
-from ..errors import ConfigError, unknown
+from ..errors import ConfigError, check_count, check_range, unknown
 from ..likelihoods import Likelihood, Normal
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Decoder, Encoder
 from ..posteriors import Posterior
 from ..priors import Prior
 from ..rng import forked
-from . import Model, Part
+from . import Config, Model, Part
 from .assemble import POSTERIOR_OF, PRIOR_OF, assemble
-from .contracts import Shape, attribute_or_default, latent_shapes
+from .contracts import Shape, as_shape, attribute_or_default, latent_shapes
 from .parts import resolve, with_options
 from .recipe import build
 
@@ -59,7 +63,7 @@ def check(
 
     Arguments:
         part: The class of an encoder, decoder, posterior, prior or likelihood; a module of one of these kinds; a model;
-            or the name of a preset.
+            or a config, or the name of a preset.
         kind: One of the five kinds, if neither base class nor constructor shows it.
         event_shape: Event shape of x.
         latent_size: Width of the latents.
@@ -68,10 +72,11 @@ def check(
         x: Rows that the likelihood has a density for, shape (N, *event_shape); by default zeros and ones.
         beside: Names of the posterior or the prior that a class is tried with: `{"posterior": "hierarchical"}`. By
             default they have latents of the same kind as the part.
-        options: Options of the part's constructor.
+        options: Options of the class; sections of the preset, as `build` takes them.
 
     Raises:
-        ConfigError: The part lacks something; the message has one finding a line.
+        ConfigError: The part lacks something; the message has one finding a line. Or the arguments do not fit together.
+        DataError: x has another shape.
 
     >>> from vaekit.priors import StandardNormal
     >>> check(StandardNormal)
@@ -80,12 +85,17 @@ def check(
     vaekit.errors.ConfigError: Linear is not a prior yet:
     - prior(c) raised TypeError: linear(): argument 'input' (position 1) must be Tensor, not NoneType
     """
-    shape = latent_shape or (latent_size,)
-    trial = _Trial(tuple(event_shape), shape, context_size, x, dict(beside or {}))
-    with forked():
+    if not isinstance(beside, Mapping | None):
+        raise ConfigError(f"beside is a table, such as {{'posterior': 'hierarchical'}}, got {beside!r:.80}")
+    check_range("context_size", context_size, 0)
+    event_shape = as_shape("event_shape", event_shape)
+    shape = as_shape("latent_shape", check_count("latent_size", latent_size) if latent_shape is None else latent_shape)
+    trial = _Trial(event_shape, shape, context_size, _rows(part, x, event_shape), dict(beside or {}))
+    with torch.inference_mode(False), torch.enable_grad(), forked():
         torch.manual_seed(0)
-        if isinstance(part, str):
-            part = build(part, event_shape=event_shape, num_classes=context_size or 10)
+        if isinstance(part, str | Config):
+            part, options = build(part, event_shape=event_shape, num_classes=context_size or 10, **options), {}
+        _check_part(part, options)
         name = part.__name__ if inspect.isclass(part) else type(part).__name__
         if isinstance(part, LatentVariableModel):
             kind = "model"
@@ -96,12 +106,40 @@ def check(
             kind = kind or _kind_of(part)
             if kind not in CONTRACTS:
                 raise ConfigError(unknown("kind of part", kind, CONTRACTS))
-        tried = copy.deepcopy(part).cpu().float() if isinstance(part, nn.Module) else part
-        trial.run(kind, tried, latent_size, options)
+        with trial.reporting("a copy of it on the CPU in float32"):
+            tried = copy.deepcopy(part).cpu().float() if isinstance(part, nn.Module) else part
+            trial.run(kind, tried, latent_size, options)
     if trial.findings:
         raise ConfigError(
             "\n- ".join([f"{name} is not {'an' if kind == 'encoder' else 'a'} {kind} yet:", *trial.findings])
         )
+
+
+def _check_part(part: Any, options: Mapping[str, Any]) -> None:
+    """Check that something can be tried.
+
+    Raises:
+        ConfigError: It is the class of a model, a module with options, or nothing that can be called.
+    """
+    if inspect.isclass(part) and issubclass(part, LatentVariableModel):
+        raise ConfigError(f"{part.__name__} is the class of a model; make one, and pass it: check({part.__name__}(…))")
+    if isinstance(part, nn.Module) and options:
+        raise ConfigError(f"options are for a class, and this {type(part).__name__} is made: {', '.join(options)}")
+    if not callable(part):
+        raise ConfigError(f"a part is a class, a module, or the name of a preset, got {part!r:.80}")
+
+
+def _rows(part: Any, x: Any, event_shape: Shape) -> Tensor | None:
+    """Rows as the part takes them.
+
+    Raises:
+        DataError: They have another shape, or there are none.
+    """
+    if x is None:
+        return None
+    kind = value_kind_of(part)
+    rows = as_split(as_tensor(x, "x"), event_shape=event_shape, value_kind=kind, conditional=False)
+    return as_one_batch(rows, value_kind=kind).x.float()
 
 
 class _Trial:
@@ -128,7 +166,7 @@ class _Trial:
     @cached_property
     def x(self) -> Tensor:
         """Rows of data."""
-        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:ROWS].float()
+        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:ROWS]
 
     @property
     def c(self) -> Tensor | None:
@@ -174,7 +212,7 @@ class _Trial:
 
     def _start(self, model: Any, kind: str, part: nn.Module) -> None:
         """Try the methods that start a part before the training, and check that its weights stay finite."""
-        x = torch.ones(TRAINING_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows.float()
+        x = torch.ones(TRAINING_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows
         c = self._context(len(x))
         if kind == "posterior":
             with self.reporting("posterior.start(x, c)"):

@@ -11,19 +11,21 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..data import Batches, Dataset, load
+from ..data import Batches, Dataset, Split, load
+from ..data.batch import as_tensor
 from ..data.batches import rows_to_start_from
 from ..data.by_path import is_path
 from ..data.columns import Column
+from ..data.evaluation_data import as_split
 from ..data.registry import DATASET_NAMES, known_as
-from ..data.value_kinds import ValueKind, value_kind_of
-from ..errors import ConfigError, is_count, unknown
+from ..data.value_kinds import RANGES, ValueKind, check_values, value_kind_of
+from ..errors import ConfigError, check_count, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
 from . import Config, Part, read
 from .assemble import assemble
-from .contracts import attribute_or_default
+from .contracts import as_shape, attribute_or_default
 from .groups import by_part
 from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
@@ -132,7 +134,8 @@ class Recipe:
             sizes = {"latent_size": section.latent_size, "num_classes": num_classes}
             model: LatentVariableModel = self.parts["model"](event_shape=event_shape, **sizes)
             return model
-        context_size = num_classes if section.condition == "class" else 0
+        context_size = int(check_count("num_classes", num_classes)) if section.condition == "class" else 0
+        x = x if x is None else x.to(torch.get_default_dtype())
         all_known = labels is not None and bool((labels >= 0).all())
         c = one_hot(labels, context_size) if labels is not None and all_known and context_size else None
         facts: dict[str, Any] = {"event_shape": event_shape, "context_size": context_size, "columns": columns}
@@ -262,7 +265,7 @@ def build(
         event_shape: Event shape of x; a number is the size of a vector.
         num_classes: Number of classes of a conditional model.
         x: Training rows, shape (N, *event_shape), for parts that start from the data: the output bias at the mean of x,
-            pseudo-inputs. Without x they start at random.
+            pseudo-inputs. Without x they start at random. Bytes are pixels, unless the likelihood takes counts.
         labels: Classes of these rows, shape (N,), for a conditional model.
         columns: Columns of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they give the shape too.
         data: A data set from `vaekit.data.load`, its name or path, or the section [data] with a name. It replaces the
@@ -276,17 +279,18 @@ def build(
 
     Raises:
         ConfigError: A part or an option is unknown, or the parts do not fit together.
-        DataError: The data set does not exist or cannot be read.
+        DataError: The data set does not exist or cannot be read; or x has another shape, or values that are not finite.
     """
     if not isinstance(data, Dataset | None):
-        sections["data"] = os.fspath(data) if isinstance(data, os.PathLike) else data
-    if columns is not None:
-        event_shape = len(columns)
-    event_shape = (event_shape,) if isinstance(event_shape, int) else tuple(event_shape)
-    if not event_shape or not all(map(is_count, event_shape)):
-        raise ConfigError(f"event_shape must be a number or several, whole and at least 1, got {event_shape}")
+        sections["data"] = _data_section(data)
+    shape = as_shape("event_shape", event_shape if columns is None else len(columns))
     if isinstance(config, str):
         config = read(config, sections=sections)
+    elif not isinstance(config, Config):
+        raise ConfigError(
+            f"the config is the name of a preset or a vaekit.config.Config, got {type(config).__name__}; options go "
+            "beside the name: build('vae', prior='vamp')"
+        )
     elif isinstance(sections.get("data"), str):
         raise ConfigError(
             f"a Config names its data already; pass a data set, data=vaekit.data.load({sections['data']!r}), or the "
@@ -295,12 +299,38 @@ def build(
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
-    if isinstance(data, str | os.PathLike) or (isinstance(data, Mapping) and "name" in data):
+    if "data" in sections:
         data = load(**recipe.data_arguments)
+    rows: Split | None = None
     if isinstance(data, Dataset):
-        event_shape, num_classes, columns = data.event_shape, data.num_classes, data.columns
-        x, labels = rows_to_start_from(data.train, value_kind=recipe.value_kind)
-    return recipe.model(event_shape=event_shape, num_classes=num_classes, x=x, labels=labels, columns=columns)
+        shape, num_classes, columns, rows = data.event_shape, data.num_classes, data.columns, data.train
+    elif x is not None:
+        kind = recipe.value_kind
+        rows = as_split(
+            as_tensor(x, "x"), labels, event_shape=shape, value_kind=kind, conditional=False, sees_missing=True
+        )
+        check_values(rows.x[:], None if rows.x.dtype == torch.uint8 else RANGES[kind])
+    elif labels is not None:
+        raise ConfigError("labels are the classes of x, which is missing; pass both, or data")
+    start, classes = (None, None) if rows is None else rows_to_start_from(rows, value_kind=recipe.value_kind)
+    return recipe.model(event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns)
+
+
+def _data_section(data: Mapping[str, Any] | str | os.PathLike[str]) -> str | dict[str, Any]:
+    """The section [data] of the argument `data`.
+
+    Raises:
+        ConfigError: It does not name data.
+    """
+    if isinstance(data, str | os.PathLike):
+        return os.fspath(data)
+    if isinstance(data, Mapping) and "name" in data:
+        return dict(data)
+    got = f"{dict(data)!r:.80} without a name" if isinstance(data, Mapping) else type(data).__name__
+    raise ConfigError(
+        f"data is a data set, its name or path, or a table with its name, got {got}; pass data=vaekit.data.load(…), or "
+        "rows as x=… with their event_shape"
+    )
 
 
 def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:

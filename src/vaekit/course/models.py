@@ -18,6 +18,7 @@ from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
 from ..distributions import widened
+from ..errors import DataError, check_count
 from ..likelihoods import bernoulli
 from ..model import LatentVariableModel
 from ..nets import with_context
@@ -57,8 +58,14 @@ def loss_function(x_hat: Tensor, x: Tensor, mu: Tensor, logvar: Tensor) -> Tenso
     Returns:
         Scalar, nats per image.
 
+    Raises:
+        DataError: The numbers of rows differ, or the shapes of mu and logvar.
+
     Reference: Kingma and Welling 2013, arXiv:1312.6114, eq. 10 and appendix B.
     """
+    if not len(x_hat) == len(x) == len(mu) or mu.shape != logvar.shape:
+        shapes = [tuple(value.shape) for value in (x_hat, x, mu, logvar)]
+        raise DataError(f"x_hat, x, mu and logvar must have the same rows, got shapes {', '.join(map(str, shapes))}")
     reconstruction = binary_cross_entropy(x_hat, x, reduction="sum")
     kl = -0.5 * (1 + logvar - mu**2 - logvar.exp()).sum()
     return (reconstruction + kl) / len(x)
@@ -71,6 +78,8 @@ class _Assignment(LatentVariableModel):
 
     def __init__(self, input_size: int, latent_size: int, context_size: int) -> None:
         super().__init__()
+        check_count("input_size", input_size)
+        check_count("latent_size", latent_size)
         side = isqrt(input_size)
         event_shape = (1, side, side) if side**2 == input_size else (1, 1, input_size)
         self.input_size = input_size
@@ -181,7 +190,7 @@ class CVAE(_Assignment):
     """
 
     def __init__(self, input_size: int, num_classes: int = 10, latent_size: int = 15) -> None:
-        super().__init__(input_size, latent_size, context_size=num_classes)
+        super().__init__(input_size, latent_size, context_size=check_count("num_classes", num_classes))
         self.num_classes = num_classes
 
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -114,8 +114,8 @@ def _sizes(state: Mapping[str, Tensor], encoder: Sequence[str], decoder: Sequenc
         ValueError: These are not the weights of an assignment's model.
     """
     head = next((state[name] for name in ("mu_layer.weight", "mu_layer.0.weight") if name in state), None)
-    if head is None:
-        raise ValueError("it has no mu_layer.weight")
+    if head is None or head.ndim != 2:
+        raise ValueError("it has no mu_layer.weight" if head is None else "its mu_layer.weight is not a matrix")
     input_size, latent_size = len(state[f"{decoder[-1]}.weight"]), len(head)
     num_classes = state[f"{decoder[0]}.weight"].shape[1] - latent_size
     first = state[f"{encoder[0]}.weight"].shape[1]

@@ -212,7 +212,7 @@ def manifold(
         shown = sorted(per_latent.order[:2])
     else:
         shown = list(range(size))
-    low, high = means[:, shown].float().quantile(torch.tensor([0.01, 0.99]).to(means.device), dim=0)
+    low, high = means[:, shown].float().quantile(means.new_tensor([0.01, 0.99], dtype=torch.float32), dim=0)
     axes = [torch.linspace(a, b, side).to(base) for a, b in zip(low.tolist(), high.tolist(), strict=True)]
     grid = torch.cartesian_prod(axes[1].flip(0), axes[0]) if len(axes) == 2 else axes[0][:, None]
     z = base.repeat(len(grid), 1)

@@ -54,6 +54,8 @@ def build_with_weights(
         raise RunError(f"{misfit}: {name} is {sizes[0]} instead of {sizes[1]}")
     with seeded(torch.Generator().manual_seed(0)):
         model = recipe.model(**wiring)
+    if {tensor.dtype for tensor in weights.values() if tensor.is_floating_point()} == {torch.float64}:
+        model.double()
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

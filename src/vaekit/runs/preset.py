@@ -54,7 +54,8 @@ def train(
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
     fields = {key: settings.pop(key) for key in list(settings) if key in Train.model_fields}
-    sections = settings | ({"train": {**settings.get("train", {}), **fields}} if fields else {})
+    table = settings.get("train", {})
+    sections = settings | ({"train": {**table, **fields}} if fields and isinstance(table, Mapping) else {})
     section = _data_section(data)
     if section:
         sections["data"] = section

@@ -79,10 +79,13 @@ class RestoredRun:
 
         Raises:
             RunError: The run does not exist.
-            ConfigError: The config names the caller's own code without `trust`, or a part that does not exist.
+            ConfigError: `run` is not a run, or its config names the caller's own code without `trust`, or a part that
+                does not exist.
         """
         if isinstance(run, RestoredRun):
             return run
+        if not isinstance(run, Run | str | os.PathLike | None):
+            raise ConfigError(f"a run is given as a Run, its folder or its name, got {type(run).__name__}")
         run = run if isinstance(run, Run) else Run.open(run, root=root)
         return cls(run, Recipe.resolve(config_of(run), trust))
 

@@ -96,7 +96,7 @@ def fill(
 def _filled_rows(part: WeightedLatents, draws: int) -> tuple[Tensor, ...]:
     best = part.best()
     drawn = part.sample(max(draws, FOR_INTERVALS))
-    low, high = torch.quantile(drawn.float(), torch.tensor([LOW, HIGH], device=drawn.device), 0)
+    low, high = torch.quantile(drawn.float(), drawn.new_tensor([LOW, HIGH], dtype=torch.float32), 0)
     ess = 1 / part.weights.square().sum(0)
     parts = (best, low, high, _best_probability(part, best), drawn[:draws], ess)
     return tuple(tensor.cpu() for tensor in parts)
