@@ -1,4 +1,4 @@
-"""What several verbs share: options, the opening of a run, and the printing of results and messages."""
+"""Shared by several verbs: options, the opening of a run, and the printing of results and messages."""
 
 import os
 import re

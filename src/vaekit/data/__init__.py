@@ -15,7 +15,7 @@ the command line starts quickly.
 | `encoded_rows`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
 | `evaluation_data` | data to validate or evaluate on: all of their rows |
 | `held_out`, `labels` | which rows are held out; which keep their labels |
-| `row_names` | the name of each row, by which it is known in its file |
+| `row_names` | the name of each row in its file |
 | `columns`, `column_kinds`, `column_overview` | a column of a table; the choice of its kind; all columns at a glance |
 | `standardizer` | numbers of a table as networks see them |
 | `value_kinds`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |

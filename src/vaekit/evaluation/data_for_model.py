@@ -16,7 +16,7 @@ from ..model import LatentVariableModel
 
 
 def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
-    """A data set for a model: one that is given, by name or path too, or one of which all given rows are test rows.
+    """A data set for a model: the given one, also by name or path, or a data set that has the given rows as test rows.
 
     Arguments:
         model: The model.

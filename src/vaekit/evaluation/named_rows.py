@@ -151,7 +151,7 @@ def score(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
-    """How unlikely rows are: the greater `nll`, the less likely.
+    """Score how unlikely rows are: the greater `nll`, the less likely the row.
 
     Likelihood is not familiarity: images that are simpler than the training images can be likelier than them
     (Nalisnick et al. 2018, arXiv:1810.09136).

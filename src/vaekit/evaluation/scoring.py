@@ -23,7 +23,7 @@ REASONS = 3  # columns to name at most
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """How unusual rows are.
+    """Scores of rows, which say how unusual the rows are.
 
     Arguments:
         rows: The rows.
@@ -61,7 +61,7 @@ def score_run(
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> Scores:
-    """How unusual rows are, compared with the test rows of a run.
+    """Score how unusual rows are, compared with the test rows of a run.
 
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.

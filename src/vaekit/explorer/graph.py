@@ -66,7 +66,7 @@ class Weights:
 
     @property
     def numbers(self) -> int:
-        """How many numbers there are."""
+        """The number of numbers in all constants."""
         return sum(entry["size"] for entry in self.table)
 
 

@@ -268,7 +268,7 @@ class LatentVariableModel(nn.Module, ABC):
 
     @cached_property
     def value_kind(self) -> ValueKind:
-        """The meaning of the numbers in x. By default it is "pixels" if the range is theirs, else "real"."""
+        """The meaning of the numbers in x. By default it is "pixels" if the range is [0, 1], else "real"."""
         return "pixels" if self.value_range == RANGES["pixels"] else "real"
 
     def as_rows(self, x: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ from .text import latent_name, number
 
 TALLEST = 2400  # pixels of a picture of traversals
 TICKS = 6  # values named along an axis of a map
-GREY = 0.5  # of a tile where no latent can lie
+GREY = 0.5  # value of a tile where no latent can lie
 REACH = 2.5  # standard deviations to either side
 NUMBERS = 1 << 22  # densities to compare, in a tenth of a second
 
@@ -260,6 +260,6 @@ def _decode(model: LatentVariableModel, z: Tensor, c: Tensor | None) -> Tensor:
 
 
 def _grey_where(model: LatentVariableModel, c: Tensor | None) -> str:
-    """What the title says of grey tiles."""
+    """The part of a title about grey tiles."""
     space = support_in(model.prior(c))
     return "" if space is None else f"; grey outside {space.name}"

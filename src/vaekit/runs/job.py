@@ -138,7 +138,7 @@ class Job:
         return self.recipe.optimizer(parameters, self.model)
 
     def threads(self) -> int | None:
-        """The configured number of threads, or the faster one of one and all; None on a GPU or with several ranks."""
+        """The configured number of threads, else one or all, the faster one; None on a GPU or with several ranks."""
         configured = self.config.train.threads
         if configured is not None or self.ranks.world_size > 1 or self.model.device.type != "cpu":
             return configured

@@ -139,7 +139,7 @@ def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
 
 
 def number_of_rows(loader: Iterable[Any]) -> int | None:
-    """How many rows a loader has; None where only a pass over it would tell."""
+    """The number of rows of a loader; None where only a pass over the loader would tell."""
     if isinstance(loader, Batches):
         return loader.num_rows
     rows: Any = getattr(loader, "dataset", None)  # of a loader of torch

@@ -106,7 +106,7 @@ class RestoredRun:
 
     @property
     def binarize(self) -> str:
-        """How grey values become binary when the rows are read again: the same way each time."""
+        """The binarization with which the rows are read again: the same way each time."""
         return repeatable(self.recipe.config.data.binarize)
 
     def model(self, *, weights: str = "best", device: str = "cpu") -> LatentVariableModel:

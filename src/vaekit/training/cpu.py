@@ -114,7 +114,7 @@ class Pace:
         self.reported = False
 
     def slower(self, seconds: float) -> float | None:
-        """How many times slower the steps are, reported once, when it has lasted; else None.
+        """The number of times that steps are slower, reported once, when they have stayed slow; else None.
 
         Arguments:
             seconds: Duration of a step since the last check.

@@ -220,7 +220,7 @@ class _State:
         return torch.einsum("t,tcbz->cbz", weights.to(self.slopes), self.slopes)
 
     def moved(self, accepted: Tensor, proposed: "_State") -> "_State":
-        """The proposed state where accepted, shape (C, B), and this one elsewhere."""
+        """The proposed state where `accepted`, shape (C, B), is true, and this state where it is false."""
         return _State(
             torch.where(accepted[..., None], proposed.z, self.z),
             torch.where(accepted, proposed.terms, self.terms),

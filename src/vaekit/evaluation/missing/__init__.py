@@ -4,6 +4,6 @@
 |---|---|
 | `imputation` | weighted samples given the observed values: likely values of the others |
 | `filling` | a table with its gaps filled, and how sure each value is |
-| `conditional` | new rows with given values in some columns; how badly each value of a row is explained |
+| `conditional` | new rows with given values in some columns; the cost of each value of a row |
 | `completion` | ways to complete half of an image |
 """

@@ -113,7 +113,7 @@ def _prior_latents(model: LatentVariableModel, count: int, given: Tensor, observ
 
 @torch.no_grad()
 def value_scores(model: LatentVariableModel, batches: Iterator[Batch], *, samples: int, seed: int = 0) -> Tensor:
-    """How badly each value is explained by the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
+    """The cost of each value given the row's latents: −Σ_k w_k log p(x_d | z_k), shape (N, *event), nats.
 
     Arguments:
         model: A model with a likelihood that factorizes over values: columns of a table, pixels of an image.

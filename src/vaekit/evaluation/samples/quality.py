@@ -65,8 +65,8 @@ def quality(
         classifier: The classifier of that data set.
         split: Real images; the test images by default.
         others: Other real images, to show how small a distance can be; the training images by default.
-        n: Number of samples; at most the number of real images in each of both sets, of which as many are taken, evenly
-            spread.
+        n: Number of samples, at most the size of the smaller set of real images. As many of each set, evenly spread,
+            are compared with them.
         seed: Seed of the samples.
         listener: Hears about the progress.
 
@@ -228,7 +228,7 @@ def _radii(x: Tensor, numbers: tuple[int, ...]) -> Tensor:
 
 
 def _hits(points: Tensor, centres: Tensor, radii: Tensor) -> tuple[Tensor, Tensor]:
-    """How many balls each point lies in, and whether each ball holds a point."""
+    """The number of balls that each point lies in, and whether each ball holds a point."""
     counts, hit = [], torch.zeros(len(centres), dtype=torch.bool)
     for distances in _distances(points, centres):
         inside = distances <= radii

@@ -46,7 +46,7 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
 
 
 def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
-    """Which rows have the rarer of the two values of a column.
+    """A mask of the rows that have the rarer of the two values of a column.
 
     Raises:
         DataError: The column does not exist, or does not have two values.

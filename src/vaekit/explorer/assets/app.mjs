@@ -47,8 +47,8 @@ async function readPoints(scene) {
 }
 
 function firstState(scene, points) {
-  // One point of each of the first classes, so that there is something between A and B at first sight; of one class
-  // where the model is told the class and draws all of them as that.
+  // The slots begin with one point of each of the first classes, so that A and B differ. A model that is told the
+  // class draws all slots as one class, so its slots begin with points of one class.
   const labels = [...new Set(points.map(({ label }) => label))].sort((a, b) => a - b);
   const first = points.length ? Math.max(0, points.findIndex(({ label }) => label === labels[Math.min(3, labels.length - 1)])) : null;
   const alike = points.map((_, i) => i).filter((i) => i !== first && points[i].label === points[first].label);

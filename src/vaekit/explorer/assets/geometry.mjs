@@ -11,7 +11,7 @@ export function toPlane(plane, z) {
   return [dot(away, plane.axes[0]), plane.axes[1] ? dot(away, plane.axes[1]) : 0];
 }
 
-// The latent that stands at (u, v) and is elsewhere as z is: every point of the map has one.
+// The latent at (u, v) of the plane that equals z in all other directions: every point of the map has one.
 export function fromPlane(plane, z, [u, v]) {
   const [atU, atV] = toPlane(plane, z);
   const [first, second] = plane.axes;

@@ -347,7 +347,7 @@ for (const [name, f] of Object.entries(BINARY)) {
   OPERATORS[name] = (a, shape) => combine([a.self, a.other ?? a.exponent], shape, f);
 }
 
-// All float16 numbers: torch and numpy write them, browsers of today cannot all read them.
+// Every float16 number as a float: torch and numpy write float16, and not every browser can read it.
 function halfTable() {
   const values = new Float32Array(65536);
   for (let bits = 0; bits < 65536; bits++) {

@@ -31,7 +31,7 @@ export class LatentMap {
       if (!this.plane.axes[1]) place[1] = this.row(label) + 0.12 * Math.sin(12.9898 * i);
       return place;
     });
-    // What all points, or else ±3σ of the aggregate posterior, take.
+    // The extent of all points; without points, ±3σ of the aggregate posterior.
     const spans = this.plane.axes.map((axis) => 3 * Math.sqrt(axis.reduce((sum, a, i) => sum + (a * sd[i]) ** 2, 0)));
     const middle = toPlane(this.plane, Float32Array.from(mean));
     const reach = [spans[0], spans[1] ?? spans[0]];

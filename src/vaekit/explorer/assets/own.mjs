@@ -24,7 +24,7 @@ export function fitted(source, sourceWidth, sourceHeight, scene, invert) {
   return { x: grey.map((v) => low + (high - low) * (turn ? 1 - v : v)), inverted: turn };
 }
 
-// Halve until less than twice too large: browsers scale down in one step by looking at few pixels.
+// Halve an image until it is less than twice too large: in one step, browsers would look at few of its pixels.
 function halved(source, width, height, wanted) {
   let from = source;
   while (width > 2 * wanted) {

@@ -1,4 +1,4 @@
-// What the page is at: one state, who is told when it changes, and its form as a link. Not for: showing it.
+// The state of the page, the listeners that are told when it changes, and its form as a link. Not for: showing it.
 
 import { fromLink, toLink } from "./bytes.mjs";
 import { inSpace } from "./geometry.mjs";
@@ -48,7 +48,7 @@ export function linkOf(state) {
 
 const whole = (text, below) => (/^\d{1,6}$/.test(text ?? "") && Number(text) < below ? Number(text) : null);
 
-// What a link says of the state, as far as it can be believed.
+// The state that a link describes, without the values that cannot be right.
 export function readLink(hash, scene) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const { size } = scene.latent;
