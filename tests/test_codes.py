@@ -24,7 +24,8 @@ from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.model import WithPrior
 from vaekit.objectives import OfDraw, beta_elbo
 from vaekit.posteriors import FSQPosterior, VQPosterior
-from vaekit.posteriors.quantized import k_means, perplexity, rotated
+from vaekit.posteriors.quantized import perplexity
+from vaekit.posteriors.vector_quantized import k_means, rotated
 from vaekit.priors import AutoregressiveCodesPrior
 from vaekit.runs import lifecycle
 from vaekit.training import Interrupted, Ranks

@@ -7,17 +7,21 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Bernoulli, Beta, Distribution, Independent, constraints
+from torch.distributions import Bernoulli, Beta, Distribution, Independent, Normal, OneHotCategorical, constraints
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
 from vaekit.distributions import (
     BetaBinomial,
+    CholeskyNormal,
     ContinuousBernoulli,
     DiscretizedLogistic,
     GreyLevelCategorical,
+    GumbelSoftmax,
     IndependentBernoulli,
     NegativeBinomial,
+    OfLevels,
     Poisson,
+    closed_form_kl,
     grey_levels,
     log_gamma_rest,
     nearest_grey_level,
@@ -382,3 +386,43 @@ def test_support_of_levels() -> None:
     assert grey_levels.is_discrete
     assert grey_levels.check(LEVEL.float()).all()
     assert not grey_levels.check(torch.tensor([0.5, -1 / 255, 256 / 255])).any()
+
+
+class Truncated(Normal):
+    """A density that is not its base class's."""
+
+
+class Biased(OneHotCategorical):
+    """Likewise."""
+
+
+def test_a_closed_form_kl_is_of_exactly_its_types() -> None:
+    q = CholeskyNormal(torch.zeros(2, 3), scale_tril=torch.eye(3).expand(2, 3, 3))
+    torch.testing.assert_close(closed_form_kl(q, Independent(Normal(torch.zeros(3), 1.0), 1)), torch.zeros(2))
+    assert closed_form_kl(q, Independent(Truncated(torch.zeros(3), 1.0), 1)) is None
+    relaxed = GumbelSoftmax(Independent(OneHotCategorical(logits=torch.zeros(2, 3, 4)), 1), 0.5, True)
+    prior = Independent(OneHotCategorical(logits=torch.zeros(3, 4)), 1)
+    torch.testing.assert_close(closed_form_kl(relaxed, prior), torch.zeros(2))
+    assert closed_form_kl(relaxed, Independent(Biased(logits=torch.zeros(3, 4)), 1)) is None
+
+
+def test_a_grey_level_has_no_mode_on_another_scale() -> None:
+    p = Independent(categoricals(), 1)
+    assert 0 < p.mean.min() < p.mean.max() < 1
+    for name in ("mode", "variance"):  # torch's are of the numbers 0 to 255
+        with pytest.raises(NotImplementedError):
+            getattr(p, name)
+
+
+def test_booleans_are_bits() -> None:
+    p = IndependentBernoulli(Bernoulli(logits=spread(6, -2, 2).reshape(2, 3)), 1)
+    bits = torch.tensor([[True, False, True], [False, False, True]])
+    assert torch.equal(p.log_prob(bits), p.log_prob(bits.float()))
+    assert torch.equal(p.log_prob(bits.long()), p.log_prob(bits.float()))
+
+
+def test_a_level_that_does_not_exist_has_probability_zero() -> None:
+    p = OfLevels(torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, -math.inf]]))
+    assert p.log_prob(torch.arange(3.0)[:, None]).exp().sum(0).allclose(torch.ones(2))
+    for level in (-1.0, 3.0, 7.0, math.nan):
+        assert p.log_prob(torch.tensor([level, level])).tolist() == [-math.inf, -math.inf]

@@ -10,8 +10,8 @@ from torch.distributions import Categorical, Independent, MixtureSameFamily, Mul
 from vaekit import build
 from vaekit.config import read
 from vaekit.distributions import FullCovarianceMixture
-from vaekit.errors import ConfigError
-from vaekit.priors import FullCovarianceNormalMixture
+from vaekit.errors import ConfigError, DataError
+from vaekit.priors import FullCovarianceNormalMixture, fit_mixture
 
 
 def parameters(k: int, z: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> tuple[torch.Tensor, ...]:
@@ -150,3 +150,27 @@ def test_several_levels_are_refused_with_a_word() -> None:
 def test_every_class_has_at_least_one_component() -> None:
     assert FullCovarianceNormalMixture(2, 3, components=5).loc.shape == (3, 2)
     assert FullCovarianceNormalMixture(2, 47, components=10)(torch.eye(47)).sample().shape == (47, 2)
+
+
+def test_a_single_latent_and_no_latents() -> None:
+    p = FullCovarianceMixture(torch.randn(4, 3), torch.eye(3).expand(4, 3, 3), torch.zeros(4).log_softmax(0))
+    z = p.sample()
+    for gradient in (False, True):
+        with torch.set_grad_enabled(gradient):
+            torch.testing.assert_close(p.log_prob(z), p.log_prob(z[None])[0])
+            assert p.log_prob(z[None][:0]).shape == (0,)
+    assert p.sample(torch.Size((0,))).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("z", "labels"),
+    [
+        (torch.zeros(0, 2), None),
+        (torch.zeros(5, 3), None),
+        (torch.full((5, 2), float("nan")), None),
+        (torch.zeros(5, 2), torch.zeros(4)),
+    ],
+)
+def test_latents_that_do_not_fit_a_mixture_are_refused(z: torch.Tensor, labels: torch.Tensor | None) -> None:
+    with pytest.raises(DataError, match=r"finite latents, shape \(N, 2\)|one label per latent"):
+        fit_mixture(FullCovarianceNormalMixture(2, components=2), z, labels)

@@ -468,6 +468,20 @@ def test_bad_scale(part: Any, scale: float) -> None:
         part(nn.Identity(), scale=scale)
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Normal(nn.Identity(), scale="shard"), "unknown likelihood.scale 'shard'; did you mean 'shared'"),
+        (lambda: Laplace(nn.Identity(), scale="optimal"), "unknown likelihood.scale 'optimal'"),
+        (lambda: Normal(nn.Identity(), unit="auot"), "did you mean 'auto'"),
+        (lambda: Normal(nn.Identity(), centre=math.nan), "likelihood.centre must be finite, got nan"),
+    ],
+)
+def test_words_and_origins_that_mean_nothing_are_refused(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()
+
+
 def test_bad_number_of_components() -> None:
     with pytest.raises(ConfigError, match="components must be ≥ 1, got 0"):
         DiscretizedLogisticMixture(nn.Identity(), components=0)

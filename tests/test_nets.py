@@ -473,6 +473,8 @@ def test_the_output_starts_at_the_wanted_value_plus_a_scaled_signal(decoder: Cal
         (lambda: ConvDecoder((6,), (1, 8, 8), channels=(4, -1)), "channels must be at least 1, got 4, -1"),
         (lambda: ConvDecoder((6,), (1, 8, 8), dense=0), "dense must be at least 1, got 0"),
         (lambda: ConvEncoder((1, 8, 8), 3, context="plane"), "unknown context 'plane'; did you mean 'planes'"),
+        (lambda: MLP((4,), hidden=64), r"hidden must be a list, a width for each layer, got 64; pass \[64\]"),
+        (lambda: MLP((4,), hidden=(8.5,)), "hidden must be whole numbers, at least 1, got 8.5"),
         (lambda: ResNetEncoder((1, 8, 8), blocks=0), "blocks must be at least 1, got 0"),
         (lambda: ResNetDecoder((6,), (1, 8, 8), blocks=0), "blocks must be at least 1, got 0"),
     ],
@@ -480,3 +482,12 @@ def test_the_output_starts_at_the_wanted_value_plus_a_scaled_signal(decoder: Cal
 def test_options_that_make_no_network_are_refused(make: Callable[[], Network], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_a_context_of_another_number_of_rows_is_refused() -> None:
+    net = MLP((3,), (2,), 4, hidden=(5,))
+    assert net(torch.rand(2, 6, 3), torch.rand(6, 4)).shape == (2, 6, 2)
+    with pytest.raises(
+        DataError, match=r"the context, shape \(5, 4\), needs a row for each row of the input, \(6, 3\)"
+    ):
+        net(torch.rand(6, 3), torch.rand(5, 4))

@@ -13,7 +13,7 @@ import vaekit
 from oracles import LinearGaussian
 from vaekit import Draw, Level
 from vaekit import objectives as o
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 from vaekit.model import Composed
 from vaekit.nets import MLP
 from vaekit.objectives import disentangled
@@ -287,8 +287,10 @@ def test_mmd_of_a_wasserstein_autoencoder_has_no_kl() -> None:
     wae = o.mmd(draw, kl_weight=0.0, mmd_weight=0.0)
     torch.testing.assert_close(wae, -draw.distortion)
     torch.testing.assert_close(o.mmd(draw, kl_weight=1.0, mmd_weight=0.0), o.elbo(draw))
-    with pytest.raises(ConfigError, match="at least 2 in a batch"):
+    with pytest.raises(DataError, match="at least 2, got"):
         o.mmd(normal_draw(rows=1))
+    with pytest.raises(DataError, match="same number of rows"):
+        o.squared_mmd(torch.zeros(5, 2), torch.zeros(7, 2))
 
 
 def test_options_that_do_not_fit_are_refused() -> None:
@@ -399,3 +401,22 @@ def test_every_objective_trains_a_composed_model(name: str) -> None:
         optimizer.step()
         values.append(value.item())
     assert sum(values[-5:]) > sum(values[:5])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: o.as_loss("elbo"), "such as vaekit.elbo, got 'elbo'"),
+        (lambda: o.as_loss(torch.mean), "must be written in Python"),
+        (lambda: o.as_loss(nn.MSELoss()), "a module as a loss is called with a model, a batch and the epoch"),
+        (lambda: o.OfDraw(o.beta_elbo, {"beta": o.schedules.OneCycle()}), "'beta' of an objective follows a function"),
+        (lambda: o.OfDraw(o.beta_elbo, {"beta": o.schedules.Linear}), "'beta' of an objective follows a function"),
+        (lambda: o.beta_elbo(normal_draw(), beta="4"), "objective.beta must be a number, got '4'"),
+        (lambda: o.beta_tc(normal_draw(), 0), "dataset_size must be at least 1, got 0"),
+        (lambda: o.miwae(normal_draw(k=4), groups=2.0), "objective.groups must be a whole number"),
+        (lambda: o.AAE(2, hidden=64), r"objective.hidden must be a list, .* pass \[64\]"),
+    ],
+)
+def test_the_natural_mistakes_are_named(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make()

@@ -244,3 +244,17 @@ def test_several_ranks_are_refused_and_a_fixed_weight_takes_no_schedule(tmp_path
     schedule = 'objective.alpha={schedule="linear", start=0.0, end=1.0, epochs=5}'
     said = one_line(command("train", "m2", "--labelled", "100", "--set", schedule, "--runs", str(tmp_path)))
     assert "objective.alpha" in said and "number" in said
+
+
+def test_a_value_that_is_not_observed_does_not_reach_the_classifier() -> None:
+    torch.manual_seed(0)
+    x, labels = torch.rand(8, 1, 4, 4), torch.arange(8) % CLASSES
+    observed = torch.rand(x.shape) > 0.3
+    small = {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}, "latent_size": 2}
+    model = build("vae", event_shape=(1, 4, 4), num_classes=CLASSES, condition="class", **small)
+    loss = M2(CLASSES, (1, 4, 4), 8, None, hidden=(4,)).eval()
+    losses = []
+    for filler in (0.0, math.nan):
+        torch.manual_seed(1)
+        losses.append(loss(model, Batch(x.where(observed, filler), observed=observed, labels=labels), 0.0).loss)
+    assert torch.equal(*losses)

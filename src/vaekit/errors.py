@@ -143,12 +143,16 @@ def check_range(
         hint: What to do instead, for the message.
 
     Raises:
-        ConfigError: The value is outside, or NaN.
+        ConfigError: The value is outside, NaN or not a number.
 
     >>> check_range("objective.beta", 0.5, 0.0, 1.0, ends="[]")
     0.5
     """
-    if not (low <= value if ends[0] == "[" else low < value):
+    try:
+        above = low <= value if ends[0] == "[" else low < value
+    except TypeError:
+        raise ConfigError(f"{option} must be a number, got {value!r:.60}") from None
+    if not above:
         limit = f"{'at least' if ends[0] == '[' else 'greater than'} {low}"
     elif not (value <= high if ends[1] == "]" or high == math.inf else value < high):
         limit = f"{'at most' if ends[1] == ']' else 'less than'} {high}"

@@ -21,10 +21,10 @@ Not for: parameters made by a network (`likelihoods`, `posteriors`, `priors`).
 """
 
 from .bernoulli import ContinuousBernoulli, IndependentBernoulli
-from .chain import Chain, Recalling, Step
+from .chain import Chain, ChainStep, Recalling
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
-from .columnwise import Block, Columnwise, OfLevels, level_probs
+from .columnwise import ColumnBlock, Columnwise, OfLevels, level_probs
 from .counts import NegativeBinomial, Poisson
 from .curved import Curved, PoincareBall, UnitSphere, support_in
 from .full_mixture import FullCovarianceMixture
@@ -44,10 +44,11 @@ from .wrapped_normal import WrappedNormal, exponential_at_zero
 __all__ = [
     "GREY_LEVELS",
     "BetaBinomial",
-    "Block",
     "CertainCodes",
     "Chain",
+    "ChainStep",
     "CholeskyNormal",
+    "ColumnBlock",
     "Columnwise",
     "ContinuousBernoulli",
     "Curved",
@@ -63,7 +64,6 @@ __all__ = [
     "Poisson",
     "PowerSpherical",
     "Recalling",
-    "Step",
     "UniformCodes",
     "UniformSphere",
     "UnitSphere",

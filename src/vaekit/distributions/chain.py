@@ -34,7 +34,7 @@ class Recalling:
         return self._last[2]
 
 
-Step = Callable[[Sequence[Tensor]], Distribution]
+ChainStep = Callable[[Sequence[Tensor]], Distribution]
 
 
 class Chain(Recalling, Distribution):
@@ -61,7 +61,7 @@ class Chain(Recalling, Distribution):
     has_rsample = True
 
     def __init__(
-        self, first: Distribution, steps: Sequence[Step], sizes: Sequence[int], *, downward: bool = False
+        self, first: Distribution, steps: Sequence[ChainStep], sizes: Sequence[int], *, downward: bool = False
     ) -> None:
         self.first = first
         self.steps = tuple(steps)

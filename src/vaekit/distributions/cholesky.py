@@ -35,7 +35,7 @@ class CholeskyNormal(Recalling, MultivariateNormal):
 @register_kl(CholeskyNormal, Independent)  # type: ignore[untyped-decorator]
 def _kl_cholesky_diagonal(q: CholeskyNormal, p: "Independent[Normal]") -> Tensor:
     """KL(N(μ, L Lᵀ) ‖ N(m, diag s²)) without inverting L."""
-    if not isinstance(p.base_dist, Normal) or p.reinterpreted_batch_ndims != 1:
+    if type(p.base_dist) is not Normal or p.reinterpreted_batch_ndims != 1:  # a subclass may have another density
         raise NotImplementedError
     m, s = p.base_dist.loc, p.base_dist.scale
     squares = (q.scale_tril.square().sum(-1) + (q.loc - m).square()) / s.square()

@@ -42,11 +42,12 @@ class OfLevels(Distribution):
         return self.logits.argmax(-1).to(self.logits.dtype)
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-probability, nats, of numbers of levels, which broadcast with the batch shape."""
-        index = value.long().clamp(0, self.logits.shape[-1] - 1)
+        """Log-probability, nats, of numbers of levels, which broadcast with the batch shape; −∞ for other numbers."""
+        levels = self.logits.shape[-1]
+        index = value.long().clamp(0, levels - 1)
         logits, index = torch.broadcast_tensors(self.logits, index.unsqueeze(-1))
         log_prob: Tensor = logits.gather(-1, index[..., :1])[..., 0]
-        return log_prob
+        return log_prob.where((value >= 0) & (value < levels), -torch.inf)
 
     @torch.no_grad()
     def sample(self, sample_shape: Any = torch.Size()) -> Tensor:  # noqa: B008
@@ -57,7 +58,7 @@ class OfLevels(Distribution):
 
 
 @dataclass(frozen=True)
-class Block:
+class ColumnBlock:
     """Columns of a table that have densities of one family.
 
     Arguments:
@@ -87,7 +88,7 @@ class Columnwise(Distribution):
     arg_constraints: ClassVar[dict[str, Constraint]] = {}
     has_rsample = False
 
-    def __init__(self, blocks: Sequence[Block], size: int | None = None) -> None:
+    def __init__(self, blocks: Sequence[ColumnBlock], size: int | None = None) -> None:
         shape = blocks[0].p.batch_shape[:-1]
         self.blocks = tuple(blocks)
         self.size = size
@@ -127,7 +128,7 @@ class Columnwise(Distribution):
             [self._density(b, scale).mean if b.levels is None else b.p.mean.round() for b in self.blocks]
         )
 
-    def level_probabilities(self, block: Block) -> Tensor:
+    def level_probabilities(self, block: ColumnBlock) -> Tensor:
         """Probabilities of the levels of a block's columns, shape (..., n, L)."""
         return level_probs(block.p)
 
@@ -167,7 +168,7 @@ class Columnwise(Distribution):
                 scale = size / self._median
         return self._joined([drawn[i] for i in range(len(self.blocks))])
 
-    def _density(self, block: Block, scale: Tensor | None) -> Distribution:
+    def _density(self, block: ColumnBlock, scale: Tensor | None) -> Distribution:
         if scale is None or not isinstance(block.p, NegativeBinomial):
             return block.p
         return NegativeBinomial(block.p.rate * scale, block.p.inverse_dispersion)

@@ -50,7 +50,7 @@ class FullCovarianceMixture(Distribution):
         """Draw a component, and z from it, shape (*sample_shape, *batch, Z)."""
         shape = self._extended_shape(Size(sample_shape))
         rows = math.prod(shape[:-1])
-        weights = self.log_weights.exp().expand(*shape[:-1], -1).reshape(rows, -1)
+        weights = self.log_weights.exp().expand(*shape[:-1], -1).reshape(rows, len(self.loc))
         chosen = torch.multinomial(weights, 1).squeeze(1)
         noise = torch.randn(rows, shape[-1], 1, dtype=self.loc.dtype, device=self.loc.device)
         deviation = torch.linalg.solve_triangular(self.precision_tril[chosen], noise, upper=False)
@@ -68,7 +68,7 @@ class FullCovarianceMixture(Distribution):
         features = torch.cat((z, squares), 1)
         weights = torch.cat((linear, -0.5 * precision.flatten(1)), 1)
         offset = -0.5 * (linear * loc).sum(1)
-        quadratic: Tensor = torch.addmm(offset, features, weights.T).unflatten(0, value.shape[:-1])
+        quadratic: Tensor = torch.addmm(offset, features, weights.T).reshape(*value.shape[:-1], len(self.loc))
         return quadratic
 
     def _by_residues(self, value: Tensor) -> Tensor:
@@ -76,5 +76,4 @@ class FullCovarianceMixture(Distribution):
         shift = (self.precision_tril @ self.loc.unsqueeze(-1)).flatten()
         residues = torch.addmm(-shift, z, self.precision_tril.flatten(0, 1).T)
         quadratic: Tensor = -0.5 * residues.square().unflatten(1, self.loc.shape).sum(2)
-        by_row: Tensor = quadratic.unflatten(0, value.shape[:-1])
-        return by_row
+        return quadratic.reshape(*value.shape[:-1], len(self.loc))

@@ -89,34 +89,37 @@ class DiscretizedLogistic(Distribution):
         return nearest_grey_level((self.loc + self.scale * u.logit()).clamp(0, 1)) / TOP
 
 
-class GreyLevelCategorical(Categorical):
+class GreyLevelCategorical(Distribution):
     """Any distribution over the 256 levels.
 
     Arguments:
         logits: Unnormalized log-masses, shape (*batch, 256).
     """
 
+    arg_constraints: ClassVar[dict[str, Constraint]] = {}
     support = grey_levels
 
     def __init__(self, logits: Tensor) -> None:
-        super().__init__(logits=logits, validate_args=False)
+        self.level = Categorical(logits=logits, validate_args=False)
+        super().__init__(logits.shape[:-1], validate_args=False)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-mass of the level nearest to x, nats."""
-        log_mass: Tensor = super().log_prob(nearest_grey_level(value))  # type: ignore[no-untyped-call]
+        log_mass: Tensor = self.level.log_prob(nearest_grey_level(value))
         return log_mass
 
     @property
     def mean(self) -> Tensor:
         """E x, on the [0, 1] scale."""
-        values = torch.arange(GREY_LEVELS, dtype=self.logits.dtype, device=self.logits.device) / TOP
-        return (self.logits.exp() * values).sum(-1)
+        logits = self.level.logits
+        values = torch.arange(GREY_LEVELS, dtype=logits.dtype, device=logits.device) / TOP
+        return (logits.exp() * values).sum(-1)
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw levels, on the [0, 1] scale, shape (*sample_shape, *batch)."""
-        level: Tensor = super().sample(torch.Size(sample_shape))  # type: ignore[no-untyped-call]
-        return level.to(self.logits.dtype) / TOP
+        level: Tensor = self.level.sample(torch.Size(sample_shape))
+        return level.to(self.level.logits.dtype) / TOP
 
 
 class BetaBinomial(Distribution):

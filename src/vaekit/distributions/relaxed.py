@@ -5,10 +5,11 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Size, Tensor
-from torch.distributions import Distribution, Independent, OneHotCategorical, kl_divergence, register_kl
+from torch.distributions import Distribution, Independent, OneHotCategorical, register_kl
 from torch.nn.functional import one_hot
 
 from ..errors import ConfigError
+from .closed_form import closed_form_kl
 from .supports import is_discrete
 
 
@@ -111,4 +112,7 @@ class GumbelSoftmax(Distribution):
 @register_kl(GumbelSoftmax, Independent)  # type: ignore[untyped-decorator]
 def _kl(q: GumbelSoftmax, p: "Independent[Any]") -> Tensor:
     """KL of the variables themselves, not of relaxed samples."""
-    return kl_divergence(q.hard, p)
+    kl = closed_form_kl(q.hard, p)
+    if kl is None:
+        raise NotImplementedError
+    return kl

@@ -1,5 +1,8 @@
 """Likelihoods p(x | z, c): modules that return a distribution over x with batch shape (K, B).
 
+A likelihood has the name of the distribution of its values: `Poisson` here is a module, `vaekit.distributions.Poisson`
+the distribution that it returns.
+
 | values of x | likelihoods | x |
 |---|---|---|
 | pixels in [0, 1] | `Bernoulli`, `ContinuousBernoulli` | as it is |

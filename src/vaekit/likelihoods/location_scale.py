@@ -12,7 +12,7 @@ from torch.distributions import Distribution
 from torch.distributions import Laplace as LaplaceDistribution
 from torch.distributions import Normal as NormalDistribution
 
-from ..errors import ConfigError
+from ..errors import ConfigError, one_of
 from .base import PerValueLikelihood, soft_bound, soft_bound_inverse
 
 Scale = float | Literal["shared", "per-pixel"]
@@ -37,11 +37,13 @@ class LocationScale(PerValueLikelihood):
     Attributes:
         limit: A log-scale that is learned or comes from the network is bounded softly by ± this.
         start: The log-scale before this bound at the start of training; without training rows the class's own.
+        scale_words: Words that stand for a scale.
 
     Raises:
-        ConfigError: The scale or the unit is a number that is not positive or not finite.
+        ConfigError: The scale or the unit is a number that is not positive or not finite, or an unknown word.
     """
 
+    scale_words: ClassVar[tuple[str, ...]] = ("shared", "per-pixel")
     limit: ClassVar[float] = 6.0  # Rybkin et al. clip log σ at −6, where σ is two thirds of a grey level
     start: float = 0.0
     centre: float | Tensor
@@ -51,15 +53,17 @@ class LocationScale(PerValueLikelihood):
         self, net: nn.Module, x: Tensor | None = None, *, scale: float | str, centre: Unit = 0.0, unit: Unit = 1.0
     ) -> None:
         super().__init__(net, scale=scale)
-        if not isinstance(scale, str) and not 0 < scale < math.inf:
-            raise ConfigError(f"likelihood.scale must be > 0 and finite, got {scale}; to learn it, use 'shared'")
+        if isinstance(scale, str):
+            one_of("likelihood.scale", scale, self.scale_words)
+        else:
+            _check_finite("scale", scale, "; to learn it, use 'shared'", low=0.0)
         self.scale = scale
-        self.is_raw = (_number(centre, 0.0), _number(unit, 1.0)) == (0, 1)
-        self._set("centre", _number(centre, 0.0))
-        self._set("unit", _number(unit, 1.0))
-        units = _number(unit, 1.0)
-        if not all(0 < number < math.inf for number in (units if isinstance(units, Sequence) else [units])):
-            raise ConfigError(f"likelihood.unit must be > 0 and finite, got {unit}; 'auto' takes that of the data")
+        centres, units = _number(centre, 0.0), _number(unit, 1.0)
+        _check_finite("centre", centres, "; 'auto' takes that of the data")
+        _check_finite("unit", units, "; 'auto' takes that of the data", low=0.0)
+        self.is_raw = (centres, units) == (0, 1)
+        self._set("centre", centres)
+        self._set("unit", units)
         if x is not None:
             log_sd = ((x - x.mean(0)) / self.unit).square().mean().sqrt().log()
             reach = 0.98 * self.limit  # the bound itself is never reached
@@ -176,7 +180,18 @@ class Standardized:
 
 def _number(value: Unit, unknown: float) -> float | Sequence[float]:
     """The number or numbers, or `unknown` for "auto" before the rows are known."""
-    return unknown if isinstance(value, str) else value
+    if isinstance(value, str):
+        one_of("likelihood.centre and likelihood.unit", value, ("auto",))
+        return unknown
+    return value
+
+
+def _check_finite(option: str, value: float | Sequence[float], hint: str, *, low: float = -math.inf) -> None:
+    """Check that an option, one number or several, is finite and greater than `low`."""
+    for number in value if isinstance(value, Sequence) else [value]:
+        if not low < number < math.inf:
+            limit = "finite" if low == -math.inf else f"> {low:g} and finite"
+            raise ConfigError(f"likelihood.{option} must be {limit}, got {value}{hint}")
 
 
 def _mean_and_sd(x: Tensor) -> tuple[float, float]:
@@ -206,6 +221,7 @@ class Normal(OfRealNumbers):
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
     """
 
+    scale_words = ("shared", "optimal", "per-pixel")
     mean_square: Tensor
 
     def __init__(

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..data.columns import Column
 from ..data.standardizer import Standardizer
-from ..distributions import Block, Columnwise, OfLevels, level_probs
+from ..distributions import ColumnBlock, Columnwise, OfLevels, level_probs
 
 Sign = Literal["unknown", "high", "low"]
 
@@ -70,7 +70,7 @@ class NotAtRandom(Columnwise):
     Reference: Ipsen, Mattei and Frellsen 2021, arXiv:2006.12871, eq. 6 to 8, which draw missing levels as well.
     """
 
-    def __init__(self, blocks: Sequence[Block], size: int | None, mechanism: SelfMasking) -> None:
+    def __init__(self, blocks: Sequence[ColumnBlock], size: int | None, mechanism: SelfMasking) -> None:
         super().__init__(blocks, size)
         self.mechanism = mechanism
         self.drawn: Tensor | None = None  # the values in the last `log_prob_observed`, (..., B, D)
@@ -92,7 +92,7 @@ class NotAtRandom(Columnwise):
         self.drawn = torch.where(observed, x, drawn)
         return log_x + sum(self._log_prob_of_mask(block, self.drawn, observed) for block in self.blocks)
 
-    def _log_prob_of_mask(self, block: Block, x: Tensor, observed: Tensor) -> Tensor:
+    def _log_prob_of_mask(self, block: ColumnBlock, x: Tensor, observed: Tensor) -> Tensor:
         """Log p(s_d | x) of the columns of a block, summed over them."""
         is_observed, values = observed[..., block.index], x[..., block.index]
         if block.levels is None:
@@ -105,12 +105,12 @@ class NotAtRandom(Columnwise):
         log_missing = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
         return torch.where(is_observed, logsigmoid(-level_logits), log_missing).sum(-1)
 
-    def _if_missing(self, block: Block) -> OfLevels:
+    def _if_missing(self, block: ColumnBlock) -> OfLevels:
         """Levels of a column given that they are missing: p(l | z, s = 0) ∝ p(l | z) p(s = 0 | l)."""
         probs = level_probs(block.p)
         return OfLevels(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
 
-    def level_probabilities(self, block: Block) -> Tensor:
+    def level_probabilities(self, block: ColumnBlock) -> Tensor:
         """Probabilities of the levels that are missing, shape (..., n, L)."""
         return self._if_missing(block).probs
 

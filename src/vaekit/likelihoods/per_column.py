@@ -10,14 +10,14 @@ from torch.distributions import Normal as NormalDistribution
 from torch.nn.functional import logsigmoid, softplus
 
 from ..data.columns import KINDS, OF_LEVELS, Column
-from ..distributions import Block, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
+from ..distributions import ColumnBlock, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
 from ..errors import ConfigError, one_of
 from .base import Likelihood, soft_bound
 from .masking import NotAtRandom, SelfMasking, Sign
 
-Real = Literal["normal", "student-t"]
-Scale = Literal["column", "network"]
-Missing = Literal["at-random", "self-masking"]
+RealDensity = Literal["normal", "student-t"]
+ColumnScale = Literal["column", "network"]
+Missingness = Literal["at-random", "self-masking"]
 
 LIMIT = 5.0  # bound on the log of a standardized scale: σ ≥ e⁻⁵, so that no density is unbounded
 COUNT_LIMIT = 12.0  # bound on log μ / μ₀
@@ -65,21 +65,21 @@ class Columns(Likelihood):
         net: nn.Module,
         columns: Sequence[Column] | None,
         *,
-        real: Real = "normal",
-        scale: Scale = "column",
-        missing: Missing = "at-random",
+        real: RealDensity = "normal",
+        scale: ColumnScale = "column",
+        missing: Missingness = "at-random",
         sign: Sign = "unknown",
     ) -> None:
         super().__init__(net)
         self.columns = _table(columns)
-        self.real = one_of("likelihood.real", real, get_args(Real))
-        self.scale = one_of("likelihood.scale", scale, get_args(Scale))
-        one_of("likelihood.missing", missing, get_args(Missing))
+        self.real = one_of("likelihood.real", real, get_args(RealDensity))
+        self.scale = one_of("likelihood.scale", scale, get_args(ColumnScale))
+        one_of("likelihood.missing", missing, get_args(Missingness))
         one_of("likelihood.sign", sign, get_args(Sign))
         if missing == "at-random" and sign != "unknown":
             raise ConfigError(f"likelihood.sign = {sign!r} goes with likelihood.missing = 'self-masking'; set it, too")
         self.mechanism = SelfMasking(self.columns, sign=sign) if missing == "self-masking" else None
-        self.layout = Layout(self.columns, scale)
+        self.layout = OutputLayout(self.columns, scale)
         scaled = len(self.layout.real) + len(self.layout.positive)
         if scale == "column":
             self.log_scale = nn.Parameter(torch.zeros(scaled))
@@ -99,7 +99,7 @@ class Columns(Likelihood):
         cls, event_shape: tuple[int, ...], *, columns: Sequence[Column] | None = None, **options: Any
     ) -> tuple[int, ...]:
         """Shape that the network has to produce."""
-        return (Layout(_table(columns), options.get("scale", "column")).outputs,)
+        return (OutputLayout(_table(columns), options.get("scale", "column")).outputs,)
 
     def forward(self, z: Tensor, c: Tensor | None = None) -> Columnwise:
         """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape (D,)."""
@@ -124,8 +124,8 @@ class Columns(Likelihood):
             if not group:
                 continue
             index = self._index(kind)
-            has_levels = kind in OF_LEVELS
-            blocks.append(Block(index, density_of[kind](parts[kind]), self.level_counts[index] if has_levels else None))
+            levels = self.level_counts[index] if kind in OF_LEVELS else None
+            blocks.append(ColumnBlock(index, density_of[kind](parts[kind]), levels))
         size = self.layout.groups["size-factor"]
         number = size[0] if size else None
         return Columnwise(blocks, number) if self.mechanism is None else NotAtRandom(blocks, number, self.mechanism)
@@ -190,7 +190,7 @@ class Columns(Likelihood):
         return torch.arange(most, device=index.device) >= self.level_counts[index].unsqueeze(-1)
 
 
-class Layout:
+class OutputLayout:
     """The outputs of the network that belong to each column.
 
     Arguments:

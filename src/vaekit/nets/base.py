@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Size, Tensor, nn
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, is_count, is_whole, unknown
 
 T = TypeVar("T")
 
@@ -74,7 +74,13 @@ class Network(nn.Module, ABC):
                 f"this network takes a context of width {self.context_size} (0 means no context), got {got}"
             )
         if c is not None:
-            c = c.to(x.dtype).expand(*leading, -1).reshape(-1, self.context_size)
+            try:
+                c = c.to(x.dtype).expand(*leading, -1)
+            except RuntimeError:
+                raise DataError(
+                    f"the context, shape {tuple(c.shape)}, needs a row for each row of the input, {tuple(x.shape)}"
+                ) from None
+            c = c.reshape(-1, self.context_size)
         return leading, x.reshape(-1, *self.in_shape), c
 
     def _precision(self, x: Tensor) -> AbstractContextManager[Any]:
@@ -219,11 +225,15 @@ def widths(option: str, values: Sequence[int]) -> tuple[int, ...]:
     """The widths of layers.
 
     Raises:
-        ConfigError: A width is less than 1.
+        ConfigError: A width is not a whole number of at least 1.
     """
-    if any(value < 1 for value in values):
+    if not isinstance(values, Sequence):
+        raise ConfigError(f"{option} must be a list, a width for each layer, got {values!r:.60}; pass [{values}]")
+    if not all(map(is_count, values)):
+        whole = "" if all(map(is_whole, values)) else "whole numbers, "
         raise ConfigError(
-            f"{option} must be at least 1, got {', '.join(map(str, values))}; leave out a layer that should not exist"
+            f"{option} must be {whole}at least 1, got {', '.join(map(str, values))}; leave out a layer that should not "
+            "exist"
         )
     return tuple(values)
 

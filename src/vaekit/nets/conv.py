@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from .base import Activation, chosen, sloped, widths
 from .stages import Activate, Dense, StagedDecoder, StagedEncoder, Strides, down, ladder, to_vector, up
 
-NORMS: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
-NORMS_OF_SIGNALS = NORMS | {"batch": nn.BatchNorm1d}
+NORMS_OF_IMAGES: dict[str, Callable[[int], nn.Module]] = {"batch": nn.BatchNorm2d, "layer": partial(nn.GroupNorm, 1)}
+NORMS_OF_SIGNALS = NORMS_OF_IMAGES | {"batch": nn.BatchNorm1d}
 
 
 class ConvEncoder(StagedEncoder):
@@ -148,4 +148,5 @@ def injected(context: Literal["film", "planes"], context_size: int) -> tuple[int
 
 def normalization(norm: Literal["batch", "layer"] | None, channels: int, dims: int = 2) -> nn.Module:
     """Make a normalization from its name, for images (`dims` = 2) or signals (1); None is the identity."""
-    return nn.Identity() if norm is None else chosen("norm", norm, NORMS if dims == 2 else NORMS_OF_SIGNALS)(channels)
+    norms = NORMS_OF_IMAGES if dims == 2 else NORMS_OF_SIGNALS
+    return nn.Identity() if norm is None else chosen("norm", norm, norms)(channels)

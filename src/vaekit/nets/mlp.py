@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .base import Activation, Decoder, Encoder, chosen, dropping, nonlinearity, sloped, widths, with_context
 
-NORMS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
+NORMS_OF_ROWS = {"batch": nn.BatchNorm1d, "layer": nn.LayerNorm}
 
 
 class GatedLinear(nn.Module):
@@ -74,7 +74,7 @@ class MLP(Encoder, Decoder):
         for width_in, width_out in pairwise(sizes):
             layers.append(GatedLinear(width_in, width_out) if gated else nn.Linear(width_in, width_out))
             if norm is not None:
-                layers.append(chosen("norm", norm, NORMS)(width_out))
+                layers.append(chosen("norm", norm, NORMS_OF_ROWS)(width_out))
             if not gated:
                 layers.append(nonlinearity(sloped(activation, negative_slope)))
             layers += dropping(dropout)

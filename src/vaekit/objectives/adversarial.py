@@ -16,6 +16,7 @@ from ..data import Batch
 from ..distributions import draw_rows, full_precision
 from ..errors import ConfigError, check_range
 from ..model import Draw, LatentVariableModel
+from ..nets.base import widths
 from .base import Loss, Player, Terms, draw_of, need_plain
 
 Scheduled = float | Callable[[float], float]
@@ -36,13 +37,12 @@ class Adversarial(nn.Module, Loss):
 
     def __init__(self, inputs: int, hidden: Sequence[int], learning_rate: float) -> None:
         super().__init__()
-        for width in hidden:
-            check_range("objective.hidden", width, 1)
         check_range("objective.learning_rate", learning_rate, 0, ends="()")
+        sizes = (inputs, *widths("objective.hidden", hidden))
         layers: list[nn.Module] = []
-        for width_in, width_out in pairwise((inputs, *hidden)):
+        for width_in, width_out in pairwise(sizes):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
-        self.discriminator = nn.Sequential(*layers, nn.Linear((inputs, *hidden)[-1], 1))
+        self.discriminator = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
         self.learning_rate = learning_rate
 
     def log_ratio(self, z: Tensor, c: Tensor | None = None) -> Tensor:

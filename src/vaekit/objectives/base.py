@@ -206,7 +206,15 @@ class OfDraw(Loss):
 
     def __post_init__(self) -> None:
         check_count("samples", self.samples)
-        parameters = inspect.signature(self.function).parameters.values()
+        if not callable(self.function):
+            raise ConfigError(
+                f"an objective must be a function of a draw, such as vaekit.elbo, got {self.function!r:.60}; that of a "
+                "preset comes with fit(..., preset=name)"
+            )
+        try:
+            parameters = inspect.signature(self.function).parameters.values()
+        except ValueError:
+            raise ConfigError(f"an objective must be written in Python, got {self.function!r:.60}") from None
         takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters)
         names, words = [p.name for p in parameters][1:], words_of(self.function)
         for option, value in self.options.items():
@@ -214,6 +222,11 @@ class OfDraw(Loss):
                 raise ConfigError(unknown(f"option of objective {self.name!r}:", option, names))
             if option in words:
                 one_of(option, value, words[option])
+            if callable(value) and _mismatch(value, 0.0):
+                raise ConfigError(
+                    f"option {option!r} of an objective follows a function of the epoch alone, such as "
+                    f"schedules.Linear(), got {value!r:.60}"
+                )
 
     def __call__(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row of a new draw."""
@@ -321,22 +334,33 @@ def as_loss(objective: Callable[..., Any]) -> Loss:
     """The loss of an objective. A `Loss` or a module is a loss already; any other function is an objective of a draw.
 
     Raises:
-        ConfigError: The objective is a class, or a function that cannot be called with a draw and its options.
+        ConfigError: The objective is a class or cannot be called; a function cannot be called with a draw and its
+            options, or a module not with a model, a batch and the epoch.
     """
     if inspect.isclass(objective):
         raise ConfigError(f"the objective must be a function or an object, got the class {objective.__name__}; call it")
     if isinstance(objective, nn.Module) and not isinstance(objective, Loss):
+        mismatch = _mismatch(objective.forward, ..., ..., ...)
+        if mismatch:
+            raise ConfigError(f"a module as a loss is called with a model, a batch and the epoch ({mismatch})")
         return OfBatch(objective)
     loss = objective if isinstance(objective, Loss) else OfDraw(objective)
-    if isinstance(loss, OfDraw):
-        try:
-            inspect.signature(loss.function).bind(..., **loss.options)
-        except TypeError as error:
-            raise ConfigError(
-                f"an objective is called with a draw alone ({error}); give it options by OfDraw(function, options), or "
-                "make a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
-            ) from None
+    mismatch = _mismatch(loss.function, ..., **loss.options) if isinstance(loss, OfDraw) else None
+    if mismatch:
+        raise ConfigError(
+            f"an objective is called with a draw alone ({mismatch}); give it options by OfDraw(function, options), or "
+            "make a function of (model, batch, epoch) a loss by vaekit.objectives.OfBatch(function)"
+        )
     return loss
+
+
+def _mismatch(function: Callable[..., Any], *arguments: Any, **options: Any) -> str | None:
+    """Why a function cannot be called with these arguments; None if it can."""
+    try:
+        inspect.signature(function).bind(*arguments, **options)
+    except TypeError as error:
+        return str(error)
+    return None
 
 
 def module_of(loss: Loss) -> nn.Module | None:

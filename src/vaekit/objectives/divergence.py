@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..distributions import draw_rows
-from ..errors import ConfigError, check_range, one_of
+from ..errors import ConfigError, DataError, check_range, one_of
 from ..model import KL, Draw
 from .base import couples_rows
 
@@ -31,8 +31,6 @@ def mmd(
     """
     check_range("objective.kl_weight of mmd", kl_weight, 0)
     check_range("objective.mmd_weight", mmd_weight, 0)
-    if len(draw.z[0]) < 2:
-        raise ConfigError("mmd compares rows with one another and needs at least 2 in a batch, got 1")
     z = draw.z[0].flatten(1)
     p = draw.prior
     if not kl_weight and not p.has_rsample:
@@ -46,9 +44,17 @@ def squared_mmd(x: Tensor, y: Tensor, kernel: Kernel = "imq") -> Tensor:
 
     The kernel is a sum over seven scales around 2·Z, the mean squared distance of two draws of a standard normal.
 
+    Raises:
+        DataError: The samples have different shapes, or fewer than 2 rows.
+
     Reference: Gretton et al. 2012, "A kernel two-sample test", JMLR 13, eq. 3.
     """
     one_of("kernel", kernel, get_args(Kernel))
+    if x.shape != y.shape or len(x) < 2:
+        raise DataError(
+            f"an MMD compares two samples of the same number of rows, at least 2, got {tuple(x.shape)} and "
+            f"{tuple(y.shape)}"
+        )
 
     def k(a: Tensor, b: Tensor) -> Tensor:
         squared = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").square()

@@ -5,7 +5,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count, check_range
 from ..model import Draw
 from .base import bound, with_value
 
@@ -76,7 +76,7 @@ def _log_mean(log_w: Tensor, dim: int) -> Tensor:
 
 def _grouped(log_w: Tensor, groups: int) -> Tensor:
     k = len(log_w)
-    if groups < 1 or k % groups:
+    if k % check_count("objective.groups", groups):
         raise ConfigError(
             f"objective.samples must be a multiple of objective.groups, got {k} samples in {groups} groups"
         )

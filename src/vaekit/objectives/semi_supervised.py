@@ -73,7 +73,7 @@ class M2(nn.Module, Loss):
             raise ConfigError("objective.name = 'm2' needs a model of each class; set model.condition = 'class'")
         labels = batch.labels if batch.labels is not None else torch.full((len(batch),), -1, device=batch.x.device)
         is_known = labels >= 0
-        log_q = self.log_q(batch.x)
+        log_q = self.log_q(batch.zero_filled)
         rate, distortion = self.by_class(model, batch)
         bound = -rate - distortion - math.log(self.num_classes)
         unlabelled_bound = (log_q.exp() * (bound - log_q)).sum(-1)
@@ -93,7 +93,7 @@ class M2(nn.Module, Loss):
         return Terms(loss, logged)
 
     def log_q(self, x: Tensor) -> Tensor:
-        """Log q(y | x) of each class, shape (B, C)."""
+        """Log q(y | x) of each class, shape (B, C), for x with 0 for each value that is not observed."""
         log_q: Tensor = self.classifier(x).log_softmax(-1)
         return log_q
 
@@ -116,7 +116,7 @@ class M2(nn.Module, Loss):
         rows = torch.randint(count, (min(self.rows, count),), device=model.device)
         batch = model.to_model(self.labelled.rows(rows))
         assert batch.labels is not None
-        log_q = self.log_q(batch.x)
+        log_q = self.log_q(batch.zero_filled)
         error = (log_q.detach().argmax(-1) != batch.labels).to(log_q).mean()
         return nn.functional.nll_loss(log_q, batch.labels), error
 

@@ -8,7 +8,8 @@ Flows come with their first use, because they import zuko.
 | `normal`, `deterministic` | normal; no noise |
 | `flows` | normal, bent by a flow |
 | `hierarchical`, `ladder` | several levels, drawn upwards or downwards |
-| `discrete`, `quantized` | discrete latents; grids of codes |
+| `discrete` | bits and one-hot variables |
+| `quantized`, `vector_quantized` | grids of codes, fixed or learned |
 | `curved_spaces` | the sphere and the Poincaré ball |
 """
 
@@ -22,7 +23,8 @@ from .discrete import BernoulliPosterior, CategoricalPosterior, GumbelSoftmaxPos
 from .hierarchical import HierarchicalPosterior
 from .ladder import LadderPosterior, TopDownPosterior
 from .normal import DiagonalNormal, FullCovarianceNormal
-from .quantized import CodesPosterior, FSQPosterior, VQPosterior
+from .quantized import CodesPosterior, FSQPosterior
+from .vector_quantized import VQPosterior
 
 if TYPE_CHECKING:
     from .flows import IAFPosterior, NSFPosterior, PlanarPosterior
@@ -50,10 +52,10 @@ __all__ = [
     "WrappedNormalPosterior",
 ]
 
-_FLOWS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")
+_FLOW_POSTERIORS = ("IAFPosterior", "NSFPosterior", "PlanarPosterior")
 
 
 def __getattr__(name: str) -> object:
-    if name in _FLOWS:
+    if name in _FLOW_POSTERIORS:
         return getattr(import_module(".flows", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

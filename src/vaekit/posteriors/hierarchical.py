@@ -12,7 +12,7 @@ from functools import partial
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import Chain, Step
+from ..distributions import Chain, ChainStep
 from ..errors import check_range
 from ..nets import MLP, Activation
 from .base import Posterior
@@ -81,7 +81,7 @@ def between_levels(
     return nn.ModuleList(DiagonalNormal(net, hidden[-1], size) for net, size in zip(nets, sizes[1:], strict=True))
 
 
-def steps_given(modules: Iterable[nn.Module], c: Tensor | None) -> list[Step]:
+def steps_given(modules: Iterable[nn.Module], c: Tensor | None) -> list[ChainStep]:
     """The steps of a chain, each given the level drawn before it and c."""
     return [partial(_step, module, c) for module in modules]
 

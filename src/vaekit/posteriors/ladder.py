@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import Chain, Step, bounded, diagonal_normal, full_precision, widened
+from ..distributions import Chain, ChainStep, bounded, diagonal_normal, full_precision, widened
 from ..errors import check_range
 from ..nets import MLP, Activation
 from ..nets.unregistered import Unregistered
@@ -86,7 +86,7 @@ class LadderPosterior(Posterior):
         return Chain(diagonal_normal(*top), steps, self.latent_sizes, downward=True)
 
 
-def _corrected(prior: Step, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
+def _corrected(prior: ChainStep, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
     """The product of the data's normal and the prior's."""
     p = prior(drawn).base_dist  # type: ignore[attr-defined]
     data_precision, prior_precision = (-bounded(log_var)).exp(), p.scale.square().reciprocal()

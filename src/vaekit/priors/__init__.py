@@ -55,10 +55,10 @@ __all__ = [
     "fit_mixture",
 ]
 
-_FLOWS = ("MAFPrior", "NSFPrior")
+_FLOW_PRIORS = ("MAFPrior", "NSFPrior")
 
 
 def __getattr__(name: str) -> object:
-    if name in _FLOWS:
+    if name in _FLOW_PRIORS:
         return getattr(import_module(".flows", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

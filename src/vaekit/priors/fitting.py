@@ -6,11 +6,13 @@ Not for: the mixture itself (`full_covariance`), which is a prior like any other
 import torch
 from torch import Tensor
 
+from ..data.batch import as_tensor
+from ..errors import DataError
 from .full_covariance import FullCovarianceNormalMixture
 
 STEPS = 100
 GAIN = 1e-3  # nats a latent that a step must gain
-ROWS = 2048  # latents with residues in memory at a time
+LATENTS_AT_A_TIME = 2048  # with residues in memory
 
 
 @torch.no_grad()
@@ -18,7 +20,8 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     """Fit a mixture to latents: the maximum of the posterior density of its parameters, by expectation maximization.
 
     Each component starts at a random latent and counts as if it had seen Z more points with the covariance
-    Σ/K^(2/Z), where Σ is the covariance of all latents. So none shrinks to a point. Classes are fitted one by one.
+    Σ/K^(2/Z), where Σ is the covariance of all latents. So none shrinks to a point. Classes are fitted one by one; the
+    components of a class without latents are fitted to all of them.
 
     Arguments:
         prior: The mixture; its parameters are set.
@@ -28,10 +31,17 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     Returns:
         For each class the objective after every step: log density and penalty, nats per latent.
 
+    Raises:
+        DataError: z are not vectors of the mixture's width, not finite, or there are none; or not one label each.
+
     Reference: Dempster, Laird and Rubin 1977, "Maximum likelihood from incomplete data via the EM algorithm", JRSS B
     39; Fraley and Raftery 2007, doi:10.1007/s00357-007-0004-5, for the scale of the covariance.
     """
-    z = z.to("cpu", torch.float64)
+    z = as_tensor(z, "z").to("cpu", torch.float64)
+    if z.ndim != 2 or not len(z) or z.shape[1:] != prior.loc.shape[1:] or not bool(z.isfinite().all()):
+        raise DataError(f"z must be finite latents, shape (N, {prior.loc.shape[1]}), N ≥ 1, got {tuple(z.shape)}")
+    if labels is not None and len(labels) != len(z):
+        raise DataError(f"there must be one label per latent, got {len(labels)} labels for {len(z)} latents")
     classes = prior.context_size or 1
     ascents = []
     for label in range(classes):
@@ -81,7 +91,7 @@ def _log_joint(z: Tensor, loc: Tensor, covariance: Tensor, weights: Tensor) -> T
     constant = weights.log() - tril.diagonal(dim1=1, dim2=2).log().sum(1)
     constant = constant - 0.5 * loc.shape[1] * torch.log(torch.tensor(2 * torch.pi, dtype=z.dtype))
     parts = []
-    for rows in z.split(ROWS):
+    for rows in z.split(LATENTS_AT_A_TIME):
         residues = (rows @ half.flatten(0, 1).T).unflatten(1, shift.shape) - shift
         parts.append(constant - 0.5 * residues.square().sum(2))
     return torch.cat(parts)

@@ -13,7 +13,7 @@ from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
 
-Start = Literal["data", "random"]
+PseudoInputStart = Literal["data", "random"]
 
 
 class VampPrior(Prior):
@@ -47,7 +47,7 @@ class VampPrior(Prior):
         x: Tensor | None = None,
         *,
         components: int = 500,
-        init: Start = "data",
+        init: PseudoInputStart = "data",
     ) -> None:
         super().__init__()
         check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
@@ -57,7 +57,7 @@ class VampPrior(Prior):
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
         raw = torch.randn(components, *event_shape)
-        if one_of("prior.init", init, get_args(Start)) == "data" and x is not None:
+        if one_of("prior.init", init, get_args(PseudoInputStart)) == "data" and x is not None:
             rows = torch.randperm(len(x))[torch.arange(components) % len(x)]
             level = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
             # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.

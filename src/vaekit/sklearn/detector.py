@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import OutlierMixin
 
-from ..errors import ConfigError
+from ..errors import check_range
 from .estimator import TableEstimator
 
 
@@ -64,8 +64,7 @@ class VAEOutlierDetector(OutlierMixin, TableEstimator):  # type: ignore[misc]
 
     def fit(self, X: Any, y: Any = None) -> Any:
         """Train on X, shape (N, D), and find the offset; y is not used."""
-        if not 0 < self.contamination <= 0.5:
-            raise ConfigError(f"contamination must be in (0, 0.5], got {self.contamination}")
+        check_range("contamination", self.contamination, 0, 0.5, ends="(]")
         raws = self._raws(X, fitting=True)
         self._train(raws)
         self.offset_ = float(np.percentile(self._log_prob(self._batch(raws)), 100 * self.contamination))

@@ -19,9 +19,10 @@ from ..data.column_kinds import Raw, check_kinds, column_of, kind_of
 from ..data.column_statistics import statistics_of
 from ..data.columns import Column
 from ..data.sources.frames import is_frame, raws_of, raws_of_array
-from ..errors import ConfigError, DataError, check_range
+from ..errors import ConfigError, DataError, check_count, check_range
 from ..evaluation.missing.imputation import weighted_latents
 from ..model import LatentVariableModel
+from ..nets.base import widths
 from ..rng import seeded
 from ..training import find_device, fit
 
@@ -86,9 +87,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _train(self, raws: list[Raw]) -> None:
         """Train a new model."""
-        check_range("n_draws", self.n_draws, 1)
-        if not 0 <= self.validation_fraction < 1:
-            raise ConfigError(f"validation_fraction must be in [0, 1), got {self.validation_fraction}")
+        check_count("n_draws", self.n_draws)
+        check_range("validation_fraction", self.validation_fraction, 0, 1)
         self._learn_columns(raws)
         rows = self._batch(raws)
         recipe = self._recipe(len(rows))
@@ -135,18 +135,19 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         """The preset with this estimator's parameters, and about 4,000 steps unless they set the length."""
         sections: dict[str, Any] = {"train": {"precision": "fp32"}, "model": {}, "encoder": {}, "decoder": {}}
         if self.n_components is not None:
-            sections["model"]["latent_size"] = int(self.n_components)
+            sections["model"]["latent_size"] = int(check_count("n_components", self.n_components))
         if self.hidden_layer_sizes is not None:
-            widths = [int(width) for width in self.hidden_layer_sizes]
-            sections["encoder"]["hidden"] = sections["decoder"]["hidden"] = widths
+            hidden = [int(width) for width in widths("hidden_layer_sizes", self.hidden_layer_sizes)]
+            sections["encoder"]["hidden"] = sections["decoder"]["hidden"] = hidden
         if self.max_iter is not None:
-            sections["train"]["epochs"] = int(self.max_iter)
+            sections["train"]["epochs"] = int(check_count("max_iter", self.max_iter))
         if self.learning_rate is not None:
-            sections["train"]["learning_rate"] = float(self.learning_rate)
-        for name, section in (self.settings or {}).items():
+            sections["train"]["learning_rate"] = float(check_range("learning_rate", self.learning_rate, 0, ends="()"))
+        for name, section in _mapping("settings", self.settings).items():
             sections[name] = {**sections.get(name, {}), **section} if isinstance(section, Mapping) else section
+        _mapping("settings: train", sections["train"])
         sections = {name: section for name, section in sections.items() if section}
-        if "epochs" not in sections["train"]:
+        if "epochs" not in sections.setdefault("train", {}):
             size = read(self.preset, sections=sections).train.batch_size
             epochs = round(STEPS * size / rows)
             sections["train"]["epochs"] = min(MOST_EPOCHS, max(FEWEST_EPOCHS, epochs))
@@ -178,7 +179,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         Raises:
             DataError: A column has no value, or none varies.
         """
-        kinds_by_name = self.columns or {}
+        kinds_by_name = _mapping("columns", self.columns)
         check_kinds(kinds_by_name, [raw.name for raw in raws])
         varying, constants = {}, {}
         for i, raw in enumerate(raws):
@@ -226,6 +227,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         decoded = {i: column.decode(values[:, place]) for place, (i, column) in enumerate(varying)}
         decoded |= {i: np.full(len(values), constant) for i, constant in self.constants_.items()}
         return [decoded[i] for i in sorted(decoded)]
+
+
+def _mapping(name: str, value: Any) -> Mapping[str, Any]:
+    """A parameter that is a mapping; an empty one for None."""
+    if not isinstance(value, Mapping | None):
+        raise ConfigError(f"{name} must be a dict, or None, got {value!r:.60}")
+    return value or {}
 
 
 def _is_mixed(X: Any) -> bool:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..data.column_kinds import Raw
 from ..data.sources.frames import pandas
-from ..errors import check_range
+from ..errors import check_count
 from ..evaluation.missing.imputation import weighted_latents
 from ..rng import seeded
 from .estimator import TableEstimator
@@ -96,7 +96,7 @@ class VAEImputer(OneToOneFeatureMixin, TransformerMixin, TableEstimator):  # typ
             random_state: Seed; None for one from NumPy's global stream.
         """
         check_is_fitted(self)
-        check_range("n_imputations", n_imputations, 1)
+        check_count("n_imputations", n_imputations)
         raws = self._raws(X)
         rows = self._batch(raws)
         seed = int(check_random_state(random_state).randint(2**31 - 1))

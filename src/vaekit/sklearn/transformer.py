@@ -11,7 +11,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
 from ..data.sources.frames import frame_of
-from ..errors import DataError, check_range
+from ..errors import DataError, check_count
 from ..evaluation.missing.imputation import posterior_mean
 from ..rng import seeded
 from .estimator import TableEstimator
@@ -86,7 +86,7 @@ class VAE(ClassNamePrefixFeaturesOutMixin, TransformerMixin, TableEstimator):  #
             random_state: Seed; None for one from NumPy's global stream.
         """
         check_is_fitted(self)
-        check_range("n_samples", n_samples, 1)
+        check_count("n_samples", n_samples)
         seed = int(check_random_state(random_state).randint(2**31 - 1))
         with seeded(torch.Generator().manual_seed(seed)):
             return self._table(self.model_.sample(n_samples, noise=True))
