@@ -335,3 +335,18 @@ def test_a_training_in_float64_by_default(tmp_path: Path) -> None:
         assert vaekit.train("vae", data=tmp_path / "x.npy", epochs=1, root=tmp_path, **sections).status == "finished"
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+def test_resume_by_name_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), np.uint8))
+    sections = {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}, "latent_size": 2, "root": tmp_path / "runs"}
+    for name, epochs in (("long", 2), ("short", 1)):
+        vaekit.train("vae", data=tmp_path / "x.npy", epochs=epochs, name=name, schedule="constant", **sections)
+    run = vaekit.resume("short", epochs=2, root=tmp_path / "runs")
+    assert run.status == "finished" and run.path.name == "short"
+    weights = [vaekit.load(name, root=tmp_path / "runs", weights="last").state_dict() for name in ("short", "long")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[1])
+    with pytest.raises(ConfigError, match="resuming can change"):
+        vaekit.resume(run, seed=1)
+    with pytest.raises(vaekit.errors.RunError, match="is finished"):
+        vaekit.resume(run)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .model import Composed, Draw, LatentVariableModel, Level, one_hot
     from .objectives import OfDraw, elbo, iwae, schedules
     from .runs.own_model import fit
-    from .runs.preset import train
+    from .runs.preset import resume, train
     from .store import Run, list_runs
 
 __version__ = "0.1.0"
@@ -59,6 +59,7 @@ __all__ = [
     "presets",
     "priors",
     "reparametrize",
+    "resume",
     "schedules",
     "train",
 ]
@@ -75,7 +76,7 @@ _MODULE_OF = {
     "model": ("Composed", "Draw", "LatentVariableModel", "Level", "one_hot"),
     "objectives": ("OfDraw", "elbo", "iwae", "schedules"),
     "runs.own_model": ("fit",),
-    "runs.preset": ("train",),
+    "runs.preset": ("resume", "train"),
     "store": ("Run", "list_runs"),
 }
 _HOME = {name: module for module, names in _MODULE_OF.items() for name in names}

@@ -14,7 +14,7 @@ from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
-from ..training.cpu import flushed
+from ..training.cpu import flushed, threads
 from . import environment
 from .job import Job
 from .model_weights import most_bytes
@@ -183,7 +183,8 @@ def work(ranks: Ranks) -> None:
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
                 )
         try:
-            job.fit()
+            with threads(job.threads()):
+                job.fit()
         except (Interrupted, NumericalError):
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise

@@ -1,20 +1,22 @@
-"""Train a preset in one call, as the command does.
+"""Train a preset in one call, and resume its run, as the commands do.
 
 Not for: training your own model (`vaekit.fit`).
 """
 
+import json
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..config import Train, read
+from ..config import Train, changed, read
 from ..config.recipe import Recipe
 from ..data.tables import is_table
 from ..errors import ConfigError
 from ..store import Run
 from . import lifecycle
+from .restore import RestoredRun
 from .terminal import is_watched, shown
 
 
@@ -64,6 +66,41 @@ def train(
     visible = is_watched() if progress is None else progress
     with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
         return lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener)
+
+
+def resume(
+    run: Run | str | Path | None = None,
+    *,
+    root: str | Path = "runs",
+    progress: bool | None = None,
+    trust: bool = False,
+    **settings: Any,
+) -> Run:
+    """Continue an interrupted run, as `vae resume` does: to exactly the weights of an uninterrupted one.
+
+    A finished run continues with more epochs: `vaekit.resume("my-run", epochs=20)`.
+
+    Arguments:
+        run: A run, its folder or name; the newest run by default.
+        root: Folder of all runs.
+        progress: Whether to show the progress on stderr; by default in a terminal and in a notebook.
+        trust: Whether to import the caller's own code, if the run names it.
+        settings: Fields of the section [train] to change, of those that `runs.lifecycle.CHANGEABLE` names.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        RunError: The run does not exist, is finished or in use, or its data have changed.
+        ConfigError: A setting cannot be changed, or the run names code of the caller's own without `trust`.
+        NumericalError: The loss is not finite; the run keeps its last good state.
+    """
+    restored = RestoredRun.of(run, root=root, trust=trust)
+    changes = [f"train.{name}={json.dumps(value)}" for name, value in settings.items()]
+    visible = is_watched() if progress is None else progress
+    epochs = changed(restored.recipe.config, changes).train.known_epochs
+    with shown(epochs) if visible else nullcontext() as listener:
+        return lifecycle.resume(restored, settings=changes, listener=listener)
 
 
 def _data_section(data: object) -> dict[str, Any]:
