@@ -17,7 +17,7 @@ from vaekit.data.batches import as_one_batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import base
 from vaekit.runs.job import Job
-from vaekit.runs.preflight import check_data
+from vaekit.runs.preflight import check_data_for
 
 COUNTS = torch.poisson(torch.full((60, 5), 6.0), generator=torch.Generator().manual_seed(0))
 
@@ -66,7 +66,7 @@ def test_empty_splits_are_refused_with_a_remedy() -> None:
     for name in ("train", "test"):
         splits = {other: split.rows(slice(0)) if other == name else split for other, split in full.splits.items()}
         with pytest.raises(DataError, match=f"0 rows to {name} on.*(bring|data.test)"):
-            check_data(parse({}), Dataset(name="d", classes=("all",), checksum="", **splits))
+            check_data_for(parse({}), Dataset(name="d", classes=("all",), checksum="", **splits))
     with pytest.raises(DataError, match="0 rows"):
         as_one_batch(full.train.rows(slice(0)))
 

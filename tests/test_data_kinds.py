@@ -281,7 +281,7 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path, command) -> None:
         assert refused.status == 2 and ("(--data)" in refused.err) is has_data, refused.err
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "draw_pictures", lambda *_, **__: [])
-        again = repetition.repeat(run, name="again", root=tmp_path)
+        again = repetition.repeat_run(run, name="again", root=tmp_path)
     assert again.differences["data"][0].startswith("checksum ")
 
 

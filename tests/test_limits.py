@@ -78,7 +78,7 @@ def test_copies_of_a_model_count_where_it_is_trained(
     wide: dict[str, Any] = {"encoder": {"hidden": [4000]}, "decoder": {"hidden": [4000]}}  # 2.8 MB, and 11 MB to train
     recipe = Recipe.resolve(config.read("standard-vae", sections=wide))
     monkeypatch.setattr(preflight, "memory_of", lambda device: machine if device.type == "cpu" else card)
-    check = partial(preflight.check_memory, recipe, tiny.dataset(), torch.device("cuda:1"))
+    check = partial(preflight.check_fits_in_memory, recipe, tiny.dataset(), torch.device("cuda:1"))
     if message is None:
         check()
         return

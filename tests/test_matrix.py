@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vaekit.config import Config, parse, preset_names, read
-from vaekit.config.parts import PART_TABLE, find
+from vaekit.config.parts import PART_TABLE, find_part
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Batches
 from vaekit.errors import ConfigError, VAEError
@@ -53,7 +53,7 @@ SMALL: dict[str, dict[str, Any]] = {
 def combination(posterior: str, prior: str, likelihood: str, objective: str, condition: str) -> Config:
     parts = {"posterior": posterior, "prior": prior, "likelihood": likelihood, "objective": objective}
     tree: dict[str, Any] = {kind: {"name": name, **SMALL.get(name, {})} for kind, name in parts.items()}
-    make = find("objective", objective)
+    make = find_part("objective", objective)
     if not inspect.isclass(make) or "samples" in inspect.signature(make).parameters:
         tree["objective"]["samples"] = 4
     if prior in ("ladder", "top-down"):  # which have the posterior's sizes
@@ -76,7 +76,7 @@ def pixels(likelihood: str, n: int = 8) -> Tensor:
 
 def refusal(posterior: str, prior: str, objective: str, condition: str = "class") -> str | None:
     """Why a combination cannot be, or None."""
-    values = [find(kind, name).latent_kind for kind, name in (("posterior", posterior), ("prior", prior))]
+    values = [find_part(kind, name).latent_kind for kind, name in (("posterior", posterior), ("prior", prior))]
     if values[0] != values[1]:
         return "and the prior .* is over"
     for shared in ("hierarchical", "ladder", "top-down"):
@@ -223,7 +223,7 @@ def test_objective(objective: str, posterior: str, prior: str, condition: str, t
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 def test_the_whole_matrix(likelihood: str, objective: str, condition: str, tmp_path: Path) -> None:
     for posterior, prior in product(POSTERIORS, PRIORS):
-        if find("posterior", posterior).latent_kind != "real":
+        if find_part("posterior", posterior).latent_kind != "real":
             continue  # see test_discrete.py and test_codes.py
         config = combination(posterior, prior, likelihood, objective, condition)
         check(config, likelihood, refusal(posterior, prior, objective, condition), tmp_path)

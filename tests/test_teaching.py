@@ -287,8 +287,8 @@ def test_the_page_shows_what_the_check_prints():
 
 def test_the_rubric_has_the_points_of_the_sheet():
     rubric = handout.source("rubric.md").decode()
-    for section in sheet.SECTIONS:
-        points = sum(part.section == section for part in sheet.PARTS)
+    for section in sheet.SECTION_NAMES:
+        points = sum(part.section == section for part in sheet.POINTS)
         assert re.search(rf"^\| \d `?{section}`? \| {points} \|", rubric, re.MULTILINE), section
 
 

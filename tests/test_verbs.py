@@ -16,7 +16,7 @@ from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import evaluate_run, fitted_prior, rows_of, score_run
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, restore
-from vaekit.runs.repetition import repeat
+from vaekit.runs.repetition import repeat_run
 from vaekit.store import journal
 from vaekit.training.loop import in_epochs
 
@@ -135,7 +135,7 @@ def test_a_restored_run_goes_where_a_run_goes(tmp_path: Path, monkeypatch: pytes
         lambda run: fitted_prior(run, model, "normal").sample(1).shape,
         lambda run: vaekit.explore(run, images=2).embeds,
         lambda run: vaekit.export(run, tmp_path / "export").name,
-        lambda run: repeat(run).agrees,
+        lambda run: repeat_run(run).agrees,
     )
     for use in uses:
         with pytest.raises(ConfigError, match="trust=True"):

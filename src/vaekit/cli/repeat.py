@@ -22,7 +22,7 @@ def repeat(run: str | None, name: str | None, root: Path) -> None:
     """
     restored = open_to_train(run, root)
 
-    from ..runs.repetition import repeat as repeat_run
+    from ..runs.repetition import repeat_run
     from ..runs.terminal import shown
 
     with shown(restored.recipe.config.train.known_epochs) as listener:

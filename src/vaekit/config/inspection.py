@@ -33,8 +33,8 @@ from .contracts import Shape, as_shape, attribute_or_default, latent_shapes
 from .parts import resolve, with_options
 from .recipe import build
 
-ROWS = 3
-SAMPLES = 2
+TRIAL_ROWS = 3
+TRIAL_SAMPLES = 2
 TRAINING_ROWS = 64  # that a part starts from
 CONTRACTS = {"posterior": Posterior, "prior": Prior, "likelihood": Likelihood, "encoder": Encoder, "decoder": Decoder}
 # The kind of a part without a contract, by a parameter of its constructor; the first match counts.
@@ -166,12 +166,12 @@ class _Trial:
     @cached_property
     def x(self) -> Tensor:
         """Rows of data."""
-        return torch.ones(ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:ROWS]
+        return torch.ones(TRIAL_ROWS, *self.event_shape).bernoulli(0.5) if self.rows is None else self.rows[:TRIAL_ROWS]
 
     @property
     def c(self) -> Tensor | None:
         """Context."""
-        return self._context(ROWS)
+        return self._context(TRIAL_ROWS)
 
     def _context(self, n: int) -> Tensor | None:
         return one_hot(torch.arange(n) % self.context_size, self.context_size) if self.context_size else None
@@ -237,20 +237,26 @@ class _Trial:
     def _posterior(self, module: nn.Module, q: Any, shape: Shape) -> None:
         if not self.check_distribution("posterior(x, c)", q):
             return
-        self.check_shape("batch shape of the posterior", q.batch_shape, (ROWS,), "one distribution for each row of x")
+        self.check_shape(
+            "batch shape of the posterior", q.batch_shape, (TRIAL_ROWS,), "one distribution for each row of x"
+        )
         self.check_shape("event shape of the posterior", q.event_shape, shape, "the latent_shape")
         if not (q.has_rsample or is_discrete(q)):
             self.findings.append("the posterior's distribution has no rsample, so that no gradient reaches the encoder")
             return
-        z = draw_samples(q, SAMPLES)
-        self.check_shape("shape of posterior.rsample((K,))", z.shape, (SAMPLES, ROWS, *shape), "(K, B, *latent_shape)")
+        z = draw_samples(q, TRIAL_SAMPLES)
+        self.check_shape(
+            "shape of posterior.rsample((K,))", z.shape, (TRIAL_SAMPLES, TRIAL_ROWS, *shape), "(K, B, *latent_shape)"
+        )
         if not getattr(q, "relaxed", False):
             with suppress(NotImplementedError):  # a point mass has no density
-                self.check_shape("shape of the posterior's log_prob(z)", q.log_prob(z).shape, (SAMPLES, ROWS), "(K, B)")
+                self.check_shape(
+                    "shape of the posterior's log_prob(z)", q.log_prob(z).shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B)"
+                )
         for name, penalty in getattr(q, "penalties", {}).items():
-            self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (ROWS,), "one number a row")
+            self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (TRIAL_ROWS,), "one number a row")
         with self.reporting("the posterior's mean, which encode() and pictures take"):
-            self.check_shape("shape of the posterior's mean", q.mean.shape, (ROWS, *shape), "(B, *latent_shape)")
+            self.check_shape("shape of the posterior's mean", q.mean.shape, (TRIAL_ROWS, *shape), "(B, *latent_shape)")
         if q.has_rsample:
             self.check_gradient(module, "the posterior's samples", z)
         else:
@@ -264,40 +270,49 @@ class _Trial:
     def _prior(self, module: nn.Module, p: Any) -> None:
         if not self.check_distribution("prior(c)", p):
             return
-        if tuple(p.batch_shape) not in ((), (ROWS,)):
+        if tuple(p.batch_shape) not in ((), (TRIAL_ROWS,)):
             self.findings.append(f"the batch shape of the prior is {tuple(p.batch_shape)}; it must be () or (B,)")
         self.check_shape("event shape of the prior", p.event_shape, self.shape, "the posterior's latent_shape")
-        z = torch.randn(SAMPLES, ROWS, *self.shape)
+        z = torch.randn(TRIAL_SAMPLES, TRIAL_ROWS, *self.shape)
         with self.reporting("the prior's sample()"):
-            drawn = p.sample(torch.Size(() if p.batch_shape else (ROWS,)))
-            self.check_shape("shape of the prior's samples", drawn.shape, (ROWS, *self.shape), "(B, *latent_shape)")
-            z = drawn.expand(SAMPLES, *drawn.shape)
+            drawn = p.sample(torch.Size(() if p.batch_shape else (TRIAL_ROWS,)))
+            self.check_shape(
+                "shape of the prior's samples", drawn.shape, (TRIAL_ROWS, *self.shape), "(B, *latent_shape)"
+            )
+            z = drawn.expand(TRIAL_SAMPLES, *drawn.shape)
         with self.reporting("the prior's log_prob(z)"):
             log_p = p.log_prob(z)
-            self.check_shape("shape of the prior's log_prob(z)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            self.check_shape("shape of the prior's log_prob(z)", log_p.shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B)")
             self.check_gradient(module, "the prior's log_prob(z)", log_p)
 
     def likelihood(self, part: nn.Module) -> None:
         """Try whether a likelihood has a density for data, samples and a mean."""
         with self.reporting("likelihood(z, c)"):
-            z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
+            z = torch.randn(TRIAL_SAMPLES, TRIAL_ROWS, *self.shape, requires_grad=True)
             self._likelihood(part(z, self.c), z)
 
     def _likelihood(self, p: Any, z: Tensor) -> None:
         if not self.check_distribution("likelihood(z, c)", p):
             return
-        self.check_shape("batch shape of the likelihood", p.batch_shape, (SAMPLES, ROWS), "(K, B), as z has")
+        self.check_shape(
+            "batch shape of the likelihood", p.batch_shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B), as z has"
+        )
         self.check_shape("event shape of the likelihood", p.event_shape, self.event_shape, "as x has")
         with self.reporting("the likelihood's log_prob(x)"):
             log_p = p.log_prob(self.x)
-            self.check_shape("shape of the likelihood's log_prob(x)", log_p.shape, (SAMPLES, ROWS), "(K, B)")
+            self.check_shape(
+                "shape of the likelihood's log_prob(x)", log_p.shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B)"
+            )
             if not log_p.isfinite().all():
                 self.findings.append("the likelihood's log_prob(x) is not finite; pass suitable data as x")
             if not log_p.requires_grad:
                 self.findings.append("no gradient flows from the likelihood's log_prob(x) to z")
         with self.reporting("the likelihood's mean, which pictures show"):
             self.check_shape(
-                "shape of the likelihood's mean", p.mean.shape, (SAMPLES, ROWS, *self.event_shape), "as x has"
+                "shape of the likelihood's mean",
+                p.mean.shape,
+                (TRIAL_SAMPLES, TRIAL_ROWS, *self.event_shape),
+                "as x has",
             )
         with self.reporting("the likelihood's sample()"):
             p.sample()
@@ -307,7 +322,7 @@ class _Trial:
         with self.reporting("encoder(x, c)"):
             h = part(self.x, self.c)
             shape: Any = getattr(part, "out_shape", tuple(h.shape[1:]))
-            self.check_shape("shape of the encoder's output", h.shape, (ROWS, *shape), "(B, *out_shape)")
+            self.check_shape("shape of the encoder's output", h.shape, (TRIAL_ROWS, *shape), "(B, *out_shape)")
             self.check_gradient(part, "the encoder's output", h)
         if isinstance(part, Encoder):
             with self.reporting("encoder.maps(x, c)"):
@@ -317,9 +332,11 @@ class _Trial:
     def decoder(self, part: nn.Module) -> None:
         """Try whether a decoder takes leading dimensions, and gives the shape that it was made for."""
         with self.reporting("decoder(z, c) for z of shape (K, B, *latent)"):
-            y = part(torch.randn(SAMPLES, ROWS, *self.shape), self.c)
+            y = part(torch.randn(TRIAL_SAMPLES, TRIAL_ROWS, *self.shape), self.c)
             shape: Any = getattr(part, "out_shape", self.event_shape)
-            self.check_shape("shape of the decoder's output", y.shape, (SAMPLES, ROWS, *shape), "(K, B, *out_shape)")
+            self.check_shape(
+                "shape of the decoder's output", y.shape, (TRIAL_SAMPLES, TRIAL_ROWS, *shape), "(K, B, *out_shape)"
+            )
             self.check_gradient(part, "the decoder's output", y)
 
     def model(self, part: LatentVariableModel) -> None:
@@ -329,11 +346,11 @@ class _Trial:
         with self.reporting("prior(c)"):
             self._prior(nn.ModuleList(), part.prior(self.c))
         with self.reporting("likelihood(z, c)"):
-            z = torch.randn(SAMPLES, ROWS, *self.shape, requires_grad=True)
+            z = torch.randn(TRIAL_SAMPLES, TRIAL_ROWS, *self.shape, requires_grad=True)
             self._likelihood(part.likelihood(z, self.c), z)
         if not self.findings:
             with self.reporting("draw(x)"):
-                part.draw(self.x, SAMPLES, self.c)
+                part.draw(self.x, TRIAL_SAMPLES, self.c)
 
     # -- findings ------------------------------------------------------------------------------------------------------
 

@@ -152,7 +152,7 @@ class Resolved:
             raise ConfigError(f"{self.make.__name__} refuses its options ({options}): {error}") from error
 
 
-def find(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
+def find_part(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     """The class or function of a part, by name or by import path.
 
     Arguments:
@@ -198,7 +198,7 @@ def resolve_data(section: Data, value_kind: ValueKind = "pixels", trust: bool = 
     """
     arguments = section.model_dump(exclude={"binarize"})
     if ":" in section.name and not is_path(section.name):
-        arguments |= {"name": find("data set", section.name, trust), "value_kind": value_kind}
+        arguments |= {"name": find_part("data set", section.name, trust), "value_kind": value_kind}
     elif section.name not in DATASET_NAMES and is_path(section.name):
         arguments["value_kind"] = value_kind
     return arguments
@@ -246,7 +246,7 @@ def resolve(kind: str, part: Part, trust: bool = False) -> Resolved:
     Raises:
         ConfigError: The part or an option is unknown (the nearest one is named), or a value does not fit.
     """
-    return with_options(kind, part.name, find(kind, part.name, trust), part.options)
+    return with_options(kind, part.name, find_part(kind, part.name, trust), part.options)
 
 
 def with_options(kind: str, name: str, make: Any, given: Mapping[str, Any]) -> Resolved:

@@ -200,11 +200,11 @@ class Recipe:
             trained: The parameters to train, or a model, for all of its parameters.
             model: The model; its parts may want another rate, or no weight decay. It is `trained`, if that is a model.
         """
-        rate = self.config.train.learning_rate
+        learning_rate = self.config.train.learning_rate
         if isinstance(trained, nn.Module):
             model, trained = trained, [p for p in trained.parameters() if p.requires_grad]
-        groups = trained if model is None else by_part(model, trained, rate)
-        optimizer: torch.optim.Optimizer = self.parts["optimizer"](parameters=groups, learning_rate=rate)
+        groups = trained if model is None else by_part(model, trained, learning_rate)
+        optimizer: torch.optim.Optimizer = self.parts["optimizer"](parameters=groups, learning_rate=learning_rate)
         return optimizer
 
     def schedule(self) -> schedules.RateSchedule:

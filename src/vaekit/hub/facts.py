@@ -16,7 +16,7 @@ from ..model import LatentVariableModel
 from ..runs.data_facts import DataFacts
 from ..store import Run
 
-FORMAT = 1
+EXPORT_FORMAT = 1
 EXAMPLES = 8
 
 
@@ -31,7 +31,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
     model = subject.model
     data = DataFacts.of(run)
     return {
-        "format": FORMAT,
+        "format": EXPORT_FORMAT,
         "library_name": "vaekit",
         "vaekit_version": __version__,
         "model_type": "vae",

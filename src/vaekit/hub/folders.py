@@ -17,7 +17,7 @@ from ..runs.data_facts import columns_from
 from ..runs.model_weights import build_with_weights, shapes_of
 from ..store import Run, files, tensors
 from ..training import find_device
-from .facts import FORMAT, checksum
+from .facts import EXPORT_FORMAT, checksum
 
 WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
 
@@ -84,7 +84,7 @@ def _saved(path: Path, trust: bool) -> LatentVariableModel:
         raise RunError(f"{path} does not record the model of its weights; `model.save` writes files that do")
     table = files.table(files.parse_json(facts[MADE_OF].encode(), path), path)
     misfit = f"the weights of {path} do not fit the model that it records; save the model again"
-    return _built({"library_name": "vaekit", "format": FORMAT, **table}, state, path, misfit, trust)
+    return _built({"library_name": "vaekit", "format": EXPORT_FORMAT, **table}, state, path, misfit, trust)
 
 
 def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str, trust: bool) -> LatentVariableModel:
@@ -114,8 +114,10 @@ def _config_of(table: Any, where: Path) -> dict[str, Any]:
     """
     if not isinstance(table, dict) or table.get("library_name") != "vaekit":
         raise RunError(f"{where} was not written by `vae export`")
-    if table.get("format") != FORMAT:
-        raise RunError(f"{where} has format {table.get('format')!r:.20}, this version reads {FORMAT}; update vaekit")
+    if table.get("format") != EXPORT_FORMAT:
+        raise RunError(
+            f"{where} has format {table.get('format')!r:.20}, this version reads {EXPORT_FORMAT}; update vaekit"
+        )
     shape, classes = table.get("event_shape"), table.get("num_classes")
     valid_shape = isinstance(shape, list) and shape and all(type(n) is int and 0 < n < 1 << 24 for n in shape)
     if not valid_shape or type(classes) is not int or classes < 0 or not isinstance(table.get("config"), dict):

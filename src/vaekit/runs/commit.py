@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import RunError
 from ..store.files import read
 
-_LIMIT = 4 << 20  # bytes of packed-refs
+_PACKED_REFS_LIMIT = 4 << 20  # bytes of packed-refs
 _COMMIT = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _BRANCH = re.compile(r"refs(/[\w.+=,@-]+)+")
 
@@ -41,7 +41,7 @@ def _head(git: Path, shared: Path) -> str | None:
         return _commit(head)
     if (shared / branch).is_file():
         return _commit(_text(shared / branch))
-    lines = read(shared / "packed-refs", _LIMIT).decode(errors="replace").splitlines()
+    lines = read(shared / "packed-refs", _PACKED_REFS_LIMIT).decode(errors="replace").splitlines()
     return next((_commit(line.split(" ")[0]) for line in lines if line.endswith(f" {branch}")), None)
 
 

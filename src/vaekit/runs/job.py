@@ -30,15 +30,15 @@ from ..store.metrics import ROWS_KEY
 from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, validate
 from ..training.cpu import find_threads, flushed, threads
 from ..training.data_checks import check_classes, check_rows
+from ..training.learning_rate import LearningRateFactor
 from ..training.listener import Listeners
 from ..training.loop import in_epochs
 from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
-from ..training.rate import RateFactor
 from ..training.trainer import check_trainable, players_of, try_once
 from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
-from .preflight import check_data, check_memory
+from .preflight import check_data_for, check_fits_in_memory
 from .tensorboard import event_files
 
 EVALUATION_BATCH = 500
@@ -78,8 +78,8 @@ class Job:
         config = recipe.config
         device = find_device(config.train.device)
         data = load_data(**recipe.data_arguments)
-        check_data(config, data)
-        check_memory(recipe, data, device)
+        check_data_for(config, data)
+        check_fits_in_memory(recipe, data, device)
         random.seed(config.train.seed)
         np.random.seed(config.train.seed % 2**32)
         torch.manual_seed(config.train.seed)
@@ -130,8 +130,8 @@ class Job:
         """A trainer for single steps without the loop, from the current weights of the model."""
         self.model.train()
         players = players_of(self.model, self.loss, self.optimizer)
-        rate = RateFactor(self.recipe.schedule(), self.config.train.epochs)
-        return Trainer(self.model, self.loss, players, self.config.train, rate)
+        factor = LearningRateFactor(self.recipe.schedule(), self.config.train.epochs)
+        return Trainer(self.model, self.loss, players, self.config.train, factor)
 
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of weights, of the model or of the loss."""

@@ -29,11 +29,11 @@ def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
         run: The run of the config; the first runs have the precision only in environment.json.
     """
     train = {"precision": run.environment.get("precision", "fp32"), "ema_warm_up": False}
-    new = {**tree, "train": _completed(tree.get("train", {}), train)}
+    new = {**tree, "train": _with_earlier(tree.get("train", {}), train)}
     for section, parts in _BEFORE.items():
         table = new.get(section)
         if isinstance(table, dict) and str(table.get("name")) in parts:
-            new[section] = _completed(table, parts[str(table["name"])])
+            new[section] = _with_earlier(table, parts[str(table["name"])])
     for key in GONE:
         section, _, name = key.partition(".")
         if isinstance(new.get(section), dict) and name in new[section]:
@@ -42,6 +42,6 @@ def migrated(tree: dict[str, Any], run: Run) -> dict[str, Any]:
     return new
 
 
-def _completed(table: Any, earlier: dict[str, Any]) -> Any:
+def _with_earlier(table: Any, earlier: dict[str, Any]) -> Any:
     """A table with the earlier values of options that it lacks. Anything but a table is left to the parser."""
     return {**earlier, **table} if isinstance(table, dict) else table

@@ -32,7 +32,7 @@ SIGNALS = 16  # in a picture
 
 
 @dataclass(frozen=True)
-class Scene:
+class PanelInput:
     """The input of a panel.
 
     Arguments:
@@ -101,7 +101,7 @@ class Panel:
     """
 
     name: str
-    draw: Callable[[Scene], Any]
+    draw: Callable[[PanelInput], Any]
     suffix: str = ".png"
     of_images: bool = True
     of_signals: bool = False
@@ -109,44 +109,44 @@ class Panel:
     of_latents: bool = False
     between: bool = False
 
-    def fits(self, scene: Scene) -> bool:
+    def fits(self, inputs: PanelInput) -> bool:
         """Whether there is such a picture of this model and these data."""
-        is_shown = scene.data.kind == ("signal" if self.of_signals else "image")
-        has_latents = len(scene.model.latent_shape) == 1 and len(scene.data.test) > 1 and not scene.on_sphere
+        is_shown = inputs.data.kind == ("signal" if self.of_signals else "image")
+        has_latents = len(inputs.model.latent_shape) == 1 and len(inputs.data.test) > 1 and not inputs.on_sphere
         return (
             (is_shown or not (self.of_images or self.of_signals))
-            and (bool(scene.model.context_size) or not self.of_classes)
+            and (bool(inputs.model.context_size) or not self.of_classes)
             and (has_latents or not self.of_latents)
-            and (not self.between or not scene.is_discrete)
+            and (not self.between or not inputs.is_discrete)
         )
 
 
-def _reconstructions(scene: Scene) -> Any:
-    batch = scene.as_seen(scene.data.test.thinned(32))
-    return plot.reconstructions(scene.model, batch.x, batch.c)
+def _reconstructions(inputs: PanelInput) -> Any:
+    batch = inputs.as_seen(inputs.data.test.thinned(32))
+    return plot.reconstructions(inputs.model, batch.x, batch.c)
 
 
-def _classes(scene: Scene) -> Any:
-    picture = plot.per_class(scene.model, names=scene.names, generator=scene.generator())
+def _classes(inputs: PanelInput) -> Any:
+    picture = plot.per_class(inputs.model, names=inputs.names, generator=inputs.generator())
     return picture.titled("A row for each class, a column for each style")
 
 
-def _one_of_each(scene: Scene) -> Any:
-    return plot.one_each(scene.model, names=scene.names, generator=scene.generator())
+def _one_of_each(inputs: PanelInput) -> Any:
+    return plot.one_each(inputs.model, names=inputs.names, generator=inputs.generator())
 
 
-def _samples(scene: Scene) -> Any:
-    return plot.samples(scene.model, names=scene.names, generator=scene.generator())
+def _samples(inputs: PanelInput) -> Any:
+    return plot.samples(inputs.model, names=inputs.names, generator=inputs.generator())
 
 
-def _signals(scene: Scene) -> Any:
-    x = scene.model.sample(SIGNALS, _cycled(scene.model, SIGNALS), generator=scene.generator())
+def _signals(inputs: PanelInput) -> Any:
+    x = inputs.model.sample(SIGNALS, _cycled(inputs.model, SIGNALS), generator=inputs.generator())
     return plot.signals(x, title="Drawn from the prior")
 
 
-def _signal_reconstructions(scene: Scene) -> Any:
-    batch = scene.as_seen(scene.data.test.thinned(SIGNALS))
-    x_hat = scene.model.reconstruct(scene.model.seen(batch.x, batch.observed), batch.c)
+def _signal_reconstructions(inputs: PanelInput) -> Any:
+    batch = inputs.as_seen(inputs.data.test.thinned(SIGNALS))
+    x_hat = inputs.model.reconstruct(inputs.model.seen(batch.x, batch.observed), batch.c)
     return plot.signals(_with_gaps(batch), x_hat, names=("test signal", "reconstruction"))
 
 
@@ -154,42 +154,42 @@ def _with_gaps(batch: Batch) -> Tensor:
     return batch.x if batch.observed is None else batch.x.masked_fill(~batch.observed, torch.nan)
 
 
-def _interpolation(scene: Scene) -> Any:
-    c = _cycled(scene.model, 12)
-    names = [] if c is None else [scene.names[i] if i < len(scene.names) else str(i) for i in c.tolist()]
-    space = support_in(scene.model.prior(scene.model.context(c, 12)))
+def _interpolation(inputs: PanelInput) -> Any:
+    c = _cycled(inputs.model, 12)
+    names = [] if c is None else [inputs.names[i] if i < len(inputs.names) else str(i) for i in c.tolist()]
+    space = support_in(inputs.model.prior(inputs.model.context(c, 12)))
     title = "Straight lines" if space is None else f"Shortest ways {space.where}"
-    picture = plot.interpolation(scene.model, c=c, names=names, generator=scene.generator())
+    picture = plot.interpolation(inputs.model, c=c, names=names, generator=inputs.generator())
     return picture.titled(f"{title} between two latents of the prior")
 
 
-def _walk(scene: Scene) -> Any:
-    return plot.walk(scene.model, c=_cycled(scene.model, 16), generator=scene.generator())
+def _walk(inputs: PanelInput) -> Any:
+    return plot.walk(inputs.model, c=_cycled(inputs.model, 16), generator=inputs.generator())
 
 
-def _map(scene: Scene) -> Any:
-    return plot.manifold(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
+def _map(inputs: PanelInput) -> Any:
+    return plot.manifold(inputs.model, inputs.test.x, inputs.test.c, per_latent=inputs.carried)
 
 
-def _traversals(scene: Scene) -> Any:
-    return plot.traversals(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
+def _traversals(inputs: PanelInput) -> Any:
+    return plot.traversals(inputs.model, inputs.test.x, inputs.test.c, per_latent=inputs.carried)
 
 
-def _kl(scene: Scene) -> Any:
-    return plot.kl_per_latent(scene.model, scene.test.x, scene.test.c, per_latent=scene.carried)
+def _kl(inputs: PanelInput) -> Any:
+    return plot.kl_per_latent(inputs.model, inputs.test.x, inputs.test.c, per_latent=inputs.carried)
 
 
-def _latents(scene: Scene) -> Any:
-    labels = scene.test.labels if scene.data.num_classes > 1 else None
-    return plot.latents(scene.model, scene.test.x, labels, c=scene.test.c, names=scene.names)
+def _latents(inputs: PanelInput) -> Any:
+    labels = inputs.test.labels if inputs.data.num_classes > 1 else None
+    return plot.latents(inputs.model, inputs.test.x, labels, c=inputs.test.c, names=inputs.names)
 
 
-def _curves(scene: Scene) -> Any:
-    return plot.curves(scene.run.metrics(), row=scene.data.row)
+def _curves(inputs: PanelInput) -> Any:
+    return plot.curves(inputs.run.metrics(), row=inputs.data.row)
 
 
-def _epochs(scene: Scene) -> Any:
-    return plot.epochs(scene.run)
+def _epochs(inputs: PanelInput) -> Any:
+    return plot.epochs(inputs.run)
 
 
 PANELS = (
@@ -218,11 +218,11 @@ def draw_pictures(
     A picture that cannot be drawn is left out with a warning: a finished training must not fail because of it.
     """
     writer.wait()  # the film of the epochs is made of their files
-    scene = Scene(model.eval(), data, run, seed, binarize)
+    inputs = PanelInput(model.eval(), data, run, seed, binarize)
     for panel in PANELS:
-        if panel.fits(scene):
+        if panel.fits(inputs):
             with _left_out(panel.name):
-                picture = panel.draw(scene)
+                picture = panel.draw(inputs)
                 writer.do(partial(_save_panel, run, panel, picture))
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..config import Config
-from ..config.parts import find
+from ..config.parts import find_part
 from ..config.recipe import Recipe
 from ..data import Dataset
 from ..data.value_kinds import value_kind_of
@@ -22,7 +22,7 @@ COPIES = 4  # of the weights; a training holds at least: weights, gradients, and
 LARGE = 10_000_000  # weights; a smaller model gets no warning
 
 
-def check_data(config: Config, data: Dataset) -> None:
+def check_data_for(config: Config, data: Dataset) -> None:
     """Check that the data have what the config needs.
 
     Raises:
@@ -42,7 +42,7 @@ def check_data(config: Config, data: Dataset) -> None:
         )
     name = config.likelihood.name
     built_in = config.model.name == "composed" and ":" not in name
-    if data.columns is not None and built_in and value_kind_of(find("likelihood", name)) != "table":
+    if data.columns is not None and built_in and value_kind_of(find_part("likelihood", name)) != "table":
         raise ConfigError(
             f"{data.name} is a table, which the likelihood {name!r} does not take; train the preset table-vae, or "
             "choose likelihood.name = 'columns'"
@@ -51,7 +51,7 @@ def check_data(config: Config, data: Dataset) -> None:
         raise ConfigError("train.patience needs validation rows; set data.validation to how many to hold out")
 
 
-def check_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
+def check_fits_in_memory(recipe: Recipe, data: Dataset, device: torch.device) -> None:
     """Refuse a model that the device cannot train, or that the machine cannot hold: models are built there first.
 
     The caller's own code is not checked.

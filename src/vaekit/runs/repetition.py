@@ -32,7 +32,7 @@ class Repetition:
         return all(before == now for before, now in self.weights.values())
 
 
-def repeat(
+def repeat_run(
     run: Run | RestoredRun,
     *,
     name: str | None = None,

@@ -12,7 +12,7 @@ from ..store.metrics import CLASSIC, ROWS_KEY, is_neg_elbo, logged
 from ..training import Listener, Record
 from ..training import Progress as Reached
 
-WIDTH = 80
+LINE_WIDTH = 80
 COLUMNS = (  # of the live bar: at most 80 characters
     TextColumn("{task.description}", markup=False),
     BarColumn(bar_width=16),
@@ -113,7 +113,7 @@ class _Lines(Listener):
             pieces.append(f"{record['skipped']:.0f} steps skipped")
         text = packed(pieces)
         duration = f"  {record['seconds']:.{0 if record['seconds'] >= 10 else 1}f} s"
-        self.console.print(text + duration if len(text.splitlines()[-1] + duration) <= WIDTH else text)
+        self.console.print(text + duration if len(text.splitlines()[-1] + duration) <= LINE_WIDTH else text)
 
     def slower(self, times: float) -> None:
         self.console.print(
@@ -165,7 +165,7 @@ def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> s
     """Join pieces into lines of at most 80 columns, without breaking a piece."""
     lines = [""]
     for piece in pieces:
-        if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > WIDTH:
+        if lines[-1] and len(lines[-1] + gap + piece + gap.rstrip()) > LINE_WIDTH:
             lines[-1] += gap.rstrip()
             lines.append(indent + piece)
         else:

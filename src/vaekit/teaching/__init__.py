@@ -12,6 +12,6 @@ Nothing else in this package needs this folder.
 
 from .grading import check
 from .handout import teach
-from .points import Report, Section
+from .points import GradedSection, Report
 
-__all__ = ["Report", "Section", "check", "teach"]
+__all__ = ["GradedSection", "Report", "check", "teach"]

@@ -9,13 +9,13 @@ from torch import Tensor
 
 from .sheet import Mistake
 
-ROWS = 40_000  # the standard error of a standard deviation is then 0.35 %
+DRAWN_ROWS = 40_000  # the standard error of a standard deviation is then 0.35 %
 MU = torch.tensor([0.7, -1.6, 2.5])
 LOGVAR = torch.tensor([-1.3, 0.9, -0.6])
 SIGMA = (LOGVAR / 2).exp()
 
 # Mean and standard deviation of a draw, and the mistake that they show.
-NUMBERS: list[tuple[Tensor, Tensor, str]] = [
+MOMENTS: list[tuple[Tensor, Tensor, str]] = [
     (MU, LOGVAR.exp(), "exp(logvar) is the variance; σ is its square root, exp(logvar / 2)"),
     (MU, LOGVAR.abs(), "logvar itself is used as σ; σ is exp(logvar / 2)"),
     (MU, (-LOGVAR / 2).exp(), "σ has the wrong sign in its exponent; it is exp(logvar / 2)"),
@@ -53,7 +53,7 @@ def _draw(student: ModuleType, mu: Tensor, logvar: Tensor) -> Tensor:
 
 def distribution(student: ModuleType) -> None:
     """Draws have mean mu and standard deviation exp(logvar / 2), each with a noise of its own."""
-    mu, logvar = MU.expand(ROWS, 3), LOGVAR.expand(ROWS, 3)
+    mu, logvar = MU.expand(DRAWN_ROWS, 3), LOGVAR.expand(DRAWN_ROWS, 3)
     with torch.no_grad():
         z, again = _draw(student, mu.clone(), logvar.clone()), _draw(student, mu.clone(), logvar.clone())
     mean, std = z.mean(0), z.std(0)
@@ -62,7 +62,7 @@ def distribution(student: ModuleType) -> None:
     if _near(std, torch.zeros(3)) and not torch.equal(z, again):
         raise Mistake("The whole batch shares one ε; every row needs its own: torch.randn_like(mu).")
     if torch.equal(z, again):
-        constant = next((words for m, s, words in NUMBERS if _near(mean, m) and _near(std, s)), None)
+        constant = next((words for m, s, words in MOMENTS if _near(mean, m) and _near(std, s)), None)
         raise Mistake(f"z is the same in every call: {constant or 'no noise is drawn, or the seed is set within'}.")
     if not (_near(mean, MU) and _near(std, SIGMA)):
         raise Mistake(_words(mean, std))
@@ -80,7 +80,7 @@ def _words(mean: Tensor, std: Tensor) -> str:
         f"With mu {MU[0]:.1f} and logvar {LOGVAR[0]:.1f}, z has mean {mean[0]:.2f} and std {std[0]:.2f} instead of "
         f"{MU[0]:.2f} and {SIGMA[0]:.2f}"
     )
-    for expected_mean, expected_std, words in NUMBERS:
+    for expected_mean, expected_std, words in MOMENTS:
         if _near(mean, expected_mean) and _near(std, expected_std):
             return f"{numbers}: {words}."
     return f"{numbers}; z is mu + σ·ε with σ = exp(logvar / 2)."

@@ -15,7 +15,7 @@ from .draws import require_gradients
 from .networks import CLASSES, LATENTS, build, images, output, part
 from .sheet import Mistake
 
-MANY = 1_000
+MANY_ROWS = 1_000
 
 
 def _reparametrize(mu: Tensor, logvar: Tensor) -> Tensor:
@@ -177,7 +177,7 @@ def vae_outputs(student: ModuleType) -> None:
 def vae_noise(student: ModuleType) -> None:
     """The decoder gets a draw, through which gradients reach both heads."""
     model = build(student, "VAE", latent_size=LATENTS)
-    once = Pass(student, model, images(1).expand(MANY, 1, 28, 28).contiguous())
+    once = Pass(student, model, images(1).expand(MANY_ROWS, 1, 28, 28).contiguous())
     once.noise(once.decoded)
     once.gradients()
 
@@ -198,7 +198,7 @@ def cvae_encodes_the_class(student: ModuleType) -> None:
 
 def cvae_decodes_the_class(student: ModuleType) -> None:
     """The decoder gets the latents and the one-hot class, in this order, and z is a draw."""
-    run, c = _conditional(student, MANY)
+    run, c = _conditional(student, MANY_ROWS)
     decoded = run.decoded
     _joined("decoder", "latents", decoded, None if decoded is None else decoded[:, :LATENTS], c)
     run.noise(None if decoded is None else decoded[:, :LATENTS])

@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError, check_range
-from .points import Report, Section
-from .sheet import PARTS, SECTIONS
+from .points import GradedSection, Report
+from .sheet import POINTS, SECTION_NAMES
 
-START = 180.0  # seconds to import torch, on a busy machine
+START_LIMIT = 180.0  # seconds to import torch, on a busy machine
 
 
 @dataclass(frozen=True)
@@ -59,19 +59,19 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}") from error
     verdicts: dict[int, Verdict] = {}
-    while len(verdicts) < len(PARTS):
-        rest = [i for i in range(len(PARTS)) if i not in verdicts]
+    while len(verdicts) < len(POINTS):
+        rest = [i for i in range(len(POINTS)) if i not in verdicts]
         verdicts |= _run(file.absolute(), rest, seconds, megabytes)
     return _report(file.name, verdicts)
 
 
 def _report(name: str, verdicts: dict[int, Verdict]) -> Report:
     sections = []
-    for section in SECTIONS:
-        own = [verdicts[i] for i, part in enumerate(PARTS) if part.section == section]
+    for section in SECTION_NAMES:
+        own = [verdicts[i] for i, part in enumerate(POINTS) if part.section == section]
         words = dict.fromkeys(verdict.words for verdict in own if verdict.words)
         points = sum(verdict.passed for verdict in own)
-        sections.append(Section(section, points, len(own), " ".join(words)))
+        sections.append(GradedSection(section, points, len(own), " ".join(words)))
     return Report(name, tuple(sections))
 
 
@@ -79,7 +79,7 @@ def _run(file: Path, rest: list[int], seconds: int, megabytes: int) -> dict[int,
     """Verdicts on some parts, at least one: until all are done, or the process hangs or dies."""
     verdicts: dict[int, Verdict] = {}
     at: int | None = None  # the part that is being checked; None while the file is imported
-    limit = START
+    limit = START_LIMIT
     with _pupil(file, rest, megabytes) as (process, events):
         while len(verdicts) < len(rest):
             try:

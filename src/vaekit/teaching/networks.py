@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from .sheet import Mistake
 
-WIDTH = 400  # of a hidden layer, in the assignment
+HIDDEN_WIDTH = 400  # of a hidden layer, in the assignment
 LATENTS = 15
 CLASSES = 10
 
@@ -191,6 +191,6 @@ def _layers(model: nn.Module, name: str, expected: int) -> str:
 
 
 def _width(h: Tensor) -> str:
-    if h.shape[1] == WIDTH:
+    if h.shape[1] == HIDDEN_WIDTH:
         return ""
-    return f"Accepted: hidden layers of {h.shape[1]} units, where the assignment has {WIDTH}."
+    return f"Accepted: hidden layers of {h.shape[1]} units, where the assignment has {HIDDEN_WIDTH}."

@@ -6,7 +6,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Section:
+class GradedSection:
     """A section of the assignment.
 
     Arguments:
@@ -32,7 +32,7 @@ class Report:
     """
 
     file: str
-    sections: tuple[Section, ...]
+    sections: tuple[GradedSection, ...]
 
     @property
     def points(self) -> int:

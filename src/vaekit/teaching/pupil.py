@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, BinaryIO
 
-from .sheet import PARTS, Mistake
+from .sheet import POINTS, Mistake
 
 HINTS = (
     (r"shapes cannot be multiplied \(\d+x28 and 784x", "nn.Flatten() belongs before the first layer of the encoder."),
@@ -35,7 +35,7 @@ def main() -> None:
     channel = _channel()
     import torch
 
-    for module in {part.module for part in PARTS}:
+    for module in {part.module for part in POINTS}:
         import_module(f".{module}", __package__)
     torch.set_num_threads(1)
     _limit(int(sys.argv[3]) * 2**20)
@@ -96,7 +96,7 @@ def _load(file: Path) -> ModuleType:
 
 
 def _check(i: int, student: ModuleType, file: Path) -> tuple[bool, str]:
-    part = PARTS[i]
+    part = POINTS[i]
     try:
         note = getattr(import_module(f".{part.module}", __package__), part.function)(student)
     except Mistake as mistake:

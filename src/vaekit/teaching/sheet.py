@@ -1,12 +1,12 @@
 """The assignment on one sheet: its sections, and the parts of each, one point a part.
 
-Not for: the check of a part (the module `Part.module`).
+Not for: the check of a part (the module `Point.module`).
 """
 
 from typing import NamedTuple
 
 
-class Part(NamedTuple):
+class Point(NamedTuple):
     """One point.
 
     Arguments:
@@ -20,22 +20,22 @@ class Part(NamedTuple):
     function: str
 
 
-PARTS = (
-    Part("VAE encoder", "networks", "vae_encoder"),
-    Part("VAE decoder", "networks", "vae_decoder"),
-    Part("reparametrize", "draws", "distribution"),
-    Part("reparametrize", "draws", "gradient"),
-    Part("VAE forward", "forward", "vae_outputs"),
-    Part("VAE forward", "forward", "vae_noise"),
-    Part("loss_function", "loss", "reconstruction"),
-    Part("loss_function", "loss", "divergence"),
-    Part("CVAE encoder", "networks", "cvae_encoder"),
-    Part("CVAE decoder", "networks", "cvae_decoder"),
-    Part("CVAE forward", "forward", "cvae_encodes_the_class"),
-    Part("CVAE forward", "forward", "cvae_decodes_the_class"),
+POINTS = (
+    Point("VAE encoder", "networks", "vae_encoder"),
+    Point("VAE decoder", "networks", "vae_decoder"),
+    Point("reparametrize", "draws", "distribution"),
+    Point("reparametrize", "draws", "gradient"),
+    Point("VAE forward", "forward", "vae_outputs"),
+    Point("VAE forward", "forward", "vae_noise"),
+    Point("loss_function", "loss", "reconstruction"),
+    Point("loss_function", "loss", "divergence"),
+    Point("CVAE encoder", "networks", "cvae_encoder"),
+    Point("CVAE decoder", "networks", "cvae_decoder"),
+    Point("CVAE forward", "forward", "cvae_encodes_the_class"),
+    Point("CVAE forward", "forward", "cvae_decodes_the_class"),
 )
-SECTIONS = tuple(dict.fromkeys(part.section for part in PARTS))
-MAXIMUM = len(PARTS)
+SECTION_NAMES = tuple(dict.fromkeys(part.section for part in POINTS))
+MAXIMUM = len(POINTS)
 
 
 class Mistake(Exception):  # noqa: N818 (a student's, not an error of ours)

@@ -4,7 +4,7 @@
 |---|---|
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
 | `trainer`, `progress` | a model, its loss and its optimizers; the progress of their training |
-| `rate`, `listener` | the factor on the learning rate; listeners to the progress |
+| `learning_rate`, `listener` | the factor on the learning rate; listeners to the progress |
 | `state`, `meter` | the state to save and restore; the counts on the device |
 | `validation` | the value of a loss over a loader |
 | `checkpointer` | when to save the state, in memory and in the run folder |

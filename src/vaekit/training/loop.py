@@ -23,12 +23,12 @@ from .checkpointer import Checkpointer
 from .clock import CheckClock
 from .cpu import Pace, flushed
 from .data_checks import check_classes, check_rows, first_checked
+from .learning_rate import LearningRateFactor
 from .listener import Listener, Listeners
 from .optimizers import adam
 from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
-from .rate import RateFactor
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, check_trainable, players_of
 
@@ -95,7 +95,7 @@ def fit(
     options = with_settings(options, settings, model, own_optimizer=optimizer is not None)
     loss = as_loss(objective)
     train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
-    check_data(model, loss, train, validation, lenient=options.on_nan == "skip")
+    check_loaded_rows(model, loss, train, validation, lenient=options.on_nan == "skip")
     module = module_of(loss)
     if module is not None:
         module.to(model.device)
@@ -105,7 +105,7 @@ def fit(
     check_ranks(ranks, model, loss, opponents=players[1:])
     ranks.synchronize(model)
     options, length = in_epochs(options, batches)
-    trainer = Trainer(model, loss, players, options, RateFactor(schedule, length), ranks)
+    trainer = Trainer(model, loss, players, options, LearningRateFactor(schedule, length), ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
@@ -219,7 +219,7 @@ def loaders(
     return training, validating
 
 
-def check_data(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
+def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:
     """Check all rows that are in memory.
 
     Raises:

@@ -23,7 +23,7 @@ _BY_TENSOR = _IN_PLACE | _NEW | _FACTORS | {"gumbel_softmax", "alpha_dropout", "
 _BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson", "binomial"})
 
 
-class Layout(NamedTuple):
+class RowLayout(NamedTuple):
     """The leading dimensions for these rows and for all rows; the rows come `blocks` times, one copy after another."""
 
     blocks: int
@@ -60,9 +60,9 @@ class NoiseOfRows(TorchFunctionMode):
         self.total = total
         b = rows.stop - rows.start
         self.layouts = (
-            Layout(samples, (samples, b), (samples, total)),
-            Layout(1, (b,), (total,)),
-            Layout(samples, (samples * b,), (samples * total,)),
+            RowLayout(samples, (samples, b), (samples, total)),
+            RowLayout(1, (b,), (total,)),
+            RowLayout(samples, (samples * b,), (samples * total,)),
         )
 
     def __torch_function__(
@@ -111,10 +111,10 @@ class NoiseOfRows(TorchFunctionMode):
         rows = self._select(func(*wide_args, **wide_kwargs), layout)
         return args[0].copy_(rows) if name.endswith("_") else rows
 
-    def _layout(self, shape: tuple[int, ...]) -> Layout | None:
+    def _layout(self, shape: tuple[int, ...]) -> RowLayout | None:
         return next((layout for layout in self.layouts if shape[: len(layout.part)] == layout.part), None)
 
-    def _widen(self, value: Any, layout: Layout) -> Any:
+    def _widen(self, value: Any, layout: RowLayout) -> Any:
         """A tensor of these rows, extended to all rows by ones; gradients go through it."""
         if not isinstance(value, Tensor) or value.shape[: len(layout.part)] != layout.part:
             return value
@@ -123,6 +123,6 @@ class NoiseOfRows(TorchFunctionMode):
         blocks[:, self.rows] = value.reshape(layout.blocks, blocks[:, self.rows].shape[1], -1)
         return whole
 
-    def _select(self, whole: Tensor, layout: Layout) -> Tensor:
+    def _select(self, whole: Tensor, layout: RowLayout) -> Tensor:
         rows = whole.reshape(layout.blocks, self.total, -1)[:, self.rows]
         return rows.reshape(layout.part + whole.shape[len(layout.whole) :])

@@ -69,7 +69,7 @@ class ScheduleFreeAdamW(Optimizer):
         iterates = [s["iterate"] for s in state]
         averages = [s["average"] for s in state]
         steps = [s["step"] for s in state]
-        rate = float(group["lr"])
+        learning_rate = float(group["lr"])
         adamw_step(
             iterates,
             [p.grad for p in parameters if p.grad is not None],
@@ -81,14 +81,14 @@ class ScheduleFreeAdamW(Optimizer):
             amsgrad=False,
             beta1=0.0,
             beta2=group["beta2"],
-            lr=rate,
+            lr=learning_rate,
             weight_decay=group["weight_decay"],
             eps=group["eps"],
             maximize=False,
         )
         totals = state[0]["totals"].cpu()  # `load_state_dict` may have moved it to a device
         count, total = totals.tolist()
-        weight = rate * rate * (count + 1)
+        weight = learning_rate * learning_rate * (count + 1)
         totals = totals + torch.tensor([1.0, weight])
         for s in state:
             s["totals"] = totals

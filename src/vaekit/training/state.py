@@ -139,15 +139,15 @@ def optimizer_state(name: str, optimizer: Optimizer, part: Mapping[str, Tensor])
 
 def _trial_state(optimizer: Optimizer) -> dict[int, dict[str, Tensor]]:
     """The state of an optimizer after a step of length zero."""
-    rates = [group["lr"] for group in optimizer.param_groups]
-    rates = [rate.clone() if isinstance(rate, Tensor) else rate for rate in rates]
+    learning_rates = [group["lr"] for group in optimizer.param_groups]
+    learning_rates = [rate.clone() if isinstance(rate, Tensor) else rate for rate in learning_rates]
     for group in optimizer.param_groups:
         set_learning_rate(group, 0.0)
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    for group, rate in zip(optimizer.param_groups, rates, strict=True):
+    for group, rate in zip(optimizer.param_groups, learning_rates, strict=True):
         set_learning_rate(group, rate)
     slots: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {i: {slot: torch.as_tensor(value) for slot, value in state.items()} for i, state in slots.items()}

@@ -20,7 +20,7 @@ from .precision import Lowered
 from .ranks import ALONE, Ranks, Shard
 
 
-class Step:
+class TrainingStep:
     """One step of every player on one batch, without waiting for the device.
 
     Arguments:
@@ -133,9 +133,9 @@ class Step:
             return
         moves = ~bad if self.skip else torch.ones_like(bad)
         self.good_steps += moves
-        rate = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema, max=1.0 if self.warms_up else 1 - self.ema)
+        share = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema, max=1.0 if self.warms_up else 1 - self.ema)
         towards = torch._foreach_sub(self.weights, self.ema_weights)
-        torch._foreach_mul_(towards, (rate * moves).to(self.ema_weights[0].dtype))
+        torch._foreach_mul_(towards, (share * moves).to(self.ema_weights[0].dtype))
         torch._foreach_add_(self.ema_weights, towards)
 
 
@@ -167,12 +167,12 @@ def checked(terms: Terms, rows: int) -> Terms:
     return terms
 
 
-def set_learning_rate(group: dict[str, Any], rate: float) -> None:
+def set_learning_rate(group: dict[str, Any], learning_rate: float) -> None:
     """Set the learning rate of a group of an optimizer."""
     if isinstance(group["lr"], Tensor):
-        group["lr"].fill_(rate)
+        group["lr"].fill_(learning_rate)
     else:
-        group["lr"] = rate
+        group["lr"] = learning_rate
 
 
 def take_step(optimizer: torch.optim.Optimizer, bad: Tensor | None) -> None:

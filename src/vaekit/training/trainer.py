@@ -25,15 +25,15 @@ from ..objectives import Loss, Player, module_of
 from ..objectives.base import Minimised
 from ..rng import seeded
 from ..store.metrics import ROWS_KEY, SPEED_KEY
+from .learning_rate import LearningRateFactor
 from .meter import EXPLODED
 from .progress import Progress
 from .ranks import ALONE, Ranks
-from .rate import RateFactor
-from .step import Step, checked, set_learning_rate
+from .step import TrainingStep, checked, set_learning_rate
 from .validation import validate
 
 Record = dict[str, Any]
-LARGEST = 2.0**40  # of a weight: with a larger one the next loss would not be a number
+LARGEST_WEIGHT = 2.0**40  # of a weight: with a larger one the next loss would not be a number
 
 
 class Trainer:
@@ -44,7 +44,7 @@ class Trainer:
         loss: The model's loss.
         players: Players that take a step, from `players_of`.
         options: Training options.
-        rate: Factor on the learning rate of the model's optimizer; constant by default.
+        factor: Factor on the learning rate of the model's optimizer; constant by default.
         ranks: All processes of this training.
     """
 
@@ -54,7 +54,7 @@ class Trainer:
         loss: Loss,
         players: Sequence[Player],
         options: Fit,
-        rate: RateFactor | None = None,
+        factor: LearningRateFactor | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
@@ -63,12 +63,12 @@ class Trainer:
         self.options = options
         own_weights = module_of(loss)
         self.learners = {"model": model} if own_weights is None else {"model": model, "loss": own_weights}
-        self.rate = rate or RateFactor(None, options.epochs)
+        self.factor = factor or LearningRateFactor(None, options.epochs)
         self.ranks = ranks
         self.progress = Progress()
-        self.rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
+        self.learning_rates = [float(group["lr"]) for group in self.players[0].optimizer.param_groups]
         self.parameters = [p for player in self.players for p in player.parameters]
-        self.training_step = Step(model, loss, self.players, options, ranks)
+        self.training_step = TrainingStep(model, loss, self.players, options, ranks)
         self.meter = self.training_step.meter
         self.best = self.weights()
 
@@ -89,10 +89,10 @@ class Trainer:
 
     def step(self, item: Any, epoch: float) -> None:
         """One step on one batch, the same on all ranks, at `epoch`, which need not be whole."""
-        factor = self.rate.at(epoch, self.progress)
-        self.progress.learning_rate = factor * self.rates[0]
-        for group, rate in zip(self.players[0].optimizer.param_groups, self.rates, strict=True):
-            set_learning_rate(group, factor * rate)
+        factor = self.factor.at(epoch, self.progress)
+        self.progress.learning_rate = factor * self.learning_rates[0]
+        for group, learning_rate in zip(self.players[0].optimizer.param_groups, self.learning_rates, strict=True):
+            set_learning_rate(group, factor * learning_rate)
         self.training_step(item, epoch)
         self.progress.step += 1
         self.progress.batch += 1
@@ -105,7 +105,7 @@ class Trainer:
         """
         self.ranks.check_in_step(self.model)
         bad = self.meter.first_bad()
-        if bad is None and not all(torch.stack([(p.abs() < LARGEST).all() for p in self.parameters]).tolist()):
+        if bad is None and not all(torch.stack([(p.abs() < LARGEST_WEIGHT).all() for p in self.parameters]).tolist()):
             bad = self.progress.step - 1
         if bad is not None:
             raise NumericalError(self._numerical(bad))
@@ -153,7 +153,7 @@ class Trainer:
             if last is not None and is_last and not seen_to_work and not lenient:
                 self._check_last(validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks))
             self._choose(record)
-            self.rate.after_epoch(record["epoch"], self.progress)
+            self.factor.after_epoch(record["epoch"], self.progress)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0

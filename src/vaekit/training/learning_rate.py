@@ -10,7 +10,7 @@ from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from .progress import Progress
 
 
-class RateFactor:
+class LearningRateFactor:
     """A schedule over the length of one training, and its reductions.
 
     Arguments:
