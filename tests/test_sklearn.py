@@ -226,6 +226,7 @@ def test_outliers_have_low_scores() -> None:
         (VAE(columns=["x0"]), [[1.0], [2.0]], "columns must be a dict, or None"),
         (VAE(settings={"train": "long"}), [[1.0], [2.0]], "settings: train must be a dict, or None, got 'long'"),
         (VAEOutlierDetector(contamination="auto"), [[1.0], [2.0]], "contamination must be a number, got 'auto'"),
+        (VAE(preset="cvae"), [[0.0], [1.0]], "preset 'cvae' makes a model of each class"),
         (VAE(preset="table-vea"), [[1.0], [2.0]], "did you mean 'table-vae'"),
         (VAE(columns={"x7": "positive"}), [[1.0], [2.0]], "unknown column 'x7'"),
         (VAE(columns={"x0": "label"}), [[1.0], [2.0]], "columns: 'x0' is a label: leave it out of X"),

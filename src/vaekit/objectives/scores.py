@@ -77,10 +77,7 @@ def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
             "scores are for discrete samples, and a gradient goes through these samples; choose objective.name = "
             "'elbo' or 'beta', or posterior.name = 'bernoulli' or 'categorical'"
         )
-    zeros = draw.x.new_zeros(draw.z.shape[1])
-    if kl != "sampled" and all(level.analytic_kl is not None for level in draw.levels):
+    if kl == "analytic" or (kl == "auto" and all(level.analytic_kl is not None for level in draw.levels)):
         return draw.log_likelihood, beta * draw.rate(kl)
-    if kl == "analytic":
-        return draw.log_likelihood, beta * draw.rate(kl)  # raises, and says why there is none
     log_ratios = torch.stack([level.log_p - level.log_q.detach() for level in draw.levels])
-    return draw.log_likelihood + beta * log_ratios.sum(0), zeros
+    return draw.log_likelihood + beta * log_ratios.sum(0), draw.x.new_zeros(draw.z.shape[1])

@@ -36,6 +36,8 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
 
     Training is in single precision. Everything after it is in double precision, so that a row's numbers do not depend
     on the other rows.
+
+    scikit-learn reads the parameters of an estimator from its own `__init__`, so subclasses repeat them all.
     """
 
     _fitted_mixed: bool  # whether X was a frame of mixed columns
@@ -151,7 +153,13 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
             size = read(self.preset, sections=sections).train.batch_size
             epochs = round(STEPS * size / rows)
             sections["train"]["epochs"] = min(MOST_EPOCHS, max(FEWEST_EPOCHS, epochs))
-        return Recipe.resolve(read(self.preset, sections=sections))
+        config = read(self.preset, sections=sections)
+        if config.model.condition == "class":
+            raise ConfigError(
+                f"preset {self.preset!r} makes a model of each class, and the estimators know no classes; choose "
+                "another preset, or set settings={'model': {'condition': 'none'}}"
+            )
+        return Recipe.resolve(config)
 
     def _raws(self, X: Any, *, fitting: bool = False) -> list[Raw]:
         """The columns of X after scikit-learn's checks: numbers of an array or a frame, or a frame of mixed columns."""
