@@ -52,7 +52,7 @@ def as_shape(name: str, value: int | Iterable[int]) -> Shape:
         value: One number, or several.
 
     Raises:
-        ConfigError: It is not made of whole numbers of at least 1.
+        ConfigError: The value is not made of whole numbers of at least 1.
     """
     shape = tuple(value) if isinstance(value, Iterable) else (value,)
     if not shape or not all(map(is_count, shape)):

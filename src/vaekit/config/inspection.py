@@ -119,7 +119,7 @@ def _check_part(part: Any, options: Mapping[str, Any]) -> None:
     """Check that something can be tried.
 
     Raises:
-        ConfigError: It is the class of a model, a module with options, or nothing that can be called.
+        ConfigError: The part is the class of a model, a module with options, or an object that cannot be called.
     """
     if inspect.isclass(part) and issubclass(part, LatentVariableModel):
         raise ConfigError(f"{part.__name__} is the class of a model; make one, and pass it: check({part.__name__}(…))")
@@ -133,7 +133,7 @@ def _rows(part: Any, x: Any, event_shape: Shape) -> Tensor | None:
     """Rows as the part takes them.
 
     Raises:
-        DataError: They have another shape, or there are none.
+        DataError: The rows have another shape, or there are 0 rows.
     """
     if x is None:
         return None

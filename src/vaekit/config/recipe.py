@@ -180,7 +180,7 @@ class Recipe:
         """Refuse the options `samples` and `antithetic` for a loss that draws its own samples.
 
         Raises:
-            ConfigError: One of them is set.
+            ConfigError: One of these options is set.
         """
         objective = self.config.objective
         for option, default in (("samples", 1), ("antithetic", False)):
@@ -320,7 +320,7 @@ def _data_section(data: Mapping[str, Any] | str | os.PathLike[str]) -> str | dic
     """The section [data] of the argument `data`.
 
     Raises:
-        ConfigError: It does not name data.
+        ConfigError: The argument does not name data.
     """
     if isinstance(data, str | os.PathLike):
         return os.fspath(data)

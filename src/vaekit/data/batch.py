@@ -161,7 +161,7 @@ def check_observed(observed: Any, x: Any) -> None:
     """Check a mask of the observed values of x.
 
     Raises:
-        DataError: It is not made of booleans, or has not x's shape.
+        DataError: The mask is not made of booleans, or does not have x's shape.
     """
     if observed.dtype != torch.bool or observed.shape != x.shape:
         raise DataError(

@@ -153,7 +153,7 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     """Labels as int64.
 
     Raises:
-        DataError: They are not one whole number ≥ −1 for each row.
+        DataError: The labels are not one whole number ≥ −1 for each row.
     """
     if labels.shape != (rows,):
         raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")

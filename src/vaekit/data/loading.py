@@ -133,7 +133,7 @@ class _Opener:
         """The options that are not None.
 
         Raises:
-            ConfigError: One of them does not apply to the source.
+            ConfigError: One of these options does not apply to the source.
         """
         chosen = {option: value for option, value in options.items() if value is not None}
         label = repr(source) if isinstance(source, str) else _kind_of(source)

@@ -26,7 +26,7 @@ class Value:
     """A number with its error.
 
     Arguments:
-        name: What the number is.
+        name: Name of the number.
         value: The number.
         standard_error: How far another test set of the same size would move it; None where that is not known.
         unit: "nats", "bits/dim", "%", "" for a pure number …
@@ -98,7 +98,7 @@ class Evaluation:
 
     Arguments:
         values: Numbers with their errors.
-        protocol: How they were measured; numbers of different protocols cannot be compared.
+        protocol: Settings of the measurement; numbers of different protocols cannot be compared.
         warnings: Warnings, one sentence each.
         details: Tables: KL by dimension, classes, the classifier.
         pictures: Pictures by name, not kept in JSON.

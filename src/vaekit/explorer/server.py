@@ -112,7 +112,7 @@ class Server:
 
     Arguments:
         subject: The model and its data.
-        scene: What the page shows.
+        scene: Content of the page.
         port: Port to listen on; 0 for any free one.
 
     Attributes:

@@ -382,7 +382,7 @@ def _checked_mask(observed: Any, x: Tensor) -> Tensor:
     """A mask of observed values, on the device of x.
 
     Raises:
-        DataError: It is not one boolean for each value of x.
+        DataError: The mask is not one boolean for each value of x.
     """
     observed = as_tensor(observed, "observed")
     if observed.shape != x.shape or observed.dtype != torch.bool:

@@ -172,7 +172,7 @@ class _Pieces:
 
     Arguments:
         path: The file.
-        separator: What stands between two cells.
+        separator: Text between two cells.
         size: Rows of a frame.
     """
 

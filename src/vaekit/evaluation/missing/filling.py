@@ -148,7 +148,7 @@ def cells(table: Table, filled: Filled, present: Collection[str]) -> "pd.DataFra
 
     Arguments:
         table: The table as the model sees it.
-        filled: What `fill` gives.
+        filled: The result of `fill`.
         present: The columns that the user's table has; the model may know computed ones besides.
     """
     rows: list[Any] = []
