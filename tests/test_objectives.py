@@ -420,3 +420,9 @@ def test_every_objective_trains_a_composed_model(name: str) -> None:
 def test_the_natural_mistakes_are_named(make: Any, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+def test_a_builtin_without_a_signature_may_be_a_schedule() -> None:
+    draw = normal_draw()
+    loss = o.OfDraw(o.beta_elbo, {"beta": math.hypot})
+    torch.testing.assert_close(loss.of(draw, 0.5), o.beta_elbo(draw, beta=0.5))

@@ -196,7 +196,8 @@ class OfDraw(Loss):
         antithetic: Draw the samples in pairs μ ± σε.
 
     Raises:
-        ConfigError: An option or its word is unknown, or `samples` is below 1.
+        ConfigError: `function` is not a function in Python, an option or its word is unknown, a schedule is not a
+            function of the epoch alone, or `samples` is below 1.
     """
 
     function: Callable[..., Tensor]
@@ -360,6 +361,8 @@ def _mismatch(function: Callable[..., Any], *arguments: Any, **options: Any) -> 
         inspect.signature(function).bind(*arguments, **options)
     except TypeError as error:
         return str(error)
+    except ValueError:  # a builtin, which has no signature
+        return None
     return None
 
 
