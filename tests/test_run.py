@@ -1036,6 +1036,21 @@ def test_cleaning_takes_only_what_dead_processes_left(tmp_path):
         assert [path.exists() for path in others] == [True] * 5
 
 
+def test_a_run_that_another_host_is_making_is_left_alone(tmp_path):
+    with ended(python("")) as dead:
+        dead.wait()
+    root = tmp_path / "runs"
+    now, before = (root / f".{name}.{dead.pid}-0123abcd-0.tmp" for name in ("now", "before"))
+    for path in (now, before):
+        path.mkdir(parents=True)
+    os.utime(before, (0, 0))
+    with Run.create("a", preset="p", config="", environment={}, root=root).lock():
+        assert now.is_dir() and not before.exists()
+    assert Run(str(root / "a")).name == Run.open(Path("a"), root=root).name == "a"
+    with pytest.raises(RunError, match="unknown run '3'; known: a"):
+        Run.open(3, root=root)
+
+
 # -- disks that are full, read-only or failing ------------------------------------------------------------------------
 
 

@@ -25,14 +25,23 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
     if generator is None:
         yield
         return
-    if not isinstance(generator, torch.Generator):
-        raise ConfigError(
-            f"generator must be a torch.Generator, got {generator!r:.60}; torch.Generator().manual_seed(0)"
-        )
+    check_generator(generator)
     seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
     with forked():
         torch.manual_seed(seed)
         yield
+
+
+def check_generator(generator: torch.Generator | None) -> None:
+    """Refuse what is neither a generator nor None, such as a seed.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(generator, torch.Generator | None):
+        raise ConfigError(
+            f"generator must be a torch.Generator, got {generator!r:.60}; pass torch.Generator().manual_seed(0)"
+        )
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, DeviceError, check_count, is_whole, one_of, reason
+from ..errors import DataError, DeviceError, check_count, is_whole, one_of, reason
+from ..rng import check_generator
 from .batch import Batch, as_tensor, described
 from .dataset import Split
 from .ondisk import Stored
@@ -74,10 +75,7 @@ class Batches:
         check_count("batch_size", batch_size)
         one_of("binarization", binarize, BINARIZATIONS)
         one_of("value_kind", value_kind, VALUE_KINDS)
-        if not isinstance(generator, torch.Generator | None):
-            raise ConfigError(
-                f"generator must be a torch.Generator, got {generator!r:.60}; pass torch.Generator().manual_seed(0)"
-            )
+        check_generator(generator)
         if binarize != "none" and not _in_unit(split):
             raise DataError("to binarize x, its values must be in [0, 1]; scale x or use binarize='none'")
         x = binarized(split.x, binarize)

@@ -14,6 +14,7 @@ import re
 import shutil
 import stat
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -226,12 +227,17 @@ def temporary(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_temporary_number)}.tmp")
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files and folders that dead processes left in `folder`, as far as that is possible."""
+def sweep(folder: Path, *, idle: float = 0.0) -> None:
+    """Remove the temporary files and folders that dead processes left in `folder`, as far as that is possible.
+
+    Arguments:
+        folder: The folder.
+        idle: Seconds for which they must not have changed. Processes of another host look dead here.
+    """
     with suppress(OSError):
         for path in folder.iterdir():
             match = _TEMPORARY.fullmatch(path.name)
-            if match and not _alive(int(match[1]), match[2]):
+            if match and not _alive(int(match[1]), match[2]) and time.time() - path.lstat().st_mtime >= idle:
                 remove(path)
 
 

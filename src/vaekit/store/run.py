@@ -23,6 +23,7 @@ from .root import claim, run_folders
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
 
+_ABANDONED = 3600.0  # seconds; another host may be making a run in the same root, which takes milliseconds
 State = Literal["running", "finished", "interrupted", "failed"]
 
 
@@ -44,8 +45,8 @@ class Run:
         RunError: The path is not a run folder, or the folder is damaged or of a newer format.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path | str) -> None:
+        self.path = path = Path(path)
         self.name = path.name
         self._lock = Lock(path / "lock")
         self._identity = files.identity(path)
@@ -92,14 +93,14 @@ class Run:
             RunError: The name is taken or unsafe, the config is not TOML, or the folder cannot be written.
         """
         root = Path(root)
-        base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else name)
+        base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else str(name))
         text = config.encode("utf-8", "backslashreplace")
         files.parse_toml(text, "config.toml")
         record = {"format": RUN_FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
         new = files.temporary(root / base)
         with files.file_errors("create a run in", root):
             root.mkdir(parents=True, exist_ok=True)
-            files.sweep(root)
+            files.sweep(root, idle=_ABANDONED)
             try:
                 (new / "checkpoints").mkdir(parents=True)
                 files.write_new(new / "config.toml", text)
@@ -132,14 +133,15 @@ class Run:
             if not runs:
                 raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
             return runs[0]
-        path = root / ref
-        if (isinstance(ref, str) or not os.path.isdir(ref)) and files.COMPONENT.fullmatch(str(ref)) and path.is_dir():
+        name = str(ref)
+        path = root / name
+        if (isinstance(ref, str) or not os.path.isdir(name)) and files.COMPONENT.fullmatch(name) and path.is_dir():
             if path.resolve().parent != root.resolve():
                 raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
             return cls(path)
-        if not os.path.isdir(ref):
-            raise RunError(unknown("run", str(ref), (path.name for path in run_folders(root))))
-        return cls(Path(ref).resolve())
+        if not os.path.isdir(name):
+            raise RunError(unknown("run", name, (path.name for path in run_folders(root))))
+        return cls(Path(name).resolve())
 
     # -- one writer -------------------------------------------------------------------------------------------------
 
