@@ -120,7 +120,7 @@ def test_every_module_says_what_it_is_for(path: Path) -> None:
 def test_every_registered_part_exists() -> None:
     for kind, table in parts.PART_TABLE.items():
         for name in table:
-            assert callable(parts.find(kind, name))
+            assert callable(parts.find_part(kind, name))
 
 
 def positional(tree: ast.AST) -> list[str]:

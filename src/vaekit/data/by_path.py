@@ -61,8 +61,6 @@ def load_by_path(
     opened = _open(Path(os.path.expanduser(name)), size, value_kind, kind)
     trained, validation_rows, test_rows = _parts(name, opened, validation, test)
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
-    if isinstance(opened.reader, ArrayReader):
-        opened.reader.takes_gaps = in_memory
     train, validated_split, tested_split = (
         _split(opened, rows, in_memory) for rows in (trained, validation_rows, test_rows)
     )
@@ -107,8 +105,6 @@ def load_all_by_path(
     if opened.tested:
         return load_by_path(name, value_kind=value_kind, kind=kind)
     in_memory = _fits(opened, IN_MEMORY)
-    if isinstance(opened.reader, ArrayReader):
-        opened.reader.takes_gaps = in_memory
     rows = _split(opened, np.arange(opened.count), in_memory)
     checksum = _checksum(opened, f"size {size}, all rows")
     return Dataset.of_splits(name, {"test": rows}, classes=opened.classes, checksum=checksum, kind=kind)
@@ -164,7 +160,8 @@ def open_all(
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, value_kind, kind)
     rows = np.arange(opened.count)
     names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
-    return Collection(_split(opened, rows, _with_gaps(opened)), names, opened.classes)
+    has_floats = isinstance(opened.reader, ArrayReader) and opened.reader.array.dtype.kind == "f"
+    return Collection(_split(opened, rows, has_floats and _fits(opened, IN_MEMORY)), names, opened.classes)
 
 
 def _open(path: Path, size: int | None, value_kind: ValueKind, kind: DataKind | None) -> OpenedPath:
@@ -189,18 +186,11 @@ _OPENERS: Mapping[str, Callable[[Path, ValueKind, bool], OpenedPath]] = {".npy":
 
 
 def _fits(opened: OpenedPath, memory: float) -> bool:
-    """Whether the rows take at most this many GiB."""
-    size = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize
-    return size <= memory * 2**30
-
-
-def _with_gaps(opened: OpenedPath) -> bool:
-    """Allow missing values if the rows are floats that fit into memory; return whether they are allowed."""
-    reader = opened.reader
-    if not isinstance(reader, ArrayReader) or reader.array.dtype.kind != "f":
-        return False
-    reader.takes_gaps = _fits(opened, IN_MEMORY)
-    return reader.takes_gaps
+    """Whether the rows take at most this many GiB; values of an array may then be missing."""
+    fits = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize <= memory * 2**30
+    if isinstance(opened.reader, ArrayReader):
+        opened.reader.takes_gaps = fits
+    return fits
 
 
 def _split(opened: OpenedPath, rows: RowNumbers, in_memory: bool) -> Split:

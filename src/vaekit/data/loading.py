@@ -100,7 +100,7 @@ def load(
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}
     options["kind"] = kind
     source, opener = _opener_of(name, value_kind)
-    data = opener.open(source, value_kind, **opener.applicable(source, options))
+    data = opener.open(source, value_kind=value_kind, **opener.applicable(source, options))
     return data if labelled is None else keep_labels(data, labelled)
 
 
@@ -186,20 +186,8 @@ def _opener_of(source: Any, value_kind: ValueKind) -> tuple[Any, _Opener]:
     raise DataError(f"{unknown('data set', name, SOURCES)}; or the path of your own images")
 
 
-def _unchanged(data: Dataset, value_kind: ValueKind) -> Dataset:
-    return data
-
-
-def _named(name: str, value_kind: ValueKind, **options: Any) -> Dataset:
-    return load_by_name(name, **options)
-
-
 def _table(source: Any, value_kind: ValueKind, columns: ColumnKinds | None = None, **options: Any) -> Dataset:
     return load_table(source, name=source if isinstance(source, str) else "table", kinds=columns, **options)
-
-
-def _by_path(name: str, value_kind: ValueKind, **options: Any) -> Dataset:
-    return load_by_path(name, value_kind=value_kind, **options)
 
 
 def _returned(function: Callable[..., Dataset], value_kind: ValueKind, **options: Any) -> Dataset:
@@ -222,8 +210,8 @@ def _kind_of(source: Any) -> str:
     return "a Dataset" if isinstance(source, Dataset) else f"a table of type {type(source).__name__}"
 
 
-_DATASET = _Opener(_unchanged, ())
-_NAMED = _Opener(_named, ("validation", "root"))
+_DATASET = _Opener(lambda data, value_kind: data, ())
+_NAMED = _Opener(lambda name, value_kind, **options: load_by_name(name, **options), ("validation", "root"))
 _TABLE = _Opener(_table, ("validation", "test", "memory", "columns"))
-_BY_PATH = _Opener(_by_path, ("validation", "test", "size", "memory", "kind"))
+_BY_PATH = _Opener(load_by_path, ("validation", "test", "size", "memory", "kind"))
 _FUNCTION = _Opener(_returned, tuple(_PURPOSES))
