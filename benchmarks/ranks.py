@@ -16,11 +16,11 @@ from typing import Any
 import torch
 
 from common import processor
-from vaekit import config
+from vaekit import config, fit
 from vaekit.config.recipe import Recipe
 from vaekit.data import Split
 from vaekit.runs.job import Job
-from vaekit.training import Listener, fit, joined
+from vaekit.training import Listener, joined
 
 RESULTS = Path(__file__).with_suffix(".json")
 TIMES = 3  # each

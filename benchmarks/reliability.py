@@ -52,7 +52,7 @@ def cost(root: Path) -> dict[str, Any]:
     fits: list[tuple[str, float]] = []
     Run.save_checkpoint = timed(written, Run.save_checkpoint)  # type: ignore[method-assign]
     Checkpointer.snapshot = timed(kept, Checkpointer.snapshot)  # type: ignore[method-assign]
-    job.fit = timed(fits, job.fit)  # type: ignore[assignment]
+    job.train_epochs = timed(fits, job.train_epochs)  # type: ignore[assignment]
     run = lifecycle.train(given, name="cost", root=root)
     last = sorted(seconds for kind, seconds in written if kind == "last")
     size = sum(file.stat().st_size for file in (run.path / "checkpoints" / "last").iterdir())

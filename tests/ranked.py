@@ -16,11 +16,11 @@ from torch.distributions import Independent, Normal
 
 import tiny
 import vaekit
-from vaekit import cli
+from vaekit import cli, fit
 from vaekit.data import Batches
 from vaekit.errors import VAEError
 from vaekit.objectives import OfDraw, beta_elbo, elbo, iwae
-from vaekit.training import Ranks, fit, joined
+from vaekit.training import Ranks, joined
 from vaekit.training.trainer import Trainer
 
 BATCH = 9  # 64 images: the last batch has one row, fewer than there are ranks

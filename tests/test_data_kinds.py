@@ -122,7 +122,7 @@ def test_large_counts_train() -> None:
     x = torch.poisson(torch.full((300, 50), 500.0))
     for name in ("poisson", "negative-binomial"):
         torch.manual_seed(0)
-        from vaekit.training import fit
+        from vaekit import fit
 
         model = build("vae", event_shape=50, likelihood=name, model={"init": "he"}, x=x)
         assert fit(model, x, epochs=2, batch_size=50)[-1]["rate"] < 1e4

@@ -349,7 +349,7 @@ class Stop(Listener):
 
 @pytest.mark.parametrize(("kind", "binarize"), [("npy", "none"), ("npz", "threshold"), ("folder", "per-epoch")])
 def test_a_run_from_disk_is_that_from_memory_even_if_interrupted(paths, kind, binarize, tmp_path, monkeypatch):
-    monkeypatch.setitem(job.fit.__globals__, "CHECK_EVERY", 0.0)
+    monkeypatch.setitem(job.train_epochs.__globals__, "CHECK_EVERY", 0.0)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     memory = 0 if binarize == "per-epoch" else None  # whose validation has another fixed draw from disk
     whole = lifecycle.train(tiny(paths[kind], binarize=binarize, memory=memory), name="whole", root=tmp_path)

@@ -11,12 +11,12 @@ from torch.distributions import Independent, Normal
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tiny
-from vaekit import build, one_hot
+from vaekit import build, fit, one_hot
 from vaekit.data import Batches, Split
 from vaekit.data import Dataset as Data
 from vaekit.errors import ConfigError, DataError
 from vaekit.model import LatentVariableModel
-from vaekit.training import fit, validate
+from vaekit.training import validate
 
 SHAPE = (3, 4, 4)
 X = torch.rand(20, *SHAPE, generator=torch.Generator().manual_seed(0))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
-from vaekit import build, likelihoods
+from vaekit import build, fit, likelihoods
 from vaekit.data.value_kinds import value_kind_of
 from vaekit.distributions import nearest_grey_level
 from vaekit.errors import ConfigError, DataError
@@ -31,7 +31,6 @@ from vaekit.likelihoods import (
 )
 from vaekit.likelihoods.base import soft_bound, soft_bound_inverse
 from vaekit.likelihoods.per_column import Columns
-from vaekit.training import fit
 
 CASES: list[tuple[type[PerValueLikelihood], dict[str, Any]]] = [
     (Bernoulli, {}),

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vaekit import CVAE, VAE, build
+from vaekit import CVAE, VAE, build, fit
 from vaekit.config.parts import PART_TABLE
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
@@ -17,7 +17,7 @@ from vaekit.model import Draw, Level
 from vaekit.nets import MLP, ConvEncoder
 from vaekit.runs import job, lifecycle
 from vaekit.runs.restore import config_of
-from vaekit.training import fit, precision, validate
+from vaekit.training import precision, validate
 from vaekit.training.precision import find_precision
 
 

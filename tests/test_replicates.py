@@ -42,7 +42,7 @@ def command(command, tmp_path: Path):
 
 def interrupting(monkeypatch, after: int):
     """Stop within the training of the replicate number `after`, at its second epoch."""
-    fit, calls = job.fit, []
+    train, calls = job.train_epochs, []
 
     def stopping(*arguments, listener, **options):
         class Stop(type(listener)):
@@ -54,9 +54,9 @@ def interrupting(monkeypatch, after: int):
                 raise Interrupted("stopped at epoch 2, step 8")
 
         calls.append(0)
-        return fit(*arguments, listener=Stop() if len(calls) == after + 1 else listener, **options)
+        return train(*arguments, listener=Stop() if len(calls) == after + 1 else listener, **options)
 
-    monkeypatch.setattr(job, "fit", stopping)
+    monkeypatch.setattr(job, "train_epochs", stopping)
 
 
 def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
-from vaekit import CVAE, VAE, OfDraw, elbo, iwae
+from vaekit import CVAE, VAE, OfDraw, elbo, fit, iwae
 from vaekit.config import Fit, Train
 from vaekit.data import Batches
 from vaekit.errors import ConfigError, DataError, DeviceError, NumericalError, RunError
@@ -35,7 +35,7 @@ from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, seeded, set_random_state
 from vaekit.runs.lifecycle import _check_goes_on, _check_patience
 from vaekit.store import Checkpoint, Run
-from vaekit.training import Interrupted, Listener, find_device, fit, validate
+from vaekit.training import Interrupted, Listener, find_device, validate
 from vaekit.training.state import good_steps
 
 

@@ -56,7 +56,7 @@ def as_shape(name: str, value: int | Iterable[int]) -> Shape:
     """
     shape = tuple(value) if isinstance(value, Iterable) else (value,)
     if not shape or not all(map(is_count, shape)):
-        raise ConfigError(f"{name} must be a number or several, whole and at least 1, got {value!r:.80}")
+        raise ConfigError(f"{name} must be a number or several, whole and at least 1, got {shape!r:.80}")
     return tuple(map(int, shape))
 
 

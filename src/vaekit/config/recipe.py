@@ -299,7 +299,7 @@ def build(
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust)
-    if "data" in sections:
+    if "data" in sections and (not isinstance(data, Mapping) or "name" in data):
         data = load(**recipe.data_arguments)
     rows: Split | None = None
     if isinstance(data, Dataset):
@@ -324,7 +324,7 @@ def _data_section(data: Mapping[str, Any] | str | os.PathLike[str]) -> str | dic
     """
     if isinstance(data, str | os.PathLike):
         return os.fspath(data)
-    if isinstance(data, Mapping) and "name" in data:
+    if isinstance(data, Mapping) and ("name" in data or data.keys() <= {"binarize"}):
         return dict(data)
     got = f"{dict(data)!r:.80} without a name" if isinstance(data, Mapping) else type(data).__name__
     raise ConfigError(

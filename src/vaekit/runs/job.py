@@ -27,10 +27,9 @@ from ..objectives import Loss, OfDraw, module_of
 from ..rng import deterministic, seeded, streams_kept
 from ..store import Checkpoint, Run
 from ..store.metrics import ROWS_KEY
-from ..training import ALONE, Listener, Ranks, Trainer, find_device, fit, validate
+from ..training import ALONE, Listener, Ranks, Trainer, TrainingPlan, find_device, train_epochs, validate
 from ..training.cpu import find_threads, flushed, threads
 from ..training.data_checks import check_classes, check_rows
-from ..training.learning_rate import LearningRateFactor
 from ..training.listener import Listeners
 from ..training.loop import in_epochs
 from ..training.precision import Lowered, find_precision
@@ -129,9 +128,11 @@ class Job:
     def trainer(self) -> Trainer:
         """A trainer for single steps without the loop, from the current weights of the model."""
         self.model.train()
-        players = players_of(self.model, self.loss, self.optimizer)
-        factor = LearningRateFactor(self.recipe.schedule(), self.config.train.epochs)
-        return Trainer(self.model, self.loss, players, self.config.train, factor)
+        return self.plan().trainer(self.model, self.config.train.epochs)
+
+    def plan(self) -> TrainingPlan:
+        """How the config trains the model."""
+        return TrainingPlan(self.loss, self.optimizer, self.recipe.schedule(), self.config.train.for_fit())
 
     def optimizer(self, parameters: Sequence[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of weights, of the model or of the loss."""
@@ -178,14 +179,11 @@ class Job:
             listener: Hears about the progress.
             checkpoint: Checkpoint to continue from.
         """
-        fit(
+        train_epochs(
             self.model,
+            self.plan(),
             self.batches(self.data.train, training=True),
             self.batches(self.data.validation) if len(self.data.validation) else None,
-            objective=self.loss,
-            optimizer=self.optimizer,
-            schedule=self.recipe.schedule(),
-            options=self.config.train.for_fit(),
             run=run,
             resume=checkpoint,
             listener=listener,

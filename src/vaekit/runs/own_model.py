@@ -3,7 +3,7 @@
 Not for: the loop itself (`training.loop`), or a run folder (`preset`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from typing import Any
@@ -11,17 +11,27 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import Fit, read
+from ..config import Fit, Train, parse, read
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset
+from ..data.loader_factory import LoaderFactory
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
-from ..objectives import Loss, elbo
+from ..objectives import Loss, as_loss, elbo
 from ..objectives.schedules import RateSchedule
 from ..store import Checkpoint, Run
-from ..training import ALONE, Listener, Ranks, Record, loop
+from ..training import ALONE, Listener, Ranks, Record, TrainingPlan, train_epochs
 from ..training.listener import Listeners
+from ..training.optimizers import adam
+from ..training.precision import find_precision
 from .terminal import is_watched, shown
+
+_ELSEWHERE = {  # what to do instead of setting an option that only runs have
+    "device": "move the model first: model.to('cuda')",
+    "seed": "call torch.manual_seed(…) first",
+    "threads": "call torch.set_num_threads(…) first",
+    "deterministic": "call torch.use_deterministic_algorithms(True) first",
+}
 
 
 def fit(
@@ -87,6 +97,10 @@ def fit(
         Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped it; the step was finished.
     """
     check_model(model)
+    if not isinstance(run, Run | None):
+        raise ConfigError(f"run is a vaekit.Run, as Run.create(…) gives it, got {type(run).__name__}")
+    if not isinstance(ranks, Ranks):
+        raise ConfigError(f"ranks are those of vaekit.training.joined(), got {ranks!r:.60}")
     recipe = None
     if preset is not None:
         if options is not None:
@@ -95,29 +109,81 @@ def fit(
             )
         recipe = Recipe.resolve(read(preset, sections={"train": settings}), trust)
         options = recipe.config.train.for_fit()
-    options = loop.with_settings(options, settings, model, own_optimizer=optimizer is not None)
-    batches, validating = loop.loaders(model, train, validation, options, own_size="batch_size" in settings)
+    options = _with_settings(options, settings, model, own_optimizer=optimizer is not None)
+    batches, validating = _loaders(model, train, validation, options, own_size="batch_size" in settings)
     if recipe is not None:
         objective = _objective(recipe, model, train, batches) if objective is None else objective
         optimizer = partial(recipe.optimizer, model=model) if optimizer is None else optimizer
         schedule = recipe.schedule() if schedule is None else schedule
-    visible = listener is None and is_watched() if progress is None else progress
+    plan = TrainingPlan(
+        as_loss(elbo if objective is None else objective),
+        partial(adam, learning_rate=options.learning_rate) if optimizer is None else optimizer,
+        schedule,
+        options,
+    )
+    visible = listener is None and is_watched() and not ranks.rank if progress is None else progress
     with shown(options.known_epochs) if visible else nullcontext() as screen:
         if screen is not None:
             screen.begin(_facts(model, number_of_rows(batches), options))
-        return loop.fit(
-            model,
-            batches,
-            validating,
-            objective=elbo if objective is None else objective,
-            optimizer=optimizer,
-            schedule=schedule,
-            options=options,
-            run=run,
-            resume=resume,
-            listener=Listeners([screen, listener]),
-            ranks=ranks,
+        both = Listeners([screen, listener])
+        return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
+
+
+def _with_settings(
+    options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel, *, own_optimizer: bool = False
+) -> Fit:
+    """Options with settings on top, checked; the precision "auto" becomes the model's.
+
+    Arguments:
+        options: The options; the defaults if None.
+        settings: The settings.
+        model: The model.
+        own_optimizer: Whether the caller brings an optimizer, which has a learning rate of its own.
+
+    Raises:
+        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it. Or a
+            learning rate comes with an optimizer.
+    """
+    if not isinstance(options, Fit | None):
+        raise ConfigError(
+            f"options is a config.Fit, got {type(options).__name__}; or pass its fields, such as epochs=3"
         )
+    if isinstance(options, Train):
+        raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
+    for name in settings.keys() & _ELSEWHERE.keys():
+        raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
+    if own_optimizer and "learning_rate" in settings:
+        raise ConfigError(
+            f"learning_rate = {settings['learning_rate']} is Adam's, and the optimizer has its own; set it there: "
+            "partial(torch.optim.SGD, lr=0.1)"
+        )
+    merged = (options or Fit()).model_dump() | dict(settings)
+    valid = parse({"train": merged}, "fit").train.for_fit()
+    return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
+
+
+def _loaders(
+    model: LatentVariableModel, train: Any, validation: Any, options: Fit, *, own_size: bool
+) -> tuple[Iterable[Any], Iterable[Any] | None]:
+    """Loaders of the training and validation data.
+
+    Raises:
+        ConfigError: `batch_size` is set for a loader, which makes its own batches.
+        DataError: No loader can be made of the data.
+    """
+    factory = LoaderFactory(
+        model.event_shape,
+        model.value_kind,
+        options.batch_size,
+        model.device,
+        conditional=bool(model.context_size),
+        columns=model.columns,
+        sees_missing=model.sees_missing,
+    )
+    training, validating = factory.loaders(train, validation)
+    if own_size and training is train:
+        raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
+    return training, validating
 
 
 def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: Iterable[Any]) -> Loss:

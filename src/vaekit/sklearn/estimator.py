@@ -24,7 +24,8 @@ from ..evaluation.missing.imputation import weighted_latents
 from ..model import LatentVariableModel
 from ..nets.base import widths
 from ..rng import seeded
-from ..training import find_device, fit
+from ..runs.own_model import fit
+from ..training import find_device
 
 FEWEST_TO_LEARN = 2  # rows
 FEWEST_TO_VALIDATE = 10  # rows; the mean of fewer is too noisy for stopping

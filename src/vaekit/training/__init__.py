@@ -1,4 +1,4 @@
-"""Training: `fit`, for any model, any loss and any loader.
+"""Training: `train_epochs`, for any model, any loss and any loader.
 
 | file | what |
 |---|---|
@@ -14,13 +14,13 @@
 | `ranks`, `launch`, `noise` | several processes that train as one, how they start, and their noise |
 | `clock`, `signals` | when a training is checked, and how it is asked to stop |
 
-Not for: reading configs or writing pictures (`runs`).
+Not for: `vaekit.fit`, which takes data of any kind; reading configs; or writing pictures (`runs`).
 """
 
 from .devices import find_device
 from .launch import joined
 from .listener import Listener
-from .loop import fit
+from .loop import TrainingPlan, train_epochs
 from .progress import Progress
 from .ranks import ALONE, Ranks
 from .signals import Interrupted, stop_requests
@@ -35,9 +35,10 @@ __all__ = [
     "Ranks",
     "Record",
     "Trainer",
+    "TrainingPlan",
     "find_device",
-    "fit",
     "joined",
     "stop_requests",
+    "train_epochs",
     "validate",
 ]

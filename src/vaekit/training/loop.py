@@ -2,20 +2,18 @@
 
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
-from ..config import Fit, Train, parse
+from ..config import Fit
 from ..data import Batches
-from ..data.loader_factory import LoaderFactory
 from ..errors import ConfigError, DataError
-from ..model import LatentVariableModel, check_model
-from ..objectives import Loss, as_loss, elbo, module_of
+from ..model import LatentVariableModel
+from ..objectives import Loss, module_of
 from ..objectives.schedules import Adaptive, Constant, RateSchedule
 from ..store import Checkpoint, Run
 from ..store.journal import MOST_EPOCHS
@@ -25,87 +23,83 @@ from .cpu import Pace, flushed
 from .data_checks import check_classes, check_rows, first_checked
 from .learning_rate import LearningRateFactor
 from .listener import Listener, Listeners
-from .optimizers import adam
-from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
 from .signals import Interrupted, stop_requests
 from .trainer import Record, Trainer, check_trainable, players_of
 
-_ELSEWHERE = {  # what to do instead of setting an option that only runs have
-    "device": "move the model first: model.to('cuda')",
-    "seed": "call torch.manual_seed(…) first",
-    "threads": "call torch.set_num_threads(…) first",
-    "deterministic": "call torch.use_deterministic_algorithms(True) first",
-}
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
 
 
-def fit(
+@dataclass(frozen=True)
+class TrainingPlan:
+    """How a model is trained.
+
+    Arguments:
+        loss: What is minimised.
+        optimizer: An optimizer, or a function that makes one from the parameters to train.
+        schedule: Factor on the optimizer's learning rate; constant if None.
+        options: Training options, with a precision that is not "auto".
+    """
+
+    loss: Loss
+    optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer]
+    schedule: RateSchedule | None
+    options: Fit
+
+    def trainer(self, model: LatentVariableModel, epochs: float, ranks: Ranks = ALONE) -> Trainer:
+        """A trainer of a model by this plan.
+
+        Arguments:
+            model: The model.
+            epochs: Length of the training, which need not be whole.
+            ranks: All processes of the training.
+        """
+        players = players_of(model, self.loss, self.optimizer)
+        check_ranks(ranks, model, self.loss, opponents=players[1:])
+        ranks.synchronize(model)
+        return Trainer(model, self.loss, players, self.options, LearningRateFactor(self.schedule, epochs), ranks)
+
+
+def train_epochs(
     model: LatentVariableModel,
-    train: Any,
-    validation: Any = None,
+    plan: TrainingPlan,
+    train: Iterable[Any],
+    validation: Iterable[Any] | None = None,
     *,
-    objective: Callable[..., Any] = elbo,
-    optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer] | None = None,
-    schedule: RateSchedule | None = None,
-    options: Fit | None = None,
     run: Run | None = None,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
     ranks: Ranks = ALONE,
-    **settings: Any,
 ) -> list[Record]:
-    """Train a model: minimise the mean of a loss over the rows of every batch.
-
-    Afterwards the model holds the weights of the best validation, or the last ones without validation.
+    """Train a model by a plan: minimise the mean of its loss over the rows of every batch. See `vaekit.fit`.
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: Training data, in any form that `vaekit.fit` takes.
-        validation: Validation data, in the same forms. Their loss after every epoch chooses the best weights.
-        objective: Function of a `Draw` that returns (B,) nats to be maximised; an `OfDraw` with options and K; or any
-            other `objectives.Loss`. The ELBO by default.
-        optimizer: An optimizer, or a function that makes one from the parameters to train, such as
-            `partial(torch.optim.SGD, lr=0.1)`, with its own learning rate; Adam by default, with that of the options.
-        schedule: Factor on the optimizer's learning rate.
-        options: Training options.
+        plan: How to train it.
+        train: Batches.
+        validation: Batches to validate with after every epoch.
         run: Folder for metrics and checkpoints.
         resume: Last checkpoint of `run`, to continue from.
         listener: Listener to the progress.
-        ranks: All processes of this training, from `joined()`. Each of them calls `fit` in the same way.
-        settings: Fields of `config.Fit` that override the options: `fit(model, train, epochs=3, batch_size=64)`.
+        ranks: All processes of this training. Each of them makes the same call.
 
     Returns:
-        One record for each epoch: means over the rows by name, for training and validation, and timings.
+        One record for each epoch.
 
     Raises:
-        ConfigError: `model` is not a model, a setting is unknown or out of range, or the arguments do not fit together.
-        DataError: The data have another shape than the model's, or values that the likelihood has no density for.
-        NumericalError: The loss, a gradient or a weight is not finite, or the rate explodes; the model and `run` then
-            hold the last good state.
-        RankError: Another rank died; `run` holds the last good state.
-        Interrupted: Ctrl-C, SIGTERM or a closed terminal stopped the training after a whole step; `run` has a
-            checkpoint.
+        VAEError, Interrupted: As of `vaekit.fit`.
     """
-    check_model(model)
     check_trainable(model)
-    if not isinstance(run, Run | None):
-        raise ConfigError(f"run is a vaekit.Run, as Run.create(…) gives it, got {type(run).__name__}")
-    options = with_settings(options, settings, model, own_optimizer=optimizer is not None)
-    loss = as_loss(objective)
-    train, validation = loaders(model, train, validation, options, own_size="batch_size" in settings)
+    loss, options = plan.loss, plan.options
     check_loaded_rows(model, loss, train, validation, lenient=options.on_nan == "skip")
     module = module_of(loss)
     if module is not None:
         module.to(model.device)
     listeners = Listeners([listener])
-    batches = check_fit(options, train, validation, schedule)
-    players = players_of(model, loss, optimizer or partial(adam, learning_rate=options.learning_rate))
-    check_ranks(ranks, model, loss, opponents=players[1:])
-    ranks.synchronize(model)
+    batches = check_fit(options, train, validation, plan.schedule)
     options, length = in_epochs(options, batches)
-    trainer = Trainer(model, loss, players, options, LearningRateFactor(schedule, length), ranks)
+    trainer = replace(plan, options=options).trainer(model, length, ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
@@ -160,63 +154,6 @@ def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: f
             if stopping:
                 raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
     return last
-
-
-def with_settings(
-    options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel, *, own_optimizer: bool = False
-) -> Fit:
-    """Options with settings on top, checked; the precision "auto" becomes the model's.
-
-    Arguments:
-        options: The options; the defaults if None.
-        settings: The settings.
-        model: The model.
-        own_optimizer: Whether the caller brings an optimizer, which has a learning rate of its own.
-
-    Raises:
-        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it. Or a
-            learning rate comes with an optimizer.
-    """
-    if not isinstance(options, Fit | None):
-        raise ConfigError(
-            f"options is a config.Fit, got {type(options).__name__}; or pass its fields, such as epochs=3"
-        )
-    if isinstance(options, Train):
-        raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
-    for name in settings.keys() & _ELSEWHERE.keys():
-        raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
-    if own_optimizer and "learning_rate" in settings:
-        raise ConfigError(
-            f"learning_rate = {settings['learning_rate']} is Adam's, and the optimizer has its own; set it there: "
-            "partial(torch.optim.SGD, lr=0.1)"
-        )
-    merged = (options or Fit()).model_dump() | dict(settings)
-    valid = parse({"train": merged}, "fit").train.for_fit()
-    return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
-
-
-def loaders(
-    model: LatentVariableModel, train: Any, validation: Any, options: Fit, *, own_size: bool
-) -> tuple[Iterable[Any], Iterable[Any] | None]:
-    """Loaders of the training and validation data.
-
-    Raises:
-        ConfigError: `batch_size` is set for a loader, which makes its own batches.
-        DataError: No loader can be made of the data.
-    """
-    factory = LoaderFactory(
-        model.event_shape,
-        model.value_kind,
-        options.batch_size,
-        model.device,
-        conditional=bool(model.context_size),
-        columns=model.columns,
-        sees_missing=model.sees_missing,
-    )
-    training, validating = factory.loaders(train, validation)
-    if own_size and training is train:
-        raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
-    return training, validating
 
 
 def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:

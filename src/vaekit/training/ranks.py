@@ -189,8 +189,6 @@ def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents:
         ConfigError: The loss or a network looks at several rows at once, or the loss has opponents.
         DeviceError: Ranks cannot reach each other on this device.
     """
-    if not isinstance(ranks, Ranks):
-        raise ConfigError(f"ranks are those of vaekit.training.joined(), got {ranks!r:.60}")
     n = ranks.world_size
     if n == 1:
         return
