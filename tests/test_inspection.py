@@ -9,7 +9,7 @@ from torch.distributions import Independent, Laplace, Normal
 
 import vaekit
 from vaekit import build, likelihoods, nets, posteriors, priors
-from vaekit.config.parts import PART_TABLE, find
+from vaekit.config.parts import PART_TABLE, find_part
 from vaekit.errors import ConfigError
 
 
@@ -104,7 +104,7 @@ def test_every_posterior_and_prior_passes_beside_one_of_latents_of_its_kind(kind
     several = (
         {"prior": {name: {"posterior": name}}}.get(kind, {}) if name in ("hierarchical", "ladder", "top-down") else {}
     )
-    vaekit.check(find(kind, name), kind=kind, beside=several.get(name), **SMALL.get(name, {}))
+    vaekit.check(find_part(kind, name), kind=kind, beside=several.get(name), **SMALL.get(name, {}))
 
 
 def test_a_part_is_tried_beside_the_parts_that_are_named() -> None:
