@@ -16,7 +16,7 @@ from ..store import files
 from .dataset import Dataset, Split
 from .registry import SOURCES, Source, resolve_root
 from .sources import shapes, torchvision_sets
-from .sources.idx import as_array, md5_of, unpack
+from .sources.idx import idx_array, md5_of, unpack_idx
 
 
 def load_by_name(name: str, *, validation: int | None = None, root: str | os.PathLike[str] | None = None) -> Dataset:
@@ -66,7 +66,7 @@ def _read_idx_files(source: Source, root: Path | None) -> torchvision_sets.Conte
     arrays, digests = [], []
     for file, shape in zip(source.files, shapes, strict=True):
         content, path = _intact_copy(source, file, root)
-        array = as_array(content, str(path))
+        array = idx_array(content, str(path))
         if array.shape != shape or array.dtype != "u1":
             raise DataError(f"{path}: {array.dtype} of shape {array.shape} instead of uint8 of shape {shape}")
         arrays.append(torch.from_numpy(array))
@@ -103,7 +103,7 @@ def _intact_copy(source: Source, file: str, root: Path | None) -> tuple[bytearra
     problem = f"{file}: no such file"
     for path in source.copies(file, root):
         try:
-            content = unpack(path, md5=source.files[file])
+            content = unpack_idx(path, md5=source.files[file])
         except DataError as error:
             problem = str(error)
             continue

@@ -1,6 +1,6 @@
-"""Read the user's own images by path: a `.npy`, a `.npz` or a folder. Few are held in memory, many stay on disk.
+"""Read the user's own images, vectors and signals by path: a `.npy`, a `.npz` or a folder. Many rows stay on disk.
 
-Not for: data sets by name (`loading`).
+Not for: data sets by name (`by_name`), or tables (`tables`).
 """
 
 import hashlib

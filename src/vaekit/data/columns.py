@@ -24,7 +24,7 @@ DAY = np.timedelta64(86_400_000_000, "us")
 FIRST_DAY, LAST_DAY = np.datetime64("0001-01-01", "us"), np.datetime64("9999-12-31", "us")  # as Python counts them
 LARGEST_VALUE = 1e37  # greatest number that a column accepts, in single precision
 _EPOCH = np.datetime64("1970-01-01", "us")
-_FINE = 2.0**-24 * 1e4  # without an origin float32 must resolve a ten-thousandth of the spread
+_RESOLUTION = 2.0**-24 * 1e4  # without an origin float32 must resolve a ten-thousandth of the spread
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Column:
         if self.kind != "real":
             return self
         numbers = as_numbers(self.name, values, missing)[~missing]
-        if not len(numbers) or (self.dtype not in DATES and np.abs(numbers).max() * _FINE <= numbers.std()):
+        if not len(numbers) or (self.dtype not in DATES and np.abs(numbers).max() * _RESOLUTION <= numbers.std()):
             return self
         return replace(self, origin=float(np.round(np.median(numbers))))
 

@@ -37,13 +37,13 @@ class OpenedPath:
     """The contents of a path.
 
     Arguments:
-        reader: Reads its images.
-        count: Number of images.
+        reader: Reads its rows.
+        count: Number of rows.
         labels: (N,) int64; None without labels.
         classes: Class names; label i means `classes[i]`.
         files: Name and size of every file.
         folder: Folder of the files.
-        tested: Number of test images, the last ones; 0 if the file does not say.
+        tested: Number of test rows, the last ones; 0 if the file does not say.
     """
 
     reader: Reader

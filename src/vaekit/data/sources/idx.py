@@ -54,10 +54,10 @@ def read_idx(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) 
            [9]], dtype=uint8)
     """
     name = "<bytes>" if isinstance(source, bytes) else os.fspath(source)
-    return as_array(unpack(source, md5=md5), name)
+    return idx_array(unpack_idx(source, md5=md5), name)
 
 
-def unpack(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) -> bytearray:
+def unpack_idx(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) -> bytearray:
     """The unpacked content of an IDX file, header included; see `read_idx`."""
     if isinstance(source, bytes):
         name, content = "<bytes>", _unpack(io.BytesIO(source), len(source), "<bytes>")
@@ -68,7 +68,7 @@ def unpack(source: str | os.PathLike[str] | bytes, *, md5: str | None = None) ->
     return content
 
 
-def as_array(content: bytearray, name: str) -> NDArray[np.generic]:
+def idx_array(content: bytearray, name: str) -> NDArray[np.generic]:
     """The array in unpacked content. It shares the content's memory, unless its byte order has to change."""
     header = _header(io.BytesIO(content[: 4 + 4 * _MAX_DIMENSIONS]), name)
     array = np.frombuffer(content, dtype=header.dtype, offset=len(header.raw)).reshape(header.shape)
