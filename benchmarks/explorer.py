@@ -17,10 +17,10 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import vaekit
 from browser import browser, until
-from vaekit.evaluation.subject import of_run
+from vaekit.evaluation.model_with_data import of_run
 from vaekit.explorer import Page
 from vaekit.explorer.page import standalone
-from vaekit.explorer.scene import scene
+from vaekit.explorer.page_content import page_content
 from vaekit.explorer.server import Server
 from vaekit.runs.restore import RestoredRun
 
@@ -59,10 +59,10 @@ def dragged(driver: Any, address: str) -> dict[str, float]:
 def measured(name: str, folder: Path) -> dict[str, Any]:
     run = vaekit.Run.open(name)
     model = vaekit.load(run)
-    subject = of_run(RestoredRun.of(run), model, 2000)
-    page = Page(*standalone(subject, scene(subject, images=400)))
+    shown = of_run(RestoredRun.of(run), model, 2000)
+    page = Page(*standalone(shown, page_content(shown, images=400)))
     path = page.save(folder / "page.html")
-    server = Server(subject, scene(subject, images=2000))
+    server = Server(shown, page_content(shown, images=2000))
     try:
         with browser(folder / "profile", width=1280, height=900) as driver:
             found = {

@@ -38,7 +38,7 @@ from vaekit.data.sources.arrays import OpenedPath, open_npy
 from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
-from vaekit.evaluation.chunks import over_batches
+from vaekit.evaluation.batchwise import over_batches
 from vaekit.evaluation.run_evaluation import _RunStore
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files

@@ -104,7 +104,7 @@ def test_a_run_reads_what_its_likelihood_takes(tmp_path: Path, array: np.ndarray
     assert run.metrics()[-1]["neg_elbo"] < 1e4
     every = named_rows.rows_of(run, str(tmp_path / "x.npy"))
     assert torch.equal(every.split.x[:], torch.from_numpy(array.astype("f4")))
-    assert named_rows.encode(restore.load(run), every).isfinite().all()
+    assert named_rows.encode_rows(restore.load(run), every).isfinite().all()
 
 
 def test_the_encoder_of_counts_sees_their_logarithm() -> None:

@@ -25,7 +25,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.likelihood import ais as module
 from vaekit.evaluation.likelihood.ais import Annealing, ais, bidirectional
 from vaekit.evaluation.likelihood.bounds import bounds
-from vaekit.evaluation.result import variance_key
+from vaekit.evaluation.values_with_errors import variance_key
 
 SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
 QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")
@@ -50,8 +50,8 @@ def weight_z(found: Tensor, truth: Tensor) -> float:
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
-def test_weights_average_to_the_evidence(wrong: LinearGaussian, start: module.Start, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BATCH", 400)  # one stream and one large matrix: faster
+def test_weights_average_to_the_evidence(wrong: LinearGaussian, start: module.ChainStart, monkeypatch) -> None:
+    monkeypatch.setattr(module, "ROWS_OF_CHAINS", 400)  # one stream and one large matrix: faster
     x = wrong.data(400)
     found = ais(wrong, x, annealing=Annealing(40, 8, 3, start))
     assert abs(weight_z(found.per_row["ais"], evidence(wrong, x))) < 4
@@ -61,7 +61,7 @@ def test_weights_average_to_the_evidence(wrong: LinearGaussian, start: module.St
 
 
 def test_a_transition_that_accepts_everything_is_found_out(wrong: LinearGaussian, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BATCH", 400)
+    monkeypatch.setattr(module, "ROWS_OF_CHAINS", 400)
     monkeypatch.setattr(module._State, "moved", lambda self, accepted, other: other)
     x = wrong.data(400)
     found = ais(wrong, x, annealing=SHORT)
@@ -78,9 +78,9 @@ def test_one_temperature_from_the_posterior_is_importance_sampling() -> None:
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
 def test_bounds_of_both_directions_bracket_the_evidence(
-    wrong: LinearGaussian, start: module.Start, monkeypatch
+    wrong: LinearGaussian, start: module.ChainStart, monkeypatch
 ) -> None:
-    monkeypatch.setattr(module, "BATCH", 300)
+    monkeypatch.setattr(module, "ROWS_OF_CHAINS", 300)
     simulated: list[Tensor] = []
     chains = module._Chains
 
@@ -118,7 +118,7 @@ def test_starting_anywhere_else_gives_no_upper_bound(wrong: LinearGaussian) -> N
 
 @pytest.mark.slow
 def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BATCH", 200)
+    monkeypatch.setattr(module, "ROWS_OF_CHAINS", 200)
     gaps = []
     for temperatures in (10, 50, 250):
         found = bidirectional(wrong, 200, annealing=Annealing(temperatures, 8, 5, "prior"))
@@ -128,7 +128,7 @@ def test_the_gap_closes_with_the_number_of_temperatures(wrong: LinearGaussian, m
 
 @pytest.mark.slow
 def test_long_chains_agree_with_the_evidence_to_a_hundredth_of_a_nat(wrong: LinearGaussian, monkeypatch) -> None:
-    monkeypatch.setattr(module, "BATCH", 200)
+    monkeypatch.setattr(module, "ROWS_OF_CHAINS", 200)
     x = wrong.data(200)
     found = ais(wrong, x, annealing=Annealing(500, 16, 5, "prior"))
     assert abs((found.per_row["ais"] - evidence(wrong, x)).mean()) < 0.02
@@ -172,7 +172,7 @@ def test_step_sizes_suit_each_image() -> None:
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
-def test_gradients_are_those_of_the_path(wrong: LinearGaussian, start: module.Start) -> None:
+def test_gradients_are_those_of_the_path(wrong: LinearGaussian, start: module.ChainStart) -> None:
     torch.manual_seed(0)
     x = wrong.data(3)
     with torch.no_grad():
@@ -192,7 +192,7 @@ def test_gradients_are_those_of_the_path(wrong: LinearGaussian, start: module.St
 
 
 @pytest.mark.parametrize("start", ["prior", "posterior"])
-def test_conditional_and_hierarchical_models_in_single_precision(start: module.Start) -> None:
+def test_conditional_and_hierarchical_models_in_single_precision(start: module.ChainStart) -> None:
     torch.manual_seed(0)
     how = Annealing(5, 3, 2, start)
     digits = CVAE(16, num_classes=3, latent_size=4)

@@ -14,7 +14,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
-from vaekit.evaluation.result import Value, mean_over_rows, variance_key
+from vaekit.evaluation.values_with_errors import Value, mean_over_rows, variance_key
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -225,14 +225,14 @@ class Wide(LinearGaussian):
 
 @pytest.mark.parametrize("options", [{"memory": 16 << 20}, {}], ids=["memory", "cache"])
 def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, options: dict[str, int]) -> None:
-    monkeypatch.setattr("vaekit.evaluation.chunks.CACHED", 1 << 40)
+    monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 1 << 40)
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
     ample = bounds(model, x, labels, samples=(1, 30))
     largest = max(model.decoded)
     model.decoded.clear()
     if not options:
-        monkeypatch.setattr("vaekit.evaluation.chunks.CACHED", 16 << 20)
+        monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 16 << 20)
     tight = bounds(model, x, labels, samples=(1, 30), **options)
     assert max(model.decoded) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.decoded) < largest / 5

@@ -10,8 +10,8 @@ from torch.distributions import Independent, Normal, kl_divergence
 from oracles import LinearGaussian
 from vaekit import VAE, build
 from vaekit.errors import DataError
-from vaekit.evaluation.latent_space.latents import latents, linear_probe, nearest_neighbours
-from vaekit.evaluation.result import Value
+from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
+from vaekit.evaluation.values_with_errors import Value
 
 
 class Diagonal(LinearGaussian):
@@ -44,7 +44,7 @@ def named(values: list[Value]) -> dict[str, Value]:
 
 def test_information_and_marginal_kl_are_those_of_the_linear_gaussian_model() -> None:
     model = LinearGaussian()
-    found = latents(model, model.data(6000), pairs=1000)
+    found = latent_statistics(model, model.data(6000), pairs=1000)
     values = named(found.values)
     noise = torch.eye(5, dtype=torch.float64) * model.sigma**2
     truth = 0.5 * (torch.logdet(model.weight @ model.weight.T + noise) - torch.logdet(noise)).item()
@@ -60,14 +60,14 @@ def test_a_posterior_that_misses_the_prior_has_a_marginal_kl() -> None:
     model = Diagonal()
     with torch.no_grad():
         model.offset.add_(torch.tensor([0.0, 0.0, 2.0]))
-    found = named(latents(model, model.data(4000), pairs=1000).values)
+    found = named(latent_statistics(model, model.data(4000), pairs=1000).values)
     assert abs(z_score(found["marginal"], 2.0)) < 4  # 2²/2 nats in the unused dimension
 
 
 def test_information_and_marginal_kl_add_up_to_the_rate() -> None:
     model = Diagonal()
     x = model.data(1500)
-    found = latents(model, x, pairs=1500)
+    found = latent_statistics(model, x, pairs=1500)
     rate = kl_divergence(model.posterior(x), model.prior()).detach()
     torch.testing.assert_close(found.kl.sum(), rate.mean())
     sampled = found.information + found.marginal
@@ -77,7 +77,7 @@ def test_information_and_marginal_kl_add_up_to_the_rate() -> None:
 def test_kl_by_dimension_and_active_units_in_closed_form() -> None:
     model = Diagonal()
     x = model.data(3000)
-    found = latents(model, x, pairs=10)
+    found = latent_statistics(model, x, pairs=10)
     q = model.posterior(x)
     expected = kl_divergence(q.base_dist, Normal(0.0, 1.0)).mean(0).detach()
     torch.testing.assert_close(found.kl, expected)
@@ -95,7 +95,7 @@ def test_a_unit_is_active_when_its_mean_varies_by_more_than_a_hundredth(spread: 
 
     x = torch.zeros(1000, 5, dtype=torch.float64)
     x[::2, 0], x[1::2, 0] = spread, -spread
-    assert latents(Fixed(), x, pairs=5).active == (1 if spread > 0.1 else 0)
+    assert latent_statistics(Fixed(), x, pairs=5).active == (1 if spread > 0.1 else 0)
 
 
 def test_a_collapsed_posterior_is_said_to_be_one() -> None:
@@ -108,22 +108,24 @@ def test_a_collapsed_posterior_is_said_to_be_one() -> None:
             return Independent(Normal(keep * q.loc, keep * q.scale + (1 - keep)), 1)
 
     model = Collapsed()
-    found = latents(model, model.data(300), pairs=300)
+    found = latent_statistics(model, model.data(300), pairs=300)
     assert found.active == 0
     assert "all 3 dimensions carry less than 0.01 nats" in found.collapse
     assert abs(found.information).max() < 1e-9
     model.idle = 1
-    assert latents(model, model.data(300)).collapse.startswith("1 of 3 dimensions carry less than 0.01 nats (z3): 2 ")
+    assert latent_statistics(model, model.data(300)).collapse.startswith(
+        "1 of 3 dimensions carry less than 0.01 nats (z3): 2 "
+    )
     assert "free-bits" in found.collapse
     whole = LinearGaussian()
-    assert latents(whole, whole.data(300)).collapse is None
+    assert latent_statistics(whole, whole.data(300)).collapse is None
 
 
 def test_without_a_factorized_posterior_collapse_shows_in_the_means() -> None:
     model = LinearGaussian()
     with torch.no_grad():
         model.gain[1] = 0
-    assert "1 of 3 dimensions do not depend on the row" in latents(model, model.data(300), pairs=10).collapse
+    assert "1 of 3 dimensions do not depend on the row" in latent_statistics(model, model.data(300), pairs=10).collapse
 
 
 def test_too_few_images_for_the_information_are_noticed() -> None:
@@ -132,7 +134,7 @@ def test_too_few_images_for_the_information_are_noticed() -> None:
             return Independent(Normal(super().posterior(x, c).mean, 1e-4), 1)
 
     model = Sharp()
-    found = latents(model, model.data(50))
+    found = latent_statistics(model, model.data(50))
     assert found.information.mean().item() == pytest.approx(math.log(50))
     assert any("at most log N = 3.9" in warning for warning in found.warnings)
 
@@ -150,8 +152,8 @@ def test_where_the_prior_depends_on_the_class_so_does_the_aggregate() -> None:
 
     plain, shifted = Diagonal(), Shifted()
     x, labels = plain.data(3000), torch.arange(3000) % 2
-    found = named(latents(shifted, x, labels, pairs=1000).values)
-    expected = named(latents(plain, x, pairs=1000).values)
+    found = named(latent_statistics(shifted, x, labels, pairs=1000).values)
+    expected = named(latent_statistics(plain, x, pairs=1000).values)
     # With one q(z) for both classes the information would be log 2 greater.
     assert abs(found["mutual"].value - expected["mutual"].value) < 0.1
     assert abs(z_score(found["marginal"], 0.0)) < 4
@@ -160,9 +162,9 @@ def test_where_the_prior_depends_on_the_class_so_does_the_aggregate() -> None:
 def test_the_memory_limit_and_the_callers_stream_change_nothing() -> None:
     model = LinearGaussian(exact=False)
     x = model.data(250)
-    ample = latents(model, x)
+    ample = latent_statistics(model, x)
     torch.manual_seed(9)
-    tight = latents(model, x, memory=1 << 20)
+    tight = latent_statistics(model, x, memory=1 << 20)
     torch.testing.assert_close(tight.information, ample.information)
     assert torch.equal(tight.means, ample.means)
 
@@ -172,15 +174,15 @@ def test_any_model_in_single_precision(prior: str) -> None:
     torch.manual_seed(0)
     x = torch.randint(256, (30, 1, 4, 4), dtype=torch.uint8)
     model = build("standard-vae", prior={"name": prior}, event_shape=(1, 4, 4), x=x / 255)
-    found = latents(model, x)
+    found = latent_statistics(model, x)
     assert (found.kl is None) == (prior == "vamp")
     assert found.information.isfinite().all() and found.marginal.isfinite().all()
     hierarchical = build(
         "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, event_shape=(1, 4, 4)
     )
-    found = latents(hierarchical, x)
+    found = latent_statistics(hierarchical, x)
     assert found.kl.shape == found.variances.shape == found.means.shape[1:]
-    assert latents(VAE(16, 4), x[:1]).active == 0
+    assert latent_statistics(VAE(16, 4), x[:1]).active == 0
 
 
 # -- classifiers ------------------------------------------------------------------------------------------------------

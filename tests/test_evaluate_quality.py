@@ -17,8 +17,8 @@ from vaekit.evaluation.samples import classifier as eyes
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import (
     _balance,
-    find,
     frechet,
+    measure_samples,
     moments,
     neighbours,
     neighbours_picture,
@@ -208,7 +208,7 @@ def test_training_images_are_compared_with_test_images_not_with_themselves(corne
     distances = {}
     for split in ("test", "train"):
         rows = corners.split(split).thinned(200)
-        findings = find(MeasureInput(Painter(conditional=True), corners, rows, Options(split=split)))
+        findings = measure_samples(MeasureInput(Painter(conditional=True), corners, rows, Options(split=split)))
         other = {"test": "training", "train": "test"}[split]
         distances[split] = named(findings.values)[f"squared Fréchet distance of {other} images"]
     assert distances["train"] == pytest.approx(distances["test"], rel=0.5)

@@ -118,26 +118,26 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
 
 
 def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "AT_A_TIME", 3)
+    monkeypatch.setattr(module, "SERVED_AT_A_TIME", 3)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(6, -1, -1, -1)
     images = module.NamedRows(
         "six of one", module.Split(x, torch.zeros(6, dtype=torch.long)), [""] * 6, [""] * 6, "none"
     )
-    found = module.score(model, images, samples=2)["nll"]
+    found = module.score_rows(model, images, samples=2)["nll"]
     first = -bounds(model, x[:3], samples=(2,)).per_row["L_2"]
     assert torch.equal(found[:3], first)
     assert not bool((found[3:] == first).any())
 
 
 def test_scores_have_the_noise_of_all_rows_at_once(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "AT_A_TIME", 200)
+    monkeypatch.setattr(module, "SERVED_AT_A_TIME", 200)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(250, -1, -1, -1)
     images = module.NamedRows("one", module.Split(x), [""] * 250, [""] * 250, "none")
-    found = module.score(model, images, samples=2)["nll"]
+    found = module.score_rows(model, images, samples=2)["nll"]
     torch.testing.assert_close(found, -bounds(model, x, samples=(2,)).per_row["L_2"])
-    other = module.score(model, images, samples=2, seed=1)["nll"]
+    other = module.score_rows(model, images, samples=2, seed=1)["nll"]
     assert not bool((found[200:] == other[:50]).any())  # block 1 of seed 0 and block 0 of seed 1
 
 
@@ -191,7 +191,7 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
     run = lifecycle.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
     images = module.rows_of(run, str(tmp_path / "new"))
     assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
-    assert module.encode(load(run), images).shape == (3, 15)
+    assert module.encode_rows(load(run), images).shape == (3, 15)
 
 
 def of_classes(*names: str):

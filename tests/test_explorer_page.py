@@ -16,10 +16,10 @@ from PIL import Image
 import vaekit
 from browser import browser, errors, resize, until
 from tiny import dataset
-from vaekit.evaluation.subject import of_model
+from vaekit.evaluation.model_with_data import of_model
 from vaekit.explorer import explore
 from vaekit.explorer.page import inline_json
-from vaekit.explorer.scene import scene
+from vaekit.explorer.page_content import page_content
 from vaekit.explorer.server import Server
 from vaekit.model import LatentVariableModel
 
@@ -58,8 +58,8 @@ def address(
         path = explore(model, dataset(), images=16).save(tmp_path_factory.mktemp("page") / "page.html")
         yield path.as_uri()
         return
-    subject = of_model(model, dataset(), 16)
-    server = Server(subject, scene(subject, images=16))
+    shown = of_model(model, dataset(), 16)
+    server = Server(shown, page_content(shown, images=16))
     yield server.address
     server.close()
 
@@ -376,10 +376,10 @@ HOSTILE = ["</script><script>window.hacked = 1</script>", "<img src=x onerror='w
 
 def test_hostile_names_are_text(driver: Any, model: LatentVariableModel, tmp_path: Path) -> None:
     data = replace(dataset(), name=HOSTILE[0], classes=tuple(HOSTILE[1:4]))
-    subject = replace(of_model(model, data, 16), name=HOSTILE[0], facts=HOSTILE)
+    shown = replace(of_model(model, data, 16), name=HOSTILE[0], facts=HOSTILE)
     from vaekit.explorer.page import standalone
 
-    text, _ = standalone(subject, scene(subject, images=8))
+    text, _ = standalone(shown, page_content(shown, images=8))
     assert text.count("<script") == 3 and text.count("</script") == 3
     (tmp_path / "page.html").write_text(text)
     driver.get_log("browser")

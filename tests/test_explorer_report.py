@@ -214,7 +214,7 @@ def points(text: str) -> list[tuple[float, float]]:
 
 
 def test_a_line_goes_through_its_numbers() -> None:
-    found = points(charts.lines("loss", [charts.Line("training", [(1, 10.0), (2, 20.0), (3, 15.0)])]))
+    found = points(charts.lines("loss", [charts.ChartLine("training", [(1, 10.0), (2, 20.0), (3, 15.0)])]))
     (a, b, c) = found
     assert b[0] - a[0] == pytest.approx(c[0] - b[0], abs=0.2)
     assert (a[1] - c[1]) == pytest.approx((a[1] - b[1]) / 2, abs=0.2) and b[1] < c[1] < a[1]
@@ -223,12 +223,12 @@ def test_a_line_goes_through_its_numbers() -> None:
 @pytest.mark.parametrize("values", [[], [float("nan")], [1.0], [1.0, 1.0], [float("inf"), 2.0]])
 def test_odd_numbers_do_no_harm(values: list[float]) -> None:
     given: Any = list(enumerate(values))
-    text = charts.lines("loss", [charts.Line("training", given)])
+    text = charts.lines("loss", [charts.ChartLine("training", given)])
     assert "nan" not in text.lower() and "inf," not in text.lower()
     assert bool(text) == any(value == value and abs(value) != float("inf") for value in values)
 
 
 def test_a_first_epoch_far_above_is_cut_off_and_said() -> None:
     given = [(1.0, 5000.0), *((float(i), 100.0 - i) for i in range(2, 20))]
-    text = charts.lines("loss", [charts.Line("training", given)])
+    text = charts.lines("loss", [charts.ChartLine("training", given)])
     assert "is cut off" in text and min(y for _, y in points(text)) < 0

@@ -21,8 +21,8 @@ import torch
 import vaekit
 from tiny import dataset
 from vaekit.data import Dataset, Split
-from vaekit.evaluation.subject import of_model
-from vaekit.explorer.scene import scene
+from vaekit.evaluation.model_with_data import of_model
+from vaekit.explorer.page_content import page_content
 from vaekit.explorer.server import HOST, Server
 from vaekit.model import LatentVariableModel
 
@@ -52,8 +52,8 @@ def test_the_kind_of_a_subject_is_that_of_its_data() -> None:
 
 @pytest.fixture(scope="module")
 def server(model: LatentVariableModel) -> Iterator[Server]:
-    subject = of_model(model, dataset(), 16)
-    found = Server(subject, scene(subject, images=8))
+    shown = of_model(model, dataset(), 16)
+    found = Server(shown, page_content(shown, images=8))
     yield found
     found.close()
 
@@ -172,12 +172,12 @@ def test_a_request_that_is_too_long_is_not_read(server: Server) -> None:
 
 def test_it_listens_on_this_machine_only_and_two_do_not_collide(server: Server) -> None:
     assert HOST == "127.0.0.1" and server.http.server_address[0] == "127.0.0.1"
-    other = Server(server.answers.subject, scene(server.answers.subject, images=0))
+    other = Server(server.answers.shown, page_content(server.answers.shown, images=0))
     try:
         assert other.address != server.address and ask(other)[0] == ask(server)[0] == 200
         assert ask(server, other.path)[0] == 404
         with pytest.raises(OSError, match="in use"):
-            Server(server.answers.subject, scene(server.answers.subject, images=0), port=other.http.server_port)
+            Server(server.answers.shown, page_content(server.answers.shown, images=0), port=other.http.server_port)
     finally:
         other.close()
 

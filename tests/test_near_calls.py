@@ -17,7 +17,7 @@ from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.held_out import held_out
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.comparison_table import Difference
-from vaekit.evaluation.subject import of_model
+from vaekit.evaluation.model_with_data import of_model
 from vaekit.likelihoods import Bernoulli
 from vaekit.priors import StandardNormal
 from vaekit.store import Run
@@ -231,8 +231,8 @@ def test_a_page_reads_another_table_as_the_model_does(tmp_path: Path) -> None:
     for name, levels in (("a.csv", list("abcd")), ("b.csv", list("bcd"))):
         pd.DataFrame({"t": rng.choice(levels, 60), "x": rng.normal(size=60)}).to_csv(tmp_path / name, index=False)
     model = vaekit.build("table-vae", data=load(tmp_path / "a.csv"), latent_size=2)
-    subject = of_model(model, tmp_path / "b.csv", 100)
-    assert len(subject) == 60 and set(subject.x[:, 0].tolist()) == {1.0, 2.0, 3.0}
+    shown = of_model(model, tmp_path / "b.csv", 100)
+    assert len(shown) == 60 and set(shown.x[:, 0].tolist()) == {1.0, 2.0, 3.0}
     with pytest.raises(DataError, match="'t' is read in another way"):
         vaekit.explore(model, load(tmp_path / "b.csv"))
 

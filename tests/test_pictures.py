@@ -18,7 +18,7 @@ from torch.distributions import Independent, LowRankMultivariateNormal, Multivar
 
 from vaekit import LatentVariableModel, plot
 from vaekit.errors import ConfigError, DataError
-from vaekit.plot.text import fitting, latent_name, length, number, shortened, wrapped
+from vaekit.plot.text import fitting, latent_name, number, shortened, text_width, wrapped
 
 
 class Known(LatentVariableModel):
@@ -90,14 +90,14 @@ def test_each_name_stands_beside_its_row_and_above_its_column():
 def test_words_fit():
     assert fitting(("short",), 20, 500) == 20
     small = fitting(("a rather long name",), 20, 100)
-    assert 9 <= small < 20 and length("a rather long name", small) <= 100
+    assert 9 <= small < 20 and text_width("a rather long name", small) <= 100
     assert fitting(("x" * 100,), 20, 50) == 9
     cut = shortened("x" * 100, 9, 50)
-    assert cut.endswith("…") and length(cut, 9) <= 50
+    assert cut.endswith("…") and text_width(cut, 9) <= 50
     assert shortened("fits", 9, 50) == "fits"
     lines = wrapped("some words in a narrow picture", 20, 120)
     assert len(lines) > 1 and " ".join(lines) == "some words in a narrow picture"
-    assert all(length(line, 20) <= 120 for line in lines)
+    assert all(text_width(line, 20) <= 120 for line in lines)
     assert (latent_name(0), latent_name(11), number(-1.25), number(-0.01)) == ("z₁", "z₁₂", "−1.2", "0.0")
 
 

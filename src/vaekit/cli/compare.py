@@ -63,9 +63,9 @@ def compare(
     table = compare_runs(compared_runs, columns=columns, split=split, rows=row_count)
     pages = []
     if output is not None:
-        from ..explorer.run_page import write
+        from ..explorer.run_page import write_report
 
-        write(compared_runs, output)
+        write_report(compared_runs, output)
         pages.append(str(output))
     if wants_json() or style == "json":
         out_json({"files": pages, **table.to_json()})

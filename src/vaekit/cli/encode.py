@@ -40,7 +40,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str, output: Path | 
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")
     model, _ = chosen.model()
     with shown_stages() as listener:
-        z = named_rows.encode(model, rows, listener=listener)
+        z = named_rows.encode_rows(model, rows, listener=listener)
     if path.suffix.lower() == ".csv":
         content = csv_of(rows, {f"z{i}": column for i, column in enumerate(z.flatten(1).unbind(1), 1)})
     else:

@@ -74,7 +74,7 @@ def evaluate(
 
     from ..evaluation.measure import Options
     from ..evaluation.run_evaluation import evaluate_run
-    from ..explorer.run_page import write
+    from ..explorer.run_page import write_report
     from ..runs.terminal import shown_stages
     from .evaluation_blocks import print_blocks
 
@@ -93,7 +93,7 @@ def evaluate(
     except KeyboardInterrupt:
         remedy = f"`vae evaluate {run.name}` with the same options continues"
         raise stopped(f"stopped; finished parts are kept, and {remedy}") from None
-    page = write([run], run.place("report.html"))
+    page = write_report([run], run.place("report.html"))
     numbers, pictures = run.path / result.details["file"], [run.path / name for name in result.details["pictures"]]
     if wants_json():
         print_files(numbers, page, *pictures, run=str(run.path), **result.to_json())

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..evaluation import Evaluation, Value
-from ..evaluation.measure import Line
+from ..evaluation.measure import PrintedLine
 from ..evaluation.model_evaluation import MEASURES
 from .printing import out
 
@@ -19,7 +19,7 @@ def print_blocks(evaluation: Evaluation) -> None:
             out()
 
 
-def _shown_lines(values: list[Value], lines: tuple[Line, ...]) -> Iterator[str]:
+def _shown_lines(values: list[Value], lines: tuple[PrintedLine, ...]) -> Iterator[str]:
     for line in lines:
         value = next((value for value in values if line.is_of(value)), None)
         if value is not None:

@@ -12,8 +12,8 @@ from .printing import out, out_json
 from .run_options import ChosenRun, unseeded_run_options
 
 if TYPE_CHECKING:
-    from ..evaluation.subject import Subject
-    from ..explorer.scene import Scene
+    from ..evaluation.model_with_data import ModelWithData
+    from ..explorer.page_content import PageContent
 
 SERVED = 2000  # images on the map of a served page
 
@@ -41,32 +41,32 @@ def explore(
     model, _ = (chosen if output is None else replace(chosen, device="cpu")).model()
 
     from ..evaluation.latent_space.aggregate import STATISTICS
-    from ..evaluation.subject import of_run
-    from ..explorer.scene import scene
+    from ..evaluation.model_with_data import of_run
+    from ..explorer.page_content import page_content
     from ..explorer.show import IMAGES, Page
 
     count = images if images is not None else SERVED if output is None else IMAGES
-    subject = of_run(chosen.restored, model, max(count, STATISTICS))
-    page_scene = scene(subject, images=count)
+    shown = of_run(chosen.restored, model, max(count, STATISTICS))
+    content = page_content(shown, images=count)
     if output is not None:
         from ..explorer.page import standalone
 
-        html, embeds = standalone(subject, page_scene, half=not float32)
+        html, embeds = standalone(shown, content, half=not float32)
         page = Page(html, embeds)
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
         print_files(output, run=str(chosen.run.path))
         return
 
-    _serve(subject, page_scene, port, not no_browser)
+    _serve(shown, content, port, not no_browser)
 
 
-def _serve(subject: "Subject", page_scene: "Scene", port: int, browser: bool) -> None:
+def _serve(shown: "ModelWithData", content: "PageContent", port: int, browser: bool) -> None:
     """Serve a page until Ctrl-C."""
     from ..explorer.server import Server
 
     try:
-        server = Server(subject, page_scene, port=port)
+        server = Server(shown, content, port=port)
     except OSError as error:
         raise ConfigError(f"--port {port}: {error.strerror or error}; choose another, or leave it out") from None
     try:

@@ -21,7 +21,7 @@ def report(run: str | None, output: Path | None, compared: tuple[str, ...], root
     """
     runs = [open_run(name, root) for name in (run, *compared)]
 
-    from ..explorer.run_page import write
+    from ..explorer.run_page import write_report
 
-    path = write(runs, output or runs[0].place("report.html"))
+    path = write_report(runs, output or runs[0].place("report.html"))
     print_files(relative(path), runs=[str(shown_run.path) for shown_run in runs])

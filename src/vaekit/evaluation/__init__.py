@@ -12,12 +12,12 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 | `missing/` | rows with given or missing values: drawn, filled, completed |
 | `tables/` | unusual rows, and drawn rows of a table compared with real ones |
 | `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
-| `data_for_model`, `subject` | the data that a caller gives for a model; a model with data to show it on |
-| `run_evaluation`, `selection` | all measures of a run, into its `evaluation.json`; its rows, and the names of files |
+| `data_for_model`, `model_with_data` | the data that a caller gives for a model; a model with data to show it on |
+| `run_evaluation`, `evaluated_rows` | all measures of a run, into `evaluation.json`; its rows, and its files |
 | `dispatch` | `evaluate`, for a model or a run |
 | `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
-| `result`, `reading_old` | a number with its error; numbers of earlier versions |
-| `chunks` | how estimators go over rows, batch by batch |
+| `values_with_errors`, `reading_old` | a number with its error; numbers of earlier versions |
+| `batchwise` | how estimators go over rows, batch by batch |
 | `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
 """
 
@@ -30,9 +30,9 @@ from .missing.completion import complete
 from .missing.conditional import rows_where
 from .model_evaluation import evaluate_model
 from .named_rows import rows_of
-from .result import Evaluation, Value
 from .run_evaluation import evaluate_run
 from .scoring import score_run
+from .values_with_errors import Evaluation, Value
 
 __all__ = [
     "Annealing",

@@ -23,20 +23,20 @@ from ..store.metrics import ROWS_KEY
 from ..store.tensors import unpack
 from . import student_t
 from .comparison_table import Cell, Comparison, Difference
+from .evaluated_rows import EvaluatedRows, check_evaluated, evaluation_files
 from .measure import CHOICE_KEY
 from .model_evaluation import MEASURES
-from .result import PER_ROW, Evaluation, bound_name
-from .selection import Selection, check_evaluated, evaluation_files
+from .values_with_errors import PER_ROW, Evaluation, bound_name
 
 CONFIDENCE = 0.95
-SHOWN = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
+SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have
 # Keys that may differ within a group: the seed, and keys that do not change the numbers.
-_SAME = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
-_LIMIT = 1 << 30  # bytes
+_NOT_COMPARED = ("train.seed", "train.device", "train.deterministic", "train.checkpoint_every")
+_PER_ROW_LIMIT = 1 << 30  # bytes
 
 
 @dataclass(frozen=True)
-class Member:
+class EvaluatedRun:
     """A run, its training seed, its evaluation and its flat config."""
 
     run: Run
@@ -52,7 +52,7 @@ def compare(
 
     Arguments:
         runs: Two or more, each with an evaluation of these rows.
-        columns: Names of values; by default those of `SHOWN` that all runs have.
+        columns: Names of values; by default those of `SHOWN_BY_DEFAULT` that all runs have.
         split: The split they were evaluated on.
         rows: The number of rows, if they were evaluated on these only.
 
@@ -61,13 +61,13 @@ def compare(
             different protocols.
         RunError: A run has not been evaluated on these rows.
     """
-    selection = Selection(split, rows)
+    selection = EvaluatedRows(split, rows)
     if not all(isinstance(run, Run) for run in runs):
         raise ConfigError("a comparison takes runs; vaekit.Run.open(name) opens one")
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
-    groups, repeats = _without_repeats(_grouped([_member(run, selection) for run in unique]))
+    groups, repeats = _without_repeats(_grouped([_evaluated_run(run, selection) for run in unique]))
     members = [member for group in groups.values() for member in group]
     names = _columns(members, tuple(columns))
     for name in names:
@@ -95,7 +95,7 @@ def evaluated(preset: str, root: Path | str = "runs", *, split: str = "test", ro
     Raises:
         RunError: No run of this preset has been evaluated on them.
     """
-    selection = Selection(split, rows)
+    selection = EvaluatedRows(split, rows)
     runs = [run for run in list_runs(root) if selection.file in evaluation_files(run)]
     names = [str(run.environment.get("preset")) for run in runs]
     if preset not in names:
@@ -103,19 +103,19 @@ def evaluated(preset: str, root: Path | str = "runs", *, split: str = "test", ro
     return [run for run, name in zip(runs, names, strict=True) if name == preset]
 
 
-def _member(run: Run, selection: Selection) -> Member:
+def _evaluated_run(run: Run, selection: EvaluatedRows) -> EvaluatedRun:
     check_evaluated(run, selection)
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)
     evaluation = Evaluation.from_json(run.read_json(selection.file))
-    return Member(run, seed if isinstance(seed, int) else 0, evaluation, config)
+    return EvaluatedRun(run, seed if isinstance(seed, int) else 0, evaluation, config)
 
 
-def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
+def _grouped(members: Sequence[EvaluatedRun]) -> dict[str, list[EvaluatedRun]]:
     """Groups of runs with equal configs; the name of a group says how it differs from others of the same preset."""
-    by_config: dict[str, list[Member]] = {}
+    by_config: dict[str, list[EvaluatedRun]] = {}
     for member in members:
-        settings = {key: value for key, value in member.config.items() if key not in _SAME}
+        settings = {key: value for key, value in member.config.items() if key not in _NOT_COMPARED}
         by_config.setdefault(repr(sorted(settings.items())), []).append(member)
     groups = list(by_config.values())
     presets = [str(group[0].run.environment.get("preset", "custom")) for group in groups]
@@ -127,16 +127,18 @@ def _grouped(members: Sequence[Member]) -> dict[str, list[Member]]:
     }
 
 
-def _without_repeats(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, list[Member]], dict[str, str]]:
+def _without_repeats(
+    groups: Mapping[str, Sequence[EvaluatedRun]],
+) -> tuple[dict[str, list[EvaluatedRun]], dict[str, str]]:
     """The first run of each seed in every group; and the repeats, each with the run that it repeats.
 
     Raises:
         ConfigError: Only one run is left.
     """
-    first_of_seed: dict[str, list[Member]] = {}
+    first_of_seed: dict[str, list[EvaluatedRun]] = {}
     repeats: dict[str, str] = {}
     for group, members in groups.items():
-        first: dict[int, Member] = {}
+        first: dict[int, EvaluatedRun] = {}
         for member in members:
             if first.setdefault(member.seed, member) is not member:
                 repeats[member.run.name] = first[member.seed].run.name
@@ -149,18 +151,18 @@ def _without_repeats(groups: Mapping[str, Sequence[Member]]) -> tuple[dict[str, 
     return first_of_seed, repeats
 
 
-def _label(preset: str, member: Member, alike: Sequence[Member]) -> str:
+def _label(preset: str, member: EvaluatedRun, alike: Sequence[EvaluatedRun]) -> str:
     keys = sorted({key for other in alike for key in other.config} | set(member.config))
     differ = [
         key
         for key in keys
-        if key not in _SAME and any(other.config.get(key) != member.config.get(key) for other in alike)
+        if key not in _NOT_COMPARED and any(other.config.get(key) != member.config.get(key) for other in alike)
     ]
     settings = [f"{key}={member.config[key]}" for key in differ if key in member.config]
     return f"{preset} ({', '.join(settings)})" if settings else preset
 
 
-def _columns(members: Sequence[Member], requested: tuple[str, ...]) -> list[str]:
+def _columns(members: Sequence[EvaluatedRun], requested: tuple[str, ...]) -> list[str]:
     common = [value.name for value in members[0].evaluation.values]
     for member in members[1:]:
         names = {value.name for value in member.evaluation.values}
@@ -168,7 +170,7 @@ def _columns(members: Sequence[Member], requested: tuple[str, ...]) -> list[str]
     for name in requested:
         if name not in common:
             raise ConfigError(unknown("value that all runs have:", name, common))
-    columns = list(dict.fromkeys(requested)) or [name for name in SHOWN if name in common]
+    columns = list(dict.fromkeys(requested)) or [name for name in SHOWN_BY_DEFAULT if name in common]
     if not columns:
         raise ConfigError("these runs have no value in common; evaluate them in the same way")
     return columns
@@ -190,7 +192,7 @@ def protocol_of(protocol: Mapping[str, Any], depends_on: Iterable[str] = ()) -> 
     return {key: protocol.get(key) for key in (*_ALWAYS, *depends_on)}
 
 
-def _check_protocol(name: str, members: Sequence[Member]) -> None:
+def _check_protocol(name: str, members: Sequence[EvaluatedRun]) -> None:
     first = members[0]
     protocol = _measured(name, first.evaluation)
     for member in members[1:]:
@@ -224,7 +226,7 @@ def _cell(values: Sequence[float]) -> Cell:
     return Cell(numbers.mean().item(), numbers.std().item() if len(values) > 1 else None, len(values))
 
 
-def _difference(group: str, name: str, base: Sequence[Member], members: Sequence[Member]) -> Difference:
+def _difference(group: str, name: str, base: Sequence[EvaluatedRun], members: Sequence[EvaluatedRun]) -> Difference:
     group_values, base_values = (
         {member.seed: member.evaluation[name].value for member in side} for side in (members, base)
     )
@@ -267,7 +269,7 @@ def _interval_of(group: str, name: str, pairs: Tensor, over: str) -> Difference:
     return Difference(group, name, mean, mean - reach, mean + reach, n=len(pairs), over=over)
 
 
-def _per_row(member: Member, name: str) -> Tensor | None:
+def _per_row(member: EvaluatedRun, name: str) -> Tensor | None:
     """The numbers of a value for each row; None where they were not kept."""
     evaluation = member.evaluation
     key, sign = (bound_name(evaluation.protocol.get("samples", 0)), -1) if name == "nll" else (name, 1)
@@ -276,7 +278,7 @@ def _per_row(member: Member, name: str) -> Tensor | None:
         return None
     try:
         where = files.confine(member.run.path, path)
-        numbers, _ = unpack(files.read(where, _LIMIT), where)
+        numbers, _ = unpack(files.read(where, _PER_ROW_LIMIT), where)
     except RunError:
         return None
     return sign * numbers[key] if key in numbers and numbers[key].numel() > 1 else None

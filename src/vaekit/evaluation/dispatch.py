@@ -22,8 +22,8 @@ from ..training import find_device
 from .data_for_model import data_for_model
 from .measure import Options
 from .model_evaluation import evaluate_model
-from .result import Evaluation
 from .run_evaluation import evaluate_run
+from .values_with_errors import Evaluation
 
 
 def evaluate(

@@ -23,12 +23,12 @@ from ..objectives.base import draw_of
 from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
-from . import chunks
-from .chunks import GIB, Store, check_memory
+from . import batchwise
+from .batchwise import GIB, Store, check_memory_limit
 from .likelihood.ais import Annealing
 from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .result import StageListener, Value
+from .values_with_errors import StageListener, Value
 
 CHOICE_KEY = "choice of rows"  # a key of protocols; earlier versions took the first rows, and wrote no such key
 StoreOf = Callable[[Mapping[str, Any]], Store]
@@ -72,7 +72,7 @@ class Options:
 
     def __post_init__(self) -> None:
         up_to(self.samples)
-        check_memory(self.memory)
+        check_memory_limit(self.memory)
         if self.rows is not None:
             check_count("rows", self.rows)
         if not is_whole(self.seed):
@@ -165,14 +165,14 @@ class MeasureInput:
     @cached_property
     def likelihood_kind(self) -> LikelihoodKind:
         """The kind of the likelihood of these rows."""
-        count = -(-len(self.rows) // chunks.ROWS)
-        return likelihood_kind_of(self.model, (chunks.batch(self.model, self.rows, i) for i in range(count)))
+        count = -(-len(self.rows) // batchwise.BATCH_ROWS)
+        return likelihood_kind_of(self.model, (batchwise.batch(self.model, self.rows, i) for i in range(count)))
 
     @cached_property
     def has_density(self) -> bool:
         """Whether the posterior has a density; without one there is no bound on log p(x)."""
-        row = chunks.batch(self.model, self.rows, 0, 1)
-        with chunks.estimating(self.model), seeded(torch.Generator().manual_seed(0)):
+        row = batchwise.batch(self.model, self.rows, 0, 1)
+        with batchwise.estimating(self.model), seeded(torch.Generator().manual_seed(0)):
             return draw_of(self.model, row).has_density
 
 
@@ -189,7 +189,7 @@ class Findings:
 
 
 @dataclass(frozen=True)
-class Line:
+class PrintedLine:
     """A line in the output of `vae evaluate`.
 
     Arguments:
@@ -222,7 +222,7 @@ class Measure:
     find: Callable[[MeasureInput], Findings]
     title: str = ""
     caption: str = ""
-    lines: tuple[Line, ...] = ()
+    lines: tuple[PrintedLine, ...] = ()
     compared: tuple[str, ...] = ()
 
 
@@ -233,6 +233,8 @@ def counted(rows: int, of: int) -> dict[str, Any]:
 
 def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
     """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
-    batches = Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), value_kind=model.value_kind)
+    batches = Batches(
+        split, batch_size=batchwise.BATCH_ROWS, binarize=repeatable(binarize), value_kind=model.value_kind
+    )
     x = batches.x[:]
     return x if batches.are_counts or model.value_kind != "counts" else batches.to_floats(x)

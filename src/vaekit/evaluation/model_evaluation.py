@@ -18,9 +18,9 @@ from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
 from .measure import Measure, MeasureInput, Options, StoreOf, counted
-from .result import Evaluation, StageListener
 from .samples.quality import QUALITY
 from .tables.synthetic import SYNTHETIC
+from .values_with_errors import Evaluation, StageListener
 
 MEASURES: tuple[Measure, ...] = (LOG_LIKELIHOOD, REPRESENTATION, CLASSIFIED, DISENTANGLEMENT, QUALITY, SYNTHETIC)
 

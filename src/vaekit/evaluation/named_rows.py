@@ -20,14 +20,14 @@ from ..errors import DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
-from . import chunks
-from .chunks import GIB
+from . import batchwise
+from .batchwise import GIB
 from .likelihood.bounds import bounds
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .result import StageListener
 from .run_evaluation import RunStores
+from .values_with_errors import StageListener
 
-AT_A_TIME = 1000
+SERVED_AT_A_TIME = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,9 @@ class NamedRows:
 
     def batches(self, model: LatentVariableModel) -> Iterator[Batch]:
         """The rows as the model takes them, batch by batch."""
-        for batch in Batches(self.split, batch_size=AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind):
+        for batch in Batches(
+            self.split, batch_size=SERVED_AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind
+        ):
             yield model.to_model(batch)
 
 
@@ -123,7 +125,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
     return NamedRows(title, rows, names, class_names, restored.binarize, facts.row)
 
 
-def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
+def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
     """Posterior means, shape (N, *latent), on the CPU: (N, Z) where latents are a vector.
 
     Arguments:
@@ -132,17 +134,17 @@ def encode(model: LatentVariableModel, rows: NamedRows, *, listener: StageListen
         listener: Hears about the progress.
     """
     parts = []
-    total = -(-len(rows) // AT_A_TIME)
-    with chunks.estimating(model):
+    total = -(-len(rows) // SERVED_AT_A_TIME)
+    with batchwise.estimating(model):
         for batch in rows.batches(model):
-            q = chunks.posterior(model, chunks.batch(model, batch, 0, len(batch)))
+            q = batchwise.posterior(model, batchwise.batch(model, batch, 0, len(batch)))
             parts.append(centre(q).cpu())
             if listener is not None:
                 listener("encoding", len(parts), total)
     return torch.cat(parts)
 
 
-def score(
+def score_rows(
     model: LatentVariableModel,
     rows: NamedRows,
     *,
@@ -173,10 +175,10 @@ def score(
     """
     parts: list[Tensor] = []
     first = 0
-    total = -(-len(rows) // AT_A_TIME)
+    total = -(-len(rows) // SERVED_AT_A_TIME)
     for batch in rows.batches(model):
         estimates = bounds(model, batch, samples=(samples,), memory=memory, seed=seed, first=first)
-        first += -(-len(batch) // chunks.ROWS)
+        first += -(-len(batch) // batchwise.BATCH_ROWS)
         per_row = estimates.per_row
         parts.append(torch.stack((-estimates.tightest, per_row["distortion"], per_row["rate"])))
         if listener is not None:
@@ -197,7 +199,10 @@ def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> Likeliho
 def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
     for batch in rows.batches(model):
         observed = replace(batch, x=batch.zero_filled)
-        yield from (observed.rows(slice(start, start + chunks.ROWS)) for start in range(0, len(batch), chunks.ROWS))
+        yield from (
+            observed.rows(slice(start, start + batchwise.BATCH_ROWS))
+            for start in range(0, len(batch), batchwise.BATCH_ROWS)
+        )
 
 
 def reference(
@@ -226,7 +231,7 @@ def reference(
     if tensors is None:
         test_rows = rows_of(restored).thinned(most)
         likelihood = likelihood_kind(model, test_rows)
-        nll = score(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
+        nll = score_rows(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
         tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
         store.save("reference", tensors)
     discrete, inside = tensors["nature"].tolist()

@@ -24,10 +24,10 @@ def completed(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "name": name, **added}
 
 
-def renamed(table: dict[str, Any]) -> dict[str, Any]:
+def with_current_name(table: dict[str, Any]) -> dict[str, Any]:
     """The fields of a value with its name of today.
 
-    >>> renamed({"name": "Fréchet distance of test images", "unit": "squared"})
+    >>> with_current_name({"name": "Fréchet distance of test images", "unit": "squared"})
     {'name': 'squared Fréchet distance of test images', 'unit': ''}
     """
     name, unit = table.get("name"), table.get("unit")

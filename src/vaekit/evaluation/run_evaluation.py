@@ -15,11 +15,11 @@ from ..runs.restore import RestoredRun
 from ..store import Run, files
 from ..store.metrics import ROWS_KEY
 from ..store.tensors import pack, sha256, unpack
-from .chunks import Store
+from .batchwise import Store
+from .evaluated_rows import EvaluatedRows
 from .measure import Options
 from .model_evaluation import evaluate_model
-from .result import PER_ROW, Evaluation, StageListener
-from .selection import Selection
+from .values_with_errors import PER_ROW, Evaluation, StageListener
 
 ESTIMATORS = 4  # version of the numbers per row; numbers of other versions are not used
 _STORE_LIMIT = 1 << 30  # bytes
@@ -122,7 +122,7 @@ def evaluate_run(
         listener=listener,
     )
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
-    selection = Selection(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
+    selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.facts.checksum not in ("", checksum):  # earlier versions took data without one

@@ -1,6 +1,6 @@
 """Score how unusual each row is, compared with a run's test rows, and name the columns that explain it.
 
-Not for: scores without a comparison (`named_rows.score`), or how well scores find outliers (`outliers`).
+Not for: scores without a comparison (`named_rows.score_rows`), or how well scores find outliers (`outliers`).
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
 from .missing.conditional import value_scores
-from .named_rows import AT_A_TIME, NamedRows, likelihood_kind, percentiles, reference, rows_of, score
-from .result import StageListener
+from .named_rows import SERVED_AT_A_TIME, NamedRows, likelihood_kind, percentiles, reference, rows_of, score_rows
+from .values_with_errors import StageListener
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
@@ -77,7 +77,7 @@ def score_run(
     """
     restored = RestoredRun.of(run)
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
-    values = score(model, rows, samples=samples, seed=seed, listener=listener)
+    values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
     values["percentile"] = percentiles(values["nll"], usual_nll)
     columns = restored.facts.columns
@@ -101,7 +101,7 @@ def _column_scores(
 ) -> Tensor:
     """Nats of each column of a table, shape (N, D), NaN where the value is missing."""
     parts: list[Tensor] = []
-    total = -(-len(rows) // AT_A_TIME)
+    total = -(-len(rows) // SERVED_AT_A_TIME)
     for batch in rows.batches(model):
         parts.append(value_scores(model, iter((batch,)), samples=samples, seed=seed))
         if listener is not None:

@@ -28,9 +28,9 @@ from ..runs.restore import RestoredRun, config_of
 from ..store import Run
 from . import student_t
 from .likelihood.bounds import bounds
-from .result import StageListener
+from .values_with_errors import StageListener
 
-SAMPLES = 5000
+TRACK_SAMPLES = 5000
 LEAST_SEEDS = 3
 LEVEL = 0.05
 
@@ -101,7 +101,7 @@ def speedrun(
     entries: list[dict[str, Any]] = []
     for seed, (run, seconds) in enumerate(trained):
         _check_rules(track, run)
-        entry = {"seed": seed, "seconds": round(seconds, 2), "score": score(track, run, listener), "run": run.name}
+        entry = {"seed": seed, "seconds": round(seconds, 2), "score": score_of(track, run, listener), "run": run.name}
         say(f"seed {seed}: {entry['seconds']:.1f} s, {entry['score']:.2f} nats")
         entries.append(entry)
     scores, times = [e["score"] for e in entries], [e["seconds"] for e in entries]
@@ -120,7 +120,7 @@ def speedrun(
     }
 
 
-def score(track: Track, run: Run, listener: StageListener | None = None) -> float:
+def score_of(track: Track, run: Run, listener: StageListener | None = None) -> float:
     """The score of a run on a track, nats per test image; less is better."""
     if not track.binary:
         neg_elbo = run.read_json("test.json")["neg_elbo"]
@@ -129,7 +129,7 @@ def score(track: Track, run: Run, listener: StageListener | None = None) -> floa
     model = restored.model()
     test = Batches(restored.dataset().test, batch_size=1000, binarize=restored.binarize)
     x = torch.cat([batch.x for batch in test])
-    estimates = bounds(model, x, samples=(SAMPLES,), precision="bf16", listener=listener)
+    estimates = bounds(model, x, samples=(TRACK_SAMPLES,), precision="bf16", listener=listener)
     return -estimates.tightest.mean().item()
 
 

@@ -6,7 +6,7 @@
 | file | what |
 |---|---|
 | `show` | `explore`, an object that shows itself and saves itself |
-| `scene`, `graph` | the data of the page: points and statistics; the model as operators |
+| `page_content`, `graph` | the data of the page: points and statistics; the model as operators |
 | `page`, `server`, `assets/` | the page from its parts; its server; style and script |
 | `run_page`, `charts` | `vae report`; charts as SVG |
 

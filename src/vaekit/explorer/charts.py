@@ -13,7 +13,7 @@ LEFT, RIGHT, TOP, BOTTOM = 48, 8, 10, 30
 
 
 @dataclass(frozen=True)
-class Line:
+class ChartLine:
     """One line of a chart.
 
     Arguments:
@@ -45,9 +45,9 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(i * step, 10) + 0.0 for i in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
-def lines(title: str, drawn: Sequence[Line], *, x_name: str = "epoch") -> str:
+def lines(title: str, drawn: Sequence[ChartLine], *, x_name: str = "epoch") -> str:
     """A chart of lines, with a legend below, and a description for screen readers."""
-    finite_lines = [Line(line.name, _finite(line.points), line.style, line.dashed) for line in drawn]
+    finite_lines = [ChartLine(line.name, _finite(line.points), line.style, line.dashed) for line in drawn]
     finite_lines = [line for line in finite_lines if line.points]
     if not finite_lines:
         return ""

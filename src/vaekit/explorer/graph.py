@@ -30,7 +30,7 @@ native_group_norm native_layer_norm _native_batch_norm_legit_no_training
 """
 KNOWN = frozenset(OPERATORS.split())
 
-_SAME = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
+_SYNONYMS = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
 _NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
 _SMALL = 64  # numbers; a constant of at most this size stays float32, which coefficients of a series need
 _GREATEST = 6e4  # limit for float16, whose greatest number is 65504
@@ -192,7 +192,7 @@ class _Lowering:
         if folded or name in ("full_like", "zeros_like", "ones_like"):
             self.constants[node] = self._value(node)
             return
-        name = _SAME.get(name, name)
+        name = _SYNONYMS.get(name, name)
         if name not in KNOWN:
             raise ConfigError(f"the page does not know torch's operator {name}")
         schema = node.target._schema.arguments

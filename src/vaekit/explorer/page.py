@@ -1,6 +1,6 @@
-"""One HTML file from style, script, scene and weights. It needs no other file, and may load none.
+"""One HTML file from style, script, content and weights. It needs no other file, and may load none.
 
-Not for: the content of the page (`scene`, `assets`), or serving it (`server`).
+Not for: the content of the page (`page_content`, `assets`), or serving it (`server`).
 """
 
 import base64
@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import ConfigError
-from ..evaluation.subject import Subject
+from ..evaluation.model_with_data import ModelWithData
 from .graph import Weights, decoding, encoding
-from .scene import Scene
+from .page_content import PageContent
 
 # In the order of the page: each module comes after the modules that it imports.
 MODULES = "interpreter bytes geometry colours painter engine state map sliders blend own app"
@@ -43,11 +43,11 @@ def inline_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: Weights | None = None) -> str:
+def assembled(content: PageContent, *, programs: dict[str, Any] | None = None, weights: Weights | None = None) -> str:
     """The page as HTML.
 
     Arguments:
-        scene: Content of the page.
+        content: Content of the page.
         programs: Programs that decode and encode; None for a page that asks its server.
         weights: The constants of the programs.
     """
@@ -58,12 +58,12 @@ def assembled(scene: Scene, *, programs: dict[str, Any] | None = None, weights: 
         f"img-src data: blob:; connect-src {ask}; base-uri 'none'; form-action 'none'"
     )
     parts = {
-        "TITLE": html.escape(f"{scene['name']} · vae explore"),
+        "TITLE": html.escape(f"{content['name']} · vae explore"),
         "POLICY": html.escape(policy, quote=True),
         "STYLE": style,
         "SCRIPT": code,
-        "SCENE": inline_json({**scene, "programs": programs, "table": weights.table if weights else []}),
-        "WEIGHTS": packed(bytes(weights.data)) if weights else "",
+        "SCENE": inline_json({**content, "programs": programs, "table": weights.table if weights else []}),
+        "WEIGHTS": deflated(bytes(weights.data)) if weights else "",
     }
     template = asset("page.html")
     return re.sub(r"\{\{([A-Z]+)\}\}", lambda match: parts[match[1]], template)
@@ -74,41 +74,41 @@ def digest(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def packed(data: bytes) -> str:
+def deflated(data: bytes) -> str:
     """Bytes deflated, in base64. Even bytes come before odd ones, since the high bytes of float16 are much alike."""
     pairs = np.frombuffer(data + b"\0" * (len(data) % 2), dtype=np.uint8).reshape(-1, 2)
     deflate = zlib.compressobj(9, strategy=zlib.Z_FILTERED)  # 1 % smaller: short matches are chance here
     return base64.b64encode(deflate.compress(pairs.T.tobytes()) + deflate.flush()).decode()
 
 
-def standalone(subject: Subject, scene: Scene, *, half: bool = True) -> tuple[str, list[str]]:
+def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True) -> tuple[str, list[str]]:
     """A page that needs no server, and sentences on its embedded data.
 
     Arguments:
-        subject: The model.
-        scene: Content of the page.
+        shown: The model.
+        content: Content of the page.
         half: Whether weights are stored as float16.
     """
     weights, programs, embeds = Weights(half=half), {}, []
     kind = "float16" if half else "float32"
     no_decoder = None
     try:
-        programs["decode"] = decoding(subject.model, weights)
+        programs["decode"] = decoding(shown.model, weights)
         embeds.append(f"the decoder ({weights.numbers:,} numbers, {kind})")
         before = weights.numbers
         try:
-            programs["encode"] = encoding(subject.model, weights, scene["shape"])
+            programs["encode"] = encoding(shown.model, weights, content["shape"])
             embeds.append(f"the encoder ({weights.numbers - before:,} numbers, {kind})")
         except ConfigError as error:
-            scene = {**scene, "no_encoder": f"{error}; your own images need `vae explore`"}
+            content = {**content, "no_encoder": f"{error}; your own images need `vae explore`"}
     except ConfigError as error:
         no_decoder = f"this page cannot decode: {error}; run `vae explore` for a page that can"
         weights, programs = Weights(half=half), {}
-    count, source = scene["points"]["count"], scene["source"]
-    row, classes = subject.kind, "classes and " if bool((subject.labels >= 0).any()) else ""
+    count, source = content["points"]["count"], content["source"]
+    row, classes = shown.kind, "classes and " if bool((shown.labels >= 0).any()) else ""
     embeds.append(
         f"{count:,} {row}s of {source}, with their {classes}latents" if count else f"no {row} and no latent of one"
     )
     embeds.append("statistics of the latents and draws from the prior")
-    scene = {**scene, "embeds": embeds, "no_decoder": no_decoder}
-    return assembled(scene, programs=programs, weights=weights), embeds
+    content = {**content, "embeds": embeds, "no_decoder": no_decoder}
+    return assembled(content, programs=programs, weights=weights), embeds

@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
-from ..evaluation.result import Evaluation
-from ..evaluation.selection import ALL_TEST_ROWS, evaluation_files
+from ..evaluation.evaluated_rows import ALL_TEST_ROWS, evaluation_files
+from ..evaluation.values_with_errors import Evaluation
 from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files
@@ -87,7 +87,7 @@ def report(runs: Sequence[Run]) -> str:
     )
 
 
-def write(runs: Sequence[Run], path: Path) -> Path:
+def write_report(runs: Sequence[Run], path: Path) -> Path:
     """Write the page: all of the file, or nothing.
 
     Raises:
@@ -199,7 +199,9 @@ def _curves(runs: Sequence[Run]) -> str:
                     for r in records
                     if _number(r.get(key)) and _number(r.get("epoch"))
                 ]
-                chart_lines.append(charts.Line(label if len(runs) == 1 else f"{run_label}, {label}", points, i, dashed))
+                chart_lines.append(
+                    charts.ChartLine(label if len(runs) == 1 else f"{run_label}, {label}", points, i, dashed)
+                )
         drawn_charts.append(charts.lines(title_of(name), chart_lines))
     return f"<div class=charts>{''.join(drawn_charts)}</div>" if any(drawn_charts) else ""
 

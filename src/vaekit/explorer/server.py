@@ -1,7 +1,7 @@
 """The page's server. It listens on this machine only, under a random path, and answers its own page only.
 
 A browser lets the page of another site send requests here. The server refuses them: their Host, Origin or path is not
-its own. No request names a file. Not for: the content of the page (`scene`).
+its own. No request names a file. Not for: the content of the page (`page_content`).
 """
 
 import hmac
@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ..errors import DataError, VAEError
-from ..evaluation.subject import Subject
+from ..evaluation.model_with_data import ModelWithData
 from ..model.exportable import Decoding, Encoding
 from .page import assembled
-from .scene import Scene, drawer
+from .page_content import PageContent, drawer
 
 HOST = "127.0.0.1"
 REQUEST_LIMIT = 64 << 20  # bytes of a request
@@ -41,14 +41,14 @@ class Answers:
     """Answers to the requests of the page. Each method maps a request to a tensor; one runs at a time.
 
     Arguments:
-        subject: The model and its data.
+        shown: The model and its data.
         event_shape: Shape of one x.
     """
 
-    def __init__(self, subject: Subject, event_shape: list[int]) -> None:
-        self.subject = subject
+    def __init__(self, shown: ModelWithData, event_shape: list[int]) -> None:
+        self.shown = shown
         self.event_shape = event_shape
-        self.draw = drawer(subject)
+        self.draw = drawer(shown)
         self.lock = threading.Lock()
         self.by_name: dict[str, Callable[[Request], Tensor]] = {
             "decode": self.decode,
@@ -69,13 +69,13 @@ class Answers:
 
     def decode(self, request: Request) -> Tensor:
         """Latents (N, Z) → images (N, *event)."""
-        model = self.subject.model
+        model = self.shown.model
         z = self._rows(request, "z", [model.latent_size]).to(model.device)
         return Decoding(model)(z, model.context(self._context(request), len(z)))
 
     def encode(self, request: Request) -> Tensor:
         """One image → its latent, and rate and distortion there: Z + 2 numbers; NaN where there is no density."""
-        model = self.subject.model
+        model = self.shown.model
         x = model.checked(self._rows(request, "x", self.event_shape))
         c = model.context(self._context(request), len(x))
         try:
@@ -90,7 +90,7 @@ class Answers:
         return self.draw(1, self._context(request) or 0)
 
     def _context(self, request: Request) -> int | None:
-        label, size = request.get("c"), self.subject.model.context_size
+        label, size = request.get("c"), self.shown.model.context_size
         if not size:
             return None
         if type(label) is not int or not 0 <= label < size:
@@ -111,8 +111,8 @@ class Server:
     """A server of one page, running from construction to `close`.
 
     Arguments:
-        subject: The model and its data.
-        scene: Content of the page.
+        shown: The model and its data.
+        content: Content of the page.
         port: Port to listen on; 0 for any free one.
 
     Attributes:
@@ -122,10 +122,10 @@ class Server:
         OSError: The port is taken.
     """
 
-    def __init__(self, subject: Subject, scene: Scene, *, port: int = 0) -> None:
+    def __init__(self, shown: ModelWithData, content: PageContent, *, port: int = 0) -> None:
         self.path = f"/{secrets.token_urlsafe(16)}/"
-        self.answers = Answers(subject, scene["shape"])
-        self.http = _HTTP((HOST, port), self.path, assembled(scene).encode(), self.answers)
+        self.answers = Answers(shown, content["shape"])
+        self.http = _HTTP((HOST, port), self.path, assembled(content).encode(), self.answers)
         self.address = f"http://{HOST}:{self.http.server_port}{self.path}"
         self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
         self.thread.start()

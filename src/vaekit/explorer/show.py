@@ -10,13 +10,13 @@ from torch import Tensor
 from ..data import Dataset, Split
 from ..errors import ConfigError, DataError, check_count
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.subject import of_model, of_run
+from ..evaluation.model_with_data import of_model, of_run
 from ..model import LatentVariableModel, check_model
 from ..model.modes import evaluating
 from ..runs.restore import RestoredRun
 from ..store import Run, files
 from .page import standalone
-from .scene import scene
+from .page_content import page_content
 
 IMAGES = 400  # images on a page without a server; a served page has more
 
@@ -88,12 +88,12 @@ def explore(
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
         restored = RestoredRun.of(what, root=root, trust=trust)
-        subject = of_run(restored, restored.model(), count)
+        shown = of_run(restored, restored.model(), count)
     else:
         check_model(what)
         if data is None:
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
-        subject = of_model(what, data, count)
-    with evaluating(subject.model):
-        text, embeds = standalone(subject, scene(subject, images=images), half=half)
+        shown = of_model(what, data, count)
+    with evaluating(shown.model):
+        text, embeds = standalone(shown, page_content(shown, images=images), half=half)
     return Page(text, embeds)

@@ -11,7 +11,7 @@ from typing import Any
 from .. import __version__
 from ..config import Config
 from ..evaluation.latent_space.aggregate import statistics
-from ..evaluation.subject import Subject
+from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
 from ..runs.data_facts import DataFacts
 from ..store import Run
@@ -20,15 +20,15 @@ EXPORT_FORMAT = 1
 EXAMPLES = 8
 
 
-def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
+def config_json(run: Run, config: Config, exported: ModelWithData) -> dict[str, Any]:
     """The content of config.json.
 
     Arguments:
         run: The run.
         config: The config of the run, with every default written out.
-        subject: The run's model and test data, for the statistics of the latents.
+        exported: The run's model and test data, for the statistics of the latents.
     """
-    model = subject.model
+    model = exported.model
     data = DataFacts.of(run)
     return {
         "format": EXPORT_FORMAT,
@@ -38,7 +38,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "architectures": [type(model).__name__],
         "config": config.model_dump(mode="json", exclude_none=True),
         "event_shape": list(data.event_shape),
-        "kind": subject.kind,
+        "kind": exported.kind,
         "value_range": value_range(model),
         "num_classes": data.num_classes,
         **({} if data.columns is None else {"columns": [column.to_json() for column in data.columns]}),
@@ -46,7 +46,7 @@ def config_json(run: Run, config: Config, subject: Subject) -> dict[str, Any]:
         "class_names": list(data.classes),
         "context_size": model.context_size,
         "latent_shape": list(model.latent_shape),
-        "aggregate_posterior": statistics(subject),
+        "aggregate_posterior": statistics(exported),
         "parameters": model.num_parameters,
     }
 

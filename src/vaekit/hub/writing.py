@@ -10,8 +10,8 @@ from .. import __version__, plot
 from ..data.dataset import evenly_spread
 from ..errors import RunError
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.result import Evaluation
-from ..evaluation.subject import Subject, of_run
+from ..evaluation.model_with_data import ModelWithData, of_run
+from ..evaluation.values_with_errors import Evaluation
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
@@ -49,35 +49,35 @@ def export(
     restored = RestoredRun.of(run, root=root, trust=trust)
     target = restored.run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    subject = of_run(restored, restored.model(), STATISTICS)
+    exported = of_run(restored, restored.model(), STATISTICS)
     new = files.temporary(target)
     with files.file_errors("write", target):
         new.mkdir(parents=True)
         try:
-            _fill(new, restored, subject, onnx=onnx, torch_export=torch_export)
+            _fill(new, restored, exported, onnx=onnx, torch_export=torch_export)
             _put(new, target)
         finally:
             files.remove(new)
     return target
 
 
-def _fill(new: Path, restored: RestoredRun, subject: Subject, *, onnx: bool, torch_export: bool) -> None:
+def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bool, torch_export: bool) -> None:
     run, config = restored.run, restored.recipe.config
-    table = facts.config_json(run, config, subject)
+    table = facts.config_json(run, config, exported)
     content = facts.as_json(table)
     files.write_new(new / "config.json", content)
-    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, subject.model)))
-    files.write_new(new / "model.safetensors", _weights(subject.model, restored, facts.checksum(content)))
-    _examples(new, subject)
-    pictures = _pictures(new, subject)
+    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, exported.model)))
+    files.write_new(new / "model.safetensors", _weights(exported.model, restored, facts.checksum(content)))
+    _examples(new, exported)
+    pictures = _pictures(new, exported)
     parity: dict[str, interchange.Parity] = {}
     rows = slice(0, interchange.PARITY_ROWS)
-    if len(subject) and (onnx or torch_export):
-        x, c = subject.seen(rows), subject.context(rows)
+    if len(exported) and (onnx or torch_export):
+        x, c = exported.seen(rows), exported.context(rows)
         if onnx:
-            parity |= interchange.to_onnx(subject.model, x, c, new)
+            parity |= interchange.to_onnx(exported.model, x, c, new)
         if torch_export:
-            parity |= interchange.to_exported_program(subject.model, x, c, new)
+            parity |= interchange.to_exported_program(exported.model, x, c, new)
     text = card(run, config, table, Evaluation.of_run(run), stored_test(run), parity, pictures=pictures)
     files.write_new(new / "README.md", text.encode())
 
@@ -105,9 +105,9 @@ def _weights(model: LatentVariableModel, restored: RestoredRun, config_sha256: s
 
 
 @torch.no_grad()
-def _examples(new: Path, subject: Subject) -> None:
-    rows = evenly_spread(len(subject), facts.EXAMPLES)
-    x, c, model = subject.seen(rows), subject.context(rows), subject.model
+def _examples(new: Path, exported: ModelWithData) -> None:
+    rows = evenly_spread(len(exported), facts.EXAMPLES)
+    x, c, model = exported.seen(rows), exported.context(rows), exported.model
     if not len(x):
         return
     z = model.encode(x, c)
@@ -115,14 +115,14 @@ def _examples(new: Path, subject: Subject) -> None:
     files.write_new(new / "example.safetensors", tensors.pack(example if c is None else example | {"c": c}))
 
 
-def _pictures(new: Path, subject: Subject) -> list[str]:
+def _pictures(new: Path, exported: ModelWithData) -> list[str]:
     """Samples and reconstructions, for images."""
-    if subject.kind != "image" or not len(subject):
+    if exported.kind != "image" or not len(exported):
         return []
-    model = subject.model
+    model = exported.model
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")
-    rows = evenly_spread(len(subject), facts.EXAMPLES)
-    plot.save(plot.reconstructions(model, subject.x[rows], subject.labels[rows]), new / "reconstructions.png")
+    rows = evenly_spread(len(exported), facts.EXAMPLES)
+    plot.save(plot.reconstructions(model, exported.x[rows], exported.labels[rows]), new / "reconstructions.png")
     return ["samples.png", "reconstructions.png"]
 
 

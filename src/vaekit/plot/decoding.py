@@ -21,8 +21,8 @@ from .ways import Way
 from .ways import between as between_latents
 
 DECODED = 250  # images decoded at a time, so that a map of 900 takes little memory
-SHOWN = 64  # samples
-WIDEST = 12  # the most classes that are columns of samples
+SHOWN_SAMPLES = 64  # samples
+MOST_CLASS_COLUMNS = 12  # the most classes that are columns of samples
 
 
 @torch.no_grad()
@@ -48,11 +48,11 @@ def samples(
     size = model.context_size
     cycles = size > 0 and c is None
     if n is None:
-        n = SHOWN // size * size if cycles and size <= SHOWN else SHOWN
+        n = SHOWN_SAMPLES // size * size if cycles and size <= SHOWN_SAMPLES else SHOWN_SAMPLES
     if cycles:
         c = torch.arange(n) % size
     images = model.sample(n, c, generator=generator, noise=noise)
-    if not (cycles and 1 < size <= WIDEST and n >= size):
+    if not (cycles and 1 < size <= MOST_CLASS_COLUMNS and n >= size):
         return Picture(images)
     return Picture(images, columns=size, heads=_named(names, size))
 
@@ -268,7 +268,7 @@ def one_each(
     """
     classes = _classes(model)
     images = model.sample(classes, torch.arange(classes), generator=generator)
-    if classes > 2 * WIDEST:
+    if classes > 2 * MOST_CLASS_COLUMNS:
         return Picture(images)
     return Picture(images, columns=classes, heads=_named(names, classes))
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from ..store import Run
 
 MOST_FRAMES = 60  # in a film of epochs
-LARGEST = 560  # pixels: a film this wide is seen well and downloads fast
+FILM_WIDTH = 560  # pixels: a film this wide is seen well and downloads fast
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,7 @@ def walk(
         raise DataError(f"a film needs images of shape (C, H, W), got {tuple(lines.shape[2:])}")
     # About half as large as a still picture: enough to see, and a file that is quick to send.
     width, n = lines.shape[-1], len(lines)
-    scale = max(1, LARGEST // (width * ceil(n**0.5))) if n > 1 else max(1, LARGEST // 2 // width)
+    scale = max(1, FILM_WIDTH // (width * ceil(n**0.5))) if n > 1 else max(1, FILM_WIDTH // 2 // width)
     forward = [grid(lines[:, step], scale=scale) for step in range(steps)]
     return Film([*forward, *forward[-1:], *forward[-2:0:-1], forward[0]])
 
@@ -142,8 +142,8 @@ def epochs(run: "Run") -> Film:
     frames: list[Pixels] = []
     for index in indices:
         with Images.open(paths[index]) as image:
-            size = LARGEST, round(image.height * LARGEST / image.width)
-            smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > LARGEST else image
+            size = FILM_WIDTH, round(image.height * FILM_WIDTH / image.width)
+            smaller = image.resize(size, Images.Resampling.LANCZOS) if image.width > FILM_WIDTH else image
             frames.append(np.array(smaller))
     tiles = [torch.from_numpy(np.atleast_3d(frame)).permute(2, 0, 1)[None] for frame in frames]
     equal = [Picture(tile, scale=1) for tile in tiles if tile.shape == tiles[-1].shape]

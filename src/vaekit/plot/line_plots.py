@@ -17,7 +17,7 @@ from ..errors import DataError
 if TYPE_CHECKING:
     from .canvas import Figure
 
-MOST = 64  # signals in one figure
+MOST_SIGNALS = 64  # signals in one figure
 _BAND = 0.85  # share of its place that a channel fills
 
 
@@ -34,9 +34,9 @@ def signals(x: Tensor, over: Tensor | None = None, *, names: Sequence[str] = (),
         DataError: There is no signal, there are more than 64, or a shape is another one.
     """
     x, over = as_tensor(x, "x"), None if over is None else as_tensor(over, "over")
-    if x.ndim != 3 or not x.numel() or len(x) > MOST:
+    if x.ndim != 3 or not x.numel() or len(x) > MOST_SIGNALS:
         raise DataError(
-            f"a picture holds 1 to {MOST} signals (N, C, L), got {tuple(x.shape)}; draw fewer, or save .npy"
+            f"a picture holds 1 to {MOST_SIGNALS} signals (N, C, L), got {tuple(x.shape)}; draw fewer, or save .npy"
         )
     if over is not None and over.shape != x.shape:
         raise DataError(f"over must have the shape of x, {tuple(x.shape)}, got {tuple(over.shape)}")

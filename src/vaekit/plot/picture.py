@@ -18,15 +18,15 @@ from torch import Tensor
 
 from ..data.batch import as_tensor
 from ..errors import ConfigError, DataError, check_count
-from .text import Words, fitting, font, length, shortened, wrapped
+from .text import Words, fitting, font, shortened, text_width, wrapped
 
 Pixels = NDArray[np.uint8]
 
 SHORT_SIDE, LONG_SIDE = 900, 1600  # pixels: the picture fills most of a screen and fits on it
 SEPARATOR = 128  # grey shows round black digits, white paper and photographs alike
 PAGE, INK = 255, 40  # white margins, nearly black words
-GAP = 10  # pixels between words and images
-NARROWEST = 360  # pixels: room for a title
+PAGE_GAP = 10  # pixels between words and images
+NARROWEST_TITLED = 360  # pixels: room for a title
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +152,7 @@ class Picture:
                 "a picture needs images of shape (N, C, H, W) with C = 1 or 3 and N at least 1, got "
                 f"{tuple(self._shown.shape)}; save it as .npy"
             )
-        values: Pixels = np.moveaxis(_to_bytes(as_array(self._shown)), 1, -1)
+        values: Pixels = np.moveaxis(_to_bytes(numpy_values(self._shown)), 1, -1)
         if self.invert:
             values = 255 - values
         return values if self.cmap is None else colours(self.cmap)[values[..., 0]]
@@ -187,11 +187,11 @@ class _Layout:
 
     def _place(self, picture: Picture, named: bool) -> None:
         body = self.columns * self.right + self.padding
-        edge = GAP if named else 0
+        edge = PAGE_GAP if named else 0
         rows = [str(name) for name in picture.rows]
-        margin = max((length(name, self.size) for name in rows), default=0)
-        self.left = ceil(margin) + (2 * GAP if margin else edge)
-        self.width = max(self.left + body + edge, NARROWEST if picture.title else 0)
+        margin = max((text_width(name, self.size) for name in rows), default=0)
+        self.left = ceil(margin) + (2 * PAGE_GAP if margin else edge)
+        self.width = max(self.left + body + edge, NARROWEST_TITLED if picture.title else 0)
         self.top = edge
         if picture.title:
             self._title(picture.title)
@@ -201,14 +201,14 @@ class _Layout:
         for line, name in enumerate(rows[: self.lines]):
             middle = self._y(line) + self.padding + (self.down - self.padding) / 2
             if name:
-                self.words.append(Words(name, self.left - GAP, middle, self.size, "end"))
+                self.words.append(Words(name, self.left - PAGE_GAP, middle, self.size, "end"))
 
     def _title(self, title: str) -> None:
         size = round(1.1 * self.size)
-        for line in wrapped(title, size, self.width - 2 * GAP):
-            self.words.append(Words(line, GAP, self.top + 0.7 * size, size))
+        for line in wrapped(title, size, self.width - 2 * PAGE_GAP):
+            self.words.append(Words(line, PAGE_GAP, self.top + 0.7 * size, size))
             self.top += round(1.4 * size)
-        self.top += GAP // 2
+        self.top += PAGE_GAP // 2
 
     def _heads(self, names: list[str]) -> None:
         room = self.right * len(names) / max(1, sum(map(bool, names))) - 4  # more if only some columns have names
@@ -221,7 +221,7 @@ class _Layout:
         self.top += round(1.3 * size) + 2
 
     def _y(self, line: int) -> int:
-        return self.top + line * self.down + line // self.band * (GAP if self.band < self.lines else 0)
+        return self.top + line * self.down + line // self.band * (PAGE_GAP if self.band < self.lines else 0)
 
     def draw(self, tiles: Pixels) -> Pixels:
         """The picture without words, shape (H, W) or (H, W, 3)."""
@@ -279,7 +279,7 @@ def grid(
     return picture
 
 
-def as_array(images: Tensor) -> NDArray[Any]:
+def numpy_values(images: Tensor) -> NDArray[Any]:
     """The values of a tensor in NumPy, which has no bfloat16: these become float32."""
     images = images.detach().cpu()
     return (images.float() if images.dtype == torch.bfloat16 else images).numpy()

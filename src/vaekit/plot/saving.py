@@ -14,13 +14,13 @@ from ..data.batch import as_tensor
 from ..errors import DataError
 from ..store.files import write
 from .film import Film
-from .picture import Picture, as_array, encoded
+from .picture import Picture, encoded, numpy_values
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-STILL = (".png", ".jpg", ".jpeg", ".svg")
-ARRAYS = (".npy", ".npz")
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg")
+ARRAY_SUFFIXES = (".npy", ".npz")
 
 
 def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, columns: int | None = None) -> None:
@@ -46,7 +46,7 @@ def save(picture: "Picture | Film | Figure | Tensor", path: str | Path, *, colum
         raise DataError(f"cannot write {path.name!r}: {subject} written as {', '.join(allowed)}; change the suffix")
     if isinstance(picture, Tensor):
         # Three dimensions are one image, pixel by pixel; any other batch is as it is.
-        if suffix in ARRAYS:
+        if suffix in ARRAY_SUFFIXES:
             picture = Picture(picture)
         else:
             picture = Picture(picture[None], scale=1) if picture.ndim == 3 else Picture(picture, columns=columns)
@@ -57,15 +57,15 @@ def _allowed(picture: "Picture | Film | Figure | Tensor") -> tuple[str, tuple[st
     if isinstance(picture, Film):
         return "a film is", (".gif",)
     if isinstance(picture, Picture | Tensor):
-        return "images are", (*STILL, ".gif", *ARRAYS)
-    return "a figure is", STILL
+        return "images are", (*IMAGE_SUFFIXES, ".gif", *ARRAY_SUFFIXES)
+    return "a figure is", IMAGE_SUFFIXES
 
 
 def _content(picture: "Picture | Film | Figure", suffix: str) -> bytes:
     if isinstance(picture, Film):
         return picture.gif()
     if isinstance(picture, Picture):
-        if suffix in ARRAYS:
+        if suffix in ARRAY_SUFFIXES:
             return _array(picture.images, suffix)
         if suffix == ".svg":
             return picture.svg()
@@ -78,7 +78,7 @@ def _content(picture: "Picture | Film | Figure", suffix: str) -> bytes:
 
 def _array(images: Tensor, suffix: str) -> bytes:
     file = io.BytesIO()
-    values = as_array(images)
+    values = numpy_values(images)
     if suffix == ".npy":
         np.save(file, values)
     else:

@@ -25,7 +25,7 @@ TALLEST = 2400  # pixels of a picture of traversals
 TICKS = 6  # values named along an axis of a map
 GREY = 0.5  # value of a tile where no latent can lie
 REACH = 2.5  # standard deviations to either side
-NUMBERS = 1 << 22  # densities to compare, in a tenth of a second
+MOST_DENSITIES = 1 << 22  # densities to compare, in a tenth of a second
 
 
 def principal_plane(z: Tensor) -> tuple[Tensor, list[float]]:
@@ -105,7 +105,7 @@ def _information(z: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
     """I(x; zⱼ) of each latent, shape (Z,), from one z of each image."""
     n, size = z.shape
     conditional = Normal(mean, scale).log_prob(z)
-    sample = torch.linspace(0, n - 1, max(1, min(n, NUMBERS // (n * size)))).round().long()
+    sample = torch.linspace(0, n - 1, max(1, min(n, MOST_DENSITIES // (n * size)))).round().long()
     aggregate = Normal(mean, scale).log_prob(z[sample, None]).logsumexp(1) - math.log(n)
     information: Tensor = conditional[sample] - aggregate
     return information.mean(0).clamp_min(0)

@@ -51,23 +51,23 @@ def font(size: int) -> "FreeTypeFont | ImageFont":
     return ImageFont.load_default(size)
 
 
-def length(text: str, size: int) -> float:
+def text_width(text: str, size: int) -> float:
     """Width of a line, in pixels."""
     return font(size).getlength(text)
 
 
 def fitting(texts: tuple[str, ...], size: int, width: float) -> int:
     """The greatest size, at most `size`, in which no text is wider than `width`; the smallest legible one, if none."""
-    widest = max((length(text, size) for text in texts), default=0)
+    widest = max((text_width(text, size) for text in texts), default=0)
     return size if widest <= width else max(SMALLEST, int(size * width / widest))
 
 
 def shortened(text: str, size: int, width: float) -> str:
     """A text that is at most `width` wide: its beginning and an ellipsis, if it is too long."""
-    if length(text, size) <= width:
+    if text_width(text, size) <= width:
         return text
     beginning = text
-    while beginning and length(f"{beginning}…", size) > width:
+    while beginning and text_width(f"{beginning}…", size) > width:
         beginning = beginning[:-1]
     return f"{beginning.rstrip()}…" if beginning.strip() else ""
 
@@ -76,7 +76,7 @@ def wrapped(text: str, size: int, width: float) -> list[str]:
     """Lines of a text, none wider than `width` if its words allow it."""
     lines: list[str] = []
     for word in text.split():
-        if lines and length(f"{lines[-1]} {word}", size) <= width:
+        if lines and text_width(f"{lines[-1]} {word}", size) <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)

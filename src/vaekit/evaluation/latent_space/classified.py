@@ -1,6 +1,6 @@
 """The error rate of the classifier that was trained with a model.
 
-Not for: classifiers that judge samples (`classifier`) or that read latents (`latents`).
+Not for: classifiers that judge samples (`classifier`) or that read latents (`latent_statistics`).
 """
 
 import torch
@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from ...model import LatentVariableModel
 from ...model.modes import evaluating
-from .. import chunks
+from .. import batchwise
 from ..measure import Findings, Measure, MeasureInput
-from ..result import StageListener, Value, share_of
+from ..values_with_errors import StageListener, Value, share_of
 
 
 def classification_error(
@@ -39,15 +39,15 @@ def classification_error(
     images, labels = images[known], labels[known]
 
     def compute(index: int) -> dict[str, Tensor]:
-        rows = slice(index * chunks.ROWS, (index + 1) * chunks.ROWS)
+        rows = slice(index * batchwise.BATCH_ROWS, (index + 1) * batchwise.BATCH_ROWS)
         return {"class": log_q(model.checked(images[rows])).argmax(-1)}
 
     with evaluating(model, loss), torch.no_grad():
-        predicted = chunks.over_batches("classes", len(images), compute, listener=listener)["class"]
+        predicted = batchwise.over_batches("classes", len(images), compute, listener=listener)["class"]
     return share_of("classification error", predicted != labels)
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_classifier(task: MeasureInput) -> Findings:
     """The error of the classifier that was trained with the model, if there is one."""
     labels = task.split.labels
     if labels is None:
@@ -56,4 +56,4 @@ def find(task: MeasureInput) -> Findings:
     return Findings([] if error is None else [error])
 
 
-CLASSIFIED = Measure(find)
+CLASSIFIED = Measure(measure_classifier)

@@ -9,8 +9,8 @@ from torch import Tensor
 from ...data import Batch
 from ...model import LatentVariableModel
 from ...posteriors.quantized import perplexity
-from .. import chunks
-from ..result import StageListener, Value
+from .. import batchwise
+from ..values_with_errors import StageListener, Value
 from .ex_post import codes_posterior_of
 
 
@@ -27,11 +27,11 @@ def code_usage(model: LatentVariableModel, rows: Batch, *, listener: StageListen
         return []
 
     def compute(index: int) -> dict[str, Tensor]:
-        q = chunks.posterior(model, chunks.batch(model, rows, index))
+        q = batchwise.posterior(model, batchwise.batch(model, rows, index))
         return {"codes": posterior.index_of(q.mean).flatten(1)}
 
-    with chunks.estimating(model):
-        codes = chunks.over_batches("codes", len(rows), compute, listener=listener)["codes"]
+    with batchwise.estimating(model):
+        codes = batchwise.over_batches("codes", len(rows), compute, listener=listener)["codes"]
     counts = codes.flatten().bincount(minlength=posterior.num_codes).double()
     return [
         Value("codes in use", float(torch.count_nonzero(counts)), None, f"of {posterior.num_codes}"),

@@ -2,7 +2,7 @@
 
 All four read a representation, one number for each latent, and the factors, one whole number each.
 
-Not for: how much latents carry, of any factor (`latents`).
+Not for: how much latents carry, of any factor (`latent_statistics`).
 """
 
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from torch import Tensor
 from ...data import Batch, Split
 from ...model import LatentVariableModel
 from ...rng import seeded
-from .. import chunks
+from .. import batchwise
 from ..measure import Findings, Measure, MeasureInput, served
-from ..result import StageListener, Value, share_of
-from .latents import ACTIVE
+from ..values_with_errors import StageListener, Value, share_of
+from .latent_statistics import ACTIVE
 
-BINS = 20
+LATENT_BINS = 20
 GROUP, VOTES = 64, 800  # images that share a factor's value; votes to learn from, and as many to test
 TREES = 10
 
@@ -159,17 +159,17 @@ def of_factors(
     batch = Batch(rows, labels=factors[:, 0])
 
     def compute(index: int) -> dict[str, Tensor]:
-        return {"means": chunks.posterior(model, chunks.batch(model, batch, index)).mean.flatten(1)}
+        return {"means": batchwise.posterior(model, batchwise.batch(model, batch, index)).mean.flatten(1)}
 
-    with chunks.estimating(model):
-        z = chunks.over_batches("factors", len(batch), compute, listener=listener)["means"]
+    with batchwise.estimating(model):
+        z = batchwise.over_batches("factors", len(batch), compute, listener=listener)["means"]
     return disentanglement(z, factors, seed=seed)
 
 
 def _binned(z: Tensor) -> Tensor:
-    """The number of each value's bin, shape (N, Z): one of `BINS` between the least and the greatest value."""
+    """The number of each value's bin, shape (N, Z): one of `LATENT_BINS` between the least and the greatest value."""
     low, high = z.min(0).values, z.max(0).values
-    return ((z - low) / (high - low).clamp_min(1e-12) * BINS).long().clamp(0, BINS - 1)
+    return ((z - low) / (high - low).clamp_min(1e-12) * LATENT_BINS).long().clamp(0, LATENT_BINS - 1)
 
 
 def _sizes(factors: Tensor) -> list[int]:
@@ -178,13 +178,16 @@ def _sizes(factors: Tensor) -> list[int]:
 
 
 def _joint(bins: Tensor, factors: Tensor, sizes: Sequence[int]) -> Sequence[Tensor]:
-    """Counts of each latent's bins with each value of a factor, shape (Z, BINS, values), for every factor."""
+    """Counts of each latent's bins with each value of a factor, shape (Z, LATENT_BINS, values), for every factor."""
     size = bins.shape[1]
     counts = []
     for factor, values in zip(factors.T, sizes, strict=True):
-        index = (torch.arange(size) * BINS + bins) * values + factor[:, None]
+        index = (torch.arange(size) * LATENT_BINS + bins) * values + factor[:, None]
         counts.append(
-            index.flatten().bincount(minlength=size * BINS * values).double().unflatten(0, (size, BINS, values))
+            index.flatten()
+            .bincount(minlength=size * LATENT_BINS * values)
+            .double()
+            .unflatten(0, (size, LATENT_BINS, values))
         )
     return counts
 
@@ -201,7 +204,7 @@ def _entropy(matrix: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_disentanglement(task: MeasureInput) -> Findings:
     """All four scores, if the factors of the data are known."""
     if task.dataset.factors is None:
         return Findings()
@@ -213,4 +216,4 @@ def find(task: MeasureInput) -> Findings:
     return Findings(values, [] if has_dci else [warning])
 
 
-DISENTANGLEMENT = Measure(find)
+DISENTANGLEMENT = Measure(measure_disentanglement)

@@ -2,7 +2,7 @@
 
 A model with such a prior (`vaekit.model.WithPrior`) is a model like any other.
 
-Not for: the aggregate posterior in numbers (`aggregate`, `latents`).
+Not for: the aggregate posterior in numbers (`aggregate`, `latent_statistics`).
 """
 
 from typing import Literal, get_args
@@ -23,16 +23,16 @@ from ...rng import seeded
 from ...runs.restore import RestoredRun
 from ...store import Run, files
 from ...store.tensors import pack, sha256, unpack
-from .. import chunks
+from .. import batchwise
 
 Density = Literal["mixture", "normal", "flow", "vae", "codes"]
 
-ROWS = 20_000  # latents that a density is fitted to
+FITTED_ROWS = 20_000  # latents that a density is fitted to
 COMPONENTS = 100
 PER_COMPONENT = 5  # least number of latents of a component, for each dimension
-WIDEST = 512  # most dimensions of a full covariance
+WIDEST_COVARIANCE = 512  # most dimensions of a full covariance
 EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow, or of a network over codes
-SIZE_LIMIT = 1 << 30  # bytes of a file
+PRIOR_FILE_LIMIT = 1 << 30  # bytes of a file
 
 
 def fit_prior(
@@ -68,7 +68,7 @@ def fit_prior(
     rows = _training_rows(model, data.train if isinstance(data, Dataset) else data)
     if not len(rows):
         raise DataError("a density of latents is fitted to training rows, and there are none")
-    with seeded(chunks.generator(seed, "ex post", 0)):
+    with seeded(batchwise.generator(seed, "ex post", 0)):
         z, labels = _latents(model, rows, binarize)
         prior = _empty(model, density, len(z))
         inner = prior.prior if isinstance(prior, OverGrid) else prior
@@ -96,7 +96,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     name, weights = f"prior-{density}.safetensors", sha256(model.state_dict())
     try:
         path = files.confine(folder.path, name)
-        tensors, facts = unpack(files.read(path, SIZE_LIMIT), path)
+        tensors, facts = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
         prior = _empty(model, density, int(facts["rows"]))
         prior.load_state_dict(tensors)
         if facts["weights"] == weights and facts["sha256"] == sha256(tensors):
@@ -140,7 +140,7 @@ def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
 def _training_rows(model: LatentVariableModel, split: Split) -> Split:
     """Up to 20,000 rows; for a conditional model, rows with a known class."""
     split = split.labelled() if model.context_size and split.context is None else split
-    return split.thinned(ROWS)
+    return split.thinned(FITTED_ROWS)
 
 
 def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:
@@ -148,8 +148,10 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
     if model.context_size and (split.context is not None or not model.takes_classes):
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
-    with chunks.estimating(model):
-        for item in Batches(split, batch_size=chunks.ROWS, binarize=repeatable(binarize), value_kind=model.value_kind):
+    with batchwise.estimating(model):
+        for item in Batches(
+            split, batch_size=batchwise.BATCH_ROWS, binarize=repeatable(binarize), value_kind=model.value_kind
+        ):
             batch = model.to_model(item)
             q = model.posterior(model.seen(batch.x, batch.observed), batch.c)
             if not drawn and codes_posterior_of(model) is None:
@@ -179,8 +181,10 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
         return over_grid(MAFPrior(size, classes), model.latent_shape)
     if density == "vae":
         return over_grid(SecondStagePrior(size, classes), model.latent_shape)
-    if size > WIDEST:
-        raise ConfigError(f"a full covariance of {size} latents is too large, at most {WIDEST}; fit 'flow' instead")
+    if size > WIDEST_COVARIANCE:
+        raise ConfigError(
+            f"a full covariance of {size} latents is too large, at most {WIDEST_COVARIANCE}; fit 'flow' instead"
+        )
     most = 1 if density == "normal" else max(1, min(COMPONENTS, rows // (PER_COMPONENT * size)))
     components = max(1, most // max(1, classes)) * max(1, classes)
     return over_grid(FullCovarianceNormalMixture(size, classes, components=components), model.latent_shape)

@@ -1,6 +1,6 @@
 """The measure of latents: how many are used, how much they carry, and how well they predict classes.
 
-Not for: the estimators themselves (`latents`, `code_usage`), or latents that stand for factors (`disentanglement`).
+Not for: the estimators (`latent_statistics`, `code_usage`), or latents that stand for factors (`disentanglement`).
 """
 
 from torch import Tensor
@@ -8,20 +8,20 @@ from torch import Tensor
 from ... import plot
 from ...data import Split
 from ...data.dataset import evenly_spread
-from .. import chunks
-from ..measure import Findings, Line, Measure, MeasureInput
+from .. import batchwise
+from ..measure import Findings, Measure, MeasureInput, PrintedLine
 from .code_usage import code_usage
-from .latents import Latents, latents, linear_probe, nearest_neighbours
+from .latent_statistics import LatentStatistics, latent_statistics, linear_probe, nearest_neighbours
 
-SHOWN = 2000  # rows in the picture
+PICTURED_ROWS = 2000  # rows in the picture
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_latents(task: MeasureInput) -> Findings:
     """Active units, information and collapse; if there are classes, also how well the latents predict them."""
     if not task.has_density:
         return Findings()
     model, rows, options = task.model, task.rows, task.options
-    posteriors = latents(model, rows, memory=options.memory, seed=options.seed, listener=task.listener)
+    posteriors = latent_statistics(model, rows, memory=options.memory, seed=options.seed, listener=task.listener)
     classes = _classes(task, posteriors)
     return Findings(
         values=[*posteriors.values, *code_usage(model, rows, listener=task.listener), *classes.values],
@@ -34,7 +34,7 @@ def find(task: MeasureInput) -> Findings:
     )
 
 
-def _classes(task: MeasureInput, posteriors: Latents) -> Findings:
+def _classes(task: MeasureInput, posteriors: LatentStatistics) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
     labels = task.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
@@ -50,8 +50,8 @@ def _classes(task: MeasureInput, posteriors: Latents) -> Findings:
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
     if task.split.context is None:
-        rows = evenly_spread(len(task.rows), SHOWN)
-        shown = chunks.batch(task.model, task.rows.rows(rows), 0, SHOWN)
+        rows = evenly_spread(len(task.rows), PICTURED_ROWS)
+        shown = batchwise.batch(task.model, task.rows.rows(rows), 0, PICTURED_ROWS)
         x = task.model.seen(shown.x, shown.observed)
         pictures = {"latents": plot.latents(task.model, x, labels[rows])}
     return Findings(values, [warning] if task.model.context_size else [], pictures=pictures)
@@ -62,11 +62,11 @@ def _means(task: MeasureInput, split: Split) -> Tensor:
     rows = task.rows_of(split)
 
     def compute(index: int) -> dict[str, Tensor]:
-        batch = chunks.batch(task.model, rows, index)
-        return {"means": chunks.posterior(task.model, batch).mean.flatten(1)}
+        batch = batchwise.batch(task.model, rows, index)
+        return {"means": batchwise.posterior(task.model, batch).mean.flatten(1)}
 
-    with chunks.estimating(task.model):
-        return chunks.over_batches("training rows", len(rows), compute, listener=task.listener)["means"]
+    with batchwise.estimating(task.model):
+        return batchwise.over_batches("training rows", len(rows), compute, listener=task.listener)["means"]
 
 
 def _with_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,13 +76,13 @@ def _with_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 REPRESENTATION = Measure(
-    find,
+    measure_latents,
     "Latents",
     "What the latents of a row say about it.",
     (
-        Line("active units", "latents in use"),
-        Line("10-nearest*", "class of the neighbours", "by the nearest latents"),
-        Line("linear probe*", "class, by a linear classifier"),
+        PrintedLine("active units", "latents in use"),
+        PrintedLine("10-nearest*", "class of the neighbours", "by the nearest latents"),
+        PrintedLine("linear probe*", "class, by a linear classifier"),
     ),
     compared=("active units", "linear probe accuracy"),
 )

@@ -19,15 +19,15 @@ from ...distributions import draw_rows
 from ...errors import ConfigError, check_count
 from ...model import LatentVariableModel
 from ...rng import seeded
-from .. import chunks
-from ..chunks import GIB, Store
-from ..result import Setting, StageListener, Value, mean_over_rows, variance_key
+from .. import batchwise
+from ..batchwise import GIB, Store
+from ..values_with_errors import Setting, StageListener, Value, mean_over_rows, variance_key
 from .support import refuse_annealing
 from .weights import jackknife
 
-Start = Literal["prior", "posterior"]
+ChainStart = Literal["prior", "posterior"]
 
-BATCH = 25  # rows, each with its chains
+ROWS_OF_CHAINS = 25  # rows, each with its chains
 ACCEPTANCE = 0.65  # the best share of proposals for Hamiltonian transitions (Beskos et al. 2013)
 
 
@@ -49,7 +49,7 @@ class Annealing:
     temperatures: int = 200
     chains: int = 16
     leapfrog: int = 10
-    start: Start = "posterior"
+    start: ChainStart = "posterior"
 
     def __post_init__(self) -> None:
         for name in ("temperatures", "chains", "leapfrog"):
@@ -134,17 +134,17 @@ def ais(
     arXiv:1611.04273, section 3.
     """
     how = annealing or Annealing()
-    with chunks.estimating(model):
-        rows = chunks.as_rows(rows, c)
-        chunks.check(model, rows, memory)
+    with batchwise.estimating(model):
+        rows = batchwise.as_rows(rows, c)
+        batchwise.check_evaluable(model, rows, memory)
         refuse_annealing(model, rows)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = chunks.batch(model, rows, index, BATCH)
-            with seeded(chunks.generator(seed, "ais", index)):
+            batch = batchwise.batch(model, rows, index, ROWS_OF_CHAINS)
+            with seeded(batchwise.generator(seed, "ais", index)):
                 return _forward(_Chains(model, batch, how, memory))
 
-        per_row = chunks.over_batches("ais", len(rows), compute, size=BATCH, store=store, listener=listener)
+        per_row = batchwise.over_batches("ais", len(rows), compute, size=ROWS_OF_CHAINS, store=store, listener=listener)
     return Annealed(per_row, "given")
 
 
@@ -178,22 +178,22 @@ def bidirectional(
     """
     how = annealing or Annealing()
     check_count("n", n)
-    with chunks.estimating(model):
+    with batchwise.estimating(model):
 
         def compute(index: int) -> dict[str, Tensor]:
-            with seeded(chunks.generator(seed, "bdmc", index)):
-                rows = slice(index * BATCH, min((index + 1) * BATCH, n))
+            with seeded(batchwise.generator(seed, "bdmc", index)):
+                rows = slice(index * ROWS_OF_CHAINS, min((index + 1) * ROWS_OF_CHAINS, n))
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)
                 z = draw_rows(model.prior(context), size)
                 simulated = Batch(model.likelihood(z, context).sample(), context)
                 if not index:
-                    chunks.check(model, simulated, memory)
+                    batchwise.check_evaluable(model, simulated, memory)
                     refuse_annealing(model, simulated)
                 chains = _Chains(model, simulated, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
-        per_row = chunks.over_batches("bdmc", n, compute, size=BATCH, store=store, listener=listener)
+        per_row = batchwise.over_batches("bdmc", n, compute, size=ROWS_OF_CHAINS, store=store, listener=listener)
     return Annealed(per_row, "simulated")
 
 
@@ -235,11 +235,11 @@ class _Chains:
         self.model = model
         self.x = rows.x
         self.how = how
-        self.parts = chunks.slices(model, rows, how.chains, memory, gradient=True)
-        self.q = chunks.posterior(model, rows) if how.start == "posterior" else None
+        self.parts = batchwise.slices(model, rows, how.chains, memory, gradient=True)
+        self.q = batchwise.posterior(model, rows) if how.start == "posterior" else None
         self.base = self.q or model.prior(rows.c)
         self.betas = _schedule(how.temperatures)
-        self.dtype = chunks.wide(rows.x).dtype
+        self.dtype = batchwise.wide(rows.x).dtype
         self.steps = self._tuned()
 
     def start(self) -> _State:
@@ -259,11 +259,11 @@ class _Chains:
         if self.q is not None:
             log_q, slope = _with_slope(self.q.log_prob, z)
             terms, slopes = torch.cat((terms, log_q[None])), torch.cat((slopes, slope[None]))
-        return _State(z, chunks.wide(terms), slopes)
+        return _State(z, batchwise.wide(terms), slopes)
 
-    def _slice(self, part: chunks.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
+    def _slice(self, part: batchwise.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
         prior = _with_slope(part.prior.log_prob, z)
-        likelihood = _with_slope(lambda z: chunks.log_likelihood(self.model, z, part.batch), z)
+        likelihood = _with_slope(lambda z: batchwise.log_likelihood(self.model, z, part.batch), z)
         terms, slopes = (torch.stack(pair) for pair in zip(prior, likelihood, strict=True))
         return terms, slopes
 
@@ -279,12 +279,12 @@ class _Chains:
         # A trajectory of fixed length may be a whole period of the motion and lead nowhere.
         size = (step * (0.8 + 0.4 * torch.rand_like(step)))[:, None].to(state.z)
         momentum = torch.randn_like(state.z)
-        energy = state.log_density(weights) - 0.5 * chunks.wide(momentum).square().sum(-1)
+        energy = state.log_density(weights) - 0.5 * batchwise.wide(momentum).square().sum(-1)
         new, momentum = state, momentum + 0.5 * size * state.slope(weights)
         for i in range(self.how.leapfrog):
             new = self.at(new.z + size * momentum)
             momentum = momentum + (size if i + 1 < self.how.leapfrog else 0.5 * size) * new.slope(weights)
-        change = new.log_density(weights) - 0.5 * chunks.wide(momentum).square().sum(-1) - energy
+        change = new.log_density(weights) - 0.5 * batchwise.wide(momentum).square().sum(-1) - energy
         probability = change.clamp_max(0).exp().nan_to_num(0)
         return state.moved(torch.rand_like(probability) < probability, new), probability
 

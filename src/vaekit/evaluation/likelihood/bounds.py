@@ -18,9 +18,9 @@ from ...errors import ConfigError, check_count, check_range
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision
-from .. import chunks
-from ..chunks import GIB, SAMPLES, Store
-from ..result import EstimateKind, Setting, StageListener, Value, bound_name, mean_over_rows, variance_key
+from .. import batchwise
+from ..batchwise import DECODED_SAMPLES, GIB, Store
+from ..values_with_errors import EstimateKind, Setting, StageListener, Value, bound_name, mean_over_rows, variance_key
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -114,11 +114,11 @@ def up_to(samples: int) -> tuple[int, ...]:
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)
     """
-    _check_samples(samples)
+    _check_sample_count(samples)
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
 
 
-def _check_samples(samples: int) -> None:
+def _check_sample_count(samples: int) -> None:
     check_range("samples", check_count("samples", samples), 1, MOST_SAMPLES, ends="[]", hint="; papers report 5000")
 
 
@@ -157,8 +157,8 @@ def bounds(
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        first: Number of the first batch of `chunks.ROWS` rows, if these rows are a part of more rows. The samples of a
-            batch depend on its number.
+        first: Number of the first batch of `BATCH_ROWS` rows, if these rows are a part of more rows. The samples of
+            a batch depend on its number.
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
         store: Keeps finished batches.
@@ -171,22 +171,22 @@ def bounds(
     approximations", ICLR, for the mean over groups.
     """
     for number in samples:
-        _check_samples(number)
+        _check_sample_count(number)
     numbers = tuple(sorted(set(samples)))
     if not numbers:
         raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
-    with chunks.estimating(model):
-        rows = chunks.as_rows(rows, c)
-        chunks.check(model, rows, memory)
+    with batchwise.estimating(model):
+        rows = batchwise.as_rows(rows, c)
+        batchwise.check_evaluable(model, rows, memory)
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = chunks.batch(model, rows, index)
-            decoder = _Decoder(model, batch, memory, lowered, chunks.generator(seed, "rounding", first + index))
-            with seeded(chunks.generator(seed, "bounds", first + index)):
-                return _batch_bounds(decoder, chunks.posterior(model, batch), numbers)
+            batch = batchwise.batch(model, rows, index)
+            decoder = _Decoder(model, batch, memory, lowered, batchwise.generator(seed, "rounding", first + index))
+            with seeded(batchwise.generator(seed, "bounds", first + index)):
+                return _batch_bounds(decoder, batchwise.posterior(model, batch), numbers)
 
-        per_row = chunks.over_batches("bounds", len(rows), compute, store=store, listener=listener)
+        per_row = batchwise.over_batches("bounds", len(rows), compute, store=store, listener=listener)
     return Bounds(numbers, per_row)
 
 
@@ -199,7 +199,7 @@ def _batch_bounds(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]
     tail = Tail(numbers[-1])
     for done in range(0, numbers[-1], decoder.samples):
         z = draw_samples(q, min(decoder.samples, numbers[-1] - done))
-        log_q = chunks.wide(q.log_prob(z))  # before z is cut: some posteriors know it only for this very tensor
+        log_q = batchwise.wide(q.log_prob(z))  # before z is cut: some posteriors know it only for this very tensor
         log_p, log_lik = decoder.densities(z, log_q)
         log_likelihood.add(log_lik)
         log_ratio.add(log_q - log_p)
@@ -208,7 +208,7 @@ def _batch_bounds(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]
         tail.add(log_w)
         for estimate in nested:
             estimate.add(log_w)
-    results = {"distortion": -log_likelihood.mean, "rate": log_ratio.mean if kl is None else chunks.wide(kl)}
+    results = {"distortion": -log_likelihood.mean, "rate": log_ratio.mean if kl is None else batchwise.wide(kl)}
     results["elbo"] = -results["rate"] - results["distortion"]
     of_elbo = log_weight if kl is None else log_likelihood
     results |= {
@@ -248,23 +248,23 @@ class _Decoder:
         self.prior = model.prior(rows.c)
         self.generator = generator
         self.exact = precision == "fp32"
-        self.samples = SAMPLES if self.exact else ROUNDED
-        self.slices = chunks.slices(model, rows, self.samples, memory)
-        self.exact_slices = [] if self.exact else chunks.slices(model, rows, 1, memory)
+        self.samples = DECODED_SAMPLES if self.exact else ROUNDED
+        self.slices = batchwise.slices(model, rows, self.samples, memory)
+        self.exact_slices = [] if self.exact else batchwise.slices(model, rows, 1, memory)
         self.lowered = Lowered(model, precision)
         self.squares = Mean()
 
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), given log q(z | x, c)."""
         blocks = [(part.prior, z[:, part.rows]) for part in self.slices]
-        log_p = chunks.wide(torch.cat([prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks], 1))
+        log_p = batchwise.wide(torch.cat([prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks], 1))
         with self.lowered:
             log_lik = self._log_likelihood(z, self.slices)
         return log_p, log_lik if self.exact else log_lik + self._correction(z, log_lik, log_p - log_q)
 
-    def _log_likelihood(self, z: Tensor, slices: Sequence[chunks.Slice]) -> Tensor:
-        log_p = [chunks.log_likelihood(self.model, z[:, part.rows], part.batch) for part in slices]
-        return chunks.wide(torch.cat(log_p, 1))
+    def _log_likelihood(self, z: Tensor, slices: Sequence[batchwise.Slice]) -> Tensor:
+        log_p = [batchwise.log_likelihood(self.model, z[:, part.rows], part.batch) for part in slices]
+        return batchwise.wide(torch.cat(log_p, 1))
 
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
         """The correction of rounded log-likelihoods (K, B), shape (B,)."""

@@ -11,9 +11,9 @@ from torch import Tensor
 from ...data.dataset import evenly_spread
 from ...objectives.base import draw_of
 from ...rng import seeded
-from .. import chunks
-from ..measure import Findings, Line, Measure, MeasureInput, counted
-from ..result import bound_name, mean_over_rows
+from .. import batchwise
+from ..measure import Findings, Measure, MeasureInput, PrintedLine, counted
+from ..values_with_errors import bound_name, mean_over_rows
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .support import refuse_annealing
@@ -21,13 +21,13 @@ from .support import refuse_annealing
 AIS_ROWS = 50  # rows that are annealed, and the same number of simulated ones, which take twice as long
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_likelihood(task: MeasureInput) -> Findings:
     """ELBO, rate, distortion, importance-weighted bounds, and on request annealing."""
     if not task.has_density:
         return _terms(task)
     annealing = task.options.annealing
     if annealing is not None:
-        with chunks.estimating(task.model):
+        with batchwise.estimating(task.model):
             refuse_annealing(task.model, task.rows)
     estimating = task.for_estimators()
     estimating["precision"] = task.protocol["precision"]
@@ -48,7 +48,7 @@ def _annealed(task: MeasureInput, findings: Findings, annealing: Annealing) -> F
     numbers = evenly_spread(len(task.rows), n)
     rows = task.rows.rows(numbers)
     annealed = ais(task.model, rows, annealing=annealing, **options)
-    c = chunks.context_of(task.model, rows)
+    c = batchwise.context_of(task.model, rows)
     simulated = bidirectional(task.model, n, c, annealing=annealing, **options)
     gain = annealed.per_row["ais"] - findings.per_row[bound_name(task.options.samples)][numbers]
     gain_value = mean_over_rows(
@@ -72,13 +72,13 @@ def _terms(task: MeasureInput) -> Findings:
     model = task.model
 
     def compute(index: int) -> dict[str, Tensor]:
-        rows = chunks.batch(model, task.rows, index)
-        with seeded(chunks.generator(task.options.seed, "terms", index)):
+        rows = batchwise.batch(model, task.rows, index)
+        with seeded(batchwise.generator(task.options.seed, "terms", index)):
             draw = draw_of(model, rows)
-        return {"distortion": chunks.wide(draw.distortion), **draw.penalties}
+        return {"distortion": batchwise.wide(draw.distortion), **draw.penalties}
 
-    with chunks.estimating(model):
-        terms = chunks.over_batches("terms", len(task.rows), compute, listener=task.listener)
+    with batchwise.estimating(model):
+        terms = batchwise.over_batches("terms", len(task.rows), compute, listener=task.listener)
     warning = (
         "this model has no density q, so that no bound on log p(x) exists: there is no nll, and there are no numbers "
         "of its latents"
@@ -90,16 +90,16 @@ def _terms(task: MeasureInput) -> Findings:
 
 
 LOG_LIKELIHOOD = Measure(
-    find,
+    measure_likelihood,
     "Likelihood",
     "How well it predicts new rows. Fewer nats are better.",
     (
-        Line("nll", "−log p(x), at most", "from importance samples"),
-        Line("AIS", "log p(x), at least", "by annealing"),
-        Line("bits per dimension", "nll per value of x"),
-        Line("elbo", "ELBO", "what training maximises"),
-        Line("rate", "rate", "what the latents cost"),
-        Line("distortion", "distortion", "what they leave unexplained"),
+        PrintedLine("nll", "−log p(x), at most", "from importance samples"),
+        PrintedLine("AIS", "log p(x), at least", "by annealing"),
+        PrintedLine("bits per dimension", "nll per value of x"),
+        PrintedLine("elbo", "ELBO", "what training maximises"),
+        PrintedLine("rate", "rate", "what the latents cost"),
+        PrintedLine("distortion", "distortion", "what they leave unexplained"),
     ),
     compared=("nll", "elbo", "rate", "distortion", "bits per dimension", "AIS"),
 )

@@ -15,8 +15,8 @@ from ...distributions import Chain, support_of, takes_any_real
 from ...errors import ConfigError
 from ...model import LatentVariableModel
 from ...rng import seeded
-from .. import chunks
-from ..result import Value
+from .. import batchwise
+from ..values_with_errors import Value
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,10 @@ def likelihood_kind_of(model: LatentVariableModel, batches: Iterable[Batch]) -> 
         batches: All rows as the model takes them, batch by batch.
     """
     kind = LikelihoodKind(discrete=False, inside=True)
-    with chunks.estimating(model), seeded(torch.Generator().manual_seed(0)):
+    with batchwise.estimating(model), seeded(torch.Generator().manual_seed(0)):
         for batch in batches:
             x = batch.x
-            p = model.likelihood(chunks.posterior(model, batch).sample(torch.Size((1,))), batch.c)
+            p = model.likelihood(batchwise.posterior(model, batch).sample(torch.Size((1,))), batch.c)
             support = support_of(p)
             if support is None:
                 return LikelihoodKind(discrete=False, inside=True)  # a distribution that states no support is trusted
@@ -106,9 +106,9 @@ def refuse_annealing(model: LatentVariableModel, rows: Batch) -> None:
         ConfigError: The latents are not a vector; or the prior or the posterior is discrete, or does not have all real
             numbers as its support.
     """
-    row = chunks.batch(model, rows, 0, 1)
+    row = batchwise.batch(model, rows, 0, 1)
     with seeded(torch.Generator().manual_seed(0)):
-        for name, p in (("posterior", chunks.posterior(model, row)), ("prior", model.prior(row.c))):
+        for name, p in (("posterior", batchwise.posterior(model, row)), ("prior", model.prior(row.c))):
             for factor in _factors(p):
                 _refuse_support(name, factor)
     if len(model.latent_shape) != 1:

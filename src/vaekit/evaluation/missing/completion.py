@@ -15,9 +15,9 @@ from ...distributions import CertainCodes, PointMass, draw_samples
 from ...errors import ConfigError, DataError, check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..chunks import estimating
+from ..batchwise import estimating
 
-HALVES = ("bottom", "top", "left", "right")
+HIDDEN_HALVES = ("bottom", "top", "left", "right")
 
 
 def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int = 12, seed: int = 0) -> plot.Picture:
@@ -26,7 +26,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     Arguments:
         model: A model with densities, and a likelihood that factorizes over values.
         images: x of shape (N, C, H, W), with the context or labels of a conditional model.
-        hide: One of `HALVES`.
+        hide: One of `HIDDEN_HALVES`.
         ways: Number of completions of each image.
         seed: Seed of all random numbers.
 
@@ -34,7 +34,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
         ConfigError: There is no such half, or `ways` is below 1.
         DataError: The images do not fit the model.
     """
-    one_of("half of an image", hide, HALVES)
+    one_of("half of an image", hide, HIDDEN_HALVES)
     check_count("ways", ways)
     images = model.to_model(images)
     model.check_values(images.zero_filled)

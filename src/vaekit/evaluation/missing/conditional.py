@@ -16,10 +16,10 @@ from ...distributions import draw_rows, log_prob_observed, log_prob_of_values
 from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..chunks import estimating
+from ..batchwise import estimating
 from .imputation import given_observed, weighted_latents
 
-AT_A_TIME = 5_000
+LATENTS_AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
 
 
@@ -94,7 +94,7 @@ def rows_given(
         z, log_w = _prior_latents(model, count, given, observed)
         weights = log_w.softmax(0)
         z = z[torch.multinomial(weights, n, replacement=True)]
-        densities = (given_observed(model.likelihood(part), given, observed) for part in z.split(AT_A_TIME))
+        densities = (given_observed(model.likelihood(part), given, observed) for part in z.split(LATENTS_AT_A_TIME))
         x = torch.cat([density.sample() for density in densities])
     return torch.where(observed, given, x), 1 / float(weights.square().sum())
 
@@ -103,8 +103,8 @@ def _prior_latents(model: LatentVariableModel, count: int, given: Tensor, observ
     """Latents of the prior and log p(given values | z) of each."""
     prior = model.prior()
     latents, weights = [], []
-    for start in range(0, count, AT_A_TIME):
-        z = draw_rows(prior, min(AT_A_TIME, count - start))
+    for start in range(0, count, LATENTS_AT_A_TIME):
+        z = draw_rows(prior, min(LATENTS_AT_A_TIME, count - start))
         rows = given.expand(len(z), *given.shape)
         latents.append(z)
         weights.append(log_prob_observed(model.likelihood(z), rows, observed.expand_as(rows)).double())

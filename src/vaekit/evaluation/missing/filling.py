@@ -20,13 +20,13 @@ from ...distributions import Columnwise
 from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..result import StageListener
+from ..values_with_errors import StageListener
 from .imputation import WeightedLatents, weighted_latents
 
 if TYPE_CHECKING:
     import pandas as pd
 
-AT_A_TIME = 500
+FILLED_AT_A_TIME = 500
 FOR_INTERVALS = 200
 LOW, HIGH = 0.05, 0.95
 
@@ -79,10 +79,10 @@ def fill(
         first = int((split.labels < 0).nonzero()[0]) + 1
         raise DataError(f"the class of row {first} is missing, and this model needs it; fill it in, or drop the row")
     parts: list[tuple[Tensor, ...]] = []
-    total = -(-len(split) // AT_A_TIME)
+    total = -(-len(split) // FILLED_AT_A_TIME)
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
-            part_of_table = split.rows(slice(number * AT_A_TIME, (number + 1) * AT_A_TIME))
+            part_of_table = split.rows(slice(number * FILLED_AT_A_TIME, (number + 1) * FILLED_AT_A_TIME))
             batch = model.to_model(Batch(part_of_table.x[:], None, part_of_table.mask, part_of_table.labels))
             parts += [_filled_rows(part, draws) for part in weighted_latents(model, batch, samples, seed=seed)]
             if listener is not None:

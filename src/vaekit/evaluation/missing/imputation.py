@@ -23,10 +23,10 @@ from ...distributions import draw_samples
 from ...model import Draw, LatentVariableModel
 from ...model.draw import levels_of
 from ...rng import seeded
-from ..chunks import SAMPLES, estimating, posterior, slices
+from ..batchwise import DECODED_SAMPLES, estimating, posterior, slices
 
-MEMORY = 1 << 28  # bytes that a slice of rows may take
-AT_A_TIME = 4096  # rows to encode
+SLICE_MEMORY = 1 << 28  # bytes that a slice of rows may take
+ENCODED_AT_A_TIME = 4096  # rows to encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ def weighted_latents(
     """
     batch = _prepared(model, batch)
     with estimating(model):
-        cuts = slices(model, batch, max(samples, SAMPLES), MEMORY) if len(batch) else []
+        cuts = slices(model, batch, max(samples, DECODED_SAMPLES), SLICE_MEMORY) if len(batch) else []
     for cut in cuts:
         with estimating(model):
             yield _weighted_rows(model, batch.rows(cut.rows), samples, seed)
@@ -168,7 +168,7 @@ def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
     """Means of q(z | observed values), shape (N, *latent)."""
     batch = _prepared(model, batch)
     with estimating(model):
-        rows = [batch.rows(slice(i, i + AT_A_TIME)) for i in range(0, len(batch), AT_A_TIME)]
+        rows = [batch.rows(slice(i, i + ENCODED_AT_A_TIME)) for i in range(0, len(batch), ENCODED_AT_A_TIME)]
         return torch.cat([posterior(model, part).mean for part in rows])
 
 

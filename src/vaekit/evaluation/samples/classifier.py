@@ -22,13 +22,13 @@ from ...errors import DataError, RunError
 from ...rng import seeded
 from ...store import files
 from ...store.tensors import pack, unpack
-from ..result import StageListener
+from ..values_with_errors import StageListener
 
-SIZE_LIMIT = 1 << 28  # bytes of a file
+CLASSIFIER_FILE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another version is another classifier
 FEATURES = 128
 EPOCHS = 3
-BATCH = 128
+CLASSIFIER_BATCH = 128
 LEARNING_RATE = 4e-3
 
 
@@ -117,13 +117,13 @@ def _train(network: nn.Module, data: Dataset, listener: StageListener | None) ->
     images = torch.cat([split.x[:] for split in splits])
     labels = torch.cat([split.known_labels() for split in splits])
     device = next(network.parameters()).device
-    batches = -(-len(images) // BATCH)
+    batches = -(-len(images) // CLASSIFIER_BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=EPOCHS * batches)
     network.train()
     with torch.enable_grad():
         for epoch in range(EPOCHS):
-            for i, rows in enumerate(torch.randperm(len(images)).split(BATCH)):
+            for i, rows in enumerate(torch.randperm(len(images)).split(CLASSIFIER_BATCH)):
                 x = to_unit(images.index_select(0, rows).to(device))
                 loss = cross_entropy(network(x), labels.index_select(0, rows).to(device))
                 optimizer.zero_grad()
@@ -162,7 +162,7 @@ def _read(network: nn.Module, path: Path) -> dict[str, Any] | None:
     """Put the weights of a file into a network, and return its facts; None if the file is missing or damaged."""
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     try:
-        tensors, texts = unpack(files.read(path, SIZE_LIMIT), path)
+        tensors, texts = unpack(files.read(path, CLASSIFIER_FILE_LIMIT), path)
         facts = files.parse_json(texts.get("facts", "").encode(), path)
     except RunError:
         return None

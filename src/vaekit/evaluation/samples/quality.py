@@ -16,16 +16,16 @@ from ...data import Dataset, Split
 from ...data.pixels import to_unit
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
-from .. import chunks
-from ..measure import Findings, Line, Measure, MeasureInput
-from ..result import StageListener, Value, mean_over_rows, share_of
+from .. import batchwise
+from ..measure import Findings, Measure, MeasureInput, PrintedLine
+from ..values_with_errors import StageListener, Value, mean_over_rows, share_of
 from .classifier import Classifier, classifier_for
 
-SAMPLES = 10_000
+JUDGED_SAMPLES = 10_000
 FEWEST = 10
 RESAMPLES = 20  # of the bootstrap
-HALVES = 20  # of the sets, for standard errors
-ROWS = 1000  # of a matrix of distances at a time
+RANDOM_HALVES = 20  # of the sets, for standard errors
+DISTANCE_ROWS = 1000  # of a matrix of distances at a time
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def quality(
     *,
     split: Split | None = None,
     others: Split | None = None,
-    n: int = SAMPLES,
+    n: int = JUDGED_SAMPLES,
     seed: int = 0,
     listener: StageListener | None = None,
 ) -> Quality:
@@ -109,12 +109,12 @@ def quality(
 def _sampled(
     model: LatentVariableModel, n: int, wanted: Tensor | None, seed: int, listener: StageListener | None
 ) -> Tensor:
-    parts, total = [], -(-n // chunks.ROWS)
-    with chunks.estimating(model):
+    parts, total = [], -(-n // batchwise.BATCH_ROWS)
+    with batchwise.estimating(model):
         for index in range(total):
-            rows = slice(index * chunks.ROWS, min((index + 1) * chunks.ROWS, n))
+            rows = slice(index * batchwise.BATCH_ROWS, min((index + 1) * batchwise.BATCH_ROWS, n))
             c = None if wanted is None else wanted[rows]
-            source = chunks.generator(seed, "samples", index)
+            source = batchwise.generator(seed, "samples", index)
             parts.append(model.sample(rows.stop - rows.start, c, generator=source).float().clamp(0, 1).cpu())
             if listener is not None:
                 listener("samples", index + 1, total)
@@ -193,7 +193,7 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     errors: list[float | None] = [None] * len(shares)
     if min(len(real), len(fake)) >= 20:
         source = torch.Generator().manual_seed(0)
-        halves = [_shares(_half(real.float(), source), _half(fake.float(), source)) for _ in range(HALVES)]
+        halves = [_shares(_half(real.float(), source), _half(fake.float(), source)) for _ in range(RANDOM_HALVES)]
         # Given the whole set, a half drawn without replacement varies as much as the whole set does.
         errors = [*torch.tensor(halves, dtype=torch.float64).std(0).tolist()]
     names = (("precision", "%"), ("recall", "%"), ("density", ""), ("coverage", "%"))
@@ -216,7 +216,7 @@ def _half(x: Tensor, source: torch.Generator) -> Tensor:
 
 
 def _distances(x: Tensor, y: Tensor) -> Iterator[Tensor]:
-    for part in x.split(ROWS):
+    for part in x.split(DISTANCE_ROWS):
         yield torch.cdist(part, y, compute_mode="use_mm_for_euclid_dist")
 
 
@@ -264,7 +264,9 @@ def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
     """
     if not 1 <= k <= len(train):
         raise ConfigError(f"neighbours must be from 1 to {len(train)}, the training images, got {k}")
-    distance = torch.cat([torch.cdist(samples.flatten(1), to_unit(part).flatten(1)) for part in train.split(ROWS)], 1)
+    distance = torch.cat(
+        [torch.cdist(samples.flatten(1), to_unit(part).flatten(1)) for part in train.split(DISTANCE_ROWS)], 1
+    )
     nearest = distance.topk(k, largest=False).indices
     rows = torch.cat((samples[:, None], to_unit(train[nearest])), 1)
     return rows.flatten(0, 1)
@@ -276,7 +278,7 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
     return plot.grid(images, columns=1 + k, title=title)
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_samples(task: MeasureInput) -> Findings:
     """Measure samples by a classifier."""
     if not task.options.judge:
         return Findings()
@@ -311,16 +313,16 @@ def _why_not(task: MeasureInput) -> str | None:
 
 
 QUALITY = Measure(
-    find,
+    measure_samples,
     "Samples",
     "How images that the model makes up compare with real ones.",
     (
-        Line("recognised*", "show the class asked for"),
-        Line("precision", "precision", "samples like an image"),
-        Line("recall", "recall", "images like a sample"),
-        Line("coverage", "coverage", "images with a sample nearby"),
-        Line("squared Fréchet distance (*", "squared Fréchet distance", "less is closer"),
-        Line("squared Fréchet distance of*", "… of real images", "two sets of real images"),
+        PrintedLine("recognised*", "show the class asked for"),
+        PrintedLine("precision", "precision", "samples like an image"),
+        PrintedLine("recall", "recall", "images like a sample"),
+        PrintedLine("coverage", "coverage", "images with a sample nearby"),
+        PrintedLine("squared Fréchet distance (*", "squared Fréchet distance", "less is closer"),
+        PrintedLine("squared Fréchet distance of*", "… of real images", "two sets of real images"),
     ),
     compared=(
         "squared Fréchet distance (classifier features)",

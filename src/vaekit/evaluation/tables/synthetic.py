@@ -18,12 +18,12 @@ from ...data.columns import Column
 from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded
-from ..chunks import estimating
-from ..measure import Findings, Line, Measure, MeasureInput
-from ..result import Value, share_of
+from ..batchwise import estimating
+from ..measure import Findings, Measure, MeasureInput, PrintedLine
+from ..values_with_errors import Value, share_of
 
-MOST = 2000  # rows of each kind that are compared
-BINS = 10  # of a column of numbers, in a pair with a column of levels
+COMPARED_ROWS = 2000  # rows of each kind that are compared
+COLUMN_BINS = 10  # of a column of numbers, in a pair with a column of levels
 STEPS, WIDTH, DECAY = 200, 32, 1e-3  # of the classifiers
 
 
@@ -61,8 +61,8 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
 
 
 def _spread_rows(split: Split) -> Tensor:
-    """At most `MOST` rows, evenly spread; missing values are NaN."""
-    rows = split.thinned(MOST)
+    """At most `COMPARED_ROWS` rows, evenly spread; missing values are NaN."""
+    rows = split.thinned(COMPARED_ROWS)
     x = rows.x[:]
     return x if rows.mask is None else x.masked_fill(~rows.mask, math.nan)
 
@@ -115,7 +115,7 @@ def _edges(column: Column, values: Tensor) -> Tensor:
     """The ends of the bins of a column: between levels, or at quantiles of numbers."""
     if column.has_levels:
         return torch.arange(len(column.levels) - 1).double() + 0.5
-    return values.quantile(torch.arange(1, BINS).double() / BINS)
+    return values.quantile(torch.arange(1, COLUMN_BINS).double() / COLUMN_BINS)
 
 
 def _two_way(rows: Tensor, edges: Sequence[Tensor]) -> Tensor:
@@ -181,7 +181,7 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
     return values
 
 
-def find(task: MeasureInput) -> Findings:
+def measure_drawn_rows(task: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
     is_table = task.dataset.columns is not None and len(task.dataset.train)
     if not task.options.judge or not is_table or task.model.context_size:
@@ -190,15 +190,15 @@ def find(task: MeasureInput) -> Findings:
 
 
 SYNTHETIC = Measure(
-    find,
+    measure_drawn_rows,
     "Rows",
     "How rows that the model makes up compare with real ones.",
     (
-        Line("column shapes", "columns alike", "100 % at best"),
-        Line("pair trends", "pairs alike", "100 % at best"),
-        Line("told from*", "told from real rows", "by a classifier; 50 % at best"),
-        Line("nearest training*", "nearest training row", "1: as for test rows; less: copies"),
-        Line("learned from drawn*", "learned from them", "predicting a column with levels"),
-        Line("learned from real*", "… from real rows"),
+        PrintedLine("column shapes", "columns alike", "100 % at best"),
+        PrintedLine("pair trends", "pairs alike", "100 % at best"),
+        PrintedLine("told from*", "told from real rows", "by a classifier; 50 % at best"),
+        PrintedLine("nearest training*", "nearest training row", "1: as for test rows; less: copies"),
+        PrintedLine("learned from drawn*", "learned from them", "predicting a column with levels"),
+        PrintedLine("learned from real*", "… from real rows"),
     ),
 )

@@ -25,10 +25,10 @@ from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
 from ..rng import seeded
 from ..training.cpu import keep_freed_blocks
-from .result import StageListener
+from .values_with_errors import StageListener
 
-ROWS = 100  # in a batch; with SAMPLES of each, matrices are tall enough for the processor's full speed
-SAMPLES = 20
+BATCH_ROWS = 100  # in a batch; with DECODED_SAMPLES of each, matrices are tall enough for the processor's full speed
+DECODED_SAMPLES = 20
 GIB = 1 << 30
 LEAST_MEMORY = 1 << 20  # bytes
 CACHED = 16 << 20  # bytes that a CPU decodes at a time: decoding within its cache costs a fifth less
@@ -81,7 +81,7 @@ def context_of(model: LatentVariableModel, rows: Batch) -> Tensor | None:
     return model.context(rows.labels if rows.c is None else rows.c, len(rows))
 
 
-def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = ROWS) -> Batch:
+def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH_ROWS) -> Batch:
     """One batch of rows as the model takes them, on its device: missing values are 0, and c is the context.
 
     Arguments:
@@ -116,7 +116,7 @@ def over_batches(
     count: int,
     compute: Callable[[int], dict[str, Tensor]],
     *,
-    size: int = ROWS,
+    size: int = BATCH_ROWS,
     store: Store | None = None,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
@@ -188,7 +188,7 @@ def slices(
     return [Slice(cut, part, model.prior(part.c)) for cut, part in zip(cuts, parts, strict=True)]
 
 
-def check_memory(memory: int) -> None:
+def check_memory_limit(memory: int) -> None:
     """Refuse a limit of the memory below 1 MiB.
 
     Raises:
@@ -198,7 +198,7 @@ def check_memory(memory: int) -> None:
         raise ConfigError(f"memory must be at least {LEAST_MEMORY} bytes (1 MiB), a whole number, got {memory!r:.60}")
 
 
-def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
+def check_evaluable(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """Refuse rows or a model that cannot be evaluated, before the work begins.
 
     Raises:
@@ -207,7 +207,7 @@ def check(model: LatentVariableModel, rows: Batch, memory: int) -> None:
     """
     if not len(rows):
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
-    check_memory(memory)
+    check_memory_limit(memory)
     for start in range(0, len(rows), 1000):  # all now: the last might be refused after hours
         model.checked(rows.rows(slice(start, start + 1000)).zero_filled)
     first = batch(model, rows.rows(slice(1)), 0)

@@ -8,12 +8,12 @@ from ..store import Run
 
 
 @dataclass(frozen=True)
-class Selection:
+class EvaluatedRows:
     """The rows of an evaluation.
 
     Only an evaluation of all test rows of the run's own data is evaluation.json; others never replace it.
 
-    >>> Selection("validation", 100).file
+    >>> EvaluatedRows("validation", 100).file
     'evaluation-validation-100-rows.json'
 
     Arguments:
@@ -54,7 +54,7 @@ class Selection:
         return f"evaluation{self.suffix}.json"
 
 
-ALL_TEST_ROWS = Selection()
+ALL_TEST_ROWS = EvaluatedRows()
 
 
 def evaluation_files(run: Run) -> list[str]:
@@ -63,7 +63,7 @@ def evaluation_files(run: Run) -> list[str]:
     return sorted(names, key=lambda name: (name != ALL_TEST_ROWS.file, name))
 
 
-def check_evaluated(run: Run, selection: Selection) -> None:
+def check_evaluated(run: Run, selection: EvaluatedRows) -> None:
     """Check that a run has an evaluation of these rows.
 
     Raises:

@@ -16,16 +16,16 @@ from ...errors import DataError
 from ...model import LatentVariableModel, kl_by_dimension
 from ...model.dimensions import CARRIES
 from ...rng import seeded
-from .. import chunks
-from ..chunks import GIB
-from ..result import StageListener, Value, mean_over_rows, share_of
+from .. import batchwise
+from ..batchwise import GIB
+from ..values_with_errors import StageListener, Value, mean_over_rows, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 PAIRS = 2000  # latents at which q(z) is evaluated; each is compared with every row
 
 
 @dataclass(frozen=True)
-class Latents:
+class LatentStatistics:
     """Statistics of the latents of N encoded rows.
 
     Arguments:
@@ -93,7 +93,7 @@ class Latents:
         )
 
 
-def latents(
+def latent_statistics(
     model: LatentVariableModel,
     rows: Tensor | Batch,
     c: Tensor | None = None,
@@ -102,7 +102,7 @@ def latents(
     memory: int = GIB,
     seed: int = 0,
     listener: StageListener | None = None,
-) -> Latents:
+) -> LatentStatistics:
     """Encode all rows and look at the posteriors, one by one and all together.
 
     The aggregate posterior is the mixture of all N posteriors, q(z) = (1/N) Σ_n q(z | x_n). The expectation of its
@@ -125,21 +125,21 @@ def latents(
     2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
     section 2.3 (the bound).
     """
-    with chunks.estimating(model):
-        rows = chunks.as_rows(rows, c)
-        chunks.check(model, rows, memory)
+    with batchwise.estimating(model):
+        rows = batchwise.as_rows(rows, c)
+        batchwise.check_evaluable(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
-            batch = chunks.batch(model, rows, index)
-            with seeded(chunks.generator(seed, "latents", index)):
+            batch = batchwise.batch(model, rows, index)
+            with seeded(batchwise.generator(seed, "latents", index)):
                 return _encoded(model, batch)
 
-        per_row = chunks.over_batches("latents", len(rows), compute, listener=listener)
+        per_row = batchwise.over_batches("latents", len(rows), compute, listener=listener)
         picked = torch.linspace(0, len(rows) - 1, min(pairs, len(rows))).round().long()
         z = per_row["z"][picked].to(model.device)
         log_q = _aggregate(model, rows, z, picked, memory=memory, listener=listener).cpu()
     means, kl = per_row["means"], per_row.get("kl")
-    return Latents(
+    return LatentStatistics(
         means=means,
         kl=None if kl is None else kl.double().mean(0),
         variances=means.double().var(0) if len(means) > 1 else torch.zeros(means.shape[1]).double(),
@@ -149,7 +149,7 @@ def latents(
 
 
 def _encoded(model: LatentVariableModel, rows: Batch) -> dict[str, Tensor]:
-    q, p = chunks.posterior(model, rows), model.prior(rows.c)
+    q, p = batchwise.posterior(model, rows), model.prior(rows.c)
     z = draw_samples(q, 1)
     log_p = p.log_prob(z).expand(1, len(rows))[0]
     tensors = {"means": q.mean.flatten(1), "z": z[0], "log_q": q.log_prob(z)[0], "log_p": log_p}
@@ -169,16 +169,16 @@ def _aggregate(
     """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the numbers `chosen`."""
     groups = _groups(model, rows)
     group = groups[chosen].to(z.device)
-    at_once = max(1, memory // (4 * chunks.ROWS * z[0].nbytes))
-    total = chunks.wide(torch.full((len(z),), -math.inf, device=z.device))
-    batches = -(-len(rows) // chunks.ROWS)
+    at_once = max(1, memory // (4 * batchwise.BATCH_ROWS * z[0].nbytes))
+    total = batchwise.wide(torch.full((len(z),), -math.inf, device=z.device))
+    batches = -(-len(rows) // batchwise.BATCH_ROWS)
     for index in range(batches):
-        batch = chunks.batch(model, rows, index)
-        q = chunks.posterior(model, batch)
-        row_groups = groups[index * chunks.ROWS : index * chunks.ROWS + len(batch)].to(z.device)
+        batch = batchwise.batch(model, rows, index)
+        q = batchwise.posterior(model, batch)
+        row_groups = groups[index * batchwise.BATCH_ROWS : index * batchwise.BATCH_ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
-            log_q = chunks.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
+            log_q = batchwise.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
             log_q = log_q.masked_fill(group[part, None] != row_groups, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:
@@ -189,7 +189,7 @@ def _aggregate(
 
 def _groups(model: LatentVariableModel, rows: Batch) -> Tensor:
     """A group number for each row, shape (N,): rows of one group have the same prior."""
-    context = chunks.context_of(model, rows)
+    context = batchwise.context_of(model, rows)
     if context is None or not model.prior(context[:1]).batch_shape:
         return torch.zeros(len(rows), dtype=torch.long)
     group: Tensor = torch.unique(context, dim=0, return_inverse=True)[1]

@@ -16,7 +16,7 @@ from .. import __version__
 from ..data.dataset import evenly_spread
 from ..distributions import PoincareBall, UnitSphere, support_in
 from ..evaluation.latent_space.aggregate import encodings, statistics
-from ..evaluation.subject import Subject
+from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
 from ..plot.space import principal_plane
 from ..rng import seeded
@@ -24,40 +24,40 @@ from ..rng import seeded
 DRAWS = 200  # draws from the prior, for a page that cannot draw
 DRAWS_OF_A_CLASS = 24
 
-Scene = dict[str, Any]
+PageContent = dict[str, Any]
 
 
 @torch.no_grad()
-def scene(subject: Subject, *, images: int) -> Scene:
+def page_content(shown: ModelWithData, *, images: int) -> PageContent:
     """Everything that the page shows before it decodes.
 
     Arguments:
-        subject: A model and data for statistics.
+        shown: A model and data for statistics.
         images: How many rows become points of the map; 0 leaves out every image and its latents.
     """
-    model = subject.model
-    rows = encodings(subject)
-    latent = statistics(subject, rows)
-    points = evenly_spread(len(subject), images)
-    if not len(subject) or not images:
+    model = shown.model
+    rows = encodings(shown)
+    latent = statistics(shown, rows)
+    points = evenly_spread(len(shown), images)
+    if not len(shown) or not images:
         points = torch.zeros(0, dtype=torch.long)
     return {
         "version": __version__,
-        "name": subject.name,
-        "facts": [*subject.facts],
-        "kind": subject.kind,
-        "shape": [*(subject.x.shape[1:] if model.event_shape is None else model.event_shape)],
-        "range": _range(subject),
-        "background": _background(subject.x) if subject.kind == "image" else 0.0,
-        "source": subject.source,
-        "classes": [str(name) for name in subject.classes],
+        "name": shown.name,
+        "facts": [*shown.facts],
+        "kind": shown.kind,
+        "shape": [*(shown.x.shape[1:] if model.event_shape is None else model.event_shape)],
+        "range": _range(shown),
+        "background": _background(shown.x) if shown.kind == "image" else 0.0,
+        "source": shown.source,
+        "classes": [str(name) for name in shown.classes],
         "conditional": bool(model.context_size),
         "contexts": model.context_size,
         "latent": latent,
         "space": _space(model),
         "plane": _plane(rows["z"], latent),
-        "points": _points(subject, rows, points),
-        "prior": _prior(subject),
+        "points": _points(shown, rows, points),
+        "prior": _prior(shown),
         "scores": _scores(rows),
     }
 
@@ -80,19 +80,19 @@ def _plane(z: Tensor, latent: dict[str, Any]) -> dict[str, Any]:
     return {"axes": axes.T.tolist(), "centre": z.mean(0).tolist(), "names": names}
 
 
-def _points(subject: Subject, rows: dict[str, Tensor], index: Tensor) -> dict[str, Any]:
+def _points(shown: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dict[str, Any]:
     content: dict[str, Any] = {
         "count": len(index),
-        "labels": subject.labels[index].tolist(),
-        "numbers": subject.numbers[index].tolist(),
+        "labels": shown.labels[index].tolist(),
+        "numbers": shown.numbers[index].tolist(),
         "z": floats(rows["z"][index]),
     }
     if not len(index):
         return content
-    if subject.kind == "image":
-        content["sprites"], content["columns"] = _sprites(subject.x[index], _range(subject))
+    if shown.kind == "image":
+        content["sprites"], content["columns"] = _sprites(shown.x[index], _range(shown))
     else:
-        content["rows"] = floats(subject.x[index].flatten(1))
+        content["rows"] = floats(shown.x[index].flatten(1))
     return content
 
 
@@ -113,20 +113,20 @@ def _sprites(x: Tensor, value_range: list[float]) -> tuple[str, int]:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}", columns
 
 
-def _prior(subject: Subject) -> dict[str, Any]:
+def _prior(shown: ModelWithData) -> dict[str, Any]:
     """Draws from the prior: one set for all classes, or one for each class if the prior depends on it."""
-    model = subject.model
+    model = shown.model
     with seeded(torch.Generator().manual_seed(0)):
-        draw = drawer(subject)
+        draw = drawer(shown)
         if not model.context_size or not model.prior(torch.eye(model.context_size)[:1].to(model.device)).batch_shape:
             return {"by_class": False, "each": DRAWS, "z": floats(draw(DRAWS, 0))}
         each = [draw(DRAWS_OF_A_CLASS, label) for label in range(model.context_size)]
         return {"by_class": True, "each": DRAWS_OF_A_CLASS, "z": floats(torch.cat(each))}
 
 
-def drawer(subject: Subject) -> Callable[[int, int], Tensor]:
+def drawer(shown: ModelWithData) -> Callable[[int, int], Tensor]:
     """A function (n, class) → n draws of the prior, shape (n, Z)."""
-    model = subject.model
+    model = shown.model
 
     def draw(n: int, label: int) -> Tensor:
         prior = model.prior(model.context(label, n) if model.context_size else None)
@@ -148,11 +148,11 @@ def _scores(rows: dict[str, Tensor]) -> list[float] | None:
     return [round(value, 2) for value in total[places].tolist()]
 
 
-def _range(subject: Subject) -> list[float]:
+def _range(shown: ModelWithData) -> list[float]:
     """The values of black and white."""
-    if not len(subject) or (subject.x.min() >= 0 and subject.x.max() <= 1):
+    if not len(shown) or (shown.x.min() >= 0 and shown.x.max() <= 1):
         return [0.0, 1.0]
-    return [subject.x.min().item(), subject.x.max().item()]
+    return [shown.x.min().item(), shown.x.max().item()]
 
 
 def _background(x: Tensor) -> float:

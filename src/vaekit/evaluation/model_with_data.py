@@ -1,4 +1,4 @@
-"""The subject of a page or an export: a model, its name and its data, from a run or from a caller.
+"""What a page shows or an export holds: a model, its name and its data, from a run or from a caller.
 
 Not for: numbers about them (`aggregate`, `model_evaluation`).
 """
@@ -17,12 +17,12 @@ from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from .data_for_model import data_for_model
 
-SUBJECT_BATCH = 250
-COLOURS = (1, 3)  # channels of an image that a page can show: grey, or red, green and blue
+ENCODED_AT_ONCE = 250
+SHOWN_CHANNELS = (1, 3)  # channels of an image that a page can show: grey, or red, green and blue
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class ModelWithData:
     """A model and data, as the model takes them.
 
     Arguments:
@@ -68,7 +68,7 @@ class Subject:
         return self.model.context(self.labels[rows], len(self.labels[rows]))
 
 
-def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subject:
+def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> ModelWithData:
     """A run's model with at most `most` of its test images, evenly spread.
 
     Raises:
@@ -78,11 +78,11 @@ def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> Subj
     facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
     if (epochs := len(run.metrics())) > 0:
         facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-    subject = _subject(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
-    return replace(subject, name=run.name, facts=[*facts, *subject.facts])
+    shown = _subject(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
+    return replace(shown, name=run.name, facts=[*facts, *shown.facts])
 
 
-def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
+def of_model(model: LatentVariableModel, data: Any, most: int) -> ModelWithData:
     """A model with at most `most` test rows of a data set, or as many of other data; see `data_for_model`.
 
     Raises:
@@ -95,7 +95,7 @@ def of_model(model: LatentVariableModel, data: Any, most: int) -> Subject:
 
 def _subject(
     model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
-) -> Subject:
+) -> ModelWithData:
     split, classes = dataset.test, dataset.classes
     if split.context is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page offers a choice of classes, but this model is conditional on something else")
@@ -105,12 +105,12 @@ def _subject(
         raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
     if len(rows):
         served = list(
-            Batches(split.rows(rows), batch_size=SUBJECT_BATCH, binarize=binarize, value_kind=model.value_kind)
+            Batches(split.rows(rows), batch_size=ENCODED_AT_ONCE, binarize=binarize, value_kind=model.value_kind)
         )
         x = torch.cat([model.checked(batch.zero_filled).cpu() for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
-    return Subject(
+    return ModelWithData(
         model,
         type(model).__name__,
         [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
@@ -118,7 +118,7 @@ def _subject(
         labels=labels,
         numbers=rows,
         classes=classes,
-        kind=dataset.row if x.shape[1] in COLOURS else "row",
+        kind=dataset.row if x.shape[1] in SHOWN_CHANNELS else "row",
         source=source,
         observed=observed,
     )

@@ -11,9 +11,9 @@ from ..errors import ConfigError, RunError, unknown
 from ..store import Run
 from ..store.old_names import with_present_names
 from . import reading_old
-from .selection import ALL_TEST_ROWS, Selection
+from .evaluated_rows import ALL_TEST_ROWS, EvaluatedRows
 
-FORMAT = 1  # of evaluation.json
+EVALUATION_FORMAT = 1  # of evaluation.json
 PER_ROW = "per row"  # the detail that names the file with the numbers of each row
 
 EstimateKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
@@ -78,7 +78,7 @@ class Value:
             RunError: The table does not hold a value.
         """
         try:
-            fields = reading_old.renamed(table if "depends_on" in table else reading_old.completed(table))
+            fields = reading_old.with_current_name(table if "depends_on" in table else reading_old.completed(table))
             number, settings = fields["value"], tuple(fields["depends_on"])
             value = cls(**{**fields, "value": math.nan if number is None else float(number), "depends_on": settings})
             if not all(isinstance(text, str) for text in (value.name, value.unit, value.kind)):
@@ -132,7 +132,7 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """The evaluation as a table."""
         return {
-            "format": FORMAT,
+            "format": EVALUATION_FORMAT,
             "protocol": self.protocol,
             "values": [value.to_json() for value in self.values],
             "warnings": self.warnings,
@@ -140,7 +140,7 @@ class Evaluation:
         }
 
     @classmethod
-    def of_run(cls, run: Run, selection: Selection = ALL_TEST_ROWS) -> "Evaluation | None":
+    def of_run(cls, run: Run, selection: EvaluatedRows = ALL_TEST_ROWS) -> "Evaluation | None":
         """The evaluation of these rows that `vae evaluate` stored in a run, or None.
 
         Raises:
@@ -155,7 +155,7 @@ class Evaluation:
         Raises:
             RunError: The table is not an evaluation, or has another format.
         """
-        if not isinstance(table, dict) or table.get("format") != FORMAT:
+        if not isinstance(table, dict) or table.get("format") != EVALUATION_FORMAT:
             raise RunError(
                 "this evaluation is damaged or of another version; evaluate the run again", command="evaluate"
             )
