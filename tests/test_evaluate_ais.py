@@ -201,7 +201,7 @@ def test_conditional_and_hierarchical_models_in_single_precision(start: module.C
         "standard-vae", posterior={"name": "hierarchical"}, prior={"name": "hierarchical"}, event_shape=(1, 4, 4)
     )
     for model, c in ((digits, labels), (two, None)):
-        found = ais(model, torch.rand(6, 1, 4, 4).round(), c, annealing=how)
+        found = ais(model, Batch(torch.rand(6, 1, 4, 4).round(), labels=c), annealing=how)
         both = bidirectional(model, 6, c, annealing=how)
         assert found.per_row["ais"].isfinite().all()
         assert both.per_row["upper"].mean() > both.per_row["ais"].mean() - 0.5

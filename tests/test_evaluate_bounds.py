@@ -10,6 +10,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from oracles import LinearGaussian
 from vaekit import CVAE, VAE, Draw, LatentVariableModel, build
+from vaekit.data import Batch
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
@@ -228,12 +229,12 @@ def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, opt
     monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 1 << 40)
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
-    ample = bounds(model, x, labels, samples=(1, 30))
+    ample = bounds(model, Batch(x, labels=labels), samples=(1, 30))
     largest = max(model.decoded)
     model.decoded.clear()
     if not options:
         monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 16 << 20)
-    tight = bounds(model, x, labels, samples=(1, 30), **options)
+    tight = bounds(model, Batch(x, labels=labels), samples=(1, 30), **options)
     assert max(model.decoded) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.decoded) < largest / 5
     for name, value in ample.per_row.items():
@@ -313,7 +314,7 @@ def test_bounds_agree_with_the_models_own_draws(make) -> None:
     model = make().eval()
     x, labels = torch.rand(6, 1, 4, 4), torch.arange(6) % 3
     c = labels if model.context_size else None
-    found = bounds(model, x, c, samples=(1, 10, 4000))
+    found = bounds(model, Batch(x, labels=c), samples=(1, 10, 4000))
     with torch.no_grad():
         draw = model.draw(x, 4000, c)
     direct = draw.log_w.double()

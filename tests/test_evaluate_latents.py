@@ -9,6 +9,7 @@ from torch.distributions import Independent, Normal, kl_divergence
 
 from oracles import LinearGaussian
 from vaekit import VAE, build
+from vaekit.data import Batch
 from vaekit.errors import DataError
 from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
 from vaekit.evaluation.values_with_errors import Value
@@ -152,7 +153,7 @@ def test_where_the_prior_depends_on_the_class_so_does_the_aggregate() -> None:
 
     plain, shifted = Diagonal(), Shifted()
     x, labels = plain.data(3000), torch.arange(3000) % 2
-    found = named(latent_statistics(shifted, x, labels, pairs=1000).values)
+    found = named(latent_statistics(shifted, Batch(x, labels=labels), pairs=1000).values)
     expected = named(latent_statistics(plain, x, pairs=1000).values)
     # With one q(z) for both classes the information would be log 2 greater.
     assert abs(found["mutual"].value - expected["mutual"].value) < 0.1

@@ -219,10 +219,10 @@ def test_classes_of_other_data_are_numbered_by_name(root: Path, monkeypatch) -> 
         rows = module.rows_of(run, "svhn")
         kept = torch.isin(own.test.labels, torch.tensor([own.classes.index(name) for name in names]))
         x, labels = own.test.x[kept], own.test.labels[kept]
-        expected = bounds(model, x, labels, samples=(4,)).per_row["L_4"]
+        expected = bounds(model, Batch(x, labels=labels), samples=(4,)).per_row["L_4"]
         torch.testing.assert_close(found.per_row["L_4"], expected)
         assert torch.equal(rows.split.labels, labels) and rows.classes == [own.classes[i] for i in labels]
-        wrong = bounds(model, x, (labels + 1) % 3, samples=(4,)).per_row["L_4"]
+        wrong = bounds(model, Batch(x, labels=(labels + 1) % 3), samples=(4,)).per_row["L_4"]
         assert not torch.allclose(expected, wrong)
     monkeypatch.setattr(module.data, "load", of_classes("columns", "wolf", "corner"))  # three classes, as the run
     for use in (lambda: evaluate_run(run, model, samples=4, data_name="svhn"), lambda: module.rows_of(run, "svhn")):

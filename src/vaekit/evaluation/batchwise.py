@@ -18,7 +18,6 @@ from torch.distributions import Distribution
 from torch.overrides import TorchFunctionMode
 
 from ..data import Batch
-from ..data.batch import as_tensor
 from ..distributions import log_prob_observed
 from ..errors import ConfigError, DataError, is_whole
 from ..model import LatentVariableModel, modes
@@ -61,17 +60,9 @@ def generator(seed: int, stage: str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def as_rows(rows: Tensor | Batch, c: Tensor | None) -> Batch:
-    """The rows of an estimator, as one batch.
-
-    Arguments:
-        rows: Values, shape (N, *event), uint8 or floating-point; or a batch, which may have a mask of observed values.
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model; unused for a batch.
-    """
-    if isinstance(rows, Batch):
-        return rows
-    c = None if c is None else as_tensor(c, "c")
-    return Batch(rows, labels=c) if c is not None and c.ndim == 1 else Batch(rows, c)
+def as_batch(rows: Tensor | Batch) -> Batch:
+    """The rows of an estimator, as one batch: a batch as it is, or values of shape (N, *event)."""
+    return rows if isinstance(rows, Batch) else Batch(rows)
 
 
 def context_of(model: LatentVariableModel, rows: Batch) -> Tensor | None:

@@ -22,10 +22,10 @@ from ..runs.restore import RestoredRun
 from ..store import Run
 from . import batchwise
 from .batchwise import GIB
-from .likelihood.bounds import bounds
+from .likelihood.bounds import batch_bounds, check_samples
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
 from .run_evaluation import RunStores
-from .values_with_errors import StageListener
+from .values_with_errors import StageListener, bound_name
 
 SERVED_AT_A_TIME = 1000
 
@@ -173,16 +173,19 @@ def score_rows(
     Raises:
         ConfigError: `samples` is below 1, or the model has no densities.
     """
+    check_samples(samples)
     parts: list[Tensor] = []
-    first = 0
     total = -(-len(rows) // SERVED_AT_A_TIME)
-    for batch in rows.batches(model):
-        estimates = bounds(model, batch, samples=(samples,), memory=memory, seed=seed, first=first)
-        first += -(-len(batch) // batchwise.BATCH_ROWS)
-        per_row = estimates.per_row
-        parts.append(torch.stack((-estimates.tightest, per_row["distortion"], per_row["rate"])))
-        if listener is not None:
-            listener(f"scoring {rows.name}", len(parts), total)
+    with batchwise.estimating(model):
+        for done, served in enumerate(rows.batches(model), 1):
+            batchwise.check_evaluable(model, served, memory)
+            for i in range(-(-len(served) // batchwise.BATCH_ROWS)):
+                batch = batchwise.batch(model, served, i)
+                per_row = batch_bounds(model, batch, len(parts), (samples,), memory=memory, seed=seed)
+                bound = per_row[bound_name(samples)]
+                parts.append(torch.stack((-bound, per_row["distortion"], per_row["rate"])).cpu())
+            if listener is not None:
+                listener(f"scoring {rows.name}", done, total)
     return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
 
 

@@ -96,7 +96,6 @@ class LatentStatistics:
 def latent_statistics(
     model: LatentVariableModel,
     rows: Tensor | Batch,
-    c: Tensor | None = None,
     *,
     pairs: int = PAIRS,
     memory: int = GIB,
@@ -113,9 +112,8 @@ def latent_statistics(
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
-            context or labels; only its observed values count.
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, with the context or the
+            labels of a conditional model; only its observed values count.
         pairs: Largest number of latents at which to evaluate q(z).
         memory: About how many bytes comparing latents with posteriors may take.
         seed: Seed of the latents.
@@ -126,7 +124,7 @@ def latent_statistics(
     section 2.3 (the bound).
     """
     with batchwise.estimating(model):
-        rows = batchwise.as_rows(rows, c)
+        rows = batchwise.as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:

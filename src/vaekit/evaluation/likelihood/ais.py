@@ -102,7 +102,6 @@ class Annealed:
 def ais(
     model: LatentVariableModel,
     rows: Tensor | Batch,
-    c: Tensor | None = None,
     *,
     annealing: Annealing | None = None,
     memory: int = GIB,
@@ -118,9 +117,8 @@ def ais(
 
     Arguments:
         model: Any latent-variable model with real latents.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
-            context or labels; only its observed values count.
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, with the context or the
+            labels of a conditional model; only its observed values count.
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
         seed: Seed of the chains.
@@ -135,7 +133,7 @@ def ais(
     """
     how = annealing or Annealing()
     with batchwise.estimating(model):
-        rows = batchwise.as_rows(rows, c)
+        rows = batchwise.as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
         refuse_annealing(model, rows)
 

@@ -114,23 +114,26 @@ def up_to(samples: int) -> tuple[int, ...]:
     >>> up_to(5000)
     (1, 10, 100, 1000, 5000)
     """
-    _check_sample_count(samples)
+    check_samples(samples)
     return (*(10**i for i in range(len(str(samples))) if 10**i < samples), samples)
 
 
-def _check_sample_count(samples: int) -> None:
+def check_samples(samples: int) -> None:
+    """Refuse a number of samples that is not from 1 to 2^20.
+
+    Raises:
+        ConfigError: It is another one.
+    """
     check_range("samples", check_count("samples", samples), 1, MOST_SAMPLES, ends="[]", hint="; papers report 5000")
 
 
 def bounds(
     model: LatentVariableModel,
     rows: Tensor | Batch,
-    c: Tensor | None = None,
     *,
     samples: Sequence[int] = DEFAULT_SAMPLES,
     memory: int = GIB,
     seed: int = 0,
-    first: int = 0,
     precision: str = "fp32",
     store: Store | None = None,
     listener: StageListener | None = None,
@@ -151,14 +154,11 @@ def bounds(
 
     Arguments:
         model: Any latent-variable model with densities.
-        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, which has its own
-            context or labels; only its observed values count.
-        c: Classes, shape (N,), or context rows, shape (N, C), for a conditional model.
+        rows: Shape (N, *event), uint8 (then x = pixel / 255) or floating-point; or a `Batch`, with the context or the
+            labels of a conditional model; only its observed values count.
         samples: Numbers of samples K.
         memory: About how many bytes decoding may take.
         seed: Seed of the samples.
-        first: Number of the first batch of `BATCH_ROWS` rows, if these rows are a part of more rows. The samples of
-            a batch depend on its number.
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
         store: Keeps finished batches.
@@ -170,27 +170,51 @@ def bounds(
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
     """
-    for number in samples:
-        _check_sample_count(number)
+    for count in samples:
+        check_samples(count)
     numbers = tuple(sorted(set(samples)))
     if not numbers:
         raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
     with batchwise.estimating(model):
-        rows = batchwise.as_rows(rows, c)
+        rows = batchwise.as_batch(rows)
         batchwise.check_evaluable(model, rows, memory)
         lowered = find_precision(precision, model)
 
         def compute(index: int) -> dict[str, Tensor]:
             batch = batchwise.batch(model, rows, index)
-            decoder = _Decoder(model, batch, memory, lowered, batchwise.generator(seed, "rounding", first + index))
-            with seeded(batchwise.generator(seed, "bounds", first + index)):
-                return _batch_bounds(decoder, batchwise.posterior(model, batch), numbers)
+            return batch_bounds(model, batch, index, numbers, memory=memory, seed=seed, precision=lowered)
 
         per_row = batchwise.over_batches("bounds", len(rows), compute, store=store, listener=listener)
     return Bounds(numbers, per_row)
 
 
-def _batch_bounds(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
+def batch_bounds(
+    model: LatentVariableModel,
+    batch: Batch,
+    index: int,
+    samples: tuple[int, ...],
+    *,
+    memory: int = GIB,
+    seed: int = 0,
+    precision: str = "fp32",
+) -> dict[str, Tensor]:
+    """The numbers of `Bounds.per_row` for one batch.
+
+    Arguments:
+        model: The model, in evaluation mode.
+        batch: The rows as the model takes them.
+        index: Number of the batch among all; its samples depend on it.
+        samples: Numbers of samples K, ascending.
+        memory: About how many bytes decoding may take.
+        seed: Seed of the samples.
+        precision: "fp32" or "bf16".
+    """
+    decoder = _Decoder(model, batch, memory, precision, batchwise.generator(seed, "rounding", index))
+    with seeded(batchwise.generator(seed, "bounds", index)):
+        return _estimates(decoder, batchwise.posterior(model, batch), samples)
+
+
+def _estimates(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -> dict[str, Tensor]:
     kl = _closed_form(q, decoder.prior, decoder.rows)
     log_likelihood = Mean()
     log_ratio = Mean()
