@@ -13,6 +13,7 @@ import exact
 from vaekit import load
 from vaekit.data import load as load_data
 from vaekit.data.sources.shapes import FACTORS, every_shape
+from vaekit.errors import DataError
 from vaekit.evaluation.latent_space.disentanglement import (
     disentanglement,
     factor_vae_score,
@@ -114,3 +115,13 @@ def test_a_run_on_shapes_is_evaluated(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {"MIG", "SAP", "FactorVAE score", "DCI disentanglement"} <= names
     monkeypatch.setattr(RestoredRun, "dataset", lambda *_, **__: replace(few(), factors=None))  # of the same name
     assert "MIG" not in {value.name for value in run_evaluation.evaluate_run(run, load(run.path), samples=2).values}
+
+
+def test_a_single_factor_has_scores_and_a_constant_one_is_named() -> None:
+    factor = torch.arange(200)[:, None] % 4
+    noise = torch.rand(200, 1, generator=torch.Generator().manual_seed(0))
+    found = scores(torch.cat((factor.float(), noise), 1), factor)
+    assert all(map(math.isfinite, found.values()))
+    assert found["MIG"] > 0.8 and found.get("DCI disentanglement", 1.0) == 1.0
+    with pytest.raises(DataError, match="factor 1 has a single value"):
+        disentanglement(noise, torch.cat((factor, torch.zeros_like(factor)), 1))

@@ -69,7 +69,7 @@ def evaluate(
         model = subject if device is None else subject.to(find_device(device))
         with _progress_listener(progress, settings) as listener:
             return evaluate_model(model, data, options, **settings | listener)
-    run = _opened(subject, root)
+    run = _run_of(subject, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
             f"a run is evaluated on data by name, got {type(data).__name__} {getattr(data, 'name', '')!r}; for these: "
@@ -114,7 +114,7 @@ def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> It
         yield {"listener": both}
 
 
-def _opened(subject: Any, root: str | Path) -> Run:
+def _run_of(subject: Any, root: str | Path) -> Run:
     if isinstance(subject, Run):
         return subject
     if isinstance(subject, os.PathLike):

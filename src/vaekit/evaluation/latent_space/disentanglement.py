@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data import Batch, Split
+from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
@@ -34,7 +35,13 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
     Returns:
         MIG and SAP, from 0 to 1; the FactorVAE score in percent; and DCI's disentanglement, completeness and
         informativeness, from 0 to 1, where scikit-learn is installed.
+
+    Raises:
+        DataError: A factor has a single value, so that nothing can tell it.
     """
+    for number, factor in enumerate(factors.T):
+        if len(factor.unique()) < 2:
+            raise DataError(f"factor {number} has a single value; leave it out")
     with seeded(torch.Generator().manual_seed(seed)):
         z = z.double()
         values = [Value("MIG", mutual_information_gap(z, factors), None, "")]
@@ -133,7 +140,7 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
         importance.append(torch.from_numpy(forest.feature_importances_))
         accuracy.append(float(forest.score(x[half:], y[half:, factor])))
     matrix = torch.stack(importance, 1).double().clamp_min(0)  # (Z, F)
-    by_latent = 1 - _entropy(matrix) / torch.tensor(float(matrix.shape[1])).log()
+    by_latent = 1 - _entropy(matrix) / torch.tensor(float(max(2, matrix.shape[1]))).log()
     by_factor = 1 - _entropy(matrix.T) / torch.tensor(float(max(2, matrix.shape[0]))).log()
     weights = matrix.sum(1) / matrix.sum()
     return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
