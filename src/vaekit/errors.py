@@ -73,7 +73,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     name, names = str(name), sorted(known)
     if not names:
         return f"unknown {kind} {name!r:.120}; there is none"
-    near = get_close_matches(str(name), names, n=1)
+    near = get_close_matches(name, names, n=1)
     if near and len(names) > MOST_LISTED:
         return f"unknown {kind} {name!r:.120}; did you mean {near[0]!r}?"
     hint = f" did you mean {near[0]!r}?" if near else ""
