@@ -61,7 +61,7 @@ class ConfigOptions:
         values = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
         values |= {
             "data.test": self.test_data,
-            "data.labels": self.labelled,
+            "data.labelled": self.labelled,
             "train.seed": self.seed,
             "train.deterministic": self.deterministic or None,
         }
