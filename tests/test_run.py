@@ -1040,7 +1040,7 @@ def test_a_run_that_another_host_is_making_is_left_alone(tmp_path):
     with ended(python("")) as dead:
         dead.wait()
     root = tmp_path / "runs"
-    now, before = (root / f".{name}.{dead.pid}-0123abcd-0.tmp" for name in ("now", "before"))
+    now, before = (root / f".{name}.{dead.pid}-0123abcd-89abcdef-0.tmp" for name in ("now", "before"))
     for path in (now, before):
         path.mkdir(parents=True)
     os.utime(before, (0, 0))

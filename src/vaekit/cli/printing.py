@@ -33,17 +33,18 @@ def streams() -> Iterator[None]:
     A stream that the caller closed, as with `>&-`, drops all text.
     """
     codecs.register_error("vae", _replaced)
-    before = sys.stdout, sys.stderr
+    stdout, stderr = sys.stdout, sys.stderr
     with open(os.devnull, "w") as nowhere:
-        stdout, stderr = (nowhere if stream is None else stream for stream in before)
         for stream in (stdout, stderr):
             if hasattr(stream, "reconfigure"):
                 stream.reconfigure(errors="vae")
-        sys.stdout, sys.stderr = stdout, _Dropping(stderr)
+        sys.stdout = nowhere if stdout is None else stdout
+        sys.stderr = _Dropping(nowhere if stderr is None else stderr)
         try:
             yield
         finally:
-            sys.stdout, sys.stderr = before
+            sys.stdout = stdout
+            sys.stderr = stderr
 
 
 def out(text: str = "") -> None:

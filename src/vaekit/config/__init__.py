@@ -11,7 +11,7 @@ Importing this package imports no torch, so that the command line answers at onc
 | `recipe` | a config resolved once: model, loss, optimizer and schedule |
 | `assemble`, `contracts` | from parts to a model: the order of parts, and the questions to them |
 | `groups` | parameters in groups, where a part wants another learning rate or no weight decay |
-| `inspection` | what a part lacks, reported before training |
+| `inspection`, `trial` | what a part lacks, found on a few rows before training |
 | `presets/` | published models, a few lines of TOML each |
 """
 

@@ -83,12 +83,15 @@ def lines(title: str, drawn: Sequence[ChartLine], *, x_name: str = "epoch") -> s
     description = "; ".join(
         f"{line.name}: {line.points[0][1]:.4g} to {line.points[-1][1]:.4g}" for line in finite_lines
     )
-    legend = "".join(
-        f'<span class="key s{line.style % 6}{" dashed" if line.dashed else ""}">{html.escape(line.name)}</span>'
-        for line in finite_lines
-    )
     content = _grid(left, right, low, high, place) + inside + below
-    return _figure(title, description, content, legend if len(finite_lines) > 1 else "")
+    return _figure(title, description, content, _legend(finite_lines) if len(finite_lines) > 1 else "")
+
+
+def _legend(drawn: Sequence[ChartLine]) -> str:
+    return "".join(
+        f'<span class="key s{line.style % 6}{" dashed" if line.dashed else ""}">{html.escape(line.name)}</span>'
+        for line in drawn
+    )
 
 
 def bars(title: str, values: Sequence[tuple[str, float]], unit: str) -> str:

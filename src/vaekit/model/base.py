@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..data import Batch
-from ..data.batch import as_tensor, reshape_hint
+from ..data.batch import as_tensor, check_observed, reshape_hint
 from ..data.columns import Column, check_encoded
 from ..data.pixels import to_floats
 from ..data.value_kinds import RANGES, ValueKind, check_values
@@ -163,7 +163,8 @@ class LatentVariableModel(nn.Module, ABC):
         x = self.as_rows(x)
         c = self.context(c, len(x))
         if observed is not None:
-            observed = _checked_mask(observed, x)
+            observed = as_tensor(observed, "observed").to(x.device)
+            check_observed(observed, x)
             x = x.masked_fill(~observed, 0)
         q = self.posterior(self.seen(x, observed), c)
         p = self.prior(c)
@@ -376,20 +377,6 @@ def check_model(model: object) -> None:
             f"the model must be a LatentVariableModel, got {type(model).__name__}; make one of your networks by "
             "Composed(posterior, prior, likelihood), or a whole one by build('vae', event_shape=…)"
         )
-
-
-def _checked_mask(observed: Any, x: Tensor) -> Tensor:
-    """A mask of observed values, on the device of x.
-
-    Raises:
-        DataError: The mask is not one boolean for each value of x.
-    """
-    observed = as_tensor(observed, "observed")
-    if observed.shape != x.shape or observed.dtype != torch.bool:
-        raise DataError(
-            f"observed must be booleans of shape {tuple(x.shape)}, got {observed.dtype} of {tuple(observed.shape)}"
-        )
-    return observed.to(x.device)
 
 
 def _check_samples(k: Any) -> None:

@@ -10,11 +10,13 @@ import hashlib
 import json
 import math
 import os
+import platform
 import re
 import shutil
 import stat
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -30,8 +32,10 @@ MACHINE_MEMORY = (
 )  # bytes
 COMPONENT = re.compile(r"\w[\w.+=,@-]{0,99}")
 
-_TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})-\d+\.tmp")
+_TEMPORARY = re.compile(r"\..+\.(\d{1,9})-([0-9a-f]{8})(?:-([0-9a-f]{8}))?-\d+\.tmp")
+_ABANDONED = 3600  # seconds; another host, whose processes look dead here, may be writing in the same folder
 _PROCESS = os.urandom(4).hex()  # in a container, a restarted process often has the number of its predecessor
+_HOST = f"{zlib.crc32(platform.node().encode()):08x}"
 _temporary_number = count()
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _REMEDY = {
@@ -224,20 +228,20 @@ def sync(folder: Path) -> None:
 
 def temporary(path: Path) -> Path:
     """A new name beside `path`; it tells `sweep` whether the process that made it still lives."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{next(_temporary_number)}.tmp")
+    return path.with_name(f".{path.name}.{os.getpid()}-{_PROCESS}-{_HOST}-{next(_temporary_number)}.tmp")
 
 
-def sweep(folder: Path, *, idle: float = 0.0) -> None:
+def sweep(folder: Path) -> None:
     """Remove the temporary files and folders that dead processes left in `folder`, as far as that is possible.
 
-    Arguments:
-        folder: The folder.
-        idle: Seconds for which they must not have changed. Processes of another host look dead here.
+    What another host left is removed an hour after its last change.
     """
     with suppress(OSError):
         for path in folder.iterdir():
             match = _TEMPORARY.fullmatch(path.name)
-            if match and not _alive(int(match[1]), match[2]) and time.time() - path.lstat().st_mtime >= idle:
+            if match is None or _alive(int(match[1]), match[2]):
+                continue
+            if match[3] in (None, _HOST) or time.time() - path.lstat().st_mtime > _ABANDONED:
                 remove(path)
 
 

@@ -23,7 +23,6 @@ from .root import claim, run_folders
 if TYPE_CHECKING:  # see checkpoint.py
     from torch import Tensor
 
-_ABANDONED = 3600.0  # seconds; another host may be making a run in the same root, which takes milliseconds
 State = Literal["running", "finished", "interrupted", "failed"]
 
 
@@ -96,16 +95,16 @@ class Run:
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else str(name))
         text = config.encode("utf-8", "backslashreplace")
         files.parse_toml(text, "config.toml")
-        record = {"format": RUN_FORMAT, "preset": preset, "created": datetime.now(UTC).isoformat()}
+        created = datetime.now(UTC).isoformat()
+        facts = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
         new = files.temporary(root / base)
         with files.file_errors("create a run in", root):
             root.mkdir(parents=True, exist_ok=True)
-            files.sweep(root, idle=_ABANDONED)
+            files.sweep(root)
             try:
                 (new / "checkpoints").mkdir(parents=True)
                 files.write_new(new / "config.toml", text)
-                facts = files.dump_json({**environment, **record}, "environment.json")
-                files.write_new(new / "environment.json", facts)
+                files.write_new(new / "environment.json", files.dump_json(facts, "environment.json"))
                 files.write_new(new / "metrics.jsonl", b"")
                 files.sync(new)
                 path = claim(new, root, base, numbered=name is None)
@@ -185,10 +184,8 @@ class Run:
             return "running"
         if os.path.lexists(self.path / "status.json"):
             match self._read_table("status.json").get("state"):
-                case "finished":
-                    return "finished"
-                case "failed":
-                    return "failed"
+                case "finished" | "failed" as state:
+                    return state
         return "interrupted"  # status.json says so, or says "running" and the process was killed
 
     def set_status(self, state: State, message: str = "") -> None:
@@ -208,8 +205,8 @@ class Run:
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
         if value is None or not isinstance(value, kind):
-            where = self.path / "environment.json"
-            raise RunError(f"{where} is damaged: it does not say {'.'.join(keys)}; train the run again")
+            fault = f"it does not say {'.'.join(keys)}; train the run again"
+            raise RunError(f"{self.path / 'environment.json'} is damaged: {fault}")
         return value
 
     def record(self, **facts: object) -> None:
