@@ -500,6 +500,19 @@ def test_noise_of_the_largest_bound_is_that_of_another_seed(k: int, spread: floa
     assert claimed == pytest.approx(true, rel=0.12)
 
 
+@pytest.mark.parametrize("k", [10, 100])
+@pytest.mark.parametrize("more", [1, 5, 9])
+def test_samples_of_a_group_that_stays_open_leave_the_error_alone(k: int, more: int) -> None:
+    log_w = 2 * torch.randn(k + more, 50, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    whole, longer = NestedBounds(k), NestedBounds(k)
+    whole.add(log_w[:k])
+    for part in log_w.split(7):
+        longer.add(part)
+    torch.testing.assert_close(longer.mean, whole.mean)
+    torch.testing.assert_close(longer.variance_of_mean, whole.variance_of_mean)
+    torch.testing.assert_close(longer.effective_sample_size, whole.effective_sample_size)
+
+
 @pytest.mark.parametrize("k", [1, 10, 100])
 def test_any_number_of_rounded_weights_is_unbiased_once_corrected(k: int) -> None:
     torch.manual_seed(0)

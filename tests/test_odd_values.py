@@ -178,6 +178,15 @@ def test_bytes_are_completed_as_pixels(model: LatentVariableModel, x: Tensor) ->
             complete(model, Batch(wrong), "bottom", ways=1)
 
 
+def test_a_gap_in_the_visible_half_is_completed_too(model: LatentVariableModel, x: Tensor) -> None:
+    observed = torch.ones(2, *x.shape[1:], dtype=torch.bool)
+    observed[:, :, 1, 1] = False
+    drawn = complete(model, Batch(x[:2], observed=observed), "bottom", ways=2).images.unflatten(0, (2, 4))
+    assert (drawn[:, 1, 0, 1, 1] == 0.5).all() and (drawn[:, 2:, 0, 1, 1] > 0).all()
+    known = x[:2, None, :, :4].expand(-1, 3, -1, -1, -1)[..., 0, :]
+    torch.testing.assert_close(drawn[:, 1:, :, 0], known.to(drawn))
+
+
 def test_options_keep_what_is_not_set() -> None:
     assert Options.of(Options(samples=7, judge=False), {"seed": 3}) == Options(samples=7, judge=False, seed=3)
 

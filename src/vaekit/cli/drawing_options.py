@@ -110,28 +110,30 @@ class Drawing(ChosenRun):
         if count > most:
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
-    def test_images(self, numbers: Sequence[int]) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Test images by number, and their contexts; their classes if the data have no contexts."""
+    def test_images(
+        self, model: "LatentVariableModel", numbers: Sequence[int]
+    ) -> "tuple[torch.Tensor, torch.Tensor | None]":
+        """Test images by number, as the model sees them, and their contexts; their classes if there are no contexts."""
         import torch
 
         split = self.restored.dataset().test
         for number in numbers:
             if not 0 <= number < len(split):
                 raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        return self._as_seen(split.rows(torch.tensor(list(numbers))))
+        return self._as_seen(model, split.rows(torch.tensor(list(numbers))))
 
-    def spread_test_images(self, n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
+    def spread_test_images(self, model: "LatentVariableModel", n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """Evenly spread test images, n of them, and their contexts or classes as for `test_images`."""
         split = self.restored.dataset().test
         if n > len(split):
             raise DataError(f"there are {len(split)} test images, numbered 0 to {len(split) - 1}, got -n {n}")
-        return self._as_seen(split.thinned(n))
+        return self._as_seen(model, split.thinned(n))
 
-    def _as_seen(self, rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
+    def _as_seen(self, model: "LatentVariableModel", rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
         from ..data.batches import as_one_batch
 
         batch = as_one_batch(rows, value_kind=self.restored.recipe.value_kind, binarize=self.restored.binarize)
-        return batch.x, batch.labels if batch.c is None else batch.c
+        return model.seen(batch.x, batch.observed), batch.labels if batch.c is None else batch.c
 
     def save(self, picture: "Picture", path: Path) -> None:
         """Write a picture, and print its path. Signals of one channel become an array (n, L)."""

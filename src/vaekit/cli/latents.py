@@ -1,5 +1,6 @@
 """`vae map`, `vae traverse` and `vae latents`: pictures of a run's latents."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -101,7 +102,7 @@ def _check_images(drawing: Drawing) -> None:
 
 
 def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
-    """At most n evenly spread test images as the model takes them, with image number `image` first."""
+    """At most n evenly spread test images as the model sees them, with image number `image` first."""
     import torch
 
     from ..data.batches import as_one_batch
@@ -113,9 +114,9 @@ def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | 
     rows = evenly_spread(len(split), n)
     if image is not None:
         rows = torch.cat((torch.tensor([image]), rows))
-    return model.to_model(
-        as_one_batch(split.rows(rows), value_kind=model.value_kind, binarize=drawing.restored.binarize)
-    )
+    batch = as_one_batch(split.rows(rows), value_kind=model.value_kind, binarize=drawing.restored.binarize)
+    batch = model.to_model(batch)
+    return replace(batch, x=model.seen(batch.x, batch.observed))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

@@ -70,18 +70,18 @@ def sample(
         raise DataError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
     if is_default("source") and has_fitted_codes(run):
         source = "aggregate"
+    if by_class and (label is not None or noise):
+        raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
     name = f"{'classes' if by_class else 'sample'}{'' if source == 'prior' else f'-{source}'}-{drawing.seed}"
     path = drawing.path(name, label)
+    drawing.check_room(count)
     model, generator = drawing.model()
+    if by_class and not model.context_size:
+        raise DataError(f"run {run.name} is unconditional; leave out --by-class")
     if source != "prior":
         model = _from_aggregate(drawing, model, source)
     names = drawing.class_names
-    drawing.check_room(count)
     if by_class:
-        if label is not None or noise:
-            raise click.UsageError("--by-class draws every class, without noise; leave out --class and --noise")
-        if not model.context_size:
-            raise DataError(f"run {run.name} is unconditional; leave out --by-class")
         columns = 10 if is_default("count") else count
         picture = plot.per_class(model, per_row=columns, names=names, generator=generator)
     else:
@@ -131,7 +131,7 @@ def interpolate(
     drawing.check_room((1 if between else walks) * steps)
     ends = None
     if between:
-        images, labels = drawing.test_images(between)
+        images, labels = drawing.test_images(model, between)
         ends = images[0], images[1]
         c = (labels if label is None else drawing.classes(model, label, 2)) if model.context_size else None
         names = [f"image {number}" for number in between]
@@ -162,7 +162,7 @@ def reconstruct(drawing: Drawing, count: int) -> None:
 
     path = drawing.path("reconstruct")
     model, _ = drawing.model()
-    images, labels = drawing.spread_test_images(count)
+    images, labels = drawing.spread_test_images(model, count)
     drawing.save(plot.reconstructions(model, images, labels if model.context_size else None), path)
 
 

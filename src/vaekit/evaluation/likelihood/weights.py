@@ -54,8 +54,9 @@ class NestedBounds:
         self.k = k
         self.filled = 0
         self.open: Tensor | None = None  # log Σ w and log Σ w² of the incomplete group, shape (2, B)
+        self.open_blocks: Tensor | None = None  # log Σ w of each of its blocks, shape (blocks, B)
         self.last: Tensor | None = None  # log Σ w and log Σ w² of the last whole group, shape (2, B)
-        self.blocks: Tensor | None = None  # log Σ w of each block of the last group, shape (blocks, B)
+        self.last_blocks: Tensor | None = None  # log Σ w of each of its blocks, shape (blocks, B)
         self.groups = Mean()
 
     def add(self, log_w: Tensor) -> None:
@@ -67,8 +68,8 @@ class NestedBounds:
         whole = len(log_w) // self.k * self.k
         if whole:
             groups = log_w[:whole].reshape(-1, self.k, log_w.shape[1])
-            self._close(torch.stack((groups.logsumexp(1), (2 * groups).logsumexp(1)), 1))
-            self.blocks = _block_sums(groups[-1], 0, min(BLOCKS, self.k))
+            sums = torch.stack((groups.logsumexp(1), (2 * groups).logsumexp(1)), 1)
+            self._close(sums, _block_sums(groups[-1], 0, min(BLOCKS, self.k)))
         self._extend(log_w[whole:])
 
     def _extend(self, log_w: Tensor) -> None:
@@ -76,18 +77,22 @@ class NestedBounds:
             return
         sums = torch.stack((log_w.logsumexp(0), (2 * log_w).logsumexp(0)))
         blocks = _block_sums(log_w, self.filled, min(BLOCKS, self.k))
-        self.blocks = blocks if self.open is None or self.blocks is None else torch.logaddexp(self.blocks, blocks)
-        self.open = sums if self.open is None else torch.logaddexp(self.open, sums)
+        if self.open is not None and self.open_blocks is not None:
+            sums, blocks = torch.logaddexp(self.open, sums), torch.logaddexp(self.open_blocks, blocks)
+        self.open = sums
+        self.open_blocks = blocks
         self.filled += len(log_w)
         if self.filled == self.k:
-            self._close(self.open[None])
+            self._close(sums[None], blocks)
             self.open = None
+            self.open_blocks = None
             self.filled = 0
 
-    def _close(self, sums: Tensor) -> None:
-        """Count whole groups, shape (groups, 2, B)."""
+    def _close(self, sums: Tensor, last_blocks: Tensor) -> None:
+        """Count whole groups, shape (groups, 2, B), and keep the blocks of the last one, shape (blocks, B)."""
         self.groups.add(sums[:, 0] - math.log(self.k))
         self.last = sums[-1]
+        self.last_blocks = last_blocks
 
     @property
     def mean(self) -> Tensor:
@@ -109,11 +114,11 @@ class NestedBounds:
         """
         if self.groups.count > 1:
             return self.groups.variance_of_mean
-        if self.k == 1 or self.blocks is None:
+        if self.k == 1 or self.last_blocks is None:
             return torch.full_like(self.mean, math.inf)
-        count = len(self.blocks)
+        count = len(self.last_blocks)
         sizes = [len(range(block, self.k, count)) for block in range(count)]
-        return jackknife(self.blocks, sizes)
+        return jackknife(self.last_blocks, sizes)
 
 
 def _block_sums(log_w: Tensor, start: int, count: int) -> Tensor:

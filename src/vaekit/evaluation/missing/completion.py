@@ -41,7 +41,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     x = images.x.cpu()
     if x.ndim != 4 or not len(x):
         raise DataError(f"complete needs images (N, C, H, W) with N at least 1, got {tuple(x.shape)}")
-    observed = torch.ones_like(x, dtype=torch.bool)
+    observed = torch.ones_like(x, dtype=torch.bool) if images.observed is None else images.observed.cpu().clone()
     dim = -2 if hide in ("bottom", "top") else -1
     half = x.shape[dim] // 2
     start, length = (half, x.shape[dim] - half) if hide in ("bottom", "right") else (0, half)
