@@ -31,7 +31,7 @@ from vaekit.data.batches import as_one_batch
 from vaekit.data.pixels import binarized, repeatable
 from vaekit.data.sources.shapes import every_shape
 from vaekit.evaluation import fitted_prior
-from vaekit.evaluation.latent_space.disentanglement import of_factors
+from vaekit.evaluation.latent_space.disentanglement import disentanglement_of
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import quality
@@ -151,7 +151,7 @@ def factors(quick: bool, done: set[str]) -> Found:
             continue
         options = ("--data", "shapes", "--set", "model.latent_size=10", "--set", "train.steps=600")
         record, run = trained(preset, *options, quick=quick)
-        named = {value.name: value.value for value in of_factors(vaekit.load(run.path), *every_shape())}
+        named = {value.name: value.value for value in disentanglement_of(vaekit.load(run.path), *every_shape())}
         test = run.read_json("test.json")
         figures = {name: named.get(name) for name in SCORES} | {name: test[name] for name in ("rate", "distortion")}
         yield preset, record | figures

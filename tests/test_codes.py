@@ -332,7 +332,7 @@ def test_a_network_fitted_to_codes_is_as_good_as_the_codes_allow(
     condition: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Three kinds of images, and so three grids of codes: log 3 nats, or none where the class tells them."""
-    monkeypatch.setattr(ex_post, "RATE", 0.02)
+    monkeypatch.setattr(ex_post, "LEARNING_RATE", 0.02)
     model = made("fsq", condition, levels=[3, 3], places=4).eval()
     x, labels = binary(3).repeat(40, 1, 1, 1), torch.arange(120) % 3
     prior = fit_prior(model, Split(x, labels))

@@ -73,7 +73,7 @@ def test_no_labels_are_invented(images):
             with pytest.raises(DataError, match="conditional on 10 classes, but the loader gives no labels"):
                 CVAE(20, 10).to_model(batch)
     with pytest.raises(DataError, match="no labels"):
-        Split(images).rows(slice(3)).known_labels()
+        Split(images).rows(slice(3)).required_labels()
 
 
 def test_ends_of_the_pixel_range_are_exact():

@@ -56,7 +56,7 @@ def test_any_number_of_rows_is_spread_over_all(count: int, n: int) -> None:
 
 def test_spread_rows_of_a_sorted_split_have_all_classes() -> None:
     split = Split(torch.zeros(1999, 1), torch.arange(1999) * 10 // 1999)
-    shares = split.thinned(1000).known_labels().bincount()
+    shares = split.thinned(1000).required_labels().bincount()
     assert len(shares) == 10 and shares.max() - shares.min() <= 2
 
 
@@ -166,7 +166,7 @@ def test_a_split_takes_arrays_and_lists() -> None:
     assert repr(split) == "Split(6 rows of 3, float32, with labels, 100 % observed)"
     assert split.labels is not None and split.labels.dtype == torch.int64 and split.labels.tolist() == [0, 1, 2] * 2
     assert len(dataset(split).train) == 6
-    assert Split(split.x, torch.ones(6)).known_labels().dtype == torch.int64
+    assert Split(split.x, torch.ones(6)).required_labels().dtype == torch.int64
     for label in (1.7, float("nan"), float("inf")):
         with pytest.raises(DataError, match=f"labels must be whole numbers, .* got {label:g}"):
             Split(torch.zeros(6, 3), [0, 1, 2, 0, 1, label])

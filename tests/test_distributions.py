@@ -18,8 +18,8 @@ from vaekit.distributions import (
     GreyLevelCategorical,
     GumbelSoftmax,
     IndependentBernoulli,
+    LevelDistribution,
     NegativeBinomial,
-    OfLevels,
     Poisson,
     closed_form_kl,
     grey_levels,
@@ -422,7 +422,7 @@ def test_booleans_are_bits() -> None:
 
 
 def test_a_level_that_does_not_exist_has_probability_zero() -> None:
-    p = OfLevels(torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, -math.inf]]))
+    p = LevelDistribution(torch.tensor([[0.0, 1.0, 2.0], [0.0, 1.0, -math.inf]]))
     assert p.log_prob(torch.arange(3.0)[:, None]).exp().sum(0).allclose(torch.ones(2))
     for level in (-1.0, 3.0, 7.0, math.nan):
         assert p.log_prob(torch.tensor([level, level])).tolist() == [-math.inf, -math.inf]

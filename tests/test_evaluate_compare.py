@@ -14,7 +14,7 @@ from safetensors.torch import save
 from vaekit import config
 from vaekit.errors import ConfigError, RunError
 from vaekit.evaluation import Evaluation, Value, compare, student_t
-from vaekit.evaluation.comparison import evaluated, protocol_of
+from vaekit.evaluation.comparison import evaluated_runs, protocol_of
 from vaekit.store import Run
 
 PROTOCOL = {
@@ -341,9 +341,9 @@ def test_runs_of_a_preset_are_found(made, tmp_path: Path) -> None:
     made("a"), made("b", seed=1), made("c", preset="cvae")
     bare = Run.create("bare", preset="vae", config="", environment={}, root=tmp_path)
     bare.release()
-    assert sorted(run.name for run in evaluated("vae", tmp_path)) == ["a", "b"]
+    assert sorted(run.name for run in evaluated_runs("vae", tmp_path)) == ["a", "b"]
     with pytest.raises(RunError, match=r"unknown preset of an evaluated run 'cave'; did you mean 'cvae'"):
-        evaluated("cave", tmp_path)
+        evaluated_runs("cave", tmp_path)
 
 
 # -- formats ----------------------------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ def test_a_model_that_paints_well_is_judged_well(corners: Dataset, judge: eyes.C
 
 def test_rows_sorted_by_class_are_judged_as_shuffled_ones(corners: Dataset, judge: eyes.Classifier) -> None:
     def in_order(split: Split) -> Split:
-        return split.rows(split.known_labels().argsort(stable=True))
+        return split.rows(split.required_labels().argsort(stable=True))
 
     model = Painter(conditional=True)
     sorted_train = Dataset(

@@ -164,7 +164,7 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
     floats = Split(dataset.test.x / 255, dataset.test.labels)
 
     def prepared(split: Split, how: str) -> Tensor:
-        return measure.served(made("bernoulli"), split, how)
+        return measure.evaluated_values(made("bernoulli"), split, how)
 
     assert torch.equal(prepared(dataset.test, binarize) / 255, images)
     assert torch.equal(prepared(floats, binarize), images)
@@ -190,7 +190,9 @@ def test_fewer_images_are_evenly_spread(model: LatentVariableModel) -> None:
 
 def test_few_rows_of_a_sorted_split_have_all_classes(model: LatentVariableModel, monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(model_evaluation, "MEASURES", (Measure(lambda task: seen.append(task.split) or Findings()),))
+    monkeypatch.setattr(
+        model_evaluation, "MEASURES", (Measure(lambda inputs: seen.append(inputs.split) or Findings()),)
+    )
     train = tiny.dataset().train
     in_order = replace(tiny.dataset(), test=train.rows(train.labels.argsort(stable=True)))
     evaluate(model, in_order, rows=12)

@@ -107,7 +107,7 @@ def test_data_that_are_split_keep_their_splits(tmp_path: Path) -> None:
                 Image.fromarray(x).save(tmp_path / "photos" / split / name / f"{i}.png")
     photos = load_evaluation_data(tmp_path / "photos", event_shape=(1, 4, 4))
     assert [len(rows) for rows in photos.splits.values()] == [10, 6, 8] and photos.classes == ("cat", "dog")
-    assert photos.test.known_labels().tolist() == [0] * 4 + [1] * 4
+    assert photos.test.required_labels().tolist() == [0] * 4 + [1] * 4
     assert validated(small(), torch.rand(20, 1, 4, 4), tmp_path / "photos").num_rows == 6
     found = evaluate(small(), tmp_path / "photos", samples=2)
     assert measured(found) == (8, "test")

@@ -358,7 +358,7 @@ def test_absent_and_null_values_are_left_out_and_the_line_goes_on():
 
 @pytest.mark.parametrize("epochs", [1, 2, 3, 10, 200])
 def test_epochs_are_whole_numbers_and_units_are_named(epochs):
-    figure = plot.curves([record(e) for e in range(1, epochs + 1)], row="image")
+    figure = plot.curves([record(e) for e in range(1, epochs + 1)], row_word="image")
     figure.canvas.draw()
     for axes in figure.axes:
         low, high = axes.get_xlim()

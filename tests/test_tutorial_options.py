@@ -129,7 +129,7 @@ def test_plateau_reduces_when_torchs_does_and_resumes(tmp_path: Path, monkeypatc
         assert record["learning_rate"] == pytest.approx(optimizer.param_groups[0]["lr"])
         scheduler.step(record["validation_loss"])
     assert records[-1]["learning_rate"] < 0.3  # there was a plateau
-    with pytest.raises(ConfigError, match="plateau lowers the rate when the validation loss stops falling"):
+    with pytest.raises(ConfigError, match="plateau lowers the learning rate when the validation loss stops falling"):
         fit(build("standard-vae"), torch.rand(8, 1, 28, 28).round(), schedule=Plateau(), epochs=1)
 
 

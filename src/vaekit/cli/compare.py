@@ -55,11 +55,11 @@ def compare(
     if output is not None and (split != "test" or row_count is not None):
         raise click.UsageError("--output shows evaluations of all test rows; leave out --split and --rows")
     from ..evaluation.comparison import compare as compare_runs
-    from ..evaluation.comparison import evaluated
+    from ..evaluation.comparison import evaluated_runs
 
-    compared_runs = [open_run(name, root) for name in run] + [
-        evaluated_run for preset in presets for evaluated_run in evaluated(preset, root, split=split, rows=row_count)
-    ]
+    compared_runs = [open_run(name, root) for name in run]
+    for preset in presets:
+        compared_runs += evaluated_runs(preset, root, split=split, rows=row_count)
     table = compare_runs(compared_runs, columns=columns, split=split, rows=row_count)
     pages = []
     if output is not None:

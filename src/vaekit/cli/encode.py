@@ -56,6 +56,6 @@ def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:
     if suffix == ".npy":
         np.save(content, z.numpy(), allow_pickle=False)
     else:
-        arrays: dict[str, Any] = {f"{rows.what}s": np.array(rows.names), "classes": np.array(rows.classes)}
+        arrays: dict[str, Any] = {f"{rows.row_word}s": np.array(rows.names), "classes": np.array(rows.classes)}
         np.savez(content, z=z.numpy(), **arrays)
     return content.getvalue()

@@ -94,7 +94,7 @@ def score(
         print_files(*written, run=str(run.path), **facts)
         return
     print_table([_cells(row) for row in least])
-    _print_counts(scores, f"{rows.what}s")
+    _print_counts(scores, f"{rows.row_word}s")
     if agreement is not None:
         area, error = agreement
         out(f"AUROC       {area:.3f} ± {error:.3f}: how often an unusual row (by {labels}) outscores a usual one")
@@ -132,7 +132,7 @@ def _row(scores: "Scores", i: int) -> dict[str, Any]:
     """A row with its scores, and the columns that explain them."""
     rows = scores.rows
     values = {name: column[i].item() for name, column in scores.values.items()}
-    line: dict[str, Any] = {rows.what: rows.names[i], "class": rows.classes[i], **values}
+    line: dict[str, Any] = {rows.row_word: rows.names[i], "class": rows.classes[i], **values}
     if scores.columns:
         line["reasons"] = [{"column": name, "percentile": rank} for name, rank in scores.reasons(i)]
     return line

@@ -1,4 +1,4 @@
-"""Groups of parameters for an optimizer: parts of a model may want another rate, or no weight decay."""
+"""Groups of parameters for an optimizer: parts of a model may want another learning rate, or no weight decay."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from torch import nn
 
 
 def by_part(model: nn.Module, parameters: Sequence[nn.Parameter], learning_rate: float) -> Sequence[Any]:
-    """The parameters as they are, or in groups where a part of the model wants another rate or no weight decay.
+    """The parameters; in groups if a part of the model wants another learning rate or no weight decay.
 
     Arguments:
         model: The model; its parts may have `learning_rate_factor` and `decays`.

@@ -198,7 +198,7 @@ class Recipe:
 
         Arguments:
             trained: The parameters to train, or a model, for all of its parameters.
-            model: The model; its parts may want another rate, or no weight decay. It is `trained`, if that is a model.
+            model: The model; its parts may want another learning rate, or no weight decay. By default `trained`.
         """
         learning_rate = self.config.train.learning_rate
         if isinstance(trained, nn.Module):
@@ -207,9 +207,9 @@ class Recipe:
         optimizer: torch.optim.Optimizer = self.parts["optimizer"](parameters=groups, learning_rate=learning_rate)
         return optimizer
 
-    def schedule(self) -> schedules.RateSchedule:
+    def schedule(self) -> schedules.LearningRateSchedule:
         """Make the learning-rate schedule."""
-        schedule: schedules.RateSchedule = self.parts["schedule"]()
+        schedule: schedules.LearningRateSchedule = self.parts["schedule"]()
         return schedule
 
     def to_toml(self) -> str:

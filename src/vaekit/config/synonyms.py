@@ -2,7 +2,6 @@
 
 OTHER_NAMES = {
     "lr": "train.learning_rate",
-    "rate": "train.learning_rate",
     "bs": "train.batch_size",
     "batch": "train.batch_size",
     "num_epochs": "train.epochs",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 from torch.nn.functional import binary_cross_entropy
 
-from ..distributions import widened
+from ..distributions import at_least_float32
 from ..errors import DataError, check_count
 from ..likelihoods import bernoulli
 from ..model import LatentVariableModel
@@ -105,7 +105,7 @@ class _Assignment(LatentVariableModel):
     def posterior(self, x: Tensor, c: Tensor | None = None) -> Distribution:
         """q(z | x, c) = N(μ, diag σ²), batch shape (B,)."""
         h = self.encoder(with_context(x.flatten(1), c))
-        mu, logvar = widened(self.mu_layer(h)), widened(self.logvar_layer(h))
+        mu, logvar = at_least_float32(self.mu_layer(h)), at_least_float32(self.logvar_layer(h))
         return Independent(Normal(mu, (0.5 * logvar).exp(), validate_args=False), 1)
 
     def prior(self, c: Tensor | None = None) -> Distribution:

@@ -38,7 +38,7 @@ def load_by_name(name: str, *, validation: int | None = None, root: str | os.Pat
     content = _READERS.get(name, _read_idx_files)(source, place)
     _check(source, content.train, source.train)
     _check(source, content.test, source.test)
-    x, labels, trained = content.train.x, content.train.known_labels(), source.train - held_out
+    x, labels, trained = content.train.x, content.train.required_labels(), source.train - held_out
     return Dataset(
         name=name,
         train=Split(x[:trained], labels[:trained]),
@@ -54,7 +54,7 @@ def _check(source: Source, split: Split, count: int) -> None:
     expected, x = (count, *source.shape), split.x
     if x.shape != expected or x.dtype != torch.uint8:
         raise DataError(f"{source.name}: images are {tuple(x.shape)} {x.dtype} instead of {expected} uint8")
-    labels = split.known_labels()
+    labels = split.required_labels()
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= len(source.classes):
         raise DataError(f"{source.name}: labels are from {low} to {high} instead of 0 to {len(source.classes) - 1}")

@@ -114,7 +114,7 @@ def _joined(name: str, parts: Mapping[str, Dataset]) -> Dataset:
     """One data set of a folder's splits, with the classes of all of them."""
     classes = tuple(sorted({name for part in parts.values() for name in part.classes}))
     splits = {
-        split: replace(part.test, labels=renumbered(part.test.known_labels(), part.classes, classes))
+        split: replace(part.test, labels=renumbered(part.test.required_labels(), part.classes, classes))
         for split, part in parts.items()
     }
     checksum = hashlib.sha256("".join(f"{split}{part.checksum}" for split, part in parts.items()).encode()).hexdigest()

@@ -122,7 +122,7 @@ class Split:
         """`observed` in memory."""
         return None if self.observed is None else self.observed[:]
 
-    def known_labels(self) -> Tensor:
+    def required_labels(self) -> Tensor:
         """The labels.
 
         Raises:
@@ -288,7 +288,7 @@ class Dataset:
         return self.splits[name]
 
     @property
-    def row(self) -> str:
+    def row_word(self) -> str:
         """The word for one row: "image" or "row"."""
         return row_word(self.kind)
 

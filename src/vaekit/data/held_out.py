@@ -27,7 +27,7 @@ def held_out(
     validation: int | None,
     test: int | None,
     *,
-    row: str = "image",
+    row_word: str = "image",
     elsewhere: bool = False,
     share: int = 20,
 ) -> tuple[Remainder, NDArray[np.int64], NDArray[np.int64]]:
@@ -38,7 +38,7 @@ def held_out(
         count: Number of rows.
         validation: Rows to hold out; one in `share`, at most 5,000, by default.
         test: Rows to test on; 10 %, at most 10,000, by default.
-        row: The word for one row, for messages.
+        row_word: The word for one row, for messages.
         elsewhere: Whether test rows come from another source; then none is taken from these.
         share: See `validation`.
 
@@ -47,17 +47,17 @@ def held_out(
         ConfigError: A number is out of range, or no row is left to train on.
     """
     if count < 2 and not elsewhere:
-        raise DataError(f"{name}: at least one {row} to train on and one to test on are needed, got {count}")
+        raise DataError(f"{name}: at least one {row_word} to train on and one to test on are needed, got {count}")
     test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
     if elsewhere and not 0 <= validation < count:
         raise ConfigError(
-            f"data.validation must be from 0 to {count - 1} of the {count} {row}s of {name}, got {validation}"
+            f"data.validation must be from 0 to {count - 1} of the {count} {row_word}s of {name}, got {validation}"
         )
     if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:
         raise ConfigError(
-            f"data.test must be at least 1, and data.validation + data.test less than the {count} {row}s of {name}, "
-            f"got {validation} + {test}"
+            f"data.test must be at least 1, and data.validation + data.test less than the {count} {row_word}s of "
+            f"{name}, got {validation} + {test}"
         )
     tested = drawn(count, test)
     rest = Remainder(count, tested)

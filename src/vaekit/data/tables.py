@@ -149,7 +149,7 @@ def load_table(
         ends[0],
         0 if validation_path else validation,
         None if isinstance(test, str) else test,
-        row="row",
+        row_word="row",
         elsewhere=test_path is not None,
         share=SHARE,
     )

@@ -24,7 +24,7 @@ from .bernoulli import ContinuousBernoulli, IndependentBernoulli
 from .chain import Chain, ChainStep, Recalling
 from .cholesky import CholeskyNormal
 from .closed_form import closed_form_kl
-from .columnwise import ColumnBlock, Columnwise, OfLevels, level_probs
+from .columnwise import ColumnBlock, Columnwise, LevelDistribution, level_probs
 from .counts import NegativeBinomial, Poisson
 from .curved import Curved, PoincareBall, UnitSphere, support_in
 from .full_mixture import FullCovarianceMixture
@@ -35,7 +35,7 @@ from .normal import bounded, diagonal_normal
 from .observed import log_prob_observed, log_prob_of_values
 from .point_mass import PointMass
 from .power_spherical import PowerSpherical, UniformSphere
-from .precise import full_precision, widened
+from .precise import at_least_float32, full_precision
 from .relaxed import GumbelSoftmax, centre, mean_of
 from .rows import draw_rows, draw_samples
 from .supports import is_discrete, support_of, takes_any_real
@@ -57,8 +57,8 @@ __all__ = [
     "GreyLevelCategorical",
     "GumbelSoftmax",
     "IndependentBernoulli",
+    "LevelDistribution",
     "NegativeBinomial",
-    "OfLevels",
     "PoincareBall",
     "PointMass",
     "Poisson",
@@ -68,6 +68,7 @@ __all__ = [
     "UniformSphere",
     "UnitSphere",
     "WrappedNormal",
+    "at_least_float32",
     "bounded",
     "centre",
     "closed_form_kl",
@@ -87,5 +88,4 @@ __all__ = [
     "support_in",
     "support_of",
     "takes_any_real",
-    "widened",
 ]

@@ -17,7 +17,7 @@ from torch.nn.functional import log_softmax
 from .counts import NegativeBinomial
 
 
-class OfLevels(Distribution):
+class LevelDistribution(Distribution):
     """Numbers of levels 0, 1, …, L − 1, from logits; a level that a column does not have has the logit −∞.
 
     Arguments:
@@ -202,7 +202,7 @@ def level_probs(p: Distribution) -> Tensor:
     """Probabilities of the levels of columns, shape (..., n, L)."""
     if isinstance(p, Bernoulli):
         return torch.stack((1 - p.probs, p.probs), -1)
-    assert isinstance(p, OfLevels)
+    assert isinstance(p, LevelDistribution)
     return p.probs
 
 

@@ -60,7 +60,7 @@ def generator(seed: int, stage: str, index: int) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
 
-def as_batch(rows: Tensor | Batch) -> Batch:
+def wrapped(rows: Tensor | Batch) -> Batch:
     """The rows of an estimator, as one batch: a batch as it is, or values of shape (N, *event)."""
     return rows if isinstance(rows, Batch) else Batch(rows)
 
@@ -97,7 +97,7 @@ def log_likelihood(model: LatentVariableModel, z: Tensor, rows: Batch) -> Tensor
     return p.log_prob(rows.x) if rows.observed is None else log_prob_observed(p, rows.x, rows.observed)
 
 
-def wide(values: Tensor) -> Tensor:
+def to_float64(values: Tensor) -> Tensor:
     """The values in double precision, or in single precision on a device without double precision."""
     return values.float() if values.device.type == "mps" else values.double()
 

@@ -89,7 +89,9 @@ def compare(
     )
 
 
-def evaluated(preset: str, root: Path | str = "runs", *, split: str = "test", rows: int | None = None) -> list[Run]:
+def evaluated_runs(
+    preset: str, root: Path | str = "runs", *, split: str = "test", rows: int | None = None
+) -> list[Run]:
     """The runs of a preset that were evaluated on these rows, the newest first.
 
     Raises:

@@ -131,7 +131,7 @@ class MeasureInput:
             "data": self.dataset.name,
             "checksum": self.dataset.checksum,
             "split": self.options.split if self.dataset.is_split else "all rows",
-            **counted(len(self.split), len(self.dataset.split(self.options.split))),
+            **row_counts(len(self.split), len(self.dataset.split(self.options.split))),
             "binarize": _BINARIZED[self.options.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
@@ -147,8 +147,8 @@ class MeasureInput:
 
     def rows_of(self, split: Split) -> Batch:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
-        x = served(self.model, split, self.options.binarize)
-        labels = split.known_labels() if self.model.context_size and split.context is None else split.labels
+        x = evaluated_values(self.model, split, self.options.binarize)
+        labels = split.required_labels() if self.model.context_size and split.context is None else split.labels
         return Batch(x, split.context, split.mask, labels)
 
     @property
@@ -226,12 +226,12 @@ class Measure:
     compared: tuple[str, ...] = ()
 
 
-def counted(rows: int, of: int) -> dict[str, Any]:
+def row_counts(rows: int, of: int) -> dict[str, Any]:
     """The number of evaluated rows, and the number that there are, for a protocol."""
     return {ROWS_KEY: rows} if rows == of else {ROWS_KEY: rows, CHOICE_KEY: "evenly spread"}
 
 
-def served(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
+def evaluated_values(model: LatentVariableModel, split: Split, binarize: str) -> Tensor:
     """All values of a split, shape (N, *event), always binarized in the same way; bytes of pixels stay bytes."""
     batches = Batches(
         split, batch_size=batchwise.BATCH_ROWS, binarize=repeatable(binarize), value_kind=model.value_kind

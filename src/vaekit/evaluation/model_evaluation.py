@@ -17,7 +17,7 @@ from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
-from .measure import Measure, MeasureInput, Options, StoreOf, counted
+from .measure import Measure, MeasureInput, Options, StoreOf, row_counts
 from .samples.quality import QUALITY
 from .tables.synthetic import SYNTHETIC
 from .values_with_errors import Evaluation, StageListener
@@ -61,11 +61,11 @@ def evaluate_model(
     split = dataset.split(options.split)
     if options.rows is not None:
         split = split.thinned(options.rows)
-    task = MeasureInput(model, dataset, split, options, loss=loss, store_of=store_of, listener=listener)
-    findings = [measure.find(task) for measure in MEASURES]
+    inputs = MeasureInput(model, dataset, split, options, loss=loss, store_of=store_of, listener=listener)
+    findings = [measure.find(inputs) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],
-        protocol=_merged(task.protocol, counted(len(split), rows), *(part.protocol for part in findings)),
+        protocol=_merged(inputs.protocol, row_counts(len(split), rows), *(part.protocol for part in findings)),
         warnings=[*reduced, *(sentence for part in findings for sentence in part.warnings)],
         details=_merged(*(part.details for part in findings)),
         pictures=_merged(*(part.pictures for part in findings)),

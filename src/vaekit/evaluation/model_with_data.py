@@ -118,7 +118,7 @@ def _subject(
         labels=labels,
         numbers=rows,
         classes=classes,
-        kind=dataset.row if x.shape[1] in SHOWN_CHANNELS else "row",
+        kind=dataset.row_word if x.shape[1] in SHOWN_CHANNELS else "row",
         source=source,
         observed=observed,
     )

@@ -40,7 +40,7 @@ class NamedRows:
         names: Name of each row.
         classes: Name of the class of each row.
         binarize: How grey pixels become binary, the same way on every pass.
-        what: The word for one row: "row" or "image".
+        row_word: The word for one row: "row" or "image".
     """
 
     name: str
@@ -48,7 +48,7 @@ class NamedRows:
     names: Sequence[str]
     classes: Sequence[str]
     binarize: str
-    what: str = "row"
+    row_word: str = "row"
 
     def __len__(self) -> int:
         return len(self.split)
@@ -122,7 +122,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
             f"row {where} of {title} has no class, and run {restored.run.name} is conditional; bring labels"
         )
     class_names = [classes[label] if label >= 0 else "" for label in labels]
-    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row)
+    return NamedRows(title, rows, names, class_names, restored.binarize, facts.row_word)
 
 
 def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:

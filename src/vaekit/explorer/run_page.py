@@ -274,7 +274,7 @@ def _numbers(run: Run, evaluation: Evaluation) -> str:
         head = ("class", *(f"{name} (%)" for name in next(iter(classes.values()))))
         by_class = _table([[str(name), *map(_rounded, row.values())] for name, row in classes.items()], head)
     protocol = _table([[str(key), str(value)] for key, value in evaluation.protocol.items()])
-    error = f"± is the standard error over {DataFacts.of(run).row}s"
+    error = f"± is the standard error over {DataFacts.of(run).row_word}s"
     note = f"<p class=quiet>{error}. Numbers of different protocols cannot be compared.</p>"
     return f"{values}{note}{by_class}<details><summary>Protocol</summary>{protocol}</details>"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..config import Config
 from ..evaluation.values_with_errors import Evaluation
-from ..model.dimensions import CARRIES
+from ..model.dimensions import SILENT_BELOW
 from ..runs.data_facts import DataFacts
 from ..store import Run
 from ..store.escape import to_markdown
@@ -142,7 +142,7 @@ def _latents(facts: Mapping[str, Any]) -> str:
     if kl is None:
         return f"## Latents\n\n{text}"
     rows = " | ".join(f"z{i + 1} {kl[i]:.2f}" for i in latent["order"][:12])
-    quiet = f" {len(silent)} of {len(kl)} are silent, below {CARRIES:g} nats." if silent else ""
+    quiet = f" {len(silent)} of {len(kl)} are silent, below {SILENT_BELOW:g} nats." if silent else ""
     return f"## Latents\n\n{title}, the greatest first: {rows.replace(' | ', ', ')}.{quiet} {text}"
 
 

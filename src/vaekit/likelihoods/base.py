@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent
 
 from ..data.value_kinds import ValueKind, check_values
-from ..distributions import full_precision, widened
+from ..distributions import at_least_float32, full_precision
 
 
 class Likelihood(nn.Module, ABC):
@@ -112,7 +112,7 @@ class PerValueLikelihood(Likelihood):
         """The network's output, its P groups of channels first: shape (P, ..., B, *event)."""
         channels = z.ndim - self.latent_dims
         with nullcontext() if self.tolerates_bf16 else full_precision(z):
-            output = widened(self.net(z, c))
+            output = at_least_float32(self.net(z, c))
         grouped: Tensor = output.unflatten(channels, (self.groups, -1))
         return grouped.movedim(channels, 0)
 

@@ -115,7 +115,7 @@ class LocationScale(PerValueLikelihood):
         return torch.cat([(loc - self.centre) / self.unit, *output[1:]])
 
 
-class OfRealNumbers(LocationScale):
+class RealLocationScale(LocationScale):
     """Likelihoods of real x of any size. They standardize x inside, but the density is the density of x itself.
 
     With "auto" a training takes the mean and the standard deviation of all values of its rows for `centre` and `unit`,
@@ -202,7 +202,7 @@ def _mean_and_sd(x: Tensor) -> tuple[float, float]:
     return (0.0, 1.0) if as_it_is else (float(f"{mean:.4g}"), float(f"{sd:.4g}"))
 
 
-class Normal(OfRealNumbers):
+class Normal(RealLocationScale):
     """p(x | z, c) = Π N(x; μ, σ²), μ = net(z, c).
 
     Besides a number, "shared" and "per-pixel" the scale can be "optimal": σ² is the mean squared error of the batch,
@@ -215,7 +215,7 @@ class Normal(OfRealNumbers):
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for σ to start from.
         scale: σ.
-        centre: Origin of the network's μ; see `OfRealNumbers`.
+        centre: Origin of the network's μ; see `RealLocationScale`.
         unit: Unit of the network's μ.
 
     Reference: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, who clip log σ hard and keep no running mean.
@@ -278,14 +278,14 @@ class _FittedNormal(NormalDistribution):
         return log_prob
 
 
-class Laplace(OfRealNumbers):
+class Laplace(RealLocationScale):
     """p(x | z, c) = Π exp(−|x − μ|/b)/(2b), μ = net(z, c): absolute instead of squared errors.
 
     Arguments:
         net: Network (..., Z), (B, C) → (..., *out_shape).
         x: Training rows, for b to start from.
         scale: b.
-        centre: Origin of the network's μ; see `OfRealNumbers`.
+        centre: Origin of the network's μ; see `RealLocationScale`.
         unit: Unit of the network's μ.
     """
 

@@ -12,7 +12,7 @@ from torch.nn.functional import logsigmoid, softplus
 
 from ..data.columns import Column
 from ..data.standardizer import Standardizer
-from ..distributions import ColumnBlock, Columnwise, OfLevels, level_probs
+from ..distributions import ColumnBlock, Columnwise, LevelDistribution, level_probs
 
 Sign = Literal["unknown", "high", "low"]
 
@@ -105,10 +105,10 @@ class NotAtRandom(Columnwise):
         log_missing = (probs * logits.sigmoid()).sum(-1).clamp_min(torch.finfo(probs.dtype).tiny).log()
         return torch.where(is_observed, logsigmoid(-level_logits), log_missing).sum(-1)
 
-    def _if_missing(self, block: ColumnBlock) -> OfLevels:
+    def _if_missing(self, block: ColumnBlock) -> LevelDistribution:
         """Levels of a column given that they are missing: p(l | z, s = 0) ∝ p(l | z) p(s = 0 | l)."""
         probs = level_probs(block.p)
-        return OfLevels(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
+        return LevelDistribution(probs.log() + logsigmoid(self.mechanism.of_levels(block.index, probs.shape[-1])))
 
     def level_probabilities(self, block: ColumnBlock) -> Tensor:
         """Probabilities of the levels that are missing, shape (..., n, L)."""
@@ -141,5 +141,6 @@ class NotAtRandom(Columnwise):
                 parts.append(self.drawn[chosen, rows][..., block.index])
             else:
                 logits = self._if_missing(block).logits
-                parts.append(OfLevels(logits.expand(*self.batch_shape, *logits.shape[-2:])[chosen, rows]).sample())
+                logits = logits.expand(*self.batch_shape, *logits.shape[-2:])
+                parts.append(LevelDistribution(logits[chosen, rows]).sample())
         return self._joined(parts)

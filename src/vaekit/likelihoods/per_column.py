@@ -10,7 +10,14 @@ from torch.distributions import Normal as NormalDistribution
 from torch.nn.functional import logsigmoid, softplus
 
 from ..data.columns import KINDS, OF_LEVELS, Column
-from ..distributions import ColumnBlock, Columnwise, NegativeBinomial, OfLevels, full_precision, widened
+from ..distributions import (
+    ColumnBlock,
+    Columnwise,
+    LevelDistribution,
+    NegativeBinomial,
+    at_least_float32,
+    full_precision,
+)
 from ..errors import ConfigError, one_of
 from .base import Likelihood, soft_bound
 from .masking import NotAtRandom, SelfMasking, Sign
@@ -104,7 +111,7 @@ class Columns(Likelihood):
     def forward(self, z: Tensor, c: Tensor | None = None) -> Columnwise:
         """The likelihood of each row of z, shape (..., B, Z): batch shape (..., B), event shape (D,)."""
         with full_precision(z):
-            output = widened(self.net(z, c))
+            output = at_least_float32(self.net(z, c))
             return self.distribution(output)
 
     def distribution(self, output: Tensor) -> Columnwise:
@@ -175,11 +182,11 @@ class Columns(Likelihood):
         is_last = torch.arange(below.shape[-1] + 1, device=out.device) == last.unsqueeze(-1)
         logits = torch.cat((below, zeros), -1).masked_fill(is_last, 0) + torch.cat((zeros, above), -1)
         logits = logits + apart.masked_fill(is_last, 0)
-        return OfLevels(logits.masked_fill(self._absent(index, logits.shape[-1]), -torch.inf))
+        return LevelDistribution(logits.masked_fill(self._absent(index, logits.shape[-1]), -torch.inf))
 
     def _categorical(self, out: Tensor) -> Distribution:
         padded = torch.cat((out, out.new_full((*out.shape[:-1], 1), -torch.inf)), -1)
-        return OfLevels(padded[..., self.padding])
+        return LevelDistribution(padded[..., self.padding])
 
     def _index(self, kind: str) -> Tensor:
         """The columns of a kind."""

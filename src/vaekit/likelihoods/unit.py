@@ -15,7 +15,7 @@ def bernoulli(logits: Tensor, event_dims: int = 3) -> Distribution:
     Grey values x in [0, 1] are taken as they are: log p(x) is then the negative binary cross-entropy, the usual
     training loss on grey images, and not a log-likelihood.
     """
-    values = BernoulliDistribution(logits=distributions.widened(logits), validate_args=False)
+    values = BernoulliDistribution(logits=distributions.at_least_float32(logits), validate_args=False)
     return distributions.IndependentBernoulli(values, event_dims, validate_args=False)
 
 

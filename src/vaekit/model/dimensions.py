@@ -9,7 +9,7 @@ from torch.distributions import Distribution
 
 from .draw import levels_of
 
-CARRIES = 0.01  # nats: a latent with less carries nothing
+SILENT_BELOW = 0.01  # nats: a latent with less carries nothing
 
 
 def kl_by_dimension(z: Tensor, q: Distribution, p: Distribution) -> Tensor | None:

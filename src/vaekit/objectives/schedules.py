@@ -1,8 +1,8 @@
 """Values that change while a model trains, as functions of the epoch, a float that counts from 0.
 
-Two kinds: an objective's option follows a *value schedule*, `epoch → value`; the learning rate follows a *rate
-schedule*, `(epoch, epochs) → factor`, which is multiplied with the base rate. Both are pure functions, so that a
-resumed run needs nothing but the epoch.
+Two kinds: an objective's option follows a *value schedule*, `epoch → value`; the learning rate follows a
+*learning-rate schedule*, `(epoch, epochs) → factor`, which multiplies the configured learning rate. Both are pure
+functions, so that a resumed run needs nothing but the epoch.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 from ..errors import check_range
 
 
-class RateSchedule(Protocol):
+class LearningRateSchedule(Protocol):
     """A factor on the learning rate."""
 
     def __call__(self, epoch: float, epochs: float) -> float:
@@ -20,15 +20,15 @@ class RateSchedule(Protocol):
 
 
 @runtime_checkable
-class Adaptive(RateSchedule, Protocol):
-    """A schedule that also reduces the rate if the validation asks for it; the trainer counts the reductions."""
+class Adaptive(LearningRateSchedule, Protocol):
+    """A schedule that also reduces the learning rate by the validation loss; the trainer counts the reductions."""
 
     @property
     def factor(self) -> float:
-        """The factor on the rate of each reduction."""
+        """The factor on the learning rate of each reduction."""
 
     def is_due(self, epochs: int) -> bool:
-        """Whether to reduce the rate, this many epochs after the best one or the last reduction, whichever is later."""
+        """Whether a reduction is due, this many epochs after the best one or the last reduction, the later of both."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +80,7 @@ class Cyclical:
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """The same rate throughout."""
+    """The same learning rate throughout."""
 
     def __call__(self, epoch: float, epochs: float) -> float:
         """Always 1."""
@@ -89,7 +89,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class OneCycle:
-    """A cosine up to the full rate over the first part `warm_up` of the training, and a cosine down to `end`.
+    """A cosine up to the full learning rate over the first part `warm_up` of the training, and a cosine down to `end`.
 
     Reference: Smith and Topin 2017, arXiv:1708.07120; the cosine form is PyTorch's.
     """
@@ -175,7 +175,7 @@ class Exponential:
 
 @dataclass(frozen=True, kw_only=True)
 class Plateau:
-    """The rate times `factor` after each `patience` epochs without a better validation, as torch's ReduceLROnPlateau.
+    """`factor` for each `patience` epochs without a better validation, as torch's ReduceLROnPlateau.
 
     The epochs count from the best one or from the last reduction, whichever is later. The trainer counts the
     reductions, and a checkpoint stores them.

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data.batch import as_tensor
 from ..errors import DataError
 from ..model import Context, LatentVariableModel
-from ..model.dimensions import CARRIES
+from ..model.dimensions import SILENT_BELOW
 from ..store.metrics import CLASSIC, logged, title_of, unit_of
 from .space import Carried, carried, principal_plane
 from .text import latent_name, number
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 NAMED = 40  # the most latents with names below their bars
 
 
-def curves(metrics: Sequence[Mapping[str, Any]], *, row: str = "row") -> "Figure":
+def curves(metrics: Sequence[Mapping[str, Any]], *, row_word: str = "row") -> "Figure":
     """Means by epoch, each in a panel: −ELBO, rate and distortion, then the other values that the loss logged, by name.
 
     Arguments:
         metrics: A record for each epoch, as in metrics.jsonl: `epoch`, means by name, and the same means with
             `validation_` before their names; what is absent or None is left out.
-        row: Name of one row of the data, such as "image".
+        row_word: Word for one row of the data, such as "image".
 
     Raises:
         DataError: There is no record, or one has no epoch.
@@ -48,10 +48,10 @@ def curves(metrics: Sequence[Mapping[str, Any]], *, row: str = "row") -> "Figure
     from .canvas import defaults
 
     with defaults():
-        return _curves(metrics, row)
+        return _curves(metrics, row_word)
 
 
-def _curves(metrics: Sequence[Mapping[str, Any]], row: str) -> "Figure":
+def _curves(metrics: Sequence[Mapping[str, Any]], row_word: str) -> "Figure":
     from .canvas import Figure
 
     last = metrics[-1]
@@ -63,14 +63,14 @@ def _curves(metrics: Sequence[Mapping[str, Any]], row: str) -> "Figure":
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
     panels = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes, name in zip(panels, names, strict=False):
-        _curve(axes, metrics, name, row)
+        _curve(axes, metrics, name, row_word)
         axes.set_title(title_of(name), parse_math=False)  # the name may come from a user's own loss
     for axes in panels[len(names) :]:
         axes.set_visible(False)
     return figure
 
 
-def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row: str) -> None:
+def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row_word: str) -> None:
     from matplotlib.ticker import MaxNLocator
 
     epochs = [record["epoch"] for record in metrics]
@@ -80,7 +80,7 @@ def _curve(axes: "Axes", metrics: Sequence[Mapping[str, Any]], key: str, row: st
             marker = "o" if len(points) <= 30 else None
             axes.plot(*zip(*points, strict=True), label=label, marker=marker, markersize=4)
     axes.set_xlabel("epoch")
-    axes.set_ylabel(f"{unit_of(key) or 'mean'} per {row}")
+    axes.set_ylabel(f"{unit_of(key) or 'mean'} per {row_word}")
     axes.set_xlim(min(epochs) - 0.5, max(epochs) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
@@ -195,7 +195,7 @@ def _bars(per_latent: Carried) -> "Figure":
     n = len(values)
     figure = Figure(figsize=(min(12, max(6, 2 + 0.45 * n)), 4.2), dpi=120, layout="constrained")
     axes = figure.subplots()
-    idle = [value < CARRIES for value in values]
+    idle = [value < SILENT_BELOW for value in values]
     axes.bar(range(n), values, width=0.8 if n <= NAMED else 1, color=["0.7" if off else "tab:blue" for off in idle])
     if n <= NAMED:
         axes.set_xticks(range(n), [latent_name(index) for index in order])
@@ -208,7 +208,9 @@ def _bars(per_latent: Carried) -> "Figure":
     )
     total = f"{sum(values):.1f} nats in all, " if per_latent.what == "KL" else ""
     axes.set_title(
-        f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {CARRIES:g}", loc="left", fontsize=11
+        f"{per_latent.what} of each latent\n{total}{n - sum(idle)} of {n} above {SILENT_BELOW:g}",
+        loc="left",
+        fontsize=11,
     )
     margin = max(0.7, 3 - n / 2)
     axes.set_xlim(-margin, n - 1 + margin)

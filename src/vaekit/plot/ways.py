@@ -15,7 +15,7 @@ from ..errors import ConfigError, unknown
 Way = Literal["line", "circle", "density"]
 
 FINE = 4  # points of a path of high density for each step, so that no step leaps over a valley
-ITERATIONS, RATE = 300, 0.05
+ITERATIONS, LEARNING_RATE = 300, 0.05
 STEEPEST = 60.0  # the largest exponent in float32
 
 
@@ -86,7 +86,7 @@ def _dense(ends: Tensor, n: int, log_prob: Callable[[Tensor], Tensor]) -> Tensor
 def _relaxed(path: Tensor, log_prob: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
     """A path of lower energy with the same ends, and its energy, shape (R,)."""
     inner = path[:, 1:-1].clone().requires_grad_()
-    optimizer = torch.optim.Adam([inner], RATE)
+    optimizer = torch.optim.Adam([inner], LEARNING_RATE)
     level = log_prob((path[:, 1:] + path[:, :-1]) / 2).detach().amax(1, keepdim=True)
 
     def energy() -> Tensor:
@@ -97,7 +97,7 @@ def _relaxed(path: Tensor, log_prob: Callable[[Tensor], Tensor]) -> tuple[Tensor
         return (steps.square().sum(-1) * exponent.clamp(max=STEEPEST).exp()).sum(1)
 
     for i in range(ITERATIONS):
-        optimizer.param_groups[0]["lr"] = RATE * (1 - i / ITERATIONS)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (1 - i / ITERATIONS)
         loss = energy().log().sum()
         (inner.grad,) = torch.autograd.grad(loss, [inner])
         optimizer.step()

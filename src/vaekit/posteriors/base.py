@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import full_precision, widened
+from ..distributions import at_least_float32, full_precision
 
 
 class Posterior(nn.Module, ABC):
@@ -80,7 +80,7 @@ class FromFeatures(Posterior):
         """The posterior of each row of x."""
         h = self.net(x, c)
         with full_precision(h):
-            return self.distribution(widened(h))
+            return self.distribution(at_least_float32(h))
 
     @abstractmethod
     def distribution(self, h: Tensor) -> Distribution:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import Chain, ChainStep, bounded, diagonal_normal, full_precision, widened
+from ..distributions import Chain, ChainStep, at_least_float32, bounded, diagonal_normal, full_precision
 from ..errors import check_range
 from ..nets import MLP, Activation
 from ..nets.unregistered import Unregistered
@@ -75,8 +75,8 @@ class LadderPosterior(Posterior):
         for up in self.upward:
             d.append(up(d[-1]))
         with full_precision(d[0]):
-            wide = [widened(h) for h in d]
-            bottom_up = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, wide, strict=True)]
+            upcast = [at_least_float32(h) for h in d]
+            bottom_up = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, upcast, strict=True)]
         *lower, top = bottom_up
         priors = steps_given(self.downward, c)
         steps = [
@@ -166,7 +166,7 @@ class TopDownPosterior(Posterior):
         maps = (self.net(x, c),) if maps_of is None else maps_of(x, c)
         read = [maps[max(0, len(maps) - 1 - i)].flatten(1) for i in range(len(self.latent_sizes))]
         with full_precision(read[0]):
-            data = [layer(widened(d)) for layer, d in zip(self.data, read, strict=True)]
+            data = [layer(at_least_float32(d)) for layer, d in zip(self.data, read, strict=True)]
 
         def level(i: int, state: Tensor) -> Distribution:
             both = torch.cat(torch.broadcast_tensors(state, data[i]), -1)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import CertainCodes, full_precision, widened
+from ..distributions import CertainCodes, at_least_float32, full_precision
 from ..errors import ConfigError, check_range
 from .base import Posterior
 
@@ -57,12 +57,12 @@ class CodesPosterior(Posterior):
     def unquantized(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output of the encoder before it is quantized, shape (B, D, *places)."""
         if self.map is None:
-            h = widened(self.net(x, c))
+            h = at_least_float32(self.net(x, c))
             with full_precision(h):
                 flat: Tensor = self.to_codes(h)
                 z_e: Tensor = flat.unflatten(-1, self.latent_shape)
                 return z_e
-        h = widened(self.net.maps(x, c)[self.map])  # type: ignore[operator]
+        h = at_least_float32(self.net.maps(x, c)[self.map])  # type: ignore[operator]
         with full_precision(h):
             grid: Tensor = self.to_codes(h)
             return grid

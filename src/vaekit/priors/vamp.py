@@ -59,9 +59,9 @@ class VampPrior(Prior):
         raw = torch.randn(components, *event_shape)
         if one_of("prior.init", init, get_args(PseudoInputStart)) == "data" and x is not None:
             rows = torch.randperm(len(x))[torch.arange(components) % len(x)]
-            level = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
+            share = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
             # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.
-            raw = torch.logit(level, eps=0.01) + 0.01 * raw
+            raw = torch.logit(share, eps=0.01) + 0.01 * raw
         self.raw = nn.Parameter(raw)
 
     @property

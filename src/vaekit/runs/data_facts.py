@@ -97,7 +97,7 @@ class DataFacts:
         )
 
     @property
-    def row(self) -> str:
+    def row_word(self) -> str:
         """The word for one row: "image" or "row"."""
         return row_word(self.kind)
 

@@ -221,7 +221,7 @@ class Job:
         """Measure the test rows, and write test.json."""
         test = self._test_terms()
         _warn_of_infinities(test)
-        unit = f"nats per {self.data.row}"
+        unit = f"nats per {self.data.row_word}"
         run.write_json("test.json", {**test, ROWS_KEY: len(self.data.test), "samples": 1, "unit": unit})
 
     def _test_terms(self) -> dict[str, float]:
@@ -237,7 +237,7 @@ class Job:
         name = os.path.basename(self.data.name.rstrip("/")) or self.data.name
         facts = [
             f"{run.environment.get('preset', 'custom')}: {self.model.num_parameters:,} weights",
-            f"{len(self.data.train):,} {self.data.row}s of {name}",
+            f"{len(self.data.train):,} {self.data.row_word}s of {name}",
             f"{self.model.device} {options.precision}",
             str(run.path),
         ]

@@ -18,7 +18,7 @@ from ..data.loader_factory import LoaderFactory
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo
-from ..objectives.schedules import RateSchedule
+from ..objectives.schedules import LearningRateSchedule
 from ..store import Checkpoint, Run
 from ..training import ALONE, Listener, Ranks, Record, TrainingPlan, train_epochs
 from ..training.listener import Listeners
@@ -42,7 +42,7 @@ def fit(
     preset: str | None = None,
     objective: Callable[..., Any] | None = None,
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer] | None = None,
-    schedule: RateSchedule | None = None,
+    schedule: LearningRateSchedule | None = None,
     options: Fit | None = None,
     run: Run | None = None,
     resume: Checkpoint | None = None,

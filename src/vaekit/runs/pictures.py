@@ -185,7 +185,7 @@ def _latents(inputs: PanelInput) -> Any:
 
 
 def _curves(inputs: PanelInput) -> Any:
-    return plot.curves(inputs.run.metrics(), row=inputs.data.row)
+    return plot.curves(inputs.run.metrics(), row_word=inputs.data.row_word)
 
 
 def _epochs(inputs: PanelInput) -> Any:

@@ -6,7 +6,7 @@ Not for: a schedule itself (`objectives.schedules`).
 import math
 
 from ..errors import check_range
-from ..objectives.schedules import Adaptive, Constant, RateSchedule
+from ..objectives.schedules import Adaptive, Constant, LearningRateSchedule
 from .progress import Progress
 
 
@@ -18,7 +18,7 @@ class LearningRateFactor:
         epochs: Length of the training, which need not be whole.
     """
 
-    def __init__(self, schedule: RateSchedule | None, epochs: float) -> None:
+    def __init__(self, schedule: LearningRateSchedule | None, epochs: float) -> None:
         self.schedule = schedule or Constant()
         self.epochs = epochs
         self.adaptive = self.schedule if isinstance(self.schedule, Adaptive) else None

@@ -14,7 +14,7 @@ from ..data import Batches
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of
-from ..objectives.schedules import Adaptive, Constant, RateSchedule
+from ..objectives.schedules import Adaptive, Constant, LearningRateSchedule
 from ..store import Checkpoint, Run
 from ..store.journal import MOST_EPOCHS
 from .checkpointer import Checkpointer
@@ -44,7 +44,7 @@ class TrainingPlan:
 
     loss: Loss
     optimizer: Optimizer | Callable[[list[nn.Parameter]], Optimizer]
-    schedule: RateSchedule | None
+    schedule: LearningRateSchedule | None
     options: Fit
 
     def trainer(self, model: LatentVariableModel, epochs: float, ranks: Ranks = ALONE) -> Trainer:
@@ -97,7 +97,7 @@ def train_epochs(
     if module is not None:
         module.to(model.device)
     listeners = Listeners([listener])
-    batches = check_fit(options, train, validation, plan.schedule)
+    batches = batches_per_epoch(options, train, validation, plan.schedule)
     options, length = in_epochs(options, batches)
     trainer = replace(plan, options=options).trainer(model, length, ranks)
     checkpointer = Checkpointer(trainer, train, run, options.checkpoint_every)
@@ -168,11 +168,11 @@ def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, valida
             check_classes(model, loss, loader, name)
 
 
-def check_fit(
+def batches_per_epoch(
     options: Fit,
     train: Iterable[Any],
     validation: Iterable[Any] | None,
-    schedule: RateSchedule | None,
+    schedule: LearningRateSchedule | None,
 ) -> int | None:
     """The number of batches in an epoch, or None if the loader has no length.
 
@@ -185,7 +185,7 @@ def check_fit(
     if isinstance(schedule, Adaptive) and validation is None:
         name = type(schedule).__name__.lower()
         raise ConfigError(
-            f"the schedule {name} lowers the rate when the validation loss stops falling; pass validation data"
+            f"the schedule {name} lowers the learning rate when the validation loss stops falling; pass validation data"
         )
     if options.patience is not None and validation is None:
         raise ConfigError(

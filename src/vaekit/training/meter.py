@@ -36,7 +36,7 @@ class Meter:
         self.skip = skip
         self.allowed = MOST_SKIPPED if skip else 0
         self.names: tuple[str, ...] = ()
-        self.sums = torch.zeros(len(FORMAT_1) + 2, dtype=widest(device), device=device)
+        self.sums = torch.zeros(len(FORMAT_1) + 2, dtype=widest_dtype(device), device=device)
         self.bad_step = torch.full((), -1, device=device)
         self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = torch.zeros((), dtype=torch.int64, device=device)
@@ -104,6 +104,6 @@ class Meter:
         return means | {ROWS_KEY: rows} | ({"skipped": skipped} if self.skip else {})
 
 
-def widest(device: torch.device) -> torch.dtype:
+def widest_dtype(device: torch.device) -> torch.dtype:
     """The type for sums: the widest one that the device has."""
     return torch.float32 if device.type == "mps" else torch.float64

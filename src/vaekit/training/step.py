@@ -72,7 +72,7 @@ class TrainingStep:
         batch = self.model.to_model(shard.batch)
         before = [buffer.clone() for buffer in self.buffers()] if self.skip else []
         names: list[str] = []
-        counted: list[Tensor] = []
+        sums_by_player: list[Tensor] = []
         bad = torch.zeros((), dtype=torch.bool, device=self.model.device)
         for player in self.players:
             clear_gradients(player)
@@ -88,7 +88,7 @@ class TrainingStep:
                 norm = self.clip(player)
                 bad = bad | self.meter.is_bad(sums[0], rate, shard.total, norm)
                 names += [player.name, *terms.logged]
-                counted.append(sums)
+                sums_by_player.append(sums)
         for player in self.players:
             take_step(player.optimizer, bad if self.skip else None)
         with torch.no_grad():
@@ -97,7 +97,8 @@ class TrainingStep:
                     buffer.copy_(torch.where(bad, old, buffer))
             self.update_ema(bad)
             self.meter.begin(tuple(names))
-            self.meter.add(counted[0] if len(counted) == 1 else torch.cat(counted), shard.total, bad)
+            sums = sums_by_player[0] if len(sums_by_player) == 1 else torch.cat(sums_by_player)
+            self.meter.add(sums, shard.total, bad)
 
     def weights_to_keep(self) -> list[Tensor]:
         """The averages to validate and keep, of the optimizer or of `train.ema`; none if the weights are kept."""

@@ -12,7 +12,7 @@ from ..model.modes import evaluating
 from ..objectives import as_loss, elbo, module_of
 from ..rng import seeded
 from .data_checks import first_checked
-from .meter import widest
+from .meter import widest_dtype
 from .ranks import ALONE, Ranks
 from .step import checked
 
@@ -50,7 +50,7 @@ def validate(
     module = module_of(loss)
     modules = [model] if module is None else [model, module]
     names: tuple[str, ...] = ()
-    sums = torch.zeros(1, dtype=widest(model.device), device=model.device)
+    sums = torch.zeros(1, dtype=widest_dtype(model.device), device=model.device)
     rows = 0
     with evaluating(*modules), seeded(torch.Generator().manual_seed(seed)):
         for item in first_checked(model, loader, lenient=lenient):

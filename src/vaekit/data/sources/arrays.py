@@ -95,10 +95,10 @@ class FileRows:
         self.fortran = fortran
         self.dtype = dtype
         weakref.finalize(self, os.close, self.descriptor)
-        self.row = math.prod(self.shape[1:]) * self.dtype.itemsize
+        self.row_bytes = math.prod(self.shape[1:]) * self.dtype.itemsize
         if not self.shape:
             raise DataError(f"{path}: has one number and no rows; save an array (N, …)")
-        if self.offset + self.shape[0] * self.row > size:
+        if self.offset + self.shape[0] * self.row_bytes > size:
             raise DataError(f"{path}: cannot be read as .npy (mmap length is greater than file size)")
         if size > _READ_AT_RANDOM and hasattr(os, "posix_fadvise"):
             # without this the system reads 128 KiB for each row: 17 times as slow
@@ -107,11 +107,11 @@ class FileRows:
     def __getitem__(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         if self.fortran or not hasattr(os, "pread"):
             return self._mapped()[rows]
-        content: NDArray[Any] = np.empty((len(rows), self.row), np.uint8)
+        content: NDArray[Any] = np.empty((len(rows), self.row_bytes), np.uint8)
         memory = memoryview(content)  # type: ignore[arg-type]
         starts = np.flatnonzero(np.diff(rows, prepend=-2) != 1)  # where runs of consecutive rows begin
         for a, b in zip(starts, [*starts[1:], len(rows)], strict=True):
-            self._read(memory[a:b].cast("B"), self.offset + int(rows[a]) * self.row)
+            self._read(memory[a:b].cast("B"), self.offset + int(rows[a]) * self.row_bytes)
         return content.view(self.dtype).reshape(len(rows), *self.shape[1:])
 
     def _read(self, into: memoryview, offset: int) -> None:
@@ -127,7 +127,7 @@ class FileRows:
         return len(content)
 
     def _mapped(self) -> NDArray[Any]:
-        if os.fstat(self.descriptor).st_size < self.offset + self.shape[0] * self.row:
+        if os.fstat(self.descriptor).st_size < self.offset + self.shape[0] * self.row_bytes:
             raise DataError(f"{self.path}: is shorter than it was when it was opened; bring the whole file back")
         order: Literal["F", "C"] = "F" if self.fortran else "C"
         with os.fdopen(os.dup(self.descriptor), "rb") as file:

@@ -140,7 +140,7 @@ def _folder(source: Source, root: Path | None) -> Path:
 
 def _content(train: Split, test: Split) -> Content:
     checksum = hashlib.sha256()
-    for tensor in (train.x[:], train.known_labels(), test.x[:], test.known_labels()):
+    for tensor in (train.x[:], train.required_labels(), test.x[:], test.required_labels()):
         checksum.update(tensor.numpy().data)
     return Content(train, test, checksum.hexdigest())
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...data.dataset import evenly_spread
 from ...distributions import centre
 from ...errors import VAEError
-from ...model.dimensions import CARRIES
+from ...model.dimensions import SILENT_BELOW
 from ...model.exportable import Encoding
 from ...rng import seeded
 from ..model_with_data import ENCODED_AT_ONCE, ModelWithData
@@ -67,7 +67,7 @@ def statistics(shown: ModelWithData, rows: dict[str, Tensor] | None = None) -> d
     nats = information if kl is None else kl
     weight = variances if nats is None else nats
     order = weight.argsort(descending=True, stable=True).tolist()
-    silent = [] if nats is None else (nats < CARRIES).nonzero().flatten().tolist()
+    silent = [] if nats is None else (nats < SILENT_BELOW).nonzero().flatten().tolist()
     return {
         "size": size,
         "mean": _rounded(mean),

@@ -47,12 +47,12 @@ def classification_error(
     return share_of("classification error", predicted != labels)
 
 
-def measure_classifier(task: MeasureInput) -> Findings:
+def measure_classifier(inputs: MeasureInput) -> Findings:
     """The error of the classifier that was trained with the model, if there is one."""
-    labels = task.split.labels
+    labels = inputs.split.labels
     if labels is None:
         return Findings()
-    error = classification_error(task.model, task.loss, task.rows.zero_filled, labels, listener=task.listener)
+    error = classification_error(inputs.model, inputs.loss, inputs.rows.zero_filled, labels, listener=inputs.listener)
     return Findings([] if error is None else [error])
 
 

@@ -15,7 +15,7 @@ from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput, served
+from ..measure import Findings, Measure, MeasureInput, evaluated_values
 from ..values_with_errors import StageListener, Value, share_of
 from .latent_statistics import ACTIVE
 
@@ -113,8 +113,8 @@ def factor_vae_score(z: Tensor, factors: Tensor) -> Value:
             rows = (factors[:, factor] == value).nonzero().flatten()
             group = rows[torch.randint(len(rows), (GROUP,))]
             half[int(z[group].var(0).argmin()), factor] += 1
-    learned, counted = votes
-    right = counted.gather(1, learned.argmax(1, keepdim=True)).sum()
+    training_votes, test_votes = votes
+    right = test_votes.gather(1, training_votes.argmax(1, keepdim=True)).sum()
     return share_of(name, torch.arange(VOTES) < right)
 
 
@@ -146,7 +146,7 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
     return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
 
 
-def of_factors(
+def disentanglement_of(
     model: LatentVariableModel,
     rows: Tensor,
     factors: Tensor,
@@ -211,13 +211,13 @@ def _entropy(matrix: Tensor) -> Tensor:
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 
 
-def measure_disentanglement(task: MeasureInput) -> Findings:
+def measure_disentanglement(inputs: MeasureInput) -> Findings:
     """All four scores, if the factors of the data are known."""
-    if task.dataset.factors is None:
+    if inputs.dataset.factors is None:
         return Findings()
-    rows, factors = task.dataset.factors()
-    x = served(task.model, Split(rows), task.options.binarize)
-    values = of_factors(task.model, x, factors, seed=task.options.seed, listener=task.listener)
+    rows, factors = inputs.dataset.factors()
+    x = evaluated_values(inputs.model, Split(rows), inputs.options.binarize)
+    values = disentanglement_of(inputs.model, x, factors, seed=inputs.options.seed, listener=inputs.listener)
     has_dci = any(value.name.startswith("DCI") for value in values)
     warning = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
     return Findings(values, [] if has_dci else [warning])

@@ -31,7 +31,7 @@ FITTED_ROWS = 20_000  # latents that a density is fitted to
 COMPONENTS = 100
 PER_COMPONENT = 5  # least number of latents of a component, for each dimension
 WIDEST_COVARIANCE = 512  # most dimensions of a full covariance
-EPOCHS, BATCH, RATE = 20, 256, 2e-3  # of a flow, or of a network over codes
+EPOCHS, BATCH, LEARNING_RATE = 20, 256, 2e-3  # of a flow, or of a network over codes
 PRIOR_FILE_LIMIT = 1 << 30  # bytes of a file
 
 
@@ -160,7 +160,7 @@ def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[T
     z = torch.cat(drawn)
     # A prior of codes shares the codebook, which is on the model's device; the others are small, and fitted on the CPU.
     z = z if codes_posterior_of(model) is not None else z.cpu()
-    return z, split.known_labels() if model.context_size else None
+    return z, split.required_labels() if model.context_size else None
 
 
 def _refuse(q: torch.distributions.Distribution) -> None:
@@ -192,7 +192,7 @@ def _empty(model: LatentVariableModel, density: Density, rows: int) -> Prior:
 
 def _descend(prior: nn.Module, z: Tensor, c: Tensor | None) -> None:
     """Train a prior on latents, by Adam with a learning rate that falls to 0."""
-    optimizer = torch.optim.Adam(prior.to(z.device).parameters(), RATE)
+    optimizer = torch.optim.Adam(prior.to(z.device).parameters(), LEARNING_RATE)
     steps, z = EPOCHS * -(-len(z) // BATCH), z.float()
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in range(EPOCHS):

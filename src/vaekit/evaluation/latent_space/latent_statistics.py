@@ -14,7 +14,7 @@ from ...data import Batch
 from ...distributions import draw_samples
 from ...errors import DataError
 from ...model import LatentVariableModel, kl_by_dimension
-from ...model.dimensions import CARRIES
+from ...model.dimensions import SILENT_BELOW
 from ...rng import seeded
 from .. import batchwise
 from ..batchwise import GIB
@@ -71,14 +71,14 @@ class LatentStatistics:
     @property
     def collapse(self) -> str | None:
         """A sentence on dimensions that carry nothing, with a remedy; None where all carry something."""
-        idle = self.variances <= ACTIVE if self.kl is None else self.kl < CARRIES
+        idle = self.variances <= ACTIVE if self.kl is None else self.kl < SILENT_BELOW
         size, count = len(idle), int(idle.sum())
         if not count:
             return None
         fault = (
             f"do not depend on the row (their posterior mean varies by less than {ACTIVE})"
             if self.kl is None
-            else f"carry less than {CARRIES} nats"
+            else f"carry less than {SILENT_BELOW} nats"
         )
         if count == size:
             return (
@@ -124,7 +124,7 @@ def latent_statistics(
     section 2.3 (the bound).
     """
     with batchwise.estimating(model):
-        rows = batchwise.as_batch(rows)
+        rows = batchwise.wrapped(rows)
         batchwise.check_evaluable(model, rows, memory)
 
         def compute(index: int) -> dict[str, Tensor]:
@@ -168,7 +168,7 @@ def _aggregate(
     groups = _groups(model, rows)
     group = groups[chosen].to(z.device)
     at_once = max(1, memory // (4 * batchwise.BATCH_ROWS * z[0].nbytes))
-    total = batchwise.wide(torch.full((len(z),), -math.inf, device=z.device))
+    total = batchwise.to_float64(torch.full((len(z),), -math.inf, device=z.device))
     batches = -(-len(rows) // batchwise.BATCH_ROWS)
     for index in range(batches):
         batch = batchwise.batch(model, rows, index)
@@ -176,7 +176,7 @@ def _aggregate(
         row_groups = groups[index * batchwise.BATCH_ROWS : index * batchwise.BATCH_ROWS + len(batch)].to(z.device)
         for start in range(0, len(z), at_once):
             part = slice(start, start + at_once)
-            log_q = batchwise.wide(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
+            log_q = batchwise.to_float64(q.log_prob(z[part, None].expand(-1, len(batch), *z.shape[1:])))
             log_q = log_q.masked_fill(group[part, None] != row_groups, -math.inf)
             total[part] = torch.logaddexp(total[part], log_q.logsumexp(1))
         if listener is not None:

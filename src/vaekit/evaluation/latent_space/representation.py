@@ -16,15 +16,15 @@ from .latent_statistics import LatentStatistics, latent_statistics, linear_probe
 PICTURED_ROWS = 2000  # rows in the picture
 
 
-def measure_latents(task: MeasureInput) -> Findings:
+def measure_latents(inputs: MeasureInput) -> Findings:
     """Active units, information and collapse; if there are classes, also how well the latents predict them."""
-    if not task.has_density:
+    if not inputs.has_density:
         return Findings()
-    model, rows, options = task.model, task.rows, task.options
-    posteriors = latent_statistics(model, rows, memory=options.memory, seed=options.seed, listener=task.listener)
-    classes = _classes(task, posteriors)
+    model, rows, options = inputs.model, inputs.rows, inputs.options
+    posteriors = latent_statistics(model, rows, memory=options.memory, seed=options.seed, listener=inputs.listener)
+    classes = _classes(inputs, posteriors)
     return Findings(
-        values=[*posteriors.values, *code_usage(model, rows, listener=task.listener), *classes.values],
+        values=[*posteriors.values, *code_usage(model, rows, listener=inputs.listener), *classes.values],
         warnings=[*posteriors.warnings, *classes.warnings],
         details={
             "kl by dimension": None if posteriors.kl is None else posteriors.kl.tolist(),
@@ -34,39 +34,39 @@ def measure_latents(task: MeasureInput) -> Findings:
     )
 
 
-def _classes(task: MeasureInput, posteriors: LatentStatistics) -> Findings:
+def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     """The accuracy of a linear classifier and of the nearest neighbours on posterior means, and a picture of these."""
-    labels = task.split.labels
+    labels = inputs.split.labels
     if labels is None or len(labels[labels >= 0].unique()) < 2:
         return Findings()
-    split = task.dataset.train.labelled()
+    split = inputs.dataset.train.labelled()
     if len(split) < 2:
         return Findings()
-    train_z, train_labels = _with_known_class(_means(task, split), split.known_labels())
+    train_z, train_labels = _with_known_class(_means(inputs, split), split.required_labels())
     test_z, test_labels = _with_known_class(posteriors.means, labels)
     values = [
         classifier(train_z, train_labels, test_z, test_labels) for classifier in (linear_probe, nearest_neighbours)
     ]
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
-    if task.split.context is None:
-        rows = evenly_spread(len(task.rows), PICTURED_ROWS)
-        shown = batchwise.batch(task.model, task.rows.rows(rows), 0, PICTURED_ROWS)
-        x = task.model.seen(shown.x, shown.observed)
-        pictures = {"latents": plot.latents(task.model, x, labels[rows])}
-    return Findings(values, [warning] if task.model.context_size else [], pictures=pictures)
+    if inputs.split.context is None:
+        rows = evenly_spread(len(inputs.rows), PICTURED_ROWS)
+        shown = batchwise.batch(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
+        x = inputs.model.seen(shown.x, shown.observed)
+        pictures = {"latents": plot.latents(inputs.model, x, labels[rows])}
+    return Findings(values, [warning] if inputs.model.context_size else [], pictures=pictures)
 
 
-def _means(task: MeasureInput, split: Split) -> Tensor:
+def _means(inputs: MeasureInput, split: Split) -> Tensor:
     """Posterior means of a split, shape (N, Z)."""
-    rows = task.rows_of(split)
+    rows = inputs.rows_of(split)
 
     def compute(index: int) -> dict[str, Tensor]:
-        batch = batchwise.batch(task.model, rows, index)
-        return {"means": batchwise.posterior(task.model, batch).mean.flatten(1)}
+        batch = batchwise.batch(inputs.model, rows, index)
+        return {"means": batchwise.posterior(inputs.model, batch).mean.flatten(1)}
 
-    with batchwise.estimating(task.model):
-        return batchwise.over_batches("training rows", len(rows), compute, listener=task.listener)["means"]
+    with batchwise.estimating(inputs.model):
+        return batchwise.over_batches("training rows", len(rows), compute, listener=inputs.listener)["means"]
 
 
 def _with_known_class(means: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -133,7 +133,7 @@ def ais(
     """
     how = annealing or Annealing()
     with batchwise.estimating(model):
-        rows = batchwise.as_batch(rows)
+        rows = batchwise.wrapped(rows)
         batchwise.check_evaluable(model, rows, memory)
         refuse_annealing(model, rows)
 
@@ -237,7 +237,7 @@ class _Chains:
         self.q = batchwise.posterior(model, rows) if how.start == "posterior" else None
         self.base = self.q or model.prior(rows.c)
         self.betas = _schedule(how.temperatures)
-        self.dtype = batchwise.wide(rows.x).dtype
+        self.dtype = batchwise.to_float64(rows.x).dtype
         self.steps = self._tuned()
 
     def start(self) -> _State:
@@ -257,7 +257,7 @@ class _Chains:
         if self.q is not None:
             log_q, slope = _with_slope(self.q.log_prob, z)
             terms, slopes = torch.cat((terms, log_q[None])), torch.cat((slopes, slope[None]))
-        return _State(z, batchwise.wide(terms), slopes)
+        return _State(z, batchwise.to_float64(terms), slopes)
 
     def _slice(self, part: batchwise.Slice, z: Tensor) -> tuple[Tensor, Tensor]:
         prior = _with_slope(part.prior.log_prob, z)
@@ -277,12 +277,12 @@ class _Chains:
         # A trajectory of fixed length may be a whole period of the motion and lead nowhere.
         size = (step * (0.8 + 0.4 * torch.rand_like(step)))[:, None].to(state.z)
         momentum = torch.randn_like(state.z)
-        energy = state.log_density(weights) - 0.5 * batchwise.wide(momentum).square().sum(-1)
+        energy = state.log_density(weights) - 0.5 * batchwise.to_float64(momentum).square().sum(-1)
         new, momentum = state, momentum + 0.5 * size * state.slope(weights)
         for i in range(self.how.leapfrog):
             new = self.at(new.z + size * momentum)
             momentum = momentum + (size if i + 1 < self.how.leapfrog else 0.5 * size) * new.slope(weights)
-        change = new.log_density(weights) - 0.5 * batchwise.wide(momentum).square().sum(-1) - energy
+        change = new.log_density(weights) - 0.5 * batchwise.to_float64(momentum).square().sum(-1) - energy
         probability = change.clamp_max(0).exp().nan_to_num(0)
         return state.moved(torch.rand_like(probability) < probability, new), probability
 

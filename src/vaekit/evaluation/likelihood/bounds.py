@@ -179,7 +179,7 @@ def bounds(
     if not numbers:
         raise ConfigError("samples must be at least one number of samples, got none; papers report 5000")
     with batchwise.estimating(model):
-        rows = batchwise.as_batch(rows)
+        rows = batchwise.wrapped(rows)
         batchwise.check_evaluable(model, rows, memory)
         lowered = find_precision(precision, model)
 
@@ -226,7 +226,8 @@ def _estimates(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -
     tail = Tail(numbers[-1])
     for done in range(0, numbers[-1], decoder.samples):
         z = draw_samples(q, min(decoder.samples, numbers[-1] - done))
-        log_q = batchwise.wide(q.log_prob(z))  # before z is cut: some posteriors know it only for this very tensor
+        # Before z is cut: some posteriors know its density only for this very tensor.
+        log_q = batchwise.to_float64(q.log_prob(z))
         log_p, log_lik = decoder.densities(z, log_q)
         log_likelihood.add(log_lik)
         log_ratio.add(log_q - log_p)
@@ -235,7 +236,7 @@ def _estimates(decoder: "_Decoder", q: Distribution, numbers: tuple[int, ...]) -
         tail.add(log_w)
         for estimate in nested:
             estimate.add(log_w)
-    results = {"distortion": -log_likelihood.mean, "rate": log_ratio.mean if kl is None else batchwise.wide(kl)}
+    results = {"distortion": -log_likelihood.mean, "rate": log_ratio.mean if kl is None else batchwise.to_float64(kl)}
     results["elbo"] = -results["rate"] - results["distortion"]
     of_elbo = log_weight if kl is None else log_likelihood
     results |= {
@@ -284,14 +285,15 @@ class _Decoder:
     def densities(self, z: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
         """Log p(z | c) and log p(x | z, c) of latents, shape (K, B), given log q(z | x, c)."""
         blocks = [(part.prior, z[:, part.rows]) for part in self.slices]
-        log_p = batchwise.wide(torch.cat([prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks], 1))
+        parts = [prior.log_prob(block).expand(block.shape[:2]) for prior, block in blocks]
+        log_p = batchwise.to_float64(torch.cat(parts, 1))
         with self.lowered:
             log_lik = self._log_likelihood(z, self.slices)
         return log_p, log_lik if self.exact else log_lik + self._correction(z, log_lik, log_p - log_q)
 
     def _log_likelihood(self, z: Tensor, slices: Sequence[batchwise.Slice]) -> Tensor:
         log_p = [batchwise.log_likelihood(self.model, z[:, part.rows], part.batch) for part in slices]
-        return batchwise.wide(torch.cat(log_p, 1))
+        return batchwise.to_float64(torch.cat(log_p, 1))
 
     def _correction(self, z: Tensor, log_lik: Tensor, log_rest: Tensor) -> Tensor:
         """The correction of rounded log-likelihoods (K, B), shape (B,)."""

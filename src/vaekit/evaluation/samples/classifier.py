@@ -115,7 +115,7 @@ def _network(image_shape: tuple[int, ...], classes: int) -> nn.Sequential:
 def _train(network: nn.Module, data: Dataset, listener: StageListener | None) -> None:
     splits = [split.labelled() for split in (data.train, data.validation)]
     images = torch.cat([split.x[:] for split in splits])
-    labels = torch.cat([split.known_labels() for split in splits])
+    labels = torch.cat([split.required_labels() for split in splits])
     device = next(network.parameters()).device
     batches = -(-len(images) // CLASSIFIER_BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE)
@@ -142,7 +142,7 @@ def _facts(network: nn.Sequential, data: Dataset) -> dict[str, Any]:
         "version": VERSION,
         "data": data.name,
         "checksum": data.checksum,
-        "accuracy": round(100 * (logits.argmax(1) == data.test.known_labels()).double().mean().item(), 3),
+        "accuracy": round(100 * (logits.argmax(1) == data.test.required_labels()).double().mean().item(), 3),
         "features": FEATURES,
         "sha256": hashlib.sha256(weights).hexdigest(),
         "vaekit": __version__,

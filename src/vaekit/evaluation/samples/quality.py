@@ -278,18 +278,18 @@ def neighbours_picture(images: Tensor, k: int = 5) -> plot.Picture:
     return plot.grid(images, columns=1 + k, title=title)
 
 
-def measure_samples(task: MeasureInput) -> Findings:
+def measure_samples(inputs: MeasureInput) -> Findings:
     """Measure samples by a classifier."""
-    if not task.options.judge:
+    if not inputs.options.judge:
         return Findings()
-    reason = _why_not(task)
+    reason = _why_not(inputs)
     if reason is not None:
         return Findings(details={"samples": f"not judged: {reason}"})
-    model, dataset, listener = task.model, task.dataset, task.listener
+    model, dataset, listener = inputs.model, inputs.dataset, inputs.listener
     judge = classifier_for(dataset, device=model.device, listener=listener)
-    others = dataset.test if task.options.split == "train" else dataset.train
+    others = dataset.test if inputs.options.split == "train" else dataset.train
     judgement = quality(
-        model, dataset, judge, split=task.split, others=others, seed=task.options.seed, listener=listener
+        model, dataset, judge, split=inputs.split, others=others, seed=inputs.options.seed, listener=listener
     )
     return Findings(
         judgement.values,
@@ -298,17 +298,17 @@ def measure_samples(task: MeasureInput) -> Findings:
     )
 
 
-def _why_not(task: MeasureInput) -> str | None:
+def _why_not(inputs: MeasureInput) -> str | None:
     """Why samples cannot be judged, or None."""
-    model, dataset = task.model, task.dataset
-    are_bytes = dataset.kind == "image" and task.split.x.dtype == torch.uint8
+    model, dataset = inputs.model, inputs.dataset
+    are_bytes = dataset.kind == "image" and inputs.split.x.dtype == torch.uint8
     if dataset.num_classes < 2 or not are_bytes:
         return "a classifier needs 8-bit images of at least 2 classes"
     if model.value_kind == "counts":
         return "a classifier judges pixels in [0, 1], and samples of this model are counts"
     if model.context_size not in (0, dataset.num_classes):
         return f"a context of width {model.context_size} is not the classes of {dataset.name!r}"
-    fewest = min(len(task.split), len(dataset.train))
+    fewest = min(len(inputs.split), len(dataset.train))
     return f"it takes at least {FEWEST} images, to learn from and to compare with" if fewest < FEWEST else None
 
 

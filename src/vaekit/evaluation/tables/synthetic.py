@@ -1,4 +1,4 @@
-"""Compare the rows that a table's model draws with the table: columns, pairs, a classifier, nearest rows, a task.
+"""Compare the rows that a table's model draws with the table: columns, pairs, a classifier, nearest rows, a inputs.
 
 Drawn rows get the gaps of real ones, so that missing values tell nothing.
 
@@ -128,7 +128,7 @@ def _two_way(rows: Tensor, edges: Sequence[Tensor]) -> Tensor:
 def _told_apart(view: ColumnView, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Value:
     """Accuracy of a classifier of real and drawn rows, on test rows."""
     x, y = _labelled(view, train)
-    net = fitted(x, y, 2)
+    net = fit_classifier(x, y, 2)
     features, labels = _labelled(view, test)
     return share_of("told from real rows", net(features).argmax(-1) == labels)
 
@@ -138,7 +138,7 @@ def _labelled(view: ColumnView, parts: Sequence[Tensor]) -> tuple[Tensor, Tensor
 
 
 @torch.enable_grad()
-def fitted(x: Tensor, y: Tensor, classes: int) -> nn.Module:
+def fit_classifier(x: Tensor, y: Tensor, classes: int) -> nn.Module:
     """A small network that tells classes apart.
 
     Arguments:
@@ -175,18 +175,18 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
         rows = rows[~rows[:, target].isnan()]
         if not len(rows) or not len(complete):
             return []
-        net = fitted(view(rows[:, inputs]), rows[:, target].long(), len(columns[target].levels))
+        net = fit_classifier(view(rows[:, inputs]), rows[:, target].long(), len(columns[target].levels))
         right = net(view(complete[:, inputs])).argmax(-1) == complete[:, target].long()
         values.append(share_of(f"learned from {name} rows: {columns[target].name}", right))
     return values
 
 
-def measure_drawn_rows(task: MeasureInput) -> Findings:
+def measure_drawn_rows(inputs: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
-    is_table = task.dataset.columns is not None and len(task.dataset.train)
-    if not task.options.judge or not is_table or task.model.context_size:
+    is_table = inputs.dataset.columns is not None and len(inputs.dataset.train)
+    if not inputs.options.judge or not is_table or inputs.model.context_size:
         return Findings()
-    return Findings(synthetic(task.model, task.dataset, seed=task.options.seed))
+    return Findings(synthetic(inputs.model, inputs.dataset, seed=inputs.options.seed))
 
 
 SYNTHETIC = Measure(
