@@ -45,7 +45,7 @@ def ours(epochs: int, precision: str = "auto") -> dict[str, Any]:
     clock = Clock()
     settings = [f"train.epochs={epochs + 1}", f"train.precision={precision}", "train.device=cpu"]
     with tempfile.TemporaryDirectory() as root:
-        run = lifecycle.train(read("course-vae", settings=settings), root=root, listener=clock)
+        run = lifecycle.train_run(read("course-vae", settings=settings), root=root, listener=clock)
         return between(clock.ends) | {"precision": run.environment["precision"]}
 
 

@@ -53,7 +53,7 @@ def cost(root: Path) -> dict[str, Any]:
     Run.save_checkpoint = timed(written, Run.save_checkpoint)  # type: ignore[method-assign]
     Checkpointer.snapshot = timed(kept, Checkpointer.snapshot)  # type: ignore[method-assign]
     job.train_epochs = timed(fits, job.train_epochs)  # type: ignore[assignment]
-    run = lifecycle.train(given, name="cost", root=root)
+    run = lifecycle.train_run(given, name="cost", root=root)
     last = sorted(seconds for kind, seconds in written if kind == "last")
     size = sum(file.stat().st_size for file in (run.path / "checkpoints" / "last").iterdir())
     [(_, training)] = fits

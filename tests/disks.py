@@ -61,10 +61,10 @@ def main(disk: Path, elsewhere: Path) -> None:
     install()
     warnings.simplefilter("error")
     config = tiny(checkpoint_every=1e-6)
-    expected = outcome(lifecycle.train(config, name="whole", root=elsewhere))
+    expected = outcome(lifecycle.train_run(config, name="whole", root=elsewhere))
     for name, (harm, mend, message) in FAULTS.items():
         try:
-            lifecycle.train(config, name=name, root=disk, listener=AfterEpochs(2, lambda harm=harm: harm(disk)))
+            lifecycle.train_run(config, name=name, root=disk, listener=AfterEpochs(2, lambda harm=harm: harm(disk)))
             sys.exit(f"{name}: it went on")
         except RunError as error:
             print(error)
@@ -74,7 +74,7 @@ def main(disk: Path, elsewhere: Path) -> None:
         assert run.status == "interrupted"
         assert run.load_checkpoint().state["progress"]["epoch"] >= 2  # without a warning, which is an error here
         mend(disk)
-        assert outcome(lifecycle.resume(Run.open(name, root=disk))) == expected
+        assert outcome(lifecycle.resume_run(Run.open(name, root=disk))) == expected
         assert not litter(disk)
 
 

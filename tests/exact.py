@@ -43,11 +43,11 @@ def prove(preset: str, root: Path, monkeypatch: pytest.MonkeyPatch, *, load: Any
     monkeypatch.setattr(loop, "CHECK_EVERY", 0.0)
     monkeypatch.setattr(checkpointer, "SNAPSHOT_AFTER", 0.0)
     recipe = Recipe.resolve(small(preset, **sections))
-    whole = lifecycle.train(recipe, name="whole", preset=preset, root=root)
+    whole = lifecycle.train_run(recipe, name="whole", preset=preset, root=root)
     with pytest.raises(Interrupted):
-        lifecycle.train(recipe, name="stopped", preset=preset, root=root, listener=Stopper(5))
+        lifecycle.train_run(recipe, name="stopped", preset=preset, root=root, listener=Stopper(5))
     stopped = Run.open("stopped", root=root)
     assert stopped.load_checkpoint().state["progress"]["step"] == 5
-    lifecycle.resume(stopped)
+    lifecycle.resume_run(stopped)
     assert tiny.outcome(stopped) == tiny.outcome(whole)
     return stopped

@@ -447,7 +447,7 @@ def test_a_preset_trains_on_a_grid_and_is_evaluated(
 def test_what_makes_no_sense_is_refused(preset: str, settings: list[str], message: str, tmp_path: Path) -> None:
     settings = ["encoder.channels=[4]", "decoder.channels=[4]", *settings]
     with pytest.raises(ConfigError, match=message):
-        lifecycle.train(read(preset, settings=settings), root=tmp_path / "runs")
+        lifecycle.train_run(read(preset, settings=settings), root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

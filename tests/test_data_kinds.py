@@ -44,7 +44,7 @@ def trained(path: Path, root: Path, **sections: Any) -> Run:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(job, "draw_pictures", lambda *_, **__: [])
         settings = config.read("vae", sections=TINY | {"data": {"name": str(path)}} | sections)
-        return lifecycle.train(settings, name="r", root=root)
+        return lifecycle.train_run(settings, name="r", root=root)
 
 
 def rows(data: Any) -> torch.Tensor:

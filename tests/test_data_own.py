@@ -352,23 +352,23 @@ def test_a_run_from_disk_is_that_from_memory_even_if_interrupted(paths, kind, bi
     monkeypatch.setitem(job.train_epochs.__globals__, "CHECK_EVERY", 0.0)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     memory = 0 if binarize == "per-epoch" else None  # whose validation has another fixed draw from disk
-    whole = lifecycle.train(tiny(paths[kind], binarize=binarize, memory=memory), name="whole", root=tmp_path)
+    whole = lifecycle.train_run(tiny(paths[kind], binarize=binarize, memory=memory), name="whole", root=tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        lifecycle.train(tiny(paths[kind], binarize=binarize, memory=0), name="part", root=tmp_path, listener=Stop())
-    assert outcome(lifecycle.resume(Run.open("part", root=tmp_path))) == outcome(whole)
+        lifecycle.train_run(tiny(paths[kind], binarize=binarize, memory=0), name="part", root=tmp_path, listener=Stop())
+    assert outcome(lifecycle.resume_run(Run.open("part", root=tmp_path))) == outcome(whole)
 
 
 def test_resume_refuses_other_images(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS)
-    run = lifecycle.train(tiny(path), name="run", root=tmp_path)
+    run = lifecycle.train_run(tiny(path), name="run", root=tmp_path)
     save(tmp_path / "x.npy", PIXELS[::-1])
     with pytest.raises(RunError, match="are not those that run run began with"):
-        lifecycle.resume(run, settings=["train.epochs=5"])
+        lifecycle.resume_run(run, settings=["train.epochs=5"])
 
 
 @pytest.mark.parametrize("memory", [None, 0])
 def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
-    run = lifecycle.train(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
+    run = lifecycle.train_run(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
     monkeypatch.setattr("vaekit.evaluation.model_evaluation._in_memory", partial(shrunk, _in_memory))
     result = evaluate_run(run, restore.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
@@ -388,7 +388,7 @@ def test_a_class_condition_needs_labels(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS, None)
     settings = config.changed(tiny(path), ["model.condition=class"])
     with pytest.raises(DataError, match=r"needs rows of several classes, but .*x.npy has no labels"):
-        lifecycle.train(settings, root=tmp_path / "runs")
+        lifecycle.train_run(settings, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

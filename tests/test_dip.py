@@ -97,7 +97,7 @@ def test_latents_that_are_independent_and_of_variance_one_cost_nothing() -> None
 )
 def test_what_makes_no_sense_is_refused(settings: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        lifecycle.train(read("dip-vae", settings=settings), root=tmp_path / "runs")
+        lifecycle.train_run(read("dip-vae", settings=settings), root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

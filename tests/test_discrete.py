@@ -284,7 +284,7 @@ def test_a_preset_trains_saves_and_is_evaluated(
 )
 def test_what_makes_no_sense_is_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
-        lifecycle.train(read("discrete-vae", settings=settings), root=tmp_path / "runs")
+        lifecycle.train_run(read("discrete-vae", settings=settings), root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()
 
 

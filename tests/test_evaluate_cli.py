@@ -34,7 +34,7 @@ def root(tmp_path_factory) -> Path:
             sections["train"]["epochs"] = 1
             for section, values in more.items():
                 sections[section] = values if section == "objective" else sections[section] | values
-            lifecycle.train(config.read("standard-vae", sections=sections), name=name, preset=preset, root=folder)
+            lifecycle.train_run(config.read("standard-vae", sections=sections), name=name, preset=preset, root=folder)
     return folder
 
 

@@ -134,7 +134,7 @@ def test_the_command_draws_ways_to_go_on(tmp_path: Path, command: Any, monkeypat
     np.save("x.npy", np.random.default_rng(0).integers(0, 256, (60, 8, 8), "u1"))
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     sections = {"data": {"name": "x.npy"}, "encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}, "latent_size": 2}
-    lifecycle.train(
+    lifecycle.train_run(
         config.read("standard-vae", sections=sections | {"train": {"epochs": 1, "device": "cpu"}}), name="a"
     )
     result = command("impute", "a", "--hide", "left", "-n", 2, "--draws", 3, "-o", "ways.npy")

@@ -239,7 +239,7 @@ def test_an_empty_split_names_those_with_images(model: LatentVariableModel) -> N
 def run(tmp_path: Path, monkeypatch) -> Run:
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
-    return lifecycle.train(tiny.tiny(epochs=1), name="small", root=tmp_path)
+    return lifecycle.train_run(tiny.tiny(epochs=1), name="small", root=tmp_path)
 
 
 def values(found: Evaluation) -> dict[str, float]:

@@ -35,7 +35,7 @@ def root(tmp_path_factory) -> Path:
             sections = {"encoder": {"hidden": [16]}, "decoder": {"hidden": [16]}}
             sections |= {"model": {"latent_size": 2, "condition": condition}}
             sections |= {"train": {"epochs": 8, "batch_size": 8, "learning_rate": 0.01, "device": "cpu"}}
-            lifecycle.train(config.read("course-vae", sections=sections), name=name, root=folder)
+            lifecycle.train_run(config.read("course-vae", sections=sections), name=name, root=folder)
     return folder
 
 
@@ -188,7 +188,7 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
         Image.fromarray(noise.integers(0, 256, (12 + i, 9), dtype=np.uint8)).save(tmp_path / "new" / f"{i}.png")
     sections = {"data": {"name": str(tmp_path / "own"), "size": 8}, "train": {"epochs": 1, "batch_size": 8}}
     sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
-    run = lifecycle.train(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
+    run = lifecycle.train_run(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
     images = module.rows_of(run, str(tmp_path / "new"))
     assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
     assert module.encode_rows(load(run), images).shape == (3, 15)

@@ -230,7 +230,7 @@ def test_a_model_of_a_data_set_is_trained_as_a_run_is(monkeypatch: pytest.Monkey
     monkeypatch.setattr("vaekit.runs.job.load_data", lambda **_: data)
     settings = {"epochs": 2, "precision": "fp32"}
     job = Job.prepare(Recipe.resolve(read("cvae", sections={"train": settings, **SIZES})))
-    job.fit()
+    job.train_model()
     torch.manual_seed(0)
     model = vaekit.build("cvae", data=data, **SIZES)
     assert model.event_shape == (1, 6, 6) and model.context_size == 3

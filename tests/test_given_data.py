@@ -50,7 +50,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     table(60, "uvw", folder / "t.csv")
     for name, preset, file in (("r", "vae", "x.npy"), ("t", "table-vae", "t.csv")):
         sections = {"data": {"name": str(folder / file)}, "train": {"epochs": 1, "batch_size": 20, "device": "cpu"}}
-        lifecycle.train(config.read(preset, sections={**sections, **SMALL}), name=name, root=folder / "runs")
+        lifecycle.train_run(config.read(preset, sections={**sections, **SMALL}), name=name, root=folder / "runs")
     return folder
 
 

@@ -266,7 +266,7 @@ def trained_while(harm: Callable[[Path], object]) -> str:
     }
     config = read("vae", sections=sections | {"train": {"epochs": 4, "device": "cpu", "checkpoint_every": 1e-6}})
     with pytest.raises(RunError) as error:
-        lifecycle.train(config, name="r", listener=After(harm))
+        lifecycle.train_run(config, name="r", listener=After(harm))
     return str(error.value)
 
 

@@ -116,7 +116,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     for name, memory in (("whole", 1.0), ("pieces", 0.0)):
         settings = [*SETTINGS[1:2], f"data.memory={memory}"]
         recipe = config.read("table-vae", settings=settings, sections=sections(tmp_path / "t.csv"))
-        outcomes.append(tiny.outcome(lifecycle.train(recipe, name=name)))
+        outcomes.append(tiny.outcome(lifecycle.train_run(recipe, name=name)))
     return outcomes
 
 

@@ -108,17 +108,17 @@ def test_a_picture_that_a_kill_prevented_is_drawn_at_the_resume(
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     draw = "vaekit.runs.pictures._draw_epoch"
     settings = tiny.tiny(epochs=3, checkpoint_every=1e-9)
-    lifecycle.train(settings, name="whole", root=tmp_path)
+    lifecycle.train_run(settings, name="whole", root=tmp_path)
 
     def die(*_: Any) -> None:
         raise Killed
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(draw, die)
-        lifecycle.train(settings, name="part", root=tmp_path)
+        lifecycle.train_run(settings, name="part", root=tmp_path)
     run = Run.open("part", root=tmp_path)
     assert not (run.path / "samples" / "epoch-001.png").exists()
-    lifecycle.resume(run)
+    lifecycle.resume_run(run)
     for number in (1, 2, 3):
         name = f"samples/epoch-{number:03d}.png"
         assert (run.path / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()

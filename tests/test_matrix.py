@@ -264,5 +264,5 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
 def test_parts_that_do_not_fit_are_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:
 
     with pytest.raises(VAEError, match=message):
-        lifecycle.train(read("standard-vae", settings=settings), root=tmp_path / "runs")
+        lifecycle.train_run(read("standard-vae", settings=settings), root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -190,7 +190,7 @@ def test_a_run_keeps_its_precision_on_another_machine(monkeypatch: Any, tmp_path
     monkeypatch.setattr(job, "load_data", dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: True)
-    run = lifecycle.train(tiny(precision="auto"), name="r", root=tmp_path)
+    run = lifecycle.train_run(tiny(precision="auto"), name="r", root=tmp_path)
     assert run.config["train"]["precision"] == run.environment["precision"] == "bf16"
     monkeypatch.setattr(precision, "_multiplies_bf16", lambda: False)
     assert config_of(run).train.precision == "bf16"

@@ -100,7 +100,7 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(job, "load_data", tiny.dataset)
         patch.setattr(job, "draw_pictures", lambda *_, **__: [])
-        one = lifecycle.train(vaekit.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
+        one = lifecycle.train_run(vaekit.config.read(file=config_file(tmp_path)), name="one", root=tmp_path)
     times = ("seconds", "rows_per_second")
     for record, same in zip(run.metrics(), one.metrics(), strict=True):
         assert {k: v for k, v in record.items() if k not in times} == pytest.approx(

@@ -168,12 +168,12 @@ def test_a_run_resumes_bit_for_bit_and_keeps_the_average(tmp_path, monkeypatch) 
             "objective": {"samples": 2, "antithetic": True},
         },
     )
-    whole = lifecycle.train(config, name="whole", root=tmp_path)
+    whole = lifecycle.train_run(config, name="whole", root=tmp_path)
     with monkeypatch.context() as patch:
         interrupting(patch, after=0)
         with pytest.raises(Interrupted):
-            lifecycle.train(config, name="cut", root=tmp_path)
-    cut = lifecycle.resume(lifecycle.Run.open("cut", root=tmp_path))
+            lifecycle.train_run(config, name="cut", root=tmp_path)
+    cut = lifecycle.resume_run(lifecycle.Run.open("cut", root=tmp_path))
     assert tiny.outcome(cut) == tiny.outcome(whole)
     stored = whole.load_checkpoint("last").tensors
     best = load(whole, weights="best").state_dict()

@@ -116,7 +116,7 @@ class Once(Listener):
 def undisturbed(patience: int | None, ema: float | None, seed: int) -> dict[str, Any]:
     with TemporaryDirectory() as root:
         config = tiny.tiny(epochs=4, patience=patience, ema=ema, seed=seed, checkpoint_every=0.01)
-        return tiny.outcome(lifecycle.train(config, name="whole", root=root))
+        return tiny.outcome(lifecycle.train_run(config, name="whole", root=root))
 
 
 class Life(RuleBasedStateMachine):
@@ -143,9 +143,9 @@ class Life(RuleBasedStateMachine):
         run = self.run
         with quietly():
             if run is None:
-                lifecycle.train(self.config, name="r", root=self.root, listener=listener)
+                lifecycle.train_run(self.config, name="r", root=self.root, listener=listener)
             elif run.status != "finished":
-                lifecycle.resume(run, listener=listener)
+                lifecycle.resume_run(run, listener=listener)
 
     @rule(calls=st.integers(1, 400))
     def is_killed(self, calls: int) -> None:
@@ -251,7 +251,7 @@ def test_a_write_that_fails_stops_a_training_that_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, remedy: str
 ) -> None:
     config = tiny.tiny(checkpoint_every=1e-6)
-    expected = tiny.outcome(lifecycle.train(config, name="whole", root=tmp_path))
+    expected = tiny.outcome(lifecycle.train_run(config, name="whole", root=tmp_path))
 
     def refuse() -> None:
         def fails(*_: object) -> None:
@@ -261,12 +261,12 @@ def test_a_write_that_fails_stops_a_training_that_goes_on_later(
         monkeypatch.setattr(checkpoint, "write_new", fails)
 
     with pytest.raises(RunError, match=remedy) as error, monkeypatch.context() as monkeypatch:
-        lifecycle.train(config, name="r", root=tmp_path, listener=disks.AfterEpochs(2, refuse))
+        lifecycle.train_run(config, name="r", root=tmp_path, listener=disks.AfterEpochs(2, refuse))
     assert "\n" not in str(error.value) and str(tmp_path / "r") in str(error.value)
     run = Run.open("r", root=tmp_path)
     assert run.status == "interrupted"
     assert run.load_checkpoint().state["progress"]["epoch"] == 2  # without a warning, which is an error here
-    assert tiny.outcome(lifecycle.resume(run)) == expected
+    assert tiny.outcome(lifecycle.resume_run(run)) == expected
 
 
 def test_a_finished_run_whose_validation_was_not_finite_is_resumed(
@@ -274,23 +274,23 @@ def test_a_finished_run_whose_validation_was_not_finite_is_resumed(
 ) -> None:
     scores = iter([math.inf, 3.0, math.nan, 2.0, math.nan])
     monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": next(scores)})
-    run = lifecycle.train(tiny.tiny(epochs=2), name="r", root=tmp_path)
+    run = lifecycle.train_run(tiny.tiny(epochs=2), name="r", root=tmp_path)
     assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0]
-    lifecycle.resume(run, settings=["train.epochs=4", "train.patience=2"])
+    lifecycle.resume_run(run, settings=["train.epochs=4", "train.patience=2"])
     assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0, None, 2.0]
     assert run.load_checkpoint().state["progress"]["best_epoch"] == 4
-    lifecycle.resume(run, settings=["train.epochs=5"])
+    lifecycle.resume_run(run, settings=["train.epochs=5"])
     with pytest.raises(RunError, match=r"best after epoch 4, train\.patience = 1"):
-        lifecycle.resume(run, settings=["train.epochs=6", "train.patience=1"])
+        lifecycle.resume_run(run, settings=["train.epochs=6", "train.patience=1"])
 
 
 def test_a_run_without_a_finite_validation_does_not_run_out_of_patience(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": math.nan})
-    run = lifecycle.train(tiny.tiny(epochs=3, on_nan="skip"), name="r", root=tmp_path)
+    run = lifecycle.train_run(tiny.tiny(epochs=3, on_nan="skip"), name="r", root=tmp_path)
     assert len(run.metrics()) == 3  # patience is 1
-    assert len(lifecycle.resume(run, settings=["train.epochs=4"]).metrics()) == 4
+    assert len(lifecycle.resume_run(run, settings=["train.epochs=4"]).metrics()) == 4
 
 
 # -- years old --------------------------------------------------------------------------------------------------------
@@ -309,7 +309,7 @@ def stored(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
 def assert_goes_on_as_it_did(run: Run) -> None:
     """To the same figures as when it was stored; other processors round the last digits differently."""
     with quietly():  # that it began on another machine
-        lifecycle.resume(run)
+        lifecycle.resume_run(run)
     expected = run.read_json("expected.json")
     metrics = [{key: value for key, value in record.items() if key not in tiny.TIMES} for record in run.metrics()]
     assert metrics == [pytest.approx(record, rel=1e-3) for record in map(with_present_names, expected["metrics"])]
@@ -349,7 +349,7 @@ def test_a_run_of_a_newer_version_is_refused_by_its_format(stored: Run, name: st
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": RUN_FORMAT + 1}))
     message = f"{name} has format {RUN_FORMAT + 1}, this version reads up to {RUN_FORMAT}; pip install -U vaekit"
     with pytest.raises(RunError, match=re.escape(message)):
-        lifecycle.resume(Run.open("old", root=stored.path.parent))
+        lifecycle.resume_run(Run.open("old", root=stored.path.parent))
 
 
 # -- received from a stranger -----------------------------------------------------------------------------------------

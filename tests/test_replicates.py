@@ -69,7 +69,7 @@ def test_a_series_is_the_same_runs_as_one_by_one(tmp_path: Path) -> None:
     found = series.train_replicates(Recipe.resolve(tiny.tiny(seed=3)), 2, name="s", root=tmp_path, announce=announce)
     assert told == [(0, 3, "s-seed3"), (1, 4, "s-seed4")]
     assert [run.name for run in found] == ["s-seed3", "s-seed4"]
-    alone = lifecycle.train(tiny.tiny(seed=4), name="alone", root=tmp_path)
+    alone = lifecycle.train_run(tiny.tiny(seed=4), name="alone", root=tmp_path)
     assert tiny.outcome(found[1]) == tiny.outcome(alone)
     assert found[0].sha256(WEIGHTS) != found[1].sha256(WEIGHTS)
 

@@ -224,7 +224,7 @@ def test_a_model_of_each_class_by_another_objective_needs_all_labels(monkeypatch
 
     monkeypatch.setattr(job, "load_data", lambda **_: keep_labels(tiny.dataset(), 6))
     with pytest.raises(DataError, match="needs it; choose"):
-        lifecycle.train(exact.small("standard-cvae"), root="nowhere")
+        lifecycle.train_run(exact.small("standard-cvae"), root="nowhere")
 
 
 def test_fit_refuses_rows_of_unknown_class_as_a_training_of_a_run_does() -> None:

@@ -38,7 +38,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     for seed in range(SEEDS):
-        lifecycle.train(small(folder, seed=seed), name=f"single{seed}", root=folder)
+        lifecycle.train_run(small(folder, seed=seed), name=f"single{seed}", root=folder)
     torch.set_num_threads(before)
     return folder
 
@@ -204,7 +204,7 @@ def test_a_run_that_another_process_trains_is_waited_for_and_then_refused(
     place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = small(place, epochs=1)
-    run = lifecycle.train(given, name="s-seed0", root=tmp_path)
+    run = lifecycle.train_run(given, name="s-seed0", root=tmp_path)
     monkeypatch.setattr(replicate, "PATIENCE", 0.1)
     with run.lock(), pytest.raises(RunError, match="in use by"):
         replicate.Replicate(0, Recipe.resolve(given), "s-seed0", "custom", tmp_path, False).train(None)

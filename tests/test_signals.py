@@ -53,7 +53,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     np.save(folder / "one.npy", gappy(waves())[:, 0])
     for name in ("two", "one"):
         sections = {**SMALL, "data": {"name": str(folder / f"{name}.npy")}}
-        lifecycle.train(config.read("signal-vae", sections=sections), name=name, root=folder / "runs")
+        lifecycle.train_run(config.read("signal-vae", sections=sections), name=name, root=folder / "runs")
     return folder
 
 

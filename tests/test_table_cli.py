@@ -37,7 +37,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("tables")
     frame(120, missing=0.2).astype({"age": "Int64", "visits": "Int64"}).to_csv(folder / "t.csv", index=False)
     settings = config.read("table-vae", settings=SETTINGS, sections=sections(folder / "t.csv"))
-    lifecycle.train(settings, name="a", root=folder / "runs")
+    lifecycle.train_run(settings, name="a", root=folder / "runs")
     return folder
 
 
@@ -60,10 +60,10 @@ def test_a_run_on_a_table_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytes
     settings = config.read("not-miwae", settings=SETTINGS[:1], sections=sections(tmp_path / "t.parquet"))
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
     monkeypatch.setattr(loop, "CHECK_EVERY", 0.0)  # tell the listener of every step
-    whole = lifecycle.train(settings, name="whole", root=tmp_path)
+    whole = lifecycle.train_run(settings, name="whole", root=tmp_path)
     with pytest.raises((Interrupted, KeyboardInterrupt)):
-        lifecycle.train(settings, name="broken", root=tmp_path, listener=Stop())
-    broken = lifecycle.resume(Run.open("broken", root=tmp_path))
+        lifecycle.train_run(settings, name="broken", root=tmp_path, listener=Stop())
+    broken = lifecycle.resume_run(Run.open("broken", root=tmp_path))
     assert tiny.outcome(broken) == tiny.outcome(whole)
 
 
@@ -204,7 +204,7 @@ def test_a_table_needs_a_model_of_tables(here: Path, command: Any) -> None:
     with pytest.raises(
         ConfigError, match="is a table, which the likelihood 'bernoulli' does not take; train the preset"
     ):
-        lifecycle.train(config.read("standard-vae", sections=sections(here / "t.csv")), root=here / "other")
+        lifecycle.train_run(config.read("standard-vae", sections=sections(here / "t.csv")), root=here / "other")
     assert "lacks columns 'height', 'age'" in one_line(command("impute", "a", "--data", "full-cells.csv"))
     assert "unknown level" in one_line(_with(command, "size", "huge"))
 

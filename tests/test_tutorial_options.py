@@ -166,11 +166,11 @@ def test_a_run_whose_length_is_in_steps_says_that_it_cannot_be_longer(
 ) -> None:
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     monkeypatch.setattr(job, "draw_pictures", lambda *_, **__: [])
-    run = lifecycle.train(tiny.tiny(steps=3, patience=None), name="r", root=tmp_path)
+    run = lifecycle.train_run(tiny.tiny(steps=3, patience=None), name="r", root=tmp_path)
     with pytest.raises(RunError, match=r"train\.steps = 3, cannot change"):
-        lifecycle.resume(run)
+        lifecycle.resume_run(run)
     with pytest.raises(ConfigError, match=r"train\.epochs cannot be set"):
-        lifecycle.resume(run, settings=["train.epochs=20"])
+        lifecycle.resume_run(run, settings=["train.epochs=20"])
     assert not run.sessions
 
 

@@ -37,9 +37,9 @@ def main() -> None:
     name = f"format-{RUN_FORMAT}"
     shutil.rmtree(HERE / name, ignore_errors=True)
     shutil.rmtree(HERE / "whole", ignore_errors=True)
-    whole = lifecycle.train(tiny(), name="whole", root=HERE)
+    whole = lifecycle.train_run(tiny(), name="whole", root=HERE)
     try:
-        lifecycle.train(tiny(), name=name, root=HERE, listener=StopAt(20))
+        lifecycle.train_run(tiny(), name=name, root=HERE, listener=StopAt(20))
     except Interrupted:
         run = Run.open(name, root=HERE)
     model = restore.load(run)

@@ -109,7 +109,7 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
 
     epochs = config.changed(restored.recipe.config, settings).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
-        lifecycle.resume(restored, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks)
+        lifecycle.resume_run(restored, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks)
     _report(restored.run)
 
 
@@ -126,7 +126,7 @@ def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, r
     from ..training import joined
 
     with shown(recipe.config.train.known_epochs) as listener, joined() as ranks:
-        run = lifecycle.train(
+        run = lifecycle.train_run(
             recipe, name=name, preset=preset, root=root, listener=listener, tensorboard=tensorboard, ranks=ranks
         )
     _report(run)

@@ -1,4 +1,4 @@
-"""A job: a recipe with its data and its model, fitted into a run folder.
+"""A job: a recipe with its data and its model, and how it trains them into a run folder.
 
 Not for: when a run folder is made or resumed (`lifecycle`).
 """
@@ -169,7 +169,7 @@ class Job:
             value_kind=self.model.value_kind,
         )
 
-    def fit(
+    def train_model(
         self, run: Run | None = None, listener: Listener | None = None, checkpoint: Checkpoint | None = None
     ) -> None:
         """Train the model, and wait for the other ranks.
@@ -191,7 +191,7 @@ class Job:
         )
         self.ranks.wait()
 
-    def train(
+    def train_run(
         self, run: Run, listener: Listener | None, *, tensorboard: bool, checkpoint: Checkpoint | None = None
     ) -> None:
         """Train the model into a run folder: pictures of every epoch, and at the end the test ELBO and more pictures.
@@ -213,7 +213,7 @@ class Job:
             if tensorboard:
                 done = checkpoint.state["progress"]["epoch"] if checkpoint is not None else 0
                 listeners.append(stack.enter_context(event_files(run, done)))
-            self.fit(run, Listeners(listeners), checkpoint)
+            self.train_model(run, Listeners(listeners), checkpoint)
             draw_pictures(self.model, self.data, run, writer, binarize=self.config.data.binarize)
             self._test(run)
 

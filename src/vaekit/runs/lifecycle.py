@@ -25,7 +25,7 @@ from .tensorboard import require_tensorboard
 CHANGEABLE = ("checkpoint_every", "clip_norm", "device", "epochs", "learning_rate", "on_nan", "patience", "precision")
 
 
-def train(
+def train_run(
     config: Config | Recipe,
     *,
     name: str | None = None,
@@ -63,11 +63,11 @@ def train(
         run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
         with _recording_end(run):
             _broadcast_job(job)
-            job.train(run, listener, tensorboard=tensorboard)
+            job.train_run(run, listener, tensorboard=tensorboard)
     return run
 
 
-def resume(
+def resume_run(
     run: Run | RestoredRun,
     *,
     settings: Sequence[str] = (),
@@ -85,7 +85,7 @@ def resume(
         settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` records each change.
         listener: Hears about the progress.
         tensorboard: Whether to write event files for TensorBoard.
-        ranks: All processes, as for `train`; their number may differ from before.
+        ranks: All processes, as for `train_run`; their number may differ from before.
 
     Raises:
         RunError: The run is finished, another process trains it, or its data have changed.
@@ -118,7 +118,7 @@ def resume(
             with _recording_end(run):
                 _begin_session(run, job, settings)
                 _broadcast_job(job)
-                job.train(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
+                job.train_run(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
 
 
@@ -168,7 +168,7 @@ def _broadcast_job(job: Job) -> None:
 
 
 def work(ranks: Ranks) -> None:
-    """Train this rank's rows along with the first rank, which calls `train` or `resume`; write nothing.
+    """Train this rank's rows along with the first rank, which calls `train_run` or `resume_run`; write nothing.
 
     Arguments:
         ranks: All processes. This is not the first of them.
@@ -184,7 +184,7 @@ def work(ranks: Ranks) -> None:
                 )
         try:
             with threads(job.threads()):
-                job.fit()
+                job.train_model()
         except (Interrupted, NumericalError):
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise

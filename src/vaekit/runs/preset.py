@@ -65,7 +65,7 @@ def train(
     recipe = Recipe.resolve(read(preset, sections=sections), trust)
     visible = is_watched() if progress is None else progress
     with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
-        return lifecycle.train(recipe, name=name, preset=preset, root=root, listener=listener)
+        return lifecycle.train_run(recipe, name=name, preset=preset, root=root, listener=listener)
 
 
 def resume(
@@ -100,7 +100,7 @@ def resume(
     visible = is_watched() if progress is None else progress
     epochs = changed(restored.recipe.config, changes).train.known_epochs
     with shown(epochs) if visible else nullcontext() as listener:
-        return lifecycle.resume(restored, settings=changes, listener=listener)
+        return lifecycle.resume_run(restored, settings=changes, listener=listener)
 
 
 def _data_section(data: object) -> dict[str, Any]:

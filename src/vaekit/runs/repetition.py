@@ -8,7 +8,7 @@ from ..errors import RunError
 from ..store import Run
 from ..training import Listener
 from . import environment
-from .lifecycle import train
+from .lifecycle import train_run
 from .restore import RestoredRun
 
 
@@ -63,7 +63,7 @@ def repeat_run(
         )
     preset = run.recorded("preset", kind=str)
     with environment.computing_as(run):
-        repetition = train(restored.recipe, name=name, preset=preset, root=root, listener=listener)
+        repetition = train_run(restored.recipe, name=name, preset=preset, root=root, listener=listener)
     weights = {kind: f"checkpoints/{kind}/model.safetensors" for kind in ("best", "last")}
     return Repetition(
         repetition,

@@ -25,7 +25,7 @@ from ..config.recipe import Recipe
 from ..errors import VAEError
 from ..store import Run
 from ..training import Listener, Record
-from .lifecycle import resume, train
+from .lifecycle import resume_run, train_run
 from .restore import RestoredRun
 
 STOPPED = 130  # exit status
@@ -61,7 +61,7 @@ class Replicate:
         """Train in this process, from the beginning or from the state of the run folder."""
         if not os.path.lexists(self.root / self.name):
             options: dict[str, Any] = {"name": self.name, "preset": self.preset, "root": self.root}
-            train(self.recipe, **options, listener=listener, tensorboard=self.tensorboard)
+            train_run(self.recipe, **options, listener=listener, tensorboard=self.tensorboard)
             return
         run = Run.open(self.name, root=self.root)
         deadline = time.monotonic() + PATIENCE
@@ -69,7 +69,7 @@ class Replicate:
             time.sleep(0.05)
         if run.status != "finished":
             restored = RestoredRun.of(run, trust=self.recipe.has_own_code)
-            resume(restored, listener=listener, tensorboard=self.tensorboard)
+            resume_run(restored, listener=listener, tensorboard=self.tensorboard)
 
     def task(self, threads: int) -> dict[str, Any]:
         """The task for its own process, ready for JSON."""
