@@ -1,6 +1,6 @@
 """Time one training on 1 and on 2 ranks of one thread each, same global batch: `python benchmarks/ranks.py`.
 
-The two take turns, A B A B …, on a part of MNIST: medians of the images a second of the last epoch, and of the
+The two take turns, A B A B …, on a part of MNIST: medians of the images per second of the last epoch, and of the
 processor time for each image, of all ranks together, which depends less on what else the machine does.
 """
 
@@ -39,7 +39,7 @@ class Clock(Listener):
 
 
 def measure(preset: str, batch: int, images: int) -> None:
-    """Train for two epochs; print the images a second of the last one."""
+    """Train for two epochs; print the images per second of the last one."""
     torch.set_num_threads(1)
     settings = [f"train.batch_size={batch}", "train.epochs=2", "train.device=cpu"]
     with joined() as ranks:

@@ -147,7 +147,7 @@ def machine() -> str:
 def waiting() -> str:
     """How long threads spin, and what a step takes then."""
     found = json.loads((HERE / "waiting.json").read_text())
-    rows = ["| threads that wait | ms a step, alone | beside a busy process |", "|---|---|---|"]
+    rows = ["| threads that wait | ms per step, alone | beside a busy process |", "|---|---|---|"]
     for setting, taken in found["median"].items():
         name = f"`{setting}`" if "=" in setting else setting
         rows.append(f"| {name} | {taken['alone']:.1f} | {taken['beside a busy process']:.1f} |")

@@ -35,7 +35,7 @@ def unwatched() -> FakeTensorMode:
 
 
 def grid(size: int, half: float, n: int) -> tuple[Tensor, float]:
-    """n points a dimension over [−half, half]^size, shape (n**size, size), and the volume of a cell."""
+    """n points per dimension over [−half, half]^size, shape (n**size, size), and the volume of a cell."""
     axis = torch.linspace(-half, half, n, dtype=torch.float64)
     return torch.cartesian_prod(*[axis] * size).reshape(-1, size), (2 * half / (n - 1)) ** size
 

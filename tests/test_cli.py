@@ -25,7 +25,7 @@ def test_a_profile_of_the_training_writes_nothing(command, tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     found = command("profile", "course-vae")
     assert found.status == 0 and found.err == ""
-    assert "ms a step (device " in found.out and "backward pass" in found.out and "addmm" in found.out
+    assert "ms per step (device " in found.out and "backward pass" in found.out and "addmm" in found.out
     assert not any(tmp_path.iterdir())
     with_json = json.loads(command("profile", "course-vae", "--json").out)
     assert sum(with_json["phases"].values()) == pytest.approx(1)

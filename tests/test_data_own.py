@@ -307,7 +307,7 @@ def test_a_failure_in_the_background_arrives_in_its_place():
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path):
-    """20 GiB, of which nothing is on the disk: the process takes as much as for 2 MiB, and 16 bytes an image."""
+    """20 GiB, of which nothing is on the disk: the process takes as much as for 2 MiB, and 16 bytes per image."""
     for name, count in (("large", (20 << 30) // (64 * 64 * 3)), ("small", 200)):
         with open(tmp_path / f"{name}.npy", "wb") as file:
             header = {"descr": "|u1", "fortran_order": False, "shape": (count, 64, 64, 3)}

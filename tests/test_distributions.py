@@ -239,7 +239,7 @@ def test_beta_binomial_in_float32() -> None:
 
 @pytest.mark.parametrize("rate", [1e-6, 0.1, 10.0, 1e3, 1e5, 8e5, 8e6])
 def test_counts_in_float32_at_any_rate(rate: float) -> None:
-    """torch's Poisson is wrong by 0.7 nats a value at a rate of 8e5."""
+    """torch's Poisson is wrong by 0.7 nats per value at a rate of 8e5."""
     torch.manual_seed(0)
     mu = torch.full((2000,), rate)
     ends = torch.tensor([0.0, 1.0, 5.0, 100.0, round(rate / 2), 2.0 * round(rate)])

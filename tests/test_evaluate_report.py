@@ -339,7 +339,7 @@ def test_the_weights_that_are_evaluated_are_those_of_the_run(run: Run) -> None:
     found = evaluate_run(run, restore.load(run), samples=300, split="test")
     tested = run.read_json("test.json")
     error = found["elbo"].standard_error
-    assert abs(found["elbo"].value + tested["neg_elbo"]) < 4 * error  # one sample an image there, 300 here
+    assert abs(found["elbo"].value + tested["neg_elbo"]) < 4 * error  # one sample per image there, 300 here
 
 
 def tensor_bytes(tensors: dict[str, Tensor]) -> int:

@@ -106,7 +106,7 @@ LIKELIHOODS = sorted(PART_TABLE["likelihood"].keys() - {"columns"})
 @pytest.mark.parametrize("likelihood", LIKELIHOODS)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_users_autocast_reaches_no_density(likelihood: str, dtype: torch.dtype) -> None:
-    """Parameters of a beta-binomial rounded to 8 bits cost 240 nats an image."""
+    """Parameters of a beta-binomial rounded to 8 bits cost 240 nats per image."""
     x = (
         images(8)
         if "binomial" in likelihood or likelihood == "poisson"

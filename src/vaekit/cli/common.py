@@ -34,7 +34,7 @@ runs_option = click.option(
 
 
 class WholeNumber(click.types.IntParamType):
-    """A whole number within bounds that --help leaves out: they keep memory and time in hand.
+    """A whole number within bounds. The bounds limit memory and time; --help does not show them.
 
     Arguments:
         least: The least number.

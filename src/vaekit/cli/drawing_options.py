@@ -111,16 +111,16 @@ class Drawing(ChosenRun):
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
     def test_images(
-        self, model: "LatentVariableModel", numbers: Sequence[int]
+        self, model: "LatentVariableModel", indices: Sequence[int]
     ) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Test images by number, as the model sees them, and their contexts; their classes if there are no contexts."""
+        """Test images by index, as the model sees them, and their contexts; their classes if there are no contexts."""
         import torch
 
         split = self.restored.dataset().test
-        for number in numbers:
-            if not 0 <= number < len(split):
-                raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {number}")
-        return self._as_seen(model, split.rows(torch.tensor(list(numbers))))
+        for index in indices:
+            if not 0 <= index < len(split):
+                raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
+        return self._as_seen(model, split.rows(torch.tensor(list(indices))))
 
     def spread_test_images(self, model: "LatentVariableModel", n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
         """Evenly spread test images, n of them, and their contexts or classes as for `test_images`."""

@@ -103,7 +103,7 @@ def sample(
     help="Walk straight, on great circles about 0, or where the prior is dense.",
 )
 @click.option("--between", type=int, nargs=2, metavar="I J", help="Draw one walk, between test images number I and J.")
-@click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class a row]")
+@click.option("--class", "label", help="Class of the images; for a conditional model.  [default: one class per row]")
 @drawing_options()
 def interpolate(
     drawing: Drawing,

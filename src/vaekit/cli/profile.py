@@ -31,13 +31,13 @@ def profile(options: ConfigOptions) -> None:
     if wants_json():
         out_json(asdict(result))
         return
-    out(f"{result.milliseconds:.2f} ms a step ({', '.join(f'{_words(k)} {v}' for k, v in result.setting.items())})")
+    out(f"{result.milliseconds:.2f} ms per step ({', '.join(f'{_words(k)} {v}' for k, v in result.setting.items())})")
     out()
     print_table([{"phase": _words(name), "share": f"{100 * share:5.1f} %"} for name, share in result.phases.items()])
     out()
     print_table(
         [
-            {"operator": name, "ms a step": f"{milliseconds:8.3f}", "calls a step": f"{calls:g}"}
+            {"operator": name, "ms per step": f"{milliseconds:8.3f}", "calls per step": f"{calls:g}"}
             for name, (milliseconds, calls) in result.operators.items()
         ]
     )

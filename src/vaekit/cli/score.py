@@ -35,7 +35,10 @@ SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
 )
 @click.option("-o", "--output", type=FILE, help="File to write: .csv.  [default: in the run folder]")
 @click.option("--pixels", type=FILE, help="Also write the nats of each pixel: .npy, (images, channels, rows, columns).")
-@click.option("--labels", help="Column of a table, or class of images, that marks the unusual rows; prints the AUROC.")
+@click.option(
+    "--labels",
+    help="Compare the scores with this column of the table, or this class of images, and print the AUROC.",
+)
 @run_options
 @json_option
 def score(

@@ -18,7 +18,7 @@ INDENT = 12  # column where the text of an entry begins below a result
 CELL_GAP = 2  # columns between two cells
 NARROWEST_CELL = 8
 
-long_option = click.option("--long", is_flag=True, help="Print everything, one line a row, however wide.")
+long_option = click.option("--long", is_flag=True, help="Print everything, one line per row, however wide.")
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> None:
@@ -26,7 +26,7 @@ def print_table(rows: Sequence[Mapping[str, Any]], *, long: bool = False) -> Non
 
     Arguments:
         rows: Cells by column name; all rows have the same columns.
-        long: One line a row, however wide.
+        long: One line per row, however wide.
     """
     if rows:
         print_rows([list(rows[0]), *(list(row.values()) for row in rows)], long=long)

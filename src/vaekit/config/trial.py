@@ -141,7 +141,7 @@ class Trial:
                     "shape of the posterior's log_prob(z)", q.log_prob(z).shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B)"
                 )
         for name, penalty in getattr(q, "penalties", {}).items():
-            self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (TRIAL_ROWS,), "one number a row")
+            self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (TRIAL_ROWS,), "one number per row")
         with self.reporting("the posterior's mean, which encode() and pictures take"):
             self.check_shape("shape of the posterior's mean", q.mean.shape, (TRIAL_ROWS, *shape), "(B, *latent_shape)")
         if q.has_rsample:

@@ -28,11 +28,11 @@ class Batches:
     Binarization: "threshold" serves x > 0.5. "per-epoch" draws b ~ Bernoulli(x) anew whenever a row is served.
     "fixed" draws once, with a constant seed of this package: the same tensor gives everybody the same binary rows.
     Salakhutdinov & Murray (2008) fixed one draw; Burda et al. (2015, arXiv:1509.00519) draw anew. The draw of a row on
-    disk is seeded with its number in the file or folder, so it differs from the draw of the same row in memory.
+    disk is seeded with its index in the file or folder, so it differs from the draw of the same row in memory.
 
     Epochs resume exactly, as with torchdata's `StatefulDataLoader`. After `load_state_dict(state)` the next `iter()`
-    serves the batches that remained when `state_dict()` was called. After the last batch none remain, even if the
-    loop has not ended yet. Later epochs equal the epochs of the uninterrupted run. The state describes the newest
+    serves the batches that remained when `state_dict()` was called. A state taken at the last batch counts the
+    epoch as served. Later epochs equal the epochs of the uninterrupted run. The state describes the newest
     iterator. Nothing else may use the generator.
 
     Arguments:
@@ -121,7 +121,7 @@ class Batches:
         self._position = 0
 
     def only(self, rows: Tensor) -> "Batches":
-        """Batches of the rows with these numbers, read into memory now. Binary rows stay binary."""
+        """Batches of the rows with these indices, read into memory now. Binary rows stay binary."""
         subset = copy(self)
         batch = self._read(torch.as_tensor(rows, device=self.x.device))
         subset.x = batch.x
@@ -131,7 +131,7 @@ class Batches:
         return subset
 
     def rows(self, rows: Tensor) -> Batch:
-        """The rows with these numbers, as an epoch serves them. Noise is drawn from torch's global stream."""
+        """The rows with these indices, as an epoch serves them. Noise is drawn from torch's global stream."""
         return self._serve(self._read(torch.as_tensor(rows, device=self.x.device)), None)
 
     def _read(self, rows: Tensor) -> Batch:

@@ -18,7 +18,7 @@ from ..errors import ConfigError, DataError
 from .dataset import DataKind, Dataset, Split
 from .held_out import held_out
 from .labels import renumbered
-from .ondisk import RowNumbers, Stored
+from .ondisk import RowIndices, Stored
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
 from .sources.file_access import open_file
@@ -68,8 +68,8 @@ def load_by_path(
     return Dataset(name, train, validated_split, tested_split, opened.classes, checksum, kind=kind)
 
 
-def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowNumbers, ...]:
-    """Numbers of the rows to train on, to validate with and to test on."""
+def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowIndices, ...]:
+    """Indices of the rows to train on, to validate with and to test on."""
     if not opened.tested:
         return held_out(name, opened.count, validation, test)
     if test is not None:
@@ -193,7 +193,7 @@ def _fits(opened: OpenedPath, memory: float) -> bool:
     return fits
 
 
-def _split(opened: OpenedPath, rows: RowNumbers, in_memory: bool) -> Split:
+def _split(opened: OpenedPath, rows: RowIndices, in_memory: bool) -> Split:
     x = Stored(opened.reader, rows)
     if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # expanded, it takes no memory

@@ -30,18 +30,18 @@ class ColumnStatistics:
     deviation: NDArray[np.float64]
 
     def fitted(self, columns: Sequence[Column]) -> tuple[Column, ...]:
-        """The columns with these numbers."""
-        numbers = zip(columns, self.mean, self.deviation, self.least, strict=True)
-        return tuple(column.fitted(float(mean), float(sd), float(least)) for column, mean, sd, least in numbers)
+        """The columns with these statistics."""
+        each = zip(columns, self.mean, self.deviation, self.least, strict=True)
+        return tuple(column.fitted(float(mean), float(sd), float(least)) for column, mean, sd, least in each)
 
 
 def statistics_of(columns: Sequence[Column], x: Rows, rows: NDArray[np.int64]) -> ColumnStatistics:
-    """Numbers about the columns, over some rows.
+    """Statistics of the columns, over some rows.
 
     Arguments:
         columns: The D columns.
         x: Encoded rows, NaN where missing.
-        rows: Numbers of the rows.
+        rows: Indices of the rows.
     """
 
     def parts() -> Iterator[FloatRows]:

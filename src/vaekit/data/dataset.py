@@ -23,7 +23,7 @@ _CHECKED = 1 << 24  # bytes of the values of a split in a checksum
 
 
 def evenly_spread(count: int, n: int) -> Tensor:
-    """The numbers of at most n of `count` rows, evenly spread, so that rows sorted by class give each class its share.
+    """The indices of at most n of `count` rows, evenly spread, so that rows sorted by class give each class its share.
 
     >>> evenly_spread(10, 4).tolist()
     [0, 2, 5, 7]
@@ -161,7 +161,7 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     broken = (whole != labels) | (whole < -1)
     if bool(broken.any()):
         raise DataError(
-            f"labels must be whole numbers, one class a row, −1 if it is unknown, got {labels[broken][0].item():g}"
+            f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}"
         )
     return whole
 

@@ -23,7 +23,7 @@ FloatRows = NDArray[np.float32]
 
 @final
 class EncodedRows:
-    """Encoded rows on disk, indexed like an array (N, D) by the numbers of its rows; NaN is missing.
+    """Encoded rows on disk, indexed like an array (N, D) by the indices of its rows; NaN is missing.
 
     Arguments:
         rows: The rows.
@@ -38,8 +38,8 @@ class EncodedRows:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, numbers: NDArray[np.int64]) -> FloatRows:
-        return self.rows[numbers]
+    def __getitem__(self, index: NDArray[np.int64]) -> FloatRows:
+        return self.rows[index]
 
 
 Rows = NDArray[np.float32] | EncodedRows
@@ -58,7 +58,7 @@ class ColumnReader:
         self.dtype = torch.bool if observed else torch.float32
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The rows of these numbers, shape (n, D)."""
+        """The rows of these indices, shape (n, D)."""
         x = torch.from_numpy(self.rows[rows])
         missing = x.isnan()
         return ~missing if self.observed else x.masked_fill_(missing, 0)
@@ -136,6 +136,6 @@ class RowsOnDisk:
 
 
 def blocks(count: int, width: int, most: int = 1 << 16) -> list[NDArray[np.int64]]:
-    """The numbers 0 … count − 1 in blocks, of at most `most` rows and 64 MiB."""
+    """The indices 0 … count − 1 in blocks, of at most `most` rows and 64 MiB."""
     step = max(1, min(most, _BLOCK_VALUES // width))
     return [np.arange(start, min(start + step, count)) for start in range(0, count, step)]

@@ -14,7 +14,7 @@ MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 
 
 def drawn(count: int, n: int) -> NDArray[np.int64]:
-    """Draw n of the numbers 0 … count − 1, in random order, always the same.
+    """Draw n of the indices 0 … count − 1, in random order, always the same.
 
     The last rows would not do: folders are sorted by class.
     """
@@ -31,7 +31,7 @@ def held_out(
     elsewhere: bool = False,
     share: int = 20,
 ) -> tuple[Remainder, NDArray[np.int64], NDArray[np.int64]]:
-    """The numbers of the rows to train on, to validate with and to test on.
+    """The indices of the rows to train on, to validate with and to test on.
 
     Arguments:
         name: Name of the data, for messages.

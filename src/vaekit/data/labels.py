@@ -56,8 +56,8 @@ def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> 
     >>> renumbered(torch.tensor([0, 1, -1]), ["dog", "cat"], ["bird", "cat", "dog"])
     tensor([ 2,  1, -1])
     """
-    numbers = {name: i for i, name in enumerate(known)}
+    labels_of = {name: i for i, name in enumerate(known)}
     for label in labels.unique().tolist():
-        if label >= 0 and classes[label] not in numbers:
+        if label >= 0 and classes[label] not in labels_of:
             raise DataError(unknown("class", classes[label], known))
-    return torch.tensor([*(numbers.get(name, -1) for name in classes), -1])[labels]
+    return torch.tensor([*(labels_of.get(name, -1) for name in classes), -1])[labels]

@@ -54,8 +54,9 @@ def load(
 
     A table is `.csv`, `.tsv` or `.parquet`, a frame of pandas, or an array (N, D); or a folder of train.csv, val.csv
     and test.csv. Each column gets a kind from its type, unless `columns` names another. An empty cell or NaN is
-    missing. With `value_kind="table"` a `.npy` (N, D) is one, too. One row in ten is for validation, one in ten for
-    tests. A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see them.
+    missing. With `value_kind="table"` a `.npy` (N, D) is also read as a table. One row in ten is for validation, one
+    in ten for tests. A file that takes more than `memory` is read in pieces, and its rows stay on disk as models see
+    them.
 
     By a function: it returns a `Dataset`. It receives the options that are not None, and `value_kind` if it has such a
     parameter. In a config it is named by its import path, `data.name = "my_module:my_function"`.

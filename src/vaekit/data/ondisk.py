@@ -33,15 +33,15 @@ class Reader(Protocol):
     threads: int
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The rows of these numbers, a new tensor (n, *shape); called by several threads at once.
+        """The rows of these indices, a new tensor (n, *shape); called by several threads at once.
 
         Raises:
             DataError: A row is damaged or differs from the others.
         """
 
 
-class RowNumbers(Protocol):
-    """Row numbers: an array, or an object that is indexed like one."""
+class RowIndices(Protocol):
+    """Indices of rows: an array, or an object that is indexed like one."""
 
     def __len__(self) -> int: ...
 
@@ -50,15 +50,15 @@ class RowNumbers(Protocol):
 
 @final
 class Remainder:
-    """The numbers 0 … n − 1 in order, without `without`. Memory grows only with the numbers left out.
+    """The indices 0 … n − 1 in order, except `excluded`. Memory grows only with the excluded ones.
 
     >>> Remainder(6, np.array([4, 1]))[np.arange(4)].tolist()
     [0, 2, 3, 5]
     """
 
-    def __init__(self, n: int, without: NDArray[np.int64]) -> None:
-        self.length = n - len(without)
-        self.kept_before = np.sort(without) - np.arange(len(without))  # how many numbers are kept before each
+    def __init__(self, n: int, excluded: NDArray[np.int64]) -> None:
+        self.length = n - len(excluded)
+        self.kept_before = np.sort(excluded) - np.arange(len(excluded))  # how many indices are kept before each
 
     def __len__(self) -> int:
         return self.length
@@ -73,12 +73,12 @@ class Stored:
 
     Arguments:
         reader: Reads them from disk.
-        rows: The reader's numbers of these rows, in this order.
+        rows: The reader's indices of these rows, in this order.
     """
 
     device = torch.device("cpu")
 
-    def __init__(self, reader: Reader, rows: RowNumbers) -> None:
+    def __init__(self, reader: Reader, rows: RowIndices) -> None:
         self.reader = reader
         self.rows = rows
         self.shape = torch.Size((len(rows), *reader.shape))
@@ -102,7 +102,7 @@ class Stored:
         return self.reader.read(self.rows[index.numpy()])
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Read rows with all threads: one, a slice, row numbers as an int64 tensor, or a mask (N,) of booleans."""
+        """Read rows with all threads: one, a slice, indices as an int64 tensor, or a mask (N,) of booleans."""
         if isinstance(index, int):
             return self.index_select(0, torch.tensor([range(len(self))[index]]))[0]
         if isinstance(index, Tensor) and index.dtype == torch.bool:

@@ -53,7 +53,7 @@ def binarized(x: Tensor | Stored, binarize: str) -> Tensor | Stored:
     """Rows of the same type: binary for "threshold" and "fixed", which decide once; else unchanged.
 
     Bytes become 0 or 255. The fixed draw of a tensor uses one random stream. Each row on disk has its own stream, by
-    its number in the file or folder.
+    its index in the file or folder.
     """
     if binarize not in ("threshold", "fixed"):
         return x

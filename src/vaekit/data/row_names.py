@@ -13,7 +13,7 @@ import numpy as np
 from .by_path import is_path
 from .dataset import SPLITS, Dataset
 from .held_out import held_out
-from .ondisk import RowNumbers
+from .ondisk import RowIndices
 from .registry import DATASET_NAMES
 from .sources.image_folder import image_names
 from .tables import SHARE, split_files
@@ -22,7 +22,7 @@ VALIDATION = {"val", "validation", "valid"}
 
 
 def names_by_number(rows: Sequence[int], kind: str | None) -> list[str]:
-    """Names of rows by their numbers, which start at 0: in tables they are counted from 1, else from 0."""
+    """Names of rows by their indices, which start at 0: in tables they are counted from 1, else from 0."""
     first = 1 if kind == "table" else 0
     return [str(row + first) for row in rows]
 
@@ -51,14 +51,14 @@ def row_names(data: Dataset, split: str, *, separate_test: bool = False) -> list
     own_test = 0 if separate_test or last else counts["test"]
     count = counts["train"] + own_validation + own_test
     parts = held_out(data.name, count, own_validation, own_test, elsewhere=separate_test or last, share=SHARE)
-    rows: RowNumbers = parts[SPLITS.index(split)]
+    rows: RowIndices = parts[SPLITS.index(split)]
     if last and split == "test":
         rows = np.arange(count, count + counts["test"])
-    numbers = rows[np.arange(len(rows))].tolist()
+    indices = rows[np.arange(len(rows))].tolist()
     if path.is_dir() and data.kind != "table":
         files = image_names(path)
-        return [files[number] for number in numbers]
-    return names_by_number(numbers, data.kind)
+        return [files[index] for index in indices]
+    return names_by_number(indices, data.kind)
 
 
 def _has_test_rows(path: Path) -> bool:

@@ -30,7 +30,7 @@ class Standardizer:
             x: Values, shape (..., n).
             loc: Means, shape (n,).
             scale: Standard deviations, shape (n,).
-            index: Numbers of their columns, shape (n,); all columns by default.
+            index: Indices of their columns, shape (n,); all columns by default.
         """
         functions = self.functions if index is None else [self.functions[i] for i in index.tolist()]
         transformed = x.clone()

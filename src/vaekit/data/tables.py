@@ -58,10 +58,10 @@ class Table:
         labels = None if self.labels is None else self.labels[rows]
         if isinstance(self.x, np.ndarray):
             return split_of(self.x[rows], labels)
-        numbers = np.arange(len(self.x))[rows] if isinstance(rows, slice) else rows
-        x = Stored(ColumnReader(self.x), numbers)
-        has_gaps = bool(self.x.has_gaps[numbers].any())
-        observed = Stored(ColumnReader(self.x, observed=True), numbers) if has_gaps else None
+        index = np.arange(len(self.x))[rows] if isinstance(rows, slice) else rows
+        x = Stored(ColumnReader(self.x), index)
+        has_gaps = bool(self.x.has_gaps[index].any())
+        observed = Stored(ColumnReader(self.x, observed=True), index) if has_gaps else None
         return Split(x, None if labels is None else torch.from_numpy(labels), observed)
 
     @property
@@ -71,8 +71,8 @@ class Table:
 
     def add_to(self, digest: Any) -> None:
         """Add the bytes of the values to a digest of `hashlib`."""
-        for numbers in blocks(len(self.x), len(self.columns)):
-            digest.update(np.ascontiguousarray(self.x[numbers]).data)
+        for index in blocks(len(self.x), len(self.columns)):
+            digest.update(np.ascontiguousarray(self.x[index]).data)
 
 
 class LabelColumn(NamedTuple):
@@ -144,7 +144,7 @@ def load_table(
         opened = opened if path is None else opened.followed_by(_open(path, memory), str(path))
         ends.append(opened.rows)
     unfitted = _learned(opened, kinds)
-    rest, validation_numbers, test_numbers = held_out(
+    rest, validation_indices, test_indices = held_out(
         name,
         ends[0],
         0 if validation_path else validation,
@@ -153,14 +153,14 @@ def load_table(
         elsewhere=test_path is not None,
         share=SHARE,
     )
-    train_numbers = rest[np.arange(len(rest))]
+    train_indices = rest[np.arange(len(rest))]
     if test_path is not None:
-        test_numbers = np.arange(ends[1], ends[2])
+        test_indices = np.arange(ends[1], ends[2])
     if validation_path is not None:
-        validation_numbers = np.arange(ends[0], ends[1])
-    table = _fitted(unfitted, train_numbers)
+        validation_indices = np.arange(ends[0], ends[1])
+    table = _fitted(unfitted, train_indices)
     train_rows, validation_rows, test_rows = (
-        table.split(rows) for rows in (train_numbers, validation_numbers, test_numbers)
+        table.split(rows) for rows in (train_indices, validation_indices, test_indices)
     )
     checksum, columns = _checksum(table), table.columns
     return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=columns)

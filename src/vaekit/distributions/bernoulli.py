@@ -21,7 +21,7 @@ class IndependentBernoulli(Independent[Bernoulli]):
     """
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-mass of x, nats; of grey x in [0, 1] the negative binary cross-entropy. Rounding: 1e-7 a value."""
+        """Log-mass of x, nats; of grey x in [0, 1] the negative binary cross-entropy. Rounding: 1e-7 per value."""
         dims = self.reinterpreted_batch_ndims
         value = value if value.is_floating_point() else value.to(self.base_dist.logits)
         total: Tensor = _BernoulliLogMass.apply(self.base_dist.logits.flatten(-dims), value.flatten(-dims))

@@ -62,7 +62,7 @@ class ColumnBlock:
     """Columns of a table that have densities of one family.
 
     Arguments:
-        index: Numbers of the columns, shape (n,), int64.
+        index: Indices of the columns, shape (n,), int64.
         p: Density of the columns, batch shape (..., n). The size factor of a row, if there is one, scales its counts.
         levels: Number of levels of each column, shape (n,); None for columns of numbers.
     """

@@ -19,8 +19,8 @@ def log_gamma_rest(z: Tensor) -> Tensor:
     """The slow part of log Γ: log Γ(z) − z·log(z + 8) + z, for z > 0.
 
     log Γ has the size of z·log z, so in float32 its differences lose the digits of a log-mass. This part has the size
-    of log z; callers collect the fast part by hand. A beta-binomial is then right to 8e-5 nats a pixel. Plain `lgamma`
-    is wrong by up to 0.02, and by 5e-5 in the mean from the rounding of log 255! alone.
+    of log z; callers collect the fast part by hand. A beta-binomial is then right to 8e-5 nats per pixel. Plain
+    `lgamma` is wrong by up to 0.02, and by 5e-5 in the mean from the rounding of log 255! alone.
 
     It takes Stirling's series at b = z + 8, and Γ(b) = Γ(z)·z·(z + 1) ⋯ (z + 7).
     """

@@ -14,15 +14,15 @@ from torch.distributions.constraints import Constraint
 
 
 class Codebook(Protocol):
-    """Codes by number: a bijection between numbers and vectors of length D."""
+    """Codes by index: a bijection between indices and vectors of length D."""
 
     num_codes: int
 
     def codes_of(self, index: Tensor) -> Tensor:
-        """The codes with these numbers, shape (..., *places): latents, shape (..., D, *places)."""
+        """The codes with these indices, shape (..., *places): latents, shape (..., D, *places)."""
 
     def index_of(self, z: Tensor) -> Tensor:
-        """The numbers of these codes."""
+        """The indices of these codes."""
 
 
 class _Grid(Constraint):

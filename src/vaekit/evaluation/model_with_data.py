@@ -31,7 +31,7 @@ class ModelWithData:
         facts: Short sentences under the name.
         x: Values, shape (N, *event); N may be 0.
         labels: Classes, shape (N,), −1 where unknown.
-        numbers: Number of each row in its split, shape (N,).
+        indices: Index of each row in its split, shape (N,).
         classes: Names of the classes.
         kind: "image" for grey images and for colours, or "row" for other data.
         source: Name of the data.
@@ -43,7 +43,7 @@ class ModelWithData:
     facts: Sequence[str]
     x: Tensor
     labels: Tensor
-    numbers: Tensor
+    indices: Tensor
     classes: Sequence[str]
     kind: str
     source: str
@@ -116,7 +116,7 @@ def _subject(
         [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
         x,
         labels=labels,
-        numbers=rows,
+        indices=rows,
         classes=classes,
         kind=dataset.row_word if x.shape[1] in SHOWN_CHANNELS else "row",
         source=source,

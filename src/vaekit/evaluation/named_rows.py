@@ -54,17 +54,17 @@ class NamedRows:
         return len(self.split)
 
     def some(self, rows: Tensor) -> "NamedRows":
-        """The rows with these numbers, in memory.
+        """The rows with these indices, in memory.
 
         Arguments:
-            rows: Numbers of the rows, int64.
+            rows: Indices of the rows, int64.
         """
-        numbers = rows.tolist()
+        indices = rows.tolist()
         return replace(
             self,
             split=self.split.rows(rows),
-            names=[self.names[i] for i in numbers],
-            classes=[self.classes[i] for i in numbers],
+            names=[self.names[i] for i in indices],
+            classes=[self.classes[i] for i in indices],
         )
 
     def thinned(self, most: int) -> "NamedRows":

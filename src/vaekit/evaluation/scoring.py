@@ -42,7 +42,7 @@ class Scores:
 
     @property
     def order(self) -> Tensor:
-        """Numbers of the rows, the least likely first."""
+        """Indices of the rows, the least likely first."""
         return self.values["nll"].argsort(descending=True)
 
     def reasons(self, row: int) -> list[tuple[str, float]]:

@@ -32,7 +32,7 @@ KNOWN = frozenset(OPERATORS.split())
 
 _SYNONYMS = {"_to_copy": "clone", "_unsafe_view": "view", "reshape": "view", "detach": "alias"}
 _NOTHING = {"_assert_tensor_metadata", "_assert_async", "_assert_scalar"}
-_SMALL = 64  # numbers; a constant of at most this size stays float32, which coefficients of a series need
+_SMALL = 64  # values; a constant of at most this size stays float32, which coefficients of a series need
 _GREATEST = 6e4  # limit for float16, whose greatest number is 65504
 _BITS = 10  # significand bits that are kept of float16's 11, which makes the page 8 % smaller
 
@@ -51,7 +51,7 @@ class Weights:
     known: dict[tuple[tuple[int, ...], bytes], int] = field(default_factory=dict)
 
     def add(self, tensor: Tensor) -> int:
-        """Store a tensor, unless it is stored; return its number in the table."""
+        """Store a tensor, unless it is stored; return its index in the table."""
         values = tensor.detach().cpu().contiguous().float().numpy()
         key = (values.shape, values.tobytes())
         if key not in self.known:
@@ -65,13 +65,13 @@ class Weights:
         return self.known[key]
 
     @property
-    def numbers(self) -> int:
-        """The number of numbers in all constants."""
+    def value_count(self) -> int:
+        """How many values all constants hold."""
         return sum(entry["size"] for entry in self.table)
 
 
 def rounded(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Numbers rounded to `_BITS` bits, so that they compress better."""
+    """Values rounded to `_BITS` bits, so that they compress better."""
     significand, exponent = np.frexp(values)
     return np.ldexp(np.round(significand * 2**_BITS), exponent - _BITS)
 
@@ -144,7 +144,7 @@ class _Lowering:
         self.exported = exported
         self.weights = weights
         self.constants: dict[Node, Any] = {}  # nodes that depend on no input, and their values
-        self.numbers: dict[Node, int] = {}  # other nodes, and their numbers
+        self.ids: dict[Node, int] = {}  # other nodes, and their ids
         self.steps: list[dict[str, Any]] = []
 
     def program(self) -> Program:
@@ -161,7 +161,7 @@ class _Lowering:
         return {"inputs": inputs, "steps": steps, "outputs": [self._stored(value) for value in outputs]}
 
     def _inputs(self) -> list[dict[str, Any]]:
-        """Number the inputs, and collect the parameters as constants."""
+        """Give the inputs ids, and collect the parameters as constants."""
         signature, inputs = self.exported.graph_signature, []
         stored = {**self.exported.state_dict, **self.exported.constants}
         names = {
@@ -175,11 +175,11 @@ class _Lowering:
             if node.name in names:
                 self.constants[node] = stored[names[node.name]]
             elif node.name in signature.user_inputs:
-                inputs.append({"id": self._number(node), "shape": list(node.meta["val"].shape)})
+                inputs.append({"id": self._id(node), "shape": list(node.meta["val"].shape)})
         return inputs
 
-    def _number(self, node: Node) -> int:
-        return self.numbers.setdefault(node, len(self.numbers))
+    def _id(self, node: Node) -> int:
+        return self.ids.setdefault(node, len(self.ids))
 
     def _call(self, node: Node) -> None:
         if not hasattr(node.target, "_schema"):  # operator.getitem
@@ -198,7 +198,7 @@ class _Lowering:
         schema = node.target._schema.arguments
         arguments = dict(zip((argument.name for argument in schema), node.args, strict=False)) | node.kwargs
         args = {key: self._reference(value) for key, value in arguments.items() if not isinstance(value, torch.dtype)}
-        self.steps.append({"op": name, "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
+        self.steps.append({"op": name, "args": args, "out": self._id(node), "shape": _shapes(node.meta["val"])})
 
     def _item(self, node: Node) -> None:
         source: Any = node.args[0]
@@ -207,7 +207,7 @@ class _Lowering:
             self.constants[node] = self.constants[source][index]
             return
         args = {"self": self._reference(source), "index": index}
-        self.steps.append({"op": "item", "args": args, "out": self._number(node), "shape": _shapes(node.meta["val"])})
+        self.steps.append({"op": "item", "args": args, "out": self._id(node), "shape": _shapes(node.meta["val"])})
 
     def _value(self, node: Node) -> Any:
         """The value of a node that depends only on constants and shapes."""
@@ -218,7 +218,7 @@ class _Lowering:
 
     def _reference(self, value: Any) -> Any:
         if isinstance(value, Node):
-            return {"t": value} if value in self.constants else {"v": self._number(value)}
+            return {"t": value} if value in self.constants else {"v": self._id(value)}
         if isinstance(value, list | tuple):
             return [self._reference(part) for part in value]
         if isinstance(value, float) and not math.isfinite(value):
@@ -249,7 +249,7 @@ def _needed(steps: list[dict[str, Any]], outputs: list[Any]) -> list[dict[str, A
 
 
 def _values(nested: Any) -> set[int]:
-    """The numbers of values within references."""
+    """The ids of values within references."""
     if isinstance(nested, dict):
         return {nested["v"]} if "v" in nested else set().union(*map(_values, nested.values()))
     return set().union(*map(_values, nested)) if isinstance(nested, list) else set()

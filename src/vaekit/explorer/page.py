@@ -94,11 +94,11 @@ def standalone(shown: ModelWithData, content: PageContent, *, half: bool = True)
     no_decoder = None
     try:
         programs["decode"] = decoding(shown.model, weights)
-        embeds.append(f"the decoder ({weights.numbers:,} numbers, {kind})")
-        before = weights.numbers
+        embeds.append(f"the decoder ({weights.value_count:,} numbers, {kind})")
+        before = weights.value_count
         try:
             programs["encode"] = encoding(shown.model, weights, content["shape"])
-            embeds.append(f"the encoder ({weights.numbers - before:,} numbers, {kind})")
+            embeds.append(f"the encoder ({weights.value_count - before:,} numbers, {kind})")
         except ConfigError as error:
             content = {**content, "no_encoder": f"{error}; your own images need `vae explore`"}
     except ConfigError as error:

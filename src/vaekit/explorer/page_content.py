@@ -84,7 +84,7 @@ def _points(shown: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dic
     content: dict[str, Any] = {
         "count": len(index),
         "labels": shown.labels[index].tolist(),
-        "numbers": shown.numbers[index].tolist(),
+        "numbers": shown.indices[index].tolist(),
         "z": floats(rows["z"][index]),
     }
     if not len(index):

@@ -131,7 +131,7 @@ class NotAtRandom(Columnwise):
         """Rows for chosen latents, shape (n, B, D): the numbers that were drawn with them, and new levels.
 
         Arguments:
-            chosen: Numbers of latents, shape (n, B).
+            chosen: Indices of latents, shape (n, B).
         """
         assert self.drawn is not None
         rows = torch.arange(chosen.shape[1], device=chosen.device)

@@ -1,6 +1,6 @@
 """Losses, which a trainer minimises, and objectives, functions of a `Draw`. Most losses are made of an objective.
 
-An objective returns one number a row, in nats, to be maximised. `@bound` marks a lower bound on log p(x), in
+An objective returns one number per row, in nats, to be maximised. `@bound` marks a lower bound on log p(x), in
 expectation, that the exact posterior attains: only a bound may be called an ELBO or an NLL. `@couples_rows` marks an
 objective that compares the rows of a batch. K is `len(draw.z)`, B the number of rows. The keyword-only parameters are
 options of a config; a float among them may follow a schedule. `OfDraw` turns an objective into a loss.

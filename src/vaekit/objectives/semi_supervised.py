@@ -122,6 +122,6 @@ class M2(nn.Module, Loss):
 
 
 def _known_rows(batches: Batches | None) -> Tensor:
-    """Numbers of the rows of known class."""
+    """Indices of the rows of known class."""
     labels = None if batches is None else batches.labels
     return torch.arange(0) if labels is None else (labels >= 0).nonzero().flatten()

@@ -132,7 +132,7 @@ def traversals(
         model: The model.
         images: Shape (N, C, H, W), at least 2: they give the latents' ranges and KL.
         labels: Classes or context, for a conditional model.
-        image: Number of an image; the other latents keep its posterior mean.
+        image: Index of an image; the other latents keep its posterior mean.
         c: Class for a conditional model; the image's own by default.
         per_latent: The result of `carried`, if it is known already.
         steps: Images in a row.
@@ -182,9 +182,9 @@ def manifold(
         model: The model.
         images: Shape (N, C, H, W), at least 2: they give the region and the KL.
         labels: Classes or context, for a conditional model.
-        latents: Numbers of two latents, from 0; by default the two that carry most. The first is drawn from left to
+        latents: Indices of two latents, from 0; by default the two that carry most. The first is drawn from left to
             right, the second from bottom to top.
-        image: Number of an image; the other latents keep its posterior mean.
+        image: Index of an image; the other latents keep its posterior mean.
         c: Class for a conditional model; the image's own by default.
         per_latent: The result of `carried`, if it is known already.
         side: Images in a row and in a column; by default 30 for a model with two latents, else 15, or fewer if they are

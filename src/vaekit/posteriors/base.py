@@ -30,8 +30,8 @@ class Posterior(nn.Module, ABC):
         latent_shape: Event shape of z.
         latent_size: Number of values in z.
         decoded_shape: Event shape of the decoder's input: all of z, or less for a posterior of several levels.
-        wrap_decoder: Function from a decoder of `decoded_shape` to a decoder of all latents; by default the decoder
-            reads the first of them.
+        wrap_decoder: Function from a decoder of `decoded_shape` to a decoder of all latents. By default the decoder
+            reads the first block of latents, of shape `decoded_shape`.
         couples_rows: Whether it needs the whole batch; then it cannot be trained on several ranks.
         sees_missing: Whether it takes NaN for a value that is not observed; other posteriors take 0.
     """

@@ -41,13 +41,13 @@ class PlanarPosterior(MeanAndVariance):
 class IAFPosterior(MeanAndVariance):
     """A diagonal normal pushed through inverse autoregressive steps: masked networks of z and of the features h.
 
-    Drawing z with its density takes one pass a step; the density at any other z takes Z passes a step.
+    Drawing z with its density takes one pass per step; the density at any other z takes Z passes per step.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).
         features: Width of h.
         latent_size: Z.
-        steps: Number of steps; the order of the dimensions is turned round from one to the next.
+        steps: Number of steps. Each step reverses the order of the dimensions.
         hidden: Widths of the hidden layers of each step's network.
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, algorithm 1; its h is one more output of the encoder, ours are the
@@ -77,7 +77,7 @@ class NSFPosterior(MeanAndVariance):
     """z = μ(h) + σ(h)·f(ε; h) with ε ~ N(0, I) and f a neural spline flow that sees the features h.
 
     The splines come before μ and σ because they act on [−5, 5] only, where ε lies and z need not. Drawing z with its
-    density takes one pass a step; the density at any other z takes Z passes a step.
+    density takes one pass per step; the density at any other z takes Z passes per step.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features).

@@ -23,8 +23,8 @@ MOST_CODES = 1 << 20
 class CodesPosterior(Posterior):
     """The base of posteriors over codes: the encoder's output at every place, and how often each code is used.
 
-    If the decoder reads a grid and the encoder has a feature map of that size, the places are those of the grid;
-    else there are `places` of them in a row. A subclass gives `forward`, `codes_of` and `index_of`.
+    If the decoder reads a grid and the encoder has a feature map of that size, the places are those of the grid.
+    Otherwise the latents are a sequence of `places` codes. A subclass gives `forward`, `codes_of` and `index_of`.
 
     Arguments:
         net: Network (B, *event), (B, C) → (B, features), with feature maps where latents are a grid.
@@ -69,11 +69,11 @@ class CodesPosterior(Posterior):
 
     @abstractmethod
     def codes_of(self, index: Tensor) -> Tensor:
-        """The codes with these numbers, shape (..., *places): latents, shape (..., D, *places)."""
+        """The codes with these indices, shape (..., *places): latents, shape (..., D, *places)."""
 
     @abstractmethod
     def index_of(self, z: Tensor) -> Tensor:
-        """The numbers of the codes, shape (..., *places), in latents of shape (..., D, *places)."""
+        """The indices of the codes, shape (..., *places), in latents of shape (..., D, *places)."""
 
     def vectors(self, z: Tensor) -> Tensor:
         """Latents with the D values of a place last, shape (..., *places, D)."""
@@ -142,17 +142,17 @@ class FSQPosterior(CodesPosterior):
         bounded = (vectors + self.shift).tanh() * self.reach - self.offset
         exact = bounded.detach().round()
         rounded = (exact + (bounded - bounded.detach())) / self.lowest
-        return CertainCodes(self.grid(rounded), logged=self.usage(self._number(exact)))
+        return CertainCodes(self.grid(rounded), logged=self.usage(self._index(exact)))
 
-    def _number(self, digits: Tensor) -> Tensor:
+    def _index(self, digits: Tensor) -> Tensor:
         return ((digits + self.lowest).round().long() * self.basis).sum(-1)
 
     def index_of(self, z: Tensor) -> Tensor:
-        """The numbers of the codes."""
-        return self._number(self.vectors(z.detach()) * self.lowest)
+        """The indices of the codes."""
+        return self._index(self.vectors(z.detach()) * self.lowest)
 
     def codes_of(self, index: Tensor) -> Tensor:
-        """The codes with these numbers."""
+        """The codes with these indices."""
         sizes = torch.tensor(self.levels, device=index.device)
         digits = index.unsqueeze(-1) // self.basis % sizes
         return self.grid((digits - self.lowest) / self.lowest)

@@ -122,29 +122,29 @@ class VQPosterior(CodesPosterior):
         passed = rotated(z, e) if self.gradient == "rotation" else e + (z - z.detach())
         if moves:
             self._follow(self._left(z.detach(), places).flatten(0, -2), places.flatten())
-        return CertainCodes(self.grid(passed), penalties, self.usage(self._number(places)))
+        return CertainCodes(self.grid(passed), penalties, self.usage(self._index(places)))
 
     def nearest(self, vectors: Tensor) -> Tensor:
-        """The number of the code that each row becomes, shape (..., D) → (...)."""
-        return self._number(self._chosen(vectors))
+        """The index of the code that each row becomes, shape (..., D) → (...)."""
+        return self._index(self._chosen(vectors))
 
     def index_of(self, z: Tensor) -> Tensor:
-        """The numbers of the codes."""
+        """The indices of the codes."""
         vectors = self.vectors(z.detach())
         every = torch.arange(self.num_codes, device=vectors.device)
         return _nearest(vectors, self._sum(every)) if self.steps > 1 else self.nearest(vectors)
 
     def codes_of(self, index: Tensor) -> Tensor:
-        """The codes with these numbers."""
+        """The codes with these indices."""
         return self.grid(self._sum(index))
 
     def _sum(self, index: Tensor) -> Tensor:
-        """The codes with these numbers, shape (...) → (..., D)."""
+        """The codes with these indices, shape (...) → (..., D)."""
         step = torch.arange(self.steps, device=index.device)
         digits = index.unsqueeze(-1) // self.codes_per_step**step % self.codes_per_step
         return self.codes.detach()[digits + self.codes_per_step * step].cumsum(-2)[..., -1, :]
 
-    def _number(self, places: Tensor) -> Tensor:
+    def _index(self, places: Tensor) -> Tensor:
         step = torch.arange(self.steps, device=places.device)
         return ((places - self.codes_per_step * step) * self.codes_per_step**step).sum(-1)
 

@@ -82,7 +82,7 @@ class AutoregressiveCodesPrior(Prior):
         return state.expand(n // len(c), -1, -1).reshape(1, n, -1)
 
     def logits(self, index: Tensor, c: Tensor | None) -> Tensor:
-        """Logits of each place given those before it, shape (N, T, codes), for numbers of codes (N, T)."""
+        """Logits of each place given those before it, shape (N, T, codes), for indices of codes (N, T)."""
         nothing = torch.full_like(index[:, :1], self.embed.num_embeddings - 1)
         before = torch.cat((nothing, index[:, :-1]), 1)
         states, _ = self.recur(self.embed(before) + self.place, self.start_state(c, len(index)))

@@ -11,7 +11,7 @@ from ..errors import DataError
 from .full_covariance import FullCovarianceNormalMixture
 
 STEPS = 100
-GAIN = 1e-3  # nats a latent that a step must gain
+GAIN = 1e-3  # least gain of a step, in nats per latent
 LATENTS_AT_A_TIME = 2048  # with residues in memory
 
 

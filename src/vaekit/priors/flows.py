@@ -33,7 +33,7 @@ class MAFPrior(_FlowPrior):
     Arguments:
         latent_size: Z.
         context_size: C; 0 for an unconditional model.
-        steps: Number of autoregressive steps; the order of the dimensions is turned round from one to the next.
+        steps: Number of autoregressive steps. Each step reverses the order of the dimensions.
         hidden: Widths of the hidden layers of each step's network.
 
     Reference: Papamakarios, Pavlakou and Murray 2017, arXiv:1705.07057.
@@ -52,7 +52,7 @@ class NSFPrior(_FlowPrior):
     Arguments:
         latent_size: Z.
         context_size: C; 0 for an unconditional model.
-        steps: Number of autoregressive steps; the order of the dimensions is turned round from one to the next.
+        steps: Number of autoregressive steps. Each step reverses the order of the dimensions.
         bins: Pieces of each spline on [−5, 5]; beyond, the prior is a standard normal one.
         hidden: Widths of the hidden layers of each step's network.
 

@@ -87,7 +87,7 @@ def _total(epochs: int | None) -> str:
 
 
 class _Lines(Listener):
-    """One line an epoch."""
+    """One line per epoch."""
 
     def __init__(self, console: Console, epochs: int | None, *, prefix: str = "", introduced: bool = True) -> None:
         self.console = console
@@ -123,7 +123,7 @@ class _Lines(Listener):
 
 
 class _Bar(_Lines):
-    """One line an epoch, above a live bar."""
+    """One line per epoch, above a live bar."""
 
     def __init__(self, console: Console, epochs: int | None, bar: Progress, *, introduced: bool = True) -> None:
         super().__init__(console, epochs, introduced=introduced)

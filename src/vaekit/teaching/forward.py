@@ -221,7 +221,7 @@ def _joined(network: str, label: str, received: Tensor | None, value: Tensor | N
         raise Mistake(f"The {network} gets the class as one integer; append the one-hot itself, {right}.")
     if received.shape[1] == size:
         raise Mistake(f"The {network} is not told the class; it gets {right}.")
-    raise Mistake(f"The {network} gets {received.shape[1]} values an image; it must be {right}.")
+    raise Mistake(f"The {network} gets {received.shape[1]} values per image; it must be {right}.")
 
 
 _WHY = "The notebook decodes in this order, too."

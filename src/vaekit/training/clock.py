@@ -22,7 +22,7 @@ class CheckClock:
         self.last = time.perf_counter()
         self.steps = 0
         self.wait = 1
-        self.seconds = 0.0  # for each step before the last check
+        self.seconds = 0.0  # mean seconds of a step before the last check
 
     def due(self) -> bool:
         """Whether to check after this step."""

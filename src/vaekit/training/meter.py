@@ -12,7 +12,7 @@ from ..errors import ConfigError
 from ..store.metrics import BOOKKEEPING, CLASSIC, ROWS_KEY
 
 FORMAT_1 = ("loss", *CLASSIC)  # the names in run folders of format 1
-EXPLODED = 2.0**24  # nats a row: from here on float32 does not tell one nat from the next
+EXPLODED = 2.0**24  # nats per row; beyond this, float32 cannot resolve one nat
 MOST_SKIPPED = 100  # steps in a row; a training that fails so often does not recover
 
 

@@ -68,7 +68,7 @@ class Ranks:
             nn.SyncBatchNorm.convert_sync_batchnorm(model)
 
     def shard(self, item: Any, samples: int) -> Shard:
-        """This rank's share of a batch with K samples a row: consecutive rows, at most one more than any other's.
+        """This rank's share of a batch with K samples per row: consecutive rows, at most one more than any other's.
 
         Arguments:
             item: A batch as the loader gives it; all ranks have the same.

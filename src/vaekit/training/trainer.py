@@ -128,8 +128,8 @@ class Trainer:
         Arguments:
             seconds: Duration of the epoch.
             validation: Batches for the validation.
-            last: The last batch of the training. Its loss is computed again after the last step if no validation has
-                shown that the weights work; no later step checks them.
+            last: The last batch of the training. Without a good validation its loss is computed once more, because no
+                later step checks the final weights.
 
         Raises:
             NumericalError: See `check`; or the loss after the last step is not finite.

@@ -33,7 +33,7 @@ def validate(
         model: The model.
         loader: Batches.
         objective: A loss, or a function of a draw, such as the objective of the training; it keeps its number of
-            samples. By default the true −ELBO, with one sample a row.
+            samples. By default the true −ELBO, with one sample per row.
         epoch: Epoch for the objective's schedules; their end by default.
         seed: Seed of the noise.
         ranks: Processes that share every batch; all of them call this with the same batches.

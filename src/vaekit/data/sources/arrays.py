@@ -233,7 +233,7 @@ class ArrayReader:
             )
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The rows of these numbers, (n, C, H, W) or (n, D)."""
+        """The rows of these indices, (n, C, H, W) or (n, D)."""
         part = self.array[rows]
         part = part if self.channels is None else np.moveaxis(part, self.channels, 1)
         images = torch.from_numpy(np.array(part, np.uint8 if self.as_bytes else np.float32, order="C"))
@@ -318,12 +318,12 @@ def opened(
 def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
     """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
     if values.shape == (count,) and values.dtype.kind == "U":
-        classes, numbers = np.unique(values, return_inverse=True)
-        return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
+        classes, labels = np.unique(values, return_inverse=True)
+        return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
     if values.shape != (count,) or values.dtype.kind not in "iu":
         raise DataError(f"{name}: labels must be {count} integers, one per image, got {values.dtype} {values.shape}")
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high >= _MOST_CLASSES:
         raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
-    classes, numbers = np.unique(values, return_inverse=True)
-    return numbers.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
+    classes, labels = np.unique(values, return_inverse=True)
+    return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))

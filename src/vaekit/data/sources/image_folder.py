@@ -76,7 +76,7 @@ class FolderReader:
         self.shape: tuple[int, ...] = (channels, height, width)
 
     def read(self, rows: NDArray[np.int64]) -> Tensor:
-        """The images of these numbers, (n, C, H, W)."""
+        """The images of these indices, (n, C, H, W)."""
         channels, height, width = self.shape
         images = np.empty((len(rows), height, width, channels), np.uint8)
         for image, row in zip(images, rows.tolist(), strict=True):

@@ -13,7 +13,7 @@ from ..dataset import Split
 from .torchvision_sets import Content
 
 FACTORS = {"shape": 3, "colour": 3, "scale": 3, "rotation": 8, "x": 6, "y": 6}  # name → number of values
-SIDE, FINER = 32, 4  # pixels of a side; points a pixel along each axis (a pixel is the mean of its points)
+SIDE, FINER = 32, 4  # pixels of a side; points per pixel along each axis (a pixel is the mean of its points)
 RADII = (4.0, 5.5, 7.0)  # pixels
 SHAPE_COLOURS = ((255, 64, 64), (64, 255, 64), (76, 115, 255))
 STEP = 3  # pixels between two places

@@ -206,7 +206,7 @@ def _gap(values: Tensor) -> Tensor:
 
 
 def _entropy(matrix: Tensor) -> Tensor:
-    """The entropy of each row, made to sum to one, nats."""
+    """The entropy of each row after it is normalized to sum to 1, in nats."""
     p = matrix / matrix.sum(1, keepdim=True).clamp_min(1e-30)
     return -(p * p.clamp_min(1e-30).log()).sum(1)
 

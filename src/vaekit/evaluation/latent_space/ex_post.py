@@ -1,4 +1,6 @@
-"""Priors fitted to the aggregate posterior of a trained model; they mend samples that fall between its latents.
+"""Priors fitted to the aggregate posterior of a trained model.
+
+They improve samples, because they put no mass between the encoded latents.
 
 A model with such a prior (`vaekit.model.WithPrior`) is a model like any other.
 

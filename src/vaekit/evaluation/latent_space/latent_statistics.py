@@ -164,7 +164,7 @@ def _aggregate(
     memory: int,
     listener: StageListener | None,
 ) -> Tensor:
-    """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the numbers `chosen`."""
+    """Log q(z), shape (M,), of the latents z, shape (M, Z), that belong to the rows with the indices `chosen`."""
     groups = _groups(model, rows)
     group = groups[chosen].to(z.device)
     at_once = max(1, memory // (4 * batchwise.BATCH_ROWS * z[0].nbytes))
@@ -186,7 +186,7 @@ def _aggregate(
 
 
 def _groups(model: LatentVariableModel, rows: Batch) -> Tensor:
-    """A group number for each row, shape (N,): rows of one group have the same prior."""
+    """The index of the group of each row, shape (N,): rows of one group have the same prior."""
     context = batchwise.context_of(model, rows)
     if context is None or not model.prior(context[:1]).batch_shape:
         return torch.zeros(len(rows), dtype=torch.long)

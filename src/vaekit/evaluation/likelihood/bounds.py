@@ -34,7 +34,7 @@ class Bounds:
     """Estimates by importance sampling for N rows.
 
     Arguments:
-        samples: The numbers of samples K, ascending.
+        samples: Every K, the number of samples of a bound, ascending.
         per_row: Tensors (N,), float64, nats: "elbo", "rate", "distortion" and for each K "L_K"; "ess", the effective
             sample size of the greatest K; "pareto_k" of its weights, NaN where K is too small; under
             `variance_key(name)` the Monte Carlo variance of a number, infinite where it is unknown; and "rounding",

@@ -45,12 +45,12 @@ def _annealed(inputs: MeasureInput, findings: Findings, annealing: Annealing) ->
     n = min(AIS_ROWS, len(inputs.rows))
     how = {**asdict(annealing), **row_counts(n, len(inputs.rows))}
     options: dict[str, Any] = inputs.for_estimators(samples=None, precision="fp32", annealing=how)
-    numbers = evenly_spread(len(inputs.rows), n)
-    rows = inputs.rows.rows(numbers)
+    index = evenly_spread(len(inputs.rows), n)
+    rows = inputs.rows.rows(index)
     annealed = ais(inputs.model, rows, annealing=annealing, **options)
     c = batchwise.context_of(inputs.model, rows)
     simulated = bidirectional(inputs.model, n, c, annealing=annealing, **options)
-    gain = annealed.per_row["ais"] - findings.per_row[bound_name(inputs.options.samples)][numbers]
+    gain = annealed.per_row["ais"] - findings.per_row[bound_name(inputs.options.samples)][index]
     gain_value = mean_over_rows(
         "AIS over the importance-weighted bound", gain, "nats", depends_on=("samples", "annealing")
     )
