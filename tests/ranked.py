@@ -83,7 +83,7 @@ def train(
     validation = Batches(data.validation.x.double() / 255, data.validation.labels, batch_size=5)
     options.setdefault("objective", elbo)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02, fused=True)
-    records = fit(model, loader, validation, epochs=3, optimizer=optimizer, ranks=ranks, **options)
+    records = fit(model, loader, validation, epochs=3, optimizer=optimizer, **options)
     times = ("seconds", "rows_per_second")
     return {
         "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()},

@@ -292,7 +292,6 @@ FITS = {
     "validation": ((torch.rand(4, 1, 6, 6), torch.rand(0, 1, 6, 6)), {}, "the validation data have no batch"),
     "options": ((torch.rand(4, 1, 6, 6),), {"options": {"epochs": 1}}, "or pass its fields, such as epochs=3"),
     "run": ((torch.rand(4, 1, 6, 6),), {"run": "here"}, r"run is a vaekit\.Run"),
-    "ranks": ((torch.rand(4, 1, 6, 6),), {"ranks": 2}, r"those of vaekit\.training\.joined\(\), got 2"),
     "optimizer": ((torch.rand(4, 1, 6, 6),), {"optimizer": "adam"}, "or a function that makes one"),
     "closure": ((torch.rand(4, 1, 6, 6),), {"optimizer": torch.optim.LBFGS}, "that needs no closure"),
     "elsewhere": (

@@ -20,10 +20,11 @@ from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo
 from ..objectives.schedules import LearningRateSchedule
 from ..store import Checkpoint, Run
-from ..training import ALONE, Listener, Ranks, Record, TrainingPlan, train_epochs
+from ..training import Listener, Record, TrainingPlan, train_epochs
 from ..training.listener import Listeners
 from ..training.optimizers import adam
 from ..training.precision import find_precision
+from ..training.ranks import joined_ranks
 from .terminal import is_watched, shown
 
 _ELSEWHERE = {  # what to do instead of setting an option that only runs have
@@ -47,14 +48,13 @@ def fit(
     run: Run | None = None,
     resume: Checkpoint | None = None,
     listener: Listener | None = None,
-    ranks: Ranks = ALONE,
     progress: bool | None = None,
-    trust: bool = False,
     **settings: Any,
 ) -> list[Record]:
     """Train a model: minimise the mean of a loss over the rows of every batch.
 
-    Afterwards the model holds the weights of the best validation, or the last ones without validation.
+    Afterwards the model holds the weights of the best validation, or the last ones without validation. Within
+    `with vaekit.training.joined():` all ranks that torchrun has started train it together.
 
     >>> import torch, vaekit
     >>> model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
@@ -79,10 +79,8 @@ def fit(
         run: A folder for metrics and checkpoints.
         resume: The last checkpoint of `run`, to continue from.
         listener: A listener to the progress.
-        ranks: All processes of this training, from `training.joined()`.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        trust: Whether to import parts by path.
         settings: Fields of `config.Fit`, which take precedence: `epochs=3, batch_size=64, learning_rate=1e-3`.
 
     Returns:
@@ -99,15 +97,14 @@ def fit(
     check_model(model)
     if not isinstance(run, Run | None):
         raise ConfigError(f"run is a vaekit.Run, as Run.create(…) gives it, got {type(run).__name__}")
-    if not isinstance(ranks, Ranks):
-        raise ConfigError(f"ranks are those of vaekit.training.joined(), got {ranks!r:.60}")
+    ranks = joined_ranks()
     recipe = None
     if preset is not None:
         if options is not None:
             raise ConfigError(
                 "preset and options both say how to train; leave one out, or pass fields such as epochs=3"
             )
-        recipe = Recipe.resolve(read(preset, sections={"train": settings}), trust)
+        recipe = Recipe.resolve(read(preset, sections={"train": settings}))
         options = recipe.config.train.for_fit()
     options = _with_settings(options, settings, model, own_optimizer=optimizer is not None)
     batches, validating = _loaders(model, train, validation, options, own_size="batch_size" in settings)

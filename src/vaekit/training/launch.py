@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import ConfigError, RankError, reason
-from .ranks import ALONE, Ranks
+from .ranks import ALONE, Ranks, joining
 
 MOST_RANKS = 1 << 20  # ranks
 
@@ -18,6 +18,7 @@ MOST_RANKS = 1 << 20  # ranks
 def joined() -> Iterator[Ranks]:
     """The ranks that torchrun has started, this process among them; without torchrun, one rank alone.
 
+    Within the block `vaekit.fit` trains with all of them; each rank makes the same calls.
     Each rank sees one GPU, by its number on its machine; it sees none if there are fewer GPUs than ranks.
     """
     started = {"RANK", "WORLD_SIZE", "MASTER_ADDR"} <= os.environ.keys()
@@ -32,7 +33,9 @@ def joined() -> Iterator[Ranks]:
         raise RankError(
             f"the other ranks cannot be reached ({reason(error)}); start all of them with torchrun"
         ) from error
-    yield Ranks(rank, world_size)
+    ranks = Ranks(rank, world_size)
+    with joining(ranks):
+        yield ranks
     dist.destroy_process_group()  # not after an error: it would wait for ranks that are dead
 
 

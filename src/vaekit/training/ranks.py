@@ -11,6 +11,7 @@ import io
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -174,6 +175,22 @@ class Ranks:
 
 
 ALONE = Ranks()
+_joined: ContextVar[Ranks] = ContextVar("ranks", default=ALONE)
+
+
+@contextmanager
+def joining(ranks: Ranks) -> Iterator[None]:
+    """Within the block a training of this process is one of all ranks."""
+    token = _joined.set(ranks)
+    try:
+        yield
+    finally:
+        _joined.reset(token)
+
+
+def joined_ranks() -> Ranks:
+    """The ranks of the `with joined():` around this call; one rank alone if there is none."""
+    return _joined.get()
 
 
 def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents: Sequence[Player] = ()) -> None:
