@@ -1,7 +1,9 @@
 """Densities sum or integrate to one, samplers agree with them, and float32 keeps what float64 says."""
 
 import math
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Beta, Distribution, Independent, Normal, OneHotCategorical, constraints
 from torch.distributions import ContinuousBernoulli as TorchContinuousBernoulli
 
+import vaekit
 from vaekit.distributions import (
     BetaBinomial,
     CholeskyNormal,
@@ -21,10 +24,17 @@ from vaekit.distributions import (
     LevelDistribution,
     NegativeBinomial,
     Poisson,
+    average_over,
     closed_form_kl,
+    given_observed,
     grey_levels,
+    hard_of,
+    is_relaxed,
     log_gamma_rest,
+    logged_of,
     nearest_grey_level,
+    penalties_of,
+    resampled,
 )
 
 LEVEL = torch.arange(256, dtype=torch.float64) / 255
@@ -419,6 +429,23 @@ def test_booleans_are_bits() -> None:
     bits = torch.tensor([[True, False, True], [False, False, True]])
     assert torch.equal(p.log_prob(bits), p.log_prob(bits.float()))
     assert torch.equal(p.log_prob(bits.long()), p.log_prob(bits.float()))
+
+
+def test_a_plain_distribution_has_every_default() -> None:
+    p = Independent(Normal(spread(30, -1, 1).reshape(5, 2, 3), 1.0), 1)
+    x, observed = p.sample()[0], torch.rand(2, 3) < 0.5
+    assert not penalties_of(p) and not logged_of(p) and not is_relaxed(p) and hard_of(p) is p
+    assert given_observed(p, x, observed) is p and resampled(p, torch.zeros(1, 2, dtype=torch.int64)) is None
+    weights = torch.rand(5, 2, dtype=torch.float64).softmax(0)
+    assert torch.equal(average_over(p, weights), (weights[..., None] * p.mean).sum(0))
+
+
+def test_only_the_protocols_ask_what_a_distribution_may_have() -> None:
+    names = "penalties|logged|relaxed|hard|log_prob_where|log_prob_observed|given|average|resample|maps|map_shapes"
+    asked = re.compile(rf"(get|has)attr\([^)]*\"({names})\"")
+    source = Path(vaekit.__file__).parent
+    where = [path.relative_to(source) for path in source.rglob("*.py") if asked.search(path.read_text("utf-8"))]
+    assert sorted(map(Path.as_posix, where)) == ["distributions/protocols.py", "nets/base.py"]
 
 
 def test_a_level_that_does_not_exist_has_probability_zero() -> None:

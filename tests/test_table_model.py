@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.nn.functional import logsigmoid
 
 import vaekit
 from vaekit import Composed, OfDraw, elbo, fit, iwae
@@ -16,7 +17,7 @@ from vaekit.config import preset_names, read
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Dataset, Split, load
 from vaekit.data.columns import Column
-from vaekit.distributions import level_probs, log_prob_observed
+from vaekit.distributions import average_over, given_observed, level_probs, log_prob_observed, resampled
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.missing.conditional import rows_given, value_scores
@@ -176,7 +177,7 @@ def test_the_probability_of_a_masked_level_is_that_of_the_level_that_is_filled_i
     torch.manual_seed(0)
     p: Any = likelihood(KINDS, missing="self-masking")(torch.zeros(3, 1, 1))
     p.mechanism.level_logits.normal_(0, 3)
-    p.log_prob_observed(torch.ones(3, 1, len(KINDS)), torch.zeros(3, 1, len(KINDS), dtype=torch.bool))
+    p = p.given(torch.ones(3, 1, len(KINDS)), torch.zeros(3, 1, len(KINDS), dtype=torch.bool))
     weights = torch.full((3, 1), 1 / 3)
     best = p.average(weights)
     for block in (block for block in p.blocks if block.levels is not None):
@@ -401,6 +402,35 @@ def test_the_density_of_values_and_their_mask_is_an_integral(sign: Any) -> None:
     ratio = (log_joint - at_random).exp()
     assert abs(float(ratio.mean()) - expected) < 5 * float(ratio.std()) / math.sqrt(n)
     assert float(ratio.std()) > 0
+
+
+@torch.no_grad()
+def test_the_numbers_drawn_for_given_rows_stay() -> None:
+    """A latent is weighted, averaged and drawn with the same missing numbers, whatever is computed in between."""
+    torch.manual_seed(0)
+    columns = [KINDS[0], KINDS[1], KINDS[5]]
+    model = likelihood(columns, slope=0.0, missing="self-masking")
+    for parameter in model.mechanism.parameters():
+        parameter.copy_(torch.randn(parameter.shape))
+    x, observed = torch.tensor([[4.0, 0.0, 1.0]]), torch.tensor([[True, False, True]])
+    k = 5
+    p = model(torch.zeros(k, 1, 1))
+    given = given_observed(p, x, observed)
+    log_p = log_prob_observed(given, x, observed)
+    others = log_prob_observed(p, x, observed), log_prob_observed(given, x + 0, observed)  # drawn anew
+    assert torch.equal(log_prob_observed(given, x, observed), log_p)
+    assert all((log_p != other).any() for other in others)
+    rows = resampled(given, torch.arange(k)[:, None])
+    assert rows is not None and len(rows[:, 0, 1].unique()) == k
+    of_values = p.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
+    logits = torch.cat([model.mechanism.of_numbers(rows[..., :2], torch.arange(2))[..., [i]] for i in range(2)], -1)
+    of_mask = logsigmoid(-logits[..., 0]) + logsigmoid(logits[..., 1])
+    of_mask = of_mask + logsigmoid(-model.mechanism.of_levels(torch.tensor([2]), 2)[0, 1])
+    torch.testing.assert_close(log_p, of_values + of_mask)
+    weights = torch.rand(k, 1)
+    weights = weights / weights.sum()
+    torch.testing.assert_close(average_over(given, weights)[0, 1], (weights * rows[..., 1]).sum())
+    assert given_observed(p, x, observed).drawn[..., 1].ne(rows[..., 1]).all()  # negative control: given again
 
 
 def _share(p: Any, column: int, level: int, size: int) -> float:

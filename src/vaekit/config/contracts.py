@@ -126,5 +126,7 @@ def latent_shapes(posterior: nn.Module, latent_size: int) -> tuple[Shape, Shape]
 def is_for_vectors(prior: Resolved) -> bool:
     """Whether a prior is for vectors only: its `for_vectors` says so, or it asks for `latent_size` alone."""
     explicit: bool | None = attribute_or_default("prior", prior.make, "for_vectors")
-    wiring = set(prior.wiring)
-    return "latent_size" in wiring and not {"latent_shape", "posterior"} & wiring if explicit is None else explicit
+    if explicit is not None:
+        return explicit
+    asks_for_shape = "latent_shape" in prior.wiring or "posterior" in prior.wiring
+    return "latent_size" in prior.wiring and not asks_for_shape

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..distributions import draw_samples, is_discrete
+from ..distributions import draw_samples, is_discrete, is_relaxed, penalties_of
 from ..errors import ConfigError
 from ..likelihoods import Normal
 from ..model import LatentVariableModel, one_hot
@@ -135,12 +135,12 @@ class Trial:
         self.check_shape(
             "shape of posterior.rsample((K,))", z.shape, (TRIAL_SAMPLES, TRIAL_ROWS, *shape), "(K, B, *latent_shape)"
         )
-        if not getattr(q, "relaxed", False):
+        if not is_relaxed(q):
             with suppress(NotImplementedError):  # a point mass has no density
                 self.check_shape(
                     "shape of the posterior's log_prob(z)", q.log_prob(z).shape, (TRIAL_SAMPLES, TRIAL_ROWS), "(K, B)"
                 )
-        for name, penalty in getattr(q, "penalties", {}).items():
+        for name, penalty in penalties_of(q).items():
             self.check_shape(f"shape of the penalty {name!r}", penalty.shape, (TRIAL_ROWS,), "one number per row")
         with self.reporting("the posterior's mean, which encode() and pictures take"):
             self.check_shape("shape of the posterior's mean", q.mean.shape, (TRIAL_ROWS, *shape), "(B, *latent_shape)")

@@ -5,7 +5,8 @@ Flows are in `distributions.flow`, which imports zuko.
 | file | what |
 |---|---|
 | `bernoulli`, `grey`, `counts`, `gamma` | pixels and counts; the gamma function for them |
-| `columnwise`, `observed` | rows of a table; log p of the values that were observed |
+| `protocols` | what a distribution may have beyond torch's methods, such as log p of the observed values |
+| `columnwise` | rows of a table |
 | `normal`, `cholesky`, `full_mixture` | normals, diagonal or with full covariance, and mixtures of the latter |
 | `point_mass` | no noise at all |
 | `curved`, `power_spherical`, `wrapped_normal` | curved spaces, and distributions on the sphere and the Poincaré ball |
@@ -32,10 +33,21 @@ from .gamma import log_gamma_rest
 from .grey import GREY_LEVELS, BetaBinomial, DiscretizedLogistic, GreyLevelCategorical, grey_levels, nearest_grey_level
 from .grids import CertainCodes, UniformCodes
 from .normal import bounded, diagonal_normal
-from .observed import log_prob_observed, log_prob_of_values
 from .point_mass import PointMass
 from .power_spherical import PowerSpherical, UniformSphere
 from .precise import at_least_float32, full_precision
+from .protocols import (
+    average_over,
+    given_observed,
+    hard_of,
+    is_relaxed,
+    log_prob_observed,
+    log_prob_of_values,
+    logged_of,
+    penalties_of,
+    resampled,
+    weighted_mean,
+)
 from .relaxed import GumbelSoftmax, centre, mean_of
 from .rows import draw_rows, draw_samples
 from .supports import is_discrete, support_of, takes_any_real
@@ -69,6 +81,7 @@ __all__ = [
     "UnitSphere",
     "WrappedNormal",
     "at_least_float32",
+    "average_over",
     "bounded",
     "centre",
     "closed_form_kl",
@@ -77,15 +90,22 @@ __all__ = [
     "draw_samples",
     "exponential_at_zero",
     "full_precision",
+    "given_observed",
     "grey_levels",
+    "hard_of",
     "is_discrete",
+    "is_relaxed",
     "level_probs",
     "log_gamma_rest",
     "log_prob_observed",
     "log_prob_of_values",
+    "logged_of",
     "mean_of",
     "nearest_grey_level",
+    "penalties_of",
+    "resampled",
     "support_in",
     "support_of",
     "takes_any_real",
+    "weighted_mean",
 ]

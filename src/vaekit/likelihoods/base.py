@@ -20,7 +20,8 @@ class Likelihood(nn.Module, ABC):
     """p(x | z, c).
 
     Its `forward` returns a distribution. The batch shape is the shape of z without the dimensions of a latent; the
-    event shape is the shape of x. Pictures show the mean.
+    event shape is the shape of x. Pictures show the mean. If the values of x are not independent given z, the methods
+    that `vaekit.distributions.protocols` lists say what is known of missing ones.
 
     A plain module is accepted as well. It takes one output of the network for each value of x, unless it has
     `per_value` or `out_shape`. With a method `parameters_at`, as in `PerValueLikelihood`, it can start at the mean of

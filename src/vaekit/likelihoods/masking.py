@@ -3,8 +3,10 @@
 Not for: values that are missing at random; their mask adds nothing to x.
 """
 
+import copy
 from collections.abc import Sequence
-from typing import Literal
+from functools import cached_property
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
@@ -59,8 +61,9 @@ class SelfMasking(nn.Module):
 class NotAtRandom(Columnwise):
     """p(x_o, s | z) = p(x_o | z) ∫ p(s | x_o, x_m) p(x_m | z) dx_m: a table and the mask of its observed values.
 
-    Missing numbers are drawn from p(x_m | z), once for each latent, and remembered, since they belong to the latent's
-    weight; missing levels are summed over. A count that is missing is drawn without a gradient.
+    Missing numbers are drawn from p(x_m | z), once for each latent, since they belong to the latent's weight; missing
+    levels are summed over. A count that is missing is drawn without a gradient. `given(x, observed)` is the density of
+    these rows; its draws stay the same, and `average` and `resample` return them.
 
     Arguments:
         blocks: See `Columnwise`.
@@ -73,24 +76,38 @@ class NotAtRandom(Columnwise):
     def __init__(self, blocks: Sequence[ColumnBlock], size: int | None, mechanism: SelfMasking) -> None:
         super().__init__(blocks, size)
         self.mechanism = mechanism
-        self.drawn: Tensor | None = None  # the values in the last `log_prob_observed`, (..., B, D)
+        self.rows: tuple[Tensor, Tensor] | None = None  # x and its mask, see `given`
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density of the values that are not NaN and of their mask, nats."""
         missing = value.isnan()
         return self.log_prob_observed(value.masked_fill(missing, 0), ~missing)
 
+    def given(self, value: Tensor, observed: Tensor) -> Self:
+        """The same density of these rows; see `Columnwise.given`."""
+        known = copy.copy(super().given(value, observed))
+        known.__dict__.pop("drawn", None)  # of other rows
+        known.rows = value, observed
+        return known
+
+    @cached_property
+    def drawn(self) -> Tensor:
+        """The values of the given rows, and a draw of each missing one for each latent, shape (..., B, D)."""
+        assert self.rows is not None
+        x, observed = self.rows
+        return torch.where(observed, x, self._drawn((), gradient=True))
+
     def log_prob_observed(self, x: Tensor, observed: Tensor) -> Tensor:
-        """Log p(x_o, s), nats, of the batch shape.
+        """Log p(x_o, s), nats, of the batch shape; for rows that were not given, missing numbers are drawn anew.
 
         Arguments:
             x: Values, shape (..., D).
             observed: s, booleans of its shape.
         """
         log_x = self.log_prob_where(x, observed).masked_fill(~observed, 0).sum(-1)
-        drawn = self.given(x, observed)._drawn((), gradient=True)
-        self.drawn = torch.where(observed, x, drawn)
-        return log_x + sum(self._log_prob_of_mask(block, self.drawn, observed) for block in self.blocks)
+        are_given = self.rows is not None and self.rows[0] is x and self.rows[1] is observed
+        drawn = self.drawn if are_given else self.given(x, observed).drawn
+        return log_x + sum(self._log_prob_of_mask(block, drawn, observed) for block in self.blocks)
 
     def _log_prob_of_mask(self, block: ColumnBlock, x: Tensor, observed: Tensor) -> Tensor:
         """Log p(s_d | x) of the columns of a block, summed over them."""
@@ -115,9 +132,7 @@ class NotAtRandom(Columnwise):
         return self._if_missing(block).probs
 
     def average(self, weights: Tensor) -> Tensor:
-        """Average over weighted latents and the values drawn with them; see `Columnwise.average`."""
-        if self.drawn is None:
-            return super().average(weights)
+        """Average over weighted latents of the given rows and the values drawn with them; see `Columnwise.average`."""
         averages = []
         for block in self.blocks:
             if block.levels is None:
@@ -128,12 +143,11 @@ class NotAtRandom(Columnwise):
         return self._joined(averages)
 
     def resample(self, chosen: Tensor) -> Tensor:
-        """Rows for chosen latents, shape (n, B, D): the numbers that were drawn with them, and new levels.
+        """Rows for chosen latents, shape (n, B, D): the given rows, the numbers drawn with them, and new levels.
 
         Arguments:
             chosen: Indices of latents, shape (n, B).
         """
-        assert self.drawn is not None
         rows = torch.arange(chosen.shape[1], device=chosen.device)
         parts = []
         for block in self.blocks:

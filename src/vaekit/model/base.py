@@ -23,7 +23,7 @@ from ..data.batch import as_tensor, check_observed, reshape_hint
 from ..data.columns import Column, check_encoded
 from ..data.pixels import to_floats
 from ..data.value_kinds import RANGES, ValueKind, check_values
-from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of
+from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of, penalties_of
 from ..errors import ConfigError, DataError, RunError, check_count, is_count
 from ..rng import seeded
 from ..store import files, tensors
@@ -41,8 +41,8 @@ class LatentVariableModel(nn.Module, ABC):
     A subclass gives the three methods `posterior`, `prior` and `likelihood` and, where they differ from the defaults,
     the attributes below. Everything else follows, here and in the trainer, the evaluator and the pictures.
 
-    The posterior's distribution may have an attribute `penalties`: named terms of shape (B,), which are subtracted from
-    the objective.
+    The distributions may have the attributes and methods that `vaekit.distributions.protocols` lists, such as
+    `penalties` of the posterior: named terms of shape (B,), which are subtracted from the objective.
 
     Attributes:
         latent_size: Z, how many values z has.
@@ -170,7 +170,7 @@ class LatentVariableModel(nn.Module, ABC):
         p = self.prior(c)
         with full_precision(x):
             z = antithetic_pairs(q, k) if antithetic else draw_samples(q, k)
-        penalties = getattr(q, "penalties", {})
+        penalties = penalties_of(q)
         levels, likelihood = levels_of(z, q, p), self.likelihood(z, c)
         return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 

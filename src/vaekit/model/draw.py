@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Distribution, Independent, MultivariateNormal, Normal
 
-from ..distributions import Chain, PointMass, closed_form_kl, full_precision, log_prob_observed
+from ..distributions import Chain, PointMass, closed_form_kl, full_precision, hard_of, log_prob_observed
 from ..errors import ConfigError, one_of
 
 KL = Literal["auto", "analytic", "sampled"]
@@ -82,7 +82,7 @@ class Level:
         Arguments:
             how: See `kl`. If "analytic" has no closed form, the result is None too.
         """
-        q, p = getattr(self.q, "hard", self.q), self.p
+        q, p = hard_of(self.q), self.p
         if not (isinstance(q, Independent) and isinstance(p, Independent)):
             return None
         q, p = q.base_dist, p.base_dist

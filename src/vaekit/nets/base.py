@@ -125,6 +125,29 @@ class Encoder(Network):
         return tuple(h.to(x.dtype).reshape(*leading, *h.shape[1:]) for h in maps)
 
 
+def map_shapes_of(net: nn.Module, features: int) -> tuple[tuple[int, ...], ...]:
+    """Event shapes of the feature maps of an encoder; a plain module has only its features.
+
+    Arguments:
+        net: `Encoder` or a plain module.
+        features: Width of its output.
+    """
+    shapes: tuple[tuple[int, ...], ...] = getattr(net, "map_shapes", ((features,),))
+    return shapes
+
+
+def maps_of(net: nn.Module, x: Tensor, c: Tensor | None) -> Sequence[Tensor]:
+    """The feature maps of rows from fine to coarse, and the features at the end; a plain module has only these.
+
+    Arguments:
+        net: `Encoder` or a plain module.
+        x: Shape (B, *event).
+        c: Context, shape (B, C), or None.
+    """
+    maps: Callable[..., Sequence[Tensor]] | None = getattr(net, "maps", None)
+    return (net(x, c),) if maps is None else maps(x, c)
+
+
 class Decoder(Network):
     """A network of latents; its last layer has no activation and can start at a given output.
 

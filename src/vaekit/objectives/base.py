@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Batch
-from ..distributions import full_precision
+from ..distributions import full_precision, is_relaxed, logged_of
 from ..errors import ConfigError, check_count, one_of, unknown
 from ..model import Draw, LatentVariableModel, no_bound
 
@@ -239,12 +239,11 @@ class OfDraw(Loss):
             if draw.levels:
                 rate = draw.rate()
                 logged = {"rate": rate} | logged
-                if not getattr(draw.q, "relaxed", False):
+                if not is_relaxed(draw.q):
                     logged = {"neg_elbo": rate + distortion} | logged
             if len(draw.levels) > 1:
                 logged |= {f"rate_{i}": level.kl() for i, level in enumerate(draw.levels, 1)}
-            posterior_values = getattr(draw.q, "logged", {})
-            return Terms(loss, {**logged, **draw.penalties, **posterior_values})
+            return Terms(loss, {**logged, **draw.penalties, **logged_of(draw.q)})
 
     def of(self, draw: Draw, epoch: float = math.inf) -> Tensor:
         """The objective of each row, shape (B,), nats, to be maximised; at the end of every schedule by default.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal
 
 from ..data.batch import as_tensor
-from ..distributions import UnitSphere, draw_samples, support_in
+from ..distributions import UnitSphere, draw_samples, penalties_of, support_in
 from ..errors import ConfigError, DataError, check_count, is_whole
 from ..model import Context, LatentVariableModel, kl_by_dimension
 from ..rng import seeded
@@ -84,7 +84,7 @@ def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = 
     q, p = _both(model, images, labels)
     with seeded(torch.Generator().manual_seed(0)):
         z = draw_samples(q, 1)
-    kl = None if getattr(q, "penalties", None) else kl_by_dimension(z, q, p)
+    kl = None if penalties_of(q) else kl_by_dimension(z, q, p)
     if kl is not None:
         return Carried(kl.flatten(1).mean(0).double().cpu(), "KL")
     if isinstance(q, Independent) and isinstance(q.base_dist, Normal):

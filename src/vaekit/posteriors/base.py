@@ -16,8 +16,8 @@ class Posterior(nn.Module, ABC):
 
     Its `forward` returns a distribution with batch shape (B,) and event shape `latent_shape`. The gradient of its
     `rsample` reaches the parameters; discrete latents have `sample` only, and need an objective of scores. The
-    distribution may have an attribute `penalties`, a mapping of names to tensors of shape (B,). These are terms without
-    a density, such as a commitment cost; they are subtracted from the objective.
+    distribution may have the attributes that `vaekit.distributions.protocols` lists, such as `penalties`, terms without
+    a density that are subtracted from the objective.
 
     A plain module is accepted as well; its latents are vectors of the configured width.
 

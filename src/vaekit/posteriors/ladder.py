@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 from ..distributions import Chain, ChainStep, at_least_float32, bounded, diagonal_normal, full_precision
 from ..errors import check_range
 from ..nets import MLP, Activation
+from ..nets.base import map_shapes_of, maps_of
 from ..nets.unregistered import Unregistered
 from .base import Posterior
 from .hierarchical import between_levels, level_sizes, steps_given
@@ -95,7 +96,7 @@ def _corrected(prior: ChainStep, mu: Tensor, log_var: Tensor, drawn: Sequence[Te
 
 
 class TopDownPosterior(Posterior):
-    """q(z_L | x) … q(z_1 | z_2 … z_L, x) along a path of states that prior, posterior and decoder share.
+    """q(z_L | x) … q(z_1 | z_2 … z_L, x) along a path of states; prior, posterior and decoder share its networks.
 
     The path begins at a learned state s_L (and the context). At level l the prior reads s_l, and the posterior reads
     s_l and the encoder's features; then s_{l−1} = s_l + W z_l + net_l(s_l + W z_l). The decoder reads s_0. The top
@@ -136,7 +137,7 @@ class TopDownPosterior(Posterior):
         super().__init__((sum(self.latent_sizes),))
         self.net = net
         self.width = width
-        shapes = getattr(net, "map_shapes", ((features,),))
+        shapes = map_shapes_of(net, features)
         read = [torch.Size(shapes[max(0, len(shapes) - 1 - i)]).numel() for i in range(levels)]  # from the top
         self.begin = nn.Parameter(torch.zeros(width))
         self.begin_context = nn.Linear(context_size, width, bias=False) if context_size else None
@@ -162,8 +163,7 @@ class TopDownPosterior(Posterior):
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> Chain:
         """The posterior of each row of x."""
-        maps_of: Callable[..., Sequence[Tensor]] | None = getattr(self.net, "maps", None)
-        maps = (self.net(x, c),) if maps_of is None else maps_of(x, c)
+        maps = maps_of(self.net, x, c)
         read = [maps[max(0, len(maps) - 1 - i)].flatten(1) for i in range(len(self.latent_sizes))]
         with full_precision(read[0]):
             data = [layer(at_least_float32(d)) for layer, d in zip(self.data, read, strict=True)]
@@ -179,7 +179,7 @@ class TopDownPosterior(Posterior):
 
         Arguments:
             c: Context, shape (B, C), or None.
-            level: Function from the number of a level, counted from the top, and its state to its distribution.
+            level: Function from the index of a level, 0 at the top, and its state to its distribution.
         """
         path = StatePath(self, c)
 
@@ -194,7 +194,9 @@ class TopDownPosterior(Posterior):
 
 
 class StatePath:
-    """States along the path of a posterior; each is computed once for the same latents above it.
+    """States along the path of a posterior, each computed once for the same tensors of latents above it.
+
+    Posterior, prior and decoder have a path of their own, so that a draw with its densities computes the states thrice.
 
     Arguments:
         posterior: The posterior that the path belongs to.

@@ -15,6 +15,7 @@ from torch.distributions import Distribution
 
 from ..distributions import CertainCodes, at_least_float32, full_precision
 from ..errors import ConfigError, check_range
+from ..nets.base import map_shapes_of, maps_of
 from .base import Posterior
 
 MOST_CODES = 1 << 20
@@ -43,16 +44,16 @@ class CodesPosterior(Posterior):
     def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:
         check_range("posterior.places", places, 1, MOST_CODES, ends="[]")
         grid = tuple(wanted_shape[1:])
-        maps = [tuple(shape[1:]) for shape in getattr(net, "map_shapes", ())]
-        number = maps.index(grid) if len(grid) == 2 and grid in maps else None
-        super().__init__((size, *((places,) if number is None else grid)))
+        shapes = map_shapes_of(net, features)
+        grids = [tuple(shape[1:]) for shape in shapes]
+        index = grids.index(grid) if len(grid) == 2 and grid in grids else None
+        super().__init__((size, *((places,) if index is None else grid)))
         self.net = net
-        self.map = number
-        if number is None:
+        self.map = index
+        if index is None:
             self.to_codes: nn.Module = nn.Linear(features, size * places)
         else:
-            shapes: Sequence[tuple[int, ...]] = net.map_shapes  # type: ignore[assignment]
-            self.to_codes = nn.Conv2d(shapes[number][0], size, 1)
+            self.to_codes = nn.Conv2d(shapes[index][0], size, 1)
 
     def unquantized(self, x: Tensor, c: Tensor | None = None) -> Tensor:
         """The output of the encoder before it is quantized, shape (B, D, *places)."""
@@ -62,7 +63,7 @@ class CodesPosterior(Posterior):
                 flat: Tensor = self.to_codes(h)
                 z_e: Tensor = flat.unflatten(-1, self.latent_shape)
                 return z_e
-        h = at_least_float32(self.net.maps(x, c)[self.map])  # type: ignore[operator]
+        h = at_least_float32(maps_of(self.net, x, c)[self.map])
         with full_precision(h):
             grid: Tensor = self.to_codes(h)
             return grid

@@ -85,6 +85,42 @@ class PanelInput:
         return plot.carried(self.model, self.test.x, self.test.c)
 
 
+def of_images(inputs: PanelInput) -> bool:
+    """Whether the data are images."""
+    return inputs.data.kind == "image"
+
+
+def of_signals(inputs: PanelInput) -> bool:
+    """Whether the data are signals."""
+    return inputs.data.kind == "signal"
+
+
+def of_classes(inputs: PanelInput) -> bool:
+    """Whether a conditional model draws images."""
+    return of_images(inputs) and bool(inputs.model.context_size)
+
+
+def of_latents(inputs: PanelInput) -> bool:
+    """Whether latents can change one by one, and there are images of them."""
+    is_vector = len(inputs.model.latent_shape) == 1
+    return of_images(inputs) and is_vector and len(inputs.data.test) > 1 and not inputs.on_sphere
+
+
+def between_latents(inputs: PanelInput) -> bool:
+    """Whether there are images of points between two latents."""
+    return of_images(inputs) and not inputs.is_discrete
+
+
+def along_latents(inputs: PanelInput) -> bool:
+    """Whether latents can change one by one, by any amount, and there are images of them."""
+    return of_latents(inputs) and not inputs.is_discrete
+
+
+def of_training(inputs: PanelInput) -> bool:
+    """Every run has a training."""
+    return True
+
+
 @dataclass(frozen=True)
 class Panel:
     """A picture of a trained model.
@@ -92,33 +128,14 @@ class Panel:
     Arguments:
         name: Name of its file.
         draw: Draws the picture.
+        fits: Whether there is such a picture of a model and its data.
         suffix: Suffix of its file.
-        of_images: Whether it shows images.
-        of_signals: Whether it shows signals instead.
-        of_classes: Whether it shows the classes of a conditional model.
-        of_latents: Whether it shows single latents; these must have densities.
-        between: Whether it shows points between latents; these must not be discrete.
     """
 
     name: str
     draw: Callable[[PanelInput], Any]
+    fits: Callable[[PanelInput], bool]
     suffix: str = ".png"
-    of_images: bool = True
-    of_signals: bool = False
-    of_classes: bool = False
-    of_latents: bool = False
-    between: bool = False
-
-    def fits(self, inputs: PanelInput) -> bool:
-        """Whether there is such a picture of this model and these data."""
-        is_shown = inputs.data.kind == ("signal" if self.of_signals else "image")
-        has_latents = len(inputs.model.latent_shape) == 1 and len(inputs.data.test) > 1 and not inputs.on_sphere
-        return (
-            (is_shown or not (self.of_images or self.of_signals))
-            and (bool(inputs.model.context_size) or not self.of_classes)
-            and (has_latents or not self.of_latents)
-            and (not self.between or not inputs.is_discrete)
-        )
 
 
 def _reconstructions(inputs: PanelInput) -> Any:
@@ -193,20 +210,20 @@ def _epochs(inputs: PanelInput) -> Any:
 
 
 PANELS = (
-    Panel("reconstructions", _reconstructions),
-    Panel("classes", _classes, of_classes=True),
-    Panel("one-of-each", _one_of_each, of_classes=True),
-    Panel("samples", _samples),
-    Panel("interpolation", _interpolation, between=True),
-    Panel("walk", _walk, suffix=".gif", between=True),
-    Panel("map", _map, of_latents=True, between=True),
-    Panel("traversals", _traversals, of_latents=True, between=True),
-    Panel("kl", _kl, of_latents=True),
-    Panel("latents", _latents, of_latents=True),
-    Panel("epochs", _epochs, suffix=".gif"),
-    Panel("samples", _signals, of_signals=True),
-    Panel("reconstructions", _signal_reconstructions, of_signals=True),
-    Panel("curves", _curves, of_images=False),
+    Panel("reconstructions", _reconstructions, of_images),
+    Panel("classes", _classes, of_classes),
+    Panel("one-of-each", _one_of_each, of_classes),
+    Panel("samples", _samples, of_images),
+    Panel("interpolation", _interpolation, between_latents),
+    Panel("walk", _walk, between_latents, suffix=".gif"),
+    Panel("map", _map, along_latents),
+    Panel("traversals", _traversals, along_latents),
+    Panel("kl", _kl, of_latents),
+    Panel("latents", _latents, of_latents),
+    Panel("epochs", _epochs, of_images, suffix=".gif"),
+    Panel("samples", _signals, of_signals),
+    Panel("reconstructions", _signal_reconstructions, of_signals),
+    Panel("curves", _curves, of_training),
 )
 
 

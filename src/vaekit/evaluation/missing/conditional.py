@@ -12,12 +12,12 @@ from torch import Tensor
 
 from ...data import Batch
 from ...data.columns import Column
-from ...distributions import draw_rows, log_prob_observed, log_prob_of_values
+from ...distributions import draw_rows, given_observed, log_prob_observed, log_prob_of_values
 from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ..batchwise import estimating
-from .imputation import given_observed, weighted_latents
+from .imputation import weighted_latents
 
 LATENTS_AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most

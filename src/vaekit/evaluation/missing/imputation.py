@@ -12,14 +12,13 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
 
 from ...data import Batch
-from ...distributions import draw_samples
+from ...distributions import average_over, draw_samples, given_observed, resampled, weighted_mean
 from ...model import Draw, LatentVariableModel
 from ...model.draw import levels_of
 from ...rng import seeded
@@ -56,13 +55,11 @@ class WeightedLatents:
 
     def mean(self) -> Tensor:
         """E[x | observed values] of every value, missing or not, shape (B, *event)."""
-        mean = self.draw.likelihood.mean
-        return (self.weights.reshape(*self.weights.shape, *[1] * (mean.ndim - 2)) * mean).sum(0)
+        return weighted_mean(self.draw.likelihood, self.weights)
 
     def best(self) -> Tensor:
         """One value for each gap: its mean, or the likelihood's `average(weights)`, which handles levels."""
-        average: Any = getattr(self.draw.likelihood, "average", None)
-        return self.mean() if average is None else average(self.weights)
+        return average_over(self.draw.likelihood, self.weights)
 
     def sample(self, n: int) -> Tensor:
         """Draws of every value of x given the observed ones, shape (n, B, *event), from torch's global stream.
@@ -71,18 +68,16 @@ class WeightedLatents:
         """
         with estimating(self.model):
             picked = torch.multinomial(self.weights.T, n, replacement=True).T
-            # A likelihood with this method has drawn values together with the latents.
-            resample: Any = getattr(self.draw.likelihood, "resample", None)
-            if resample is not None:
-                return resample(picked)
+            drawn = resampled(self.draw.likelihood, picked)
+            if drawn is not None:
+                return drawn
             rows = torch.arange(len(self.batch), device=picked.device)
             likelihood = self.model.likelihood(self.draw.z[picked, rows], self.batch.c)
-            return given_observed(likelihood, self.batch.x, self.batch.observed).sample()
+            return given_observed(likelihood, self.batch.x, mask_of(self.batch)).sample()
 
     def filled(self, values: Tensor) -> Tensor:
         """The rows with `values`, shape (..., B, *event), in their gaps."""
-        observed = self.batch.observed
-        return self.batch.x.expand_as(values) if observed is None else self.batch.x.where(observed, values)
+        return self.batch.x.where(mask_of(self.batch), values)
 
 
 def weighted_latents(
@@ -134,15 +129,14 @@ def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: 
     p = model.prior(rows.c)
     with seeded(torch.Generator().manual_seed(seed)):
         z = with_common_noise(q, samples)
-    likelihood = given_observed(model.likelihood(z, rows.c), rows.x, rows.observed)
+    likelihood = given_observed(model.likelihood(z, rows.c), rows.x, mask_of(rows))
     draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
     return WeightedLatents(model, rows, draw)
 
 
-def given_observed(likelihood: Any, x: Tensor, observed: Tensor | None) -> Any:
-    """p(x | z) given the observed values. An observed size factor scales the counts of its row."""
-    given = getattr(likelihood, "given", None)
-    return likelihood if given is None or observed is None else given(x, observed)
+def mask_of(batch: Batch) -> Tensor:
+    """Which values of x are observed, booleans of its shape."""
+    return torch.ones_like(batch.x, dtype=torch.bool) if batch.observed is None else batch.observed
 
 
 def with_common_noise(q: Distribution, k: int) -> Tensor:
