@@ -1,10 +1,14 @@
 """Configs: every key is known or the nearest is named, presets are complete, and TOML goes out and comes back."""
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
 
 from vaekit import config
-from vaekit.config import Config, parse, preset_names, read, recipe
+from vaekit.cli.config_options import ConfigOptions
+from vaekit.config import Config, Data, Train, changed, parse, preset_names, read, recipe
 from vaekit.errors import ConfigError
 
 
@@ -102,10 +106,43 @@ def test_a_damaged_file_is_named(tmp_path, content: bytes) -> None:
 def test_another_part_loses_the_options_of_the_old_one() -> None:
     found = read("standard-vae", settings=["schedule.name=one-cycle", "schedule.warm_up=0.5", "schedule.name=constant"])
     assert found.schedule.name == "constant"
-    changed = read("standard-vae", settings=["schedule.name=decay"])
-    assert changed.schedule.options == {}
+    other = read("standard-vae", settings=["schedule.name=decay"])
+    assert other.schedule.options == {}
     kept = read("standard-vae", settings=["schedule.warm_up=0.5"])
     assert (kept.schedule.name, kept.schedule.options["warm_up"]) == ("one-cycle", 0.5)
+
+
+def test_another_name_of_the_data_or_the_model_keeps_their_other_options(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('[data]\nname = "mnist"\nbinarize = "per-epoch"\nvalidation = 1000\n[model]\nlatent_size = 30\n')
+    found = read(file=file, sections={"data": "fashion-mnist", "model": {"name": "my:Model"}})
+    assert (found.data.name, found.data.binarize, found.data.validation) == ("fashion-mnist", "per-epoch", 1000)
+    assert (found.model.name, found.model.latent_size) == ("my:Model", 30)
+    by_text = ConfigOptions(None, file, (), "fashion-mnist", *[None] * 5, deterministic=False).config()
+    assert by_text.data == found.data
+
+
+def test_options_that_describe_other_data_are_dropped_by_name(tmp_path: Path) -> None:
+    table = {"name": "a.csv", "columns": {"name": "count", "age": "real"}, "test": "b.csv", "binarize": "fixed"}
+    config = parse({"data": table})
+    with pytest.warns(UserWarning, match=r"of 'a\.csv', and so dropped for 'mnist': data\.test, data\.columns; "):
+        assert changed(config, {"data": "mnist"}).data == Data(name="mnist", binarize="fixed")
+    for same in (
+        {"data": "a.csv"},
+        {"data": os.path.abspath("a.csv")},
+        {"data": {"validation": 3}},
+        {"train": {"epochs": 3}},
+    ):
+        assert changed(config, same).data.columns == table["columns"]
+    renamed = changed(config, {"data": {"columns": {"name": "ignore"}}})  # a column that is called "name"
+    assert renamed.data.columns == {"name": "ignore", "age": "real"}
+
+
+def test_a_change_in_python_can_switch_an_option_off() -> None:
+    config = parse({"train": {"patience": 3, "clip_norm": 1.0}})
+    assert changed(config, {"train": {"patience": None}}).train == Train(clip_norm=1.0)
+    with pytest.raises(ConfigError, match=r"train\.device: input should be a valid string, got device\(type='cpu'\)"):
+        changed(config, {"train": {"device": torch.device("cpu")}})
 
 
 def test_a_table_without_a_name_keeps_the_default_part() -> None:

@@ -56,7 +56,7 @@ def test_a_training_takes_bytes_as_counts() -> None:
     settings = {"data": {"name": f"{__name__}:bytes_of_counts"}, "likelihood": {"name": "poisson"}}
     part = {"name": "mlp", "hidden": [4]}
     config = parse({**settings, "encoder": part, "decoder": part, "train": {"device": "cpu"}})
-    job = Job.prepare(Recipe.resolve(config, True))
+    job = Job.prepare(Recipe.resolve(config, trust=True))
     served = next(iter(job.batches(job.data.test)))
     assert torch.equal(served.x, COUNTS[40:])
 

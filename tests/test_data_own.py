@@ -363,7 +363,7 @@ def test_resume_refuses_other_images(tmp_path):
     run = lifecycle.train_run(tiny(path), name="run", root=tmp_path)
     save(tmp_path / "x.npy", PIXELS[::-1])
     with pytest.raises(RunError, match="are not those that run run began with"):
-        lifecycle.resume_run(run, settings=["train.epochs=5"])
+        lifecycle.resume_run(run, sections={"train": {"epochs": 5}})
 
 
 @pytest.mark.parametrize("memory", [None, 0])
@@ -386,7 +386,7 @@ def shrunk(in_memory, dataset, memory):
 
 def test_a_class_condition_needs_labels(tmp_path):
     path = save(tmp_path / "x.npy", PIXELS, None)
-    settings = config.changed(tiny(path), ["model.condition=class"])
+    settings = config.changed(tiny(path), {"condition": "class"})
     with pytest.raises(DataError, match=r"needs rows of several classes, but .*x.npy has no labels"):
         lifecycle.train_run(settings, root=tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -249,7 +249,11 @@ BUILDS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "no shape": (("vae",), {"event_shape": None}, "event_shape must be a number or several"),
     "options": (({"prior": "vamp"},), {}, r"got dict; options go beside the name: build\('vae', prior='vamp'\)"),
     "rows as data": (("vae",), {"data": torch.rand(4, 1, 8, 8)}, r"got Tensor; pass data=vaekit\.data\.load"),
-    "data without a name": (("vae",), {"data": {"size": 8}}, r"got {'size': 8} without a name"),
+    "data that take no size": (
+        ("vae",),
+        {"data": {"size": 8}},
+        r"data\.size is for images .*leave it out with 'mnist'",
+    ),
     "other shape": (("vae",), {"x": torch.rand(4, 1, 9, 9)}, r"shape \(N, 1, 28, 28\)"),
     "no rows": (("vae",), {"x": torch.rand(0, 1, 28, 28)}, "there are 0 rows"),
     "infinite": (("vae",), {"x": torch.full((4, 1, 28, 28), torch.inf)}, "remove or mask values"),

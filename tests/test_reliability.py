@@ -276,12 +276,12 @@ def test_a_finished_run_whose_validation_was_not_finite_is_resumed(
     monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": next(scores)})
     run = lifecycle.train_run(tiny.tiny(epochs=2), name="r", root=tmp_path)
     assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0]
-    lifecycle.resume_run(run, settings=["train.epochs=4", "train.patience=2"])
+    lifecycle.resume_run(run, sections={"train": {"epochs": 4, "patience": 2}})
     assert [record["validation_loss"] for record in run.metrics()] == [None, 3.0, None, 2.0]
     assert run.load_checkpoint().state["progress"]["best_epoch"] == 4
-    lifecycle.resume_run(run, settings=["train.epochs=5"])
+    lifecycle.resume_run(run, sections={"train": {"epochs": 5}})
     with pytest.raises(RunError, match=r"best after epoch 4, train\.patience = 1"):
-        lifecycle.resume_run(run, settings=["train.epochs=6", "train.patience=1"])
+        lifecycle.resume_run(run, sections={"train": {"epochs": 6, "patience": 1}})
 
 
 def test_a_run_without_a_finite_validation_does_not_run_out_of_patience(
@@ -290,7 +290,7 @@ def test_a_run_without_a_finite_validation_does_not_run_out_of_patience(
     monkeypatch.setattr("vaekit.training.trainer.validate", lambda *_, **__: {"loss": math.nan})
     run = lifecycle.train_run(tiny.tiny(epochs=3, on_nan="skip"), name="r", root=tmp_path)
     assert len(run.metrics()) == 3  # patience is 1
-    assert len(lifecycle.resume_run(run, settings=["train.epochs=4"]).metrics()) == 4
+    assert len(lifecycle.resume_run(run, sections={"train": {"epochs": 4}}).metrics()) == 4
 
 
 # -- years old --------------------------------------------------------------------------------------------------------

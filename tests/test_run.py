@@ -218,6 +218,11 @@ def test_open_what_is_not_there(tmp_path):
         Run.open(root=tmp_path / "runs")
     assert list_runs(tmp_path / "runs") == []
     make(tmp_path, "mnist")
+    (tmp_path / "m.safetensors").touch()
+    with pytest.raises(
+        RunError, match=r"m\.safetensors' is a file, not a run; .* pass vaekit\.load\('.*m\.safetensors'\)"
+    ):
+        Run.open(str(tmp_path / "m.safetensors"))
     with pytest.raises(RunError, match="unknown run 'mnits'; did you mean 'mnist'"):
         Run.open("mnits", root=tmp_path)
     for ref in ("", "a\0b", "a" * 5000, "../no-such-run"):
@@ -299,7 +304,11 @@ def test_facts_of_the_environment(tmp_path):
 def test_sessions_are_tables_with_settings(tmp_path):
     run = make(tmp_path)
     assert run.sessions == []
-    good = [{"settings": ["train.epochs=4"], "epoch": 2}, {"settings": []}]
+    good = [
+        {"settings": ["train.epochs=4"], "epoch": 2},
+        {"settings": []},
+        {"settings": {"epochs": 5, "patience": None}},
+    ]
     run.record(sessions=good)
     assert run.sessions == good
     for bad in (None, True, {}, "x", [None], [{}], [{"settings": "x"}], [{"settings": [1]}], [*good, 3]):

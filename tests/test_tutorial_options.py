@@ -151,7 +151,9 @@ def test_rmsprop_is_torchs_by_name_and_by_path() -> None:
     weight = torch.randn(3)
     results = []
     for name in ("rmsprop", "torch.optim:RMSprop"):
-        recipe = Recipe.resolve(read("standard-vae", settings=[f"optimizer.name={name}", "optimizer.alpha=0.9"]), True)
+        recipe = Recipe.resolve(
+            read("standard-vae", settings=[f"optimizer.name={name}", "optimizer.alpha=0.9"]), trust=True
+        )
         parameter = nn.Parameter(weight.clone())
         optimizer = recipe.optimizer([parameter])
         for _ in range(3):
@@ -170,7 +172,7 @@ def test_a_run_whose_length_is_in_steps_says_that_it_cannot_be_longer(
     with pytest.raises(RunError, match=r"train\.steps = 3, cannot change"):
         lifecycle.resume_run(run)
     with pytest.raises(ConfigError, match=r"train\.epochs cannot be set"):
-        lifecycle.resume_run(run, settings=["train.epochs=20"])
+        lifecycle.resume_run(run, sections={"train": {"epochs": 20}})
     assert not run.sessions
 
 

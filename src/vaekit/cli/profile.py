@@ -26,7 +26,7 @@ def profile(options: ConfigOptions) -> None:
     from ..config.recipe import Recipe
     from ..runs.profiling import profile_training
 
-    recipe = Recipe.resolve(config, trusted())
+    recipe = Recipe.resolve(config, trust=trusted())
     result = profile_training(recipe)
     if wants_json():
         out_json(asdict(result))

@@ -176,7 +176,8 @@ def _described(name: str, value: Any) -> str:
         rest = ", ".join(f"{key} {_short(part)}" for key, part in value.items() if key != "name")
         return " ".join([*first, rest]).strip()
     if isinstance(value, list):
-        return shlex.join(map(str, value)) if name == "command" else ", ".join(map(str, value))
+        described = ", ".join(_described(name, part) for part in value)
+        return shlex.join(map(str, value)) if name == "command" else described
     return f"{value:,}" if name == "parameters" and isinstance(value, int) else _short(value)
 
 

@@ -70,7 +70,7 @@ def train(
 
     from ..config.recipe import Recipe
 
-    recipe = Recipe.resolve(config, trusted())
+    recipe = Recipe.resolve(config, trust=trusted())
     if seeds is not None:
         train_series(
             recipe, seeds=seeds, jobs=jobs, name=name, preset=options.label, tensorboard=tensorboard, root=root
@@ -107,9 +107,10 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
     from ..runs.terminal import shown
     from ..training import joined
 
-    epochs = config.changed(restored.recipe.config, settings).train.known_epochs
+    sections = config.tables_of(settings)
+    epochs = config.changed(restored.recipe.config, sections).train.known_epochs
     with shown(epochs) as listener, joined() as ranks:
-        lifecycle.resume_run(restored, settings=settings, listener=listener, tensorboard=tensorboard, ranks=ranks)
+        lifecycle.resume_run(restored, sections=sections, listener=listener, tensorboard=tensorboard, ranks=ranks)
     _report(restored.run)
 
 

@@ -15,7 +15,17 @@ Importing this package imports no torch, so that the command line answers at onc
 | `presets/` | published models, a few lines of TOML each |
 """
 
-from .reading import changed, nearest_setting, preset_header, preset_names, preset_text, presets, read
+from .reading import (
+    changed,
+    data_section,
+    nearest_setting,
+    preset_header,
+    preset_names,
+    preset_text,
+    presets,
+    read,
+    tables_of,
+)
 from .schema import Config, Data, Fit, Model, ObjectivePart, Part, Section, Train, explain, flat, parse
 
 __all__ = [
@@ -28,6 +38,7 @@ __all__ = [
     "Section",
     "Train",
     "changed",
+    "data_section",
     "explain",
     "flat",
     "nearest_setting",
@@ -37,4 +48,5 @@ __all__ = [
     "preset_text",
     "presets",
     "read",
+    "tables_of",
 ]

@@ -1,6 +1,7 @@
 """From a preset or a TOML file, with settings on top, to a config."""
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from ..errors import ConfigError, unknown
 from ..store.bounded import DEEPEST, TOML_LIMIT, toml_table
 from ..store.files import read as read_whole
-from .schema import Config, Model, flat, parse
+from .schema import Config, Model, Part, flat, parse
 from .spelling import nearest_key
 
 
@@ -28,17 +29,37 @@ def read(
         settings: Strings "section.key=value", as on the command line.
         sections: Overriding tables, as in `{"train": {"epochs": 3}}`. A part's name may replace its table, and a key of
             [model] may stand alone: `{"prior": "vamp", "latent_size": 2}`.
+
+    A part that gets another name loses the options of the old one. Data that get another name keep `binarize`,
+    `labelled` and `validation`; a warning names the options that describe the old data, such as `columns`, and go.
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
     tree = _read_file(file) if file is not None else toml_table(preset_text("vae" if preset is None else preset))
-    overrides: dict[str, Any] = {}
-    for setting in settings:
-        _merge(overrides, _parse_setting(setting))
+    _override(tree, settings, sections)
+    return parse(tree, str(file) if file is not None else preset or "vae")
+
+
+def _override(tree: dict[str, Any], settings: Iterable[str], sections: Mapping[str, Any] | None) -> None:
+    overrides = tables_of(settings)
     for section, values in (sections or {}).items():
         _merge(overrides, _section(section, values))
     _merge(tree, overrides)
-    return parse(tree, str(file) if file is not None else preset or "vae")
+
+
+def tables_of(settings: Iterable[str]) -> dict[str, Any]:
+    """The overriding tables of the command line's texts "section.key=value".
+
+    Raises:
+        ConfigError: A text has another form.
+
+    >>> tables_of(["train.epochs=3", "train.device=cpu"])
+    {'train': {'epochs': 3, 'device': 'cpu'}}
+    """
+    tables: dict[str, Any] = {}
+    for setting in settings:
+        _merge(tables, _parse_setting(setting))
+    return tables
 
 
 def _section(name: str, value: Any) -> dict[str, Any]:
@@ -65,17 +86,32 @@ def _section(name: str, value: Any) -> dict[str, Any]:
     )
 
 
-def changed(config: Config, settings: Iterable[str]) -> Config:
-    """A config with settings on top, as `read` puts them on a preset.
+def changed(config: Config, sections: Mapping[str, Any]) -> Config:
+    """A config with tables on top, as `read` puts them on a preset.
 
     Arguments:
         config: Any config.
-        settings: Strings "section.key=value".
+        sections: Overriding tables, as in `{"train": {"epochs": 3, "patience": None}}`.
     """
     tree = config.model_dump(exclude_none=True)
-    for setting in settings:
-        _merge(tree, _parse_setting(setting))
+    _override(tree, (), sections)
     return parse(tree)
+
+
+def data_section(data: Any) -> dict[str, Any]:
+    """The section [data] of an argument `data`: a name, a path, or the section itself.
+
+    Raises:
+        ConfigError: The argument does not name data.
+    """
+    section = dict(data) if isinstance(data, Mapping) else {"name": data}
+    name = section.get("name", "")
+    if not isinstance(name, str | os.PathLike):
+        raise ConfigError(
+            f"data is given by name or path, or as a table of options, got {type(name).__name__}; pass "
+            "data=vaekit.data.load(…), or rows as x=…, to vaekit.build, and train that model with vaekit.fit"
+        )
+    return {**section, "name": os.fspath(name)} if name else section
 
 
 def _read_file(file: Path) -> dict[str, Any]:
@@ -119,15 +155,41 @@ def nearest_setting(word: str) -> str | None:
     return nearest_key(word, [key for preset in preset_names() for key in flat(toml_table(preset_text(preset)))])
 
 
+_PARTS = [name for name, field in Config.model_fields.items() if isinstance(field.default, Part)]
+_OF_THE_FILE = ("test", "size", "memory", "kind", "columns")  # options of [data] that describe the data of one name
+
+
 def _merge(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
-    """Put `overrides` on top of `tree`; a part that gets another name loses the options of the old one."""
+    """Put the sections `overrides` on top of `tree`; see `read` for those that get another name."""
+    for section, values in overrides.items():
+        old = tree.get(section)
+        if isinstance(old, dict) and isinstance(values, Mapping) and _is_renamed(old, values):
+            if section in _PARTS:
+                old.clear()
+            elif section == "data":
+                _forget_file(old, values["name"])
+        _merge_tables(tree, {section: values})
+
+
+def _is_renamed(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    return "name" in old and "name" in new and old["name"] != new["name"]
+
+
+def _forget_file(section: dict[str, Any], name: str) -> None:
+    """Drop the options of [data] that describe the data of another name, with a warning."""
+    old = section["name"]
+    if os.path.abspath(str(old)) == os.path.abspath(str(name)):  # a run writes the absolute path
+        return
+    options = [f"data.{option}" for option in _OF_THE_FILE if section.pop(option, None) is not None]
+    if options:
+        warnings.warn(f"of {old!r}, and so dropped for {name!r}: {', '.join(options)}; set them again", stacklevel=4)
+
+
+def _merge_tables(tree: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     for key, value in overrides.items():
         old = tree.get(key)
         if isinstance(value, Mapping) and isinstance(old, dict):
-            if "name" in value and "name" in old and value["name"] != old["name"]:
-                tree[key] = dict(value)
-            else:
-                _merge(old, value)
+            _merge_tables(old, value)
         else:
             tree[key] = value
 

@@ -23,7 +23,7 @@ from ..errors import ConfigError, check_count, unknown
 from ..model import LatentVariableModel, one_hot
 from ..objectives import Loss, OfBatch, OfDraw, schedules
 from ..rng import seeded
-from . import Config, Part, read
+from . import Config, Part, data_section, read
 from .assemble import assemble
 from .contracts import as_shape, attribute_or_default
 from .groups import by_part
@@ -45,7 +45,7 @@ class Recipe:
     data_arguments: Mapping[str, Any]
 
     @classmethod
-    def resolve(cls, config: Config, trust: bool = False) -> "Recipe":
+    def resolve(cls, config: Config, *, trust: bool = False) -> "Recipe":
         """Find every part of a config and check its options.
 
         Arguments:
@@ -268,8 +268,8 @@ def build(
             pseudo-inputs. Without x they start at random. Bytes are pixels, unless the likelihood takes counts.
         labels: Classes of these rows, shape (N,), for a conditional model.
         columns: Columns of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they give the shape too.
-        data: A data set from `vaekit.data.load`, its name or path, or the section [data] with a name. It replaces the
-            five arguments above: the model fits it and starts from it, as with `vae train`.
+        data: A data set from `vaekit.data.load`, its name or path, or options of the section [data] as a
+            mapping. It replaces the five arguments above: the model fits it and starts from it, as with `vae train`.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
@@ -282,7 +282,7 @@ def build(
         DataError: The data set does not exist or cannot be read; or x has another shape, or values that are not finite.
     """
     if not isinstance(data, Dataset | None):
-        sections["data"] = _data_section(data)
+        sections["data"] = data_section(data)
     shape = as_shape("event_shape", event_shape if columns is None else len(columns))
     if isinstance(config, str):
         config = read(config, sections=sections)
@@ -291,15 +291,15 @@ def build(
             f"the config is the name of a preset or a vaekit.config.Config, got {type(config).__name__}; options go "
             "beside the name: build('vae', prior='vamp')"
         )
-    elif isinstance(sections.get("data"), str):
+    elif "data" in sections:
         raise ConfigError(
-            f"a Config names its data already; pass a data set, data=vaekit.data.load({sections['data']!r}), or the "
+            f"a Config names its data already; pass a data set, data=vaekit.data.load({config.data.name!r}), or the "
             "name of a preset"
         )
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
-    recipe = Recipe.resolve(config, trust)
-    if "data" in sections and (not isinstance(data, Mapping) or "name" in data):
+    recipe = Recipe.resolve(config, trust=trust)
+    if sections.get("data", {}).keys() - {"binarize"}:  # which changes no part of a model
         data = load(**recipe.data_arguments)
     rows: Split | None = None
     if isinstance(data, Dataset):
@@ -314,23 +314,6 @@ def build(
         raise ConfigError("labels are the classes of x, which is missing; pass both, or data")
     start, classes = (None, None) if rows is None else rows_to_start_from(rows, value_kind=recipe.value_kind)
     return recipe.model(event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns)
-
-
-def _data_section(data: Mapping[str, Any] | str | os.PathLike[str]) -> str | dict[str, Any]:
-    """The section [data] of the argument `data`.
-
-    Raises:
-        ConfigError: The argument does not name data.
-    """
-    if isinstance(data, str | os.PathLike):
-        return os.fspath(data)
-    if isinstance(data, Mapping) and ("name" in data or data.keys() <= {"binarize"}):
-        return dict(data)
-    got = f"{dict(data)!r:.80} without a name" if isinstance(data, Mapping) else type(data).__name__
-    raise ConfigError(
-        f"data is a data set, its name or path, or a table with its name, got {got}; pass data=vaekit.data.load(…), or "
-        "rows as x=… with their event_shape"
-    )
 
 
 def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:

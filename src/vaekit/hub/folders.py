@@ -100,7 +100,7 @@ def _built(table: Any, state: dict[str, torch.Tensor], where: Path, misfit: str,
     Raises:
         RunError: The table is damaged, or the weights do not fit.
     """
-    recipe = Recipe.resolve(parse(_config_of(table, where), str(where)), trust)
+    recipe = Recipe.resolve(parse(_config_of(table, where), str(where)), trust=trust)
     wiring: dict[str, Any] = {"event_shape": tuple(table["event_shape"]), "num_classes": table["num_classes"]}
     wiring["columns"] = columns_from(table.get("columns"), table["event_shape"], where)
     return build_with_weights(recipe, wiring, state, shapes_of(recipe, wiring), misfit)

@@ -1,7 +1,7 @@
 """The life of a run: train it in a new folder, resume it, and train along on the other ranks."""
 
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -70,7 +70,7 @@ def train_run(
 def resume_run(
     run: Run | RestoredRun,
     *,
-    settings: Sequence[str] = (),
+    sections: Mapping[str, Any] | None = None,
     listener: Listener | None = None,
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
@@ -82,7 +82,8 @@ def resume_run(
 
     Arguments:
         run: A run; a `RestoredRun` if it names the caller's own code.
-        settings: Strings "train.key=value" for one of `CHANGEABLE`; `environment.json` records each change.
+        sections: Changes, as for `config.read`, such as `{"train": {"epochs": 20}}`: only fields of [train] that
+            `CHANGEABLE` names. `environment.json` records each change.
         listener: Hears about the progress.
         tensorboard: Whether to write event files for TensorBoard.
         ranks: All processes, as for `train_run`; their number may differ from before.
@@ -96,12 +97,12 @@ def resume_run(
     restored = RestoredRun.of(run)
     run, recipe = restored.run, restored.recipe
     is_finished = run.status == "finished"
-    if is_finished and not settings:
+    if is_finished and not sections:
         steps = recipe.config.train.steps
         longer = "to train it longer, resume it with more train.epochs than it has"
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
-        recipe = replace(recipe, config=_with_settings(recipe.config, settings))
+        recipe = replace(recipe, config=_with_changes(recipe.config, sections or {}))
         if is_finished:
             _check_goes_on(run, recipe.config.train)
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
@@ -116,7 +117,7 @@ def resume_run(
             if checkpoint is None:
                 run.truncate_metrics(0)
             with _recording_end(run):
-                _begin_session(run, job, settings)
+                _begin_session(run, job, sections or {})
                 _broadcast_job(job)
                 job.train_run(run, listener, tensorboard=tensorboard, checkpoint=checkpoint)
     return run
@@ -177,7 +178,7 @@ def work(ranks: Ranks) -> None:
     config, has_own_code, checksum = ranks.broadcast(placeholder)
     with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
         with ranks.raise_together():
-            job = Job.prepare(Recipe.resolve(config, has_own_code), ranks=ranks)
+            job = Job.prepare(Recipe.resolve(config, trust=has_own_code), ranks=ranks)
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
@@ -219,8 +220,8 @@ def _note(run: Run, state: Literal["interrupted", "failed"], message: str) -> No
         run.set_status(state, message)
 
 
-def _with_settings(config: Config, settings: Iterable[str]) -> Config:
-    now = changed(config, settings)
+def _with_changes(config: Config, sections: Mapping[str, Any]) -> Config:
+    now = changed(config, sections)
     same = config.train.model_copy(update={key: getattr(now.train, key) for key in CHANGEABLE})
     if config.model_copy(update={"train": same}) != now:
         keys = ", ".join(f"train.{key}" for key in CHANGEABLE)
@@ -234,7 +235,7 @@ def _fixed_length(steps: int) -> str:
     return f"its length, train.steps = {steps}, cannot change; train a new run for longer"
 
 
-def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
+def _begin_session(run: Run, job: Job, sections: Mapping[str, Any]) -> None:
     """Record in environment.json that the run was resumed, with its new settings and the changes of its set-up."""
     now = environment.setup(job.config, job.model.device, job.ranks.world_size)
     differs = environment.differences(run.environment, now)
@@ -242,6 +243,7 @@ def _begin_session(run: Run, job: Job, settings: Iterable[str]) -> None:
     if relevant:
         changes = ", ".join(f"{key} {differs[key][0]} → {differs[key][1]}" for key in relevant)
         warnings.warn(f"run {run.name} began in another set-up ({changes}); its last digits may differ", stacklevel=3)
-    session = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics()), "settings": list(settings)}
-    session |= {"epochs": job.config.train.epochs, "differs": differs}
+    session: dict[str, Any] = {"began": datetime.now(UTC).isoformat(), "epoch": len(run.metrics())}
+    settings = {key: getattr(job.config.train, key) for key in sections.get("train", {})}
+    session |= {"settings": settings, "epochs": job.config.train.epochs, "differs": differs}
     run.record(sessions=[*run.sessions, session])

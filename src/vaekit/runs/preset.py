@@ -3,17 +3,15 @@
 Not for: training your own model (`vaekit.fit`).
 """
 
-import json
 import os
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from ..config import Train, changed, read
+from ..config import Train, changed, data_section, read
 from ..config.recipe import Recipe
 from ..data.tables import is_table
-from ..errors import ConfigError
 from ..store import Run
 from . import lifecycle
 from .restore import RestoredRun
@@ -58,11 +56,11 @@ def train(
     fields = {key: settings.pop(key) for key in list(settings) if key in Train.model_fields}
     table = settings.get("train", {})
     sections = settings | ({"train": {**table, **fields}} if fields and isinstance(table, Mapping) else {})
-    section = _data_section(data)
+    section = {} if data is None else data_section(data)
     if section:
         sections["data"] = section
     preset = preset or default_preset(section.get("name"))
-    recipe = Recipe.resolve(read(preset, sections=sections), trust)
+    recipe = Recipe.resolve(read(preset, sections=sections), trust=trust)
     visible = is_watched() if progress is None else progress
     with shown(recipe.config.train.known_epochs) if visible else nullcontext() as listener:
         return lifecycle.train_run(recipe, name=name, preset=preset, root=root, listener=listener)
@@ -96,22 +94,8 @@ def resume(
         NumericalError: The loss is not finite; the run keeps its last good state.
     """
     restored = RestoredRun.of(run, root=root, trust=trust)
-    changes = [f"train.{name}={json.dumps(value)}" for name, value in settings.items()]
+    sections = {"train": settings} if settings else {}
     visible = is_watched() if progress is None else progress
-    epochs = changed(restored.recipe.config, changes).train.known_epochs
+    epochs = changed(restored.recipe.config, sections).train.known_epochs
     with shown(epochs) if visible else nullcontext() as listener:
-        return lifecycle.resume_run(restored, settings=changes, listener=listener)
-
-
-def _data_section(data: object) -> dict[str, Any]:
-    """The section [data] of the argument `data`."""
-    if data is None:
-        return {}
-    section = dict(data) if isinstance(data, Mapping) else {"name": data}
-    path = section.get("name", "")
-    if not isinstance(path, str | os.PathLike):
-        raise ConfigError(
-            f"a run is trained on data by name or path, got {type(path).__name__}; for these: "
-            "data = vaekit.data.load(…); vaekit.fit(vaekit.build('vae', data=data), data)"
-        )
-    return {**section, "name": os.fspath(path)} if path else section
+        return lifecycle.resume_run(restored, sections=sections, listener=listener)

@@ -111,7 +111,7 @@ def _train(task: dict[str, Any], parent: "_Parent") -> None:
     sys.argv = task["command"]
     if task["trust"]:
         sys.path = task["path"]
-    recipe = Recipe.resolve(parse(task["config"]), task["trust"])  # trusted if the parent trusts it
+    recipe = Recipe.resolve(parse(task["config"]), trust=task["trust"])  # trusted if the parent trusts it
     replicate = Replicate(**task["replicate"] | {"recipe": recipe, "root": Path(task["replicate"]["root"])})
     with warnings.catch_warnings():
         warnings.showwarning = lambda message, *_, **__: parent.tell(warning=str(message))

@@ -4,7 +4,7 @@ Not for: models that other files hold (`hub.folders`).
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from .. import data
-from ..config import Config, changed, parse
+from ..config import Config, changed, parse, tables_of
 from ..config.recipe import Recipe
 from ..data import Dataset, Split
 from ..data.by_path import is_path
@@ -45,9 +45,16 @@ def config_of(run: Run) -> Config:
         ConfigError, RunError: The config is damaged.
     """
     config = parse(migrated(run.config, run), f"{run.path}/config.toml")
-    settings = [setting for session in run.sessions for setting in session["settings"]]
-    current = [setting for setting in settings if setting.partition("=")[0].strip() not in GONE]
-    return changed(config, current) if current else config
+    for session in run.sessions:
+        config = changed(config, _sections_of(session["settings"]))
+    return config
+
+
+def _sections_of(settings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
+    """The sections that a session has changed; see `Run.sessions`."""
+    if isinstance(settings, Mapping):
+        return {"train": settings}
+    return tables_of(setting for setting in settings if setting.partition("=")[0].strip() not in GONE)
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ class RestoredRun:
         if not isinstance(run, Run | str | os.PathLike | None):
             raise ConfigError(f"a run is given as a Run, its folder or its name, got {type(run).__name__}")
         run = run if isinstance(run, Run) else Run.open(run, root=root)
-        return cls(run, Recipe.resolve(config_of(run), trust))
+        return cls(run, Recipe.resolve(config_of(run), trust=trust))
 
     @cached_property
     def facts(self) -> DataFacts:

@@ -85,7 +85,7 @@ def train_replicates(
 
 def _member(recipe: Recipe, number: int, name: str, preset: str, root: Path, tensorboard: bool) -> Replicate:
     seed = recipe.config.train.seed + number
-    seeded = replace(recipe, config=changed(recipe.config, [f"train.seed={seed}"]))
+    seeded = replace(recipe, config=changed(recipe.config, {"train": {"seed": seed}}))
     return Replicate(number, seeded, f"{name}-seed{seed}", preset, root, tensorboard)
 
 

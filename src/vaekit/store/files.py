@@ -345,6 +345,8 @@ def _alive(pid: int, process: str) -> bool:
     return True
 
 
-def are_strings(values: object) -> bool:
-    """Whether a value is a list of strings."""
-    return isinstance(values, list) and all(isinstance(value, str) for value in values)
+def is_session(table: Any) -> bool:
+    """Whether a value is a table with settings: changed options, or "section.key=value", as earlier versions wrote."""
+    settings = table.get("settings") if isinstance(table, dict) else None
+    is_list = isinstance(settings, list) and all(isinstance(value, str) for value in settings)
+    return is_list or isinstance(settings, dict)

@@ -138,6 +138,8 @@ class Run:
             if path.resolve().parent != root.resolve():
                 raise RunError(f"{path} is a symbolic link that leads out of {root}; give the path of the run itself")
             return cls(path)
+        if os.path.isfile(name):
+            raise RunError(f"{name!r} is a file, not a run; if model.save wrote it, pass vaekit.load({name!r})")
         if not os.path.isdir(name):
             raise RunError(unknown("run", name, (path.name for path in run_folders(root))))
         return cls(Path(name).resolve())
@@ -217,16 +219,14 @@ class Run:
 
     @property
     def sessions(self) -> list[dict[str, Any]]:
-        """One table for each resumption of the run: began, epoch, settings, epochs, differs.
+        """One table for each resumption: began, epoch, settings (the changed fields of [train]), epochs, differs.
 
         Raises:
             RunError: The sessions in environment.json are damaged.
         """
         sessions = self.environment.get("sessions", [])
-        if isinstance(sessions, list):
-            tables = [session for session in sessions if isinstance(session, dict)]
-            if len(tables) == len(sessions) and all(files.are_strings(session.get("settings")) for session in tables):
-                return tables
+        if isinstance(sessions, list) and all(files.is_session(session) for session in sessions):
+            return sessions
         raise RunError(f"{self.path / 'environment.json'} is damaged: its sessions are {sessions!r:.200}")
 
     @property
