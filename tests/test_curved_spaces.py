@@ -226,7 +226,7 @@ def test_models_walk_and_refuse_what_needs_flat_latents(preset: str, condition: 
     assert all(p.grad is not None and bool(p.grad.isfinite().all()) for p in model.parameters())
     assert interpolation(model, rows=2, steps=3, c=None if c is None else c[:2]).images.shape == (6, 1, 8, 8)
     with pytest.raises(ConfigError, match=r"sphere|ball"):
-        refuse_annealing(model, Batch(x, c))
+        refuse_annealing(model, Batch(x, c=c))
     if condition == "none":
         with pytest.raises(ConfigError, match="any real numbers"):
             fit_prior(model, Split(x))

@@ -11,7 +11,7 @@ from safetensors.torch import save as save_tensors
 from torch.utils.data import DataLoader, TensorDataset
 
 from vaekit import CVAE
-from vaekit.data import Batches, Split, batches
+from vaekit.data import Batch, Batches, Split, batches
 from vaekit.errors import ConfigError, DataError, DeviceError
 
 COUNT = 23
@@ -405,6 +405,14 @@ def test_only_unit_values_are_binarized():
 def test_words_that_mean_nothing_are_refused(images, options, fault, message):
     with pytest.raises(fault, match=message):
         Batches(images, batch_size=5, **options)
+
+
+def test_a_batch_takes_all_but_x_by_name() -> None:
+    batch = Batch(torch.zeros(2, 3), labels=torch.tensor([0, 1]))
+    with pytest.raises(TypeError):
+        Batch(*batch)  # the labels were the context
+    x, labels = batch
+    assert x is batch.x and labels is batch.labels and batch.rows(slice(1)).labels is not None
 
 
 def test_batches_and_their_rows_print_in_one_line(images):

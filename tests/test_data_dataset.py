@@ -24,7 +24,24 @@ def vectors() -> Split:
 
 
 def dataset(split: Split, **options) -> Dataset:
-    return Dataset("own", split, split.rows(slice(0)), split.rows(slice(4)), ("a", "b"), "0" * 64, **options)
+    return Dataset("own", split, split.rows(slice(0)), split.rows(slice(4)), ("a", "b", "c"), "0" * 64, **options)
+
+
+def test_splits_without_rows_have_a_checksum() -> None:
+    x, y = np.zeros((6, 3), np.float32), np.zeros(6, np.int64)
+    given = [
+        Dataset("d", Split(x, y), Split(x[:0], empty), Split(x, y), ("a",)) for empty in ([], y[:0], y[:0].tolist())
+    ]
+    assert len({data.checksum for data in given}) == 1
+
+
+def test_every_label_has_a_class() -> None:
+    x = torch.zeros(3, 2)
+    known, unnamed = Split(x, [-1, 0, 1]), Split(x, [0, 2, 1])
+    assert Dataset("d", known, known, known, ("a", "b")).num_classes == 2
+    for splits in ((unnamed, known, known), (known, unnamed, known), (known, known, unnamed)):
+        with pytest.raises(DataError, match=r"classes has 2 names, .* has the label 2; name every class"):
+            Dataset("d", *splits, ("a", "b"))
 
 
 def test_rows_take_every_part_along() -> None:

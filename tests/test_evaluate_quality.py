@@ -350,7 +350,8 @@ def test_the_network_fits_any_image(shape: tuple[int, int, int]) -> None:
 
 
 def test_one_class_needs_no_classifier(corners: Dataset) -> None:
-    single = Dataset("one", corners.train, corners.validation, corners.test, ("a",), "2" * 64)
+    splits = [Split(split.x, torch.zeros(len(split))) for split in corners.splits.values()]
+    single = Dataset("one", *splits, ("a",), "2" * 64)
     with pytest.raises(DataError, match="at least 2 classes, 'one' has 1"):
         classifier_for(single)
 

@@ -201,7 +201,8 @@ def test_few_rows_of_a_sorted_split_have_all_classes(model: LatentVariableModel,
 
 def test_what_a_classifier_cannot_judge_is_left_out(model: LatentVariableModel) -> None:
     split = tiny.dataset().test
-    one = Dataset("one", split, split, Split(split.x, 0 * split.labels), ("a",), "7" * 64)
+    same = Split(split.x, 0 * split.labels)
+    one = Dataset("one", same, same, same, ("a",), "7" * 64)
     found = evaluate(model, one, **QUICK)
     assert found.details["samples"].startswith("not judged: a classifier needs 8-bit images of at least 2 classes")
     assert "linear probe accuracy" not in kinds(found)

@@ -181,7 +181,7 @@ def test_a_checksum_tells_rows_apart() -> None:
 
     def checksum(x: torch.Tensor, y: torch.Tensor | None = None) -> str:
         return Dataset(
-            "d", Split(x[:20]), Split(x[20:20]), Split(x[20:], None if y is None else y[20:]), ("all",)
+            "d", Split(x[:20]), Split(x[20:20]), Split(x[20:], None if y is None else y[20:]), ("a", "b")
         ).checksum
 
     other = x.clone()

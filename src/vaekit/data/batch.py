@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,7 @@ class Batch:
     """
 
     x: Tensor
+    _: KW_ONLY
     c: Tensor | None = None
     observed: Tensor | None = None
     labels: Tensor | None = None

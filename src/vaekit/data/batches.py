@@ -140,7 +140,7 @@ class Batches:
             return None if values is None else values.index_select(0, rows)
 
         context, observed, labels = selected(self.context), selected(self.observed), selected(self.labels)
-        return Batch(self.x.index_select(0, rows), context, observed, labels)
+        return Batch(self.x.index_select(0, rows), c=context, observed=observed, labels=labels)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """The state of the epoch: two generator states (uint8 tensors) and the number of batches served."""

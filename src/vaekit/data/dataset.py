@@ -174,7 +174,7 @@ def _checksum(splits: Mapping[str, Split]) -> str:
         row = math.prod(split.event_shape) * split.x.dtype.itemsize
         some = split.thinned(max(1, _CHECKED // max(1, row)))
         for values in (some.x[:], split.labels, some.mask, some.context):
-            if values is not None:
+            if values is not None and values.numel():  # numpy's empty arrays have no strides to view bytes by
                 digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
@@ -199,7 +199,8 @@ class Dataset:
             (N, *event), and these values, int64, shape (N, F).
 
     Raises:
-        DataError: A part is not a `Split`, splits have different shapes, the kind is unknown, or rows do not fit it.
+        DataError: A part is not a `Split`, splits have different shapes, a label has no name, the kind is unknown, or
+            rows do not fit it.
     """
 
     name: str
@@ -235,6 +236,13 @@ class Dataset:
             raise DataError(f"signals must be (N, C, L), {self.name} has rows of shape {shape}; pass another kind=")
         if self.columns is not None and shape != (len(self.columns),):
             raise DataError(f"{self.name}: rows have shape {shape}, but there are {len(self.columns)} columns")
+        for name, split in self.splits.items():
+            highest = -1 if split.labels is None or not len(split) else int(split.labels.max())
+            if highest >= len(self.classes):
+                raise DataError(
+                    f"{self.name}: classes has {len(self.classes)} names, and label i means classes[i], but {name} has "
+                    f"the label {highest}; name every class"
+                )
         if not self.checksum:
             object.__setattr__(self, "checksum", _checksum(self.splits))
 

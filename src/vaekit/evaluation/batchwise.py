@@ -83,7 +83,7 @@ def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH
     """
     part = rows.rows(slice(index * size, (index + 1) * size))
     observed = None if part.observed is None else part.observed.to(model.device)
-    return Batch(model.checked(part.zero_filled), context_of(model, part), observed)
+    return Batch(model.checked(part.zero_filled), c=context_of(model, part), observed=observed)
 
 
 def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:

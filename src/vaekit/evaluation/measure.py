@@ -19,7 +19,7 @@ from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
 from ..errors import ConfigError, check_count, is_whole, unknown
 from ..model import LatentVariableModel
-from ..objectives.base import draw_of
+from ..objectives import Loss, draw_of
 from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
@@ -120,7 +120,7 @@ class MeasureInput:
     dataset: Dataset
     split: Split
     options: Options
-    loss: object = None
+    loss: Loss | None = None
     store_of: StoreOf | None = None
     listener: StageListener | None = None
 
@@ -149,7 +149,7 @@ class MeasureInput:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = evaluated_values(self.model, split, self.options.binarize)
         labels = split.required_labels() if self.model.context_size and split.context is None else split.labels
-        return Batch(x, split.context, split.mask, labels)
+        return Batch(x, c=split.context, observed=split.mask, labels=labels)
 
     @property
     def dimensions(self) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from ..data import Dataset
 from ..errors import ConfigError
 from ..model import LatentVariableModel
+from ..objectives import Loss
 from ..training.cpu import flushed
 from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
@@ -31,7 +32,7 @@ def evaluate_model(
     dataset: Dataset,
     options: Options | None = None,
     *,
-    loss: object = None,
+    loss: Loss | None = None,
     store_of: StoreOf | None = None,
     listener: StageListener | None = None,
     **settings: Any,

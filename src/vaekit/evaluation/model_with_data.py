@@ -55,7 +55,7 @@ class ModelWithData:
     def batch(self, rows: slice | Tensor) -> Batch:
         """These rows, with their classes and the mask of known values."""
         observed = None if self.observed is None else self.observed[rows]
-        return Batch(self.x[rows], None, observed, self.labels[rows])
+        return Batch(self.x[rows], observed=observed, labels=self.labels[rows])
 
     def seen(self, rows: slice | Tensor) -> Tensor:
         """The values of these rows as the posterior takes them: gaps are NaN if the model sees gaps, else 0."""

@@ -35,7 +35,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     if model.context_size and batches.context is None:
         check_labels(None if batches.labels is None else batches.labels.cpu(), model.context_size)
     mask = batches.observed[:] if batches.observed is not None else None
-    model.to_model(Batch(x, batches.context, mask, batches.labels).rows(slice(1)))
+    model.to_model(Batch(x, c=batches.context, observed=mask, labels=batches.labels).rows(slice(1)))
     if x.dtype == torch.uint8:
         model.check_values(batches.to_floats(distinct_bytes(x)))
         return

@@ -3,19 +3,30 @@
 Not for: classifiers that judge samples (`classifier`) or that read latents (`latent_statistics`).
 """
 
+from typing import Protocol, runtime_checkable
+
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ...model import LatentVariableModel
 from ...model.modes import evaluating
+from ...objectives import Loss, module_of
 from .. import batchwise
 from ..measure import Findings, Measure, MeasureInput
 from ..values_with_errors import StageListener, Value, share_of
 
 
+@runtime_checkable
+class HasClassifier(Protocol):
+    """A loss with a classifier."""
+
+    def log_q(self, x: Tensor) -> Tensor:
+        """Log q(y | x) for each class, shape (B, C)."""
+
+
 def classification_error(
     model: LatentVariableModel,
-    loss: object,
+    loss: Loss | None,
     images: Tensor,
     labels: Tensor,
     *,
@@ -27,22 +38,22 @@ def classification_error(
 
     Arguments:
         model: The model.
-        loss: The loss that it was trained with; one with a classifier has a method `log_q`, x → log q(y | x).
+        loss: The loss that it was trained with; one with a classifier is a module and `HasClassifier`.
         images: Shape (N, *event).
         labels: Classes of the images, shape (N,); −1 where unknown.
         listener: Hears about the progress.
     """
-    log_q = getattr(loss, "log_q", None)
     known = labels >= 0
-    if not isinstance(loss, nn.Module) or log_q is None or not known.any():
+    module = None if loss is None else module_of(loss)
+    if module is None or not isinstance(module, HasClassifier) or not known.any():
         return None
-    images, labels = images[known], labels[known]
+    images, labels, classify = images[known], labels[known], module.log_q
 
     def compute(index: int) -> dict[str, Tensor]:
         rows = slice(index * batchwise.BATCH_ROWS, (index + 1) * batchwise.BATCH_ROWS)
-        return {"class": log_q(model.checked(images[rows])).argmax(-1)}
+        return {"class": classify(model.checked(images[rows])).argmax(-1)}
 
-    with evaluating(model, loss), torch.no_grad():
+    with evaluating(model, module), torch.no_grad():
         predicted = batchwise.over_batches("classes", len(images), compute, listener=listener)["class"]
     return share_of("classification error", predicted != labels)
 

@@ -184,7 +184,7 @@ def bidirectional(
                 size = rows.stop - rows.start
                 context = model.context(None if c is None else c[rows], size)
                 z = draw_rows(model.prior(context), size)
-                simulated = Batch(model.likelihood(z, context).sample(), context)
+                simulated = Batch(model.likelihood(z, context).sample(), c=context)
                 if not index:
                     batchwise.check_evaluable(model, simulated, memory)
                     refuse_annealing(model, simulated)
