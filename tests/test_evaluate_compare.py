@@ -6,6 +6,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
 
 import pytest
 import torch
@@ -134,6 +135,16 @@ def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
 )
 def test_student_t(freedom: int, expected: float) -> None:
     assert student_t.quantile(freedom, 0.95) == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
+def test_many_degrees_of_freedom_have_the_quantile_of_the_expansion(confidence: float) -> None:
+    for freedom in (5_001, 20_000):
+        t = student_t.quantile(freedom, confidence)
+        assert student_t.within(t, freedom) == pytest.approx(confidence, abs=1e-11)  # the exact series
+        assert abs(t - NormalDist().inv_cdf(0.5 + confidence / 2)) > 1e-6  # negative control: the normal is not enough
+    exact = student_t.quantile(5_000, confidence)
+    assert student_t._expanded(NormalDist().inv_cdf(0.5 + confidence / 2), 5_000) == pytest.approx(exact, abs=1e-9)
 
 
 def test_single_runs_are_compared_over_images_and_said_to_be(made) -> None:

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,7 +18,7 @@ from oracles import LinearGaussian
 from vaekit import build, elbo, fit, load
 from vaekit.data import Batch, Split
 from vaekit.distributions.point_mass import PointMass
-from vaekit.errors import ConfigError
+from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.latent_space import ex_post
 from vaekit.evaluation.latent_space.ex_post import fit_prior
 from vaekit.evaluation.samples.quality import frechet
@@ -69,6 +70,16 @@ def test_one_component_has_the_moments_in_closed_form() -> None:
     expected = (3 * torch.cov(z.T) + centred.T @ centred) / (3 + 50)
     torch.testing.assert_close(prior.loc[0].detach(), z.mean(0))
     torch.testing.assert_close(torch.linalg.inv(tril.T @ tril).detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_labels_in_a_list_are_those_in_a_tensor() -> None:
+    z = torch.tensor([[0.0], [0.2], [5.0], [5.2]])
+    for labels in ([0, 0, 1, 1], np.array([0, 0, 1, 1]), torch.tensor([0, 0, 1, 1])):
+        prior = FullCovarianceNormalMixture(1, context_size=2, components=1)
+        fit_mixture(prior, z, labels)  # type: ignore[arg-type]
+        torch.testing.assert_close(prior.loc.detach(), torch.tensor([[0.1], [5.1]]))
+    with pytest.raises(DataError, match=r"labels must be \(4,\), one per latent, got \(3,\)"):
+        fit_mixture(prior, z, torch.zeros(3))
 
 
 def test_identical_latents_make_no_singular_covariance() -> None:

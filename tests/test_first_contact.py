@@ -22,7 +22,7 @@ from vaekit.config import Train, nearest_setting, read
 from vaekit.config.recipe import Recipe
 from vaekit.data.registry import known_as
 from vaekit.errors import ConfigError, DataError, RunError, VAEError
-from vaekit.objectives import elbo
+from vaekit.objectives import OfBatch, Terms, draw_of, elbo
 from vaekit.objectives.schedules import Constant, OneCycle
 from vaekit.runs.job import Job
 from vaekit.runs.terminal import packed
@@ -348,6 +348,20 @@ def test_an_epoch_of_skipped_steps_has_no_mean() -> None:
     model = vaekit.build("vae", event_shape=(1, 6, 6), **SIZES)
     (record,) = vaekit.fit(model, torch.full((4, 1, 6, 6), torch.nan), epochs=1, on_nan="skip")
     assert math.isnan(record["loss"]) and record["rows"] == 0 and record["skipped"] == 1
+
+
+@pytest.mark.parametrize("names", ["ab", "a-", "-a"])
+def test_validation_of_other_names_in_another_batch_is_refused(names: str) -> None:
+    served = iter(names)
+
+    def loss(model: vaekit.LatentVariableModel, batch: vaekit.data.Batch, epoch: float) -> Terms:
+        name = next(served)
+        neg_elbo = -elbo(draw_of(model, batch))
+        return Terms(neg_elbo, {} if name == "-" else {name: neg_elbo})
+
+    model = vaekit.build("vae", event_shape=(1, 6, 6), **SIZES)
+    with pytest.raises(ConfigError, match="log the same names for every batch, got"):
+        training.validate(model, [torch.rand(4, 1, 6, 6)] * 2, OfBatch(loss))
 
 
 def test_validation_of_one_number_for_all_rows_is_refused() -> None:

@@ -77,7 +77,9 @@ def test_a_traceback_or_a_wrong_status_would_be_seen(runs: Path, monkeypatch: py
 
 def test_memory_of_one_command_would_be_seen(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def takes() -> None:
-        assert b"x" * (400 << 20)  # far more than malloc keeps for itself, or another test's garbage gives back meanwhile
+        assert b"x" * (
+            400 << 20
+        )  # far more than malloc keeps for itself, or another test's garbage gives back meanwhile
         sys.exit(0)
 
     monkeypatch.setattr(generators.cli, "main", takes)

@@ -90,6 +90,8 @@ def test_the_public_surface_is_what_is_documented() -> None:
         assert found is not None
         assert found.__doc__, name
     assert dir(vaekit) == sorted(vaekit.__all__)
+    for folder in (vaekit.data, vaekit.posteriors, vaekit.priors):
+        assert dir(folder) == sorted(folder.__all__)
     api = (SOURCE.parents[1] / "docs" / "api.md").read_text()
     documented = {
         line.split("`")[1].split("(")[0].removeprefix("vaekit.")

@@ -59,3 +59,7 @@ def __getattr__(name: str) -> object:
     if name in _FLOW_POSTERIORS:
         return getattr(import_module(".flows", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

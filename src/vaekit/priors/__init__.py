@@ -62,3 +62,7 @@ def __getattr__(name: str) -> object:
     if name in _FLOW_PRIORS:
         return getattr(import_module(".flows", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

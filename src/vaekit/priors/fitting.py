@@ -40,8 +40,9 @@ def fit_mixture(prior: FullCovarianceNormalMixture, z: Tensor, labels: Tensor | 
     z = as_tensor(z, "z").to("cpu", torch.float64)
     if z.ndim != 2 or not len(z) or z.shape[1:] != prior.loc.shape[1:] or not bool(z.isfinite().all()):
         raise DataError(f"z must be finite latents, shape (N, {prior.loc.shape[1]}), N ≥ 1, got {tuple(z.shape)}")
-    if labels is not None and len(labels) != len(z):
-        raise DataError(f"there must be one label per latent, got {len(labels)} labels for {len(z)} latents")
+    labels = None if labels is None else as_tensor(labels, "labels").to("cpu")
+    if labels is not None and labels.shape != z.shape[:1]:
+        raise DataError(f"labels must be ({len(z)},), one per latent, got {tuple(labels.shape)}")
     classes = prior.context_size or 1
     ascents = []
     for label in range(classes):

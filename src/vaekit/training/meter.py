@@ -49,8 +49,7 @@ class Meter:
         """
         if names == self.names:
             return
-        if self.names:
-            raise ConfigError(f"a loss must log the same names at every step, got {names} after {self.names}")
+        check_same_names(names, self.names)
         for name in names:
             if name in BOOKKEEPING or name.startswith("validation_") or names.count(name) > 1:
                 raise ConfigError(f"the name {name!r} of a logged value is taken; choose another one")
@@ -102,6 +101,20 @@ class Meter:
         named = zip(self.names or FORMAT_1, sums, strict=True)
         means = {name: value / rows if rows else math.nan for name, value in named}
         return means | {ROWS_KEY: rows} | ({"skipped": skipped} if self.skip else {})
+
+
+def check_same_names(names: tuple[str, ...], before: tuple[str, ...]) -> None:
+    """Check that a loss logs the same names for every batch.
+
+    Arguments:
+        names: The names for this batch, in order.
+        before: Those for the batches before; empty at the first.
+
+    Raises:
+        ConfigError: They differ.
+    """
+    if before and names != before:
+        raise ConfigError(f"a loss must log the same names for every batch, got {names} after {before}")
 
 
 def widest_dtype(device: torch.device) -> torch.dtype:

@@ -12,7 +12,7 @@ from ..model.modes import evaluating
 from ..objectives import as_loss, elbo, module_of
 from ..rng import seeded
 from .data_checks import first_checked
-from .meter import widest_dtype
+from .meter import check_same_names, widest_dtype
 from .ranks import ALONE, Ranks
 from .step import checked
 
@@ -44,7 +44,7 @@ def validate(
 
     Raises:
         DataError: The loader gave no batch.
-        ConfigError: The objective does not give one number for each row.
+        ConfigError: The objective does not give one number for each row, or logs other names for another batch.
     """
     loss = as_loss(objective)
     module = module_of(loss)
@@ -60,6 +60,7 @@ def validate(
                 terms = checked(loss(model, batch, epoch), len(batch))
             values = [terms.loss, *terms.logged.values()]
             batch_sums = torch.stack([value.sum() for value in values])
+            check_same_names(("loss", *terms.logged), names)
             if not names:
                 names = ("loss", *terms.logged)
                 sums = sums.new_zeros(len(names))
