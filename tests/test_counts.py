@@ -73,8 +73,8 @@ def test_empty_splits_are_refused_with_a_remedy() -> None:
 
 def test_remedies_name_parts_that_exist() -> None:
     text = inspect.getsource(base.need_gradient)
-    named = re.findall(r"(\w+)\.name = '([\w-]+)'(?: or '([\w-]+)')?", text)
-    assert named
+    named = re.findall(r"the (objective|posterior) '([\w-]+)'(?: or '([\w-]+)')?", text)
+    assert {kind for kind, *_ in named} == {"objective", "posterior"}
     for kind, *names in named:
         assert set(filter(None, names)) <= set(PART_TABLE[kind]), kind
 

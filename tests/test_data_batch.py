@@ -97,6 +97,17 @@ def test_rows_and_classes_of_another_kind_are_refused() -> None:
             model.to_model(batch)
 
 
+def test_whole_floating_point_labels_are_classes_in_every_call() -> None:
+    model = build("cvae", event_shape=(1, 2, 2), num_classes=3)
+    x, labels = torch.rand(4, 1, 2, 2), torch.tensor([2.0, 0.0, 1.0, 1.0])
+    assert torch.equal(model.encode(x, labels), model.encode(x, labels.long()))
+    assert torch.equal(model.context(labels, 4), model.to_model(Batch(x, labels=labels)).c)
+    with pytest.raises(DataError, match=r"whole numbers, got 0\.5; a context must have shape \(N, 3\)"):
+        model.encode(x, labels / 2)
+    with pytest.raises(DataError, match=r"shape \(4, 3\), got \(4, 2\); classes, shape \(4,\), will do"):
+        model.encode(x, torch.zeros(4, 2))
+
+
 @pytest.mark.parametrize("observed", [torch.ones(4, 3), torch.ones(4, dtype=torch.bool)])
 def test_a_mask_is_made_of_booleans_of_the_shape_of_x(observed: torch.Tensor) -> None:
     with pytest.raises(DataError, match=r"observed must be booleans of shape \(4, 3\), got"):

@@ -91,7 +91,7 @@ def test_latents_that_are_independent_and_of_variance_one_cost_nothing() -> None
     [
         (["posterior.name=iaf"], "dip needs one latent level with a normal posterior"),
         (["posterior.name=hierarchical", "prior.name=hierarchical"], "dip needs one latent level"),
-        (["objective.diagonal=-1.0"], "objective.diagonal must be at least 0, got -1.0"),
+        (["objective.diagonal=-1.0"], "diagonal must be at least 0, got -1.0"),
         (["objective.kind=III"], "objective.kind"),
     ],
 )

@@ -269,17 +269,17 @@ def test_a_preset_trains_saves_and_is_evaluated(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["objective.name=elbo"], "choose objective.name = 'rloo'"),
+        (["objective.name=elbo"], "choose the objective 'rloo'"),
         (["objective.name=iwae"], "hand no gradient to the encoder"),
         (["prior.name=standard-normal"], "are bits, and the prior StandardNormal is over real numbers"),
         (["prior.name=mixture"], "choose prior.name = 'bernoulli'"),
         (["posterior.name=categorical"], "one-hot categories, and the prior BernoulliPrior is over bits"),
         (["posterior.name=categorical", "prior.name=categorical"], "pairs of samples"),
         (["posterior.name=diagonal-normal"], "real numbers, and the prior BernoulliPrior is over bits"),
-        (["objective.samples=3"], "even objective.samples, got 3"),
-        (["objective.name=rloo", "objective.samples=1"], "objective.samples must be ≥ 2, got 1"),
+        (["objective.samples=3"], "an even number of samples, got 3"),
+        (["objective.name=rloo", "objective.samples=1"], "samples must be ≥ 2, got 1"),
         (["objective.name=factor"], "hand no gradient"),
-        (["posterior.name=categorical", "posterior.categories=1"], "posterior.categories"),
+        (["posterior.name=categorical", "posterior.categories=1"], "categories must be at least 2"),
     ],
 )
 def test_what_makes_no_sense_is_refused_before_any_work(settings: list[str], message: str, tmp_path: Path) -> None:

@@ -251,10 +251,10 @@ def test_an_interrupted_annealing_goes_on_and_gives_the_same(wrong: LinearGaussi
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"temperatures": 0}, "ais.temperatures must be at least 1, got 0"),
-        ({"chains": 0}, "ais.chains must be at least 1"),
-        ({"leapfrog": -1}, "ais.leapfrog must be at least 1"),
-        ({"start": "encoder"}, "ais.start must be 'prior' or 'posterior', got 'encoder'"),
+        ({"temperatures": 0}, "temperatures must be at least 1, got 0"),
+        ({"chains": 0}, "chains must be at least 1"),
+        ({"leapfrog": -1}, "leapfrog must be at least 1"),
+        ({"start": "encoder"}, "unknown start 'encoder'; known: posterior, prior"),
     ],
 )
 def test_impossible_annealing_is_refused(options: dict[str, object], message: str) -> None:

@@ -247,6 +247,19 @@ def values(found: Evaluation) -> dict[str, float]:
     return {value.name: value.value for value in found.values}
 
 
+def test_a_run_is_evaluated_with_its_own_model(run: Run) -> None:
+    other = build("standard-vae", event_shape=(1, 8, 8), encoder={"hidden": [9]}, decoder={"hidden": [9]})
+    with pytest.raises(ConfigError, match="this is not the model of run small"):
+        evaluate_run(run, other, **QUICK)
+    changed = restore.load(run)
+    with torch.no_grad():
+        next(changed.parameters()).add_(1.0)
+    restored = restore.RestoredRun.of(run)
+    assert restored.check_model(changed) == ["the weights of this model are not those of run small"]
+    for weights in ("best", "last"):
+        assert restored.check_model(restored.model(weights=weights)) == []
+
+
 def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
     found = evaluate_run(run, restore.load(run), **QUICK)
     table = run.read_json("evaluation.json")

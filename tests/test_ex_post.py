@@ -251,7 +251,7 @@ def test_a_point_has_no_rate_and_no_bound() -> None:
     for ask in (lambda: elbo(draw), lambda: OfDraw(elbo).of(draw), lambda: draw.log_w, lambda: draw.rate()):
         with pytest.raises(ConfigError, match="no density"):
             ask()
-    with pytest.raises(ConfigError, match=r"set posterior\.name = 'deterministic'"):
+    with pytest.raises(ConfigError, match=r"choose the posterior 'deterministic'"):
         RegularizedAutoencoder()(build("standard-vae", event_shape=(1, 8, 8)), Batch(x), 0.0)
     with pytest.raises(ConfigError, match="must be at least 0"):
         RegularizedAutoencoder(beta=-1.0)

@@ -69,7 +69,7 @@ def assert_same(first: Dataset, second: Dataset) -> None:
     for name, split in first.splits.items():
         other = second.splits[name]
         assert torch.equal(split.x[:], other.x[:])
-        for a, b in ((split.mask, other.mask), (split.labels, other.labels)):
+        for a, b in ((split.observed_in_memory, other.observed_in_memory), (split.labels, other.labels)):
             assert (a is None and b is None) or (a is not None and b is not None and torch.equal(a, b))
 
 
@@ -197,7 +197,7 @@ def test_a_table_that_neither_disk_nor_memory_can_hold_is_refused(
         load(path)
     monkeypatch.setattr(file_access.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 7}))
     assert "needs" in one_line(command("train", "--data", path, "--set", "data.memory=0"))
-    with pytest.raises(ConfigError, match=r"data\.memory is for rows of your own"):
+    with pytest.raises(ConfigError, match=r"^memory is for rows of your own"):
         load(frame(), memory=0)
 
 
@@ -216,4 +216,4 @@ def test_statistics_of_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPa
     np.testing.assert_allclose(blocks.deviation, whole.deviation, rtol=1e-13)
     np.testing.assert_array_equal(blocks.least, np.nanmin(x, 0))
     split = Split(torch.from_numpy(x).nan_to_num(0), None, ~torch.from_numpy(x).isnan())
-    np.testing.assert_array_equal(with_nan(split.x[:], split.mask), x)
+    np.testing.assert_array_equal(with_nan(split.x[:], split.observed_in_memory), x)

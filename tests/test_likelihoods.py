@@ -463,17 +463,17 @@ def test_size_factor_without_a_context_is_refused() -> None:
 @pytest.mark.parametrize("scale", [0.0, -1.0, math.inf, math.nan])
 @pytest.mark.parametrize("part", [Normal, Laplace, DiscretizedLogistic])
 def test_bad_scale(part: Any, scale: float) -> None:
-    with pytest.raises(ConfigError, match=r"likelihood.scale must be > 0 and finite, got .*'shared'"):
+    with pytest.raises(ConfigError, match=r"^scale must be > 0 and finite, got .*'shared'"):
         part(nn.Identity(), scale=scale)
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Normal(nn.Identity(), scale="shard"), "unknown likelihood.scale 'shard'; did you mean 'shared'"),
-        (lambda: Laplace(nn.Identity(), scale="optimal"), "unknown likelihood.scale 'optimal'"),
+        (lambda: Normal(nn.Identity(), scale="shard"), "unknown scale 'shard'; did you mean 'shared'"),
+        (lambda: Laplace(nn.Identity(), scale="optimal"), "unknown scale 'optimal'"),
         (lambda: Normal(nn.Identity(), unit="auot"), "did you mean 'auto'"),
-        (lambda: Normal(nn.Identity(), centre=math.nan), "likelihood.centre must be finite, got nan"),
+        (lambda: Normal(nn.Identity(), centre=math.nan), "centre must be finite, got nan"),
     ],
 )
 def test_words_and_origins_that_mean_nothing_are_refused(make: Any, message: str) -> None:
@@ -482,7 +482,7 @@ def test_words_and_origins_that_mean_nothing_are_refused(make: Any, message: str
 
 
 def test_bad_number_of_components() -> None:
-    with pytest.raises(ConfigError, match="components must be ≥ 1, got 0"):
+    with pytest.raises(ConfigError, match="components must be at least 1, got 0; PixelCNN"):
         DiscretizedLogisticMixture(nn.Identity(), components=0)
 
 

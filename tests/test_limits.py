@@ -25,7 +25,7 @@ from vaekit.store import Run
 
 @pytest.mark.parametrize("prior", ["vamp", "mixture", "full-covariance-mixture"])
 def test_components_are_bounded(prior: str) -> None:
-    with pytest.raises(ConfigError, match=r"prior.components must be at most 65536, got 1000000"):
+    with pytest.raises(ConfigError, match=r"^components must be at most 65536, got 1000000"):
         build("vae", event_shape=(1, 8, 8), prior={"name": prior, "components": 1_000_000})
 
 

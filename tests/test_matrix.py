@@ -83,7 +83,7 @@ def refusal(posterior: str, prior: str, objective: str, condition: str = "class"
         if prior == shared != posterior:
             return "needs a posterior with several levels"
     if objective == "rae" and posterior != "deterministic":
-        return r"set posterior\.name = 'deterministic'"
+        return r"choose the posterior 'deterministic'"
     if objective == "m2" and condition == "none":
         return "needs a model of each class"
     if objective == "disarm" and posterior != "bernoulli":
@@ -256,7 +256,7 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     [
         (["posterior.name=iaf", "objective.kl=analytic"], "no closed-form KL; use 'auto' or 'sampled'"),
         (["prior.name=vamp", "prior.components=4", "objective.kl=analytic"], "no closed-form KL"),
-        (["objective.name=miwae", "objective.samples=5", "objective.groups=2"], "multiple of objective.groups"),
+        (["objective.name=miwae", "objective.samples=5", "objective.groups=2"], "multiple of groups"),
         (["prior.name=hierarchical"], "needs a posterior with several levels"),
         (["objective.gradient=stl", "objective.kl=analytic"], "needs the sampled KL"),
     ],

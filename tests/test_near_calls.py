@@ -68,7 +68,7 @@ def test_a_table_to_test_on_may_be_a_path_object(table: Path) -> None:
 
 
 def test_a_share_of_rows_with_tests_of_their_own_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"data\.validation must be from 0 to 9 of the 10 images of x\.npz, got 10$"):
+    with pytest.raises(ConfigError, match=r"^validation must be from 0 to 9 of the 10 images of x\.npz, got 10$"):
         held_out("x.npz", 10, 10, None, elsewhere=True)
 
 

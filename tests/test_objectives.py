@@ -411,10 +411,10 @@ def test_every_objective_trains_a_composed_model(name: str) -> None:
         (lambda: o.as_loss(nn.MSELoss()), "a module as a loss is called with a model, a batch and the epoch"),
         (lambda: o.OfDraw(o.beta_elbo, {"beta": o.schedules.OneCycle()}), "'beta' of an objective follows a function"),
         (lambda: o.OfDraw(o.beta_elbo, {"beta": o.schedules.Linear}), "'beta' of an objective follows a function"),
-        (lambda: o.beta_elbo(normal_draw(), beta="4"), "objective.beta must be a number, got '4'"),
+        (lambda: o.beta_elbo(normal_draw(), beta="4"), "beta must be a number, got '4'"),
         (lambda: o.beta_tc(normal_draw(), 0), "dataset_size must be at least 1, got 0"),
-        (lambda: o.miwae(normal_draw(k=4), groups=2.0), "objective.groups must be a whole number"),
-        (lambda: o.AAE(2, hidden=64), r"objective.hidden must be a list, .* pass \[64\]"),
+        (lambda: o.miwae(normal_draw(k=4), groups=2.0), "groups must be a whole number"),
+        (lambda: o.AAE(2, hidden=64), r"hidden must be a list, .* pass \[64\]"),
     ],
 )
 def test_the_natural_mistakes_are_named(make: Any, message: str) -> None:

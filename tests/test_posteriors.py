@@ -325,10 +325,10 @@ def test_full_covariance_kl_needs_a_normal_prior() -> None:
 @pytest.mark.parametrize(
     ("make_it", "message"),
     [
-        (lambda net: PlanarPosterior(net, 5, 2, steps=0), "posterior.steps must be at least 1, got 0"),
-        (lambda net: IAFPosterior(net, 5, 2, steps=0), "posterior.steps must be at least 1, got 0"),
-        (lambda net: IAFPosterior(net, 5, 2, hidden=(8, 0)), "posterior.hidden must be at least 1, got 0"),
-        (lambda net: NSFPosterior(net, 5, 2, bins=1), "posterior.bins must be at least 2, got 1"),
+        (lambda net: PlanarPosterior(net, 5, 2, steps=0), "steps must be at least 1, got 0"),
+        (lambda net: IAFPosterior(net, 5, 2, steps=0), "steps must be at least 1, got 0"),
+        (lambda net: IAFPosterior(net, 5, 2, hidden=(8, 0)), "hidden must be at least 1, got 0"),
+        (lambda net: NSFPosterior(net, 5, 2, bins=1), "bins must be at least 2, got 1"),
     ],
 )
 def test_options_out_of_range_are_named(make_it: object, message: str) -> None:

@@ -302,10 +302,10 @@ def test_constant_images_are_no_division_by_zero() -> None:
 @pytest.mark.parametrize(
     ("make_it", "message"),
     [
-        (lambda: NormalMixture(2, components=0), "prior.components must be at least 1, got 0"),
-        (lambda: VampPrior(posterior_of(2), IMAGE, components=-1), "prior.components must be at least 1, got -1"),
-        (lambda: MAFPrior(2, steps=0), "prior.steps must be at least 1, got 0"),
-        (lambda: NSFPrior(2, bins=1), "prior.bins must be at least 2, got 1"),
+        (lambda: NormalMixture(2, components=0), "components must be at least 1, got 0"),
+        (lambda: VampPrior(posterior_of(2), IMAGE, components=-1), "components must be at least 1, got -1"),
+        (lambda: MAFPrior(2, steps=0), "steps must be at least 1, got 0"),
+        (lambda: NSFPrior(2, bins=1), "bins must be at least 2, got 1"),
     ],
 )
 def test_options_out_of_range_are_named(make_it: object, message: str) -> None:
@@ -333,5 +333,5 @@ def test_standard_normal_is_the_formula() -> None:
 
 
 def test_a_misspelt_start_of_pseudo_inputs_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"unknown prior\.init 'date'; did you mean 'data'"):
+    with pytest.raises(ConfigError, match=r"unknown init 'date'; did you mean 'data'"):
         vamp(2, init="date")

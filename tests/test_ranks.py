@@ -156,7 +156,7 @@ def test_objectives_that_compare_rows_take_one_rank(objective) -> None:
 
 def test_a_scale_of_the_whole_batch_takes_one_rank() -> None:
     model = vaekit.build("standard-vae", likelihood={"name": "normal", "scale": "optimal"})
-    with pytest.raises(ConfigError, match=r"Normal learns from whole batches.*likelihood\.scale = 'shared'"):
+    with pytest.raises(ConfigError, match=r"Normal learns from whole batches.*set scale = 'shared'"):
         check_ranks(Ranks(0, 2), model, OfDraw(elbo))
     check_ranks(Ranks(0, 2), vaekit.build("standard-vae", likelihood="normal"), OfDraw(elbo))
 

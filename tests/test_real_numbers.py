@@ -96,7 +96,7 @@ def test_a_plain_encoder_sees_the_standardized_numbers() -> None:
 
 
 def test_units_are_positive() -> None:
-    with pytest.raises(ConfigError, match=r"likelihood\.unit must be > 0"):
+    with pytest.raises(ConfigError, match=r"^unit must be > 0"):
         build("standard-vae", event_shape=4, likelihood={"name": "normal", "unit": 0.0})
 
 

@@ -164,14 +164,14 @@ def test_mistakes_are_one_line(command: Any, tmp_path: Path, monkeypatch: pytest
     said = one_line(command("train", "standard-cvae", "--labelled", "100"))
     assert "the class of 54900 of the 55000 training rows is unknown" in said and "m2" in said
     assert "at least 10" in one_line(command("train", "m2", "--labelled", "5"))
-    assert "model.condition = 'class'" in one_line(command("train", "m2", "--set", "model.condition=none"))
+    assert "set condition = 'class'" in one_line(command("train", "m2", "--set", "model.condition=none"))
     assert "objective.samples = 4 is for functions of a draw" in one_line(
         command("train", "m2", "--labelled", "100", "--set", "objective.samples=4")
     )
     assert not (tmp_path / "runs").exists()
     model, _, data = small()
     empty = M2(3, (1, 8, 8), 64, Batches(torch.zeros(1, 1, 8, 8), torch.tensor([-1]), batch_size=1))
-    with pytest.raises(ConfigError, match=r"data\.labelled = 100"):
+    with pytest.raises(ConfigError, match=r"labelled = 100"):
         empty(model, model.to_model(Batch(data.train.x[:4], labels=data.train.labels[:4])), 0.0)
 
 

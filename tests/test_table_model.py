@@ -22,7 +22,9 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.missing.conditional import rows_given, value_scores
 from vaekit.evaluation.missing.imputation import weighted_latents
-from vaekit.evaluation.tables.outliers import auroc
+from vaekit.evaluation.named_rows import percentiles
+from vaekit.evaluation.scoring import Scores, _ranks
+from vaekit.evaluation.tables.outliers import auroc, rarer
 from vaekit.evaluation.tables.synthetic import synthetic
 from vaekit.likelihoods import Columns
 from vaekit.nets import ColumnView
@@ -507,7 +509,7 @@ def test_parts_of_tables_need_a_table() -> None:
         build("table-vae", event_shape=3, encoder="mlp")
     with pytest.raises(ConfigError, match=r"encoder 'table' takes a table.*choose 'mlp'"):
         build("table-vae", event_shape=3, likelihood="normal")
-    with pytest.raises(ConfigError, match=r"likelihood.sign = 'high' goes with likelihood.missing = 'self-masking'"):
+    with pytest.raises(ConfigError, match=r"sign = 'high' goes with missing = 'self-masking'"):
         build("table-vae", columns=KINDS, likelihood={"sign": "high"})
 
 
@@ -520,6 +522,34 @@ def test_the_area_under_the_curve_counts_pairs() -> None:
     assert area == pytest.approx(float(pairs.mean()))
     assert auroc(-scores, unusual)[0] == pytest.approx(1 - area)
     assert 0.02 < error < 0.2
+
+
+@pytest.mark.parametrize(
+    ("values", "rare"),
+    [
+        (["a", "a", None], [False, False, True]),
+        ([None, None, "a"], [False, False, True]),
+        ([1.0, math.nan, 1.0], [False, True, False]),
+        (["b", "a", "a"], [True, False, False]),
+    ],
+)
+def test_the_rarer_value_of_a_column_may_be_a_missing_one(values: list[Any], rare: list[bool]) -> None:
+    pandas = pytest.importorskip("pandas")
+    for dtype in (None, "category", "string" if isinstance(values[0] or values[2], str) else "Int64"):
+        assert rarer(pandas.DataFrame({"y": pandas.Series(values, dtype=dtype)}), "y").tolist() == rare
+    with pytest.raises(DataError, match="both values of column 'y' are in 2 rows"):
+        rarer(pandas.DataFrame({"y": [1, 0, 1, 0]}), "y")
+
+
+def test_a_column_without_reference_values_explains_no_row() -> None:
+    nats = torch.tensor([1.0, math.nan, 3.0])
+    assert _ranks(nats, torch.tensor([2.0, math.nan])).tolist() == [0, -1, 100]
+    unknown = _ranks(nats, torch.full((4,), math.nan))
+    assert unknown.tolist() == [-1, -1, -1]
+    scores = Scores(None, {}, {"empty": nats, "known": nats}, torch.stack((unknown, torch.tensor([99.0, -1, 0]))), ())  # type: ignore[arg-type]
+    assert scores.reasons(0) == [("known", 99.0)]
+    with pytest.raises(DataError, match="at least one reference value"):
+        percentiles(nats, torch.empty(0))
 
 
 # drawn rows beside real ones
@@ -599,7 +629,7 @@ def test_a_table_that_means_something_else_is_refused_instead_of_misread() -> No
 @pytest.mark.parametrize("options", [{"real": "norma"}, {"scale": "colum"}, {"missing": "random"}])
 def test_misspelt_words_are_refused(options: dict[str, str]) -> None:
     ((option, word),) = options.items()
-    with pytest.raises(ConfigError, match=rf"unknown likelihood\.{option} '{word}'"):
+    with pytest.raises(ConfigError, match=rf"unknown {option} '{word}'"):
         likelihood(KINDS, **options)
 
 

@@ -237,11 +237,15 @@ def test_a_bad_column_is_named_with_its_row(table: Any, columns: dict[str, Any],
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"hight": "real"}, "data.columns: unknown column 'hight'; did you mean 'height'"),
-    ({"height": "reel"}, "data.columns.height: unknown kind of column 'reel'; did you mean 'real'"),
+    ({"hight": "real"}, "columns: unknown column 'hight'; did you mean 'height'"),
+    ({"height": "reel"}, "columns.height: unknown kind of column 'reel'; did you mean 'real'"),
     ({"sex": "ordinal"}, "column 'sex' has texts, whose order is not known; give it"),
-    ({"*": "ignore"}, "leaves no column to learn from"),
+    ({"*": "ignore"}, "leave no column to learn from"),
     ({"size": ["small"]}, "must have at least two levels"),
+    (
+        {"size": ["small", "middle", "middle", "large"]},
+        "columns.size has the level 'middle' twice; give each level once",
+    ),
     ({"sex": "label", "smoker": "label"}, "only one column can be a label"),
     ({"total": "size-factor"}, "sum of the columns of kind 'count', but there is none"),
 ]

@@ -145,7 +145,7 @@ def check_range(
     Raises:
         ConfigError: The value is outside, NaN or not a number.
 
-    >>> check_range("objective.beta", 0.5, 0.0, 1.0, ends="[]")
+    >>> check_range("beta", 0.5, 0.0, 1.0, ends="[]")
     0.5
     """
     try:

@@ -120,10 +120,10 @@ def is_default(parameter: str) -> bool:
     return click.get_current_context().get_parameter_source(parameter) is ParameterSource.DEFAULT
 
 
-def print_files(*paths: Path | str, notes: Sequence[tuple[str, str]] = (), **facts: Any) -> None:
-    """Print the notes, each a name and a text, and a line for each written file.
+def print_files(*paths: Path, notes: Sequence[tuple[str, str]] = (), **facts: Any) -> None:
+    """Print the notes, each a name and a text, and a line for each written file, relative to the working directory.
 
-    With --json, print one record: the paths under `files`, and the facts.
+    With --json, print one record: the whole paths under `files`, and the facts.
     """
     if wants_json():
         out_json({"files": [str(path) for path in paths], **facts})
@@ -131,7 +131,7 @@ def print_files(*paths: Path | str, notes: Sequence[tuple[str, str]] = (), **fac
     for name, text in notes:
         print_entry(name, text, INDENT)
     for path in paths:
-        out(str(path))
+        out(relative(path))
 
 
 def print_records(records: Sequence[dict[str, Any]], cells: Sequence[dict[str, Any]], long: bool) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError
-from .common import FILE, data_option, file_stem, json_option, print_files, relative, split_option
+from .common import FILE, data_option, file_stem, json_option, print_files, split_option
 from .row_csv import csv_of
 from .run_options import ChosenRun, unseeded_run_options
 
@@ -46,7 +46,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str, output: Path | 
     else:
         content = _arrays(path.suffix.lower(), rows, z)
     files.write(path, content)
-    print_files(relative(path), run=str(chosen.run.path), rows=len(rows), shape=list(z.shape))
+    print_files(path, run=str(chosen.run.path), rows=len(rows), shape=list(z.shape))
 
 
 def _arrays(suffix: str, rows: "NamedRows", z: "Tensor") -> bytes:

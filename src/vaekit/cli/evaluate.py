@@ -1,5 +1,6 @@
 """`vae evaluate`: measure a run, and give every number its error."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -13,6 +14,8 @@ from .tables import INDENT, print_entry, print_protocol, print_table
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
     from ..evaluation.likelihood.ais import Annealing
+    from ..evaluation.measure import Options
+    from ..store import Run
 
 
 @click.command(short_help="Measure a run: likelihood, latents, samples.")
@@ -69,14 +72,9 @@ def evaluate(
     with bfloat16, --precision bf16 takes half of that time and bounds the same likelihood.
     """
     annealing = _annealing(ais, temperatures)
-    run, limit = chosen.run, _bytes(memory)
-    model, _ = chosen.model()
-
+    limit = _bytes(memory)
     from ..evaluation.measure import Options
-    from ..evaluation.run_evaluation import evaluate_run
     from ..explorer.run_page import write_report
-    from ..runs.terminal import shown_stages
-    from .evaluation_blocks import print_blocks
 
     options = Options(
         split=split,
@@ -87,13 +85,28 @@ def evaluate(
         seed=chosen.seed,
         precision=precision,
     )
+    result = _evaluation(chosen, options, data_name)
+    page = write_report([chosen.run], chosen.run.place("report.html"))
+    _print_result(chosen.run, result, page, everything)
+
+
+def _evaluation(chosen: ChosenRun, options: "Options", data_name: str | None) -> "Evaluation":
+    """Evaluate the run, and show the progress."""
+    from ..evaluation.run_evaluation import evaluate_run
+    from ..runs.terminal import shown_stages
+
+    model, _ = chosen.model()
     try:
         with shown_stages() as listener:
-            result = evaluate_run(chosen.restored, model, options, data_name=data_name, listener=listener)
+            return evaluate_run(chosen.restored, model, options, data_name=data_name, listener=listener)
     except KeyboardInterrupt:
-        remedy = f"`vae evaluate {run.name}` with the same options continues"
+        remedy = f"`vae evaluate {chosen.run.name}` with the same options continues"
         raise stopped(f"stopped; finished parts are kept, and {remedy}") from None
-    page = write_report([run], run.place("report.html"))
+
+
+def _print_result(run: "Run", result: "Evaluation", page: Path, everything: bool) -> None:
+    from .evaluation_blocks import print_blocks
+
     numbers, pictures = run.path / result.details["file"], [run.path / name for name in result.details["pictures"]]
     if wants_json():
         print_files(numbers, page, *pictures, run=str(run.path), **result.to_json())

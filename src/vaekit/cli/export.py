@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FOLDER, json_option, print_files, relative
+from .common import FOLDER, json_option, print_files
 from .run_options import ChosenRun, takes_run
 
 
@@ -22,4 +22,4 @@ def export(chosen: ChosenRun, output: Path | None, onnx: bool, torch_export: boo
     from ..hub import export as export_run
 
     folder = export_run(chosen.restored, output, onnx=onnx, torch_export=torch_export)
-    print_files(relative(folder), run=str(chosen.run.path))
+    print_files(folder, run=str(chosen.run.path))

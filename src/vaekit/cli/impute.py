@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -88,28 +88,32 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     write_frame(cells, cells_path)
     thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
     if wants_json():
-        print_files(
-            *table_paths,
-            cells_path,
-            run=str(run.path),
-            rows=len(frame),
-            gaps=len(cells),
-            rows_with_few_effective_samples=thin,
-        )
+        facts: dict[str, Any] = {"rows": len(frame), "gaps": len(cells), "rows_with_few_effective_samples": thin}
+        print_files(*table_paths, cells_path, run=str(run.path), **facts)
         return
-    print_table(
-        [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
-    )
+    _print_cells(cells)
     out()
     out(f"gaps        {len(cells)} in {len(frame)} rows")
     if thin:
         fault = f"{thin} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}; try more --samples"
         print_entry("beware", fault, INDENT)
     out(f"cells       {relative(cells_path)}: how sure each value is")
-    for table_path in table_paths[:3]:
-        out(f"table       {relative(table_path)}")
-    if len(table_paths) > 3:
-        out(f"            … {relative(table_paths[-1])}")
+    _print_paths("table", table_paths)
+
+
+def _print_cells(cells: "pd.DataFrame") -> None:
+    """Print the first filled gaps."""
+    print_table(
+        [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
+    )
+
+
+def _print_paths(name: str, paths: list[Path]) -> None:
+    """Print the paths of up to three drawn files, and the last one."""
+    for path in paths[:3]:
+        out(f"{name:<12}{relative(path)}")
+    if len(paths) > 3:
+        out(f"            … {relative(paths[-1])}")
 
 
 def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
@@ -131,13 +135,12 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     paths = [path.with_name(f"{path.stem}-{i + 1}.npy") for i in range(draws)] or [path]
     for array_path, array in zip(paths, filled, strict=True):
         plot.save(array, array_path)
-    gaps = 0 if rows.split.mask is None else int((~rows.split.mask).sum())
+    gaps = 0 if rows.split.observed_in_memory is None else int((~rows.split.observed_in_memory).sum())
     if wants_json():
         print_files(*paths, run=str(chosen.run.path), rows=len(rows), gaps=gaps)
         return
     out(f"gaps        {gaps} in {len(rows)} rows")
-    for array_path in paths:
-        out(f"array       {relative(array_path)}")
+    _print_paths("array", paths)
 
 
 def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output: Path | None) -> None:
@@ -154,7 +157,7 @@ def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output
     images = as_one_batch(test.thinned(count), value_kind=model.value_kind, binarize=chosen.restored.binarize)
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=chosen.seed), path)
-    print_files(relative(path), run=str(run.path), rows=count)
+    print_files(path, run=str(run.path), rows=count)
 
 
 def _read(source: Path, chosen: ChosenRun) -> "tuple[pd.DataFrame, Table]":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .common import FILE, json_option, open_run, print_files, relative, run_argument, runs_option
+from .common import FILE, json_option, open_run, print_files, run_argument, runs_option
 
 
 @click.command(short_help="Write one page to read, print and send.")
@@ -24,4 +24,4 @@ def report(run: str | None, output: Path | None, compared: tuple[str, ...], root
     from ..explorer.run_page import write_report
 
     path = write_report(runs, output or runs[0].place("report.html"))
-    print_files(relative(path), runs=[str(shown_run.path) for shown_run in runs])
+    print_files(path, runs=[str(shown_run.path) for shown_run in runs])

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConfigError
-from .common import print_files, relative
+from .common import print_files
 from .drawing_options import Drawing
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     if c is not None and classes is not None:
         frame[classes.name] = [classes.classes[number] for number in c.tolist()]
     write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)
-    print_files(relative(path), notes=notes, **facts)
+    print_files(path, notes=notes, **facts)
 
 
 def _values(where: Sequence[str]) -> dict[str, str]:

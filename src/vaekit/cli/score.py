@@ -70,14 +70,10 @@ def score(
     from ..store import files
 
     run, seed = chosen.run, chosen.seed
-    are_images, are_table = chosen.facts.kind == "image", chosen.facts.columns is not None
     rows = rows_of(chosen.restored, data_name, split=split)
     unusual = None if labels is None else _unusual(rows, data_name, labels)
     path = output or run.place(f"scores/{file_stem(rows.name)}.csv")
-    if path.suffix.lower() != ".csv":
-        raise ConfigError(f"{path} must end in .csv")
-    if pixels is not None and (are_table or pixels.suffix.lower() != ".npy"):
-        raise ConfigError(f"--pixels {pixels} must end in .npy, and is not for tables, which have scores of columns")
+    _check_suffixes(path, pixels, is_table=chosen.facts.columns is not None)
     model, _ = chosen.model()
     with shown_stages() as listener:
         scores = score_run(chosen.restored, model, rows, samples=samples, seed=seed, listener=listener)
@@ -85,18 +81,14 @@ def score(
     files.write(path, csv_of(rows, scores.values | scores.columns))
     if pixels is not None:
         files.write(pixels, _pixel_scores(model, rows, samples, seed))
-    picture = run.picture(f"least-likely-{file_stem(rows.name)}.png") if are_images else None
+    picture = run.picture(f"least-likely-{file_stem(rows.name)}.png") if chosen.facts.kind == "image" else None
     if picture is not None:
         _draw(model, rows.some(scores.order[:PICTURED]), picture)
-    least = [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
+    written = [file for file in (path, pixels, picture) if file is not None]
     if wants_json():
-        facts: dict[str, Any] = {"rows": len(rows), "warnings": scores.warnings, "least_likely": least}
-        if agreement is not None:
-            facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
-        written = [file for file in (path, pixels, picture) if file is not None]
-        print_files(*written, run=str(run.path), **facts)
+        print_files(*written, run=str(run.path), **_facts(scores, agreement))
         return
-    print_table([_cells(row) for row in least])
+    print_table([_cells(row) for row in _least_likely(scores)])
     _print_counts(scores, f"{rows.row_word}s")
     if agreement is not None:
         area, error = agreement
@@ -104,6 +96,29 @@ def score(
     out(f"scores      {relative(path)}" + (f", of pixels {relative(pixels)}" if pixels else ""))
     if picture is not None:
         out(f"picture     {relative(picture)}: the least likely, beside their reconstructions")
+
+
+def _check_suffixes(path: Path, pixels: Path | None, *, is_table: bool) -> None:
+    if path.suffix.lower() != ".csv":
+        raise ConfigError(f"{path} must end in .csv")
+    if pixels is not None and (is_table or pixels.suffix.lower() != ".npy"):
+        raise ConfigError(f"--pixels {pixels} must end in .npy, and is not for tables, which have scores of columns")
+
+
+def _facts(scores: "Scores", agreement: tuple[float, float] | None) -> dict[str, Any]:
+    """What --json prints about the scores, and about their agreement with labels if there are any."""
+    facts: dict[str, Any] = {
+        "rows": len(scores.rows),
+        "warnings": scores.warnings,
+        "least_likely": _least_likely(scores),
+    }
+    if agreement is not None:
+        facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
+    return facts
+
+
+def _least_likely(scores: "Scores") -> list[dict[str, Any]]:
+    return [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
 
 
 def _print_counts(scores: "Scores", plural: str) -> None:

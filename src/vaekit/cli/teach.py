@@ -21,5 +21,5 @@ def teach(folder: Path, student: bool, overwrite: bool) -> None:
     from ..teaching import teach as copy_out
 
     paths = copy_out(folder, teacher=not student, overwrite=overwrite)
-    print_files(*map(relative, paths))
+    print_files(*paths)
     say(f"next: fill in {relative(folder / 'vae.py')}, then `vae check {relative(folder / 'vae.py')}`")

@@ -257,7 +257,7 @@ def _in_unit(split: Split) -> bool:
     if isinstance(x, Stored) or not x.is_floating_point():  # stored rows are checked when they are read
         return True
     inside = (x >= 0) & (x <= 1)
-    return bool((inside if split.mask is None else inside | ~split.mask).all())
+    return bool((inside if split.observed_in_memory is None else inside | ~split.observed_in_memory).all())
 
 
 def _fits(x: Tensor, device: torch.device) -> bool:

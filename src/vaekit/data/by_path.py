@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, check_count
 from .dataset import DataKind, Dataset, Split
 from .held_out import held_out
 from .labels import renumbered
@@ -56,8 +56,8 @@ def load_by_path(
         DataError: The path does not exist, or its images are damaged, too few or of several kinds.
         ConfigError: An option is out of range, or does not apply to the path.
     """
-    if size is not None and size < 1:
-        raise ConfigError(f"data.size must be at least 1 pixel, got {size}")
+    if size is not None:
+        check_count("size, in pixels,", size)
     opened = _open(Path(os.path.expanduser(name)), size, value_kind, kind)
     trained, validation_rows, test_rows = _parts(name, opened, validation, test)
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
@@ -73,7 +73,7 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     if not opened.tested:
         return held_out(name, opened.count, validation, test)
     if test is not None:
-        raise ConfigError(f"data.test = {test}, but {name} has its own test rows; leave data.test out")
+        raise ConfigError(f"test = {test}, but {name} has its own test rows; leave it out")
     rest = opened.count - opened.tested
     trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
     return trained, validation_rows, np.arange(rest, opened.count)
@@ -172,13 +172,13 @@ def _open(path: Path, size: int | None, value_kind: ValueKind, kind: DataKind | 
         reason = getattr(error, "strerror", None) or str(error)
         raise DataError(f"{path}: {reason.lower()}; nor is it a data set by name", command="data") from error
     if is_folder and kind is not None:
-        raise ConfigError(f"data.kind = {kind!r} is for arrays, {' or '.join(_OPENERS)}, but {path} is a folder")
+        raise ConfigError(f"kind = {kind!r} is for arrays, {' or '.join(_OPENERS)}, but {path} is a folder")
     if is_folder:
         return open_folder(path, size)
     if path.suffix.lower() not in _OPENERS or not path.is_file():
         raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
     if size is not None:
-        raise ConfigError(f"data.size = {size} resizes the images of a folder; leave it out with {path.name}")
+        raise ConfigError(f"size = {size} resizes the images of a folder; leave it out with {path.name}")
     return _OPENERS[path.suffix.lower()](path, value_kind, kind == "signal")
 
 

@@ -55,7 +55,7 @@ def column_of(raw: Raw, given: str | Sequence[LevelValue] | None = None) -> Colu
         DataError: The column has no values, one value, too many levels, or values that fit no kind.
     """
     values_once, _ = distinct(raw.values[~raw.missing])
-    hint = f"set data.columns.{raw.name} = 'ignore'"
+    hint = f"set columns.{raw.name} = 'ignore'"
     if not values_once:
         raise DataError(f"column {raw.name!r} has no value in any of {len(raw.values)} rows; {hint}")
     if len(values_once) == 1:
@@ -100,12 +100,12 @@ def _checked_kind(raw: Raw, kind: str) -> ColumnKind:
     if kind == "ordinal" and raw.dtype == "str":
         raise ConfigError(
             f"column {raw.name!r} has texts, whose order is not known; give it: "
-            f'data.columns.{raw.name} = ["low", "middle", "high"]'
+            f'columns.{raw.name} = ["low", "middle", "high"]'
         )
     if kind in OF_LEVELS and raw.dtype in ("date", "datetime"):
         raise ConfigError(
             f"column {raw.name!r} has dates, which are real numbers here and cannot be {kind}; leave "
-            f"data.columns.{raw.name} out, or turn them into texts that are not dates, such as months"
+            f"columns.{raw.name} out, or turn them into texts that are not dates, such as months"
         )
     return kind  # type: ignore[return-value]
 
@@ -118,7 +118,7 @@ def _check_texts(raw: Raw) -> None:
         row = texts[0]
         raise DataError(
             f"column {raw.name!r} has numbers in {len(known) - len(texts)} rows, but {raw.values[row]!r:.60} in row "
-            f"{row + 1}; correct or empty that cell, or set data.columns.{raw.name} = 'categorical'"
+            f"{row + 1}; correct or empty that cell, or set columns.{raw.name} = 'categorical'"
         )
 
 
@@ -148,16 +148,24 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
     """Refuse an unknown kind or an unknown column.
 
     Raises:
-        ConfigError: A kind or a column is unknown, a list has fewer than two levels, or two columns have a kind that
-            only one can have.
+        ConfigError: A kind or a column is unknown, a list has fewer than two levels or one of them twice, or two
+            columns have a kind that only one can have.
     """
     for name, kind in kinds.items():
         if not isinstance(kind, (list, tuple)) and not (isinstance(kind, str) and kind in CHOICES):
-            raise ConfigError(f"data.columns.{name}: {unknown('kind of column', kind, CHOICES)}")
-        if not isinstance(kind, str) and len(set(kind)) < 2:
-            raise ConfigError(f"data.columns.{name} must have at least two levels, got {list(kind)}")
+            raise ConfigError(f"columns.{name}: {unknown('kind of column', kind, CHOICES)}")
+        if not isinstance(kind, str):
+            _check_given_levels(name, kind)
         if name != EVERY and name not in names and name not in computed:
-            raise ConfigError(f"data.columns: {unknown('column', name, names)}")
+            raise ConfigError(f"columns: {unknown('column', name, names)}")
     for single in ("label", "size-factor"):
         if sum(kind == single for kind in kinds.values() if isinstance(kind, str)) > 1:
-            raise ConfigError(f"data.columns: only one column can be a {single}")
+            raise ConfigError(f"columns: only one column can be a {single}")
+
+
+def _check_given_levels(name: str, levels: Sequence[LevelValue]) -> None:
+    if len(set(levels)) < 2:
+        raise ConfigError(f"columns.{name} must have at least two levels, got {list(levels)}")
+    repeated = [level for i, level in enumerate(levels) if level in levels[:i]]
+    if repeated:
+        raise ConfigError(f"columns.{name} has the level {repeated[0]!r:.60} twice; give each level once")

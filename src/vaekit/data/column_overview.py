@@ -35,7 +35,10 @@ def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> lis
 def overview_of_signals(data: Dataset) -> list[dict[str, Any]]:
     """A record for each channel of signals, as in `overview`; of signals on disk, from an evenly spread part."""
     splits = [split.in_memory(int(IN_MEMORY * 2**30)) for split in data.splits.values() if len(split)]
-    masked = (split.x[:] if split.mask is None else split.x[:].masked_fill(~split.mask, np.nan) for split in splits)
+    masked = (
+        split.x[:] if split.observed_in_memory is None else split.x[:].masked_fill(~split.observed_in_memory, np.nan)
+        for split in splits
+    )
     x = np.concatenate([part.numpy() for part in masked])
     columns = [Column(f"channel {i}", "real", str(x.dtype)) for i in range(x.shape[1])]
     records = overview(columns, (values.reshape(-1) for values in x.swapaxes(0, 1)))

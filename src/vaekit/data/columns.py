@@ -110,7 +110,7 @@ class Column:
             row = int(bad.argmax())
             raise DataError(
                 f"column {self.name!r} is {self.kind}, but row {row + 1} has {numbers[row]:g}, which {fault}; "
-                f"set data.columns.{self.name} = {kind!r}"
+                f"set columns.{self.name} = {kind!r}"
             )
 
     def decode(self, x: NDArray[Any]) -> NDArray[Any]:
@@ -249,7 +249,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
                 float(values[row])
             except (TypeError, ValueError):
                 text = f"column {name!r}, row {row + 1}: {values[row]!r:.60} is not a number"
-                raise DataError(f"{text}; correct it, or set data.columns.{name} = 'categorical'") from None
+                raise DataError(f"{text}; correct it, or set columns.{name} = 'categorical'") from None
         numbers = np.array([np.nan if gap else float(value) for value, gap in zip(values, missing, strict=True)])
     else:
         numbers = np.where(missing, np.nan, values.astype(np.float64))

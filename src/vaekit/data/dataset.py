@@ -118,8 +118,8 @@ class Split:
         return Split(self.x[index], selected(self.labels), selected(self.observed), selected(self.context))
 
     @property
-    def mask(self) -> Tensor | None:
-        """`observed` in memory."""
+    def observed_in_memory(self) -> Tensor | None:
+        """`observed` as a tensor, read into memory if it is on disk."""
         return None if self.observed is None else self.observed[:]
 
     def required_labels(self) -> Tensor:
@@ -173,7 +173,7 @@ def _checksum(splits: Mapping[str, Split]) -> str:
         digest.update(f"{name} {tuple(split.x.shape)} {split.x.dtype}".encode())
         row = math.prod(split.event_shape) * split.x.dtype.itemsize
         some = split.thinned(max(1, _CHECKED // max(1, row)))
-        for values in (some.x[:], split.labels, some.mask, some.context):
+        for values in (some.x[:], split.labels, some.observed_in_memory, some.context):
             if values is not None and values.numel():  # numpy's empty arrays have no strides to view bytes by
                 digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

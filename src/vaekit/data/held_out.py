@@ -52,12 +52,12 @@ def held_out(
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
     if elsewhere and not 0 <= validation < count:
         raise ConfigError(
-            f"data.validation must be from 0 to {count - 1} of the {count} {row_word}s of {name}, got {validation}"
+            f"validation must be from 0 to {count - 1} of the {count} {row_word}s of {name}, got {validation}"
         )
     if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:
         raise ConfigError(
-            f"data.test must be at least 1, and data.validation + data.test less than the {count} {row_word}s of "
-            f"{name}, got {validation} + {test}"
+            f"test must be at least 1, and validation + test less than the {count} {row_word}s of {name}, "
+            f"got {validation} + {test}"
         )
     tested = drawn(count, test)
     rest = Remainder(count, tested)

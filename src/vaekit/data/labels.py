@@ -25,9 +25,9 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
     classes = data.num_classes
     labels = data.train.labels
     if labels is None or classes < 2:
-        raise ConfigError(f"data.labelled = {labelled} keeps some labels, but {data.name!r} has none")
+        raise ConfigError(f"labelled = {labelled} keeps some labels, but {data.name!r} has none")
     if labelled < classes:
-        raise ConfigError(f"data.labelled must be at least {classes}, one row of each class, got {labelled}")
+        raise ConfigError(f"labelled must be at least {classes}, one row of each class, got {labelled}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABEL_SEED))
     remaining = torch.full_like(labels, -1)
     for label in range(classes):
@@ -35,7 +35,7 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
         rows = order[labels[order] == label]
         if len(rows) < share:
             raise ConfigError(
-                f"data.labelled = {labelled} keeps {share} labels of each class, but class {data.classes[label]!r} "
+                f"labelled = {labelled} keeps {share} labels of each class, but class {data.classes[label]!r} "
                 f"has {len(rows)} training rows"
             )
         remaining[rows[:share]] = label

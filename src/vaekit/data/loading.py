@@ -140,22 +140,22 @@ class _Opener:
         label = repr(source) if isinstance(source, str) else _kind_of(source)
         for option in chosen:
             if option not in self.options:
-                raise ConfigError(f"{_PURPOSES[option]}; leave it out with {label}")
+                raise ConfigError(f"{option} is for {_PURPOSES[option]}; leave it out with {label}")
         if isinstance(chosen.get("test"), str) and "columns" not in self.options:
             raise ConfigError(
-                f"data.test is the path of a table ({chosen['test']}), but {label} is not a table; give a number"
+                f"test is the path of a table ({chosen['test']}), but {label} is not a table; give a number"
             )
         return chosen
 
 
 _PURPOSES = {
-    "validation": "data.validation is for data that are not split yet",
-    "test": "data.test is for rows of your own that are not split yet",
-    "size": "data.size is for images of your own, by path",
-    "memory": "data.memory is for rows of your own, by path",
-    "root": "root is for data sets by name",
-    "kind": "data.kind is for arrays of your own, such as data.name = 'signals.npy'",
-    "columns": "data.columns is for tables, such as table.csv",
+    "validation": "data that are not split yet",
+    "test": "rows of your own that are not split yet",
+    "size": "images of your own, by path",
+    "memory": "rows of your own, by path",
+    "root": "data sets by name",
+    "kind": "arrays of your own, such as signals.npy",
+    "columns": "tables, such as table.csv",
 }
 
 

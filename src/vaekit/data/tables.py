@@ -132,12 +132,12 @@ def load_table(
         ConfigError: A kind is unknown, or a number of rows is out of range.
     """
     if memory is not None and not isinstance(source, (str, os.PathLike)):
-        raise ConfigError("data.memory is for rows of your own, by path; leave it out with a table in memory")
+        raise ConfigError("memory is for rows of your own, by path; leave it out with a table in memory")
     kinds = {str(column): kind for column, kind in (kinds or {}).items()}  # a frame's names may be numbers
     train, validation_path, test_path = _files(source, test)
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if number is not None and not isinstance(number, str) and path is not None:
-            raise ConfigError(f"data.{option} = {number}, but the rows are in {path.name} already; leave it out")
+            raise ConfigError(f"{option} = {number}, but the rows are in {path.name} already; leave it out")
     opened = _open(train, memory)
     ends = [opened.rows]
     for path in (validation_path, test_path):
@@ -286,10 +286,10 @@ def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
     chosen = [name for name, kind in kind_by_name.items() if kind not in ("label", "ignore")]
     if kinds.get(TOTAL) == "size-factor" and TOTAL not in names:
         if "count" not in kind_by_name.values():
-            raise ConfigError(f"data.columns.{TOTAL} is the sum of the columns of kind 'count', but there is none")
+            raise ConfigError(f"columns.{TOTAL} is the sum of the columns of kind 'count', but there is none")
         chosen.append(TOTAL)
     if not chosen:
-        raise ConfigError("data.columns leaves no column to learn from; leave out fewer")
+        raise ConfigError("the kinds in columns leave no column to learn from; ignore fewer")
     total = Column(TOTAL, "size-factor", "float64")
     return _encoded(opened, chosen, lambda raw: column_of(raw, kind_by_name[raw.name]), label, total)
 
@@ -339,7 +339,7 @@ def _fitted(table: Table, rows: NDArray[np.int64]) -> Table:
             content = "no value" if np.isnan(least) else "the same value"
             raise DataError(
                 f"column {column.name!r} has {content} in all {len(rows)} training rows; hold out fewer rows, or set "
-                f"data.columns.{column.name} = 'ignore'"
+                f"columns.{column.name} = 'ignore'"
             )
     return replace(table, columns=statistics.fitted(table.columns))
 
@@ -388,7 +388,7 @@ def columns_with_nan(data: Dataset) -> Iterator[NDArray[np.float32]]:
 def _parts_with_nan(split: Split) -> Iterator[NDArray[np.float32]]:
     for numbers in blocks(len(split), split.event_shape[0]):
         part = split.rows(slice(int(numbers[0]), int(numbers[-1]) + 1))
-        yield with_nan(part.x[:], part.mask)
+        yield with_nan(part.x[:], part.observed_in_memory)
 
 
 def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:

@@ -144,16 +144,16 @@ class GatedTransform(Transform):
         return self.gate.log().expand(x.shape)
 
 
-def check_flow(kind: str, steps: int, hidden: Sequence[int] = (), bins: int = 2) -> None:
+def check_flow(steps: int, hidden: Sequence[int] = (), bins: int = 2) -> None:
     """Check the options of a flow.
 
     Raises:
         ConfigError: An option is too small.
     """
-    check_range(f"{kind}.steps", steps, 1)
-    check_range(f"{kind}.bins", bins, 2)
+    check_range("steps", steps, 1)
+    check_range("bins", bins, 2)
     for width in hidden:
-        check_range(f"{kind}.hidden", width, 1)
+        check_range("hidden", width, 1)
 
 
 def masked_transform(

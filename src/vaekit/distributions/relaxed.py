@@ -103,7 +103,7 @@ class GumbelSoftmax(Distribution):
         if self.relaxed:
             raise ConfigError(
                 "relaxed samples have no probability under the discrete posterior; choose an objective with a "
-                "closed-form KL, such as 'elbo', and prior.name = 'categorical'; or set posterior.straight_through"
+                "closed-form KL, such as 'elbo', and the prior 'categorical'; or set straight_through"
             )
         log_prob: Tensor = self.hard.log_prob(value)
         return log_prob

@@ -23,7 +23,7 @@ from .data_for_model import data_for_model
 from .measure import Options
 from .model_evaluation import evaluate_model
 from .run_evaluation import evaluate_run
-from .values_with_errors import Evaluation
+from .values_with_errors import Evaluation, StageListener
 
 
 def evaluate(
@@ -35,6 +35,7 @@ def evaluate(
     root: str | Path = "runs",
     trust: bool = False,
     progress: bool | None = None,
+    listener: StageListener | None = None,
     **settings: Any,
 ) -> Evaluation:
     """Measure a run, as `vae evaluate` does, or a model on a data set.
@@ -51,7 +52,8 @@ def evaluate(
         trust: Import parts by path.
         progress: Whether to show the progress on stderr; by default in a terminal and in a notebook, unless there is a
             `listener`.
-        settings: Fields of `Options`, such as `samples=5000`; and `listener`, which hears about the progress.
+        listener: Hears about the progress.
+        settings: Fields of `Options`, such as `samples=5000`.
 
     Raises:
         ConfigError: The subject is neither a model nor a run; a model gets no data, or data of another type; a run
@@ -67,8 +69,8 @@ def evaluate(
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
         data = data_for_model(subject, data)
         model = subject if device is None else subject.to(find_device(device))
-        with _progress_listener(progress, settings) as listener:
-            return evaluate_model(model, data, options, **settings | listener)
+        with _hearing(progress, listener) as hearing:
+            return evaluate_model(model, data, options, listener=hearing, **settings)
     run = _run_of(subject, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
@@ -78,17 +80,17 @@ def evaluate(
     name = None if data is None else os.fspath(data)
     restored = RestoredRun.of(run, trust=trust)
     model = restored.model(device=device or "auto")
-    with _progress_listener(progress, settings) as listener:
-        return evaluate_run(restored, model, options, data_name=name, **settings | listener)
+    with _hearing(progress, listener) as hearing:
+        return evaluate_run(restored, model, options, data_name=name, listener=hearing, **settings)
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
-    """Refuse a setting that is neither a field of `Options` nor `listener`.
+    """Refuse a setting that is not a field of `Options`.
 
     Raises:
         ConfigError: There is such a setting; the nearest name is given.
     """
-    names = {"listener", *(field.name for field in fields(Options))}
+    names = {field.name for field in fields(Options)}
     for name in settings:
         if name not in names:
             own = evaluate.__kwdefaults__ or {}
@@ -96,14 +98,13 @@ def _check_names(settings: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The argument `listener`, if the progress is to be shown; else no argument."""
+def _hearing(progress: bool | None, listener: StageListener | None) -> Iterator[StageListener | None]:
+    """The caller's listener; or one that also shows the progress."""
     if progress is None:
-        progress = "listener" not in settings and is_watched()
+        progress = listener is None and is_watched()
     if not progress:
-        yield {}
+        yield listener
         return
-    listener = settings.get("listener")
     with shown_stages() as shown:
 
         def both(*stage: Any) -> None:
@@ -111,7 +112,7 @@ def _progress_listener(progress: bool | None, settings: Mapping[str, Any]) -> It
             if listener is not None:
                 listener(*stage)
 
-        yield {"listener": both}
+        yield both
 
 
 def _run_of(subject: Any, root: str | Path) -> Run:

@@ -149,12 +149,12 @@ class MeasureInput:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = evaluated_values(self.model, split, self.options.binarize)
         labels = split.required_labels() if self.model.context_size and split.context is None else split.labels
-        return Batch(x, c=split.context, observed=split.mask, labels=labels)
+        return Batch(x, c=split.context, observed=split.observed_in_memory, labels=labels)
 
     @property
     def dimensions(self) -> float:
         """The mean number of observed values in a row."""
-        mask = self.split.mask
+        mask = self.split.observed_in_memory
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def for_estimators(self, **facts: Any) -> dict[str, Any]:

@@ -244,7 +244,12 @@ def reference(
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:
     """The percentage of reference values that are smaller than each value, shape (N,).
 
+    Raises:
+        DataError: There are no reference values.
+
     >>> percentiles(torch.tensor([0.0, 1.5, 9.0]), torch.tensor([2.0, 1.0]))
     tensor([  0.,  50., 100.], dtype=torch.float64)
     """
+    if not len(reference):
+        raise DataError("percentiles need at least one reference value, got none")
     return 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)

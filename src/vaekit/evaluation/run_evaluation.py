@@ -96,10 +96,12 @@ def evaluate_run(
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
     Raises:
-        ConfigError, DataError: An option is wrong, or the rows do not fit the model; see `evaluate_model`.
+        ConfigError, DataError: An option is wrong, it is the model of another run, or the rows do not fit the model;
+            see `evaluate_model`.
         RunError: The folder cannot be written.
     """
     restored = RestoredRun.of(run)
+    of_other_weights = restored.check_model(model)
     run, config = restored.run, restored.recipe.config
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
@@ -121,12 +123,19 @@ def evaluate_run(
         store_of=RunStores(run, model),
         listener=listener,
     )
+    evaluation.warnings[:0] = of_other_weights
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
     selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:
         evaluation.warnings.insert(0, f"evaluated on {dataset.name}, but the run was trained on {trained_on}")
     elif restored.facts.checksum not in ("", checksum):  # earlier versions took data without one
         evaluation.warnings.insert(0, f"the files of {trained_on!r} are not those that the run was trained on")
+    _write(run, evaluation, selection)
+    return evaluation
+
+
+def _write(run: Run, evaluation: Evaluation, selection: EvaluatedRows) -> None:
+    """Write an evaluation, its numbers of each row and its pictures; name these files in its details."""
     per_row = f"evaluation/per-row{selection.suffix}.safetensors"
     run.write_bytes(per_row, pack(evaluation.per_row))
     evaluation.details[PER_ROW] = per_row
@@ -137,4 +146,3 @@ def evaluate_run(
         plot.save(picture, run.picture(f"evaluation-{name}{selection.suffix}.png"))
     evaluation.details["file"] = selection.file
     run.write_json(selection.file, evaluation.to_json())
-    return evaluation

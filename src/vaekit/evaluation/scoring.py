@@ -30,7 +30,8 @@ class Scores:
         values: Tensors (N,) by name, nats: "nll", an upper bound on −log p(x), and its parts "distortion" and "rate";
             and "percentile", the percentage of the run's test rows with a smaller nll.
         columns: Nats of each column of a table by its name, shape (N,), NaN where the value is missing.
-        ranks: Percentiles of these nats among the test rows' nats, shape (D, N); −1 where the value is missing.
+        ranks: Percentiles of these nats among the test rows' nats, shape (D, N); −1 where the value is missing, and
+            for a column that is empty in all of these test rows.
         warnings: Warnings, one sentence each.
     """
 
@@ -72,13 +73,15 @@ def score_run(
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: `samples` is below 1, or the model has no densities.
+        ConfigError: `samples` is below 1, or the model has no densities or is that of another run.
         DataError: The run's own data are needed, but missing.
     """
     restored = RestoredRun.of(run)
+    of_other_weights = restored.check_model(model)
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
+    warnings = [*of_other_weights, *warnings]
     values["percentile"] = percentiles(values["nll"], usual_nll)
     columns = restored.facts.columns
     if columns is None:
@@ -86,14 +89,17 @@ def score_run(
     scores, test_scores = (
         _column_scores(model, named, samples, seed, listener) for named in (rows, rows_of(restored).thinned(REFERENCE))
     )
-    ranks = torch.stack(
-        [
-            percentiles(column, tests[~tests.isnan()]).masked_fill(column.isnan(), -1)
-            for column, tests in zip(scores.T.contiguous(), test_scores.T, strict=True)
-        ]
-    )
+    ranks = torch.stack([_ranks(column, tests) for column, tests in zip(scores.T, test_scores.T, strict=True)])
     names = [column.name for column in columns]
     return Scores(rows, values, dict(zip(names, scores.T, strict=True)), ranks, warnings)
+
+
+def _ranks(nats: Tensor, test_nats: Tensor) -> Tensor:
+    """Percentiles of a column's nats among the known ones of the test rows, shape (N,); −1 where there is none."""
+    known = test_nats[~test_nats.isnan()]
+    if not len(known):
+        return torch.full((len(nats),), -1.0, dtype=torch.float64)
+    return percentiles(nats.contiguous(), known).masked_fill(nats.isnan(), -1)
 
 
 def _column_scores(

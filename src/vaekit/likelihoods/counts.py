@@ -41,7 +41,7 @@ class Counts(PerValueLikelihood):
         self.log1p = log1p
         if size_factor and not context_size:
             raise ConfigError(
-                "likelihood.size_factor is true, but the model has no context with log s as its last column; "
+                "size_factor is true, but the model has no context with log s as its last column; "
                 "give it one or set it to false"
             )
         self.size_factor = size_factor

@@ -54,7 +54,7 @@ class LocationScale(PerValueLikelihood):
     ) -> None:
         super().__init__(net, scale=scale)
         if isinstance(scale, str):
-            one_of("likelihood.scale", scale, self.scale_words)
+            one_of("scale", scale, self.scale_words)
         else:
             _check_finite("scale", scale, "; to learn it, use 'shared'", low=0.0)
         self.scale = scale
@@ -181,7 +181,7 @@ class Standardized:
 def _number(value: Unit, unknown: float) -> float | Sequence[float]:
     """The number or numbers, or `unknown` for "auto" before the rows are known."""
     if isinstance(value, str):
-        one_of("likelihood.centre and likelihood.unit", value, ("auto",))
+        one_of("centre and unit", value, ("auto",))
         return unknown
     return value
 
@@ -191,7 +191,7 @@ def _check_finite(option: str, value: float | Sequence[float], hint: str, *, low
     for number in value if isinstance(value, Sequence) else [value]:
         if not low < number < math.inf:
             limit = "finite" if low == -math.inf else f"> {low:g} and finite"
-            raise ConfigError(f"likelihood.{option} must be {limit}, got {value}{hint}")
+            raise ConfigError(f"{option} must be {limit}, got {value}{hint}")
 
 
 def _mean_and_sd(x: Tensor) -> tuple[float, float]:
@@ -237,9 +237,7 @@ class Normal(RealLocationScale):
         self.couples_rows = scale == "optimal"
         if scale == "optimal":
             if not self.has_one_unit:
-                raise ConfigError(
-                    "likelihood.scale = 'optimal' takes one likelihood.unit for all channels; use 'shared'"
-                )
+                raise ConfigError("scale = 'optimal' takes one unit for all channels; use 'shared'")
             start = torch.exp(2 * soft_bound(torch.tensor(self.start), self.limit))
             self.register_buffer("mean_square", self.unit**2 * start)
 

@@ -79,12 +79,12 @@ class Columns(Likelihood):
     ) -> None:
         super().__init__(net)
         self.columns = _table(columns)
-        self.real = one_of("likelihood.real", real, get_args(RealDensity))
-        self.scale = one_of("likelihood.scale", scale, get_args(ColumnScale))
-        one_of("likelihood.missing", missing, get_args(Missingness))
-        one_of("likelihood.sign", sign, get_args(Sign))
+        self.real = one_of("real", real, get_args(RealDensity))
+        self.scale = one_of("scale", scale, get_args(ColumnScale))
+        one_of("missing", missing, get_args(Missingness))
+        one_of("sign", sign, get_args(Sign))
         if missing == "at-random" and sign != "unknown":
-            raise ConfigError(f"likelihood.sign = {sign!r} goes with likelihood.missing = 'self-masking'; set it, too")
+            raise ConfigError(f"sign = {sign!r} goes with missing = 'self-masking'; set it, too")
         self.mechanism = SelfMasking(self.columns, sign=sign) if missing == "self-masking" else None
         self.layout = OutputLayout(self.columns, scale)
         scaled = len(self.layout.real) + len(self.layout.positive)

@@ -326,7 +326,7 @@ class LatentVariableModel(nn.Module, ABC):
         c = as_tensor(c, "c, classes or rows of context,").to(self.device)
         if c.ndim == 0:
             c = c.expand(n)
-        if c.ndim == 1 and not c.is_floating_point():
+        if c.ndim == 1:
             self._check_takes_classes()
             c = rows_of_classes(c, size)
         self._check_context(c, n)
@@ -356,7 +356,8 @@ class LatentVariableModel(nn.Module, ABC):
 
     def _check_context(self, c: Tensor, n: int) -> None:
         if c.shape != (n, self.context_size):
-            raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}")
+            classes = f"; classes, shape ({n},), will do" if self.takes_classes else ""
+            raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}{classes}")
 
     def _check_takes_classes(self) -> None:
         if not self.takes_classes:

@@ -33,17 +33,25 @@ def one_hot(labels: Any, num_classes: int) -> Tensor:
     return nn.functional.one_hot(labels.long(), num_classes).float()
 
 
-def _check_whole(labels: Tensor, hint: str = "") -> None:
-    if labels.is_floating_point() and bool((broken := (labels != labels.round()) | ~labels.isfinite()).any()):
+def _check_whole(labels: Tensor, context_size: int | None = None) -> None:
+    """Refuse classes that are not whole numbers; the message says what a context of this size looks like."""
+    if not labels.is_floating_point():
+        return
+    broken = (labels != labels.round()) | ~labels.isfinite()
+    if bool(broken.any()):
+        hint = "" if context_size is None else f"; a context must have shape (N, {context_size})"
         raise DataError(f"labels must be whole numbers, got {labels[broken][0].item():g}{hint}")
 
 
 def rows_of_classes(classes: Tensor, size: int) -> Tensor:
     """One-hot rows, shape (N, C), of classes, shape (N,). This waits for the device.
 
+    Classes may be floating-point numbers, as labels may (`check_labels`), if they are whole.
+
     Raises:
         DataError: A number is not a class.
     """
+    _check_whole(classes, size)
     if classes.numel():
         _check_classes(classes, size)
     return one_hot(classes, size)
@@ -72,7 +80,7 @@ def check_labels(labels: Tensor | None, size: int) -> Tensor:
     """
     if labels is None:
         raise DataError(f"this model is conditional on {size} classes, but the loader gives no labels")
-    _check_whole(labels, f"; a context must have shape (B, {size})")
+    _check_whole(labels, size)
     if labels.device.type == "cpu" and labels.numel():
         low, high = int(labels.min()), int(labels.max())
         if low < -1 or high >= size:

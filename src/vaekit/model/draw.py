@@ -216,14 +216,12 @@ def antithetic_pairs(q: Distribution, k: int) -> Tensor:
     inner = q.base_dist if isinstance(q, Independent) else None
     if not isinstance(q, MultivariateNormal) and not isinstance(inner, (Normal, Bernoulli)):
         raise ConfigError(
-            "pairs of samples (objective.antithetic, or objective.name = 'disarm') need a normal posterior, which is "
-            "the same on both sides of its mean, or a Bernoulli one; set objective.antithetic = false, or "
-            "posterior.name = 'diagonal-normal'"
+            "pairs of samples (antithetic, or the objective 'disarm') need a normal posterior, which is the same on "
+            "both sides of its mean, or a Bernoulli one; turn antithetic off, or choose the posterior 'diagonal-normal'"
         )
     if k % 2:
         raise ConfigError(
-            f"pairs of samples (objective.antithetic, or objective.name = 'disarm') need an even objective.samples, "
-            f"got {k}"
+            f"pairs of samples (antithetic, or the objective 'disarm') need an even number of samples, got {k}"
         )
     if isinstance(inner, Bernoulli):
         u = torch.rand(k // 2, *inner.logits.shape, dtype=inner.logits.dtype, device=inner.logits.device)
@@ -258,7 +256,7 @@ def no_bound(draw: Draw, choose: str = "an objective that is not a bound, such a
     if not draw.levels:
         return (
             "a deterministic posterior has no density, so that neither a rate nor a bound on log p(x) exists; choose "
-            "objective.name = 'rae', or posterior.name = 'diagonal-normal'"
+            "the objective 'rae', or the posterior 'diagonal-normal'"
         )
     return (
         f"this model has no density q (it carries the penalty {next(iter(draw.penalties))!r}), so no bound on log p(x) "

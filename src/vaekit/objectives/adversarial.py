@@ -37,8 +37,8 @@ class Adversarial(nn.Module, Loss):
 
     def __init__(self, inputs: int, hidden: Sequence[int], learning_rate: float) -> None:
         super().__init__()
-        check_range("objective.learning_rate", learning_rate, 0, ends="()")
-        sizes = (inputs, *widths("objective.hidden", hidden))
+        check_range("learning_rate", learning_rate, 0, ends="()")
+        sizes = (inputs, *widths("hidden", hidden))
         layers: list[nn.Module] = []
         for width_in, width_out in pairwise(sizes):
             layers += [nn.Linear(width_in, width_out), nn.LeakyReLU(0.2)]
@@ -127,7 +127,7 @@ class FactorVAE(Adversarial):
     ) -> None:
         super().__init__(latent_size, hidden, learning_rate)
         if latent_size < 2:
-            raise ConfigError("factor needs latents that can depend on one another; set model.latent_size to 2 or more")
+            raise ConfigError("factor needs latents that can depend on one another; set latent_size to 2 or more")
         self.gamma: Scheduled = _not_negative("gamma", gamma)
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
@@ -205,8 +205,8 @@ class AAE(Adversarial):
         """
         if any(p.requires_grad for p in model.prior_parameters()):
             raise ConfigError(
-                "aae does not train a prior, and this model's prior has weights; set prior.name = 'standard-normal', "
-                "or choose objective.name = 'elbo'"
+                "aae does not train a prior, and this model's prior has weights; choose the prior 'standard-normal', "
+                "or the objective 'elbo'"
             )
         return super().opponents(model)
 
@@ -223,4 +223,4 @@ def _at(value: Scheduled, epoch: float) -> float:
 
 
 def _not_negative(name: str, value: Scheduled) -> Scheduled:
-    return value if callable(value) else check_range(f"objective.{name}", value, 0)
+    return value if callable(value) else check_range(name, value, 0)

@@ -321,7 +321,7 @@ def need_gradient(draw: Draw) -> None:
         return
     raise ConfigError(
         f"the samples of {type(getattr(q, 'base_dist', q)).__name__} latents hand no gradient to the encoder; choose "
-        "objective.name = 'rloo', or posterior.name = 'gumbel-softmax' or 'diagonal-normal'"
+        "the objective 'rloo', or the posterior 'gumbel-softmax' or 'diagonal-normal'"
     )
 
 

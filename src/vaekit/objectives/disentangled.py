@@ -28,7 +28,7 @@ def beta_tc(
 
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 2, 4 and appendix C.2.
     """
-    check_range("objective.beta of beta-tc", beta, 0)
+    check_range("beta of beta-tc", beta, 0)
     check_range("dataset_size", dataset_size, 1)
     level = draw.levels[0] if len(draw.levels) == 1 else None
     if level is None or not isinstance(level.q, Independent):
@@ -70,8 +70,8 @@ def dip(
 
     Reference: Kumar, Sattigeri and Balakrishnan 2017, arXiv:1711.00848, eq. 5 to 7.
     """
-    check_range("objective.off_diagonal", off_diagonal, 0)
-    check_range("objective.diagonal", diagonal, 0)
+    check_range("off_diagonal", off_diagonal, 0)
+    check_range("diagonal", diagonal, 0)
     c = _covariance(draw, of_posteriors=kind == "II")
     return -draw.distortion - draw.rate(kl) - dip_penalty(c, off_diagonal, diagonal)
 
@@ -93,7 +93,7 @@ def _covariance(draw: Draw, *, of_posteriors: bool) -> Tensor:
     factorizes = isinstance(q, Independent) and isinstance(q.base_dist, Normal)
     if q is None or not (factorizes or isinstance(q, MultivariateNormal)):
         raise ConfigError(
-            "dip needs one latent level with a normal posterior; choose posterior.name = 'diagonal-normal' or "
+            "dip needs one latent level with a normal posterior; choose the posterior 'diagonal-normal' or "
             "'full-covariance-normal'"
         )
     means = q.mean.flatten(1)

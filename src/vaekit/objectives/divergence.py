@@ -29,8 +29,8 @@ def mmd(
     Reference: Tolstikhin et al. 2017, arXiv:1711.01558, algorithm 2; Zhao, Song and Ermon 2017, arXiv:1706.02262,
     eq. 6.
     """
-    check_range("objective.kl_weight of mmd", kl_weight, 0)
-    check_range("objective.mmd_weight", mmd_weight, 0)
+    check_range("kl_weight of mmd", kl_weight, 0)
+    check_range("mmd_weight", mmd_weight, 0)
     z = draw.z[0].flatten(1)
     p = draw.prior
     if not kl_weight and not p.has_rsample:

@@ -39,7 +39,7 @@ def beta_elbo(draw: Draw, *, beta: float = 4.0, kl: KL = "auto") -> Tensor:
 
     Reference: Higgins et al. 2017, "beta-VAE", ICLR, eq. 4.
     """
-    check_range("objective.beta", beta, 0, hint="; for a plain autoencoder use beta = 0")
+    check_range("beta", beta, 0, hint="; for a plain autoencoder use beta = 0")
     return -draw.distortion - beta * draw.rate(kl)
 
 
@@ -52,7 +52,7 @@ def capacity_elbo(draw: Draw, *, gamma: float = 1000.0, capacity: float = 25.0, 
 
     Reference: Burgess et al. 2018, arXiv:1804.03599, eq. 8.
     """
-    check_range("objective.gamma of capacity", gamma, 0)
+    check_range("gamma of capacity", gamma, 0)
     return -draw.distortion - gamma * (draw.rate(kl) - capacity).abs()
 
 
@@ -65,7 +65,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "le
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
     """
-    check_range("objective.minimum of free-bits", minimum, 0)
+    check_range("minimum of free-bits", minimum, 0)
     if not draw.levels:
         draw.rate()  # raises, and says why there is none
     rates = [_kl_by_dimension(level, per).mean(0).clamp_min(minimum).sum() for level in draw.levels]

@@ -66,7 +66,7 @@ def ciwae(draw: Draw, *, beta: float = 0.05) -> Tensor:
 
     Reference: Rainforth et al. 2018, arXiv:1802.04537, section 5 (CIWAE).
     """
-    check_range("objective.beta of ciwae", beta, 0, 1, ends="[]")
+    check_range("beta of ciwae", beta, 0, 1, ends="[]")
     return beta * draw.log_w.mean(0) + (1 - beta) * _log_mean(draw.log_w, 0)
 
 
@@ -76,10 +76,8 @@ def _log_mean(log_w: Tensor, dim: int) -> Tensor:
 
 def _grouped(log_w: Tensor, groups: int) -> Tensor:
     k = len(log_w)
-    if k % check_count("objective.groups", groups):
-        raise ConfigError(
-            f"objective.samples must be a multiple of objective.groups, got {k} samples in {groups} groups"
-        )
+    if k % check_count("groups", groups):
+        raise ConfigError(f"samples must be a multiple of groups, got {k} samples in {groups} groups")
     return log_w.reshape(groups, k // groups, *log_w.shape[1:])
 
 

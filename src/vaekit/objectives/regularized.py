@@ -35,7 +35,7 @@ class RegularizedAutoencoder(Loss):
 
     def __init__(self, *, beta: float = 0.1, regularizer: Regularizer = "l2", weight: float = 1e-3) -> None:
         for name, value in (("beta", beta), ("weight", weight)):
-            check_range(f"objective.{name} of rae", value, 0)
+            check_range(f"{name} of rae", value, 0)
         self.beta = beta
         self.regularizer = one_of("regularizer", regularizer, get_args(Regularizer))
         self.weight = weight
@@ -44,7 +44,7 @@ class RegularizedAutoencoder(Loss):
         """The loss of each row."""
         draw = draw_of(model, batch)
         if draw.levels:
-            raise ConfigError("objective.name = 'rae' is for codes without noise; set posterior.name = 'deterministic'")
+            raise ConfigError("the objective 'rae' is for codes without noise; choose the posterior 'deterministic'")
         logged = {
             "distortion": draw.distortion,
             "code": 0.5 * self.beta * draw.z[0].flatten(1).square().sum(1),
@@ -65,7 +65,7 @@ class RegularizedAutoencoder(Loss):
         if not weights:
             raise ConfigError(
                 f"{type(model).__name__} does not say which weights are the decoder's; give it a method "
-                "decoder_parameters(), or set objective.regularizer = 'gradient'"
+                "decoder_parameters(), or set regularizer = 'gradient'"
             )
         return torch.stack([p.square().sum() for p in weights]).sum().expand(rows)
 

@@ -33,7 +33,7 @@ def rloo(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """
     k = len(draw.z)
     if k < 2:
-        raise ConfigError(f"rloo compares the samples of a row; objective.samples must be ≥ 2, got {k}")
+        raise ConfigError(f"rloo compares the samples of a row; samples must be ≥ 2, got {k}")
     f, rate = _signal(draw, beta, kl)
     gain = (f - f.mean(0)).detach() * k / (k - 1)
     value = f.mean(0) - rate
@@ -57,7 +57,7 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
     """
     q = draw.levels[0].q if len(draw.levels) == 1 else None
     if not (isinstance(q, Independent) and isinstance(q.base_dist, Bernoulli)):
-        raise ConfigError("disarm is for Bernoulli latents; set posterior.name = 'bernoulli', or choose 'rloo'")
+        raise ConfigError("disarm is for Bernoulli latents; choose the posterior 'bernoulli', or the objective 'rloo'")
     if not draw.antithetic:
         raise ConfigError("disarm compares samples that were drawn in pairs; pass antithetic=True to draw")
     logits = q.base_dist.logits
@@ -71,11 +71,11 @@ def disarm(draw: Draw, *, beta: float = 1.0, kl: KL = "auto") -> Tensor:
 
 def _signal(draw: Draw, beta: float, kl: KL) -> tuple[Tensor, Tensor]:
     """Terms to average over the samples, shape (K, B), and terms that need no samples, shape (B,); nats."""
-    check_range("objective.beta", beta, 0)
+    check_range("beta", beta, 0)
     if any(level.q.has_rsample for level in draw.levels):
         raise ConfigError(
-            "scores are for discrete samples, and a gradient goes through these samples; choose objective.name = "
-            "'elbo' or 'beta', or posterior.name = 'bernoulli' or 'categorical'"
+            "scores are for discrete samples, and a gradient goes through these samples; choose the objective "
+            "'elbo' or 'beta', or the posterior 'bernoulli' or 'categorical'"
         )
     if kl == "analytic" or (kl == "auto" and all(level.analytic_kl is not None for level in draw.levels)):
         return draw.log_likelihood, beta * draw.rate(kl)

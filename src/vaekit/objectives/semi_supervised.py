@@ -58,9 +58,9 @@ class M2(nn.Module, Loss):
         rows: int = 100,
     ) -> None:
         super().__init__()
-        check_range("objective.alpha of m2", alpha, 0)
+        check_range("alpha of m2", alpha, 0)
         self.num_classes = num_classes
-        self.rows = check_range("objective.rows", rows, 1)
+        self.rows = check_range("rows", rows, 1)
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
         known = _known_rows(batches)
@@ -70,7 +70,7 @@ class M2(nn.Module, Loss):
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row."""
         if model.context_size != self.num_classes:
-            raise ConfigError("objective.name = 'm2' needs a model of each class; set model.condition = 'class'")
+            raise ConfigError("the objective 'm2' needs a model of each class; set condition = 'class'")
         labels = batch.labels if batch.labels is not None else torch.full((len(batch),), -1, device=batch.x.device)
         is_known = labels >= 0
         log_q = self.log_q(batch.zero_filled)
@@ -111,7 +111,7 @@ class M2(nn.Module, Loss):
     def _classify_known(self, model: LatentVariableModel) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and share of errors of some rows of known class."""
         if self.labelled is None or not self.labelled.num_rows:
-            raise ConfigError("objective.name = 'm2' needs some rows whose class is known; set data.labelled = 100")
+            raise ConfigError("the objective 'm2' needs some rows whose class is known; set labelled = 100")
         count = self.labelled.num_rows
         rows = torch.randint(count, (min(self.rows, count),), device=model.device)
         batch = model.to_model(self.labelled.rows(rows))

@@ -23,7 +23,7 @@ class PowerSphericalPosterior(FromFeatures):
     latent_kind = "directions"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        check_range("model.latent_size of a sphere", latent_size, 2)
+        check_range("latent_size of a sphere", latent_size, 2)
         super().__init__(net, (latent_size,))
         self.mu = nn.Linear(features, latent_size)
         self.kappa = nn.Linear(features, 1)

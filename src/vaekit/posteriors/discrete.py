@@ -46,7 +46,7 @@ class CategoricalPosterior(FromFeatures):
     latent_kind = "categories"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int, *, categories: int = 10) -> None:
-        check_range("posterior.categories", categories, 2, MOST_CATEGORIES, ends="[]")
+        check_range("categories", categories, 2, MOST_CATEGORIES, ends="[]")
         super().__init__(net, (latent_size, categories))
         self.logits = nn.Linear(features, latent_size * categories)
 
@@ -87,7 +87,7 @@ class GumbelSoftmaxPosterior(CategoricalPosterior):
         straight_through: bool = False,
     ) -> None:
         super().__init__(net, features, latent_size, categories=categories)
-        check_range("posterior.temperature", temperature, 0, ends="()")
+        check_range("temperature", temperature, 0, ends="()")
         self.temperature = temperature
         self.straight_through = straight_through
 

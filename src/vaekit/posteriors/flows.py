@@ -27,7 +27,7 @@ class PlanarPosterior(MeanAndVariance):
 
     def __init__(self, net: nn.Module, features: int, latent_size: int, *, steps: int = 10) -> None:
         super().__init__(net, features, latent_size)
-        check_flow("posterior", steps)
+        check_flow(steps)
         self.steps = nn.Linear(features, steps * (2 * latent_size + 1))
 
     def distribution(self, h: Tensor) -> Flow:
@@ -64,7 +64,7 @@ class IAFPosterior(MeanAndVariance):
         hidden: Sequence[int] = (128, 128),
     ) -> None:
         super().__init__(net, features, latent_size)
-        check_flow("posterior", steps, hidden)
+        check_flow(steps, hidden)
         gate = {"univariate": GatedTransform, "shapes": ((), ())}
         self.steps = masked_transform(zuko.flows.MAF, latent_size, features, steps, hidden, **gate)
 
@@ -101,7 +101,7 @@ class NSFPosterior(MeanAndVariance):
         hidden: Sequence[int] = (128, 128),
     ) -> None:
         super().__init__(net, features, latent_size)
-        check_flow("posterior", steps, hidden, bins)
+        check_flow(steps, hidden, bins)
         self.steps = masked_transform(zuko.flows.NSF, latent_size, features, steps, hidden, bins=bins)
 
     def distribution(self, h: Tensor) -> Flow:

@@ -68,8 +68,8 @@ class HierarchicalPosterior(Posterior):
 def level_sizes(latent_size: int, upper_sizes: Sequence[int] | None) -> tuple[int, ...]:
     """Widths of all levels, z_1 first: by default two, the upper one half as wide."""
     upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
-    check_range("the number of posterior.upper_sizes", len(upper), 1)
-    return latent_size, *(check_range("posterior.upper_sizes", size, 1) for size in upper)
+    check_range("the number of upper_sizes", len(upper), 1)
+    return latent_size, *(check_range("upper_sizes", size, 1) for size in upper)
 
 
 def between_levels(

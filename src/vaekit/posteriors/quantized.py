@@ -42,7 +42,7 @@ class CodesPosterior(Posterior):
     num_codes: int
 
     def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:
-        check_range("posterior.places", places, 1, MOST_CODES, ends="[]")
+        check_range("places", places, 1, MOST_CODES, ends="[]")
         grid = tuple(wanted_shape[1:])
         shapes = map_shapes_of(net, features)
         grids = [tuple(shape[1:]) for shape in shapes]
@@ -121,10 +121,10 @@ class FSQPosterior(CodesPosterior):
         places: int = 16,
     ) -> None:
         if not levels:
-            raise ConfigError("posterior.levels must name at least one number of levels, got []")
+            raise ConfigError("levels must name at least one number of levels, got []")
         for level in levels:
-            check_range("posterior.levels", level, 2, MOST_CODES, ends="[]")
-        check_range("the product of posterior.levels", prod(levels), 2, MOST_CODES, ends="[]")
+            check_range("levels", level, 2, MOST_CODES, ends="[]")
+        check_range("the product of levels", prod(levels), 2, MOST_CODES, ends="[]")
         super().__init__(net, features, len(levels), wanted_shape, places)
         self.num_codes = prod(levels)
         sizes = torch.tensor(levels, dtype=torch.float32)

@@ -75,12 +75,12 @@ class VQPosterior(CodesPosterior):
         gradient: Literal["straight-through", "rotation"] = "straight-through",
         places: int = 16,
     ) -> None:
-        check_range("posterior.codes", codes, 2, MOST_CODES, ends="[]")
+        check_range("codes", codes, 2, MOST_CODES, ends="[]")
         for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
-            check_range(f"posterior.{name}", value, 0, most)
-        most = int(MOST_SUMS ** (1 / check_range("posterior.steps", steps, 1)) + 1e-9)
+            check_range(name, value, 0, most)
+        most = int(MOST_SUMS ** (1 / check_range("steps", steps, 1)) + 1e-9)
         if steps > 1 and codes > most:
-            raise ConfigError(f"posterior.codes must be at most {most} with posterior.steps = {steps}, got {codes}")
+            raise ConfigError(f"codes must be at most {most} with steps = {steps}, got {codes}")
         super().__init__(net, features, latent_size, wanted_shape, places)
         self.num_codes = codes**steps
         self.steps = steps
@@ -89,8 +89,8 @@ class VQPosterior(CodesPosterior):
         self.commitment = commitment
         self.decay = decay
         self.revive = revive
-        self.gradient = one_of("posterior.gradient", gradient, ("straight-through", "rotation"))
-        self.learns = one_of("posterior.codebook", codebook, ("ema", "gradient")) == "gradient"
+        self.gradient = one_of("gradient", gradient, ("straight-through", "rotation"))
+        self.learns = one_of("codebook", codebook, ("ema", "gradient")) == "gradient"
         start = torch.randn(steps * codes, latent_size)
         if self.learns:
             self.codes = nn.Parameter(start)

@@ -47,8 +47,8 @@ class CategoricalPrior(Prior):
         super().__init__()
         if len(latent_shape) != 2:
             raise ConfigError(
-                f"prior.name = 'categorical' needs one-hot latents (Z, categories), got shape {tuple(latent_shape)}; "
-                "choose posterior.name = 'categorical' or 'gumbel-softmax'"
+                f"the prior 'categorical' needs one-hot latents (Z, categories), got shape {tuple(latent_shape)}; "
+                "choose the posterior 'categorical' or 'gumbel-softmax'"
             )
         self.logits = Logits(latent_shape, context_size)
 

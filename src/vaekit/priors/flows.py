@@ -42,7 +42,7 @@ class MAFPrior(_FlowPrior):
     def __init__(
         self, latent_size: int, context_size: int = 0, *, steps: int = 5, hidden: Sequence[int] = (128, 128)
     ) -> None:
-        check_flow("prior", steps, hidden)
+        check_flow(steps, hidden)
         super().__init__(masked_transform(zuko.flows.MAF, latent_size, context_size, steps, hidden), latent_size)
 
 
@@ -68,7 +68,7 @@ class NSFPrior(_FlowPrior):
         bins: int = 8,
         hidden: Sequence[int] = (128, 128),
     ) -> None:
-        check_flow("prior", steps, hidden, bins)
+        check_flow(steps, hidden, bins)
         super().__init__(
             masked_transform(zuko.flows.NSF, latent_size, context_size, steps, hidden, bins=bins), latent_size
         )

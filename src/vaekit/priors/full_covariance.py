@@ -41,10 +41,10 @@ class FullCovarianceNormalMixture(Prior):
         self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
     ) -> None:
         super().__init__()
-        check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
         if context_size:
             components = max(1, components // context_size) * context_size
-        check_range("prior.variance", variance, 0, ends="()")
+        check_range("variance", variance, 0, ends="()")
         self.context_size = context_size
         self.loc = nn.Parameter(torch.randn(components, latent_size))
         start = torch.zeros(components, latent_size, latent_size)
@@ -88,7 +88,7 @@ class FullCovarianceNormalMixture(Prior):
         q = posterior(x[chosen], None if c is None else c[chosen])
         if isinstance(q, Chain):
             raise ConfigError(
-                "prior.name = 'full-covariance-mixture' is for one latent level, this posterior has several; choose "
-                "posterior.name = 'diagonal-normal'"
+                "the prior 'full-covariance-mixture' is for one latent level, this posterior has several; choose "
+                "the posterior 'diagonal-normal'"
             )
         self.loc.copy_(q.mean)

@@ -39,8 +39,8 @@ class HierarchicalPrior(Prior):
         super().__init__()
         if not isinstance(posterior, HierarchicalPosterior):
             raise ConfigError(
-                f"prior.name = 'hierarchical' needs a posterior with several levels, got {type(posterior).__name__}; "
-                "choose posterior.name = 'hierarchical'"
+                f"the prior 'hierarchical' needs a posterior with several levels, got {type(posterior).__name__}; "
+                "choose the posterior 'hierarchical'"
             )
         self.latent_sizes = posterior.latent_sizes
         self.first = StandardNormal(self.latent_sizes[-1])

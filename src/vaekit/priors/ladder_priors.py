@@ -69,6 +69,6 @@ class TopDownPrior(Prior):
 
 def _wrong_posterior(name: str, posterior: nn.Module) -> str:
     return (
-        f"prior.name = {name!r} shares its networks with the posterior of that name and needs a posterior with several "
-        f"levels, got {type(posterior).__name__}; choose posterior.name = {name!r}"
+        f"the prior {name!r} shares its networks with the posterior of that name and needs a posterior with several "
+        f"levels, got {type(posterior).__name__}; choose the posterior {name!r}"
     )

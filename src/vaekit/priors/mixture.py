@@ -25,7 +25,7 @@ class NormalMixture(Prior):
 
     def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
         super().__init__()
-        check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
         self.mu = nn.Parameter(torch.randn(components, latent_size))
         self.log_var = nn.Parameter(torch.zeros(components, latent_size))
         self.bias = nn.Parameter(torch.zeros(components))

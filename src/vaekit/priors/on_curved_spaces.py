@@ -48,7 +48,7 @@ class WrappedNormalPrior(Prior):
 
     def __init__(self, latent_size: int, *, scale: float = 1.0) -> None:
         super().__init__()
-        check_range("prior.scale", scale, 0, ends="()")
+        check_range("scale", scale, 0, ends="()")
         self.register_buffer("zeros", torch.zeros(latent_size), persistent=False)
         self.register_buffer("scales", torch.full((latent_size,), scale), persistent=False)
 

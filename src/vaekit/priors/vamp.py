@@ -50,14 +50,14 @@ class VampPrior(Prior):
         init: PseudoInputStart = "data",
     ) -> None:
         super().__init__()
-        check_range("prior.components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
         # Its weights belong to the model; a deepcopy of the model keeps the two together.
         self._posterior = Unregistered(posterior)
         low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())
         self.register_buffer("low", torch.tensor(low))
         self.register_buffer("high", torch.tensor(high))
         raw = torch.randn(components, *event_shape)
-        if one_of("prior.init", init, get_args(PseudoInputStart)) == "data" and x is not None:
+        if one_of("init", init, get_args(PseudoInputStart)) == "data" and x is not None:
             rows = torch.randperm(len(x))[torch.arange(components) % len(x)]
             share = (x[rows.to(x.device)].to(raw) - low) / max(high - low, 1e-12)
             # Pixels at either end would learn nothing, and copies of one row would learn the same for ever.
@@ -78,7 +78,7 @@ class VampPrior(Prior):
         components = posterior(u.repeat(len(rows), *[1] * (u.ndim - 1)), rows.repeat_interleave(len(u), 0))
         if len(components.event_shape) != 1:
             raise ConfigError(
-                "prior.name = 'vamp' of a conditional model needs latents that are a vector, but these have the shape "
+                "the prior 'vamp' of a conditional model needs latents that are a vector, but these have the shape "
                 f"{tuple(components.event_shape)}; choose a prior for them, or leave the condition out"
             )
         return _GroupedMixture(components, len(u), index)

@@ -140,6 +140,34 @@ class RestoredRun:
                 )
         return model.to(find_device(device)).eval()
 
+    def check_model(self, model: LatentVariableModel) -> list[str]:
+        """Check that a model is that of this run.
+
+        Arguments:
+            model: The model, as `load` gives it.
+
+        Returns:
+            A warning if its weights are neither the best nor the last of the run: they may be so on purpose.
+
+        Raises:
+            ConfigError: It is another model.
+        """
+        tensors = model.state_dict()
+        for kind in ("best", "last"):
+            if not self.run.has_checkpoint(kind):
+                continue
+            stored = self.run.load_checkpoint(kind, parts=("model",)).part("model")
+            if {name: tensor.shape for name, tensor in tensors.items()} != {
+                name: tensor.shape for name, tensor in stored.items()
+            }:
+                raise ConfigError(
+                    f"this is not the model of run {self.run.name}, whose weights have other names or shapes; pass "
+                    f"vaekit.load({str(self.run.path)!r}), or evaluate a model on its own: evaluate(model, data)"
+                )
+            if all(torch.equal(tensor.cpu(), stored[name].to(tensor.dtype)) for name, tensor in tensors.items()):
+                return []
+        return [f"the weights of this model are not those of run {self.run.name}"]
+
     def loss(self, model: LatentVariableModel, *, weights: str = "best") -> Loss:
         """The loss of the run, with its own weights, such as a classifier's.
 

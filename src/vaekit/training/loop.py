@@ -3,7 +3,7 @@
 import inspect
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -106,12 +106,11 @@ def train_epochs(
         if records and not trainer.progress.batch:
             with trainer.with_averages():
                 listeners.resumed(records[-1])
-        monitor = _Monitor(checkpointer, CheckClock(ranks, CHECK_EVERY, stop), Pace(), listeners)
+        monitor = _Monitor(trainer, batches, checkpointer, listeners, CheckClock(ranks, CHECK_EVERY, stop))
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
             begun = time.perf_counter() - trainer.progress.seconds
-            last = _epoch(trainer, train, batches, begun, monitor)
-            record = trainer.close_epoch(time.perf_counter() - begun, validation, last)
-            trainer.progress.seconds = 0.0
+            _take_steps(trainer, train, begun, monitor)
+            record = trainer.close_epoch(time.perf_counter() - begun, validation)
             records.append(record)
             checkpointer.after_epoch(record)
             with trainer.with_averages():
@@ -124,36 +123,58 @@ def train_epochs(
 
 @dataclass(frozen=True)
 class _Monitor:
-    """The helpers of an epoch: checkpoints, checks, pace and listeners."""
+    """Checks a training between two steps: it reports the progress, saves, and stops when asked to.
 
+    Arguments:
+        trainer: The trainer.
+        batches: Number of batches in an epoch, if it is known.
+        checkpointer: Writes the checkpoints within an epoch.
+        listeners: Hear about the progress, and about steps that have become slow.
+        clock: Says when to check.
+        pace: Compares the duration of steps with that of earlier ones.
+    """
+
+    trainer: Trainer
+    batches: int | None
     checkpointer: Checkpointer
-    clock: CheckClock
-    pace: Pace
     listeners: Listeners
+    clock: CheckClock
+    pace: Pace = field(default_factory=Pace)
+
+    def after_step(self, begun: float) -> None:
+        """Check the training if it is time to.
+
+        Arguments:
+            begun: When the epoch began, less the time that it took before an interruption.
+
+        Raises:
+            NumericalError: See `Trainer.check`.
+            Interrupted: A rank is asked to stop.
+        """
+        if not self.clock.due():
+            return
+        progress = self.trainer.progress
+        progress.seconds = time.perf_counter() - begun
+        self.listeners.step(progress, self.batches, self.trainer.check())
+        times = self.pace.slower(self.clock.seconds)
+        if times is not None:
+            self.listeners.slower(times)
+        stopping = self.clock.stopping()
+        self.checkpointer.within_epoch(stop=stopping)
+        self.clock.end()
+        if stopping:
+            raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
 
 
-def _epoch(trainer: Trainer, train: Iterable[Any], batches: int | None, begun: float, monitor: _Monitor) -> Any:
-    """Take the steps of an epoch, or the rest of them; return the last batch."""
-    options, progress, clock = trainer.options, trainer.progress, monitor.clock
+def _take_steps(trainer: Trainer, train: Iterable[Any], begun: float, monitor: _Monitor) -> None:
+    """Take the steps of an epoch, or the rest of them."""
+    options, progress, batches = trainer.options, trainer.progress, monitor.batches
     trainer.training_mode()
-    last: Any = None
-    for batch in first_checked(trainer.model, train, trainer.loss, lenient=options.on_nan == "skip"):
+    for batch in first_checked(trainer.model, train, trainer.loss, lenient=trainer.lenient):
         if options.steps is not None and progress.step >= options.steps:
             break
         trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))
-        last = batch
-        if clock.due():
-            progress.seconds = time.perf_counter() - begun
-            monitor.listeners.step(progress, batches, trainer.check())
-            times = monitor.pace.slower(clock.seconds)
-            if times is not None:
-                monitor.listeners.slower(times)
-            stopping = clock.stopping()
-            monitor.checkpointer.within_epoch(stop=stopping)
-            clock.end()
-            if stopping:
-                raise Interrupted(f"stopped at epoch {progress.epoch + 1}, step {progress.step}")
-    return last
+        monitor.after_step(begun)
 
 
 def check_loaded_rows(model: LatentVariableModel, loss: Loss, train: Any, validation: Any, *, lenient: bool) -> None:

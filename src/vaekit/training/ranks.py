@@ -223,7 +223,7 @@ def check_ranks(ranks: Ranks, model: LatentVariableModel, loss: Loss, opponents:
         if getattr(module, "couples_rows", False):
             raise ConfigError(
                 f"{type(module).__name__} learns from whole batches, and {n} ranks see only their own rows; train with "
-                "one rank, or choose another part, such as posterior.name = 'fsq' or likelihood.scale = 'shared'"
+                "one rank, or choose another part, such as the posterior 'fsq', or set scale = 'shared'"
             )
     if device == "cpu" and any(isinstance(module, _BatchNorm) for module in model.modules()):
         raise ConfigError(

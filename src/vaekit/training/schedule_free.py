@@ -43,9 +43,9 @@ class ScheduleFreeAdamW(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.1,
     ) -> None:
-        check_range("optimizer.weight_decay", weight_decay, 0, hint="; 0 turns it off")
-        check_range("optimizer.eps", eps, 0, hint="; 1e-8 is usual")
-        check_range("optimizer.beta2", beta2, 0, 1, hint="; 0.99 is usual")
+        check_range("weight_decay", weight_decay, 0, hint="; 0 turns it off")
+        check_range("eps", eps, 0, hint="; 1e-8 is usual")
+        check_range("beta2", beta2, 0, 1, hint="; 0.99 is usual")
         defaults = {"lr": learning_rate, "mix": mix, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         super().__init__(parameters, defaults)
 

@@ -54,7 +54,7 @@ class TrainingStep:
         self.good_steps = torch.zeros((), device=model.device)  # in these averages
         self.optimizer_averages: Any = getattr(players[0].optimizer, "averages", None)
         if self.ema and self.optimizer_averages is not None:
-            raise ConfigError("train.ema averages the weights, which this optimizer does already; leave it out")
+            raise ConfigError("ema averages the weights, which this optimizer does already; leave it out")
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
         self.samples = loss.samples

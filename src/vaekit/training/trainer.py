@@ -71,6 +71,8 @@ class Trainer:
         self.training_step = TrainingStep(model, loss, self.players, options, ranks)
         self.meter = self.training_step.meter
         self.best = self.weights()
+        self.lenient = options.on_nan == "skip"
+        self.last_item: Any = None  # of the loader, after a step
 
     @property
     def ema_weights(self) -> list[Tensor]:
@@ -94,6 +96,7 @@ class Trainer:
         for group, learning_rate in zip(self.players[0].optimizer.param_groups, self.learning_rates, strict=True):
             set_learning_rate(group, factor * learning_rate)
         self.training_step(item, epoch)
+        self.last_item = item
         self.progress.step += 1
         self.progress.batch += 1
 
@@ -122,17 +125,16 @@ class Trainer:
             + (f"; {self.meter.allowed} steps before it were skipped" if self.meter.skip else ' or on_nan = "skip"')
         )
 
-    def close_epoch(self, seconds: float, validation: Iterable[Any] | None, last: Any = None) -> Record:
+    def close_epoch(self, seconds: float, validation: Iterable[Any] | None) -> Record:
         """Finish an epoch: validate, choose the best weights, and return the record.
 
         Arguments:
             seconds: Duration of the epoch.
             validation: Batches for the validation.
-            last: The last batch of the training. Without a good validation its loss is computed once more, because no
-                later step checks the final weights.
 
         Raises:
-            NumericalError: See `check`; or the loss after the last step is not finite.
+            NumericalError: See `check`; or the final weights do not work.
+            DataError: The epoch had no batch.
         """
         record: Record = {"epoch": self.progress.epoch + 1, **self.check(), "seconds": seconds}
         if not record[ROWS_KEY] and not record.get("skipped"):
@@ -140,29 +142,36 @@ class Trainer:
                 "the training loader gave no batch: it has too few rows, or is an iterator that has ended; pass a "
                 "sequence of batches"
             )
-        is_last = self.progress.epoch + 1 == self.options.epochs
-        means: dict[str, float] = {}
         record[SPEED_KEY] = record[ROWS_KEY] / max(seconds, 1e-9)
-        end = math.nextafter(self.options.epochs, 0)  # at the very end a schedule of cycles begins anew
-        lenient = self.options.on_nan == "skip"
         with self.with_averages():
-            if validation is not None:
-                means = validate(self.model, validation, self.loss, epoch=end, ranks=self.ranks, lenient=lenient)
-                record |= {f"validation_{name}": value for name, value in means.items()}
-            seen_to_work = self.progress.best is not None or (bool(means) and _works(means))
-            if last is not None and is_last and not seen_to_work and not lenient:
-                self._check_last(validate(self.model, [last], self.loss, epoch=end, ranks=self.ranks))
+            means = {} if validation is None else self._validate(validation)
+            record |= {f"validation_{name}": value for name, value in means.items()}
+            self._check_final_weights(means)
             self._choose(record)
             self.factor.after_epoch(record["epoch"], self.progress)
         record["learning_rate"] = self.progress.learning_rate
         self.progress.epoch += 1
         self.progress.batch = 0
+        self.progress.seconds = 0.0
         self.meter.sums.zero_()
         return record
 
-    def _check_last(self, means: Mapping[str, float]) -> None:
-        """Check the loss after the last step: no later step checks the weights that are kept."""
-        if not _works(means):
+    def _validate(self, batches: Iterable[Any]) -> dict[str, float]:
+        """The means of the loss at the end of its schedules; at the very end a schedule of cycles begins anew."""
+        end = math.nextafter(self.options.epochs, 0)
+        return validate(self.model, batches, self.loss, epoch=end, ranks=self.ranks, lenient=self.lenient)
+
+    def _check_final_weights(self, means: Mapping[str, float]) -> None:
+        """After the last epoch, compute the loss of the last batch once more: no later step checks the weights.
+
+        Arguments:
+            means: Means of this epoch's validation. One good validation in the training is enough.
+        """
+        is_last = self.progress.epoch + 1 == self.options.epochs
+        shown_to_work = self.progress.best is not None or (bool(means) and _works(means))
+        if not is_last or shown_to_work or self.lenient or self.last_item is None:
+            return
+        if not _works(self._validate([self.last_item])):
             raise NumericalError(self._numerical(self.progress.step - 1))
 
     def _choose(self, record: Record) -> None:

@@ -62,7 +62,7 @@ def array_of(path: Path) -> NDArray[Any]:
     with _unpacked(path) as archive:
         content = _content(archive, path)
     if content.tested:
-        raise DataError(f"{path}: a table is one array; save x_train and x_test as two files, the second for data.test")
+        raise DataError(f"{path}: a table is one array; save x_train and x_test as two files, the second for test")
     return content.x
 
 

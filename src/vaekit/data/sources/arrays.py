@@ -252,7 +252,7 @@ class ArrayReader:
             if not self.takes_gaps:
                 raise DataError(
                     f"{self.name}: row {rows[int(gappy.long().argmax())]} has NaN, a missing value, which only rows in "
-                    "memory can have; raise data.memory, or fill it in"
+                    "memory can have; raise memory, or fill it in"
                 )
             images = images.masked_fill(gaps, 0)
         try:

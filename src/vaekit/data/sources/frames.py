@@ -163,7 +163,7 @@ def raws_of_array(array: NDArray[Any], names: Sequence[str] | None = None) -> li
         DataError: The array is not a table of numbers.
     """
     if array.ndim != 2 or 0 in array.shape or array.dtype.kind not in "biuf":
-        signals = "; for signals (N, C, L) set data.kind = 'signal'" if array.ndim == 3 else ""
+        signals = "; for signals (N, C, L) set kind = 'signal'" if array.ndim == 3 else ""
         raise DataError(f"a table must be numbers of shape (N, D), got {array.dtype} {array.shape}{signals}")
     names = [f"x{i}" for i in range(array.shape[1])] if names is None else names
     missing = np.isnan(array) if array.dtype.kind == "f" else np.zeros(array.shape, bool)

@@ -98,7 +98,7 @@ class FolderReader:
             if self.size is None and expected is not None and image.size != expected:
                 raise DataError(
                     f"{path}: {_by(image.size)} pixels, but {self.names[0]}, the first image, has {_by(expected)}; "
-                    f"data.size = {min(expected)} would crop and resize all"
+                    f"size = {min(expected)} would crop and resize all"
                 )
             pixels = np.asarray(_converted(image, self.size, self.mode))
         return pixels if pixels.ndim == 3 else pixels[:, :, None]

@@ -91,7 +91,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
         density: The kind of prior, as for `fit_prior`.
 
     Raises:
-        ConfigError, DataError: The prior cannot be fitted; see `fit_prior`.
+        ConfigError, DataError: It is the model of another run, or the prior cannot be fitted; see `fit_prior`.
     """
     folder = run if isinstance(run, Run) else run.run
     density = density_for(model, density)
@@ -106,6 +106,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     except (RunError, KeyError, ValueError, RuntimeError):
         pass  # absent, damaged, or of other weights: fitted anew
     restored = RestoredRun.of(run)
+    restored.check_model(model)
     dataset, section = restored.dataset(), restored.recipe.config.data
     if section.labelled is not None:
         dataset = keep_labels(dataset, section.labelled)  # no more labels than the run had

@@ -9,14 +9,14 @@ upper bound. The gap between the two bounds says how much there is left to gain.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ...data import Batch
 from ...distributions import draw_rows
-from ...errors import ConfigError, check_count
+from ...errors import check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
@@ -53,9 +53,8 @@ class Annealing:
 
     def __post_init__(self) -> None:
         for name in ("temperatures", "chains", "leapfrog"):
-            check_count(f"ais.{name}", getattr(self, name))
-        if self.start not in ("prior", "posterior"):
-            raise ConfigError(f"ais.start must be 'prior' or 'posterior', got {self.start!r}")
+            check_count(name, getattr(self, name))
+        one_of("start", self.start, get_args(ChainStart))
 
 
 @dataclass(frozen=True)

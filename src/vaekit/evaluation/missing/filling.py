@@ -83,7 +83,8 @@ def fill(
     with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
         for number in range(total):
             part_of_table = split.rows(slice(number * FILLED_AT_A_TIME, (number + 1) * FILLED_AT_A_TIME))
-            batch = model.to_model(Batch(part_of_table.x[:], observed=part_of_table.mask, labels=part_of_table.labels))
+            rows = Batch(part_of_table.x[:], observed=part_of_table.observed_in_memory, labels=part_of_table.labels)
+            batch = model.to_model(rows)
             parts += [_filled_rows(part, draws) for part in weighted_latents(model, batch, samples, seed=seed)]
             if listener is not None:
                 listener("imputing", number + 1, total)

@@ -46,14 +46,18 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
 
 
 def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:
-    """A mask of the rows that have the rarer of the two values of a column.
+    """A mask of the rows that have the rarer of the two values of a column; a missing value is one of them.
 
     Raises:
-        DataError: The column does not exist, or does not have two values.
+        DataError: The column does not exist, does not have two values, or has both equally often.
     """
     if name not in frame:
         raise DataError(unknown("column", name, map(str, frame.columns)))
-    counts = frame[name].value_counts(dropna=False)
-    if len(counts) != 2:
-        raise DataError(f"the labels of column {name!r} must have two values, usual and unusual, got {len(counts)}")
-    return (frame[name] == counts.index[-1]).to_numpy(bool, copy=True)
+    codes, values = frame[name].factorize(use_na_sentinel=False)
+    if len(values) != 2:
+        raise DataError(f"the labels of column {name!r} must have two values, usual and unusual, got {len(values)}")
+    first, second = np.bincount(codes).tolist()
+    if first == second:
+        raise DataError(f"both values of column {name!r} are in {first} rows, so neither is the rarer, unusual one")
+    mask: NDArray[np.bool_] = codes == int(second < first)
+    return mask

@@ -64,7 +64,7 @@ def _spread_rows(split: Split) -> Tensor:
     """At most `COMPARED_ROWS` rows, evenly spread; missing values are NaN."""
     rows = split.thinned(COMPARED_ROWS)
     x = rows.x[:]
-    return x if rows.mask is None else x.masked_fill(~rows.mask, math.nan)
+    return x if rows.observed_in_memory is None else x.masked_fill(~rows.observed_in_memory, math.nan)
 
 
 def _drawn(model: LatentVariableModel, n: int) -> Tensor:
