@@ -118,7 +118,7 @@ def spheres(quick: bool, done: set[str]) -> Found:
             continue
         dimensions = int(key.split()[1])
         size, more = (dimensions + 1, ()) if key.startswith("sphere") else (dimensions, normal)
-        options = ("--epochs", "6", "--set", f"model.latent_size={size}", *more)
+        options = ("--set", f"model.latent_size={size}", *more)
         record, run = trained("spherical-vae", *options, quick=quick)
         yield key, record | nll(run, samples=500, images=1000)
 
