@@ -434,7 +434,7 @@ def test_bad_arrays_are_refused_in_one_line(tmp_path, what):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (CLASSES[1:], r"must be 60 integers, one per image, got int64 .59,."),
+        (CLASSES[1:], r"must be 60 integers, one per row, got int64 .59,."),
         (CLASSES / 1, "must be 60 integers"),
         (CLASSES - 1, "from 0 to 65535, got -1 to 1"),
         (CLASSES * 10**9, "got 0 to 2000000000; renumber them"),

@@ -84,7 +84,7 @@ def test_a_dead_rank_ends_the_job_and_any_number_goes_on(tmp_path: Path, monkeyp
     told = [line for line in err.splitlines() if line.startswith("vae: ")]
     assert len(told) == 1
     assert "a rank died" in told[0]
-    assert told[0].endswith("resume a to go on from there, with any number of ranks (`vae resume a`)")
+    assert told[0].endswith("resume a to continue from there, with any number of ranks (`vae resume a`)")
     run = Run.open("a", root=tmp_path)
     assert run.status == "interrupted"
     assert run.environment["ranks"] == 2

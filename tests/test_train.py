@@ -33,7 +33,7 @@ from vaekit.objectives.schedules import OneCycle
 from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
 from vaekit.rng import deterministic, random_state, seeded, set_random_state
-from vaekit.runs.lifecycle import _check_goes_on, _check_patience
+from vaekit.runs.lifecycle import _check_has_epochs_left, _check_patience
 from vaekit.store import Checkpoint, Run
 from vaekit.training import Interrupted, Listener, find_device, validate
 from vaekit.training.state import good_steps
@@ -1216,4 +1216,4 @@ def test_a_training_that_has_run_out_of_patience_says_so_when_it_is_resumed(tmp_
         _check_patience(run, Train(epochs=9, patience=1))
     _check_patience(run, Train(epochs=9, patience=2))
     with pytest.raises(RunError, match=r"train\.steps = 7, cannot change"):
-        _check_goes_on(run, Train(steps=7))
+        _check_has_epochs_left(run, Train(steps=7))

@@ -1,6 +1,7 @@
 """`vae speedrun`: seconds to a likelihood."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -62,7 +63,7 @@ def speedrun(
     name = f"{track}-{time.strftime('%Y%m%d-%H%M%S')}"
     with shown_stages() as listener:
         record = measure(goal, lambda seed: _timed(command, seed, name, root), seeds=seeds, say=say, listener=listener)
-    record["command"] = " ".join(["vae", *command])
+    record["command"] = shlex.join(["vae", *command])
     if output is not None:
         files.write(output, (json.dumps(record, indent=1, ensure_ascii=False) + "\n").encode())
     if wants_json():

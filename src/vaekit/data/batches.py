@@ -224,9 +224,10 @@ def as_one_batch(data: Split, *, value_kind: ValueKind = "pixels", binarize: str
 
 
 def rows_to_start_from(split: Split, *, value_kind: ValueKind) -> tuple[Tensor, Tensor | None]:
-    """Rows as the model sees them, and their labels: all, or every n-th of many, at most 20,000 and at most 1 GiB.
+    """Rows as the model sees them, and their labels: all, or every n-th of many.
 
-    A value that is not observed is the mean of the observed ones.
+    Of many rows these are 10,000 to 20,000, or as many as take 512 MiB to 1 GiB if those are fewer. A value that is not
+    observed is the mean of the observed ones.
     """
     most = min(10_000, (512 << 20) // (4 * math.prod(split.event_shape)))
     step = max(1, len(split) // max(1, most))

@@ -62,9 +62,9 @@ def _check(source: Source, split: Split, count: int) -> None:
 
 def _read_idx_files(source: Source, root: Path | None) -> torchvision_sets.Content:
     size = source.shape[1:]
-    shapes = ((source.train, *size), (source.train,), (source.test, *size), (source.test,))
+    array_shapes = ((source.train, *size), (source.train,), (source.test, *size), (source.test,))
     arrays, digests = [], []
-    for file, shape in zip(source.files, shapes, strict=True):
+    for file, shape in zip(source.files, array_shapes, strict=True):
         content, path = _intact_copy(source, file, root)
         array = idx_array(content, str(path))
         if array.shape != shape or array.dtype != "u1":

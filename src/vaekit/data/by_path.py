@@ -50,7 +50,7 @@ def load_by_path(
     value_kind: ValueKind = "pixels",
     kind: DataKind | None = None,
 ) -> Dataset:
-    """Images by path; see `vaekit.data.load`.
+    """Images, vectors or signals by path; see `vaekit.data.load`.
 
     Raises:
         DataError: The path does not exist, or its images are damaged, too few or of several kinds.

@@ -102,13 +102,13 @@ class FactorVAE(Adversarial):
     A discriminator compares the latents of a batch with the same latents, the rows of each dimension permuted on their
     own. It estimates log q(z) − log Π_j q(z_j); the mean is TC. In a conditional model, q(z) is over all classes.
 
+    It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
+
     Arguments:
         latent_size: Z, at least 2.
         gamma: γ ≥ 0.
         hidden: Widths of the discriminator's hidden layers; the paper has five of 1,000.
         learning_rate: Learning rate of the discriminator.
-
-    It logs `neg_elbo`, `rate`, `distortion`, `total_correlation` (nats) and `discriminator`.
 
     Raises:
         ConfigError: The latents have one dimension or are discrete, or an option is out of range.
@@ -151,15 +151,15 @@ class AAE(Adversarial):
     D(z) is the discriminator's probability that z comes from the prior and not from q. In a conditional model the
     discriminator sees c too, so that q(z | c) meets p(z | c).
 
+    It logs `distortion`; `neg_elbo` and `rate`, if there is an ELBO; `divergence`, the discriminator's estimate of
+    KL(q(z) ‖ p(z)) in nats; and `discriminator`.
+
     Arguments:
         latent_size: Z.
         context_size: C; 0 for an unconditional model.
         weight: λ ≥ 0.
         hidden: Widths of the discriminator's hidden layers.
         learning_rate: Learning rate of the discriminator.
-
-    It logs `distortion`; `neg_elbo` and `rate`, if there is an ELBO; `divergence`, the discriminator's estimate of
-    KL(q(z) ‖ p(z)) in nats; and `discriminator`.
 
     Raises:
         ConfigError: The prior has weights, which nothing here trains; the latents are discrete; or an option is out of

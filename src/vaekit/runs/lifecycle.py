@@ -104,7 +104,7 @@ def resume_run(
     with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_changes(recipe.config, sections or {}))
         if is_finished:
-            _check_goes_on(run, recipe.config.train)
+            _check_has_epochs_left(run, recipe.config.train)
         with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
             job = Job.prepare(recipe, ranks=ranks)
             limit = most_bytes(job.recipe, job.model)
@@ -123,7 +123,7 @@ def resume_run(
     return run
 
 
-def _check_goes_on(run: Run, options: Train) -> None:
+def _check_has_epochs_left(run: Run, options: Train) -> None:
     """Check that a finished run has epochs left to train.
 
     Raises:
@@ -201,7 +201,7 @@ def _recording_end(run: Run) -> Iterator[None]:
         raise
     except RankError as error:
         _note(run, "interrupted", str(error))
-        message = f"{error}; resume {run.name} to go on from there, with any number of ranks"
+        message = f"{error}; resume {run.name} to continue from there, with any number of ranks"
         raise RankError(message, command=f"resume {run.name}") from None
     except NumericalError as error:
         _note(run, "failed", str(error))

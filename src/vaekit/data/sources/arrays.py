@@ -321,7 +321,7 @@ def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabe
         classes, labels = np.unique(values, return_inverse=True)
         return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
     if values.shape != (count,) or values.dtype.kind not in "iu":
-        raise DataError(f"{name}: labels must be {count} integers, one per image, got {values.dtype} {values.shape}")
+        raise DataError(f"{name}: labels must be {count} integers, one per row, got {values.dtype} {values.shape}")
     low, high = int(values.min(initial=0)), int(values.max(initial=0))
     if low < 0 or high >= _MOST_CLASSES:
         raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")

@@ -4,7 +4,7 @@ A `.parquet` is stored by columns. The other files are read in pieces and copied
 no name and goes away with this process, however it ends. Each column then has the values and the type that it has when
 its whole file is read at once.
 
-Not for: tables in memory (`frames`), or rows as models take them (`data.encoded`).
+Not for: tables in memory (`frames`), or rows as models take them (`data.encoded_rows`).
 """
 
 import codecs

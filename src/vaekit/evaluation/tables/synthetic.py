@@ -1,4 +1,4 @@
-"""Compare the rows that a table's model draws with the table: columns, pairs, a classifier, nearest rows, a inputs.
+"""Compare the rows that a table's model draws with the table: columns, pairs, a classifier, nearest rows, a task.
 
 Drawn rows get the gaps of real ones, so that missing values tell nothing.
 
