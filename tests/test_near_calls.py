@@ -1,6 +1,7 @@
 """Calls and files one step away from the documented ones: they get what they mean, or one line that says what to pass."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,15 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.comparison_table import Difference
 from vaekit.evaluation.model_with_data import of_model
 from vaekit.likelihoods import Bernoulli
+from vaekit.model import Composed
+from vaekit.nets import MLP
+from vaekit.posteriors import DiagonalNormal
 from vaekit.priors import StandardNormal
+from vaekit.runs.own_model import number_of_rows
 from vaekit.store import Run
+from vaekit.training.learning_rate import LearningRateFactor
 from vaekit.training.meter import EXPLODED
+from vaekit.training.progress import Progress
 
 SMALL = (
     "--set",
@@ -252,7 +259,7 @@ BUILDS: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     "data that take no size": (
         ("vae",),
         {"data": {"size": 8}},
-        r"data\.size is for images .*leave it out with 'mnist'",
+        r"size is for images .*leave it out with 'mnist'",
     ),
     "other shape": (("vae",), {"x": torch.rand(4, 1, 9, 9)}, r"shape \(N, 1, 28, 28\)"),
     "no rows": (("vae",), {"x": torch.rand(0, 1, 28, 28)}, "there are 0 rows"),
@@ -354,3 +361,27 @@ def test_resume_by_name_goes_on_to_the_same_bits(tmp_path: Path) -> None:
         vaekit.resume(run, seed=1)
     with pytest.raises(vaekit.errors.RunError, match="is finished"):
         vaekit.resume(run)
+
+
+@pytest.mark.parametrize(("of_z", "of_prior"), [(1, 3), (2, 1), (2, 3)])
+def test_latents_of_two_shapes_are_refused_before_their_densities_broadcast(of_z: int, of_prior: int) -> None:
+    posterior = DiagonalNormal(MLP((1, 2, 2), hidden=(8,)), 8, of_z)
+    model = Composed(posterior, StandardNormal(of_prior), Bernoulli(MLP((of_z,), (1, 2, 2), hidden=(4,))))
+    x = torch.rand(6, 1, 2, 2).round()
+    message = rf"latents of shape \({of_z},\), and the prior of \({of_prior},\)"
+    with pytest.raises(ConfigError, match=message):
+        model.draw(x)
+    with pytest.raises(ConfigError, match=message):
+        vaekit.fit(model, x, epochs=1)
+
+
+def test_a_loader_has_the_rows_of_its_sampler() -> None:
+    rows = torch.utils.data.TensorDataset(torch.rand(1000, 1, 2, 2))
+    some = torch.utils.data.SubsetRandomSampler(range(50))
+    assert number_of_rows(torch.utils.data.DataLoader(rows, sampler=some)) == 50
+    assert number_of_rows(torch.utils.data.DataLoader(rows, batch_size=10)) == 1000
+
+
+def test_a_schedule_without_an_end_is_refused() -> None:
+    with pytest.raises(ConfigError, match="the factor of the schedule"):
+        LearningRateFactor(lambda *_: math.inf, 1.0).at(0.0, Progress())

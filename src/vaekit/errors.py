@@ -139,7 +139,7 @@ def check_range(
         value: The value.
         low: The lower end.
         high: The upper end.
-        ends: Which ends belong to the range, in brackets as in [low, high).
+        ends: Which ends belong to the range, in brackets as in [low, high). An infinite end belongs to it.
         hint: What to do instead, for the message.
 
     Raises:

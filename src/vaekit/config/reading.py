@@ -23,15 +23,15 @@ def read(
 ) -> Config:
     """A config from a preset or a TOML file, with settings on top.
 
+    A part that gets another name loses the options of the old one. Data that get another name keep `binarize`,
+    `labelled` and `validation`; a warning names the options of the old data, such as `columns`, which are dropped.
+
     Arguments:
         preset: Name of a preset; "vae" when neither is given.
         file: TOML file instead of a preset.
         settings: Strings "section.key=value", as on the command line.
         sections: Overriding tables, as in `{"train": {"epochs": 3}}`. A part's name may replace its table, and a key of
             [model] may stand alone: `{"prior": "vamp", "latent_size": 2}`.
-
-    A part that gets another name loses the options of the old one. Data that get another name keep `binarize`,
-    `labelled` and `validation`; a warning names the options that describe the old data, such as `columns`, and go.
     """
     if preset is not None and file is not None:
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")

@@ -70,12 +70,13 @@ def load_by_path(
 
 def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowIndices, ...]:
     """Indices of the rows to train on, to validate with and to test on."""
+    row_word = "image" if len(opened.reader.shape) == 3 else "row"
     if not opened.tested:
-        return held_out(name, opened.count, validation, test)
+        return held_out(name, opened.count, validation, test, row_word=row_word)
     if test is not None:
         raise ConfigError(f"test = {test}, but {name} has its own test rows; leave it out")
     rest = opened.count - opened.tested
-    trained, validation_rows, _ = held_out(name, rest, validation, 0, elsewhere=True)
+    trained, validation_rows, _ = held_out(name, rest, validation, 0, row_word=row_word, elsewhere=True)
     return trained, validation_rows, np.arange(rest, opened.count)
 
 

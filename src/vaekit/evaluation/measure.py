@@ -108,8 +108,8 @@ class MeasureInput:
 
     Arguments:
         model: The model.
-        dataset: The data set that it was trained on.
-        split: The rows to evaluate it on.
+        dataset: The data set of the rows; measures that learn from training rows take its training split.
+        split: The rows to evaluate the model on.
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
         store_of: Function from the facts that finished batches depend on to their store.

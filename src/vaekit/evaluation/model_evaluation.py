@@ -43,7 +43,7 @@ def evaluate_model(
 
     Arguments:
         model: Any latent-variable model with densities, on the device to use.
-        dataset: The data set that it was trained on.
+        dataset: The data set of the rows; measures that learn from training rows take its training split.
         options: How to evaluate.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
         store_of: Function from the facts that finished batches depend on to their store.

@@ -156,7 +156,8 @@ class LatentVariableModel(nn.Module, ABC):
                 even, and the posterior normal or Bernoulli.
 
         Raises:
-            ConfigError: k is not a whole number of at least 1.
+            ConfigError: k is not a whole number of at least 1, or the prior's latents have another shape than the
+                posterior's.
             DataError: The rows, the context or the mask do not fit the model.
         """
         _check_samples(k)

@@ -239,7 +239,15 @@ def levels_of(z: Tensor, q: Distribution, p: Distribution) -> tuple[Level, ...]:
         z: Latents, shape (K, B, *latent).
         q: Posterior.
         p: Prior.
+
+    Raises:
+        ConfigError: Posterior and prior have latents of different shapes, whose densities would broadcast.
     """
+    if q.event_shape != p.event_shape:
+        shapes = [tuple(distribution.event_shape) for distribution in (q, p)]
+        raise ConfigError(
+            f"the posterior has latents of shape {shapes[0]}, and the prior of {shapes[1]}; make them equal"
+        )
     if isinstance(q, PointMass):
         return ()
     if not (isinstance(q, Chain) and isinstance(p, Chain) and q.sizes == p.sizes):

@@ -61,7 +61,7 @@ def free_bits(draw: Draw, *, minimum: float = 0.1, per: Literal["dimension", "le
     """−distortion − Σ_j max(minimum, KL_j), where KL_j is the batch mean of latent dimension j.
 
     A dimension that carries less than `minimum` nats costs nothing more, so that the posterior does not collapse. A
-    level counts as one dimension if its KL has no closed form for each, or if `per` = "level".
+    level counts as one dimension if its KL has no closed form by dimension, or if `per` is "level".
 
     Reference: Kingma et al. 2016, arXiv:1606.04934, eq. 15.
     """

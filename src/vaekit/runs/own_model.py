@@ -205,8 +205,11 @@ def number_of_rows(loader: Iterable[Any]) -> int | None:
     """The number of rows of a loader; None where only a pass over the loader would tell."""
     if isinstance(loader, Batches):
         return loader.num_rows
-    rows: Any = getattr(loader, "dataset", None)  # of a loader of torch
-    return len(rows) if hasattr(rows, "__len__") else None
+    for attribute in ("sampler", "dataset"):  # of a loader of torch
+        rows: Any = getattr(loader, attribute, None)
+        if hasattr(rows, "__len__"):
+            return len(rows)
+    return None
 
 
 def _facts(model: LatentVariableModel, rows: int | None, options: Fit) -> list[str]:

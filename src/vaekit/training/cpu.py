@@ -25,8 +25,8 @@ _count: ContextVar[int | None] = ContextVar("count", default=None)
 def flushed(on: bool | None = None) -> Iterator[None]:
     """Within the block numbers below 2⁻¹²⁶ ≈ 1e-38 count as 0: Intel's processors compute far faster with 0.
 
-    After a few epochs many averages of Adam are as small: those of dead units and of pixels that are always black. The
-    setting holds for this thread, and for the threads that torch starts within the block. A processor that lacks it
+    After a few epochs many averages of Adam are that small: those of dead units and of pixels that are always black.
+    The setting holds for this thread, and for the threads that torch starts within the block. A processor that lacks it
     goes without.
 
     Arguments:

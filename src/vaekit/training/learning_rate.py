@@ -3,7 +3,7 @@
 Not for: a schedule itself (`objectives.schedules`).
 """
 
-import math
+import sys
 
 from ..errors import check_range
 from ..objectives.schedules import Adaptive, Constant, LearningRateSchedule
@@ -29,7 +29,7 @@ class LearningRateFactor:
         Raises:
             ConfigError: The schedule gives a negative number, or a number that is not finite.
         """
-        factor = check_range("the factor of the schedule", self.schedule(epoch, self.epochs), 0, math.inf)
+        factor = check_range("the factor of the schedule", self.schedule(epoch, self.epochs), 0, sys.float_info.max)
         return factor if self.adaptive is None else factor * self.adaptive.factor**progress.reductions
 
     def after_epoch(self, epoch: int, progress: Progress) -> None:

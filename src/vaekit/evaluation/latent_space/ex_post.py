@@ -21,7 +21,7 @@ from ...model import LatentVariableModel, WithPrior
 from ...posteriors import CodesPosterior
 from ...priors import AutoregressiveCodesPrior, FullCovarianceNormalMixture, SecondStagePrior, fit_mixture
 from ...priors.base import OverGrid, Prior, over_grid
-from ...rng import seeded
+from ...rng import forked, seeded
 from ...runs.restore import RestoredRun
 from ...store import Run, files
 from ...store.tensors import pack, sha256, unpack
@@ -99,7 +99,8 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     try:
         path = files.confine(folder.path, name)
         tensors, facts = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
-        prior = _empty(model, density, int(facts["rows"]))
+        with forked():
+            prior = _empty(model, density, int(facts["rows"]))
         prior.load_state_dict(tensors)
         if facts["weights"] == weights and facts["sha256"] == sha256(tensors):
             return WithPrior(model, prior.to(next(model.parameters())).requires_grad_(False)).eval()

@@ -35,7 +35,7 @@ class LikelihoodKind:
     def description(self) -> str:
         """The kind in words, for the protocol."""
         if not self.inside:
-            return "not a likelihood: the images have values outside of its support"
+            return "not a likelihood: the rows have values outside of its support"
         return "probability" if self.discrete else "density, without dequantization"
 
     @property
