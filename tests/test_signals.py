@@ -229,3 +229,15 @@ def test_what_cannot_be_is_said(words: tuple[str, ...], message: str, here: Path
     assert result.status == 2 and message in one_line(result)
     with pytest.raises(ConfigError, match="a residual network needs images"):
         ResNetEncoder((2, 30))
+
+
+def test_a_channel_without_values_is_listed(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    x = waves(50, 8)
+    x[:, 1] = np.nan
+    np.save("sig.npy", x)
+    listed = command("data", "sig.npy", "--set", "data.kind=signal")
+    assert listed.status == 0 and listed.out.splitlines()[2].split()[-2:] == ["100%", "none"], listed.err
+    full, empty = json.loads(command("data", "sig.npy", "--set", "data.kind=signal", "--json").out)
+    assert full["median"] is not None and empty["missing"] == 1
+    assert [empty[key] for key in ("minimum", "median", "maximum")] == [None] * 3

@@ -79,7 +79,9 @@ def _dataset_cells(record: dict[str, Any], long: bool) -> dict[str, Any]:
 def _column_cells(record: dict[str, Any]) -> dict[str, Any]:
     """The cells of a column in a table for people: its levels, or its least value, median and greatest value."""
     levels = record["levels"]
-    if levels is None:
+    if record["missing"] == 1:
+        values = "none"
+    elif levels is None:
         values = " … ".join(
             f"{value:.6g}" if isinstance(value, float) else str(value)
             for value in (record["minimum"], record["median"], record["maximum"])

@@ -19,6 +19,7 @@ def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> lis
     """A record for each column of a table: its name, kind, type and missing share, and what values it has.
 
     These are `levels`, or `minimum`, `median` and `maximum`, which are numbers, or texts of dates; the others are None.
+    All are None for a channel without values.
 
     Arguments:
         columns: The D columns.
@@ -48,6 +49,8 @@ def overview_of_signals(data: Dataset) -> list[dict[str, Any]]:
 def _values(column: Column, known: NDArray[np.float32]) -> dict[str, Any]:
     if column.has_levels:
         return {"levels": [_plain(level) for level in column.levels], "minimum": None, "median": None, "maximum": None}
+    if not len(known):
+        return dict.fromkeys(("levels", "minimum", "median", "maximum"))
     quantiles = series_of(np.quantile(known, [0, 0.5, 1]).astype(float), column)
     return {"levels": None, **dict(zip(("minimum", "median", "maximum"), map(_plain, quantiles), strict=True))}
 
