@@ -256,3 +256,6 @@ def test_what_does_not_fit_is_refused(command, root: Path, folder: Path, tmp_pat
     assert_refused(command("score", "plain", "-o", tmp_path / "scores.txt"), "must end in .csv")
     assert_refused(command("encode", "plain", "-o", tmp_path / "z.pkl"), "must end in .npz, .npy or .csv")
     assert_refused(command("encode", "plain", "--split", "tset"), "did you mean 'test'")
+    for verb in ("encode", "score"):
+        split = command(verb, "plain", "--data", folder, "--split", "train")
+        assert_refused(split, "split = 'train' is for the run's own data.*leave split out")

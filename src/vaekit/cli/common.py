@@ -77,7 +77,7 @@ data_option = click.option(
     "--data", "data_name", help="Table, .npy, .npz, folder of images or data set.  [default: the run's]"
 )
 split_option = click.option(
-    "--split", default="test", show_default=True, help="Which rows of a data set: test, validation or train."
+    "--split", help="Rows of the run's data or of a data set: test, validation or train.  [default: test]"
 )
 _TRUST, _JSON = f"{__name__}.trust", f"{__name__}.json"  # keys in a command's context: whether the option was given
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("-o", "--output", type=FILE, help="File to write: .npz, .npy or .csv.  [default: in the run folder]")
 @unseeded_run_options
 @json_option
-def encode(chosen: ChosenRun, data_name: str | None, split: str, output: Path | None) -> None:
+def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: Path | None) -> None:
     """Try `vae encode --data photos/ -o latents.csv`: write the posterior mean of z for every row.
 
     RUN is the newest run by default. A .csv has one line for each row, with its latents as z1, z2 and so on; an .npy

@@ -44,7 +44,7 @@ SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
 def score(
     chosen: ChosenRun,
     data_name: str | None,
-    split: str,
+    split: str | None,
     samples: int,
     output: Path | None,
     pixels: Path | None,

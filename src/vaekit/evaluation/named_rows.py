@@ -16,7 +16,7 @@ from ..data.dataset import DataKind, evenly_spread
 from ..data.row_names import names_by_number, row_names
 from ..data.tables import open_table
 from ..distributions import centre
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run
@@ -79,7 +79,7 @@ class NamedRows:
             yield model.to_model(batch)
 
 
-def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "test") -> NamedRows:
+def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str | None = None) -> NamedRows:
     """Rows of a split of the run's own data or of a data set by name; or all rows of a path, even of the run's own.
 
     A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
@@ -88,21 +88,23 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
     Arguments:
         run: The run; a `RestoredRun` if it names the caller's own code.
         name: A data set or a path; the run's own data by default.
-        split: "test", "validation" or "train", where there are splits.
+        split: "test", which is the default, "validation" or "train"; of a path all rows are taken.
 
     Raises:
         DataError: The rows do not exist, or the run does not know their columns, shape or classes.
-        ConfigError: The split is unknown.
+        ConfigError: The split is unknown, or given for a path.
     """
     restored = RestoredRun.of(run)
     config, facts = restored.recipe.config, restored.facts
     columns = facts.columns
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
+        _check_whole(name, split)
         table = open_table(name, columns, restored.label)
         rows, classes, title = restored.numbered(table.split(slice(None)), table.classes), table.classes, name
         names = names_by_number(range(len(rows)), "table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
+        _check_whole(name, split)
         colour = facts.event_shape[0] == 3
         signals: DataKind | None = "signal" if facts.kind == "signal" else None
         opened = open_all(name, size=config.data.size, colour=colour, value_kind=facts.value_kind, kind=signals)
@@ -110,7 +112,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         rows, names, title = restored.numbered(opened.split, opened.classes), opened.names, name
         classes = facts.classes if restored.takes_classes else opened.classes
     else:
-        dataset = restored.dataset(name)
+        dataset, split = restored.dataset(name), "test" if split is None else split
         rows = dataset.split(split)
         classes = dataset.classes
         title = f"{dataset.name} {split}"
@@ -123,6 +125,15 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str = "te
         )
     class_names = [classes[label] if label >= 0 else "" for label in labels]
     return NamedRows(title, rows, names, class_names, restored.binarize, facts.row_word)
+
+
+def _check_whole(name: str, split: str | None) -> None:
+    """Refuse a split of a path, whose rows are all taken."""
+    if split is not None:
+        raise ConfigError(
+            f"split = {split!r} is for the run's own data and for data sets by name, but all rows of {name} are taken; "
+            "leave split out, or leave the path out for a split of the run's data"
+        )
 
 
 def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageListener | None = None) -> Tensor:
