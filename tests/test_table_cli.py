@@ -238,6 +238,21 @@ def test_a_matrix_of_counts_is_a_table(tmp_path: Path, command: Any, monkeypatch
     assert command("score", "c", "--data", "gaps.npy", "--samples", 5).status == 0
 
 
+def test_drawn_rows_have_the_size_factor_of_the_users_table(tmp_path: Path, command, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    random = np.random.default_rng(0)
+    depth = random.gamma(5, 1, (80, 1))
+    table = pd.DataFrame(random.poisson(depth * [1, 2, 3]), columns=["a", "b", "c"]).assign(total=depth)
+    table.to_csv("t.csv", index=False)
+    train = ["train.epochs=1", "encoder.hidden=[8]", "decoder.hidden=[8]", "model.latent_size=2"]
+    arguments = [word for setting in train for word in ("--set", setting)]
+    trained = command("train", "count-vae", "--data", "t.csv", "--device", "cpu", "--name", "own", *arguments)
+    assert trained.status == 0, trained.err
+    assert command("sample", "own", "-n", 5, "-o", "new.csv").status == 0
+    new = pd.read_csv("new.csv")
+    assert list(new) == list(table) and (new["total"] > 0).all()
+
+
 def test_a_model_of_each_class_finds_the_classes_in_another_table(tmp_path: Path, command, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     random = np.random.default_rng(0)

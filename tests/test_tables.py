@@ -247,6 +247,9 @@ WRONG: list[tuple[dict[str, Any], str]] = [
         "columns.size has the level 'middle' twice; give each level once",
     ),
     ({"sex": "label", "smoker": "label"}, "only one column can be a label"),
+    ({"*": "label", "height": "real"}, "only one column can be a label, but 9 are"),
+    ({"*": "size-factor", "sex": "bernoulli"}, "only one column can be a size-factor, but 9 are"),
+    ({"*": "label"} | {name: "ignore" for name in KINDS if name != "sex"}, "'[*]' is for several columns"),
     ({"total": "size-factor"}, "sum of the columns of kind 'count', but there is none"),
 ]
 
@@ -325,6 +328,45 @@ def test_a_size_factor_is_a_column_or_the_sum_of_the_counts() -> None:
     x = open_table(counts, data.columns).x
     np.testing.assert_allclose(x[1:, 3], counts.to_numpy()[1:].sum(1))
     assert x[0, 3] == pytest.approx(counts.loc[0, ["b", "c"]].mean() * 3)
+
+
+def test_a_size_factor_of_the_user_is_not_computed() -> None:
+    counts = pd.DataFrame(R.poisson(5, (N, 3)) + 1, columns=list("abc"))
+    columns = {"*": "count", "total": "size-factor"}
+    (own,) = load(counts.assign(total=R.gamma(5, 1, N)), columns=columns).columns[3:]
+    (computed,) = load(counts, columns=columns).columns[3:]
+    assert computed.computed and not own.computed
+    with pytest.raises(DataError, match="the table lacks column 'total'"):
+        open_table(counts, [own])
+    older = {key: value for key, value in computed.to_json().items() if key != "computed"}
+    assert Column.from_json(older) == computed
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "dtype"),
+    [
+        ([1, 2, 3], [5.5, 3.5, 8.5], "float64"),
+        ([1, 2, 3], [5.0, 3.0, np.nan], "int64"),  # whole numbers leave the type as it is
+        ([1, 2, 3], [5, 4, 2**40], "int64"),
+        ([0.5, 2, 3], [5, 4, 3], "float64"),
+    ],
+)
+def test_a_table_to_test_on_keeps_its_decimals(tmp_path: Path, train: Any, test: Any, dtype: str) -> None:
+    pd.DataFrame({"a": train * 20, "b": R.normal(size=60)}).to_csv(tmp_path / "train.csv", index=False)
+    pd.DataFrame({"a": test, "b": R.normal(size=3)}).to_csv(tmp_path / "test.csv", index=False)
+    for memory in (None, 0):
+        data = load(tmp_path, columns={"*": "real"}, memory=memory)
+        decoded = frame_of(with_nan(data.test.x[:], data.test.observed_in_memory), data.columns)["a"]
+        assert data.columns[0].dtype == dtype
+        np.testing.assert_array_equal(decoded.astype(float), test)
+
+
+def test_small_integers_do_not_clip_larger_ones_of_a_second_table(tmp_path: Path) -> None:
+    small, large = np.arange(1, 61, dtype="uint8"), np.arange(300, 303)
+    pd.DataFrame({"a": small, "b": R.normal(size=60)}).to_parquet(tmp_path / "train.parquet")
+    pd.DataFrame({"a": large, "b": R.normal(size=3)}).to_parquet(tmp_path / "test.parquet")
+    data = load(tmp_path)
+    assert data.columns[0].decode(data.test.x[:, 0].numpy()).tolist() == large.tolist()
 
 
 def test_dates_keep_their_time_zone(tmp_path: Path) -> None:

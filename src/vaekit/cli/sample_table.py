@@ -1,14 +1,11 @@
 """`vae sample` of a table: new rows, with given values in some columns."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConfigError
 from .common import print_files
 from .drawing_options import Drawing
-
-if TYPE_CHECKING:
-    from ..data.columns import Column
 
 FEW = 100  # effective samples; with fewer, rows are much alike
 
@@ -24,7 +21,6 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     """
     from ..data.sources.frames import frame_of
     from ..data.sources.table_files import check_writable, write_frame
-    from ..data.tables import TOTAL
     from ..evaluation.missing.conditional import rows_where
     from ..store.files import slug
 
@@ -55,7 +51,7 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     classes = drawing.restored.label
     if c is not None and classes is not None:
         frame[classes.name] = [classes.classes[number] for number in c.tolist()]
-    write_frame(frame.drop(columns=TOTAL) if _is_computed(columns) else frame, path)
+    write_frame(frame.drop(columns=[column.name for column in columns if column.computed]), path)
     print_files(path, notes=notes, **facts)
 
 
@@ -72,10 +68,3 @@ def _values(where: Sequence[str]) -> dict[str, str]:
             raise ConfigError(f"--where takes COLUMN=VALUE, got {text!r}")
         values[name] = value
     return values
-
-
-def _is_computed(columns: "Sequence[Column]") -> bool:
-    """Whether the table's size factor is the computed sum of its counts; that sum is not written."""
-    from ..data.tables import TOTAL
-
-    return any(column.name == TOTAL and column.kind == "size-factor" for column in columns)

@@ -4,7 +4,7 @@ Not for: the meaning of the kinds (`columns`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,28 @@ class Raw:
     levels: tuple[LevelValue, ...] | None = None
     ordered: bool = False
     zone: str = ""
+
+    def followed_by(self, more: "Raw") -> "Raw":
+        """The column with the rows of another table after its own.
+
+        It keeps its type, unless that is of integers that cannot hold the other table's numbers.
+
+        Arguments:
+            more: The same column of the other table.
+        """
+        first, second = self.values, more.values
+        if first.dtype.kind != second.dtype.kind and "O" in (first.dtype.kind, second.dtype.kind):
+            first, second = first.astype(object), second.astype(object)
+        values, missing = np.concatenate((first, second)), np.concatenate((self.missing, more.missing))
+        return replace(self, values=values, missing=missing, dtype=self._type_with(more))
+
+    def _type_with(self, more: "Raw") -> str:
+        known = more.values[~more.missing]
+        if not self.dtype.startswith(("int", "uint")) or known.dtype.kind not in "iuf":
+            return self.dtype
+        limits = np.iinfo(self.dtype)
+        fits = (known >= limits.min) & (known <= limits.max) & (known == np.rint(known))
+        return self.dtype if fits.all() else str(np.result_type(self.dtype, more.dtype))
 
 
 def column_of(raw: Raw, given: str | Sequence[LevelValue] | None = None) -> Column:
@@ -158,9 +180,14 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
             _check_given_levels(name, kind)
         if name != EVERY and name not in names and name not in computed:
             raise ConfigError(f"columns: {unknown('column', name, names)}")
+    chosen = [kind_of(name, kinds) for name in names]
+    chosen += [kinds[name] for name in computed if name in kinds and name not in names]
     for single in ("label", "size-factor"):
-        if sum(kind == single for kind in kinds.values() if isinstance(kind, str)) > 1:
-            raise ConfigError(f"columns: only one column can be a {single}")
+        count = sum(kind == single for kind in chosen if isinstance(kind, str))
+        if count > 1:
+            raise ConfigError(f"columns: only one column can be a {single}, but {count} are; name the one column")
+        if kinds.get(EVERY) == single:
+            raise ConfigError(f"columns: '*' is for several columns, but only one can be a {single}; name it")
 
 
 def _check_given_levels(name: str, levels: Sequence[LevelValue]) -> None:

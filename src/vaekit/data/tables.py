@@ -21,7 +21,7 @@ from .batch import as_tensor
 from .by_path import IN_MEMORY
 from .column_kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .column_statistics import statistics_of
-from .columns import Column, distinct
+from .columns import TOTAL, Column, distinct
 from .dataset import Dataset, Split
 from .encoded_rows import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
 from .held_out import held_out
@@ -34,7 +34,6 @@ from .value_kinds import ValueKind
 
 TABLE_PARTS = ("train", "val", "validation", "valid", "test")
 SHARE = 10  # one row in ten to validate with
-TOTAL = "total"  # a size factor of this name is the sum of the counts, unless the table has such a column
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +210,7 @@ def open_table(
     opened = _open(source, memory)
     if columns is None:
         return _learned(opened, {})
-    names = [column.name for column in columns if column.name != TOTAL or TOTAL in opened.raws]
+    names = [column.name for column in columns if not column.computed or column.name in opened.raws]
     names += [] if label is None else [label.name]
     lacking = [name for name in names if name not in opened.raws]
     if lacking:
@@ -245,13 +244,7 @@ class _Opened:
         lacking = [column for column in self.raws if column not in more.raws]
         if lacking:
             raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
-
-        def joined(column: str) -> Raw:
-            first, second = self.raws[column], more.raws[column]
-            missing = np.concatenate((first.missing, second.missing))
-            return replace(first, values=_joined(first.values, second.values), missing=missing)
-
-        raws = LazyColumns(list(self.raws), joined)
+        raws = LazyColumns(list(self.raws), lambda column: self.raws[column].followed_by(more.raws[column]))
         return _Opened(raws, self.rows + more.rows, self.is_large or more.is_large)
 
 
@@ -271,12 +264,6 @@ def _numbers(source: Any) -> NDArray[Any]:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _joined(first: NDArray[Any], second: NDArray[Any]) -> NDArray[Any]:
-    if first.dtype.kind != second.dtype.kind and "O" in (first.dtype.kind, second.dtype.kind):
-        first, second = first.astype(object), second.astype(object)
-    return np.concatenate((first, second))
-
-
 def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
     """The rows of a table whose columns get kinds now."""
     names = list(opened.raws)
@@ -290,7 +277,7 @@ def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
         chosen.append(TOTAL)
     if not chosen:
         raise ConfigError("the kinds in columns leave no column to learn from; ignore fewer")
-    total = Column(TOTAL, "size-factor", "float64")
+    total = Column(TOTAL, "size-factor", "float64", computed=True)
     return _encoded(opened, chosen, lambda raw: column_of(raw, kind_by_name[raw.name]), label, total)
 
 
