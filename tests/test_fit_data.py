@@ -14,6 +14,7 @@ import tiny
 from vaekit import build, fit, one_hot
 from vaekit.data import Batches, Split
 from vaekit.data import Dataset as Data
+from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
 from vaekit.model import LatentVariableModel
 from vaekit.training import validate
@@ -179,7 +180,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "a dict": ({"x": X}, "the data must be .* got dict"),
     "nothing": (None, "the data must be .* got NoneType"),
     "words": (np.array(["a", "b"]), "must be numbers"),
-    "float labels": ((X, Y / 2), "labels must be integers"),
+    "float labels": (
+        (X, Y / 2),
+        r"labels must be whole numbers.* got \d?\.5; numbers to condition on must be \(N, C\)",
+    ),
 }
 
 
@@ -364,3 +368,13 @@ def test_one_hot_takes_numbers_of_any_kind() -> None:
     for labels in ([2, 0], np.array([2, 0]), torch.tensor([2.0, 0.0]), torch.tensor([2, 0])):
         assert torch.equal(one_hot(labels, 4), expected)
     assert one_hot(1, 3).tolist() == [0.0, 1.0, 0.0] and one_hot([], 3).shape == (0, 3)
+
+
+def test_whole_floats_are_labels_in_every_way() -> None:
+    batches = [
+        LoaderFactory((3, 4, 4), "pixels", 8, torch.device("cpu")).loader(rows, shuffle=False)
+        for rows in ((X, Y), (X, Y.float()), Split(X, Y.float()), TensorDataset(X, Y.float()))
+    ]
+    for loader in batches:
+        for batch, expected in zip(loader, batches[0], strict=True):
+            assert batch.labels.dtype == torch.int64 and torch.equal(batch.labels, expected.labels)

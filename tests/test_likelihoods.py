@@ -386,6 +386,16 @@ def test_optimal_scale_is_remembered_for_evaluation() -> None:
     assert not torch.allclose(likelihood(z).log_prob(x)[:1], likelihood(z[:1]).log_prob(x[:1]))
 
 
+def test_optimal_scale_stays_where_no_gradient_is_recorded() -> None:
+    likelihood, log_prob, error = optimal()
+    start = likelihood.state_dict()["mean_square"].clone()
+    with torch.no_grad():
+        without = log_prob()
+    torch.testing.assert_close(likelihood.state_dict()["mean_square"], start, rtol=0, atol=0)
+    torch.testing.assert_close(log_prob(), without, rtol=0, atol=0)  # and this moves it
+    torch.testing.assert_close(likelihood.state_dict()["mean_square"], start.lerp(error.square().mean(), 0.1))
+
+
 def test_optimal_scale_of_a_perfect_reconstruction_is_finite() -> None:
     likelihood = make(Normal, {"scale": "optimal"})
     z = torch.randn(2, 4)

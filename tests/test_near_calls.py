@@ -275,6 +275,22 @@ def test_build_says_what_it_takes(kind: str) -> None:
         vaekit.build(*arguments, **options)
 
 
+def test_build_refuses_what_the_data_give_already() -> None:
+    x = torch.rand(30, 1, 4, 4)
+    data = vaekit.data.Dataset.of_splits(
+        "d", {"train": vaekit.data.Split(x, torch.arange(30) % 3)}, classes=("a", "b", "c")
+    )
+    small = {"encoder": "mlp", "decoder": "mlp", "latent_size": 2}
+    assert vaekit.build("vae", data=data, **small).event_shape == (1, 4, 4)
+    beside = {"event_shape": (1, 4, 4), "num_classes": 3, "x": x, "labels": torch.arange(30) % 3, "columns": []}
+    for name, value in beside.items():
+        with pytest.raises(ConfigError, match=rf"^{name}: the data give it already; leave out it, or data$"):
+            vaekit.build("vae", data=data, **{name: value}, **small)
+    with pytest.raises(ConfigError, match=r"^event_shape, x: the data give them already"):
+        vaekit.build("vae", data="missing.npy", event_shape=(1, 4, 4), x=x)
+    assert vaekit.build("vae", data={"binarize": "fixed"}, event_shape=(1, 4, 4), **small).event_shape == (1, 4, 4)
+
+
 @pytest.mark.parametrize("as_given", [np.asarray, torch.Tensor.double, lambda x: (255 * x).round().byte()])
 def test_build_starts_from_rows_of_any_type(as_given: Any) -> None:
     x = (255 * torch.rand(40, 1, 4, 4, generator=torch.Generator().manual_seed(0))).round() / 255

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal
+from torch.utils.data import DataLoader, TensorDataset
 
 import exact
 import tiny
@@ -258,3 +259,11 @@ def test_a_value_that_is_not_observed_does_not_reach_the_classifier() -> None:
         torch.manual_seed(1)
         losses.append(loss(model, Batch(x.where(observed, filler), observed=observed, labels=labels), 0.0).loss)
     assert torch.equal(*losses)
+
+
+def test_m2_says_that_a_loader_of_torch_does_not_do() -> None:
+    x, labels = torch.rand(40, 1, 4, 4), torch.arange(40) % 3
+    model = build("cvae", event_shape=(1, 4, 4), num_classes=3, encoder="mlp", decoder="mlp", latent_size=2)
+    with pytest.raises(ConfigError, match=r"^the objective 'm2' looks at further .* a DataLoader does not give; pass"):
+        fit(model, DataLoader(TensorDataset(x, labels), 20), preset="m2", epochs=1)
+    fit(model, (x, labels), preset="m2", epochs=1, batch_size=20)

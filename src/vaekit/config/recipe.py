@@ -29,6 +29,9 @@ from .contracts import as_shape, attribute_or_default
 from .groups import by_part
 from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
 
+_EVENT_SHAPE = (1, 28, 28)
+_NUM_CLASSES = 10
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -249,8 +252,8 @@ class _Undrawn(TorchFunctionMode):
 def build(
     config: Config | str = "vae",
     *,
-    event_shape: tuple[int, ...] | int = (1, 28, 28),
-    num_classes: int = 10,
+    event_shape: tuple[int, ...] | int = _EVENT_SHAPE,
+    num_classes: int = _NUM_CLASSES,
     x: Tensor | None = None,
     labels: Tensor | None = None,
     columns: Sequence[Column] | None = None,
@@ -268,8 +271,8 @@ def build(
             pseudo-inputs. Without x they start at random. Bytes are pixels, unless the likelihood takes counts.
         labels: Classes of these rows, shape (N,), for a conditional model.
         columns: Columns of a table: `data.columns` of `data = vaekit.data.load("table.csv")`; they give the shape too.
-        data: A data set from `vaekit.data.load`, its name or path, or options of the section [data] as a
-            mapping. It replaces the five arguments above: the model fits it and starts from it, as with `vae train`.
+        data: A data set from `vaekit.data.load`, its name or path, or options of the section [data] as a mapping, in
+            place of the five arguments above: the model fits it and starts from it, as with `vae train`.
         trust: Import parts by path.
         sections: Overrides, as in `build("vae", prior={"name": "vamp"}, likelihood="normal", latent_size=2)`.
 
@@ -278,12 +281,12 @@ def build(
         prior, in this order.
 
     Raises:
-        ConfigError: A part or an option is unknown, or the parts do not fit together.
+        ConfigError: A part or an option is unknown, the parts do not fit together, or an argument is in conflict with
+            `data`.
         DataError: The data set does not exist or cannot be read; or x has another shape, or values that are not finite.
     """
     if not isinstance(data, Dataset | None):
         sections["data"] = data_section(data)
-    shape = as_shape("event_shape", event_shape if columns is None else len(columns))
     if isinstance(config, str):
         config = read(config, sections=sections)
     elif not isinstance(config, Config):
@@ -299,21 +302,46 @@ def build(
     elif sections:
         raise ConfigError("sections override a preset; a Config is complete, change it with vaekit.config.read")
     recipe = Recipe.resolve(config, trust=trust)
-    if sections.get("data", {}).keys() - {"binarize"}:  # which changes no part of a model
+    beside = {"event_shape": event_shape, "num_classes": num_classes, "x": x, "labels": labels, "columns": columns}
+    is_named = bool(sections.get("data", {}).keys() - {"binarize"})  # which changes no part of a model
+    if is_named or isinstance(data, Dataset):
+        _check_defaults(beside)
+    if is_named:
         data = load(**recipe.data_arguments)
-    rows: Split | None = None
+    rows: Split | None
     if isinstance(data, Dataset):
         shape, num_classes, columns, rows = data.event_shape, data.num_classes, data.columns, data.train
-    elif x is not None:
-        kind = recipe.value_kind
-        rows = as_split(
-            as_tensor(x, "x"), labels, event_shape=shape, value_kind=kind, conditional=False, sees_missing=True
-        )
-        check_values(rows.x[:], None if rows.x.dtype == torch.uint8 else RANGES[kind])
-    elif labels is not None:
-        raise ConfigError("labels are the classes of x, which is missing; pass both, or data")
+    else:
+        shape = as_shape("event_shape", event_shape if columns is None else len(columns))
+        rows = _rows_of(x, labels, shape, recipe.value_kind)
     start, classes = (None, None) if rows is None else rows_to_start_from(rows, value_kind=recipe.value_kind)
     return recipe.model(event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns)
+
+
+def _check_defaults(beside: Mapping[str, Any]) -> None:
+    """Refuse arguments of `build` beside data, which give the same; an argument with its default may be absent."""
+    defaults = {"event_shape": _EVENT_SHAPE, "num_classes": _NUM_CLASSES}
+    names = [
+        name
+        for name, value in beside.items()
+        if value is not None and not (name in defaults and value == defaults[name])
+    ]
+    if names:
+        it = "it" if len(names) == 1 else "them"
+        raise ConfigError(f"{', '.join(names)}: the data give {it} already; leave out {it}, or data")
+
+
+def _rows_of(x: Any, labels: Any, event_shape: tuple[int, ...], value_kind: ValueKind) -> Split | None:
+    """The rows to start from that `build` was given; None without x."""
+    if x is None:
+        if labels is not None:
+            raise ConfigError("labels are the classes of x, which is missing; pass both, or data")
+        return None
+    rows = as_split(
+        as_tensor(x, "x"), labels, event_shape=event_shape, value_kind=value_kind, conditional=False, sees_missing=True
+    )
+    check_values(rows.x[:], None if rows.x.dtype == torch.uint8 else RANGES[value_kind])
+    return rows
 
 
 def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:

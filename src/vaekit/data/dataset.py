@@ -161,7 +161,8 @@ def _classes(labels: Tensor, rows: int) -> Tensor:
     broken = (whole != labels) | (whole < -1)
     if bool(broken.any()):
         raise DataError(
-            f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}"
+            f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}; "
+            "numbers to condition on must be (N, C)"
         )
     return whole
 

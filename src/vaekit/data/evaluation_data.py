@@ -91,7 +91,7 @@ def as_split(
 
     Arguments:
         x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
-        labels: Classes, shape (N,), or a context, shape (N, C).
+        labels: Classes, whole numbers, shape (N,), or a context, floating-point, shape (N, C).
         event_shape: Shape of a row of the model; None accepts any.
         value_kind: Meaning of the numbers.
         conditional: Whether labels, or a context, are needed.
@@ -120,6 +120,4 @@ def as_split(
     y = as_tensor(labels, "labels")
     if y.ndim == 2 and y.is_floating_point():
         return Split(x, observed=observed, context=y)
-    if y.is_floating_point():
-        raise DataError(f"labels must be integers, got {y.dtype}; numbers to condition on must be (N, C)")
-    return Split(x, y.long(), observed)
+    return Split(x, y, observed)

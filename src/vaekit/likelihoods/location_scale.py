@@ -253,7 +253,10 @@ class Normal(RealLocationScale):
 
 
 class _FittedNormal(NormalDistribution):
-    """N(μ, σ²); `log_prob` takes the mean of (x − μ)² for σ² and moves the running mean a tenth towards it."""
+    """N(μ, σ²); `log_prob` takes the mean of (x − μ)² for σ².
+
+    Where a gradient is recorded, the running mean moves a tenth towards it.
+    """
 
     def __init__(self, loc: Tensor, mean_square: Tensor, least: float) -> None:
         super().__init__(loc, mean_square.sqrt(), validate_args=False)
@@ -271,7 +274,8 @@ class _FittedNormal(NormalDistribution):
 
     def _fitted(self, value: Tensor, mean_square: Tensor) -> Tensor:
         variance = mean_square.clamp(min=self.least)
-        self.mean_square.lerp_(variance, 0.1)
+        if torch.is_grad_enabled():  # only training moves it
+            self.mean_square.lerp_(variance, 0.1)
         log_prob: Tensor = NormalDistribution(self.loc, variance.sqrt(), validate_args=False).log_prob(value)
         return log_prob
 

@@ -187,7 +187,7 @@ def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
     """The objective of a preset.
 
     Raises:
-        ConfigError: The objective depends on the number of rows, which is unknown.
+        ConfigError: The objective depends on the number of rows, or on further rows, which the loader does not give.
     """
     wiring, rows = recipe.parts["objective"].wiring, number_of_rows(batches)
     if "dataset_size" in wiring and rows is None:
@@ -196,6 +196,11 @@ def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
             f"{type(train).__name__} does not tell; pass a tensor, a Split or a Dataset as train"
         )
     seen = batches if isinstance(batches, Batches) else None
+    if "batches" in wiring and seen is None:
+        raise ConfigError(
+            f"the objective {recipe.config.objective.name!r} looks at further rows in every step, which a "
+            f"{type(train).__name__} does not give; pass (x, labels), a Split or a Dataset as train"
+        )
     made_of = model.made_of or {}
     classes = train.num_classes if isinstance(train, Dataset) else made_of.get("num_classes", model.context_size)
     return recipe.loss(model, dataset_size=rows or 0, num_classes=classes, batches=seen)
