@@ -172,5 +172,5 @@ def test_a_single_latent_and_no_latents() -> None:
     ],
 )
 def test_latents_that_do_not_fit_a_mixture_are_refused(z: torch.Tensor, labels: torch.Tensor | None) -> None:
-    with pytest.raises(DataError, match=r"finite latents, shape \(N, 2\)|one label per latent"):
+    with pytest.raises(DataError, match=r"finite latents, shape \(N, 2\)|one per latent"):
         fit_mixture(FullCovarianceNormalMixture(2, components=2), z, labels)

@@ -8,6 +8,7 @@ import torch
 from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
+from ..distributions import PointMass
 from ..errors import ConfigError, check_range, one_of
 from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
@@ -71,17 +72,27 @@ class VampPrior(Prior):
 
     def forward(self, c: Tensor | None = None) -> Distribution:
         """The prior, batch shape (), or (B,) for c of shape (B, C)."""
-        posterior, u = self._posterior.module, self.pseudo_inputs
+        u = self.pseudo_inputs
         if c is None:
-            return mixture_of(u.new_zeros(len(u)), posterior(u))
+            return mixture_of(u.new_zeros(len(u)), self._components(u))
         rows, index = torch.unique(c, dim=0, return_inverse=True)
-        components = posterior(u.repeat(len(rows), *[1] * (u.ndim - 1)), rows.repeat_interleave(len(u), 0))
+        repeated = u.repeat(len(rows), *[1] * (u.ndim - 1))
+        components = self._components(repeated, rows.repeat_interleave(len(u), 0))
         if len(components.event_shape) != 1:
             raise ConfigError(
                 "the prior 'vamp' of a conditional model needs latents that are a vector, but these have the shape "
                 f"{tuple(components.event_shape)}; choose a prior for them, or leave the condition out"
             )
         return _GroupedMixture(components, len(u), index)
+
+    def _components(self, u: Tensor, c: Tensor | None = None) -> Distribution:
+        q: Distribution = self._posterior.module(u, c)
+        if isinstance(q, PointMass):
+            raise ConfigError(
+                "the prior 'vamp' is a mixture of posteriors, and a deterministic one has no density; choose another "
+                "prior, such as 'mixture'"
+            )
+        return q
 
 
 class _GroupedMixture(Distribution):
