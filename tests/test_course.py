@@ -395,7 +395,7 @@ def test_a_missing_class_is_refused():
         (torch.tensor([0, 1, -1, 2]), "from 0 to 9, got -1 to 2"),
         (torch.tensor([1, 2]), r"must have shape \(4, 10\), got \(2, 10\)"),
         (torch.zeros(4, 9), r"must have shape \(4, 10\), got \(4, 9\)"),
-        (torch.full((4,), 0.5), r"must have shape \(4, 10\), got \(4,\)"),
+        (torch.full((4,), 0.5), r"must be whole numbers, got 0.5; a context must have shape \(N, 10\)"),
     ],
 )
 def test_classes_that_do_not_fit_are_refused(c, message):
