@@ -14,9 +14,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import vaekit
+from vaekit import config
+from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
+from vaekit.evaluation.model_with_data import of_model
 from vaekit.hub import facts, interchange
 from vaekit.model.exportable import Decoding, PosteriorMoments
+from vaekit.runs.data_facts import DataFacts
 from vaekit.store import Run
 
 SMALL = ["--set", "encoder.hidden=[8]", "--set", "decoder.hidden=[8]", "--set", "data.validation=59000"]
@@ -144,6 +148,38 @@ def test_another_export_is_replaced_and_nothing_else(root: Path, tmp_path: Path)
     with pytest.raises(RunError, match="not an earlier export"):
         vaekit.export(root / "vae", tmp_path / "mine")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mine", "out"]
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "shape", "dtype", "divides"),
+    [
+        ("bernoulli", (1, 8, 8), torch.uint8, True),
+        ("normal", (1, 8, 8), torch.uint8, True),
+        ("bernoulli", (64,), torch.uint8, True),
+        ("poisson", (64,), torch.uint8, False),
+        ("normal", (1, 8, 8), torch.float32, False),
+    ],
+)
+def test_only_bytes_that_the_model_sees_divided_are_to_be_divided(
+    likelihood: str, shape: tuple[int, ...], dtype: torch.dtype, divides: bool, tmp_path: Path
+) -> None:
+    bytes_ = torch.randint(256, (20, *shape), dtype=torch.uint8)
+    x = bytes_ if dtype == torch.uint8 else bytes_ / 255
+    data = Dataset.of_splits("d", {"train": Split(x, None), "test": Split(x, None)})
+    small: dict[str, Any] = {
+        "latent_size": 2,
+        "encoder": {"hidden": [4]},
+        "decoder": {"hidden": [4]},
+        "likelihood": likelihood,
+    }
+    model = vaekit.build("vae", data=data, **small)
+    read = config.read("vae", sections=small)
+    recorded = DataFacts.of_dataset(data, model.value_kind).to_json()
+    run = Run.create("r", preset="vae", config=read.to_toml(), environment={"data": recorded}, root=tmp_path)
+    exported = of_model(model, data, 8)
+    steps = facts.preprocessing_of(run, read, exported)["steps"]
+    assert ({"do": "divide", "by": 255} in steps) == divides
+    assert torch.equal(x[exported.indices] / (255 if divides else 1), exported.x)
 
 
 # -- what is read is not believed ---------------------------------------------------------------------------------------

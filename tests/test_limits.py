@@ -15,12 +15,13 @@ from vaekit import build, config
 from vaekit.cli.command import app
 from vaekit.config.recipe import Recipe
 from vaekit.data import load
-from vaekit.errors import ConfigError, DataError
+from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation import evaluate
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.runs import job, lifecycle, preflight
 from vaekit.runs.series import train_replicates
 from vaekit.store import Run
+from vaekit.store.bounded import TOML_LIMIT, TomlTable, check_config_table, toml_table
 
 
 @pytest.mark.parametrize("prior", ["vamp", "mixture", "full-covariance-mixture"])
@@ -127,3 +128,31 @@ def test_a_picture_that_a_kill_prevented_is_drawn_at_the_resume(
 def test_a_recipe_is_bounded_before_anything_is_made() -> None:
     with pytest.raises((ConfigError, DataError)):
         Recipe.resolve(config.read("vae", sections={"objective": {"samples": 10**30}}))
+
+
+def test_a_config_holds_thousands_of_units_and_a_longer_one_is_named_before_it_is_written(tmp_path: Path) -> None:
+    units = {"likelihood": {"centre": [1.234] * 5000, "unit": [9.876] * 5000}}
+    run = Run.create("many", preset="signal-vae", config=str(TomlTable(units)), environment={}, root=tmp_path)
+    assert run.config == units
+    many = "centre = [" + "1.5, " * (TOML_LIMIT // 5) + "]"
+    with pytest.raises(RunError, match=r"^the config of this run would have 1,0.* more than the 1,048,576 .*; give"):
+        Run.create("more", preset="signal-vae", config=many, environment={}, root=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["many"]
+
+
+@pytest.mark.parametrize(
+    "start",
+    ["", "[", "a = {b = '''t'''', ", 'x = {b = """t"""", ', 'x = {b = "\\"", ', "# '''\n", "'\n"],
+)
+@pytest.mark.parametrize("step", ["a.", "a \t. ", '"a".', "'a.'."])
+def test_a_long_dotted_key_costs_no_time(start: str, step: str) -> None:
+    """tomllib takes 45 minutes for a key of this length."""
+    with pytest.raises(ValueError, match="nested more than 16 deep"):
+        toml_table(start + step * ((TOML_LIMIT - 40) // len(step)) + "a = 1")
+    plain = toml_table(f"{'.'.join('a' * 14)} = '''{step * 50}c'''  # {'a.' * 50}\nb = [1.5, 2.5]")
+    assert plain["b"] == [1.5, 2.5]
+
+
+def test_a_key_is_short() -> None:
+    with pytest.raises(ValueError, match="a key is longer than 1000 letters: data"):
+        check_config_table({"data": {"columns": {"A" * 1000: "real"}}})

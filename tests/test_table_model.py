@@ -26,6 +26,7 @@ from vaekit.evaluation.named_rows import percentiles
 from vaekit.evaluation.scoring import Scores, _ranks
 from vaekit.evaluation.tables.outliers import auroc, rarer
 from vaekit.evaluation.tables.synthetic import synthetic
+from vaekit.evaluation.values_with_errors import share_of
 from vaekit.likelihoods import Columns
 from vaekit.nets import ColumnView
 from vaekit.priors.normal import StandardNormal
@@ -608,6 +609,27 @@ def test_drawn_rows_are_compared_with_real_ones() -> None:
     assert alone["told from real rows"] > 65
     assert shifted["column shapes"] < true["column shapes"] - 3
     assert abs(true["learned from drawn rows: d"] - true["learned from real rows: d"]) < 5
+
+
+def test_drawn_rows_are_compared_with_the_rows_of_the_split() -> None:
+    torch.manual_seed(0)
+    columns = tuple(Column(name, "real", "float64") for name in "ab")
+    near, far = Split(torch.randn(300, 2), None), Split(torch.randn(300, 2) + 3, None)
+    model = build("table-vae", columns=columns, latent_size=1, encoder={"hidden": [4]}, decoder={"hidden": [4]})
+    whole = Dataset("t", near, near, far, classes=("all",), checksum="", kind="table", columns=columns)
+    options: dict[str, Any] = {"samples": 2, "seed": 0}
+
+    def shapes(data: Dataset, **more: Any) -> float:
+        return vaekit.evaluate(model, data, **options, **more)["column shapes"].value
+
+    assert shapes(whole, split="validation") > shapes(whole, split="test") + 10
+    assert shapes(whole, split="test", rows=20) != shapes(whole, split="test")
+    part = Dataset.of_splits("t", {"train": near, "validation": near}, kind="table", columns=columns)
+    assert shapes(part, split="validation") == shapes(whole, split="validation")
+    names = {value.name for value in vaekit.evaluate(model, whole, split="train", **options).values}
+    assert {"column shapes", "pair trends"} <= names and "nearest training row" not in names
+    with pytest.raises(DataError, match="there are 0 trials"):
+        share_of("accuracy", torch.zeros(0, dtype=torch.bool))
 
 
 def test_a_table_that_means_something_else_is_refused_instead_of_misread() -> None:

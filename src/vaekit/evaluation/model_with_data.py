@@ -36,6 +36,7 @@ class ModelWithData:
         kind: "image" for grey images and for colours, or "row" for other data.
         source: Name of the data.
         observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
+        stored_dtype: Type of the rows in the data, before they became x.
     """
 
     model: LatentVariableModel
@@ -48,6 +49,7 @@ class ModelWithData:
     kind: str
     source: str
     observed: Tensor | None = None
+    stored_dtype: torch.dtype = torch.float32
 
     def __len__(self) -> int:
         return len(self.x)
@@ -121,6 +123,7 @@ def _subject(
         kind=dataset.row_word if x.shape[1] in SHOWN_CHANNELS else "row",
         source=source,
         observed=observed,
+        stored_dtype=split.x.dtype,
     )
 
 

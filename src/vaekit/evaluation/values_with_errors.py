@@ -7,7 +7,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from ..errors import ConfigError, RunError, unknown
+from ..errors import ConfigError, DataError, RunError, unknown
 from ..store import Run
 from ..store.old_names import with_present_names
 from . import reading_old
@@ -216,6 +216,11 @@ def share_of(name: str, successes: Tensor, **facts: Any) -> Value:
         name: Name of the value.
         successes: Booleans, shape (N,).
         facts: Other fields of the value.
+
+    Raises:
+        DataError: N is 0.
     """
+    if not len(successes):
+        raise DataError(f"{name!r} is a share of trials, and there are 0 trials; give at least one row")
     share, n = successes.double().mean().item(), len(successes)
     return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%", **facts)

@@ -8,6 +8,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from .. import __version__
 from ..config import Config
 from ..evaluation.latent_space.aggregate import statistics
@@ -63,8 +65,14 @@ def missing(model: LatentVariableModel) -> float | str:
     return "NaN" if model.sees_missing else 0
 
 
-def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> dict[str, Any]:
-    """The content of preprocessing.json: the steps from a stored row to x."""
+def preprocessing_of(run: Run, config: Config, exported: ModelWithData) -> dict[str, Any]:
+    """The content of preprocessing.json: the steps from a stored row to x.
+
+    Arguments:
+        run: The run.
+        config: The config of the run.
+        exported: The run's model and test data, for the type of the stored rows.
+    """
     facts = DataFacts.of(run)
     shape = list(facts.event_shape)
     steps: list[dict[str, Any]] = []
@@ -73,11 +81,11 @@ def preprocessing_of(run: Run, config: Config, model: LatentVariableModel) -> di
             steps.append({"do": "crop", "to": "the central square"})
             steps.append({"do": "resize", "to": [config.data.size, config.data.size]})
         steps.append({"do": "channels", "to": {1: "grey", 3: "RGB"}.get(shape[0], shape[0])})
-        if facts.value_kind == "pixels":
-            steps.append({"do": "divide", "by": 255})
+    if exported.stored_dtype == torch.uint8 and facts.value_kind != "counts":  # as in `data.pixels.to_floats`
+        steps.append({"do": "divide", "by": 255})
     if facts.columns is not None:
         steps.append({"do": "encode", "how": "columns of config.json: number of the level, or number less origin"})
-        steps.append({"do": "fill", "missing": missing(model)})
+        steps.append({"do": "fill", "missing": missing(exported.model)})
     if config.data.binarize == "threshold":
         steps.append({"do": "binarize", "how": "1 where x > 0.5, else 0"})
     elif config.data.binarize != "none":

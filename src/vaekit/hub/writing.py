@@ -66,7 +66,7 @@ def _fill(new: Path, restored: RestoredRun, exported: ModelWithData, *, onnx: bo
     table = facts.config_json(run, config, exported)
     content = facts.as_json(table)
     files.write_new(new / "config.json", content)
-    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, exported.model)))
+    files.write_new(new / "preprocessing.json", facts.as_json(facts.preprocessing_of(run, config, exported)))
     files.write_new(new / "model.safetensors", _weights(exported.model, restored, facts.checksum(content)))
     _examples(new, exported)
     pictures = _pictures(new, exported)

@@ -7,6 +7,7 @@ caller adds the file. Not for: files (`files`), or the meaning of a key (`config
 
 import json
 import math
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date, datetime, time
@@ -14,12 +15,28 @@ from typing import Any
 
 import tomli_w
 
-# Bytes; tomllib takes 0.7 s for one dotted key of this length, and the time grows with its square.
-TOML_LIMIT = 16 << 10
+TOML_LIMIT = 1 << 20  # bytes: two numbers for each of 45,000 channels; tomllib reads them in a second
 DEEPEST = 16  # levels of a config
+LONGEST_KEY = 1000  # letters of a key with the keys above it, which every value below them repeats
 DEEPEST_JSON = 64  # levels of any other file
 LOW, HIGH = -(1 << 63), (1 << 63) - 1
 _MOST_DIGITS = 20  # in 2^64, the bound of a generator's seed
+# A text in quotes, to its end or else to the end of the line or file; a comment; a word. The parts are possessive
+# (`*+`), so that the time of a search grows with the length of the text alone.
+_WORD = re.compile(
+    "|".join(
+        (
+            r'"{3}(?:(?!"{3})(?:[^\\]|\\.?))*+"{0,5}',  # the end may have two quotes more
+            r"'{3}(?:(?!'{3}).)*+'{0,5}",
+            r'"(?:[^"\\\n]|\\[^\n])*+"?',
+            r"'[^'\n]*+'?",
+            r"#[^\n]*+",
+            r"[\w-]++",
+        )
+    ),
+    re.DOTALL,
+)
+_DEEP_KEY = "w" + ".w" * DEEPEST
 
 
 def json_value(data: bytes) -> Any:
@@ -52,12 +69,26 @@ def toml_table(text: str) -> dict[str, Any]:
     """
     if len(text) > TOML_LIMIT:
         raise ValueError(f"it is longer than the {TOML_LIMIT} bytes that a config may have")
+    if _DEEP_KEY in _outline(text):
+        raise ValueError(f"it is nested more than {DEEPEST} deep")
     try:
         table = tomllib.loads(text)
     except RecursionError:
         raise ValueError(f"it is nested more than {DEEPEST} deep") from None
     check_config_table(table)
     return table
+
+
+def _outline(text: str) -> str:
+    """A TOML text with "w" for every word, text in quotes and comment, and without blanks.
+
+    The time of tomllib grows with the square of the length of a dotted key, 0.7 s for 16 KiB, so that its keys are
+    counted first.
+
+    >>> _outline("[a . 'b.c']  # d.e")
+    '[w.w]w'
+    """
+    return _WORD.sub("w", text).translate({ord(" "): None, ord("\t"): None})
 
 
 class TomlTable(dict[str, Any]):
@@ -71,7 +102,8 @@ def check_config_table(table: Mapping[str, Any]) -> None:
     """Check that a config can hold the values of a table, whether it comes from TOML or from Python.
 
     Raises:
-        ValueError: A number is beyond 64 bits or not finite, there is a date, or the table is nested too deeply.
+        ValueError: A number is beyond 64 bits or not finite, there is a date, the table is nested too deeply, or a key
+            is too long.
 
     >>> check_config_table({"train": {"seed": 10**30}})
     Traceback (most recent call last):
@@ -81,6 +113,8 @@ def check_config_table(table: Mapping[str, Any]) -> None:
     for _ in range(DEEPEST):
         below: list[tuple[str, Any]] = []
         for key, value in level:
+            if len(key) > LONGEST_KEY:
+                raise ValueError(f"a key is longer than {LONGEST_KEY} letters: {key:.40}…")
             if isinstance(value, Mapping):
                 below += [(f"{key}.{name}" if key else str(name), item) for name, item in value.items()]
             elif isinstance(value, (list, tuple)):

@@ -290,6 +290,20 @@ def parse_toml(data: bytes, path: Path | str) -> dict[str, Any]:
         raise RunError(f"{path} is damaged: {error}") from error
 
 
+def check_new_config(data: bytes) -> None:
+    """Check the TOML text of a new run's config, before anything is written.
+
+    Raises:
+        RunError: The text exceeds `TOML_LIMIT`, is not TOML or is nested too deeply.
+    """
+    if len(data) > bounded.TOML_LIMIT:
+        raise RunError(
+            f"the config of this run would have {len(data):,} bytes, more than the {bounded.TOML_LIMIT:,} that a "
+            "config may have; give fewer columns, or one centre and one unit for all channels of a signal"
+        )
+    parse_toml(data, "config.toml")
+
+
 def dump_json(value: object, path: Path | str, *, indent: int | None = 2) -> bytes:
     """JSON text of a value made of dicts with string keys, lists, strings, finite numbers, booleans and None.
 

@@ -89,12 +89,12 @@ class Run:
             root: The folder of all runs; made if missing.
 
         Raises:
-            RunError: The name is taken or unsafe, the config is not TOML, or the folder cannot be written.
+            RunError: The name is taken or unsafe, the config is not TOML or too long, or the folder cannot be written.
         """
         root = Path(root)
         base = files.component(f"{preset}-{time.strftime('%Y%m%d-%H%M%S')}" if name is None else str(name))
         text = config.encode("utf-8", "backslashreplace")
-        files.parse_toml(text, "config.toml")
+        files.check_new_config(text)
         created = datetime.now(UTC).isoformat()
         facts = {**environment, "format": RUN_FORMAT, "preset": preset, "created": created}
         new = files.temporary(root / base)

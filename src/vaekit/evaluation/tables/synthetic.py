@@ -27,8 +27,10 @@ COLUMN_BINS = 10  # of a column of numbers, in a pair with a column of levels
 STEPS, WIDTH, DECAY = 200, 32, 1e-3  # of the classifiers
 
 
-def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) -> list[Value]:
-    """Compare drawn rows with a table's test rows.
+def synthetic(
+    model: LatentVariableModel, dataset: Dataset, *, split: Split | None = None, held_out: bool = True, seed: int = 0
+) -> list[Value]:
+    """Compare drawn rows with a table's test rows, or with those of another split.
 
     "column shapes" is a mean over columns: one minus the Kolmogorov-Smirnov or the total-variation distance. "pair
     trends" is a mean over pairs: one minus half of the difference of correlations, or one minus the total-variation
@@ -39,7 +41,10 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
 
     Arguments:
         model: An unconditional model of the table.
-        dataset: The table.
+        dataset: The table, with training rows.
+        split: The real rows to compare with, at least one; those of the test split by default.
+        held_out: Whether those are not training rows. If they are, only columns and pairs are compared: the rest needs
+            rows that the model has not seen.
         seed: Seed of the rows and the classifiers.
 
     Reference: the distances are those of SDMetrics (Patki, Wedge and Veeramachaneni 2016, "The Synthetic Data Vault",
@@ -48,13 +53,15 @@ def synthetic(model: LatentVariableModel, dataset: Dataset, *, seed: int = 0) ->
     """
     columns = dataset.columns or ()
     with seeded(torch.Generator().manual_seed(seed)):
-        train, test = (_spread_rows(split) for split in (dataset.train, dataset.test))
+        train, test = (_spread_rows(rows) for rows in (dataset.train, dataset.test if split is None else split))
         drawn = _with_gaps(_drawn(model, len(train) + len(test)), torch.cat((train, test)))
         like_train, like_test = drawn[: len(train)], drawn[len(train) :]
         view = ColumnView(columns)
         values = [_mean("column shapes", [_shape(c, test[:, i], drawn[:, i]) for i, c in enumerate(columns)])]
         if len(columns) > 1:
             values.append(_mean("pair trends", _pairs(columns, torch.cat((train, test)), drawn)))
+        if not held_out:
+            return values
         values.append(_told_apart(view, (train, like_train), (test, like_test)))
         values.append(_nearest(view, train, test, like_test))
         return values + _task(columns, (train, like_train), test)
@@ -126,7 +133,7 @@ def _two_way(rows: Tensor, edges: Sequence[Tensor]) -> Tensor:
 
 
 def _told_apart(view: ColumnView, train: tuple[Tensor, Tensor], test: tuple[Tensor, Tensor]) -> Value:
-    """Accuracy of a classifier of real and drawn rows, on test rows."""
+    """Accuracy of a classifier of real and drawn rows, on held-out rows."""
     x, y = _labelled(view, train)
     net = fit_classifier(x, y, 2)
     features, labels = _labelled(view, test)
@@ -183,10 +190,12 @@ def _task(columns: Sequence[Column], train: tuple[Tensor, Tensor], test: Tensor)
 
 def measure_drawn_rows(inputs: MeasureInput) -> Findings:
     """Compare drawn rows of a table with real ones."""
-    is_table = inputs.dataset.columns is not None and len(inputs.dataset.train)
+    is_table = inputs.dataset.columns is not None and len(inputs.dataset.train) and len(inputs.split)
     if not inputs.options.judge or not is_table or inputs.model.context_size:
         return Findings()
-    return Findings(synthetic(inputs.model, inputs.dataset, seed=inputs.options.seed))
+    options = inputs.options
+    held_out = options.split != "train"
+    return Findings(synthetic(inputs.model, inputs.dataset, split=inputs.split, held_out=held_out, seed=options.seed))
 
 
 SYNTHETIC = Measure(
@@ -197,7 +206,7 @@ SYNTHETIC = Measure(
         PrintedLine("column shapes", "columns alike", "100 % at best"),
         PrintedLine("pair trends", "pairs alike", "100 % at best"),
         PrintedLine("told from*", "told from real rows", "by a classifier; 50 % at best"),
-        PrintedLine("nearest training*", "nearest training row", "1: as for test rows; less: copies"),
+        PrintedLine("nearest training*", "nearest training row", "1: as for real rows; less: copies"),
         PrintedLine("learned from drawn*", "learned from them", "predicting a column with levels"),
         PrintedLine("learned from real*", "… from real rows"),
     ),
