@@ -204,6 +204,24 @@ def test_numbers_that_no_level_has_are_refused(frame: pd.DataFrame) -> None:
             check_encoded([column], np.array([[wrong]]))
 
 
+def test_zero_is_not_a_positive_value_unless_it_stands_for_a_missing_one(frame: pd.DataFrame) -> None:
+    frame = frame.assign(p=np.exp(frame.c).where(frame.index != 3))
+    data = load(frame, columns={"p": "positive"})
+    model = vaekit.build("table-vae", data=data, latent_size=2)
+    place = [column.name for column in data.columns].index("p")
+    x, missing = data.train.x[:4].clone(), torch.zeros(4, len(data.columns), dtype=torch.bool)
+    x[1, place], missing[1, place] = 0, True
+    for act in (lambda: model.log_prob(x), lambda: model.encode(x), lambda: vaekit.fit(model, x, epochs=1)):
+        with pytest.raises(DataError, match="column 'p': 0 is not a positive value"):
+            act()
+    assert torch.equal(model.checked(x, ~missing), x)
+    assert model.log_prob(x.masked_fill(missing, torch.nan), k=5).isfinite().all()
+    vaekit.fit(model, vaekit.data.Split(x, observed=~missing), epochs=1, batch_size=2)
+    vaekit.fit(model, data, epochs=1, batch_size=20)
+    vaekit.fit(model, x.masked_fill(missing, torch.nan), epochs=1, batch_size=2, on_nan="skip")
+    assert vaekit.evaluate(model, data, split="train")
+
+
 def test_nan_in_memory_is_missing_for_a_model_that_sees_it(tmp_path: Path) -> None:
     signals = 3 * np.random.default_rng(0).normal(size=(40, 2, 16)).astype(np.float32)
     np.save(tmp_path / "signals.npy", signals)

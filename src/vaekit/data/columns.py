@@ -272,7 +272,7 @@ def as_numbers(name: str, values: NDArray[Any], missing: NDArray[np.bool_]) -> N
 
 
 def check_encoded(columns: Sequence[Column], x: NDArray[Any]) -> None:
-    """Refuse numbers that are not encoded values: levels that do not exist, counts that are negative or not whole.
+    """Refuse numbers that are not encoded values: no level, no count, or not greater than 0.
 
     Arguments:
         columns: The D columns.
@@ -286,6 +286,8 @@ def check_encoded(columns: Sequence[Column], x: NDArray[Any]) -> None:
             continue
         top = len(column.levels) - 1 if column.has_levels else np.inf
         is_wrong = (values < 0) | (values > top)
+        if column.kind in ("positive", "size-factor"):
+            is_wrong |= values == 0
         if column.is_discrete:
             is_wrong |= (values != np.round(values)) & ~np.isnan(values)
         if is_wrong.any():

@@ -83,7 +83,7 @@ def batch(model: LatentVariableModel, rows: Batch, index: int, size: int = BATCH
     """
     part = rows.rows(slice(index * size, (index + 1) * size))
     observed = None if part.observed is None else part.observed.to(model.device)
-    return Batch(model.checked(part.zero_filled), c=context_of(model, part), observed=observed)
+    return Batch(model.checked(part.zero_filled, observed), c=context_of(model, part), observed=observed)
 
 
 def posterior(model: LatentVariableModel, rows: Batch) -> Distribution:
@@ -200,7 +200,8 @@ def check_evaluable(model: LatentVariableModel, rows: Batch, memory: int) -> Non
         raise DataError("there are 0 rows to evaluate; choose a split that has some")
     check_memory_limit(memory)
     for start in range(0, len(rows), 1000):  # all now: the last might be refused after hours
-        model.checked(rows.rows(slice(start, start + 1000)).zero_filled)
+        part = rows.rows(slice(start, start + 1000))
+        model.checked(part.zero_filled, part.observed)
     first = batch(model, rows.rows(slice(1)), 0)
     with seeded(torch.Generator().manual_seed(0)):
         draw_of(model, first).log_w  # noqa: B018  (raises without a density)

@@ -109,7 +109,7 @@ def _subject(
         served = list(
             Batches(split.rows(rows), batch_size=ENCODED_AT_ONCE, binarize=binarize, value_kind=model.value_kind)
         )
-        x = torch.cat([model.checked(batch.zero_filled).cpu() for batch in served])
+        x = torch.cat([model.checked(batch.zero_filled, batch.observed).cpu() for batch in served])
         masks = [batch.observed for batch in served if batch.observed is not None]
         observed = torch.cat(masks) if masks else None
     return ModelWithData(

@@ -8,6 +8,7 @@ import torch
 
 from .. import __version__, plot
 from ..data.dataset import evenly_spread
+from ..distributions import centre
 from ..errors import RunError
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.model_with_data import ModelWithData, of_run
@@ -110,7 +111,7 @@ def _examples(new: Path, exported: ModelWithData) -> None:
     x, c, model = exported.seen(rows), exported.context(rows), exported.model
     if not len(x):
         return
-    z = model.encode(x, c)
+    z = centre(model.posterior(model.as_rows(x), c))  # a model that does not see missing values has 0 there
     example = {"x": x, "z": z, "x_hat": model.decode(z, c)}
     files.write_new(new / "example.safetensors", tensors.pack(example if c is None else example | {"c": c}))
 

@@ -289,24 +289,25 @@ class LatentVariableModel(nn.Module, ABC):
         dtype = next(self.parameters()).dtype
         return to_floats(x.to(self.device), self.value_kind, dtype).to(dtype)
 
-    def check_values(self, x: Tensor) -> None:
-        """Refuse numbers, of any shape, that the model has no density for. This waits for the device.
+    def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
+        """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
 
         Raises:
             DataError: A value of x is outside `value_range` or not finite, or no value of its column of a table.
         """
         if self.columns is not None and x.ndim == 2:
-            check_encoded(self.columns, x.detach().float().cpu().numpy())
+            seen = x if observed is None else x.masked_fill(~observed.to(x.device), math.nan)
+            check_encoded(self.columns, seen.detach().float().cpu().numpy())
         check_values(x.masked_fill(x.isnan(), 0) if self.sees_missing else x, self.value_range)
 
-    def checked(self, x: Tensor) -> Tensor:
-        """Rows x as `as_rows` gives them, with their values checked.
+    def checked(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Rows x as `as_rows` gives them, with their values checked where observed.
 
         Raises:
             DataError: x has the wrong shape, or values that the model has no density for.
         """
         x = self.as_rows(x)
-        self.check_values(x)
+        self.check_values(x, observed)
         return x
 
     def context(self, c: Context, n: int) -> Tensor | None:

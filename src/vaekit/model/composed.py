@@ -56,7 +56,7 @@ class Composed(LatentVariableModel):
         """A draw, which a loss reads: `model(x)` is a draw, `elbo(model(x))` its ELBO."""
         return self.draw(x, k, c)
 
-    def check_values(self, x: Tensor) -> None:
+    def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Refuse numbers that the likelihood has no density for.
 
         Raises:
@@ -65,7 +65,7 @@ class Composed(LatentVariableModel):
         check = getattr(self.parts["likelihood"], "check", None)
         if check is not None and x.numel():
             check(x)
-        super().check_values(x)
+        super().check_values(x, observed)
 
     @property
     def posterior_module(self) -> nn.Module:

@@ -251,7 +251,7 @@ class Job:
         batch = next(iter(self.batches(train.rows(slice(4)))))
         players = players_of(self.model, self.loss, self.optimizer)
         check_ranks(self.ranks, self.model, self.loss, opponents=players[1:])
-        self.model.checked(batch.x)
+        self.model.checked(batch.x, batch.observed)
         if self.config.data.binarize == "none":
             for split in self.data.splits.values():
                 check_rows(self.model, self.batches(split))

@@ -41,7 +41,7 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
         return
     for rows, observed in zip(x.split(_ROWS), _split(mask, len(x)), strict=True):
         seen = rows if observed is None else rows.masked_fill(~observed, 0)
-        model.check_values(model.as_rows(seen.nan_to_num(0, 0, 0) if lenient else seen))
+        _check_values(model, model.as_rows(seen), observed, lenient)
 
 
 def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split | Batch, what: str) -> None:
@@ -87,9 +87,15 @@ def first_checked(
             batch = model.to_model(unchecked)
             if loss is not None:
                 check_classes(model, loss, unchecked, "first")
-            x = batch.zero_filled
-            model.check_values(x.nan_to_num(0, 0, 0) if lenient else x)
+            _check_values(model, batch.zero_filled, batch.observed, lenient)
         yield item
+
+
+def _check_values(model: LatentVariableModel, x: Tensor, observed: Tensor | None, lenient: bool) -> None:
+    if lenient:
+        observed = x.isfinite() if observed is None else observed.to(x.device) & x.isfinite()
+        x = x.nan_to_num(0, 0, 0)
+    model.check_values(x, observed)
 
 
 def distinct_bytes(x: Tensor) -> Tensor:

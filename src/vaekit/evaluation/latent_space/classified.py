@@ -51,7 +51,7 @@ def classification_error(
 
     def compute(index: int) -> dict[str, Tensor]:
         rows = slice(index * batchwise.BATCH_ROWS, (index + 1) * batchwise.BATCH_ROWS)
-        return {"class": classify(model.checked(images[rows])).argmax(-1)}
+        return {"class": classify(model.as_rows(images[rows])).argmax(-1)}
 
     with evaluating(model, module), torch.no_grad():
         predicted = batchwise.over_batches("classes", len(images), compute, listener=listener)["class"]

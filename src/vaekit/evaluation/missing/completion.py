@@ -37,7 +37,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     one_of("half of an image", hide, HIDDEN_HALVES)
     check_count("ways", ways)
     images = model.to_model(images)
-    model.check_values(images.zero_filled)
+    model.check_values(images.zero_filled, images.observed)
     x = images.x.cpu()
     if x.ndim != 4 or not len(x):
         raise DataError(f"complete needs images (N, C, H, W) with N at least 1, got {tuple(x.shape)}")

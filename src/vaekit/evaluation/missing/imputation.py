@@ -170,5 +170,5 @@ def _prepared(model: LatentVariableModel, batch: Batch) -> Batch:
     """Rows as the model takes them; missing values are 0."""
     batch = model.to_model(batch)
     batch = replace(batch, x=batch.zero_filled)
-    model.check_values(batch.x)
+    model.check_values(batch.x, batch.observed)
     return batch
