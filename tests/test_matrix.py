@@ -74,7 +74,7 @@ def pixels(likelihood: str, n: int = 8) -> Tensor:
     return (torch.rand(n, *SHAPE, generator=g) * 1.4 - 0.2).clamp(0, 1).mul(255).round() / 255
 
 
-def refusal(posterior: str, prior: str, objective: str, condition: str = "class") -> str | None:
+def refusal(posterior: str, prior: str, objective: str, condition: str) -> str | None:
     """Why a combination cannot be, or None."""
     values = [find_part(kind, name).latent_kind for kind, name in (("posterior", posterior), ("prior", prior))]
     if values[0] != values[1]:
@@ -200,7 +200,7 @@ def same_after_loading(model: Composed, config: Config, x: Tensor, c: Tensor | N
 def test_posterior_times_prior(posterior: str, prior: str, condition: str, tmp_path: Path) -> None:
     objective = {"bernoulli": "rloo", "categorical": "rloo", "vq": "beta"}.get(posterior, "elbo")
     config = combination(posterior, prior, "bernoulli", objective, condition)
-    model = check(config, "bernoulli", refusal(posterior, prior, objective), tmp_path)
+    model = check(config, "bernoulli", refusal(posterior, prior, objective, condition), tmp_path)
     x, c = pixels("bernoulli"), torch.arange(8) % CLASSES if condition == "class" else None
     if model is not None and model.draw(x, 1, c).has_density:
         fills_gaps(model, x, c)
