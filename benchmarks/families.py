@@ -8,8 +8,9 @@
     factors     disentanglement on the shapes
     discrete    −ELBO of bits and of categories
 
-A part's trainings that are in families.json already are not repeated. They are far shorter than the papers': the
-figures show orders, not how good a family becomes. `--quick` trains for 20 steps, prints, and records nothing.
+A part's trainings that are in families.json already are not repeated. Those of `spheres` have the paper's schedule,
+half an hour of a core or more each. The others are far shorter than the papers': their figures show orders, not how
+good a family becomes. `--quick` trains for 20 steps, prints, and records nothing.
 """
 
 import argparse

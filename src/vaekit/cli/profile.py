@@ -5,9 +5,10 @@ from dataclasses import asdict
 
 import click
 
-from .common import json_option, trust_option, trusted, wants_json
+from .common import json_option, trust_option, wants_json
 from .config_options import ConfigOptions, config_options
 from .printing import out, out_json
+from .run_options import resolved
 from .tables import print_table
 
 
@@ -23,11 +24,9 @@ def profile(options: ConfigOptions) -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or Kineto reports missing devices
     config = options.config()
 
-    from ..config.recipe import Recipe
     from ..runs.profiling import profile_training
 
-    recipe = Recipe.resolve(config, trust=trusted())
-    result = profile_training(recipe)
+    result = profile_training(resolved(config))
     if wants_json():
         out_json(asdict(result))
         return

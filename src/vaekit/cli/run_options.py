@@ -1,4 +1,4 @@
-"""`ChosenRun`: the run that a verb is about, restored, with --device and --seed, as one record."""
+"""Recipes and runs as --trust lets them be read; `ChosenRun`, a verb's run with --device and --seed, as one record."""
 
 import functools
 from collections.abc import Callable, Iterable
@@ -11,6 +11,8 @@ from .common import device_option, run_argument, runs_option, seed_option, trust
 if TYPE_CHECKING:
     import torch
 
+    from ..config import Config
+    from ..config.recipe import Recipe
     from ..model import LatentVariableModel
     from ..runs.data_facts import DataFacts
     from ..runs.restore import RestoredRun
@@ -46,6 +48,13 @@ class ChosenRun:
         import torch
 
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
+
+
+def resolved(config: "Config") -> "Recipe":
+    """The recipe of a config; with --trust it may name the caller's own code."""
+    from ..config.recipe import Recipe
+
+    return Recipe.resolve(config, trust=trusted())
 
 
 def restored_run(run: "Run | str | None", root: Path) -> "RestoredRun":

@@ -19,13 +19,12 @@ from .common import (
     tensorboard_option,
     terms_of,
     trust_option,
-    trusted,
     two_decimals,
     wants_json,
 )
 from .config_options import ConfigOptions, config_options, renamed_option
 from .printing import out, out_json
-from .run_options import restored_run
+from .run_options import resolved, restored_run
 from .series import train_series
 from .tables import INDENT, print_entry
 
@@ -68,9 +67,7 @@ def train(
     config = options.config()
     _prepare_cuda(config.train.deterministic)
 
-    from ..config.recipe import Recipe
-
-    recipe = Recipe.resolve(config, trust=trusted())
+    recipe = resolved(config)
     if seeds is not None:
         train_series(
             recipe, seeds=seeds, jobs=jobs, name=name, preset=options.label, tensorboard=tensorboard, root=root
