@@ -31,7 +31,7 @@ PLACES = {  # public names that are found on first use, where the tool cannot fo
     "vaekit.build": "vaekit.config.recipe.build",
     "vaekit.check": "vaekit.config.inspection.check",
     "vaekit.fit": "vaekit.runs.own_model.fit",
-    "vaekit.evaluate": "vaekit.evaluation.dispatch.evaluate",
+    "vaekit.evaluate": "vaekit.evaluation.model_or_run.evaluate",
     "vaekit.list_runs": "vaekit.store.run.list_runs",
     "vaekit.train": "vaekit.runs.preset.train",
     "vaekit.load": "vaekit.runs.restore.load",

@@ -38,8 +38,8 @@ from vaekit.data.sources.arrays import OpenedPath, open_npy
 from vaekit.data.sources.idx import read_idx
 from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
+from vaekit.evaluation.batch_cache import _RunCache
 from vaekit.evaluation.batchwise import over_batches
-from vaekit.evaluation.run_evaluation import _RunStore
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
@@ -190,9 +190,9 @@ class Place:
 
     def gone_on(self, data: bytes) -> None:
         """An evaluation that goes on with other content in the file of its finished batches."""
-        store = _RunStore(self.run, "key")
-        self.written(data, store._path("stage"))
-        found = over_batches("stage", 16, lambda index: {"L": torch.ones(4)}, size=4, store=store)
+        cache = _RunCache(self.run, "key")
+        self.written(data, cache._path("stage"))
+        found = over_batches("stage", 16, lambda index: {"L": torch.ones(4)}, size=4, cache=cache)
         assert found["L"].sum() in (16, 8)  # none or all of what was finished, never something else
 
 
@@ -228,7 +228,7 @@ def readers(place: Place) -> dict[str, tuple[list[bytes], Callable[[bytes], obje
     settings = [b"train.epochs=3", b"encoder.hidden=[3, 4]", b"objective.beta={schedule='linear', epochs=3}"]
     tensors = pack({"a": torch.ones(3, 4), "b": torch.ones(2, dtype=torch.bfloat16), "c": torch.ones(0, 2)})
 
-    kept = _RunStore(place.run, "key")
+    kept = _RunCache(place.run, "key")
     with place.run.lock():
         kept.save("stage", {"L": torch.zeros(8)})
     finished = place.run.path / kept._path("stage")

@@ -18,8 +18,8 @@ from vaekit.data import load
 from vaekit.data.by_name import _keep
 from vaekit.data.by_path import open_all
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import named_rows
 from vaekit.evaluation.run_evaluation import evaluate_run
+from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle, repetition, restore
 from vaekit.store import Run
 
@@ -289,13 +289,13 @@ def test_scores_to_compare_with_are_kept_in_the_run(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos")
     run = trained(folder, tmp_path)
     model = restore.load(run)
-    first, _ = named_rows.reference(restore.RestoredRun.of(run), model, most=10, samples=4)
+    first, _ = scoring.reference(restore.RestoredRun.of(run), model, most=10, samples=4)
     folder.rename(tmp_path / "elsewhere")
-    again, kind = named_rows.reference(restore.RestoredRun.of(run), model, most=10, samples=4)
+    again, kind = scoring.reference(restore.RestoredRun.of(run), model, most=10, samples=4)
     assert torch.equal(first, again)
     assert not kind.inside
     with pytest.raises(DataError, match=r"photos: no such file.*run r was trained on it"):
-        named_rows.reference(restore.RestoredRun.of(run), model, most=10, samples=5)
+        scoring.reference(restore.RestoredRun.of(run), model, most=10, samples=5)
 
 
 def test_the_config_of_data_by_name_stays_as_it_is() -> None:

@@ -25,7 +25,7 @@ from vaekit.errors import ConfigError
 from vaekit.evaluation.likelihood import ais as module
 from vaekit.evaluation.likelihood.ais import Annealing, ais, bidirectional
 from vaekit.evaluation.likelihood.bounds import bounds
-from vaekit.evaluation.values_with_errors import variance_key
+from vaekit.evaluation.values import variance_key
 
 SHORT = Annealing(temperatures=40, chains=8, leapfrog=3, start="prior")
 QUICK = Annealing(temperatures=5, chains=3, leapfrog=2, start="prior")
@@ -233,12 +233,12 @@ def test_an_interrupted_annealing_goes_on_and_gives_the_same(wrong: LinearGaussi
     def stop(stage: str, done: int, total: int) -> None:
         raise KeyboardInterrupt
 
-    x, store, stages = wrong.data(60), Memory(), []
+    x, cache, stages = wrong.data(60), Memory(), []
     expected = ais(wrong, x, annealing=QUICK, seed=3)
     with pytest.raises(KeyboardInterrupt):
-        ais(wrong, x, annealing=QUICK, seed=3, store=store, listener=stop)
-    assert len(store["ais"]["ais"]) == 25
-    resumed = ais(wrong, x, annealing=QUICK, seed=3, store=store, listener=lambda *stage: stages.append(stage))
+        ais(wrong, x, annealing=QUICK, seed=3, cache=cache, listener=stop)
+    assert len(cache["ais"]["ais"]) == 25
+    resumed = ais(wrong, x, annealing=QUICK, seed=3, cache=cache, listener=lambda *stage: stages.append(stage))
     assert stages == [("ais", 2, 3), ("ais", 3, 3)]
     assert torch.equal(resumed.per_row["ais"], expected.per_row["ais"])
     other = ais(wrong, x, annealing=QUICK, seed=4)

@@ -15,7 +15,7 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood import bounds as module
 from vaekit.evaluation.likelihood.bounds import bounds, up_to
 from vaekit.evaluation.likelihood.weights import NestedBounds, pareto_shape
-from vaekit.evaluation.values_with_errors import Value, mean_over_rows, variance_key
+from vaekit.evaluation.values import Value, mean_over_rows, variance_key
 
 EXACT = {"rtol": 0, "atol": 1e-10}
 
@@ -26,7 +26,7 @@ def noise_z(found: module.Bounds, name: str, truth: Tensor) -> float:
 
 
 class Memory:
-    """A store that counts what it is asked for."""
+    """A cache that counts what it is asked for."""
 
     def __init__(self) -> None:
         self.kept: dict[str, dict[str, Tensor]] = {}
@@ -226,14 +226,14 @@ class Wide(LinearGaussian):
 
 @pytest.mark.parametrize("options", [{"memory": 16 << 20}, {}], ids=["memory", "cache"])
 def test_the_memory_limit_changes_the_slices_and_not_the_result(monkeypatch, options: dict[str, int]) -> None:
-    monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 1 << 40)
+    monkeypatch.setattr("vaekit.evaluation.batchwise.CPU_CACHE", 1 << 40)
     model = Wide()
     x, labels = model.data(120), torch.arange(120) % 3
     ample = bounds(model, Batch(x, labels=labels), samples=(1, 30))
     largest = max(model.decoded)
     model.decoded.clear()
     if not options:
-        monkeypatch.setattr("vaekit.evaluation.batchwise.CACHED", 16 << 20)
+        monkeypatch.setattr("vaekit.evaluation.batchwise.CPU_CACHE", 16 << 20)
     tight = bounds(model, Batch(x, labels=labels), samples=(1, 30), **options)
     assert max(model.decoded) * 6000 * 8 * 2 <= 16 << 20
     assert max(model.decoded) < largest / 5
@@ -257,7 +257,7 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same() -> None:
     model = Counting(exact=False)
     x = model.data(350)
     expected = bounds(model, x, samples=(1, 10))
-    store = Memory()
+    cache = Memory()
 
     def stop(stage: str, done: int, total: int) -> None:
         assert (stage, total) == ("bounds", 4)
@@ -265,15 +265,15 @@ def test_an_interrupted_evaluation_goes_on_and_gives_the_same() -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        bounds(model, x, samples=(1, 10), store=store, listener=stop)
-    assert len(store.kept["bounds"]["elbo"]) == 200
+        bounds(model, x, samples=(1, 10), cache=cache, listener=stop)
+    assert len(cache.kept["bounds"]["elbo"]) == 200
     model.encoded.clear()
-    resumed = bounds(model, x, samples=(1, 10), store=store)
+    resumed = bounds(model, x, samples=(1, 10), cache=cache)
     assert [n for n in model.encoded if n > 1] == [100, 50]
     for name, value in expected.per_row.items():
         assert torch.equal(resumed.per_row[name].nan_to_num(7), value.nan_to_num(7))
     model.encoded.clear()
-    again = bounds(model, x, samples=(1, 10), store=store)
+    again = bounds(model, x, samples=(1, 10), cache=cache)
     assert max(model.encoded) == 1
     assert torch.equal(again.per_row["L_10"], expected.per_row["L_10"])
 

@@ -14,8 +14,9 @@ from safetensors.torch import save
 
 from vaekit import config
 from vaekit.errors import ConfigError, RunError
-from vaekit.evaluation import Evaluation, Value, compare, student_t
-from vaekit.evaluation.comparison import evaluated_runs, protocol_of
+from vaekit.evaluation import Evaluation, Value, compare
+from vaekit.evaluation.several_runs import student_t
+from vaekit.evaluation.several_runs.comparison import evaluated_runs, protocol_of
 from vaekit.store import Run
 
 PROTOCOL = {
@@ -112,7 +113,7 @@ def test_a_consistent_difference_is_beyond_noise(made) -> None:
 
 
 def test_an_interval_covers_the_truth_as_often_as_it_says() -> None:
-    from vaekit.evaluation.comparison import _interval_of
+    from vaekit.evaluation.several_runs.comparison import _interval_of
 
     pairs = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64) + 0.7
     found = [_interval_of("g", "c", row, "seeds") for row in pairs]
@@ -186,7 +187,7 @@ def test_groups_of_other_seeds_are_compared_by_welch(made) -> None:
 
 
 def test_a_welch_interval_covers_the_truth_as_often_as_it_says() -> None:
-    from vaekit.evaluation.comparison import _welch
+    from vaekit.evaluation.several_runs.comparison import _welch
 
     g = torch.Generator().manual_seed(0)
     pairs = [(torch.randn(5, generator=g) + 0.7, 3 * torch.randn(4, generator=g)) for _ in range(2000)]

@@ -12,7 +12,7 @@ from vaekit import VAE, build
 from vaekit.data import Batch
 from vaekit.errors import DataError
 from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
-from vaekit.evaluation.values_with_errors import Value
+from vaekit.evaluation.values import Value
 
 
 class Diagonal(LinearGaussian):

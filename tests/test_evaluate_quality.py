@@ -12,7 +12,7 @@ from vaekit import LatentVariableModel, data
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation import Options
-from vaekit.evaluation.measure import MeasureInput
+from vaekit.evaluation.measure_contract import MeasureInput
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.evaluation.samples.classifier import classifier_for
 from vaekit.evaluation.samples.quality import (

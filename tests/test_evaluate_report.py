@@ -13,9 +13,9 @@ import tiny
 from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure, model_evaluation
+from vaekit.evaluation import Evaluation, evaluate, evaluate_run, measure_contract, model_evaluation
 from vaekit.evaluation.likelihood.ais import Annealing
-from vaekit.evaluation.measure import Findings, Measure
+from vaekit.evaluation.measure_contract import Findings, Measure
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.model import LatentVariableModel
 from vaekit.runs import job, lifecycle, restore
@@ -164,7 +164,7 @@ def test_images_are_binarized_as_in_training(binarize: str) -> None:
     floats = Split(dataset.test.x / 255, dataset.test.labels)
 
     def prepared(split: Split, how: str) -> Tensor:
-        return measure.evaluated_values(made("bernoulli"), split, how)
+        return measure_contract.evaluated_values(made("bernoulli"), split, how)
 
     assert torch.equal(prepared(dataset.test, binarize) / 255, images)
     assert torch.equal(prepared(floats, binarize), images)

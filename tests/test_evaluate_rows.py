@@ -14,12 +14,12 @@ import tiny
 from test_cli import assert_refused
 from vaekit import config, evaluate, load
 from vaekit.cli.common import file_stem
-from vaekit.data import Batch
+from vaekit.data import Batch, Split
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import named_rows as module
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.missing.imputation import weighted_latents
 from vaekit.evaluation.run_evaluation import evaluate_run
+from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 
@@ -41,7 +41,7 @@ def root(tmp_path_factory) -> Path:
 
 @pytest.fixture(autouse=True)
 def stripes(monkeypatch) -> None:
-    monkeypatch.setattr(module.data, "load", lambda name="mnist", **_: tiny.dataset(name))
+    monkeypatch.setattr(named_rows.data, "load", lambda name="mnist", **_: tiny.dataset(name))
 
 
 @pytest.fixture
@@ -118,26 +118,24 @@ def test_scores_are_bounds_ranked_against_the_test_images(command, root: Path, f
 
 
 def test_every_block_of_rows_has_noise_of_its_own(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "SERVED_AT_A_TIME", 3)
+    monkeypatch.setattr(named_rows, "SERVED_AT_A_TIME", 3)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(6, -1, -1, -1)
-    images = module.NamedRows(
-        "six of one", module.Split(x, torch.zeros(6, dtype=torch.long)), [""] * 6, [""] * 6, "none"
-    )
-    found = module.score_rows(model, images, samples=2)["nll"]
+    images = named_rows.NamedRows("six of one", Split(x, torch.zeros(6, dtype=torch.long)), [""] * 6, [""] * 6, "none")
+    found = scoring.score_rows(model, images, samples=2)["nll"]
     first = -bounds(model, x[:3], samples=(2,)).per_row["L_2"]
     assert torch.equal(found[:3], first)
     assert not bool((found[3:] == first).any())
 
 
 def test_scores_have_the_noise_of_all_rows_at_once(root: Path, monkeypatch) -> None:
-    monkeypatch.setattr(module, "SERVED_AT_A_TIME", 200)
+    monkeypatch.setattr(named_rows, "SERVED_AT_A_TIME", 200)
     model = load(root / "plain")
     x = tiny.dataset().test.x[:1].expand(250, -1, -1, -1)
-    images = module.NamedRows("one", module.Split(x), [""] * 250, [""] * 250, "none")
-    found = module.score_rows(model, images, samples=2)["nll"]
+    images = named_rows.NamedRows("one", Split(x), [""] * 250, [""] * 250, "none")
+    found = scoring.score_rows(model, images, samples=2)["nll"]
     torch.testing.assert_close(found, -bounds(model, x, samples=(2,)).per_row["L_2"])
-    other = module.score_rows(model, images, samples=2, seed=1)["nll"]
+    other = scoring.score_rows(model, images, samples=2, seed=1)["nll"]
     assert not bool((found[200:] == other[:50]).any())  # block 1 of seed 0 and block 0 of seed 1
 
 
@@ -189,9 +187,9 @@ def test_a_folder_is_read_as_the_runs_own_was(tmp_path: Path, monkeypatch) -> No
     sections = {"data": {"name": str(tmp_path / "own"), "size": 8}, "train": {"epochs": 1, "batch_size": 8}}
     sections |= {"encoder": {"hidden": [4]}, "decoder": {"hidden": [4]}}
     run = lifecycle.train_run(config.read("course-vae", sections=sections), name="own", root=tmp_path / "runs")
-    images = module.rows_of(run, str(tmp_path / "new"))
+    images = named_rows.rows_of(run, str(tmp_path / "new"))
     assert images.split.x.shape == (3, 3, 8, 8) and list(images.names) == ["0.png", "1.png", "2.png"]
-    assert module.encode_rows(load(run), images).shape == (3, 15)
+    assert named_rows.encode_rows(load(run), images).shape == (3, 15)
 
 
 def of_classes(*names: str):
@@ -214,9 +212,9 @@ def test_classes_of_other_data_are_numbered_by_name(root: Path, monkeypatch) -> 
     run, model = Run.open("asked", root=root), load(root / "asked")
     own = tiny.dataset()
     for names in (("corner", "columns"), ("corner", "rows", "columns")):
-        monkeypatch.setattr(module.data, "load", of_classes(*names))
+        monkeypatch.setattr(named_rows.data, "load", of_classes(*names))
         found = evaluate_run(run, model, samples=4, data_name="svhn")
-        rows = module.rows_of(run, "svhn")
+        rows = named_rows.rows_of(run, "svhn")
         kept = torch.isin(own.test.labels, torch.tensor([own.classes.index(name) for name in names]))
         x, labels = own.test.x[kept], own.test.labels[kept]
         expected = bounds(model, Batch(x, labels=labels), samples=(4,)).per_row["L_4"]
@@ -224,12 +222,12 @@ def test_classes_of_other_data_are_numbered_by_name(root: Path, monkeypatch) -> 
         assert torch.equal(rows.split.labels, labels) and rows.classes == [own.classes[i] for i in labels]
         wrong = bounds(model, Batch(x, labels=(labels + 1) % 3), samples=(4,)).per_row["L_4"]
         assert not torch.allclose(expected, wrong)
-    monkeypatch.setattr(module.data, "load", of_classes("columns", "wolf", "corner"))  # three classes, as the run
-    for use in (lambda: evaluate_run(run, model, samples=4, data_name="svhn"), lambda: module.rows_of(run, "svhn")):
+    monkeypatch.setattr(named_rows.data, "load", of_classes("columns", "wolf", "corner"))  # three classes, as the run
+    for use in (lambda: evaluate_run(run, model, samples=4, data_name="svhn"), lambda: named_rows.rows_of(run, "svhn")):
         with pytest.raises(DataError, match=r"unknown class 'wolf'; known: columns, corner, rows; run asked is cond"):
             use()
     plain = Run.open("plain", root=root)
-    assert set(module.rows_of(plain, "svhn").classes) == {"columns", "wolf", "corner"}
+    assert set(named_rows.rows_of(plain, "svhn").classes) == {"columns", "wolf", "corner"}
 
 
 def test_what_evaluate_cannot_follow_is_refused(root: Path) -> None:

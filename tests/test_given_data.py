@@ -16,7 +16,7 @@ from vaekit.data import Batches, Dataset, Split
 from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation import named_rows
+from vaekit.evaluation.single_rows import named_rows
 from vaekit.runs import lifecycle
 
 R = np.random.default_rng(0)

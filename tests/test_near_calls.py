@@ -17,8 +17,8 @@ from vaekit.data.columns import Column, check_encoded
 from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.held_out import held_out
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.comparison_table import Difference
 from vaekit.evaluation.model_with_data import of_model
+from vaekit.evaluation.several_runs.comparison_table import Difference
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP

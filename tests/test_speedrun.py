@@ -8,8 +8,8 @@ import pytest
 
 from conftest import SMALL, one_line
 from vaekit.errors import ConfigError
-from vaekit.evaluation import speedrun
-from vaekit.evaluation.speedrun import TRACKS, p_value
+from vaekit.evaluation.several_runs import speedrun
+from vaekit.evaluation.several_runs.speedrun import TRACKS, p_value
 from vaekit.store import Run
 
 

@@ -16,7 +16,7 @@ from test_tables import SIZES, frame
 from vaekit import config, load
 from vaekit.cli import sample_table
 from vaekit.errors import ConfigError
-from vaekit.evaluation import named_rows, scoring
+from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import Interrupted, Listener, loop

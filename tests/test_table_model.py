@@ -22,11 +22,10 @@ from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.evaluation.missing.conditional import rows_given, value_scores
 from vaekit.evaluation.missing.imputation import weighted_latents
-from vaekit.evaluation.named_rows import percentiles
-from vaekit.evaluation.scoring import Scores, _ranks
-from vaekit.evaluation.tables.outliers import auroc, rarer
-from vaekit.evaluation.tables.synthetic import synthetic
-from vaekit.evaluation.values_with_errors import share_of
+from vaekit.evaluation.samples.synthetic import synthetic
+from vaekit.evaluation.single_rows.outliers import auroc, rarer
+from vaekit.evaluation.single_rows.scoring import Scores, _ranks, percentiles
+from vaekit.evaluation.values import share_of
 from vaekit.likelihoods import Columns
 from vaekit.nets import ColumnView
 from vaekit.priors.normal import StandardNormal

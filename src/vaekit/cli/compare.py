@@ -10,7 +10,7 @@ from .printing import out, out_json, out_lines
 from .tables import INDENT, long_option, print_entry, print_protocol, print_rows
 
 if TYPE_CHECKING:
-    from ..evaluation.comparison_table import Comparison
+    from ..evaluation.several_runs.comparison_table import Comparison
 
 SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 
@@ -54,8 +54,8 @@ def compare(
     """
     if output is not None and (split != "test" or row_count is not None):
         raise click.UsageError("--output shows evaluations of all test rows; leave out --split and --rows")
-    from ..evaluation.comparison import compare as compare_runs
-    from ..evaluation.comparison import evaluated_runs
+    from ..evaluation.several_runs.comparison import compare as compare_runs
+    from ..evaluation.several_runs.comparison import evaluated_runs
 
     compared_runs = [open_run(name, root) for name in run]
     for preset in presets:

@@ -14,7 +14,7 @@ from .run_options import ChosenRun, unseeded_run_options
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..evaluation.named_rows import NamedRows
+    from ..evaluation.single_rows.named_rows import NamedRows
 
 
 @click.command(short_help="Write the latents of rows.")
@@ -30,7 +30,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: 
     has the array z, shape (rows, latents); an .npz has z, the names of the rows, and their classes. A row is named by
     its file, or by its number in the file: tables count from 1, arrays from 0, with and without --data.
     """
-    from ..evaluation import named_rows
+    from ..evaluation.single_rows import named_rows
     from ..runs.terminal import shown_stages
     from ..store import files
 

@@ -14,7 +14,7 @@ from .tables import INDENT, print_entry, print_protocol, print_table
 if TYPE_CHECKING:
     from ..evaluation import Evaluation
     from ..evaluation.likelihood.ais import Annealing
-    from ..evaluation.measure import Options
+    from ..evaluation.measure_contract import Options
     from ..store import Run
 
 
@@ -73,7 +73,7 @@ def evaluate(
     """
     annealing = _annealing(ais, temperatures)
     limit = _bytes(memory)
-    from ..evaluation.measure import Options
+    from ..evaluation.measure_contract import Options
     from ..explorer.run_page import write_report
 
     options = Options(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from ..evaluation import Evaluation, Value
-from ..evaluation.measure import PrintedLine
+from ..evaluation.measure_contract import PrintedLine
 from ..evaluation.model_evaluation import MEASURES
 from .printing import out
 

@@ -121,7 +121,7 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     from .. import plot
     from ..data.sources.arrays import FileRows
     from ..evaluation.missing.imputation import filled_rows
-    from ..evaluation.named_rows import rows_of
+    from ..evaluation.single_rows.named_rows import rows_of
 
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     path = output or chosen.run.place(f"imputed/{file_stem(source.name)}.npy")

@@ -9,7 +9,7 @@ from ..store.escape import to_csv
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..evaluation.named_rows import NamedRows
+    from ..evaluation.single_rows.named_rows import NamedRows
 
 
 def csv_of(rows: "NamedRows", columns: "dict[str, Tensor]") -> bytes:

@@ -16,8 +16,8 @@ from .tables import INDENT, print_entry, print_table
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..evaluation.named_rows import NamedRows
-    from ..evaluation.scoring import Scores
+    from ..evaluation.single_rows.named_rows import NamedRows
+    from ..evaluation.single_rows.scoring import Scores
     from ..model import LatentVariableModel
 
 SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
@@ -63,9 +63,9 @@ def score(
     writes the nats of each pixel. --labels y compares the scores with column y of the table, where the rarer value is
     unusual, or with class y of the images.
     """
-    from ..evaluation.named_rows import rows_of
-    from ..evaluation.scoring import score_run
-    from ..evaluation.tables.outliers import auroc
+    from ..evaluation.single_rows.named_rows import rows_of
+    from ..evaluation.single_rows.outliers import auroc
+    from ..evaluation.single_rows.scoring import score_run
     from ..runs.terminal import shown_stages
     from ..store import files
 
@@ -135,7 +135,7 @@ def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
     import torch
 
     from ..data.tables import is_table
-    from ..evaluation.tables.outliers import rarer
+    from ..evaluation.single_rows.outliers import rarer
 
     if labels in rows.classes and len(set(rows.classes)) > 1:
         return torch.tensor([name == labels for name in rows.classes])

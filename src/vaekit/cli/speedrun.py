@@ -43,8 +43,8 @@ def speedrun(
     pictures are on the disk; a recipe learns from the 55,000 training images of MNIST only; the mean over the seeds
     must meet the goal with p < 0.05.
     """
-    from ..evaluation.speedrun import TRACKS
-    from ..evaluation.speedrun import speedrun as measure
+    from ..evaluation.several_runs.speedrun import TRACKS
+    from ..evaluation.several_runs.speedrun import speedrun as measure
     from ..store import files
 
     if track is None:

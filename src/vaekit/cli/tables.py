@@ -1,7 +1,7 @@
 """Tables and lists for a terminal of 80 columns.
 
 A long cell continues on the next line, so that nothing is lost; with --long a row is one line. No library
-is imported, so that listings answer at once. Not for: tables in documents (`evaluation.comparison_table`).
+is imported, so that listings answer at once. Not for: tables in documents (`evaluation.several_runs.comparison_table`).
 """
 
 from collections.abc import Mapping, Sequence

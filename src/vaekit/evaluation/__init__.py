@@ -5,34 +5,33 @@ Every number is a `Value` with its standard error, its unit and its kind. Everyt
 
 | file or folder | what |
 |---|---|
-| `measure`, `model_evaluation` | the contract of a measure; all of them for one model |
+| `model_or_run` | `evaluate`, for a model or a run |
+| `model_evaluation`, `run_evaluation` | all measures of a model on data; those of a run, written into its folder |
+| `measure_contract` | what a measure gets and gives, and the options of an evaluation |
+| `values`, `evaluation_file` | a number with its error; all numbers about a model, and the files that hold them |
 | `likelihood/` | bounds on log p(x), and whether it is a likelihood |
 | `latent_space/` | the information in latents, and priors fitted to them |
-| `samples/` | the quality of image samples |
+| `samples/` | the quality of drawn images, and of drawn rows of a table |
 | `missing/` | rows with given or missing values: drawn, filled, completed |
-| `tables/` | unusual rows, and drawn rows of a table compared with real ones |
-| `named_rows`, `scoring` | single rows: their latents, and how unlikely each row is, compared with a run's test rows |
-| `data_for_model`, `model_with_data` | the data that a caller gives for a model; a model with data to show it on |
-| `run_evaluation`, `evaluated_rows` | all measures of a run, into `evaluation.json`; its rows, and its files |
-| `dispatch` | `evaluate`, for a model or a run |
-| `comparison`, `comparison_table`, `student_t` | a table over runs and seeds, and the quantiles of its intervals |
-| `values_with_errors`, `reading_old` | a number with its error; numbers of earlier versions |
-| `batchwise` | how estimators go over rows, batch by batch |
-| `speedrun` | the seconds to a likelihood by fixed rules, over seeds |
+| `single_rows/` | rows with names: their latents, and how unlikely each row is |
+| `several_runs/` | runs side by side, over seeds; the seconds to a likelihood |
+| `model_with_data` | the data that a caller gives for a model; a model with data to show it on |
+| `batchwise`, `batch_cache` | how estimators go over rows, batch by batch; finished batches, kept in a run folder |
 """
 
-from .comparison import compare
-from .dispatch import evaluate
+from .evaluation_file import Evaluation
 from .latent_space.ex_post import fit_prior, fitted_prior
 from .likelihood.ais import Annealing
-from .measure import Options
+from .measure_contract import Options
 from .missing.completion import complete
 from .missing.conditional import rows_where
 from .model_evaluation import evaluate_model
-from .named_rows import rows_of
+from .model_or_run import evaluate
 from .run_evaluation import evaluate_run
-from .scoring import score_run
-from .values_with_errors import Evaluation, Value
+from .several_runs.comparison import compare
+from .single_rows.named_rows import rows_of
+from .single_rows.scoring import score_run
+from .values import Value
 
 __all__ = [
     "Annealing",

@@ -6,11 +6,11 @@ where an evaluation was interrupted.
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,26 +24,17 @@ from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
 from ..rng import seeded
 from ..training.cpu import keep_freed_blocks
-from .values_with_errors import StageListener
+from .batch_cache import BatchCache
+from .values import StageListener
 
 BATCH_ROWS = 100  # in a batch; with DECODED_SAMPLES of each, matrices are tall enough for the processor's full speed
 DECODED_SAMPLES = 20
 GIB = 1 << 30
 LEAST_MEMORY = 1 << 20  # bytes
-CACHED = 16 << 20  # bytes that a CPU decodes at a time: decoding within its cache costs a fifth less
+CPU_CACHE = 16 << 20  # bytes that a CPU decodes at a time: decoding within its cache costs a fifth less
 SAVE_EVERY = 10.0  # seconds
 # A pass without gradients holds this many tensors of the largest size: operands, result and two temporaries.
 _HELD = 4
-
-
-class Store(Protocol):
-    """A store of finished batches."""
-
-    def load(self, name: str) -> dict[str, Tensor] | None:
-        """The tensors that were saved under this name, or None."""
-
-    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        """Keep tensors under this name."""
 
 
 @contextmanager
@@ -108,23 +99,23 @@ def over_batches(
     compute: Callable[[int], dict[str, Tensor]],
     *,
     size: int = BATCH_ROWS,
-    store: Store | None = None,
+    cache: BatchCache | None = None,
     listener: StageListener | None = None,
 ) -> dict[str, Tensor]:
-    """The results of all batches, in order; batches in the store are not computed again.
+    """The results of all batches, in order; batches in the cache are not computed again.
 
     Arguments:
-        stage: Name of the stage, for the store and the listener.
+        stage: Name of the stage, for the cache and the listener.
         count: N, the number of rows.
         compute: From the number of a batch of B rows to tensors (B, …).
         size: Rows in a batch.
-        store: Where finished batches are kept; an interruption loses at most `SAVE_EVERY` seconds.
+        cache: Keeps finished batches; an interruption loses at most `SAVE_EVERY` seconds.
         listener: Hears about the progress.
 
     Returns:
         Tensors (N, …), on the CPU.
     """
-    finished = store.load(stage) if store is not None else None
+    finished = cache.load(stage) if cache is not None else None
     parts = [finished] if finished else []
     total, done = -(-count // size), -(-len(next(iter(finished.values()))) // size) if finished else 0
     saved = time.monotonic()
@@ -133,12 +124,12 @@ def over_batches(
             parts.append({name: value.cpu() for name, value in compute(index).items()})
             if listener is not None:
                 listener(stage, index + 1, total)
-            if store is not None and time.monotonic() - saved > SAVE_EVERY:
-                store.save(stage, _joined(parts))
+            if cache is not None and time.monotonic() - saved > SAVE_EVERY:
+                cache.save(stage, _joined(parts))
                 saved = time.monotonic()
     finally:
-        if store is not None and len(parts) > bool(finished):
-            store.save(stage, _joined(parts))
+        if cache is not None and len(parts) > bool(finished):
+            cache.save(stage, _joined(parts))
     return _joined(parts)
 
 
@@ -170,7 +161,7 @@ def slices(
         gradient: Whether to take the gradient with respect to z, which keeps every intermediate result.
     """
     if rows.x.device.type == "cpu" and not gradient:
-        memory = min(memory, CACHED)
+        memory = min(memory, CPU_CACHE)
     most = max(1, memory // (samples * _bytes_per_row(model, rows.rows(slice(1)), gradient)))
     count = -(-len(rows) // most)
     edges = [round(i * len(rows) / count) for i in range(count + 1)]

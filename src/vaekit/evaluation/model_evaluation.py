@@ -1,6 +1,6 @@
 """All numbers about one model on one data set.
 
-Not for: the contract of a measure (`measure`), run folders (`run_evaluation`), or a table over several runs
+Not for: the contract of a measure (`measure_contract`), run folders (`run_evaluation`), or a table over several runs
 (`comparison`).
 """
 
@@ -14,14 +14,16 @@ from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..objectives import Loss
 from ..training.cpu import flushed
+from .batch_cache import CacheOf
+from .evaluation_file import Evaluation
 from .latent_space.classified import CLASSIFIED
 from .latent_space.disentanglement import DISENTANGLEMENT
 from .latent_space.representation import REPRESENTATION
 from .likelihood.log_likelihood import LOG_LIKELIHOOD
-from .measure import Measure, MeasureInput, Options, StoreOf, row_counts
+from .measure_contract import Measure, MeasureInput, Options, row_counts
 from .samples.quality import QUALITY
-from .tables.synthetic import SYNTHETIC
-from .values_with_errors import Evaluation, StageListener
+from .samples.synthetic import SYNTHETIC
+from .values import StageListener
 
 MEASURES: tuple[Measure, ...] = (LOG_LIKELIHOOD, REPRESENTATION, CLASSIFIED, DISENTANGLEMENT, QUALITY, SYNTHETIC)
 
@@ -33,7 +35,7 @@ def evaluate_model(
     options: Options | None = None,
     *,
     loss: Loss | None = None,
-    store_of: StoreOf | None = None,
+    cache_of: CacheOf | None = None,
     listener: StageListener | None = None,
     **settings: Any,
 ) -> Evaluation:
@@ -46,7 +48,7 @@ def evaluate_model(
         dataset: The data set of the rows; measures that learn from training rows take its training split.
         options: How to evaluate.
         loss: The loss that it was trained with; its classifier is judged, if it has one.
-        store_of: Function from the facts that finished batches depend on to their store.
+        cache_of: Function from the facts that finished batches depend on to their cache.
         listener: Hears about the progress.
         settings: Fields of `Options`, in place of those in `options`: `samples=5000`.
 
@@ -62,7 +64,7 @@ def evaluate_model(
     split = dataset.split(options.split)
     if options.rows is not None:
         split = split.thinned(options.rows)
-    inputs = MeasureInput(model, dataset, split, options, loss=loss, store_of=store_of, listener=listener)
+    inputs = MeasureInput(model, dataset, split, options, loss=loss, cache_of=cache_of, listener=listener)
     findings = [measure.find(inputs) for measure in MEASURES]
     return Evaluation(
         values=[value for part in findings for value in part.values],

@@ -1,75 +1,20 @@
 """Evaluate a run: load its data, reuse finished batches, write all results into its folder."""
 
-import hashlib
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
-from torch import Tensor
-
 from .. import plot
-from ..errors import ConfigError, RunError
+from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
-from ..store import Run, files
+from ..store import Run
 from ..store.metrics import ROWS_KEY
-from ..store.tensors import pack, sha256, unpack
-from .batchwise import Store
-from .evaluated_rows import EvaluatedRows
-from .measure import Options
+from ..store.tensors import pack
+from .batch_cache import RunCaches
+from .evaluation_file import PER_ROW, EvaluatedRows, Evaluation
+from .measure_contract import Options
 from .model_evaluation import evaluate_model
-from .values_with_errors import PER_ROW, Evaluation, StageListener
-
-ESTIMATORS = 4  # version of the numbers per row; numbers of other versions are not used
-_STORE_LIMIT = 1 << 30  # bytes
-
-
-class RunStores:
-    """Finished batches in a run folder. Their name is a hash of everything that they depend on.
-
-    Arguments:
-        run: The run.
-        model: The model, for its weights.
-    """
-
-    def __init__(self, run: Run, model: LatentVariableModel) -> None:
-        self.run = run
-        self.weights = sha256(model.state_dict())
-        self.device = model.device.type
-
-    def __call__(self, facts: Mapping[str, Any]) -> Store:
-        """The store for one way to evaluate."""
-        everything = {**facts, "weights": self.weights, "device": self.device, "estimators": ESTIMATORS}
-        key = hashlib.sha256(json.dumps(everything, sort_keys=True).encode()).hexdigest()[:16]
-        return _RunStore(self.run, key)
-
-
-@dataclass(frozen=True)
-class _RunStore:
-    """The folder of the batches of one way to evaluate.
-
-    Arguments:
-        run: The run.
-        key: Hash of the way to evaluate.
-    """
-
-    run: Run
-    key: str
-
-    def load(self, name: str) -> dict[str, Tensor] | None:
-        try:
-            path = files.confine(self.run.path, self._path(name))
-            tensors, facts = unpack(files.read(path, _STORE_LIMIT), path)
-        except RunError:
-            return None  # absent or damaged: computed anew
-        return tensors if facts.get("sha256") == sha256(tensors) else None
-
-    def save(self, name: str, tensors: Mapping[str, Tensor]) -> None:
-        self.run.write_bytes(self._path(name), pack(tensors, {"sha256": sha256(tensors)}))
-
-    def _path(self, name: str) -> str:
-        return f"evaluation/{name}-{self.key}.safetensors"
+from .values import StageListener
 
 
 def evaluate_run(
@@ -120,7 +65,7 @@ def evaluate_run(
         dataset,
         options,
         loss=restored.loss(model),
-        store_of=RunStores(run, model),
+        cache_of=RunCaches(run, model),
         listener=listener,
     )
     evaluation.warnings[:0] = of_other_weights

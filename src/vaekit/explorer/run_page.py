@@ -16,8 +16,7 @@ from typing import Any, TypeGuard
 from .. import __version__
 from ..config import flat
 from ..errors import DataError, VAEError
-from ..evaluation.evaluated_rows import ALL_TEST_ROWS, evaluation_files
-from ..evaluation.values_with_errors import Evaluation
+from ..evaluation.evaluation_file import ALL_TEST_ROWS, Evaluation, evaluation_files
 from ..runs.data_facts import DataFacts
 from ..runs.restore import config_of
 from ..store import Run, files

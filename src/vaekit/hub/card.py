@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..config import Config
-from ..evaluation.values_with_errors import Evaluation
+from ..evaluation.evaluation_file import Evaluation
 from ..model.dimensions import SILENT_BELOW
 from ..runs.data_facts import DataFacts
 from ..store import Run

@@ -10,9 +10,9 @@ from .. import __version__, plot
 from ..data.dataset import evenly_spread
 from ..distributions import centre
 from ..errors import RunError
+from ..evaluation.evaluation_file import Evaluation
 from ..evaluation.latent_space.aggregate import STATISTICS
 from ..evaluation.model_with_data import ModelWithData, of_run
-from ..evaluation.values_with_errors import Evaluation
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors

@@ -1,6 +1,6 @@
 """Translate the config of an earlier version's run into an equivalent config of this version.
 
-Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.reading_old`), which migrate on their own.
+Not for: checkpoints (`store.checkpoint`) and evaluations (`evaluation.values`), which migrate on their own.
 """
 
 import warnings

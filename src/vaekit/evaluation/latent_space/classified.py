@@ -12,8 +12,8 @@ from ...model import LatentVariableModel
 from ...model.modes import evaluating
 from ...objectives import Loss, module_of
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput
-from ..values_with_errors import StageListener, Value, share_of
+from ..measure_contract import Findings, Measure, MeasureInput
+from ..values import StageListener, Value, share_of
 
 
 @runtime_checkable

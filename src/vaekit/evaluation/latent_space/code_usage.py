@@ -10,7 +10,7 @@ from ...data import Batch
 from ...model import LatentVariableModel
 from ...posteriors.quantized import perplexity
 from .. import batchwise
-from ..values_with_errors import StageListener, Value
+from ..values import StageListener, Value
 from .ex_post import codes_posterior_of
 
 

@@ -15,8 +15,8 @@ from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput, evaluated_values
-from ..values_with_errors import StageListener, Value, share_of
+from ..measure_contract import Findings, Measure, MeasureInput, evaluated_values
+from ..values import StageListener, Value, share_of
 from .latent_statistics import ACTIVE
 
 LATENT_BINS = 20

@@ -18,7 +18,7 @@ from ...model.dimensions import SILENT_BELOW
 from ...rng import seeded
 from .. import batchwise
 from ..batchwise import GIB
-from ..values_with_errors import StageListener, Value, mean_over_rows, share_of
+from ..values import StageListener, Value, mean_over_rows, share_of
 
 ACTIVE = 0.01  # Burda et al. 2015, section 5.2: variance of the posterior mean
 PAIRS = 2000  # latents at which q(z) is evaluated; each is compared with every row

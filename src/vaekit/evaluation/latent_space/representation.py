@@ -9,7 +9,7 @@ from ... import plot
 from ...data import Split
 from ...data.dataset import evenly_spread
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput, PrintedLine
+from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
 from .code_usage import code_usage
 from .latent_statistics import LatentStatistics, latent_statistics, linear_probe, nearest_neighbours
 

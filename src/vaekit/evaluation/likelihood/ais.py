@@ -20,8 +20,9 @@ from ...errors import check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
-from ..batchwise import GIB, Store
-from ..values_with_errors import Setting, StageListener, Value, mean_over_rows, variance_key
+from ..batch_cache import BatchCache
+from ..batchwise import GIB
+from ..values import Setting, StageListener, Value, mean_over_rows, variance_key
 from .support import refuse_annealing
 from .weights import jackknife
 
@@ -105,7 +106,7 @@ def ais(
     annealing: Annealing | None = None,
     memory: int = GIB,
     seed: int = 0,
-    store: Store | None = None,
+    cache: BatchCache | None = None,
     listener: StageListener | None = None,
 ) -> Annealed:
     """A lower bound on log p(x | c) of each row by annealed importance sampling.
@@ -121,7 +122,7 @@ def ais(
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
         seed: Seed of the chains.
-        store: Keeps finished batches.
+        cache: Keeps finished batches.
         listener: Hears about the progress.
 
     Raises:
@@ -141,7 +142,7 @@ def ais(
             with seeded(batchwise.generator(seed, "ais", index)):
                 return _forward(_Chains(model, batch, how, memory))
 
-        per_row = batchwise.over_batches("ais", len(rows), compute, size=ROWS_OF_CHAINS, store=store, listener=listener)
+        per_row = batchwise.over_batches("ais", len(rows), compute, size=ROWS_OF_CHAINS, cache=cache, listener=listener)
     return Annealed(per_row, "given")
 
 
@@ -153,7 +154,7 @@ def bidirectional(
     annealing: Annealing | None = None,
     memory: int = GIB,
     seed: int = 0,
-    store: Store | None = None,
+    cache: BatchCache | None = None,
     listener: StageListener | None = None,
 ) -> Annealed:
     """Lower and upper bounds on log p(x | c) of n rows that the model makes: z ~ p(z | c), x ~ p(x | z, c).
@@ -168,7 +169,7 @@ def bidirectional(
         annealing: How carefully to anneal; by default 200 temperatures and 16 chains from the posterior.
         memory: About how many bytes a gradient may take.
         seed: Seed of the rows and the chains.
-        store: Keeps finished batches.
+        cache: Keeps finished batches.
         listener: Hears about the progress.
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
@@ -190,7 +191,7 @@ def bidirectional(
                 chains = _Chains(model, simulated, how, memory)
                 return _forward(chains) | {"upper": _backward(chains, z)}
 
-        per_row = batchwise.over_batches("bdmc", n, compute, size=ROWS_OF_CHAINS, store=store, listener=listener)
+        per_row = batchwise.over_batches("bdmc", n, compute, size=ROWS_OF_CHAINS, cache=cache, listener=listener)
     return Annealed(per_row, "simulated")
 
 

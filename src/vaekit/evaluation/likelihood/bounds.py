@@ -19,8 +19,9 @@ from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision
 from .. import batchwise
-from ..batchwise import DECODED_SAMPLES, GIB, Store
-from ..values_with_errors import EstimateKind, Setting, StageListener, Value, bound_name, mean_over_rows, variance_key
+from ..batch_cache import BatchCache
+from ..batchwise import DECODED_SAMPLES, GIB
+from ..values import EstimateKind, Setting, StageListener, Value, bound_name, mean_over_rows, variance_key
 from .weights import Mean, NestedBounds, Tail
 
 MOST_SAMPLES = 1 << 20  # of a row; papers have 5000
@@ -138,7 +139,7 @@ def bounds(
     memory: int = GIB,
     seed: int = 0,
     precision: str = "fp32",
-    store: Store | None = None,
+    cache: BatchCache | None = None,
     listener: StageListener | None = None,
 ) -> Bounds:
     """Importance-weighted bounds L_K = E log (1/K) Σ_k p(x, z_k | c) / q(z_k | x, c), z_k ~ q, for several K at once.
@@ -164,7 +165,7 @@ def bounds(
         seed: Seed of the samples.
         precision: Precision of the decoder's matrix products: "fp32", "bf16", or "auto", which is "bf16" where that is
             fast and safe.
-        store: Keeps finished batches.
+        cache: Keeps finished batches.
         listener: Hears about the progress.
 
     Raises:
@@ -187,7 +188,7 @@ def bounds(
             batch = batchwise.batch(model, rows, index)
             return batch_bounds(model, batch, index, numbers, memory=memory, seed=seed, precision=lowered)
 
-        per_row = batchwise.over_batches("bounds", len(rows), compute, store=store, listener=listener)
+        per_row = batchwise.over_batches("bounds", len(rows), compute, cache=cache, listener=listener)
     return Bounds(numbers, per_row)
 
 

@@ -12,8 +12,8 @@ from ...data.dataset import evenly_spread
 from ...objectives.base import draw_of
 from ...rng import seeded
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput, PrintedLine, row_counts
-from ..values_with_errors import bound_name, mean_over_rows
+from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine, row_counts
+from ..values import bound_name, mean_over_rows
 from .ais import Annealing, ais, bidirectional
 from .bounds import bounds, up_to
 from .support import refuse_annealing

@@ -16,7 +16,7 @@ from ...errors import ConfigError
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
-from ..values_with_errors import Value
+from ..values import Value
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ...distributions import Columnwise
 from ...errors import DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
-from ..values_with_errors import StageListener
+from ..values import StageListener
 from .imputation import WeightedLatents, weighted_latents
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from ...errors import DataError, RunError
 from ...rng import seeded
 from ...store import files
 from ...store.tensors import pack, unpack
-from ..values_with_errors import StageListener
+from ..values import StageListener
 
 CLASSIFIER_FILE_LIMIT = 1 << 28  # bytes of a file
 VERSION = 1  # of the recipe below; another version is another classifier

@@ -17,8 +17,8 @@ from ...data.pixels import to_unit
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
 from .. import batchwise
-from ..measure import Findings, Measure, MeasureInput, PrintedLine
-from ..values_with_errors import StageListener, Value, mean_over_rows, share_of
+from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
+from ..values import StageListener, Value, mean_over_rows, share_of
 from .classifier import Classifier, classifier_for
 
 JUDGED_SAMPLES = 10_000

@@ -1,6 +1,6 @@
 """Scores and labels: how well the scores separate the unusual rows from the others.
 
-Not for: the scores themselves (`named_rows`).
+Not for: the scores themselves (`scoring`).
 """
 
 import math

@@ -1,6 +1,6 @@
-"""Rows with names, from a run's data or the user's: their latents, and how unusual each row is.
+"""Rows with names, from a run's data or the user's: and their latents.
 
-Not for: numbers about a model (`model_evaluation`).
+Not for: how unlikely a row is (`scoring`), or numbers about a model (`model_evaluation`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,23 +9,19 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .. import data
-from ..data import Batch, Batches, Split
-from ..data.by_path import is_path, open_all
-from ..data.dataset import DataKind, evenly_spread
-from ..data.row_names import names_by_number, row_names
-from ..data.tables import open_table
-from ..distributions import centre
-from ..errors import ConfigError, DataError
-from ..model import LatentVariableModel
-from ..runs.restore import RestoredRun
-from ..store import Run
-from . import batchwise
-from .batchwise import GIB
-from .likelihood.bounds import batch_bounds, check_samples
-from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .run_evaluation import RunStores
-from .values_with_errors import StageListener, bound_name
+from ... import data
+from ...data import Batch, Batches, Split
+from ...data.by_path import is_path, open_all
+from ...data.dataset import DataKind, evenly_spread
+from ...data.row_names import names_by_number, row_names
+from ...data.tables import open_table
+from ...distributions import centre
+from ...errors import ConfigError, DataError
+from ...model import LatentVariableModel
+from ...runs.restore import RestoredRun
+from ...store import Run
+from .. import batchwise
+from ..values import StageListener
 
 SERVED_AT_A_TIME = 1000
 
@@ -153,114 +149,3 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
             if listener is not None:
                 listener("encoding", len(parts), total)
     return torch.cat(parts)
-
-
-def score_rows(
-    model: LatentVariableModel,
-    rows: NamedRows,
-    *,
-    samples: int = 100,
-    memory: int = GIB,
-    seed: int = 0,
-    listener: StageListener | None = None,
-) -> dict[str, Tensor]:
-    """Score how unlikely rows are: the greater `nll`, the less likely the row.
-
-    Likelihood is not familiarity: images that are simpler than the training images can be likelier than them
-    (Nalisnick et al. 2018, arXiv:1810.09136).
-
-    Arguments:
-        model: The model.
-        rows: The rows.
-        samples: K.
-        memory: About how many bytes decoding may take.
-        seed: Seed of the samples.
-        listener: Hears about the progress.
-
-    Returns:
-        Tensors (N,), float64, nats: "nll", −L_K, an upper bound on −log p(x); "distortion", −E_q log p(x | z); "rate",
-        KL(q(z | x) ‖ p(z)).
-
-    Raises:
-        ConfigError: `samples` is below 1, or the model has no densities.
-    """
-    check_samples(samples)
-    parts: list[Tensor] = []
-    total = -(-len(rows) // SERVED_AT_A_TIME)
-    with batchwise.estimating(model):
-        for done, served in enumerate(rows.batches(model), 1):
-            batchwise.check_evaluable(model, served, memory)
-            for i in range(-(-len(served) // batchwise.BATCH_ROWS)):
-                batch = batchwise.batch(model, served, i)
-                per_row = batch_bounds(model, batch, len(parts), (samples,), memory=memory, seed=seed)
-                bound = per_row[bound_name(samples)]
-                parts.append(torch.stack((-bound, per_row["distortion"], per_row["rate"])).cpu())
-            if listener is not None:
-                listener(f"scoring {rows.name}", done, total)
-    return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
-
-
-def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
-    """The kind of the rows' likelihood. Scores say how likely rows are only if it is a likelihood.
-
-    Arguments:
-        model: The model.
-        several: All rows that are compared.
-    """
-    return likelihood_kind_of(model, (part for rows in several for part in _parts(model, rows)))
-
-
-def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
-    for batch in rows.batches(model):
-        observed = replace(batch, x=batch.zero_filled)
-        yield from (
-            observed.rows(slice(start, start + batchwise.BATCH_ROWS))
-            for start in range(0, len(batch), batchwise.BATCH_ROWS)
-        )
-
-
-def reference(
-    restored: RestoredRun,
-    model: LatentVariableModel,
-    *,
-    most: int,
-    samples: int = 100,
-    seed: int = 0,
-    listener: StageListener | None = None,
-) -> tuple[Tensor, LikelihoodKind]:
-    """Scores of a run's test rows, to compare other rows with, and the kind of their likelihood.
-
-    Both are stored in the run's folder, so later calls with the same samples and seed do not need the run's data.
-
-    Arguments:
-        restored: The run.
-        model: The model of the run.
-        most: The greatest number of test rows; they are evenly spread.
-        samples: K.
-        seed: Seed of the samples.
-        listener: Hears about the progress.
-    """
-    store = RunStores(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
-    tensors = store.load("reference")
-    if tensors is None:
-        test_rows = rows_of(restored).thinned(most)
-        likelihood = likelihood_kind(model, test_rows)
-        nll = score_rows(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
-        tensors = {"nll": nll, "nature": torch.tensor([likelihood.discrete, likelihood.inside])}
-        store.save("reference", tensors)
-    discrete, inside = tensors["nature"].tolist()
-    return tensors["nll"], LikelihoodKind(discrete=discrete, inside=inside)
-
-
-def percentiles(values: Tensor, reference: Tensor) -> Tensor:
-    """The percentage of reference values that are smaller than each value, shape (N,).
-
-    Raises:
-        DataError: There are no reference values.
-
-    >>> percentiles(torch.tensor([0.0, 1.5, 9.0]), torch.tensor([2.0, 1.0]))
-    tensor([  0.,  50., 100.], dtype=torch.float64)
-    """
-    if not len(reference):
-        raise DataError("percentiles need at least one reference value, got none")
-    return 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)

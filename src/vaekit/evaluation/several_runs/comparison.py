@@ -15,18 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..config import flat
-from ..errors import ConfigError, RunError, unknown
-from ..runs.restore import config_of
-from ..store import Run, files, list_runs
-from ..store.metrics import ROWS_KEY
-from ..store.tensors import unpack
+from ...config import flat
+from ...errors import ConfigError, RunError, unknown
+from ...runs.restore import config_of
+from ...store import Run, files, list_runs
+from ...store.metrics import ROWS_KEY
+from ...store.tensors import unpack
+from ..evaluation_file import PER_ROW, EvaluatedRows, Evaluation, check_evaluated, evaluation_files
+from ..measure_contract import CHOICE_KEY
+from ..model_evaluation import MEASURES
+from ..values import bound_name
 from . import student_t
 from .comparison_table import Cell, Comparison, Difference
-from .evaluated_rows import EvaluatedRows, check_evaluated, evaluation_files
-from .measure import CHOICE_KEY
-from .model_evaluation import MEASURES
-from .values_with_errors import PER_ROW, Evaluation, bound_name
 
 CONFIDENCE = 0.95
 SHOWN_BY_DEFAULT = [name for measure in MEASURES for name in measure.compared]  # by default, those that all runs have

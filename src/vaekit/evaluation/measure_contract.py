@@ -24,14 +24,14 @@ from ..rng import seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import batchwise
-from .batchwise import GIB, Store, check_memory_limit
+from .batch_cache import CacheOf
+from .batchwise import GIB, check_memory_limit
 from .likelihood.ais import Annealing
 from .likelihood.bounds import up_to
 from .likelihood.support import LikelihoodKind, likelihood_kind_of
-from .values_with_errors import StageListener, Value
+from .values import StageListener, Value
 
 CHOICE_KEY = "choice of rows"  # a key of protocols; earlier versions took the first rows, and wrote no such key
-StoreOf = Callable[[Mapping[str, Any]], Store]
 
 _BINARIZED = {
     "none": "none",
@@ -112,7 +112,7 @@ class MeasureInput:
         split: The rows to evaluate the model on.
         options: How to evaluate.
         loss: The loss that the model was trained with, or None.
-        store_of: Function from the facts that finished batches depend on to their store.
+        cache_of: Function from the facts that finished batches depend on to their cache.
         listener: Hears about the progress.
     """
 
@@ -121,7 +121,7 @@ class MeasureInput:
     split: Split
     options: Options
     loss: Loss | None = None
-    store_of: StoreOf | None = None
+    cache_of: CacheOf | None = None
     listener: StageListener | None = None
 
     @cached_property
@@ -158,9 +158,9 @@ class MeasureInput:
         return self.rows.x[0].numel() if mask is None else mask.sum().item() / len(mask)
 
     def for_estimators(self, **facts: Any) -> dict[str, Any]:
-        """Arguments of all estimators. Finished batches are stored under the protocol and these facts."""
-        store = None if self.store_of is None else self.store_of({**self.protocol, **facts})
-        return {"memory": self.options.memory, "seed": self.options.seed, "store": store, "listener": self.listener}
+        """Arguments of all estimators. Finished batches are cached under the protocol and these facts."""
+        cache = None if self.cache_of is None else self.cache_of({**self.protocol, **facts})
+        return {"memory": self.options.memory, "seed": self.options.seed, "cache": cache, "listener": self.listener}
 
     @cached_property
     def likelihood_kind(self) -> LikelihoodKind:

@@ -20,15 +20,15 @@ from typing import Any
 
 import torch
 
-from ..data import Batches
-from ..errors import ConfigError, check_range
-from ..runs.data_facts import DataFacts
-from ..runs.environment import SETUP
-from ..runs.restore import RestoredRun, config_of
-from ..store import Run
+from ...data import Batches
+from ...errors import ConfigError, check_range
+from ...runs.data_facts import DataFacts
+from ...runs.environment import SETUP
+from ...runs.restore import RestoredRun, config_of
+from ...store import Run
+from ..likelihood.bounds import bounds
+from ..values import StageListener
 from . import student_t
-from .likelihood.bounds import bounds
-from .values_with_errors import StageListener
 
 TRACK_SAMPLES = 5000
 LEAST_SEEDS = 3

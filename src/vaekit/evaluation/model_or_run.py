@@ -19,11 +19,12 @@ from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
 from ..store import Run
 from ..training import find_device
-from .data_for_model import data_for_model
-from .measure import Options
+from .evaluation_file import Evaluation
+from .measure_contract import Options
 from .model_evaluation import evaluate_model
+from .model_with_data import data_for_model
 from .run_evaluation import evaluate_run
-from .values_with_errors import Evaluation, StageListener
+from .values import StageListener
 
 
 def evaluate(

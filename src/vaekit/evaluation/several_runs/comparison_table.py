@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from ..store.escape import to_csv, to_latex, to_markdown
+from ...store.escape import to_csv, to_latex, to_markdown
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,8 @@ from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded
 from ..batchwise import estimating
-from ..measure import Findings, Measure, MeasureInput, PrintedLine
-from ..values_with_errors import Value, share_of
+from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
+from ..values import Value, share_of
 
 COMPARED_ROWS = 2000  # rows of each kind that are compared
 COLUMN_BINS = 10  # of a column of numbers, in a pair with a column of levels

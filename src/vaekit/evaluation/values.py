@@ -1,20 +1,16 @@
-"""The results of estimators: one number with its error and its kind, and all numbers about one model."""
+"""A number with its error, its unit and its kind; means and shares over rows, and numbers of earlier versions.
+
+Not for: all numbers about one model (`evaluation_file`).
+"""
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, RunError, unknown
-from ..store import Run
-from ..store.old_names import with_present_names
-from . import reading_old
-from .evaluated_rows import ALL_TEST_ROWS, EvaluatedRows
-
-EVALUATION_FORMAT = 1  # of evaluation.json
-PER_ROW = "per row"  # the detail that names the file with the numbers of each row
+from ..errors import DataError, RunError
 
 EstimateKind = Literal["lower bound", "upper bound", "estimate", "not a likelihood"]
 Setting = Literal["samples", "annealing", "classifier"]
@@ -78,7 +74,7 @@ class Value:
             RunError: The table does not hold a value.
         """
         try:
-            fields = reading_old.with_current_name(table if "depends_on" in table else reading_old.completed(table))
+            fields = _with_current_name(table if "depends_on" in table else _completed(table))
             number, settings = fields["value"], tuple(fields["depends_on"])
             value = cls(**{**fields, "value": math.nan if number is None else float(number), "depends_on": settings})
             if not all(isinstance(text, str) for text in (value.name, value.unit, value.kind)):
@@ -89,87 +85,6 @@ class Value:
         except (AttributeError, TypeError, KeyError, ValueError) as error:
             raise RunError(
                 f"not an evaluated value: {table!r:.80} ({error}); evaluate the run again", command="evaluate"
-            ) from None
-
-
-@dataclass
-class Evaluation:
-    """All numbers about a model.
-
-    Arguments:
-        values: Numbers with their errors.
-        protocol: Settings of the measurement; numbers of different protocols cannot be compared.
-        warnings: Warnings, one sentence each.
-        details: Tables: KL by dimension, classes, the classifier.
-        pictures: Pictures by name, not kept in JSON.
-        per_row: Numbers of each row, shape (N,), not kept in JSON either.
-    """
-
-    values: list[Value]
-    protocol: dict[str, Any]
-    warnings: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
-    pictures: dict[str, Any] = field(default_factory=dict)
-    per_row: dict[str, Tensor] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
-
-    def __repr__(self) -> str:
-        return f"Evaluation({len(self.values)} values on {self.protocol.get('data')} {self.protocol.get('split')})"
-
-    def __getitem__(self, name: str) -> Value:
-        """The value with this name.
-
-        Raises:
-            ConfigError: There is no value of this name.
-        """
-        for value in self.values:
-            if value.name == name:
-                return value
-        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
-
-    def to_json(self) -> dict[str, Any]:
-        """The evaluation as a table."""
-        return {
-            "format": EVALUATION_FORMAT,
-            "protocol": self.protocol,
-            "values": [value.to_json() for value in self.values],
-            "warnings": self.warnings,
-            "details": self.details,
-        }
-
-    @classmethod
-    def of_run(cls, run: Run, selection: EvaluatedRows = ALL_TEST_ROWS) -> "Evaluation | None":
-        """The evaluation of these rows that `vae evaluate` stored in a run, or None.
-
-        Raises:
-            RunError: The stored evaluation is damaged.
-        """
-        return cls.from_json(run.read_json(selection.file)) if (run.path / selection.file).is_file() else None
-
-    @classmethod
-    def from_json(cls, table: Any) -> "Evaluation":
-        """The evaluation that `to_json` was called on, without pictures and the numbers of rows.
-
-        Raises:
-            RunError: The table is not an evaluation, or has another format.
-        """
-        if not isinstance(table, dict) or table.get("format") != EVALUATION_FORMAT:
-            raise RunError(
-                "this evaluation is damaged or of another version; evaluate the run again", command="evaluate"
-            )
-        try:
-            values = [Value.from_json(value) for value in table["values"]]
-            return cls(
-                values,
-                with_present_names(table["protocol"]),
-                list(table["warnings"]),
-                with_present_names(table["details"]),
-            )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(
-                f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"
             ) from None
 
 
@@ -224,3 +139,44 @@ def share_of(name: str, successes: Tensor, **facts: Any) -> Value:
         raise DataError(f"{name!r} is a share of trials, and there are 0 trials; give at least one row")
     share, n = successes.double().mean().item(), len(successes)
     return Value(name, 100 * share, 100 * math.sqrt(share * (1 - share) / n), "%", **facts)
+
+
+# -- values of an earlier evaluation.json, where only the name tells which settings a value depends on -----------------
+
+# The names of a classifier's values begin with these.
+_BY_CLASSIFIER = ("Fréchet", "precision", "recall", "density", "coverage", "class", "recognised", "entropy")
+
+
+def _completed(table: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a value with those that were added later.
+
+    >>> _completed({"name": "class entropy (at most 2.303)", "value": 2.1})
+    {'name': 'class entropy', 'value': 2.1, 'depends_on': ('classifier',), 'likelihood': False, 'maximum': 2.303}
+    """
+    name, maximum = table["name"], None
+    if name.startswith("class entropy (at most "):
+        name, _, number = name.partition(" (at most ")
+        maximum = float(number.removesuffix(")"))
+    likelihood = name in ("elbo", "distortion", "nll", "AIS", "bits per dimension") or name.startswith("L_")
+    added = {"depends_on": _settings(name), "likelihood": likelihood, "maximum": maximum}
+    return {**table, "name": name, **added}
+
+
+def _with_current_name(table: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a value with its name of today.
+
+    >>> _with_current_name({"name": "Fréchet distance of test images", "unit": "squared"})
+    {'name': 'squared Fréchet distance of test images', 'unit': ''}
+    """
+    name, unit = table.get("name"), table.get("unit")
+    if isinstance(name, str) and name.startswith("Fréchet distance") and unit == "squared":
+        return {**table, "name": f"squared {name}", "unit": ""}
+    return table
+
+
+def _settings(name: str) -> tuple[str, ...]:
+    if name in ("nll", "bits per dimension") or name.startswith(("effective", "pareto")):
+        return ("samples",)
+    if name.startswith(("AIS", "BDMC")):
+        return ("samples", "annealing") if "over" in name else ("annealing",)
+    return ("classifier",) if name.startswith(_BY_CLASSIFIER) else ()

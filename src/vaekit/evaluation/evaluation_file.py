@@ -1,0 +1,172 @@
+"""All numbers about one model on some rows, and the files of a run folder that hold them.
+
+Not for: measuring them (`model_evaluation`, `run_evaluation`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from ..data.dataset import SPLITS
+from ..errors import ConfigError, RunError, check_count, one_of, unknown
+from ..store import Run
+from ..store.old_names import with_present_names
+from .values import Value
+
+EVALUATION_FORMAT = 1  # of evaluation.json
+PER_ROW = "per row"  # the detail that names the file with the numbers of each row
+
+
+@dataclass(frozen=True)
+class EvaluatedRows:
+    """The rows of an evaluation.
+
+    Only an evaluation of all test rows of the run's own data is evaluation.json; others never replace it.
+
+    >>> EvaluatedRows("validation", 100).file
+    'evaluation-validation-100-rows.json'
+
+    Arguments:
+        split: "test", "validation" or "train".
+        rows: How many evenly spread rows were evaluated; None if all were.
+        data: Another data set than the run's, as part of a file name.
+
+    Raises:
+        ConfigError: The split is unknown, or `rows` is below 1.
+    """
+
+    split: str = "test"
+    rows: int | None = None
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        one_of("split", self.split, SPLITS)
+        if self.rows is not None:
+            check_count("rows", self.rows)
+
+    def __str__(self) -> str:
+        count = "all" if self.rows is None else f"{self.rows} evenly spread"
+        return f"{count} {self.split} rows{f' of {self.data}' if self.data else ''}"
+
+    @property
+    def suffix(self) -> str:
+        """The end of file names; "" for all test rows."""
+        parts = (
+            self.data,
+            "" if self.split == "test" else self.split,
+            "" if self.rows is None else f"{self.rows}-rows",
+        )
+        return "".join(f"-{part}" for part in parts if part)
+
+    @property
+    def file(self) -> str:
+        """The file with the results."""
+        return f"evaluation{self.suffix}.json"
+
+
+ALL_TEST_ROWS = EvaluatedRows()
+
+
+def evaluation_files(run: Run) -> list[str]:
+    """The names of all evaluations of a run, that of all test rows first."""
+    names = {path.name for path in run.path.glob("evaluation*.json") if path.is_file()}
+    return sorted(names, key=lambda name: (name != ALL_TEST_ROWS.file, name))
+
+
+def check_evaluated(run: Run, selection: EvaluatedRows) -> None:
+    """Check that a run has an evaluation of these rows.
+
+    Raises:
+        RunError: The run has none; the message names the evaluations that it has.
+    """
+    names = evaluation_files(run)
+    if selection.file in names:
+        return
+    if not names:
+        raise RunError(f"run {run.name} has not been evaluated yet", command=f"evaluate {run.name}")
+    raise RunError(
+        f"run {run.name} has not been evaluated on {selection}, only in {', '.join(names)}",
+        command=f"evaluate {run.name}" if selection == ALL_TEST_ROWS else "evaluate",
+    )
+
+
+@dataclass
+class Evaluation:
+    """All numbers about a model.
+
+    Arguments:
+        values: Numbers with their errors.
+        protocol: Settings of the measurement; numbers of different protocols cannot be compared.
+        warnings: Warnings, one sentence each.
+        details: Tables: KL by dimension, classes, the classifier.
+        pictures: Pictures by name, not kept in JSON.
+        per_row: Numbers of each row, shape (N,), not kept in JSON either.
+    """
+
+    values: list[Value]
+    protocol: dict[str, Any]
+    warnings: list[str] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    pictures: dict[str, Any] = field(default_factory=dict)
+    per_row: dict[str, Tensor] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return "\n".join(f"{value.name:<40}{value} {value.unit}  {value.kind}" for value in self.values)
+
+    def __repr__(self) -> str:
+        return f"Evaluation({len(self.values)} values on {self.protocol.get('data')} {self.protocol.get('split')})"
+
+    def __getitem__(self, name: str) -> Value:
+        """The value with this name.
+
+        Raises:
+            ConfigError: There is no value of this name.
+        """
+        for value in self.values:
+            if value.name == name:
+                return value
+        raise ConfigError(unknown("value", name, (value.name for value in self.values)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The evaluation as a table."""
+        return {
+            "format": EVALUATION_FORMAT,
+            "protocol": self.protocol,
+            "values": [value.to_json() for value in self.values],
+            "warnings": self.warnings,
+            "details": self.details,
+        }
+
+    @classmethod
+    def of_run(cls, run: Run, selection: EvaluatedRows = ALL_TEST_ROWS) -> "Evaluation | None":
+        """The evaluation of these rows that `vae evaluate` stored in a run, or None.
+
+        Raises:
+            RunError: The stored evaluation is damaged.
+        """
+        return cls.from_json(run.read_json(selection.file)) if (run.path / selection.file).is_file() else None
+
+    @classmethod
+    def from_json(cls, table: Any) -> "Evaluation":
+        """The evaluation that `to_json` was called on, without pictures and the numbers of rows.
+
+        Raises:
+            RunError: The table is not an evaluation, or has another format.
+        """
+        if not isinstance(table, dict) or table.get("format") != EVALUATION_FORMAT:
+            raise RunError(
+                "this evaluation is damaged or of another version; evaluate the run again", command="evaluate"
+            )
+        try:
+            values = [Value.from_json(value) for value in table["values"]]
+            return cls(
+                values,
+                with_present_names(table["protocol"]),
+                list(table["warnings"]),
+                with_present_names(table["details"]),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise RunError(
+                f"this evaluation is damaged ({error}); evaluate the run again", command="evaluate"
+            ) from None

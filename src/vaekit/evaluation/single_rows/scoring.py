@@ -1,0 +1,233 @@
+"""Score how unusual each row is, compared with a run's test rows, and name the columns that explain it.
+
+Not for: how well scores find outliers (`outliers`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ...data import Batch
+from ...errors import DataError
+from ...model import LatentVariableModel
+from ...runs.restore import RestoredRun
+from ...store import Run
+from .. import batchwise
+from ..batch_cache import RunCaches
+from ..batchwise import GIB
+from ..likelihood.bounds import batch_bounds, check_samples
+from ..likelihood.support import LikelihoodKind, likelihood_kind_of
+from ..missing.conditional import value_scores
+from ..values import StageListener, bound_name
+from .named_rows import SERVED_AT_A_TIME, NamedRows, rows_of
+
+REFERENCE = 1000  # test rows to compare with
+RARE = 90  # a column above this percentile is named as a reason
+REASONS = 3  # columns to name at most
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Scores of rows, which say how unusual the rows are.
+
+    Arguments:
+        rows: The rows.
+        values: Tensors (N,) by name, nats: "nll", an upper bound on −log p(x), and its parts "distortion" and "rate";
+            and "percentile", the percentage of the run's test rows with a smaller nll.
+        columns: Nats of each column of a table by its name, shape (N,), NaN where the value is missing.
+        ranks: Percentiles of these nats among the test rows' nats, shape (D, N); −1 where the value is missing, and
+            for a column that is empty in all of these test rows.
+        warnings: Warnings, one sentence each.
+    """
+
+    rows: NamedRows
+    values: dict[str, Tensor]
+    columns: dict[str, Tensor]
+    ranks: Tensor
+    warnings: Sequence[str]
+
+    @property
+    def order(self) -> Tensor:
+        """Indices of the rows, the least likely first."""
+        return self.values["nll"].argsort(descending=True)
+
+    def reasons(self, row: int) -> list[tuple[str, float]]:
+        """The columns that make a row of a table unusual, the most unusual first, with their percentiles."""
+        names = list(self.columns)
+        worst = sorted(range(len(names)), key=lambda column: -self.ranks[column, row].item())[:REASONS]
+        return [(names[i], self.ranks[i, row].item()) for i in worst if self.ranks[i, row] > RARE]
+
+
+def score_run(
+    run: Run | RestoredRun,
+    model: LatentVariableModel,
+    rows: NamedRows,
+    *,
+    samples: int = 100,
+    seed: int = 0,
+    listener: StageListener | None = None,
+) -> Scores:
+    """Score how unusual rows are, compared with the test rows of a run.
+
+    Arguments:
+        run: The run; a `RestoredRun` if it names the caller's own code.
+        model: The model of the run, as `vaekit.load(run)` gives it.
+        rows: The rows, from `rows_of(run, data)`.
+        samples: K of the importance-weighted bound.
+        seed: Seed of the samples.
+        listener: Hears about the progress.
+
+    Raises:
+        ConfigError: `samples` is below 1, or the model has no densities or is that of another run.
+        DataError: The run's own data are needed, but missing.
+    """
+    restored = RestoredRun.of(run)
+    of_other_weights = restored.check_model(model)
+    usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
+    values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
+    warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
+    warnings = [*of_other_weights, *warnings]
+    values["percentile"] = percentiles(values["nll"], usual_nll)
+    columns = restored.facts.columns
+    if columns is None:
+        return Scores(rows, values, {}, torch.empty(0, len(rows)), warnings)
+    scores, test_scores = (
+        _column_scores(model, named, samples, seed, listener) for named in (rows, rows_of(restored).thinned(REFERENCE))
+    )
+    ranks = torch.stack([_ranks(column, tests) for column, tests in zip(scores.T, test_scores.T, strict=True)])
+    names = [column.name for column in columns]
+    return Scores(rows, values, dict(zip(names, scores.T, strict=True)), ranks, warnings)
+
+
+def score_rows(
+    model: LatentVariableModel,
+    rows: NamedRows,
+    *,
+    samples: int = 100,
+    memory: int = GIB,
+    seed: int = 0,
+    listener: StageListener | None = None,
+) -> dict[str, Tensor]:
+    """Score how unlikely rows are: the greater `nll`, the less likely the row.
+
+    Likelihood is not familiarity: images that are simpler than the training images can be likelier than them
+    (Nalisnick et al. 2018, arXiv:1810.09136).
+
+    Arguments:
+        model: The model.
+        rows: The rows.
+        samples: K.
+        memory: About how many bytes decoding may take.
+        seed: Seed of the samples.
+        listener: Hears about the progress.
+
+    Returns:
+        Tensors (N,), float64, nats: "nll", −L_K, an upper bound on −log p(x); "distortion", −E_q log p(x | z); "rate",
+        KL(q(z | x) ‖ p(z)).
+
+    Raises:
+        ConfigError: `samples` is below 1, or the model has no densities.
+    """
+    check_samples(samples)
+    parts: list[Tensor] = []
+    total = -(-len(rows) // SERVED_AT_A_TIME)
+    with batchwise.estimating(model):
+        for done, served in enumerate(rows.batches(model), 1):
+            batchwise.check_evaluable(model, served, memory)
+            for i in range(-(-len(served) // batchwise.BATCH_ROWS)):
+                batch = batchwise.batch(model, served, i)
+                per_row = batch_bounds(model, batch, len(parts), (samples,), memory=memory, seed=seed)
+                bound = per_row[bound_name(samples)]
+                parts.append(torch.stack((-bound, per_row["distortion"], per_row["rate"])).cpu())
+            if listener is not None:
+                listener(f"scoring {rows.name}", done, total)
+    return dict(zip(("nll", "distortion", "rate"), torch.cat(parts, 1), strict=True))
+
+
+def likelihood_kind(model: LatentVariableModel, *several: NamedRows) -> LikelihoodKind:
+    """The kind of the rows' likelihood. Scores say how likely rows are only if it is a likelihood.
+
+    Arguments:
+        model: The model.
+        several: All rows that are compared.
+    """
+    return likelihood_kind_of(model, (part for rows in several for part in _parts(model, rows)))
+
+
+def _parts(model: LatentVariableModel, rows: NamedRows) -> Iterator[Batch]:
+    for batch in rows.batches(model):
+        observed = replace(batch, x=batch.zero_filled)
+        yield from (
+            observed.rows(slice(start, start + batchwise.BATCH_ROWS))
+            for start in range(0, len(batch), batchwise.BATCH_ROWS)
+        )
+
+
+def reference(
+    restored: RestoredRun,
+    model: LatentVariableModel,
+    *,
+    most: int,
+    samples: int = 100,
+    seed: int = 0,
+    listener: StageListener | None = None,
+) -> tuple[Tensor, LikelihoodKind]:
+    """Scores of a run's test rows, to compare other rows with, and the kind of their likelihood.
+
+    Both are stored in the run's folder, so later calls with the same samples and seed do not need the run's data.
+
+    Arguments:
+        restored: The run.
+        model: The model of the run.
+        most: The greatest number of test rows; they are evenly spread.
+        samples: K.
+        seed: Seed of the samples.
+        listener: Hears about the progress.
+    """
+    cache = RunCaches(restored.run, model)({"reference": most, "samples": samples, "seed": seed})
+    tensors = cache.load("reference")
+    if tensors is None or not tensors.keys() >= {"nll", "discrete", "inside"}:
+        test_rows = rows_of(restored).thinned(most)
+        likelihood = likelihood_kind(model, test_rows)
+        nll = score_rows(model, test_rows, samples=samples, seed=seed, listener=listener)["nll"]
+        tensors = {"nll": nll, **{name: torch.tensor([fact]) for name, fact in asdict(likelihood).items()}}
+        cache.save("reference", tensors)
+    discrete, inside = (bool(tensors[name]) for name in ("discrete", "inside"))
+    return tensors["nll"], LikelihoodKind(discrete, inside)
+
+
+def percentiles(values: Tensor, reference: Tensor) -> Tensor:
+    """The percentage of reference values that are smaller than each value, shape (N,).
+
+    Raises:
+        DataError: There are no reference values.
+
+    >>> percentiles(torch.tensor([0.0, 1.5, 9.0]), torch.tensor([2.0, 1.0]))
+    tensor([  0.,  50., 100.], dtype=torch.float64)
+    """
+    if not len(reference):
+        raise DataError("percentiles need at least one reference value, got none")
+    return 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)
+
+
+def _ranks(nats: Tensor, test_nats: Tensor) -> Tensor:
+    """Percentiles of a column's nats among the known ones of the test rows, shape (N,); −1 where there is none."""
+    known = test_nats[~test_nats.isnan()]
+    if not len(known):
+        return torch.full((len(nats),), -1.0, dtype=torch.float64)
+    return percentiles(nats.contiguous(), known).masked_fill(nats.isnan(), -1)
+
+
+def _column_scores(
+    model: LatentVariableModel, rows: NamedRows, samples: int, seed: int, listener: StageListener | None
+) -> Tensor:
+    """Nats of each column of a table, shape (N, D), NaN where the value is missing."""
+    parts: list[Tensor] = []
+    total = -(-len(rows) // SERVED_AT_A_TIME)
+    for batch in rows.batches(model):
+        parts.append(value_scores(model, iter((batch,)), samples=samples, seed=seed))
+        if listener is not None:
+            listener(f"columns of {rows.name}", len(parts), total)
+    return torch.cat(parts)
