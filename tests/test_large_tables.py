@@ -14,10 +14,11 @@ from conftest import one_line
 from test_table_cli import SETTINGS, sections
 from test_tables import frame
 from vaekit import config
-from vaekit.data import Batches, Dataset, Split, Stored, column_statistics, encoded_rows, load
-from vaekit.data.columns import Column
-from vaekit.data.sources import file_access, large_tables
-from vaekit.data.tables import columns_with_nan, with_nan
+from vaekit.data import Batches, Dataset, Split, Stored, load
+from vaekit.data.sources import file_access
+from vaekit.data.table import encoded_rows, large_tables, standardization
+from vaekit.data.table.column_overview import columns_with_nan, with_nan
+from vaekit.data.table.columns import Column
 from vaekit.errors import ConfigError, DataError
 from vaekit.runs import job, lifecycle
 from vaekit.store import files
@@ -206,12 +207,12 @@ def test_statistics_of_blocks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPa
     x = np.exp(r.normal(size=(1000, 2))).astype(np.float32)
     x[r.random(x.shape) < 0.3] = np.nan
     columns = [Column("a", "real", "float64"), Column("b", "positive", "float64")]
-    whole = column_statistics.statistics_of(columns, x, np.arange(1000))
+    whole = standardization.statistics_of(columns, x, np.arange(1000))
     known = [x[~np.isnan(x[:, i]), i].astype(np.float64) for i in (0, 1)]
     assert (whole.mean[0], whole.deviation[0]) == (known[0].mean(), known[0].std())  # bit for bit, in one block
     assert (whole.mean[1], whole.deviation[1]) == (np.log(known[1]).mean(), np.log(known[1]).std())
     monkeypatch.setattr(encoded_rows, "_BLOCK_VALUES", 34)
-    blocks = column_statistics.statistics_of(columns, x, np.arange(1000))
+    blocks = standardization.statistics_of(columns, x, np.arange(1000))
     np.testing.assert_allclose(blocks.mean, whole.mean, rtol=1e-13)
     np.testing.assert_allclose(blocks.deviation, whole.deviation, rtol=1e-13)
     np.testing.assert_array_equal(blocks.least, np.nanmin(x, 0))

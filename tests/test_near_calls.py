@@ -13,9 +13,9 @@ import torch
 import vaekit
 from vaekit.config import read
 from vaekit.data import Split, load
-from vaekit.data.columns import Column, check_encoded
+from vaekit.data.chosen_rows import held_out
 from vaekit.data.evaluation_data import load_evaluation_data
-from vaekit.data.held_out import held_out
+from vaekit.data.table.columns import Column, check_encoded
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.model_with_data import of_model
 from vaekit.evaluation.several_runs.comparison_table import Difference

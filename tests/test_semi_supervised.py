@@ -17,7 +17,7 @@ from densities import z_scores
 from oracles import LinearGaussian
 from vaekit import build, fit, load
 from vaekit.data import Batch, Batches
-from vaekit.data.labels import keep_labels
+from vaekit.data.chosen_rows import keep_labels
 from vaekit.errors import ConfigError, DataError
 from vaekit.objectives import M2
 from vaekit.runs import lifecycle

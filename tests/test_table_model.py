@@ -16,7 +16,7 @@ from vaekit import Composed, OfDraw, elbo, fit, iwae
 from vaekit.config import preset_names, read
 from vaekit.config.recipe import Recipe, build
 from vaekit.data import Batch, Dataset, Split, load
-from vaekit.data.columns import Column
+from vaekit.data.table.columns import Column
 from vaekit.distributions import average_over, given_observed, level_probs, log_prob_observed, resampled
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.likelihood.bounds import bounds

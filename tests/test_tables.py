@@ -9,15 +9,16 @@ import pytest
 import torch
 
 from vaekit.data import load
-from vaekit.data.columns import Column
-from vaekit.data.tables import open_table, with_nan
+from vaekit.data.table.column_overview import with_nan
+from vaekit.data.table.columns import Column
+from vaekit.data.table.encoded_table import open_table
 from vaekit.errors import ConfigError, DataError
 from vaekit.store import files
 
 pd = pytest.importorskip("pandas")
 
-from vaekit.data.sources.frames import frame_of  # noqa: E402
-from vaekit.data.sources.table_files import read_frame, write_frame  # noqa: E402
+from vaekit.data.table.frames import frame_of  # noqa: E402
+from vaekit.data.table.table_files import read_frame, write_frame  # noqa: E402
 from vaekit.evaluation.missing import filling  # noqa: E402
 
 R = np.random.default_rng(0)

@@ -76,7 +76,7 @@ class ConfigOptions:
             UsageError: The preset is the name of data or of a file.
         """
         from ..data import DATASET_NAMES
-        from ..data.tables import is_table
+        from ..data.table.table_files import is_table
 
         name = self.preset
         if name is None or name in known:

@@ -56,8 +56,8 @@ def _columns(table: str, settings: tuple[str, ...]) -> list[dict[str, Any]]:
     """A record for each column of a table."""
     from .. import config
     from ..data import load
-    from ..data.column_overview import overview, overview_of_signals
-    from ..data.tables import columns_with_nan, is_table
+    from ..data.table.column_overview import columns_with_nan, overview, overview_of_signals
+    from ..data.table.table_files import is_table
 
     if not is_table(table):
         raise DataError(f"{table}: not a table; its name must end in .csv, .tsv, .parquet, .npy or .npz")

@@ -15,7 +15,7 @@ from .tables import INDENT, print_entry, print_table
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..data.tables import Table
+    from ..data.table.encoded_table import Table
     from ..evaluation.missing.filling import Filled
 
 FEWEST_EFFECTIVE = 10  # effective samples of a row; with fewer its values are not reliable
@@ -69,7 +69,7 @@ def impute(
 
 def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
-    from ..data.sources.table_files import check_writable, write_frame
+    from ..data.table.table_files import check_writable, write_frame
     from ..evaluation.missing import filling
     from ..runs.terminal import shown_stages
 
@@ -162,8 +162,8 @@ def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output
 
 def _read(source: Path, chosen: ChosenRun) -> "tuple[pd.DataFrame, Table]":
     """The table as a frame, and as the model sees it."""
-    from ..data.sources.table_files import read_table
-    from ..data.tables import open_table
+    from ..data.table.encoded_table import open_table
+    from ..data.table.table_files import read_table
 
     if not source.is_file():
         fault = "is a folder" if source.is_dir() else "no such file"
@@ -174,7 +174,7 @@ def _read(source: Path, chosen: ChosenRun) -> "tuple[pd.DataFrame, Table]":
 
 def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
     """Write the filled table, or one table for each draw; return the paths."""
-    from ..data.sources.table_files import write_frame
+    from ..data.table.table_files import write_frame
     from ..evaluation.missing.filling import fill_gaps
 
     if not len(filled.draws):

@@ -19,8 +19,8 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
         where: Texts "column=value".
         label: Class of all rows, for a conditional model; None draws each class in turn.
     """
-    from ..data.sources.frames import frame_of
-    from ..data.sources.table_files import check_writable, write_frame
+    from ..data.table.frames import frame_of
+    from ..data.table.table_files import check_writable, write_frame
     from ..evaluation.missing.conditional import rows_where
     from ..store.files import slug
 

@@ -134,14 +134,14 @@ def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
     """Mask of the unusual rows: rows with the rarer value of a column, or rows of a class."""
     import torch
 
-    from ..data.tables import is_table
+    from ..data.table.table_files import is_table
     from ..evaluation.single_rows.outliers import rarer
 
     if labels in rows.classes and len(set(rows.classes)) > 1:
         return torch.tensor([name == labels for name in rows.classes])
     if data_name is None or not is_table(data_name):
         raise ConfigError(f"--labels {labels}: neither a class of these images nor a column of a table given as --data")
-    from ..data.sources.table_files import read_table
+    from ..data.table.table_files import read_table
 
     return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
 

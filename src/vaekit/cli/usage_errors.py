@@ -56,7 +56,7 @@ def _command(arguments: list[str]) -> str | None:
     """The right command if the typed command is the name of a preset or of data."""
     from ..config import preset_names
     from ..data import DATASET_NAMES
-    from ..data.tables import is_table
+    from ..data.table.table_files import is_table
 
     name = arguments[0] if arguments else ""
     if name in preset_names():

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.columns import Column
+from ..data.table.columns import Column
 from ..errors import ConfigError, is_count
 from ..likelihoods import Likelihood, PerValueLikelihood
 from ..nets import Decoder

@@ -15,9 +15,9 @@ from ..data import Batches, Dataset, Split, load
 from ..data.batch import as_tensor
 from ..data.batches import rows_to_start_from
 from ..data.by_path import is_path
-from ..data.columns import Column
 from ..data.evaluation_data import as_split
 from ..data.registry import DATASET_NAMES, known_as
+from ..data.table.columns import Column
 from ..data.value_kinds import RANGES, ValueKind, check_values, value_kind_of
 from ..errors import ConfigError, check_count, unknown
 from ..model import LatentVariableModel, one_hot

@@ -8,16 +8,13 @@ the command line starts quickly.
 |---|---|
 | `registry` | the data sets by name, and the places of their files |
 | `loading` | `load`: from a name, a path, a frame, an array or a function to a data set |
-| `by_name`, `by_path`, `tables` | data sets by name; the user's own images and signals by path; tables |
+| `by_name`, `by_path` | data sets by name; the user's own images and signals by path |
 | `sources/` | the formats that they read |
-| `dataset` | `Dataset` and `Split`: rows, labels, masks and contexts |
-| `ondisk` | `Stored`: rows that stay on disk |
-| `encoded_rows`, `column_statistics` | rows of a table, in memory or on disk; means and deviations of its columns |
+| `table/` | tables: their columns, files and rows |
+| `dataset`, `ondisk` | `Dataset` and `Split`; `Stored`, rows that stay on disk |
+| `chosen_rows`, `row_names` | rows that are held out or keep their labels; the name of each row in its file |
+| `labels` | labels as numbers of classes |
 | `evaluation_data` | data to validate or evaluate on: all of their rows |
-| `held_out`, `labels` | which rows are held out; which keep their labels |
-| `row_names` | the name of each row in its file |
-| `columns`, `column_kinds`, `column_overview` | a column of a table; the choice of its kind; all columns at a glance |
-| `standardizer` | numbers of a table as networks see them |
 | `value_kinds`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |
 | `batch`, `batches` | one batch; minibatches of a split |
 | `loader_factory` | a loader for every kind of data that `fit` takes |
@@ -35,11 +32,13 @@ if TYPE_CHECKING:
     from .loading import load
     from .ondisk import Stored
     from .sources.idx import read_idx
+    from .table.columns import Column
 
 __all__ = [
     "DATASET_NAMES",
     "Batch",
     "Batches",
+    "Column",
     "Dataset",
     "Listing",
     "Split",
@@ -54,6 +53,7 @@ _HOME = {
     "Batch": "batch",
     "as_batch": "batch",
     "Batches": "batches",
+    "Column": "table.columns",
     "Dataset": "dataset",
     "Split": "dataset",
     "Stored": "ondisk",

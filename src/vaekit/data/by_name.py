@@ -1,6 +1,6 @@
 """Data sets by name, unpacked or downloaded on first use.
 
-Not for: the list of names (`registry`), or the user's own files (`by_path`, `tables`).
+Not for: the list of names (`registry`), or the user's own files (`by_path`, `table`).
 """
 
 import hashlib

@@ -1,6 +1,6 @@
 """Read the user's own images, vectors and signals by path: a `.npy`, a `.npz` or a folder. Many rows stay on disk.
 
-Not for: data sets by name (`by_name`), or tables (`tables`).
+Not for: data sets by name (`by_name`), or tables (`table`).
 """
 
 import hashlib
@@ -15,18 +15,17 @@ import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, check_count
+from .chosen_rows import held_out
 from .dataset import DataKind, Dataset, Split
-from .held_out import held_out
 from .labels import renumbered
-from .ondisk import RowIndices, Stored
+from .ondisk import IN_MEMORY, RowIndices, Stored
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
 from .sources.file_access import open_file
 from .sources.image_folder import FolderReader, open_folder, split_folders
-from .sources.table_files import TABLE_SUFFIXES
+from .table.table_files import TABLE_SUFFIXES
 from .value_kinds import ValueKind
 
-IN_MEMORY = 1.0  # GiB
 _BLOCKS, _BLOCK = 256, 1 << 16  # number and bytes of the blocks in a checksum
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 from ..errors import ConfigError, DataError, unknown
 from ..store import files
 from .batch import as_tensor, check_observed, described
-from .columns import Column
+from .labels import class_numbers
 from .ondisk import Stored
+from .table.columns import Column
 
 SPLITS = ("train", "validation", "test")
 DataKind = Literal["image", "vector", "signal", "table"]
@@ -72,7 +73,7 @@ class Split:
         if len(shape) < 2:
             raise DataError(f"values must be (N, …), such as images (N, C, H, W) or vectors (N, D), got {shape}")
         if self.labels is not None:
-            object.__setattr__(self, "labels", _classes(self.labels, len(self.x)))
+            object.__setattr__(self, "labels", class_numbers(self.labels, len(self.x)))
         if self.observed is not None:
             check_observed(self.observed, self.x)
         context = self.context
@@ -147,24 +148,6 @@ class Split:
         if isinstance(self.x, Tensor):
             return self
         return self.thinned(max(1, len(self) * most // max(1, self.x.nbytes)))
-
-
-def _classes(labels: Tensor, rows: int) -> Tensor:
-    """Labels as int64.
-
-    Raises:
-        DataError: The labels are not one whole number ≥ −1 for each row.
-    """
-    if labels.shape != (rows,):
-        raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
-    whole = labels.long()
-    broken = (whole != labels) | (whole < -1)
-    if bool(broken.any()):
-        raise DataError(
-            f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}; "
-            "numbers to condition on must be (N, C)"
-        )
-    return whole
 
 
 def _checksum(splits: Mapping[str, Split]) -> str:

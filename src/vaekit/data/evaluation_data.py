@@ -14,12 +14,13 @@ from torch import Tensor
 from ..errors import DataError
 from .batch import as_tensor, reshape_hint
 from .by_path import is_path, load_all_by_path
-from .columns import Column
 from .dataset import SPLITS, DataKind, Dataset, Split
 from .loading import load
 from .registry import DATASET_NAMES, known_as
-from .sources.frames import is_frame
-from .tables import TABLE_PARTS, LabelColumn, is_table, open_table, split_files
+from .table.columns import Column
+from .table.encoded_table import LabelColumn, open_table
+from .table.frames import is_frame
+from .table.table_files import TABLE_PARTS, is_table, split_files
 from .value_kinds import ValueKind
 
 _SPLIT_OF = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}

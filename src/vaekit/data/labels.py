@@ -1,45 +1,17 @@
-"""Data sets with few labels; labels renumbered for a model."""
+"""Labels of rows as numbers of classes."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, unknown
-from .dataset import Dataset
+from ..errors import DataError, unknown
 
-LABEL_SEED = 1406_5298  # the same number of labels always keeps the same rows
-
-
-def keep_labels(data: Dataset, labelled: int) -> Dataset:
-    """Keep the labels of some training rows, equally many of each class. The other rows get −1, unknown.
-
-    Arguments:
-        data: A data set with labels.
-        labelled: Number of training rows that keep their label.
-
-    Raises:
-        ConfigError: There are no classes, `labelled` is below their number, or a class has too few rows.
-    """
-    classes = data.num_classes
-    labels = data.train.labels
-    if labels is None or classes < 2:
-        raise ConfigError(f"labelled = {labelled} keeps some labels, but {data.name!r} has none")
-    if labelled < classes:
-        raise ConfigError(f"labelled must be at least {classes}, one row of each class, got {labelled}")
-    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABEL_SEED))
-    remaining = torch.full_like(labels, -1)
-    for label in range(classes):
-        share = labelled // classes + (label < labelled % classes)
-        rows = order[labels[order] == label]
-        if len(rows) < share:
-            raise ConfigError(
-                f"labelled = {labelled} keeps {share} labels of each class, but class {data.classes[label]!r} "
-                f"has {len(rows)} training rows"
-            )
-        remaining[rows[:share]] = label
-    return replace(data, train=replace(data.train, labels=remaining))
+NumberedLabels = tuple[NDArray[np.int64], tuple[str, ...]]
+_MOST_CLASSES = 1 << 16
 
 
 def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> Tensor:
@@ -61,3 +33,35 @@ def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> 
         if label >= 0 and classes[label] not in labels_of:
             raise DataError(unknown("class", classes[label], known))
     return torch.tensor([*(labels_of.get(name, -1) for name in classes), -1])[labels]
+
+
+def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
+    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
+    if values.shape == (count,) and values.dtype.kind == "U":
+        classes, labels = np.unique(values, return_inverse=True)
+        return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
+    if values.shape != (count,) or values.dtype.kind not in "iu":
+        raise DataError(f"{name}: labels must be {count} integers, one per row, got {values.dtype} {values.shape}")
+    low, high = int(values.min(initial=0)), int(values.max(initial=0))
+    if low < 0 or high >= _MOST_CLASSES:
+        raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
+    classes, labels = np.unique(values, return_inverse=True)
+    return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
+
+
+def class_numbers(labels: Tensor, rows: int) -> Tensor:
+    """Labels as int64.
+
+    Raises:
+        DataError: The labels are not one whole number ≥ −1 for each row.
+    """
+    if labels.shape != (rows,):
+        raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
+    whole = labels.long()
+    broken = (whole != labels) | (whole < -1)
+    if bool(broken.any()):
+        raise DataError(
+            f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}; "
+            "numbers to condition on must be (N, C)"
+        )
+    return whole

@@ -15,12 +15,12 @@ from torch.utils import data as torch_data
 from ..errors import DataError
 from .batch import as_tensor, batch_fields, is_array
 from .batches import Batches
-from .columns import Column, check_columns
 from .dataset import Dataset, Split
 from .evaluation_data import as_split, load_evaluation_data
 from .labels import renumbered
 from .loading import load
-from .sources.frames import is_frame
+from .table.columns import Column, check_columns
+from .table.frames import is_frame
 from .value_kinds import ValueKind
 
 _MEANT = (

@@ -1,6 +1,6 @@
 """Load a data set from a name, a path, a frame, an array or a function.
 
-Not for: reading the data (`by_name`, `by_path`, `tables`).
+Not for: reading the data (`by_name`, `by_path`, `table`).
 """
 
 import inspect
@@ -14,12 +14,13 @@ from ..errors import ConfigError, DataError, check_range, is_whole, one_of, unkn
 from .batch import is_array
 from .by_name import load_by_name
 from .by_path import is_path, load_by_path
-from .column_kinds import ColumnKinds
+from .chosen_rows import keep_labels
 from .dataset import Dataset
-from .labels import keep_labels
 from .registry import SOURCES, known_as
-from .sources.frames import is_frame
-from .tables import is_table, load_table
+from .table.column_kinds import ColumnKinds
+from .table.frames import is_frame
+from .table.table_dataset import load_table
+from .table.table_files import is_table
 from .value_kinds import VALUE_KINDS, ValueKind
 
 

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+IN_MEMORY = 1.0  # GiB up to which rows are read into memory, unless the caller says otherwise
 _ROWS_PER_READ = 128  # rows that a thread reads at a time
 
 Item = TypeVar("Item")

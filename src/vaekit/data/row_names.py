@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from .by_path import is_path
+from .chosen_rows import held_out
 from .dataset import SPLITS, Dataset
-from .held_out import held_out
 from .ondisk import RowIndices
 from .registry import DATASET_NAMES
 from .sources.image_folder import image_names
-from .tables import SHARE, split_files
+from .table.table_dataset import SHARE
+from .table.table_files import split_files
 
 VALIDATION = {"val", "validation", "valid"}
 

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import as_tensor, is_array
-from ..data.columns import check_columns
+from ..data.table.columns import check_columns
 from ..data.dataset import evenly_spread
 from ..data.evaluation_data import as_split, load_evaluation_data
-from ..data.sources.frames import is_frame
+from ..data.table.frames import is_frame
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import logsigmoid, softplus
 
-from ..data.columns import Column
-from ..data.standardizer import Standardizer
+from ..data.table.columns import Column
+from ..data.table.standardization import Standardizer
 from ..distributions import ColumnBlock, Columnwise, LevelDistribution, level_probs
 
 Sign = Literal["unknown", "high", "low"]

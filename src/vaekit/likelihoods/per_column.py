@@ -9,7 +9,7 @@ from torch.distributions import Bernoulli, Distribution, LogNormal, StudentT
 from torch.distributions import Normal as NormalDistribution
 from torch.nn.functional import logsigmoid, softplus
 
-from ..data.columns import KINDS, OF_LEVELS, Column
+from ..data.table.columns import KINDS, OF_LEVELS, Column
 from ..distributions import (
     ColumnBlock,
     Columnwise,
@@ -61,7 +61,7 @@ class Columns(Likelihood):
     """
 
     value_kind = "table"
-    value_range = None  # each column has its own; see `data.columns.check_encoded`
+    value_range = None  # each column has its own; see `data.table.columns.check_encoded`
     loc: Tensor
     unit: Tensor
     padding: Tensor

@@ -20,8 +20,8 @@ from torch.distributions import Distribution
 
 from ..data import Batch
 from ..data.batch import as_tensor, check_observed, reshape_hint
-from ..data.columns import Column, check_encoded
 from ..data.pixels import to_floats
+from ..data.table.columns import Column, check_encoded
 from ..data.value_kinds import RANGES, ValueKind, check_values
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of, penalties_of
 from ..errors import ConfigError, DataError, RunError, check_count, is_count

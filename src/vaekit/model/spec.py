@@ -6,7 +6,7 @@ Not for: the config that a model was made from.
 from dataclasses import dataclass
 from math import prod
 
-from ..data.columns import Column
+from ..data.table.columns import Column
 from ..data.value_kinds import ValueKind
 
 

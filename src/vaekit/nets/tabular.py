@@ -9,8 +9,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..data.columns import Column
-from ..data.standardizer import Standardizer
+from ..data.table.columns import Column
+from ..data.table.standardization import Standardizer
 from ..errors import ConfigError
 from .base import Activation, Encoder
 from .mlp import MLP

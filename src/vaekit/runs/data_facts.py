@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..data import Dataset
-from ..data.columns import Column
 from ..data.dataset import SPLITS, DataKind, row_word
+from ..data.table.columns import Column
 from ..data.value_kinds import ValueKind
 from ..errors import DataError, RunError
 from ..store import Run

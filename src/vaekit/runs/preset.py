@@ -11,7 +11,7 @@ from typing import Any
 
 from ..config import Train, changed, data_section, read
 from ..config.recipe import Recipe
-from ..data.tables import is_table
+from ..data.table.table_files import is_table
 from ..store import Run
 from . import lifecycle
 from .restore import RestoredRun

@@ -21,7 +21,7 @@ from ..data.evaluation_data import load_evaluation_data
 from ..data.labels import renumbered
 from ..data.pixels import repeatable
 from ..data.registry import known_as
-from ..data.tables import LabelColumn
+from ..data.table.encoded_table import LabelColumn
 from ..errors import ConfigError, DataError, RunError
 from ..model import LatentVariableModel
 from ..objectives import Loss, module_of

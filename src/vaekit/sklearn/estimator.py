@@ -15,10 +15,10 @@ from torch import Tensor
 from ..config import read
 from ..config.recipe import Recipe
 from ..data import Batch, Split
-from ..data.column_kinds import Raw, check_kinds, column_of, kind_of
-from ..data.column_statistics import statistics_of
-from ..data.columns import Column
-from ..data.sources.frames import is_frame, raws_of, raws_of_array
+from ..data.table.column_kinds import Raw, check_kinds, column_of, kind_of
+from ..data.table.columns import Column
+from ..data.table.frames import is_frame, raws_of, raws_of_array
+from ..data.table.standardization import statistics_of
 from ..errors import ConfigError, DataError, check_count, check_range
 from ..evaluation.missing.imputation import weighted_latents
 from ..model import LatentVariableModel

@@ -11,8 +11,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..data.column_kinds import Raw
-from ..data.sources.frames import pandas
+from ..data.table.column_kinds import Raw
+from ..data.table.frames import pandas
 from ..errors import check_count
 from ..evaluation.missing.imputation import weighted_latents
 from ..rng import seeded

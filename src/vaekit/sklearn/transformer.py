@@ -10,7 +10,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from ..data.sources.frames import frame_of
+from ..data.table.frames import frame_of
 from ..errors import DataError, check_count
 from ..evaluation.missing.imputation import posterior_mean
 from ..rng import seeded

@@ -5,8 +5,6 @@
 | `idx` | IDX, the format of MNIST and its descendants |
 | `torchvision_sets` | data sets that torchvision downloads |
 | `arrays`, `archives` | `.npy`; `.npz` |
-| `frames`, `table_files` | frames of pandas; tables as files |
-| `large_tables` | tables that are read in pieces |
 | `image_folder` | folders of images |
 | `shapes` | images drawn here, with known factors |
 | `file_access` | opening a file that may come from somebody else; temporary files |

@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError, reason
+from ..labels import numbered_labels
 from ..value_kinds import ValueKind
-from .arrays import ArrayReader, OpenedPath, numbered_labels, opened, read_header
+from .arrays import ArrayReader, OpenedPath, opened, read_header
 from .file_access import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array in an .npz, unpacked into memory

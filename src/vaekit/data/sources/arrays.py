@@ -20,13 +20,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import DataError, reason
+from ..labels import NumberedLabels, numbered_labels
 from ..ondisk import Reader
 from ..value_kinds import RANGES, ValueKind, check_values
 from .file_access import open_file
 
 _HEADER_LIMIT = 10_000  # bytes: NumPy's own limit, which NumPy checks only when the header is in memory
 _READ_AT_RANDOM = 1 << 30  # bytes; a larger file is hardly read in order
-_MOST_CLASSES = 1 << 16
 _SAMPLED_ROWS = 256  # evenly spread rows that are searched for masks of 0 and 1
 _CHANNELS = (1, 3)
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -299,9 +299,6 @@ def open_npy(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = F
     return opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
-NumberedLabels = tuple[NDArray[np.int64], tuple[str, ...]]
-
-
 def opened(
     reader: ArrayReader,
     count: int,
@@ -313,17 +310,3 @@ def opened(
     """An opened path; without labels all rows are of one class, "all"."""
     labels, classes = named if named is not None else (None, ("all",))
     return OpenedPath(reader, count, labels, classes, files=files, folder=folder, tested=tested)
-
-
-def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
-    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
-    if values.shape == (count,) and values.dtype.kind == "U":
-        classes, labels = np.unique(values, return_inverse=True)
-        return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
-    if values.shape != (count,) or values.dtype.kind not in "iu":
-        raise DataError(f"{name}: labels must be {count} integers, one per row, got {values.dtype} {values.shape}")
-    low, high = int(values.min(initial=0)), int(values.max(initial=0))
-    if low < 0 or high >= _MOST_CLASSES:
-        raise DataError(f"{name}: labels must be from 0 to {_MOST_CLASSES - 1}, got {low} to {high}; renumber them")
-    classes, labels = np.unique(values, return_inverse=True)
-    return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...data import Batches, Dataset, Split
-from ...data.labels import keep_labels
+from ...data.chosen_rows import keep_labels
 from ...data.pixels import repeatable
 from ...distributions import support_of, takes_any_real
 from ...errors import ConfigError, DataError, RunError, one_of

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ...data import Batch
-from ...data.columns import Column
+from ...data.table.columns import Column
 from ...distributions import draw_rows, given_observed, log_prob_observed, log_prob_of_values
 from ...errors import ConfigError, DataError, unknown
 from ...model import LatentVariableModel
@@ -36,7 +36,7 @@ def rows_where(
         seed: Seed of all random numbers.
 
     Returns:
-        Encoded rows, shape (n, D), and the effective sample size; `data.sources.frames.frame_of` makes a frame of them.
+        Encoded rows, shape (n, D), and the effective sample size; `data.table.frames.frame_of` makes a frame of them.
 
     Raises:
         ConfigError: A column or a level does not exist, or a column cannot have the value.

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data import Batch
-from ...data.columns import DATES, Column
-from ...data.sources.frames import pandas, series_of
-from ...data.tables import Table
+from ...data.table.columns import DATES, Column
+from ...data.table.encoded_table import Table
+from ...data.table.frames import pandas, series_of
 from ...distributions import Columnwise
 from ...errors import DataError
 from ...model import LatentVariableModel

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...data import Dataset, Split
-from ...data.columns import Column
+from ...data.table.columns import Column
 from ...model import LatentVariableModel
 from ...nets import ColumnView
 from ...rng import seeded

@@ -14,7 +14,7 @@ from ...data import Batch, Batches, Split
 from ...data.by_path import is_path, open_all
 from ...data.dataset import DataKind, evenly_spread
 from ...data.row_names import names_by_number, row_names
-from ...data.tables import open_table
+from ...data.table.encoded_table import open_table
 from ...distributions import centre
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel

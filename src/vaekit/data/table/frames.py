@@ -1,6 +1,6 @@
 """Frames of pandas and arrays (N, D): to the columns of a table, and back.
 
-Not for: files (`table_files`), or the meaning of a column (`data.column_kinds`, `data.columns`).
+Not for: files (`table_files`), or the meaning of a column (`column_kinds`, `columns`).
 """
 
 import re
@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import DataError
-from ..column_kinds import Raw
-from ..columns import DAY, FIRST_DAY, LAST_DAY, LEVEL_TYPES, Column, LevelValue
+from .column_kinds import Raw
+from .columns import DAY, FIRST_DAY, LAST_DAY, LEVEL_TYPES, Column, LevelValue
 
 if TYPE_CHECKING:
     import pandas as pd

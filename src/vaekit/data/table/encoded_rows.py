@@ -13,8 +13,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .sources.arrays import FileRows
-from .sources.file_access import disk_errors, temporary_file
+from ..sources.arrays import FileRows
+from ..sources.file_access import disk_errors, temporary_file
 
 _BLOCK_VALUES = 1 << 24  # 64 MiB of rows at a time
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DataError, unknown
+from ...errors import DataError, unknown
 
 ColumnKind = Literal["real", "positive", "count", "size-factor", "ordinal", "categorical", "bernoulli"]
 LevelValue = str | int | float | bool

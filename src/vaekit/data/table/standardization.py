@@ -1,15 +1,17 @@
-"""Means and standard deviations of a table's columns, block by block: the same numbers for rows in memory and on disk.
+"""Means and standard deviations of a table's columns, and its numbers as networks see them.
 
-Not for: their use (`standardizer`).
+Not for: the record that holds a column's mean and deviation (`columns`).
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .columns import Column
+from .columns import TRANSFORM, Column
 from .encoded_rows import FloatRows, Rows, blocks
 
 
@@ -63,3 +65,32 @@ def statistics_of(columns: Sequence[Column], x: Rows, rows: NDArray[np.int64]) -
     mean = sums(lambda i, values: values) / count
     deviation = np.sqrt(sums(lambda i, values: np.square(values - mean[i])) / count)
     return ColumnStatistics(least, greatest, mean, deviation)
+
+
+class Standardizer:
+    """(t − loc) / scale, where t is log x of positive numbers, log(1 + x) of counts, and x of real numbers.
+
+    It has no buffers: the modules that standardize store loc and scale, each under names of its own.
+
+    Arguments:
+        columns: The D columns.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.functions = [TRANSFORM.get(column.kind) for column in columns]
+
+    def __call__(self, x: Tensor, loc: Tensor, scale: Tensor, index: Tensor | None = None) -> Tensor:
+        """Standardize numbers.
+
+        Arguments:
+            x: Values, shape (..., n).
+            loc: Means, shape (n,).
+            scale: Standard deviations, shape (n,).
+            index: Indices of their columns, shape (n,); all columns by default.
+        """
+        functions = self.functions if index is None else [self.functions[i] for i in index.tolist()]
+        transformed = x.clone()
+        for name in sorted(set(filter(None, functions))):
+            places = [i for i, function in enumerate(functions) if function == name]
+            transformed[..., places] = getattr(torch, name)(transformed[..., places])
+        return (transformed - loc) / scale

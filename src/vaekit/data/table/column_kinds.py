@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError, unknown
+from ...errors import ConfigError, DataError, unknown
 from .columns import KINDS, OF_LEVELS, Column, ColumnKind, LevelValue, as_numbers, distinct
 
 ColumnKinds = Mapping[str, str | Sequence[LevelValue]]

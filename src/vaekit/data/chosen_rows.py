@@ -1,15 +1,19 @@
-"""Held-out rows of the user's own data: drawn at random, the same rows for the same counts."""
+"""Rows chosen at random, the same ones for the same counts: those held out, and those that keep their labels."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError
+from .dataset import Dataset
 from .ondisk import Remainder
 
 # Seed of the held-out rows. Never change it, or runs are tested on images that they learned from.
 SPLIT_SEED = 20_131_220
+LABEL_SEED = 1406_5298  # the same number of labels always keeps the same rows
 MOST_VALIDATION, MOST_TEST = 5_000, 10_000
 
 
@@ -63,3 +67,33 @@ def held_out(
     rest = Remainder(count, tested)
     validated = rest[drawn(len(rest), validation)]
     return Remainder(count, np.concatenate((tested, validated))), validated, tested
+
+
+def keep_labels(data: Dataset, labelled: int) -> Dataset:
+    """Keep the labels of some training rows, equally many of each class. The other rows get −1, unknown.
+
+    Arguments:
+        data: A data set with labels.
+        labelled: Number of training rows that keep their label.
+
+    Raises:
+        ConfigError: There are no classes, `labelled` is below their number, or a class has too few rows.
+    """
+    classes = data.num_classes
+    labels = data.train.labels
+    if labels is None or classes < 2:
+        raise ConfigError(f"labelled = {labelled} keeps some labels, but {data.name!r} has none")
+    if labelled < classes:
+        raise ConfigError(f"labelled must be at least {classes}, one row of each class, got {labelled}")
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABEL_SEED))
+    remaining = torch.full_like(labels, -1)
+    for label in range(classes):
+        share = labelled // classes + (label < labelled % classes)
+        rows = order[labels[order] == label]
+        if len(rows) < share:
+            raise ConfigError(
+                f"labelled = {labelled} keeps {share} labels of each class, but class {data.classes[label]!r} "
+                f"has {len(rows)} training rows"
+            )
+        remaining[rows[:share]] = label
+    return replace(data, train=replace(data.train, labels=remaining))

@@ -4,7 +4,7 @@ A `.parquet` is stored by columns. The other files are read in pieces and copied
 no name and goes away with this process, however it ends. Each column then has the values and the type that it has when
 its whole file is read at once.
 
-Not for: tables in memory (`frames`), or rows as models take them (`data.encoded_rows`).
+Not for: tables in memory (`frames`), or rows as models take them (`encoded_rows`).
 """
 
 import codecs
@@ -18,10 +18,10 @@ import numpy as np
 
 from ...errors import DataError
 from ...store import files
-from ..column_kinds import Raw
+from ..sources.arrays import FileRows
+from ..sources.file_access import check_room, disk_errors, open_file, temporary_file
 from . import frames, table_files
-from .arrays import FileRows
-from .file_access import check_room, disk_errors, open_file, temporary_file
+from .column_kinds import Raw
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,12 +1,10 @@
-"""A table as a data set: from a file, a frame or an array, with a kind for each column; or as rows for a trained model.
+"""All rows of a table as numbers: from a file, a frame or an array, by the columns of a model or by new ones.
 
-Not for: columns (`columns`), the choice of their kinds (`column_kinds`), or reading files (`sources.table_files`).
+Not for: columns (`columns`), the choice of their kinds (`column_kinds`), or data sets with splits (`table_dataset`).
 """
 
-import hashlib
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -14,26 +12,18 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from ..errors import ConfigError, DataError
-from .batch import as_tensor
-from .by_path import IN_MEMORY
+from ...errors import ConfigError, DataError
+from ..batch import as_tensor
+from ..dataset import Split
+from ..labels import renumbered
+from ..ondisk import IN_MEMORY, Stored
 from .column_kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
-from .column_statistics import statistics_of
 from .columns import TOTAL, Column, distinct
-from .dataset import Dataset, Split
 from .encoded_rows import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
-from .held_out import held_out
-from .labels import renumbered
-from .ondisk import Stored
-from .sources.frames import is_frame, raws_of, raws_of_array
-from .sources.large_tables import LazyColumns, is_large, read_columns
-from .sources.table_files import ARRAY_SUFFIXES, TABLE_SUFFIXES, is_table_file, read_raws
-from .value_kinds import ValueKind
-
-TABLE_PARTS = ("train", "val", "validation", "valid", "test")
-SHARE = 10  # one row in ten to validate with
+from .frames import is_frame, raws_of, raws_of_array
+from .large_tables import LazyColumns, is_large, read_columns
+from .table_files import read_raws
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,90 +97,6 @@ def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) ->
     return Split(torch.from_numpy(np.where(missing, np.float32(0), x)), known_labels, observed)
 
 
-def load_table(
-    source: Any,
-    *,
-    name: str = "table",
-    validation: int | None = None,
-    test: int | str | None = None,
-    memory: float | None = None,
-    kinds: ColumnKinds | None = None,
-) -> Dataset:
-    """A table as a data set; see `vaekit.data.load`.
-
-    Arguments:
-        source: A path, a frame, or an array (N, D).
-        name: Name of the data set.
-        validation: Rows to hold out; 10 % by default.
-        test: Rows to test on, 10 % by default; or the path of a table to test on.
-        memory: GiB up to which a file is read into memory; 1 by default.
-        kinds: Kinds of columns by name, or their levels in order; "*" is for all others.
-
-    Raises:
-        DataError: A file is missing or damaged, a column fits no kind, or there are too few rows.
-        ConfigError: A kind is unknown, or a number of rows is out of range.
-    """
-    if memory is not None and not isinstance(source, (str, os.PathLike)):
-        raise ConfigError("memory is for rows of your own, by path; leave it out with a table in memory")
-    kinds = {str(column): kind for column, kind in (kinds or {}).items()}  # a frame's names may be numbers
-    train, validation_path, test_path = _files(source, test)
-    for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
-        if number is not None and not isinstance(number, str) and path is not None:
-            raise ConfigError(f"{option} = {number}, but the rows are in {path.name} already; leave it out")
-    opened = _open(train, memory)
-    ends = [opened.rows]
-    for path in (validation_path, test_path):
-        opened = opened if path is None else opened.followed_by(_open(path, memory), str(path))
-        ends.append(opened.rows)
-    unfitted = _learned(opened, kinds)
-    rest, validation_indices, test_indices = held_out(
-        name,
-        ends[0],
-        0 if validation_path else validation,
-        None if isinstance(test, str) else test,
-        row_word="row",
-        elsewhere=test_path is not None,
-        share=SHARE,
-    )
-    train_indices = rest[np.arange(len(rest))]
-    if test_path is not None:
-        test_indices = np.arange(ends[1], ends[2])
-    if validation_path is not None:
-        validation_indices = np.arange(ends[0], ends[1])
-    table = _fitted(unfitted, train_indices)
-    train_rows, validation_rows, test_rows = (
-        table.split(rows) for rows in (train_indices, validation_indices, test_indices)
-    )
-    checksum, columns = _checksum(table), table.columns
-    return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=columns)
-
-
-def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path | None]:
-    """The table to train on, and the paths of separate validation and test tables, or None."""
-    if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(os.path.expanduser(source)):
-        return source, None, Path(os.path.expanduser(test)) if isinstance(test, str) else None
-    parts = {path.stem: path for path in split_files(source)}
-    if not parts:
-        raise DataError(f"{source}: is a folder without train.csv; give a table, or a folder of train.csv and test.csv")
-    test_path = parts.get("test") if not isinstance(test, str) else Path(os.path.expanduser(test))
-    return parts["train"], parts.get("val", parts.get("validation", parts.get("valid"))), test_path
-
-
-def split_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The tables of a folder with splits: train.csv, val.csv, test.csv; empty without a train.csv."""
-    path = Path(os.path.expanduser(folder))
-    files = [path / f"{part}{suffix}" for suffix in TABLE_SUFFIXES for part in TABLE_PARTS]
-    files = [file for file in files if file.is_file()]
-    return files if any(file.stem == "train" for file in files) else []
-
-
-def is_table(name: str, value_kind: ValueKind = "table") -> bool:
-    """Whether a path leads to a table: a table file, a folder of them, or an array if `value_kind` asks for a table."""
-    if is_table_file(name) or (value_kind == "table" and Path(name).suffix.lower() in ARRAY_SUFFIXES):
-        return True
-    return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
-
-
 def open_table(
     source: Any, columns: Sequence[Column] | None, label: LabelColumn | None = None, *, memory: float | None = None
 ) -> Table:
@@ -207,9 +113,9 @@ def open_table(
     """
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
-    opened = _open(source, memory)
+    opened = opened_table(source, memory)
     if columns is None:
-        return _learned(opened, {})
+        return learned(opened, {})
     names = [column.name for column in columns if not column.computed or column.name in opened.raws]
     names += [] if label is None else [label.name]
     lacking = [name for name in names if name not in opened.raws]
@@ -226,7 +132,7 @@ def open_table(
 
 
 @dataclass(frozen=True, eq=False)
-class _Opened:
+class OpenedTable:
     """A table to read.
 
     Arguments:
@@ -239,24 +145,29 @@ class _Opened:
     rows: int
     is_large: bool = False
 
-    def followed_by(self, more: "_Opened", name: str) -> "_Opened":
+    def followed_by(self, more: "OpenedTable", name: str) -> "OpenedTable":
         """The rows of two tables with the same columns, one table after the other."""
         lacking = [column for column in self.raws if column not in more.raws]
         if lacking:
             raise DataError(f"{name}: has no column {lacking[0]!r}, which the table to train on has")
         raws = LazyColumns(list(self.raws), lambda column: self.raws[column].followed_by(more.raws[column]))
-        return _Opened(raws, self.rows + more.rows, self.is_large or more.is_large)
+        return OpenedTable(raws, self.rows + more.rows, self.is_large or more.is_large)
 
 
-def _open(source: Any, memory: float | None) -> _Opened:
+def opened_table(source: Any, memory: float | None) -> OpenedTable:
+    """A table to read; see `open_table`.
+
+    Raises:
+        DataError: The source is damaged, or not a table.
+    """
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.path.expanduser(source))
         if is_large(path, IN_MEMORY if memory is None else memory):
-            return _Opened(*read_columns(path), is_large=True)
+            return OpenedTable(*read_columns(path), is_large=True)
         raws = read_raws(path)
     else:
         raws = raws_of(source) if is_frame(source) else raws_of_array(_numbers(source))
-    return _Opened({raw.name: raw for raw in raws}, len(raws[0].values))
+    return OpenedTable({raw.name: raw for raw in raws}, len(raws[0].values))
 
 
 def _numbers(source: Any) -> NDArray[Any]:
@@ -264,7 +175,7 @@ def _numbers(source: Any) -> NDArray[Any]:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
+def learned(opened: OpenedTable, kinds: ColumnKinds) -> Table:
     """The rows of a table whose columns get kinds now."""
     names = list(opened.raws)
     check_kinds(kinds, names, (TOTAL,))
@@ -282,7 +193,7 @@ def _learned(opened: _Opened, kinds: ColumnKinds) -> Table:
 
 
 def _encoded(
-    opened: _Opened, names: Sequence[str], column: Callable[[Raw], Column], label: str | None, total: Column | None
+    opened: OpenedTable, names: Sequence[str], column: Callable[[Raw], Column], label: str | None, total: Column | None
 ) -> Table:
     """The rows of a table.
 
@@ -314,23 +225,6 @@ def _encoded(
     return Table(writer.finish(complete), tuple(columns), labels, classes)
 
 
-def _fitted(table: Table, rows: NDArray[np.int64]) -> Table:
-    """The same table, with columns that know the statistics of the training rows.
-
-    Raises:
-        DataError: A column has no two different values in these rows.
-    """
-    statistics = statistics_of(table.columns, table.x, rows)
-    for column, least, greatest in zip(table.columns, statistics.least, statistics.greatest, strict=True):
-        if column.kind != "size-factor" and not least < greatest:
-            content = "no value" if np.isnan(least) else "the same value"
-            raise DataError(
-                f"column {column.name!r} has {content} in all {len(rows)} training rows; hold out fewer rows, or set "
-                f"columns.{column.name} = 'ignore'"
-            )
-    return replace(table, columns=statistics.fitted(table.columns))
-
-
 def _totals(x: NDArray[np.float32], columns: Sequence[Column]) -> NDArray[np.float32]:
     """The mean count of each row times the number of counts: their sum, if none is missing. NaN in place of 0."""
     counts = x[:, [column.kind == "count" for column in columns]].astype(np.float64)
@@ -348,37 +242,3 @@ def _labels(raw: Raw) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     labels = np.full(len(raw.values), -1, np.int64)
     labels[~raw.missing] = places
     return labels, tuple(map(str, seen))
-
-
-def _checksum(table: Table) -> str:
-    """SHA-256 of the encoded rows, the labels, and the meaning of the numbers."""
-    digest = hashlib.sha256(json.dumps([c.name for c in table.columns]).encode())
-    digest.update(json.dumps([[c.kind, list(c.levels), c.origin] for c in table.columns]).encode())
-    table.add_to(digest)
-    if table.labels is not None:
-        digest.update(np.ascontiguousarray(table.labels).data)
-    return digest.hexdigest()
-
-
-def columns_with_nan(data: Dataset) -> Iterator[NDArray[np.float32]]:
-    """Each column of a table over all rows, split by split, shape (N,), NaN for missing values."""
-    splits = [split for split in data.splits.values() if len(split)]
-    width = data.event_shape[0]
-    in_memory = all(isinstance(split.x, Tensor) for split in splits)
-    at_once = width if in_memory else max(1, int(IN_MEMORY * 2**30) // (4 * sum(map(len, splits))))
-    for start in range(0, width, at_once):
-        group = slice(start, start + at_once)
-        x = np.concatenate([part[:, group] for split in splits for part in _parts_with_nan(split)])
-        yield from x.T
-
-
-def _parts_with_nan(split: Split) -> Iterator[NDArray[np.float32]]:
-    for numbers in blocks(len(split), split.event_shape[0]):
-        part = split.rows(slice(int(numbers[0]), int(numbers[-1]) + 1))
-        yield with_nan(part.x[:], part.observed_in_memory)
-
-
-def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
-    """Rows as an array, with NaN for missing values."""
-    values = x if observed is None else x.masked_fill(~observed, torch.nan)
-    return values.cpu().float().numpy()

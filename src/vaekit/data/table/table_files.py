@@ -6,6 +6,7 @@ Not for: files that are too large for memory (`large_tables`), or frames (`frame
 import csv
 import io
 import itertools
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, reason
 from ...store import files
-from ..column_kinds import Raw
-from .archives import array_of
-from .arrays import FileRows
-from .file_access import read_file
+from ..sources.archives import array_of
+from ..sources.arrays import FileRows
+from ..sources.file_access import read_file
+from ..value_kinds import ValueKind
+from .column_kinds import Raw
 from .frames import check_names, pandas, raws_of, raws_of_array, valid_frame, with_whole_numbers
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAY_SUFFIXES = (".npy", ".npz")
+TABLE_PARTS = ("train", "val", "validation", "valid", "test")
 _COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
 _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 
@@ -35,6 +38,21 @@ _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold v
 def is_table_file(name: str) -> bool:
     """Whether a path has the ending of a table."""
     return Path(name).suffix.lower() in TABLE_SUFFIXES
+
+
+def split_files(folder: str | os.PathLike[str]) -> list[Path]:
+    """The tables of a folder with splits: train.csv, val.csv, test.csv; empty without a train.csv."""
+    path = Path(os.path.expanduser(folder))
+    files = [path / f"{part}{suffix}" for suffix in TABLE_SUFFIXES for part in TABLE_PARTS]
+    files = [file for file in files if file.is_file()]
+    return files if any(file.stem == "train" for file in files) else []
+
+
+def is_table(name: str, value_kind: ValueKind = "table") -> bool:
+    """Whether a path leads to a table: a table file, a folder of them, or an array if `value_kind` asks for a table."""
+    if is_table_file(name) or (value_kind == "table" and Path(name).suffix.lower() in ARRAY_SUFFIXES):
+        return True
+    return os.path.isdir(os.path.expanduser(name)) and bool(split_files(name))
 
 
 def read_frame(path: Path, *, as_text: bool = False) -> "pd.DataFrame":

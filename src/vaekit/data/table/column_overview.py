@@ -3,16 +3,19 @@
 Not for: the choice of a kind (`column_kinds`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from .by_path import IN_MEMORY
+from ..dataset import Dataset, Split
+from ..ondisk import IN_MEMORY
 from .columns import Column
-from .dataset import Dataset
-from .sources.frames import series_of
+from .encoded_rows import blocks
+from .frames import series_of
 
 
 def overview(columns: Sequence[Column], x: Iterable[NDArray[np.float32]]) -> list[dict[str, Any]]:
@@ -60,3 +63,27 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "strftime"):
         return f"{value:%Y-%m-%d}"
     return value if isinstance(value, bool | int | float | str) else float(value)
+
+
+def columns_with_nan(data: Dataset) -> Iterator[NDArray[np.float32]]:
+    """Each column of a table over all rows, split by split, shape (N,), NaN for missing values."""
+    splits = [split for split in data.splits.values() if len(split)]
+    width = data.event_shape[0]
+    in_memory = all(isinstance(split.x, Tensor) for split in splits)
+    at_once = width if in_memory else max(1, int(IN_MEMORY * 2**30) // (4 * sum(map(len, splits))))
+    for start in range(0, width, at_once):
+        group = slice(start, start + at_once)
+        x = np.concatenate([part[:, group] for split in splits for part in _parts_with_nan(split)])
+        yield from x.T
+
+
+def _parts_with_nan(split: Split) -> Iterator[NDArray[np.float32]]:
+    for numbers in blocks(len(split), split.event_shape[0]):
+        part = split.rows(slice(int(numbers[0]), int(numbers[-1]) + 1))
+        yield with_nan(part.x[:], part.observed_in_memory)
+
+
+def with_nan(x: Tensor, observed: Tensor | None) -> NDArray[np.float32]:
+    """Rows as an array, with NaN for missing values."""
+    values = x if observed is None else x.masked_fill(~observed, torch.nan)
+    return values.cpu().float().numpy()
