@@ -1,5 +1,6 @@
 """Splits and data sets of any shape: images, vectors, with a mask and a context."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ CONTEXT = torch.stack((LABELS / 1, 1 - LABELS), 1)
 
 
 def vectors() -> Split:
-    return Split(VALUES, LABELS, observed=MASK, context=CONTEXT)
+    return Split(VALUES, LABELS, observed=MASK, c=CONTEXT)
 
 
 def dataset(split: Split, **options) -> Dataset:
@@ -52,7 +53,7 @@ def test_rows_take_every_part_along() -> None:
         assert torch.equal(some.x, VALUES[index])
         assert torch.equal(some.labels, LABELS[index])
         assert torch.equal(some.observed, MASK[index])
-        assert torch.equal(some.context, CONTEXT[index])
+        assert torch.equal(some.c, CONTEXT[index])
     assert Split(VALUES, LABELS).rows(slice(2)).observed is None
     assert split.thinned(3).x[:, 0].tolist() == [0, 9, 18]
     assert len(split.thinned(99)) == N
@@ -114,7 +115,7 @@ def test_all_rows_as_one_batch() -> None:
 )
 def test_what_does_not_fit_is_refused(mask, context, message) -> None:
     with pytest.raises(DataError, match=message):
-        Split(VALUES, LABELS, observed=mask, context=context)
+        Split(VALUES, LABELS, observed=mask, c=context)
 
 
 def test_the_kind_follows_from_the_shape_of_a_row_unless_it_is_given() -> None:
@@ -241,3 +242,22 @@ def test_a_number_of_any_type_is_one_row() -> None:
         assert isinstance(split[rows], Split) and torch.equal(split[rows].x, x[None]), rows
     with pytest.raises(IndexError, match=f"numbered 0 to {N - 1}, got {N}"):
         split[np.int64(N)]
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_a_split_knows_where_its_rows_come_from(tmp_path: Path, memory: float | None) -> None:
+    x = np.arange(60, dtype=np.float32)[:, None] / 100  # row i has the value i / 100
+    np.save(tmp_path / "x.npy", np.hstack((x, 1 - x)))
+    data = load(str(tmp_path / "x.npy"), validation=7, test=9, memory=memory, value_kind="real")
+    labels = torch.where(torch.arange(44) % 3 == 0, -1, 0)
+    chosen = (lambda s: s, lambda s: s[3:], lambda s: s[::2][1:], lambda s: s.thinned(4))
+    for split in data.splits.values():
+        for of in (*chosen, lambda s: s[[4, 0, 2]], lambda s: s.rows(s.x[:][:, 0] > 0.3).in_memory(1), lambda s: s[:0]):
+            some = of(split)
+            assert some.row_names() == [str(round(100 * value.item())) for value in some.x[:][:, 0]]
+            assert some.row_names("table") == [str(int(name) + 1) for name in some.row_names()]
+    known = replace(data.train, labels=labels).labelled()
+    assert known.row_names() == [str(round(100 * value.item())) for value in known.x[:, 0]]
+    assert Split(x)[10:12].row_names() == ["10", "11"]
+    with pytest.raises(DataError, match="the origin must be of 44 rows, got 9"):
+        replace(data.train, origin=data.test.origin)

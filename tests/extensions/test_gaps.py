@@ -64,7 +64,7 @@ def test_bounds_with_the_exact_posterior_are_the_evidence_of_what_is_observed(ob
     x = model.data(ROWS)
     expected = evidence(model, x, observed)
     values = x.masked_fill(~observed, hidden)  # what is not observed must not matter
-    split = Split(values, torch.zeros(ROWS).long(), observed, context=observed.double())
+    split = Split(values, torch.zeros(ROWS).long(), observed, c=observed.double())
     (batch,) = (model.to_model(batch) for batch in Batches(split, batch_size=ROWS))
     draw = model.draw(batch.x, 5, batch.c, observed=batch.observed)
     for objective in (partial(elbo, kl="sampled"), iwae):

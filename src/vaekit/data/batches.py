@@ -84,7 +84,7 @@ class Batches:
         self.labels = None if split.labels is None else split.labels.to(self.x.device)
         mask = split.observed
         self.observed = mask.to(self.x.device) if isinstance(mask, Tensor) else mask
-        self.context = None if split.context is None else split.context.to(self.x.device)
+        self.c = None if split.c is None else split.c.to(self.x.device)
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.binarize = binarize
@@ -127,7 +127,7 @@ class Batches:
         subset.x = batch.x
         subset.labels = batch.labels
         subset.observed = batch.observed
-        subset.context = batch.c
+        subset.c = batch.c
         return subset
 
     def rows(self, rows: Tensor) -> Batch:
@@ -139,8 +139,8 @@ class Batches:
         def selected(values: Tensor | Stored | None) -> Tensor | None:
             return None if values is None else values.index_select(0, rows)
 
-        context, observed, labels = selected(self.context), selected(self.observed), selected(self.labels)
-        return Batch(self.x.index_select(0, rows), c=context, observed=observed, labels=labels)
+        c, observed, labels = selected(self.c), selected(self.observed), selected(self.labels)
+        return Batch(self.x.index_select(0, rows), c=c, observed=observed, labels=labels)
 
     def state_dict(self) -> dict[str, Tensor | int]:
         """The state of the epoch: two generator states (uint8 tensors) and the number of batches served."""

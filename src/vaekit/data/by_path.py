@@ -6,7 +6,7 @@ Not for: data sets by name (`by_name`), or tables (`table`).
 import hashlib
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,10 +19,11 @@ from .chosen_rows import held_out
 from .dataset import DataKind, Dataset, Split
 from .labels import renumbered
 from .ondisk import IN_MEMORY, RowIndices, Stored
+from .origin import Origin
 from .sources.archives import open_npz
 from .sources.arrays import ArrayReader, OpenedPath, open_npy
 from .sources.file_access import open_file
-from .sources.image_folder import FolderReader, open_folder, split_folders
+from .sources.image_folder import open_folder, split_folders
 from .table.table_files import TABLE_SUFFIXES
 from .value_kinds import ValueKind
 
@@ -127,12 +128,10 @@ class Collection:
 
     Arguments:
         split: Values, on disk, and labels.
-        names: Name of each row: its file in the folder, or its number in the array.
         classes: Class names; label i means `classes[i]`; ("all",) without labels.
     """
 
     split: Split
-    names: Sequence[str]
     classes: tuple[str, ...]
 
 
@@ -159,9 +158,8 @@ def open_all(
     path = Path(os.path.expanduser(name))
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, value_kind, kind)
     rows = np.arange(opened.count)
-    names = opened.reader.names if isinstance(opened.reader, FolderReader) else [str(row) for row in rows]
     has_floats = isinstance(opened.reader, ArrayReader) and opened.reader.array.dtype.kind == "f"
-    return Collection(_split(opened, rows, has_floats and _fits(opened, IN_MEMORY)), names, opened.classes)
+    return Collection(_split(opened, rows, has_floats and _fits(opened, IN_MEMORY)), opened.classes)
 
 
 def _open(path: Path, size: int | None, value_kind: ValueKind, kind: DataKind | None) -> OpenedPath:
@@ -186,26 +184,26 @@ _OPENERS: Mapping[str, Callable[[Path, ValueKind, bool], OpenedPath]] = {".npy":
 
 
 def _fits(opened: OpenedPath, memory: float) -> bool:
-    """Whether the rows take at most this many GiB; values of an array may then be missing."""
-    fits = opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize <= memory * 2**30
-    if isinstance(opened.reader, ArrayReader):
-        opened.reader.takes_gaps = fits
-    return fits
+    """Whether the rows take at most this many GiB."""
+    return opened.count * math.prod(opened.reader.shape) * opened.reader.dtype.itemsize <= memory * 2**30
 
 
 def _split(opened: OpenedPath, rows: RowIndices, in_memory: bool) -> Split:
-    x = Stored(opened.reader, rows)
+    """Rows of a path; in memory, values of an array may be missing."""
+    origin = Origin(rows, opened.names)
+    reader = opened.reader.with_gaps() if in_memory and isinstance(opened.reader, ArrayReader) else opened.reader
+    x = Stored(reader, rows)
     if opened.labels is None:
         labels = torch.zeros(1, dtype=torch.int64).expand(len(rows))  # expanded, it takes no memory
     else:
         labels = torch.from_numpy(opened.labels[rows[np.arange(len(rows))]])
     if not in_memory:
-        return Split(x, labels)
+        return Split(x, labels, origin=origin)
     values = x[:]
     gaps = values.isnan() if values.is_floating_point() else None
     if gaps is None or not bool(gaps.any()):
-        return Split(values, labels)
-    return Split(values.masked_fill_(gaps, 0), labels, ~gaps)
+        return Split(values, labels, origin=origin)
+    return Split(values.masked_fill_(gaps, 0), labels, ~gaps, origin=origin)
 
 
 def _checksum(opened: OpenedPath, options: str) -> str:

@@ -16,9 +16,15 @@ from ..store import files
 from .batch import as_tensor, check_observed, described
 from .labels import class_numbers
 from .ondisk import Stored
+from .origin import Origin
 from .table.columns import Column
 
 SPLITS = ("train", "validation", "test")
+SPLIT_WORDS = {  # the names of files and folders that hold a split, the preferred one first
+    "train": ("train", "training"),
+    "validation": ("val", "validation", "valid"),
+    "test": ("test", "testing"),
+}
 DataKind = Literal["image", "vector", "signal", "table"]
 _CHECKED = 1 << 24  # bytes of the values of a split in a checksum
 
@@ -51,7 +57,8 @@ class Split:
         labels: Classes, shape (N,), whole numbers; −1 is an unknown class. None without labels.
         observed: Booleans of the shape of x, true where a value is known, on disk too if x is; None if all values are
             known.
-        context: Condition of a conditional model, shape (N, C), floating-point; None for one-hot labels.
+        c: Context, the condition of a conditional model, shape (N, C), floating-point; None for one-hot labels.
+        origin: Where the rows come from; by default they are rows 0 … N − 1 of their source.
 
     Raises:
         DataError: A shape or a type does not fit the rows.
@@ -60,10 +67,11 @@ class Split:
     x: Tensor | Stored
     labels: Tensor | None = None
     observed: Tensor | Stored | None = None
-    context: Tensor | None = None
+    c: Tensor | None = None
+    origin: Origin | None = None
 
     def __post_init__(self) -> None:
-        for name in ("x", "labels", "observed", "context"):
+        for name in ("x", "labels", "observed", "c"):
             value = getattr(self, name)
             if name == "x" or not (value is None or isinstance(value, Stored)):
                 object.__setattr__(self, name, value if isinstance(value, Stored) else as_tensor(value, name).detach())
@@ -76,11 +84,11 @@ class Split:
             object.__setattr__(self, "labels", class_numbers(self.labels, len(self.x)))
         if self.observed is not None:
             check_observed(self.observed, self.x)
-        context = self.context
-        if context is not None and (context.ndim != 2 or len(context) != shape[0] or not context.is_floating_point()):
-            raise DataError(
-                f"the context must be ({shape[0]}, C), floating-point, got {tuple(context.shape)} {context.dtype}"
-            )
+        c = self.c
+        if c is not None and (c.ndim != 2 or len(c) != shape[0] or not c.is_floating_point()):
+            raise DataError(f"the context must be ({shape[0]}, C), floating-point, got {tuple(c.shape)} {c.dtype}")
+        if self.origin is not None and len(self.origin) != shape[0]:
+            raise DataError(f"the origin must be of {shape[0]} rows, got {len(self.origin)}; leave origin out")
 
     def __repr__(self) -> str:
         labels = ", with labels" if self.labels is not None else ""
@@ -116,7 +124,16 @@ class Split:
         def selected(values: Tensor | Stored | None) -> Tensor | None:
             return None if values is None else values[index]
 
-        return Split(self.x[index], selected(self.labels), selected(self.observed), selected(self.context))
+        origin = (self.origin or Origin.of_all(len(self)))[index]
+        return Split(self.x[index], selected(self.labels), selected(self.observed), selected(self.c), origin)
+
+    def row_names(self, kind: str | None = None) -> list[str]:
+        """The name of each row: its file in a folder of images, else its number in the source of the rows.
+
+        Arguments:
+            kind: Kind of data: rows of a "table" are counted from 1, all others from 0.
+        """
+        return (self.origin or Origin.of_all(len(self))).names(first=1 if kind == "table" else 0)
 
     @property
     def observed_in_memory(self) -> Tensor | None:
@@ -157,7 +174,7 @@ def _checksum(splits: Mapping[str, Split]) -> str:
         digest.update(f"{name} {tuple(split.x.shape)} {split.x.dtype}".encode())
         row = math.prod(split.event_shape) * split.x.dtype.itemsize
         some = split.thinned(max(1, _CHECKED // max(1, row)))
-        for values in (some.x[:], split.labels, some.observed_in_memory, some.context):
+        for values in (some.x[:], split.labels, some.observed_in_memory, some.c):
             if values is not None and values.numel():  # numpy's empty arrays have no strides to view bytes by
                 digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

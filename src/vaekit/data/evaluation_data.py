@@ -5,7 +5,7 @@ Not for: data to train on, of which some rows are held out (`loading`).
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,10 +20,8 @@ from .registry import DATASET_NAMES, known_as
 from .table.columns import Column
 from .table.encoded_table import LabelColumn, open_table
 from .table.frames import is_frame
-from .table.table_files import TABLE_PARTS, is_table, split_files
+from .table.table_files import is_table, split_files
 from .value_kinds import ValueKind
-
-_SPLIT_OF = {"train": "train", "val": "validation", "validation": "validation", "valid": "validation", "test": "test"}
 
 
 def load_evaluation_data(
@@ -57,15 +55,13 @@ def load_evaluation_data(
     if name in DATASET_NAMES or not (is_path(name) or columns is not None):
         return load(name, value_kind=value_kind)
     if columns is not None or is_table(name, value_kind):
-        files = {path.stem: path for path in split_files(name)}
-        parts: dict[str, Any] = {_SPLIT_OF[part]: files[part] for part in reversed(TABLE_PARTS) if part in files}
-        return _table(name, parts or {"test": name}, columns, label)
+        return _table(name, split_files(name) or {"test": name}, columns, label)
     shape = tuple(event_shape or ())
     kind: DataKind | None = "signal" if len(shape) == 2 else None
     return load_all_by_path(name, size=size, colour=len(shape) == 3 and shape[0] == 3, value_kind=value_kind, kind=kind)
 
 
-def _table(name: str, parts: dict[str, Any], columns: Sequence[Column] | None, label: LabelColumn | None) -> Dataset:
+def _table(name: str, parts: Mapping[str, Any], columns: Sequence[Column] | None, label: LabelColumn | None) -> Dataset:
     """A data set of tables, one for each split."""
     digest = hashlib.sha256()
     splits: dict[str, Split] = {}
@@ -73,7 +69,7 @@ def _table(name: str, parts: dict[str, Any], columns: Sequence[Column] | None, l
     for split in (split for split in SPLITS if split in parts):
         table = open_table(parts[split], columns, label)
         columns, classes = table.columns, table.classes
-        splits[split] = table.split(slice(None))
+        splits[split] = table.split()
         table.add_to(digest)
     facts: Any = {"kind": "table", "columns": tuple(columns or ())}
     return Dataset.of_splits(name, splits, classes=classes, checksum=digest.hexdigest(), **facts)
@@ -120,5 +116,5 @@ def as_split(
         return Split(x, observed=observed)
     y = as_tensor(labels, "labels")
     if y.ndim == 2 and y.is_floating_point():
-        return Split(x, observed=observed, context=y)
+        return Split(x, observed=observed, c=y)
     return Split(x, y, observed)

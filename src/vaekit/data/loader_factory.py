@@ -98,7 +98,7 @@ class LoaderFactory:
             DataError: There is no row, or a conditional model does not know the class of one.
         """
         split = data.split("validation" if data.is_split else "test")
-        if not self.conditional or split.context is not None or classes in (None, data.classes):
+        if not self.conditional or split.c is not None or classes in (None, data.classes):
             return split
         assert classes is not None
         labels = None if data.classes == ("all",) else split.labels

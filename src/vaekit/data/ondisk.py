@@ -69,6 +69,25 @@ class Remainder:
 
 
 @final
+class Steps:
+    """The indices at a range of places among others, such as every tenth, without memory for them.
+
+    >>> Steps(Remainder(6, np.array([4, 1])), range(0, 4, 2))[np.arange(2)].tolist()
+    [0, 3]
+    """
+
+    def __init__(self, rows: RowIndices, places: range) -> None:
+        self.rows = rows
+        self.places = places
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, index: NDArray[np.int64], /) -> NDArray[np.int64]:
+        return self.rows[self.places.start + self.places.step * index]
+
+
+@final
 class Stored:
     """Rows on disk. They are indexed like a tensor (N, *event), by rows only; each access reads the disk.
 

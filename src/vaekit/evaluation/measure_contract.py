@@ -148,8 +148,8 @@ class MeasureInput:
     def rows_of(self, split: Split) -> Batch:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
         x = evaluated_values(self.model, split, self.options.binarize)
-        labels = split.required_labels() if self.model.context_size and split.context is None else split.labels
-        return Batch(x, c=split.context, observed=split.observed_in_memory, labels=labels)
+        labels = split.required_labels() if self.model.context_size and split.c is None else split.labels
+        return Batch(x, c=split.c, observed=split.observed_in_memory, labels=labels)
 
     @property
     def dimensions(self) -> float:

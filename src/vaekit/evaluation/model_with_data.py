@@ -14,9 +14,9 @@ from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import as_tensor, is_array
-from ..data.table.columns import check_columns
 from ..data.dataset import evenly_spread
 from ..data.evaluation_data import as_split, load_evaluation_data
+from ..data.table.columns import check_columns
 from ..data.table.frames import is_frame
 from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel
@@ -145,7 +145,7 @@ def _subject(
     model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
 ) -> ModelWithData:
     split, classes = dataset.test, dataset.classes
-    if split.context is not None or (model.context_size and len(classes) != model.context_size):
+    if split.c is not None or (model.context_size and len(classes) != model.context_size):
         raise DataError("a page offers a choice of classes, but this model is conditional on something else")
     rows = evenly_spread(len(split), most)
     x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None

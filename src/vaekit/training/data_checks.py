@@ -32,10 +32,10 @@ def check_rows(model: LatentVariableModel, batches: Batches, *, lenient: bool = 
     x = batches.x
     if isinstance(x, Stored) or not len(x):
         return
-    if model.context_size and batches.context is None:
+    if model.context_size and batches.c is None:
         check_labels(None if batches.labels is None else batches.labels.cpu(), model.context_size)
     mask = batches.observed[:] if batches.observed is not None else None
-    model.to_model(Batch(x, c=batches.context, observed=mask, labels=batches.labels).rows(slice(1)))
+    model.to_model(Batch(x, c=batches.c, observed=mask, labels=batches.labels).rows(slice(1)))
     if x.dtype == torch.uint8:
         model.check_values(batches.to_floats(distinct_bytes(x)))
         return
@@ -56,8 +56,7 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
     Raises:
         DataError: The loss would get a row of unknown class.
     """
-    context = rows.c if isinstance(rows, Batch) else rows.context
-    if not (isinstance(loss, OfDraw) and model.context_size and context is None) or rows.labels is None:
+    if not (isinstance(loss, OfDraw) and model.context_size and rows.c is None) or rows.labels is None:
         return
     unknown = int((torch.as_tensor(rows.labels) < 0).sum())
     if unknown:

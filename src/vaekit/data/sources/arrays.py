@@ -9,7 +9,9 @@ import os
 import struct
 import warnings
 import weakref
+from collections.abc import Sequence
 from contextlib import nullcontext
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, final
@@ -44,6 +46,7 @@ class OpenedPath:
         files: Name and size of every file.
         folder: Folder of the files.
         tested: Number of test rows, the last ones; 0 if the file does not say.
+        names: The file of each row; None for an array, whose rows have numbers.
     """
 
     reader: Reader
@@ -53,6 +56,7 @@ class OpenedPath:
     files: list[tuple[str, int]]
     folder: Path
     tested: int = 0
+    names: Sequence[str] | None = None
 
 
 class Indexable(Protocol):
@@ -181,7 +185,7 @@ class ArrayReader:
     """
 
     threads = 4  # they wait for the disk, not for a processor
-    takes_gaps = False  # whether NaN, a missing value, is read rather than refused
+    takes_gaps = False  # whether NaN, a missing value, is read rather than refused; see `with_gaps`
 
     def __init__(
         self, array: Indexable, name: str, value_kind: ValueKind = "pixels", *, are_signals: bool = False
@@ -210,6 +214,12 @@ class ArrayReader:
         self.shape: tuple[int, ...] = shape[1:]
         if self.as_bytes or array.dtype == np.uint16:
             self._look_for_masks()
+
+    def with_gaps(self) -> "ArrayReader":
+        """A reader of the same rows that reads NaN, a missing value, rather than refuse it."""
+        reader = copy(self)
+        reader.takes_gaps = True
+        return reader
 
     def _is_wide(self) -> bool:
         """Whether these are integers of many levels: neither bytes nor 16 bits, and not only 0 and 1 in a sample."""

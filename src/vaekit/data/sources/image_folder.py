@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from ...errors import DataError, reason
+from ..dataset import SPLIT_WORDS
 from .arrays import OpenedPath
 from .file_access import open_file
 
@@ -30,13 +31,8 @@ _FORMATS = (
 _ORIENTATION, _UPRIGHT = 0x0112, 1  # a tag of EXIF, and its value for an upright image
 _GREY = ("1", "L", "LA", "La")
 _COLOUR = ("RGB", "RGBA", "RGBa", "RGBX", "P", "PA", "CMYK", "YCbCr")
-_TRAIN_AND_TEST = {"train", "training", "test", "testing"}
-_SPLITS = _TRAIN_AND_TEST | {"val", "valid", "validation"}
-_SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
+_TRAIN_AND_TEST = {*SPLIT_WORDS["train"], *SPLIT_WORDS["test"]}
+_SPLITS = {word for words in SPLIT_WORDS.values() for word in words}
 _SAMPLED_FILES = 256  # evenly spread files that decide whether the images are grey
 
 
@@ -137,12 +133,7 @@ def open_folder(folder: Path, size: int | None, *, colour: bool = False) -> Open
     number = {top: i for i, top in enumerate(classes)}
     labels = np.array([number[top] for top in tops if top is not None], np.int64) if classes else None
     reader = FolderReader(folder, names, size, colour=colour)
-    return OpenedPath(reader, len(names), labels, tuple(classes) or ("all",), files, folder)
-
-
-def image_names(folder: Path) -> list[str]:
-    """Names of the images in a folder, relative to it, in their order."""
-    return [name for name, _ in _scan(str(folder), "")]
+    return OpenedPath(reader, len(names), labels, tuple(classes) or ("all",), files, folder, names=names)
 
 
 def split_folders(folder: Path) -> dict[str, Path]:
@@ -152,7 +143,8 @@ def split_folders(folder: Path) -> dict[str, Path]:
     places = {path.name.lower(): path for path in folder.iterdir() if path.is_dir() and path.name[0] != "."}
     if not _are_splits(set(places)) or not places.keys() <= _SPLITS:
         return {}
-    return {split: places[name] for split, names in _SPLIT_NAMES.items() for name in names if name in places}
+    by_split = {split: [word for word in words if word in places] for split, words in SPLIT_WORDS.items()}
+    return {split: places[words[0]] for split, words in by_split.items() if words}
 
 
 def _are_splits(names: set[str]) -> bool:

@@ -18,9 +18,10 @@ from ..batch import as_tensor
 from ..dataset import Split
 from ..labels import renumbered
 from ..ondisk import IN_MEMORY, Stored
+from ..origin import Origin
 from .column_kinds import ColumnKinds, Raw, check_kinds, column_of, kind_of
 from .columns import TOTAL, Column, distinct
-from .encoded_rows import ColumnReader, Rows, RowsInMemory, RowsOnDisk, blocks
+from .encoded_rows import ColumnReader, EncodedRows, Rows, RowsInMemory, RowsOnDisk, blocks
 from .frames import is_frame, raws_of, raws_of_array
 from .large_tables import LazyColumns, is_large, read_columns
 from .table_files import read_raws
@@ -42,16 +43,25 @@ class Table:
     labels: NDArray[np.int64] | None
     classes: tuple[str, ...]
 
-    def split(self, rows: NDArray[np.int64] | slice) -> Split:
-        """These rows as a split, in which missing values are 0."""
-        labels = None if self.labels is None else self.labels[rows]
-        if isinstance(self.x, np.ndarray):
-            return split_of(self.x[rows], labels)
-        index = np.arange(len(self.x))[rows] if isinstance(rows, slice) else rows
-        x = Stored(ColumnReader(self.x), index)
-        has_gaps = bool(self.x.has_gaps[index].any())
-        observed = Stored(ColumnReader(self.x, observed=True), index) if has_gaps else None
-        return Split(x, None if labels is None else torch.from_numpy(labels), observed)
+    def split(self, rows: NDArray[np.int64] | None = None, origin: Origin | None = None) -> Split:
+        """Rows as a split, in which missing values are 0 and not observed.
+
+        Arguments:
+            rows: Indices of the rows; all by default.
+            origin: Where these rows come from; by default they are all rows of their source.
+        """
+        index = np.arange(len(self.x)) if rows is None else rows
+        labels = None if self.labels is None else torch.from_numpy(self.labels[index])
+        if isinstance(self.x, EncodedRows):
+            x = Stored(ColumnReader(self.x), index)
+            has_gaps = bool(self.x.has_gaps[index].any())
+            known = Stored(ColumnReader(self.x, observed=True), index) if has_gaps else None
+            return Split(x, labels, known, origin=origin)
+        values = self.x[index]
+        missing = np.isnan(values)
+        values[missing] = 0
+        observed = torch.from_numpy(~missing) if missing.any() else None
+        return Split(torch.from_numpy(values), labels, observed, origin=origin)
 
     @property
     def array(self) -> NDArray[np.float32]:
@@ -87,14 +97,6 @@ class LabelColumn(NamedTuple):
         except DataError as error:
             raise DataError(f"column {self.name!r}: {error}") from None
         return {"labels": labels.numpy(), "classes": tuple(self.classes)}
-
-
-def split_of(x: NDArray[np.float32], labels: NDArray[np.int64] | None = None) -> Split:
-    """A split from rows with NaN for missing values; in the split these are 0 and not observed."""
-    missing = np.isnan(x)
-    observed = torch.from_numpy(~missing) if missing.any() else None
-    known_labels = None if labels is None else torch.from_numpy(labels)
-    return Split(torch.from_numpy(np.where(missing, np.float32(0), x)), known_labels, observed)
 
 
 def open_table(

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError
 from ..chosen_rows import held_out
-from ..dataset import Dataset
+from ..dataset import SPLITS, Dataset
+from ..origin import Origin
 from .column_kinds import ColumnKinds
 from .encoded_table import Table, learned, opened_table
 from .standardization import statistics_of
@@ -60,7 +61,7 @@ def load_table(
         opened = opened if path is None else opened.followed_by(opened_table(path, memory), str(path))
         ends.append(opened.rows)
     unfitted = learned(opened, kinds)
-    rest, validation_indices, test_indices = held_out(
+    kept, validated, tested = held_out(
         name,
         ends[0],
         0 if validation_path else validation,
@@ -69,28 +70,27 @@ def load_table(
         elsewhere=test_path is not None,
         share=SHARE,
     )
-    train_indices = rest[np.arange(len(rest))]
-    if test_path is not None:
-        test_indices = np.arange(ends[1], ends[2])
-    if validation_path is not None:
-        validation_indices = np.arange(ends[0], ends[1])
-    table = _fitted(unfitted, train_indices)
-    train_rows, validation_rows, test_rows = (
-        table.split(rows) for rows in (train_indices, validation_indices, test_indices)
-    )
+    rows = {"train": kept[np.arange(len(kept))], "validation": validated, "test": tested}
+    origins = {split: Origin(indices) for split, indices in rows.items()}
+    for i, (split, path) in enumerate((("validation", validation_path), ("test", test_path))):
+        if path is not None:
+            rows[split] = np.arange(ends[i], ends[i + 1])
+            origins[split] = Origin.of_all(len(rows[split]))
+    table = _fitted(unfitted, rows["train"])
+    splits = {split: table.split(rows[split], origins[split]) for split in SPLITS}
     checksum, columns = _checksum(table), table.columns
-    return Dataset(name, train_rows, validation_rows, test_rows, table.classes, checksum, kind="table", columns=columns)
+    return Dataset.of_splits(name, splits, classes=table.classes, checksum=checksum, kind="table", columns=columns)
 
 
 def _files(source: Any, test: int | str | None) -> tuple[Any, Path | None, Path | None]:
     """The table to train on, and the paths of separate validation and test tables, or None."""
     if not isinstance(source, (str, os.PathLike)) or not os.path.isdir(os.path.expanduser(source)):
         return source, None, Path(os.path.expanduser(test)) if isinstance(test, str) else None
-    parts = {path.stem: path for path in split_files(source)}
-    if not parts:
+    files = split_files(source)
+    if not files:
         raise DataError(f"{source}: is a folder without train.csv; give a table, or a folder of train.csv and test.csv")
-    test_path = parts.get("test") if not isinstance(test, str) else Path(os.path.expanduser(test))
-    return parts["train"], parts.get("val", parts.get("validation", parts.get("valid"))), test_path
+    test_path = Path(os.path.expanduser(test)) if isinstance(test, str) else files.get("test")
+    return files["train"], files.get("validation"), test_path
 
 
 def _fitted(table: Table, rows: NDArray[np.int64]) -> Table:

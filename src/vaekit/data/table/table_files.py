@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import DataError, reason
 from ...store import files
+from ..dataset import SPLIT_WORDS
 from ..sources.archives import array_of
 from ..sources.arrays import FileRows
 from ..sources.file_access import read_file
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
 TABLE_SUFFIXES = (".csv", ".tsv", ".parquet")
 ARRAY_SUFFIXES = (".npy", ".npz")
-TABLE_PARTS = ("train", "val", "validation", "valid", "test")
 _COPIES = 8  # memory for reading a file, in sizes of the file, at most: text, cells, numbers
 _CELL = 256  # bytes, four times the size of a cell; a small .parquet can hold very many cells
 
@@ -40,12 +40,16 @@ def is_table_file(name: str) -> bool:
     return Path(name).suffix.lower() in TABLE_SUFFIXES
 
 
-def split_files(folder: str | os.PathLike[str]) -> list[Path]:
-    """The tables of a folder with splits: train.csv, val.csv, test.csv; empty without a train.csv."""
+def split_files(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """The tables of a folder with splits, by split: train.csv, val.csv, test.csv; empty without a train.csv."""
     path = Path(os.path.expanduser(folder))
-    files = [path / f"{part}{suffix}" for suffix in TABLE_SUFFIXES for part in TABLE_PARTS]
-    files = [file for file in files if file.is_file()]
-    return files if any(file.stem == "train" for file in files) else []
+    files: dict[str, Path] = {}
+    for split, words in SPLIT_WORDS.items():
+        choices = (path / f"{word}{suffix}" for word in words for suffix in reversed(TABLE_SUFFIXES))
+        file = next(filter(Path.is_file, choices), None)
+        if file is not None:
+            files[split] = file
+    return files if "train" in files else {}
 
 
 def is_table(name: str, value_kind: ValueKind = "table") -> bool:

@@ -143,13 +143,13 @@ def codes_posterior_of(model: LatentVariableModel) -> CodesPosterior | None:
 
 def _training_rows(model: LatentVariableModel, split: Split) -> Split:
     """Up to 20,000 rows; for a conditional model, rows with a known class."""
-    split = split.labelled() if model.context_size and split.context is None else split
+    split = split.labelled() if model.context_size and split.c is None else split
     return split.thinned(FITTED_ROWS)
 
 
 def _latents(model: LatentVariableModel, split: Split, binarize: str) -> tuple[Tensor, Tensor | None]:
     """One latent of each row, shape (N, *latent), and the classes, shape (N,), of a conditional model."""
-    if model.context_size and (split.context is not None or not model.takes_classes):
+    if model.context_size and (split.c is not None or not model.takes_classes):
         raise ConfigError("a density of latents is fitted class by class, and this model's context is not a class")
     drawn: list[Tensor] = []
     with batchwise.estimating(model):

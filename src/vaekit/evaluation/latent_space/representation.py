@@ -49,7 +49,7 @@ def _classes(inputs: MeasureInput, posteriors: LatentStatistics) -> Findings:
     ]
     warning = "the linear probe and the neighbours read classes from latents, but the encoder was given these classes"
     pictures = {}
-    if inputs.split.context is None:
+    if inputs.split.c is None:
         rows = evenly_spread(len(inputs.rows), PICTURED_ROWS)
         shown = batchwise.batch(inputs.model, inputs.rows.rows(rows), 0, PICTURED_ROWS)
         x = inputs.model.seen(shown.x, shown.observed)

@@ -74,7 +74,7 @@ def fill(
     Raises:
         DataError: The model needs classes, and a row has none.
     """
-    split = table.split(slice(None))
+    split = table.split()
     if model.context_size and split.labels is not None and not bool((split.labels >= 0).all()):
         first = int((split.labels < 0).nonzero()[0]) + 1
         raise DataError(f"the class of row {first} is missing, and this model needs it; fill it in, or drop the row")

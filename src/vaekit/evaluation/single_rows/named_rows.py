@@ -13,7 +13,6 @@ from ... import data
 from ...data import Batch, Batches, Split
 from ...data.by_path import is_path, open_all
 from ...data.dataset import DataKind, evenly_spread
-from ...data.row_names import names_by_number, row_names
 from ...data.table.encoded_table import open_table
 from ...distributions import centre
 from ...errors import ConfigError, DataError
@@ -97,22 +96,22 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str | Non
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         _check_whole(name, split)
         table = open_table(name, columns, restored.label)
-        rows, classes, title = restored.numbered(table.split(slice(None)), table.classes), table.classes, name
-        names = names_by_number(range(len(rows)), "table")
+        rows, classes, title = restored.numbered(table.split(), table.classes), table.classes, name
+        names = rows.row_names("table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
         _check_whole(name, split)
         colour = facts.event_shape[0] == 3
         signals: DataKind | None = "signal" if facts.kind == "signal" else None
         opened = open_all(name, size=config.data.size, colour=colour, value_kind=facts.value_kind, kind=signals)
         restored.check_event_shape(name, opened.split.event_shape)
-        rows, names, title = restored.numbered(opened.split, opened.classes), opened.names, name
+        rows, names, title = restored.numbered(opened.split, opened.classes), opened.split.row_names(), name
         classes = facts.classes if restored.takes_classes else opened.classes
     else:
         dataset, split = restored.dataset(name), "test" if split is None else split
         rows = dataset.split(split)
         classes = dataset.classes
         title = f"{dataset.name} {split}"
-        names = row_names(dataset, split, separate_test=isinstance(config.data.test, str))
+        names = rows.row_names(dataset.kind)
     labels = [0] * len(rows) if rows.labels is None else rows.labels.tolist()
     if restored.takes_classes and -1 in labels:
         where = names[labels.index(-1)]
