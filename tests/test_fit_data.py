@@ -14,6 +14,7 @@ import tiny
 from vaekit import build, fit, one_hot
 from vaekit.data import Batches, Split
 from vaekit.data import Dataset as Data
+from vaekit.data.given_data import RowFormat
 from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
 from vaekit.model import LatentVariableModel
@@ -372,7 +373,7 @@ def test_one_hot_takes_numbers_of_any_kind() -> None:
 
 def test_whole_floats_are_labels_in_every_way() -> None:
     batches = [
-        LoaderFactory((3, 4, 4), "pixels", 8, torch.device("cpu")).loader(rows, shuffle=False)
+        LoaderFactory(RowFormat((3, 4, 4), "pixels"), 8, torch.device("cpu")).loaders(rows, rows)[1]
         for rows in ((X, Y), (X, Y.float()), Split(X, Y.float()), TensorDataset(X, Y.float()))
     ]
     for loader in batches:

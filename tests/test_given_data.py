@@ -14,6 +14,7 @@ from vaekit import build, config, evaluate, fit, load
 from vaekit import data as vae_data
 from vaekit.data import Batches, Dataset, Split
 from vaekit.data.evaluation_data import load_evaluation_data
+from vaekit.data.given_data import RowFormat
 from vaekit.data.loader_factory import LoaderFactory
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.single_rows import named_rows
@@ -56,8 +57,8 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def validated(model: Any, train: Any, validation: Any, **facts: Any) -> Batches:
     """The rows that a training validates with."""
-    factory = LoaderFactory(model.event_shape, model.value_kind, 8, torch.device("cpu"), columns=model.columns, **facts)
-    _, validating = factory.loaders(train, validation)
+    row_format = RowFormat(model.event_shape, model.value_kind, columns=model.columns, **facts)
+    _, validating = LoaderFactory(row_format, 8, torch.device("cpu")).loaders(train, validation)
     assert isinstance(validating, Batches)
     return validating
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ..data.batch import as_tensor
 from ..data.batches import as_one_batch
-from ..data.evaluation_data import as_split
+from ..data.given_data import RowFormat
 from ..data.value_kinds import value_kind_of
 from ..errors import ConfigError, check_count, check_range, unknown
 from ..likelihoods import Likelihood
@@ -129,7 +129,7 @@ def _rows(part: Any, x: Any, event_shape: Shape) -> Tensor | None:
     if x is None:
         return None
     kind = value_kind_of(part)
-    rows = as_split(as_tensor(x, "x"), event_shape=event_shape, value_kind=kind, conditional=False)
+    rows = RowFormat(event_shape, kind).split(as_tensor(x, "x"))
     return as_one_batch(rows, value_kind=kind).x.float()
 
 

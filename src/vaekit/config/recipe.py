@@ -15,7 +15,7 @@ from ..data import Batches, Dataset, Split, load
 from ..data.batch import as_tensor
 from ..data.batches import rows_to_start_from
 from ..data.by_path import is_path
-from ..data.evaluation_data import as_split
+from ..data.given_data import RowFormat
 from ..data.registry import DATASET_NAMES, known_as
 from ..data.table.columns import Column
 from ..data.value_kinds import RANGES, ValueKind, check_values, value_kind_of
@@ -337,9 +337,7 @@ def _rows_of(x: Any, labels: Any, event_shape: tuple[int, ...], value_kind: Valu
         if labels is not None:
             raise ConfigError("labels are the classes of x, which is missing; pass both, or data")
         return None
-    rows = as_split(
-        as_tensor(x, "x"), labels, event_shape=event_shape, value_kind=value_kind, conditional=False, sees_missing=True
-    )
+    rows = RowFormat(event_shape, value_kind, sees_missing=True).split(as_tensor(x, "x"), labels)
     check_values(rows.x[:], None if rows.x.dtype == torch.uint8 else RANGES[value_kind])
     return rows
 

@@ -17,7 +17,7 @@ the command line starts quickly.
 | `evaluation_data` | data to validate or evaluate on: all of their rows |
 | `value_kinds`, `pixels` | the meaning of numbers in x; bytes to floats, and grey to binary |
 | `batch`, `batches` | one batch; minibatches of a split |
-| `loader_factory` | a loader for every kind of data that `fit` takes |
+| `given_data`, `loader_factory` | what a caller gave: rows, a data set or batches; a loader for each that `fit` takes |
 """
 
 from importlib import import_module

@@ -8,11 +8,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from ..errors import DataError
-from .batch import as_tensor, reshape_hint
 from .by_path import is_path, load_all_by_path
 from .dataset import SPLITS, DataKind, Dataset, Split
 from .loading import load
@@ -73,48 +68,3 @@ def _table(name: str, parts: Mapping[str, Any], columns: Sequence[Column] | None
         table.add_to(digest)
     facts: Any = {"kind": "table", "columns": tuple(columns or ())}
     return Dataset.of_splits(name, splits, classes=classes, checksum=digest.hexdigest(), **facts)
-
-
-def as_split(
-    x: Tensor,
-    labels: object = None,
-    *,
-    event_shape: tuple[int, ...] | None,
-    value_kind: ValueKind,
-    conditional: bool,
-    sees_missing: bool = False,
-) -> Split:
-    """Rows in memory as a split.
-
-    Arguments:
-        x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
-        labels: Classes, whole numbers, shape (N,), or a context, floating-point, shape (N, C).
-        event_shape: Shape of a row of the model; None accepts any.
-        value_kind: Meaning of the numbers.
-        conditional: Whether labels, or a context, are needed.
-        sees_missing: Whether the model takes NaN for a missing value.
-
-    Raises:
-        DataError: A shape or a type does not fit the model.
-    """
-    event = event_shape
-    if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
-        x = x.unsqueeze(1)  # grey images without their channel
-    if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
-        wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
-        shape = f"{tuple(x.shape)}{reshape_hint(x, event)}"
-        raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {shape}")
-    if not x.is_floating_point() and x.dtype != torch.uint8:
-        x = x.float()
-    observed = None
-    if (value_kind == "table" or sees_missing) and bool(x.isnan().any()):
-        observed = ~x.isnan()
-        x = x.masked_fill(~observed, 0)
-    if labels is None and conditional:
-        raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
-    if labels is None:
-        return Split(x, observed=observed)
-    y = as_tensor(labels, "labels")
-    if y.ndim == 2 and y.is_floating_point():
-        return Split(x, observed=observed, c=y)
-    return Split(x, y, observed)

@@ -15,7 +15,8 @@ from torch import Tensor
 from ..data import Batch, Batches, Dataset, Split
 from ..data.batch import as_tensor, is_array
 from ..data.dataset import evenly_spread
-from ..data.evaluation_data import as_split, load_evaluation_data
+from ..data.evaluation_data import load_evaluation_data
+from ..data.given_data import RowFormat
 from ..data.table.columns import check_columns
 from ..data.table.frames import is_frame
 from ..errors import ConfigError, DataError
@@ -47,15 +48,10 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
     if is_array(data):
         data = (data,)
     if isinstance(data, tuple) and len(data) in (1, 2) and is_array(data[0]):
-        x = as_tensor(data[0], "the data")
-        data = as_split(
-            x,
-            *data[1:],
-            event_shape=model.event_shape,
-            value_kind=model.value_kind,
-            conditional=bool(model.context_size),
-            sees_missing=model.sees_missing,
+        row_format = RowFormat(
+            model.event_shape, model.value_kind, bool(model.context_size), sees_missing=model.sees_missing
         )
+        data = row_format.split(as_tensor(data[0], "the data"), *data[1:])
     if not isinstance(data, Split):
         raise ConfigError(
             "a model takes a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from ..config import Fit, Train, parse, read
 from ..config.recipe import Recipe
 from ..data import Batches, Dataset
+from ..data.given_data import RowFormat
 from ..data.loader_factory import LoaderFactory
 from ..errors import ConfigError
 from ..model import LatentVariableModel, check_model
@@ -64,9 +65,14 @@ def fit(
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: The training rows: a tensor or array (N, *event); `(x, labels)` with classes (N,) or context rows (N, C)
-            as labels; a `Split`; a `Dataset` or its name, which also give a validation split; a data set of
-            torch; or a loader of batches. Bytes are pixels, x / 255, unless the likelihood takes counts.
+        train: The training rows; bytes are pixels, x / 255, unless the likelihood takes counts. Either of
+            a tensor or an array (N, *event), or (M, B, *event), which is M batches;
+            `(x, labels)`, with classes (N,) or, for a conditional model, context rows (N, C) of another shape than the
+            rows of x; two tensors with as many dimensions are two batches otherwise;
+            a `Split`; a `Dataset`, its name or its path, which also give a validation split;
+            a frame, or (frame, labels), for the model of a table;
+            a data set of torch, or a list, if its first item is a row: x, (x, label) or a mapping;
+            anything else to iterate over: a loader, whose items are batches.
         validation: The validation rows, as for `train`. Their loss after every epoch chooses the best weights.
         preset: A preset that gives the objective, the optimizer, the schedule and the section [train]; by default the
             ELBO, Adam and `config.Fit`, in float32. The model and the data stay as they are.
@@ -168,16 +174,10 @@ def _loaders(
         ConfigError: `batch_size` is set for a loader, which makes its own batches.
         DataError: No loader can be made of the data.
     """
-    factory = LoaderFactory(
-        model.event_shape,
-        model.value_kind,
-        options.batch_size,
-        model.device,
-        conditional=bool(model.context_size),
-        columns=model.columns,
-        sees_missing=model.sees_missing,
+    row_format = RowFormat(
+        model.event_shape, model.value_kind, bool(model.context_size), model.columns, model.sees_missing
     )
-    training, validating = factory.loaders(train, validation)
+    training, validating = LoaderFactory(row_format, options.batch_size, model.device).loaders(train, validation)
     if own_size and training is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
     return training, validating

@@ -1,0 +1,176 @@
+"""What a caller gave as data: rows, a data set, or batches.
+
+`RowFormat.recognized` tells them apart; each form is one line there.
+
+Not for: data by name or path (`loading`, `evaluation_data`), or serving rows in batches (`loader_factory`).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import data as torch_data
+
+from ..errors import DataError
+from .batch import as_tensor, batch_fields, is_array, reshape_hint
+from .dataset import Dataset, Split
+from .evaluation_data import load_evaluation_data
+from .table.columns import Column
+from .table.frames import is_frame
+from .value_kinds import ValueKind
+
+_FORMS = (
+    "a tensor or array (N, …), (x, labels), a Split, a Dataset, the name or path of one, a frame of a table, or a "
+    "loader of batches"
+)
+
+
+@dataclass(frozen=True)
+class OneByOne:
+    """Rows that are given one by one, by a data set of torch or a list.
+
+    Arguments:
+        rows: A row is x or (x, label), or a mapping with them.
+    """
+
+    rows: Any
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the rows have no numbers, so that they cannot be shuffled."""
+        return isinstance(self.rows, torch_data.IterableDataset)
+
+
+@dataclass(frozen=True)
+class RowFormat:
+    """What a model takes as a row.
+
+    Arguments:
+        event_shape: Shape of the values of one row; None accepts any.
+        value_kind: Meaning of the numbers.
+        conditional: Whether labels, or a context, are needed.
+        columns: Columns of the model's table.
+        sees_missing: Whether the model takes NaN for a missing value; for a table it stands for one in any case.
+    """
+
+    event_shape: tuple[int, ...] | None
+    value_kind: ValueKind
+    conditional: bool = False
+    columns: Sequence[Column] | None = None
+    sees_missing: bool = False
+
+    def recognized(self, given: Any) -> Split | Dataset | OneByOne | Iterable[Any]:
+        """Rows, rows that are given one by one, or batches, which are returned unchanged.
+
+        Raises:
+            DataError: The data have none of the known forms, or their rows do not fit the model.
+        """
+        if isinstance(given, Split | Dataset):
+            return given
+        if self.columns is not None and is_frame(given):
+            return self._encoded(given)
+        if self.columns is not None and isinstance(given, tuple) and len(given) == 2 and is_frame(given[0]):
+            return replace(self._encoded(given[0]), labels=as_tensor(given[1], "labels"))
+        if isinstance(given, torch_data.TensorDataset) and len(given.tensors) <= 2:
+            return self.split(*given.tensors)
+        if is_array(given):
+            x = as_tensor(given, "the data")
+            return list(x) if self._are_batches(x) else self.split(x)
+        if isinstance(given, tuple) and len(given) == 2 and self._are_labelled(*given):
+            return self.split(as_tensor(given[0], "the data"), given[1])
+        if isinstance(given, torch_data.IterableDataset) or self._gives_rows(given):
+            return OneByOne(given)
+        if not isinstance(given, Iterable) or isinstance(given, (str, bytes, Mapping)):
+            raise DataError(f"the data must be {_FORMS}, got {type(given).__name__}")
+        return given
+
+    def split(self, x: Tensor, labels: object = None) -> Split:
+        """Rows in memory as a split.
+
+        Arguments:
+            x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
+            labels: Classes, whole numbers, shape (N,), or a context, floating-point, shape (N, C).
+
+        Raises:
+            DataError: A shape or a type does not fit the model.
+        """
+        event = self.event_shape
+        if event is not None and event[:1] == (1,) and tuple(x.shape[1:]) == event[1:]:
+            x = x.unsqueeze(1)  # grey images without their channel
+        if x.ndim < 2 or event not in (None, tuple(x.shape[1:])):
+            wanted = "N, …" if event is None else ", ".join(map(str, ("N", *event)))
+            shape = f"{tuple(x.shape)}{reshape_hint(x, event)}"
+            raise DataError(f"the data must have shape ({wanted}), one row for each of N, got {shape}")
+        if not x.is_floating_point() and x.dtype != torch.uint8:
+            x = x.float()
+        observed = None
+        if (self.value_kind == "table" or self.sees_missing) and bool(x.isnan().any()):
+            observed = ~x.isnan()
+            x = x.masked_fill(~observed, 0)
+        if labels is None and self.conditional:
+            raise DataError("this model is conditional, but the data have no labels; pass (x, labels)")
+        if labels is None:
+            return Split(x, observed=observed)
+        y = as_tensor(labels, "labels")
+        if y.ndim == 2 and y.is_floating_point():
+            return Split(x, observed=observed, c=y)
+        return Split(x, y, observed)
+
+    def _encoded(self, frame: Any) -> Split:
+        """All rows of a frame, by the columns."""
+        return load_evaluation_data(frame, columns=self.columns).test
+
+    def _are_batches(self, x: Tensor) -> bool:
+        """A tensor of shape (M, B, *event) is M batches."""
+        return self.event_shape is not None and tuple(x.shape[2:]) == self.event_shape
+
+    def _are_labelled(self, x: Any, y: Any) -> bool:
+        """(x, y) are rows and their labels, not two batches, if both have N rows and y has fewer dimensions than x.
+
+        For a conditional model y may have as many dimensions: a context, whose rows have another shape than those of x.
+        """
+        if not is_array(x) or len(x) == 0 or not (is_array(y) or (isinstance(y, Sequence) and not isinstance(y, str))):
+            return False
+        if len(x) != len(y):
+            return False
+        shape = tuple(getattr(y, "shape", (len(y),)))
+        return len(shape) < len(x.shape) or (self.conditional and shape[1:] != tuple(x.shape[1:]))
+
+    def _gives_rows(self, given: Any) -> bool:
+        """A sequence gives rows one by one, not batches, if the x of its first item has the shape of a row.
+
+        If a row may have any shape, the sequence must be a data set of torch, or its label one whole number.
+
+        Raises:
+            DataError: A data set of torch gives neither rows nor batches of this model.
+        """
+        if not (hasattr(given, "__getitem__") and hasattr(given, "__len__") and len(given)):
+            return False
+        try:
+            x, label = _parts(given[0])
+        except (KeyError, TypeError):
+            return False
+        is_dataset, is_picture = isinstance(given, torch_data.Dataset), type(x).__module__.startswith("PIL")
+        if is_dataset and (is_picture or not is_array(x)):
+            hint = "; pass it transform=torchvision.transforms.ToTensor()" if is_picture else ""
+            raise DataError(f"the data set gives {type(x).__name__}, but x must be a tensor or an array{hint}")
+        if is_picture or not is_array(x):
+            return False
+        shape = tuple(x.shape)
+        if self.event_shape is None:
+            return is_dataset or isinstance(label, int)
+        if is_dataset and self.event_shape not in (shape, shape[1:]):
+            raise DataError(f"the data set gives x of shape {shape}, but a row of this model is {self.event_shape}")
+        return shape == self.event_shape
+
+
+def _parts(item: Any) -> tuple[Any, Any]:
+    """Values and label of one row, or of a batch."""
+    if isinstance(item, Mapping):
+        fields = batch_fields(item)
+        return fields["x"], fields.get("labels")
+    if isinstance(item, (tuple, list)) and item:
+        return item[0], item[1] if len(item) > 1 else None
+    return item, None
