@@ -45,7 +45,8 @@ from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
 from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
-from vaekit.training.trainer import Trainer, players_of
+from vaekit.training.players import players_of
+from vaekit.training.trainer import Trainer
 
 MARKS = [b"{", b"}", b"[", b"]", b'"', b",", b":", b"\n", b"\0", b"\xff", b"-1", b"1e999", b"NaN", b"null", b"9" * 400]
 SECONDS, SLACK = 5.0, 4 << 20

@@ -20,7 +20,7 @@ from vaekit.errors import ConfigError
 from vaekit.objectives import AAE, FactorVAE
 from vaekit.objectives.adversarial import Adversarial, permuted
 from vaekit.training import Interrupted
-from vaekit.training.trainer import players_of
+from vaekit.training.players import players_of
 
 R = 0.8
 

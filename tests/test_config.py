@@ -199,6 +199,24 @@ def test_an_own_part_by_import_path(monkeypatch, tmp_path) -> None:
             recipe.build(read("standard-vae", settings=[f"prior.name={name}"]), trust=True)
 
 
+def test_a_parameter_before_the_star_may_have_a_default(monkeypatch, tmp_path) -> None:
+    (tmp_path / "plain_prior.py").write_text(
+        "from vaekit.priors import StandardNormal\n"
+        "class Mine(StandardNormal):\n"
+        "    def __init__(self, latent_size, width=3):\n"
+        "        super().__init__(latent_size)\n"
+        "        self.width = width\n"
+        "class Bare(StandardNormal):\n"
+        "    def __init__(self, latent_size, width):\n"
+        "        super().__init__(latent_size)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = read("standard-vae", settings=["prior.name=plain_prior:Mine"])
+    assert recipe.build(found, trust=True).parts["prior"].width == 3
+    with pytest.raises(ConfigError, match=r"Bare asks for 'width'; .*comes after a star: \(…, \*, width=1\)"):
+        recipe.build(read("standard-vae", settings=["prior.name=plain_prior:Bare"]), trust=True)
+
+
 def test_an_own_part_may_have_types_for_a_checker_only_and_must_give_options_defaults(monkeypatch, tmp_path) -> None:
     (tmp_path / "typed_prior.py").write_text(
         "from __future__ import annotations\n"

@@ -91,7 +91,7 @@ def refusal(posterior: str, prior: str, objective: str, condition: str) -> str |
     if objective == "rae" and posterior != "deterministic":
         return r"choose the posterior 'deterministic'"
     if objective == "m2" and condition == "none":
-        return "needs a model of each class"
+        return "needs a class-conditional model"
     if objective == "aae" and prior not in ("standard-normal", "ladder"):
         return "does not train a prior"
     if prior == "vamp" and posterior == "deterministic":
@@ -249,7 +249,7 @@ def test_every_preset_lowers_its_loss_on_a_fixed_batch(name: str, condition: str
     some = Batches(x, torch.arange(16) % 10, batch_size=16)
     objective = Recipe.resolve(config).loss(model, dataset_size=16, num_classes=10, batches=some)
     if name == "m2" and condition == "none":
-        with pytest.raises(ConfigError, match="needs a model of each class"):
+        with pytest.raises(ConfigError, match="needs a class-conditional model"):
             value(model, objective, x, c)
         return
     optimizer = torch.optim.Adam(model.parameters(), 3e-4)

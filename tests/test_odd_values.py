@@ -294,3 +294,35 @@ def test_a_film_has_the_colours_of_its_pictures(model: LatentVariableModel) -> N
     dark = film.styled(invert=True)
     assert all(np.array_equal(255 - a.pixels, b.pixels) for a, b in zip(film.frames, dark.frames, strict=True))
     assert film.styled(cmap="magma").frames[0].pixels.shape[2] == 3
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda: vaekit.objectives.M2(3, (4,), 10, rows=2.5),
+        lambda: vaekit.priors.SecondStagePrior(2, samples=1.5),
+        lambda: vaekit.priors.NormalMixture(2, components=2.5),
+        lambda: vaekit.posteriors.FSQPosterior(torch.nn.Identity(), 4, (2,), levels=(3.5, 3)),
+    ],
+)
+def test_a_count_that_is_not_whole_is_refused_at_once(part: Callable[[], object]) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        part()
+
+
+def test_a_draw_of_points_says_that_it_has_no_prior() -> None:
+    x, z = torch.zeros(3, 4), torch.zeros(1, 3, 2)
+    draw = vaekit.Draw(x, z, (), torch.distributions.Normal(torch.zeros(1, 3), 1.0))
+    with pytest.raises(ConfigError, match="a deterministic posterior has no density"):
+        _ = draw.prior
+
+
+def test_an_error_with_another_message_keeps_its_remedy() -> None:
+    error = ConfigError("before", arguments=("trust",), command="runs").with_message("after")
+    assert (str(error), error.arguments, error.command, type(error)) == ("after", ("trust",), "runs", ConfigError)
+
+
+def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has no run"):
+        vaekit.load("model.safetensors")

@@ -1,6 +1,7 @@
 """Fewer bits while training, and nowhere else."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,17 @@ import torch
 from torch import Tensor
 
 from tiny import dataset, tiny
-from vaekit import CVAE, VAE, build, fit
+from vaekit import CVAE, VAE, build, elbo, fit
+from vaekit.config import Fit
 from vaekit.config.parts import PART_TABLE
 from vaekit.data import Batches
 from vaekit.errors import ConfigError
 from vaekit.model import Draw, Level
 from vaekit.nets import MLP, ConvEncoder
+from vaekit.objectives import as_loss
 from vaekit.runs import job, lifecycle
 from vaekit.runs.restore import config_of
-from vaekit.training import precision, validate
+from vaekit.training import TrainingPlan, loop, precision, validate
 from vaekit.training.precision import find_precision
 
 
@@ -199,3 +202,12 @@ def test_a_run_keeps_its_precision_on_another_machine(monkeypatch: Any, tmp_path
     with run.lock():
         run.record(precision="fp32")
     assert config_of(run).train.precision == "fp32"
+
+
+def test_a_plan_trains_in_the_precision_that_auto_means(monkeypatch: Any) -> None:
+    monkeypatch.setattr(loop, "find_precision", lambda name, model: {"auto": "bf16"}[name])
+    it = model()
+    plan = TrainingPlan(as_loss(elbo), torch.optim.SGD(it.parameters(), 1e-3), None, Fit(precision="auto"))
+    assert plan.trainer(it, 1).training_step.lowered.networks
+    exact = replace(plan, options=Fit())
+    assert not exact.trainer(it, 1).training_step.lowered.networks

@@ -23,6 +23,7 @@ from vaekit.objectives import M2
 from vaekit.runs import lifecycle
 from vaekit.runs.restore import RestoredRun
 from vaekit.store import Run
+from vaekit.training import validate
 
 CLASSES = 3
 
@@ -267,3 +268,29 @@ def test_m2_says_that_a_loader_of_torch_does_not_do() -> None:
     with pytest.raises(ConfigError, match=r"^the objective 'm2' looks at further .* a DataLoader does not give; pass"):
         fit(model, DataLoader(TensorDataset(x, labels), 20), preset="m2", epochs=1)
     fit(model, (x, labels), preset="m2", epochs=1, batch_size=20)
+
+
+def test_a_validation_does_not_depend_on_how_the_known_rows_fall_into_batches() -> None:
+    model, loss, data = small()
+    labels = torch.arange(20) % 3
+    labels[10:] = -1
+    x = data.train.x[:20].float() / 255 if data.train.x.dtype == torch.uint8 else data.train.x[:20]
+    whole = validate(model, [(x, labels)], loss)
+    uneven = validate(model, [(x[:10], labels[:10]), (x[10:], labels[10:])], loss)
+    for name in ("cross_entropy", "error"):  # the bounds have noise, which these batches draw in another order
+        assert uneven[name] == pytest.approx(whole[name], rel=1e-5)
+    with torch.no_grad():
+        log_q = loss.log_q(x[:10])
+    assert whole["error"] == pytest.approx((log_q.argmax(-1) != labels[:10]).double().mean().item())
+    assert whole["cross_entropy"] == pytest.approx(nn.functional.nll_loss(log_q, labels[:10]).item(), rel=1e-5)
+    no_class = validate(model, [(x[10:], labels[10:])], loss)
+    assert {"cross_entropy", "error", "known"}.isdisjoint(no_class)
+    assert no_class["loss"] == pytest.approx(no_class["neg_elbo"])
+
+
+def test_the_loss_of_a_validation_has_the_mean_cross_entropy_of_its_known_rows() -> None:
+    loss = small()[1]
+    means = {"loss": 10 + loss.weight * 0.6, "neg_elbo": 10.0, "cross_entropy": 0.6, "error": 0.1, "known": 0.25}
+    values = loss.from_means(means)
+    expected = {"loss": 10 + loss.weight * 2.4, "neg_elbo": 10.0, "cross_entropy": 2.4, "error": 0.4}
+    assert values == pytest.approx(expected)

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from vaekit.config.recipe import Recipe
 from vaekit.sklearn import VAE, VAEImputer, VAEOutlierDetector
 
 TINY: dict[str, Any] = {"hidden_layer_sizes": (8,), "max_iter": 2, "n_draws": 5, "validation_fraction": 0.0}
@@ -226,7 +227,7 @@ def test_outliers_have_low_scores() -> None:
         (VAE(columns=["x0"]), [[1.0], [2.0]], "columns must be a dict, or None"),
         (VAE(settings={"train": "long"}), [[1.0], [2.0]], "settings: train must be a dict, or None, got 'long'"),
         (VAEOutlierDetector(contamination="auto"), [[1.0], [2.0]], "contamination must be a number, got 'auto'"),
-        (VAE(preset="cvae"), [[0.0], [1.0]], "preset 'cvae' makes a model of each class"),
+        (VAE(preset="cvae"), [[0.0], [1.0]], "preset 'cvae' is class-conditional"),
         (VAE(preset="table-vea"), [[1.0], [2.0]], "did you mean 'table-vae'"),
         (VAE(columns={"x7": "positive"}), [[1.0], [2.0]], "unknown column 'x7'"),
         (VAE(columns={"x0": "label"}), [[1.0], [2.0]], "columns: 'x0' is a label: leave it out of X"),
@@ -266,3 +267,13 @@ def test_columns_with_integer_names_may_be_constant() -> None:
     model = VAE(2, hidden_layer_sizes=(8,), max_iter=1, random_state=0).fit(frame)
     drawn = model.sample(3, random_state=0)
     assert list(drawn.columns) == ["0", "1", "2"] and (drawn["2"] == 7).all()
+
+
+def test_parts_start_from_the_means_of_missing_values_as_in_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[torch.Tensor] = []
+    build = Recipe.model
+    monkeypatch.setattr(Recipe, "model", lambda self, **facts: (seen.append(facts["x"]), build(self, **facts))[1])
+    x = 1000 + np.random.default_rng(0).standard_normal((60, 2))
+    x[::2, 0] = np.nan
+    VAE(settings={"prior": "vamp"}, max_iter=1).fit(x)
+    assert seen[0].min().item() > 990 and seen[0].max().item() < 1010

@@ -1150,6 +1150,10 @@ def logs(name: str) -> Any:
             {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "learning_rate": 1e-9},
             "learning_rate = 1e-09 is Adam's, and the optimizer has its own; set it there",
         ),
+        (
+            {"optimizer": lambda parameters: torch.optim.SGD(parameters, lr=0.1), "options": Fit(learning_rate=5)},
+            r"learning_rate = 5\.0 is Adam's, and the optimizer has its own",
+        ),
         ({"patience": 3}, "patience ends the training when the validation loss stops falling"),
         ({"objective": OfDraw}, "got the class OfDraw; call it"),
         (

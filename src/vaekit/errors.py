@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from numbers import Integral
-from typing import TypeGuard, TypeVar
+from typing import Self, TypeGuard, TypeVar
 
 MOST_LISTED = 12  # names in a message
 
@@ -38,6 +38,10 @@ class VAEError(Exception):
         super().__init__(message)
         self.arguments = tuple(arguments)
         self.command = command
+
+    def with_message(self, message: str) -> Self:
+        """The same error with another message."""
+        return type(self)(message, arguments=self.arguments, command=self.command)
 
 
 class ConfigError(VAEError, ValueError):
@@ -72,7 +76,7 @@ def unknown(kind: str, name: object, known: Iterable[str]) -> str:
     """
     name, names = str(name), sorted(known)
     if not names:
-        return f"unknown {kind} {name!r:.120}; there is none"
+        return f"unknown {kind} {name!r:.120}; no {kind} exists"
     near = get_close_matches(name, names, n=1)
     if near and len(names) > MOST_LISTED:
         return f"unknown {kind} {name!r:.120}; did you mean {near[0]!r}?"
@@ -114,8 +118,15 @@ def is_count(value: object) -> bool:
     return is_whole(value) and value >= 1
 
 
-def check_count(option: str, value: int, least: int = 1) -> int:
-    """Check that the value of an option is a whole number of at least `least`, and return it.
+def check_count(option: str, value: int, least: int = 1, most: float = math.inf, *, hint: str = "") -> int:
+    """Check that the value of an option is a whole number from `least` to `most`, and return it.
+
+    Arguments:
+        option: Name of the option.
+        value: The value.
+        least: The smallest number.
+        most: The largest number.
+        hint: What to do instead, for the message.
 
     Raises:
         ConfigError: The value is not such a number.
@@ -123,10 +134,11 @@ def check_count(option: str, value: int, least: int = 1) -> int:
     >>> check_count("samples", 5)
     5
     """
-    if not is_whole(value) or value < least:
-        whole = "" if is_whole(value) else "a whole number, "
-        raise ConfigError(f"{option} must be {whole}at least {least}, got {value!r:.60}")
-    return value
+    if is_whole(value) and least <= value <= most:
+        return value
+    whole = "" if is_whole(value) else "a whole number, "
+    limit = f"at most {most}" if is_whole(value) and value > most else f"at least {least}"
+    raise ConfigError(f"{option} must be {whole}{limit}, got {value!r:.60}{hint}")
 
 
 def check_range(

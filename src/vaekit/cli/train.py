@@ -137,7 +137,7 @@ def _work() -> None:
     from ..training import joined
 
     with joined() as ranks:
-        lifecycle.work(ranks)
+        lifecycle.train_as_worker(ranks)
 
 
 def _prepare_cuda(deterministic: object) -> None:

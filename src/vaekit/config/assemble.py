@@ -141,12 +141,12 @@ def _decoder_of_all_latents(
 def _prior(part: Resolved, latent_shape: Shape, **facts: Any) -> nn.Module:
     """The prior. If the latents are not vectors, a prior for vectors is repeated over their grid."""
     size = torch.Size(latent_shape).numel()
-    _check_values(part, facts["posterior"])
+    _check_latent_kinds(part, facts["posterior"])
     prior: nn.Module = part(latent_size=size, latent_shape=latent_shape, **facts)
     return over_grid(prior, latent_shape) if is_for_vectors(part) else prior
 
 
-def _check_values(prior: Resolved, posterior: nn.Module) -> None:
+def _check_latent_kinds(prior: Resolved, posterior: nn.Module) -> None:
     """Refuse a prior over another kind of latents than the posterior's, such as a density for discrete ones.
 
     Raises:

@@ -15,7 +15,7 @@ from ..data.batch import as_tensor
 from ..data.batches import as_one_batch
 from ..data.given_data import RowFormat
 from ..data.value_kinds import value_kind_of
-from ..errors import ConfigError, check_count, check_range, unknown
+from ..errors import ConfigError, check_count, unknown
 from ..likelihoods import Likelihood
 from ..model import LatentVariableModel
 from ..nets import Decoder, Encoder
@@ -78,7 +78,7 @@ def check(
     """
     if not isinstance(beside, Mapping | None):
         raise ConfigError(f"beside is a table, such as {{'posterior': 'hierarchical'}}, got {beside!r:.80}")
-    check_range("context_size", context_size, 0)
+    check_count("context_size", context_size, 0)
     event_shape = as_shape("event_shape", event_shape)
     shape = as_shape("latent_shape", check_count("latent_size", latent_size) if latent_shape is None else latent_shape)
     trial = Trial(event_shape, shape, context_size, _rows(part, x, event_shape), dict(beside or {}))

@@ -140,11 +140,17 @@ class Resolved:
         Raises:
             ConfigError: The part asks for something that the builder does not have, or refuses the value of an option.
         """
-        for name in self.wiring:
+        parameters = inspect.signature(self.make).parameters
+        required = {name for name in self.wiring if parameters[name].default is inspect.Parameter.empty}
+        wired = [name for name in self.wiring if name in available or name in required]
+        for name in wired:
             if name not in available:
-                raise ConfigError(f"{self.make.__name__} asks for {name!r}; available: {', '.join(sorted(available))}")
+                raise ConfigError(
+                    f"{self.make.__name__} asks for {name!r}; available: {', '.join(sorted(available))}; an option "
+                    f"comes after a star: (…, *, {name}=1)"
+                )
         try:
-            return self.make(**{name: available[name] for name in self.wiring}, **self.options)
+            return self.make(**{name: available[name] for name in wired}, **self.options)
         except VAEError:
             raise
         except (ValueError, OverflowError) as error:  # torch's, about the range of an option

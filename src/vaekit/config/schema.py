@@ -124,7 +124,8 @@ class Train(Fit):
 
     def for_fit(self) -> Fit:
         """Only the options of `vaekit.fit`."""
-        return Fit(**self.model_dump(include=set(Fit.model_fields)))
+        fields = (self.model_fields_set | {"precision"}) & set(Fit.model_fields)
+        return Fit(**{name: getattr(self, name) for name in fields})
 
 
 class Config(Section):

@@ -16,7 +16,7 @@ from torch.distributions import Transform, constraints
 from torch.nn.functional import softplus
 from zuko.distributions import NormalizingFlow
 
-from ..errors import check_range
+from ..errors import check_count
 from .chain import Recalling
 
 # Least slope of every map here, as in zuko's own: it keeps the inverse away from a division by zero.
@@ -150,10 +150,10 @@ def check_flow(steps: int, hidden: Sequence[int] = (), bins: int = 2) -> None:
     Raises:
         ConfigError: An option is too small.
     """
-    check_range("steps", steps, 1)
-    check_range("bins", bins, 2)
+    check_count("steps", steps, 1)
+    check_count("bins", bins, 2)
     for width in hidden:
-        check_range("hidden", width, 1)
+        check_count("hidden", width, 1)
 
 
 def masked_transform(

@@ -9,7 +9,7 @@ from torch.distributions import Distribution, MixtureSameFamily
 
 from .. import distributions
 from ..distributions import GREY_LEVELS, GreyLevelCategorical
-from ..errors import check_range
+from ..errors import check_count
 from .base import PerValueLikelihood, soft_bound, soft_bound_inverse, solve
 from .location_scale import LocationScale, Scale
 
@@ -69,7 +69,7 @@ class DiscretizedLogisticMixture(PerValueLikelihood):
     discrete = True
 
     def __init__(self, net: nn.Module, *, components: int = 10) -> None:
-        check_range("components", components, 1, hint="; PixelCNN++ has 10")
+        check_count("components", components, 1, hint="; PixelCNN++ has 10")
         super().__init__(net, components=components)
 
     @staticmethod

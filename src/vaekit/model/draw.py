@@ -173,10 +173,16 @@ class Draw:
 
     @property
     def prior(self) -> Distribution:
-        """The prior of all latents at once."""
+        """The prior of all latents at once.
+
+        Raises:
+            ConfigError: z is a point without a density, or there are several levels and no `p`.
+        """
         return self._only_level("p").p if self.p is None else self.p
 
     def _only_level(self, missing: Literal["q", "p"]) -> Level:
+        if not self.levels:
+            raise ConfigError(no_bound(self))
         if len(self.levels) > 1:
             raise ConfigError(
                 f"this draw has {len(self.levels)} levels and no joint {missing}; pass Draw(…, {missing}=…)"

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count
 from .base import Activation, Decoder, Encoder, Nonlinearity, dropping, nonlinearity, widths
 
 Size = tuple[int, ...]  # of an image or a signal, without its channels
@@ -42,8 +42,8 @@ class Strides:
     stride: int = 2
 
     def __post_init__(self) -> None:
-        check_range("stride", self.stride, 1)
-        check_range("kernel_size", 1 if self.kernel_size is None else self.kernel_size, 1)
+        check_count("stride", self.stride, 1)
+        check_count("kernel_size", 1 if self.kernel_size is None else self.kernel_size, 1)
         if self.kernel_size is None and self.stride != 2:
             raise ConfigError(f"stride = {self.stride} needs a kernel_size; without one a stage halves the image")
 

@@ -141,7 +141,7 @@ class Loss:
     """A loss, which a trainer minimises: (model, batch, epoch) → `Terms`, for a batch on the model's device.
 
     The epoch need not be whole. A loss with weights is a module too, `class Mine(nn.Module, Loss)`: the weights are
-    trained with the model's and stored in checkpoints. A plain module or function of the same form is a loss as
+    trained with the model's and stored in checkpoints. Wrap a plain module, or a function of these arguments:
     `OfBatch(function)`.
 
     Attributes:
@@ -157,12 +157,19 @@ class Loss:
         """Players that take a step beside the model, each with weights and an optimizer; none by default."""
         return ()
 
+    def from_means(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The values of a validation, from the means of `loss` and of the logged values over all of its rows.
+
+        A loss overrides it if a value is not a mean over all rows, but over some of them.
+        """
+        return dict(means)
+
 
 class OfBatch(Loss):
     """Adapts a function or a module of (model, batch, epoch) to `Loss`, with defaults for missing attributes.
 
     Arguments:
-        function: (model, batch, epoch) → `Terms`. It may have the attributes and the method `opponents` of a `Loss`.
+        function: (model, batch, epoch) → `Terms`. It may have the attributes and the methods of a `Loss`.
     """
 
     def __init__(self, function: Minimised) -> None:
@@ -178,6 +185,11 @@ class OfBatch(Loss):
         """The opponents that the function brings."""
         bring = getattr(self.function, "opponents", None)
         return () if bring is None else list(bring(model))
+
+    def from_means(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The values of a validation, as the function computes them from the means."""
+        compute = getattr(self.function, "from_means", None)
+        return dict(means if compute is None else compute(means))
 
 
 @dataclass(frozen=True)

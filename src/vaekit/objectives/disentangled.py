@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, MultivariateNormal, Normal
 
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count, check_range
 from ..model import KL, Draw
 from .base import couples_rows
 
@@ -29,7 +29,7 @@ def beta_tc(
     Reference: Chen et al. 2018, arXiv:1802.04942, eq. 2, 4 and appendix C.2.
     """
     check_range("beta of beta-tc", beta, 0)
-    check_range("dataset_size", dataset_size, 1)
+    check_count("dataset_size", dataset_size, 1)
     level = draw.levels[0] if len(draw.levels) == 1 else None
     if level is None or not isinstance(level.q, Independent):
         raise ConfigError("beta-tc needs one latent level with a factorized posterior; choose diagonal-normal")

@@ -1,13 +1,13 @@
 """Learning from few labels: model M2, where an unknown class is a latent variable."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..data import Batch, Batches
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count, check_range
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Activation
 from .base import Loss, Terms, need_plain
@@ -60,7 +60,7 @@ class M2(nn.Module, Loss):
         super().__init__()
         check_range("alpha of m2", alpha, 0)
         self.num_classes = num_classes
-        self.rows = check_range("rows", rows, 1)
+        self.rows = check_count("rows", rows)
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
         known = _known_rows(batches)
@@ -70,7 +70,7 @@ class M2(nn.Module, Loss):
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
         """The loss of each row."""
         if model.context_size != self.num_classes:
-            raise ConfigError("the objective 'm2' needs a model of each class; set condition = 'class'")
+            raise ConfigError("the objective 'm2' needs a class-conditional model; set condition = 'class'")
         labels = batch.labels if batch.labels is not None else torch.full((len(batch),), -1, device=batch.x.device)
         is_known = labels >= 0
         log_q = self.log_q(batch.zero_filled)
@@ -83,14 +83,23 @@ class M2(nn.Module, Loss):
             cross_entropy, error = self._classify_known(model)
             cross_entropy, error = cross_entropy.expand(len(batch)), error.expand(len(batch))
         else:
-            share = is_known.to(log_q).mean().clamp_min(1e-9)
-            cross_entropy = torch.where(is_known, -log_q.gather(-1, index).squeeze(-1), 0.0) / share
-            error = (is_known & (log_q.argmax(-1) != labels)).to(log_q) / share
+            cross_entropy = torch.where(is_known, -log_q.gather(-1, index).squeeze(-1), 0.0)
+            error = (is_known & (log_q.argmax(-1) != labels)).to(log_q)
         loss = -torch.where(is_known, labelled_bound, unlabelled_bound) + self.weight * cross_entropy
         expected = (log_q.exp() * distortion).sum(-1)
         logged = {"neg_elbo": -unlabelled_bound, "rate": -unlabelled_bound - expected, "distortion": expected}
         logged |= {"cross_entropy": cross_entropy, "error": error}
-        return Terms(loss, logged)
+        return Terms(loss, logged if self.training else {**logged, "known": is_known.to(log_q)})
+
+    def from_means(self, means: Mapping[str, float]) -> dict[str, float]:
+        """The values of a validation: cross-entropy and error are means over its rows of known class, if it has any."""
+        values = dict(means)
+        known = values.pop("known")
+        over_all, errors = values.pop("cross_entropy"), values.pop("error")
+        if known:
+            values["loss"] += self.weight * (over_all / known - over_all)
+            values |= {"cross_entropy": over_all / known, "error": errors / known}
+        return values
 
     def log_q(self, x: Tensor) -> Tensor:
         """Log q(y | x) of each class, shape (B, C), for x with 0 for each value that is not observed."""

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, softplus
 
 from ..distributions import PowerSpherical, WrappedNormal, bounded, exponential_at_zero
-from ..errors import check_range
+from ..errors import check_count
 from .base import FromFeatures, MeanAndVariance
 
 
@@ -23,7 +23,7 @@ class PowerSphericalPosterior(FromFeatures):
     latent_kind = "directions"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int) -> None:
-        check_range("latent_size of a sphere", latent_size, 2)
+        check_count("latent_size of a sphere", latent_size, 2)
         super().__init__(net, (latent_size,))
         self.mu = nn.Linear(features, latent_size)
         self.kappa = nn.Linear(features, 1)

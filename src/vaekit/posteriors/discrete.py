@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Distribution, Independent, OneHotCategorical
 
 from ..distributions import GumbelSoftmax
-from ..errors import check_range
+from ..errors import check_count, check_range
 from .base import FromFeatures
 
 MOST_CATEGORIES = 1 << 16
@@ -46,7 +46,7 @@ class CategoricalPosterior(FromFeatures):
     latent_kind = "categories"
 
     def __init__(self, net: nn.Module, features: int, latent_size: int, *, categories: int = 10) -> None:
-        check_range("categories", categories, 2, MOST_CATEGORIES, ends="[]")
+        check_count("categories", categories, 2, MOST_CATEGORIES)
         super().__init__(net, (latent_size, categories))
         self.logits = nn.Linear(features, latent_size * categories)
 

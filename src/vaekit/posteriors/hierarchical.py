@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, ChainStep
-from ..errors import check_range
+from ..errors import check_count
 from ..nets import MLP, Activation
 from .base import Posterior
 from .normal import DiagonalNormal
@@ -68,15 +68,15 @@ class HierarchicalPosterior(Posterior):
 def level_sizes(latent_size: int, upper_sizes: Sequence[int] | None) -> tuple[int, ...]:
     """Widths of all levels, z_1 first: by default two, the upper one half as wide."""
     upper = (max(1, latent_size // 2),) if upper_sizes is None else upper_sizes
-    check_range("the number of upper_sizes", len(upper), 1)
-    return latent_size, *(check_range("upper_sizes", size, 1) for size in upper)
+    check_count("the number of upper_sizes", len(upper), 1)
+    return latent_size, *(check_count("upper_sizes", size, 1) for size in upper)
 
 
 def between_levels(
     sizes: Sequence[int], context_size: int, hidden: Sequence[int], activation: Activation
 ) -> nn.ModuleList:
     """Diagonal normals from each level to the next, with the widths `sizes`; each has its own network."""
-    check_range("the number of hidden layers between two levels", len(hidden), 1)
+    check_count("the number of hidden layers between two levels", len(hidden), 1)
     nets = (MLP((size,), None, context_size, hidden=hidden, activation=activation) for size in sizes[:-1])
     return nn.ModuleList(DiagonalNormal(net, hidden[-1], size) for net, size in zip(nets, sizes[1:], strict=True))
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, ChainStep, at_least_float32, bounded, diagonal_normal, full_precision
-from ..errors import check_range
+from ..errors import check_count
 from ..nets import MLP, Activation
 from ..nets.base import map_shapes_of, maps_of
 from ..nets.unregistered import Unregistered
@@ -54,7 +54,7 @@ class LadderPosterior(Posterior):
         activation: Activation = "leaky-relu",
     ) -> None:
         sizes = level_sizes(latent_size, upper_sizes)
-        check_range("the number of hidden layers", len(hidden), 1)
+        check_count("the number of hidden layers", len(hidden), 1)
         super().__init__((sum(sizes),))
         self.latent_sizes = sizes
         self.net = net
@@ -130,9 +130,9 @@ class TopDownPosterior(Posterior):
         hidden: Sequence[int] = (128,),
         activation: Activation = "silu",
     ) -> None:
-        check_range("levels", levels, 2)
-        check_range("width", width, 1)
-        check_range("the number of hidden layers", len(hidden), 1)
+        check_count("levels", levels, 2)
+        check_count("width", width, 1)
+        check_count("the number of hidden layers", len(hidden), 1)
         self.latent_sizes = (latent_size,) * levels
         super().__init__((sum(self.latent_sizes),))
         self.net = net

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import CertainCodes, at_least_float32, full_precision
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count
 from ..nets.base import map_shapes_of, maps_of
 from .base import Posterior
 
@@ -42,7 +42,7 @@ class CodesPosterior(Posterior):
     num_codes: int
 
     def __init__(self, net: nn.Module, features: int, size: int, wanted_shape: Sequence[int], places: int) -> None:
-        check_range("places", places, 1, MOST_CODES, ends="[]")
+        check_count("places", places, 1, MOST_CODES)
         grid = tuple(wanted_shape[1:])
         shapes = map_shapes_of(net, features)
         grids = [tuple(shape[1:]) for shape in shapes]
@@ -123,8 +123,8 @@ class FSQPosterior(CodesPosterior):
         if not levels:
             raise ConfigError("levels must name at least one number of levels, got []")
         for level in levels:
-            check_range("levels", level, 2, MOST_CODES, ends="[]")
-        check_range("the product of levels", prod(levels), 2, MOST_CODES, ends="[]")
+            check_count("levels", level, 2, MOST_CODES)
+        check_count("the product of levels", prod(levels), 2, MOST_CODES)
         super().__init__(net, features, len(levels), wanted_shape, places)
         self.num_codes = prod(levels)
         sizes = torch.tensor(levels, dtype=torch.float32)

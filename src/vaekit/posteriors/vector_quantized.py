@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from torch.nn.functional import one_hot
 
 from ..distributions import CertainCodes, full_precision
-from ..errors import ConfigError, check_range, one_of
+from ..errors import ConfigError, check_count, check_range, one_of
 from .quantized import MOST_CODES, CodesPosterior
 
 MOST_SUMS = 1 << 16  # sums of the codes of several steps
@@ -75,10 +75,10 @@ class VQPosterior(CodesPosterior):
         gradient: Literal["straight-through", "rotation"] = "straight-through",
         places: int = 16,
     ) -> None:
-        check_range("codes", codes, 2, MOST_CODES, ends="[]")
+        check_count("codes", codes, 2, MOST_CODES)
         for name, value, most in (("commitment", commitment, math.inf), ("decay", decay, 1.0), ("revive", revive, 1.0)):
             check_range(name, value, 0, most)
-        most = int(MOST_SUMS ** (1 / check_range("steps", steps, 1)) + 1e-9)
+        most = int(MOST_SUMS ** (1 / check_count("steps", steps, 1)) + 1e-9)
         if steps > 1 and codes > most:
             raise ConfigError(f"codes must be at most {most} with steps = {steps}, got {codes}")
         super().__init__(net, features, latent_size, wanted_shape, places)

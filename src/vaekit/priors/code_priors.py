@@ -11,7 +11,7 @@ from torch.distributions.constraints import Constraint
 
 from ..distributions import UniformCodes
 from ..distributions.grids import Codebook
-from ..errors import check_range
+from ..errors import check_count
 from ..nets.unregistered import Unregistered
 from .base import Prior
 
@@ -60,7 +60,7 @@ class AutoregressiveCodesPrior(Prior):
         self, posterior: nn.Module, latent_shape: Sequence[int], context_size: int = 0, *, width: int = 128
     ) -> None:
         super().__init__()
-        check_range("width", width, 1, 1 << 14, ends="[]")
+        check_count("width", width, 1, 1 << 14)
         self._posterior = Unregistered(posterior)
         self.latent_shape = tuple(latent_shape)
         codes: int = posterior.num_codes  # type: ignore[assignment]

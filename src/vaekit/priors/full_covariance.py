@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import Chain, FullCovarianceMixture
-from ..errors import ConfigError, check_range
+from ..errors import ConfigError, check_count, check_range
 from .base import MOST_COMPONENTS, Prior
 
 
@@ -41,7 +41,7 @@ class FullCovarianceNormalMixture(Prior):
         self, latent_size: int, context_size: int = 0, *, components: int = 100, variance: float = 0.37
     ) -> None:
         super().__init__()
-        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_count("components", components, 1, MOST_COMPONENTS)
         if context_size:
             components = max(1, components // context_size) * context_size
         check_range("variance", variance, 0, ends="()")

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.distributions import Categorical, Distribution, MixtureSameFamily
 
 from ..distributions import diagonal_normal
-from ..errors import check_range
+from ..errors import check_count
 from .base import MOST_COMPONENTS, Prior, linear_in_context
 
 
@@ -25,7 +25,7 @@ class NormalMixture(Prior):
 
     def __init__(self, latent_size: int, context_size: int = 0, *, components: int = 10) -> None:
         super().__init__()
-        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_count("components", components, 1, MOST_COMPONENTS)
         self.mu = nn.Parameter(torch.randn(components, latent_size))
         self.log_var = nn.Parameter(torch.zeros(components, latent_size))
         self.bias = nn.Parameter(torch.zeros(components))

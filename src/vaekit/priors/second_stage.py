@@ -12,7 +12,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution, Normal
 from torch.distributions.constraints import real_vector
 
-from ..errors import check_range
+from ..errors import check_count
 from .base import Prior
 
 
@@ -35,7 +35,7 @@ class SecondStagePrior(Prior):
         self, latent_size: int, context_size: int = 0, *, hidden: Sequence[int] = (128, 128), samples: int = 8
     ) -> None:
         super().__init__()
-        self.samples = check_range("samples", samples, 1)
+        self.samples = check_count("samples", samples, 1)
         self.latent_size = latent_size
         self.encoder = _network(latent_size + context_size, hidden, 2 * latent_size)
         self.decoder = _network(latent_size + context_size, hidden, latent_size)

@@ -9,7 +9,7 @@ from torch import Size, Tensor, nn
 from torch.distributions import Distribution
 
 from ..distributions import PointMass
-from ..errors import ConfigError, check_range, one_of
+from ..errors import ConfigError, check_count, one_of
 from ..nets.unregistered import Unregistered
 from .base import MOST_COMPONENTS, Prior
 from .mixture import mixture_of
@@ -51,7 +51,7 @@ class VampPrior(Prior):
         init: PseudoInputStart = "data",
     ) -> None:
         super().__init__()
-        check_range("components", components, 1, MOST_COMPONENTS, ends="[]")
+        check_count("components", components, 1, MOST_COMPONENTS)
         # Its weights belong to the model; a deepcopy of the model keeps the two together.
         self._posterior = Unregistered(posterior)
         low, high = (0.0, 1.0) if x is None else (x.min().item(), x.max().item())

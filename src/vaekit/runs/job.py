@@ -29,12 +29,12 @@ from ..store import Checkpoint, Run
 from ..store.metrics import ROWS_KEY
 from ..training import ALONE, Listener, Ranks, Trainer, TrainingPlan, find_device, train_epochs, validate
 from ..training.cpu import find_threads, flushed, threads
-from ..training.data_checks import check_classes, check_rows
+from ..training.data_checks import check_classes, check_rows, try_once
 from ..training.listener import Listeners
 from ..training.loop import in_epochs
+from ..training.players import check_trainable, players_of
 from ..training.precision import Lowered, find_precision
 from ..training.ranks import check_ranks
-from ..training.trainer import check_trainable, players_of, try_once
 from .picture_writer import PictureWriter
 from .pictures import draw_data, draw_pictures, epoch_pictures
 from .preflight import check_data_for, check_fits_in_memory

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,10 +11,8 @@ from typing import Any, Literal
 from ..config import Config, Train, changed
 from ..config.recipe import Recipe
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
-from ..rng import deterministic, streams_kept
 from ..store import Run
 from ..training import ALONE, Interrupted, Listener, Ranks
-from ..training.cpu import flushed, threads
 from . import environment
 from .job import Job
 from .model_weights import most_bytes
@@ -45,7 +43,7 @@ def train_run(
         root: Folder of all runs.
         listener: Hears about the progress.
         tensorboard: Whether to write event files for TensorBoard.
-        ranks: All processes that train this together. This is the first; the others call `work`.
+        ranks: All processes that train this together. This is the first; the others call `train_as_worker`.
 
     Returns:
         The run, finished: metrics, checkpoints, the test −ELBO and pictures are in its folder.
@@ -101,12 +99,11 @@ def resume_run(
         steps = recipe.config.train.steps
         longer = "to train it longer, resume it with more train.epochs than it has"
         raise RunError(f"run {run.name} is finished; {longer if steps is None else _fixed_length(steps)}")
-    with streams_kept(), run.lock(), environment.computing_as(run, ranks.world_size):
+    with run.lock(), environment.computing_as(run, ranks.world_size):
         recipe = replace(recipe, config=_with_changes(recipe.config, sections or {}))
         if is_finished:
             _check_has_epochs_left(run, recipe.config.train)
-        with deterministic(recipe.config.train.deterministic, recipe.config.train.device):
-            job = Job.prepare(recipe, ranks=ranks)
+        with Job.computing(recipe, ranks=ranks) as job:
             limit = most_bytes(job.recipe, job.model)
             checkpoint = run.load_checkpoint(limit=limit) if run.has_checkpoint() else None
             if restored.facts.checksum not in ("", job.data.checksum):  # earlier versions took data without one
@@ -157,7 +154,7 @@ def _check_patience(run: Run, options: Train) -> None:
 
 
 def _broadcast_job(job: Job) -> None:
-    """Send the config to the other ranks, which wait in `work`.
+    """Send the config to the other ranks, which wait in `train_as_worker`.
 
     Raises:
         VAEError: A rank cannot train.
@@ -168,7 +165,7 @@ def _broadcast_job(job: Job) -> None:
         job.ranks.broadcast((config, job.recipe.has_own_code, job.data.checksum))
 
 
-def work(ranks: Ranks) -> None:
+def train_as_worker(ranks: Ranks) -> None:
     """Train this rank's rows along with the first rank, which calls `train_run` or `resume_run`; write nothing.
 
     Arguments:
@@ -176,16 +173,16 @@ def work(ranks: Ranks) -> None:
     """
     placeholder: Any = None, None, None
     config, has_own_code, checksum = ranks.broadcast(placeholder)
-    with streams_kept(), flushed(), deterministic(config.train.deterministic, config.train.device):
+    with ExitStack() as stack:
         with ranks.raise_together():
-            job = Job.prepare(Recipe.resolve(config, trust=has_own_code), ranks=ranks)
+            recipe = Recipe.resolve(config, trust=has_own_code)
+            job = stack.enter_context(Job.computing(recipe, ranks=ranks))
             if job.data.checksum != checksum:
                 raise DataError(
                     f"the files of {config.data.name!r} are not those of the first rank; copy them from there"
                 )
         try:
-            with threads(job.threads()):
-                job.train_model()
+            job.train_model()
         except (Interrupted, NumericalError):
             ranks.wait()  # torchrun ends all ranks as soon as one fails, and the first has yet to write what happened
             raise
@@ -205,7 +202,8 @@ def _recording_end(run: Run) -> Iterator[None]:
         raise RankError(message, command=f"resume {run.name}") from None
     except NumericalError as error:
         _note(run, "failed", str(error))
-        raise NumericalError(f"{error}; to continue from there, resume {run.name} with other settings") from None
+        message = f"{error}; to continue from there, resume {run.name} with other settings"
+        raise error.with_message(message) from None
     except Exception as error:
         _note(run, "failed", f"{type(error).__name__}: {error}")
         raise

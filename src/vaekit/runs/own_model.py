@@ -112,7 +112,9 @@ def fit(
             )
         recipe = Recipe.resolve(read(preset, sections={"train": settings}))
         options = recipe.config.train.for_fit()
-    options = _with_settings(options, settings, model, own_optimizer=optimizer is not None)
+    options = _with_settings(options, settings, model)
+    if optimizer is not None:
+        _check_learning_rate(optimizer, options, asked=preset is None or "learning_rate" in settings)
     batches, validating = _loaders(model, train, validation, options, own_size="batch_size" in settings)
     if recipe is not None:
         objective = _objective(recipe, model, train, batches) if objective is None else objective
@@ -132,20 +134,16 @@ def fit(
         return train_epochs(model, plan, batches, validating, run=run, resume=resume, listener=both, ranks=ranks)
 
 
-def _with_settings(
-    options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel, *, own_optimizer: bool = False
-) -> Fit:
+def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: LatentVariableModel) -> Fit:
     """Options with settings on top, checked; the precision "auto" becomes the model's.
 
     Arguments:
         options: The options; the defaults if None.
         settings: The settings.
         model: The model.
-        own_optimizer: Whether the caller brings an optimizer, which has a learning rate of its own.
 
     Raises:
-        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it. Or a
-            learning rate comes with an optimizer.
+        ConfigError: A setting is unknown (the nearest one is named) or out of range, or only a run can follow it.
     """
     if not isinstance(options, Fit | None):
         raise ConfigError(
@@ -155,14 +153,31 @@ def _with_settings(
         raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
     for name in settings.keys() & _ELSEWHERE.keys():
         raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
-    if own_optimizer and "learning_rate" in settings:
-        raise ConfigError(
-            f"learning_rate = {settings['learning_rate']} is Adam's, and the optimizer has its own; set it there: "
-            "partial(torch.optim.SGD, lr=0.1)"
-        )
-    merged = (options or Fit()).model_dump() | dict(settings)
+    options = options or Fit()
+    merged = {"precision": options.precision} | options.model_dump(exclude_unset=True) | dict(settings)
     valid = parse({"train": merged}, "fit").train.for_fit()
     return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
+
+
+def _check_learning_rate(optimizer: Any, options: Fit, *, asked: bool) -> None:
+    """Check that a learning rate in the options is the optimizer's own.
+
+    Arguments:
+        optimizer: The caller's optimizer, or a function that makes it.
+        options: The options.
+        asked: Whether the caller has set the options.
+
+    Raises:
+        ConfigError: The optimizer has another learning rate.
+    """
+    if not asked or "learning_rate" not in options.model_fields_set:
+        return
+    groups = optimizer.param_groups if isinstance(optimizer, Optimizer) else [getattr(optimizer, "keywords", {})]
+    if all(group.get("lr") != options.learning_rate for group in groups):
+        raise ConfigError(
+            f"learning_rate = {options.learning_rate} is Adam's, and the optimizer has its own; set it there: "
+            "partial(torch.optim.SGD, lr=0.1)"
+        )
 
 
 def _loaders(

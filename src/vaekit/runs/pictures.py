@@ -85,39 +85,39 @@ class PanelInput:
         return plot.carried(self.model, self.test.x, self.test.c)
 
 
-def of_images(inputs: PanelInput) -> bool:
+def has_images(inputs: PanelInput) -> bool:
     """Whether the data are images."""
     return inputs.data.kind == "image"
 
 
-def of_signals(inputs: PanelInput) -> bool:
+def has_signals(inputs: PanelInput) -> bool:
     """Whether the data are signals."""
     return inputs.data.kind == "signal"
 
 
-def of_classes(inputs: PanelInput) -> bool:
+def has_classes(inputs: PanelInput) -> bool:
     """Whether a conditional model draws images."""
-    return of_images(inputs) and bool(inputs.model.context_size)
+    return has_images(inputs) and bool(inputs.model.context_size)
 
 
-def of_latents(inputs: PanelInput) -> bool:
+def has_single_latents(inputs: PanelInput) -> bool:
     """Whether latents can change one by one, and there are images of them."""
     is_vector = len(inputs.model.latent_shape) == 1
-    return of_images(inputs) and is_vector and len(inputs.data.test) > 1 and not inputs.on_sphere
+    return has_images(inputs) and is_vector and len(inputs.data.test) > 1 and not inputs.on_sphere
 
 
-def between_latents(inputs: PanelInput) -> bool:
+def can_interpolate(inputs: PanelInput) -> bool:
     """Whether there are images of points between two latents."""
-    return of_images(inputs) and not inputs.is_discrete
+    return has_images(inputs) and not inputs.is_discrete
 
 
-def along_latents(inputs: PanelInput) -> bool:
+def can_traverse(inputs: PanelInput) -> bool:
     """Whether latents can change one by one, by any amount, and there are images of them."""
-    return of_latents(inputs) and not inputs.is_discrete
+    return has_single_latents(inputs) and not inputs.is_discrete
 
 
-def of_training(inputs: PanelInput) -> bool:
-    """Every run has a training."""
+def always(inputs: PanelInput) -> bool:
+    """Whether there is a training; every run has one."""
     return True
 
 
@@ -210,20 +210,20 @@ def _epochs(inputs: PanelInput) -> Any:
 
 
 PANELS = (
-    Panel("reconstructions", _reconstructions, of_images),
-    Panel("classes", _classes, of_classes),
-    Panel("one-of-each", _one_of_each, of_classes),
-    Panel("samples", _samples, of_images),
-    Panel("interpolation", _interpolation, between_latents),
-    Panel("walk", _walk, between_latents, suffix=".gif"),
-    Panel("map", _map, along_latents),
-    Panel("traversals", _traversals, along_latents),
-    Panel("kl", _kl, of_latents),
-    Panel("latents", _latents, of_latents),
-    Panel("epochs", _epochs, of_images, suffix=".gif"),
-    Panel("samples", _signals, of_signals),
-    Panel("reconstructions", _signal_reconstructions, of_signals),
-    Panel("curves", _curves, of_training),
+    Panel("reconstructions", _reconstructions, has_images),
+    Panel("classes", _classes, has_classes),
+    Panel("one-of-each", _one_of_each, has_classes),
+    Panel("samples", _samples, has_images),
+    Panel("interpolation", _interpolation, can_interpolate),
+    Panel("walk", _walk, can_interpolate, suffix=".gif"),
+    Panel("map", _map, can_traverse),
+    Panel("traversals", _traversals, can_traverse),
+    Panel("kl", _kl, has_single_latents),
+    Panel("latents", _latents, has_single_latents),
+    Panel("epochs", _epochs, has_images, suffix=".gif"),
+    Panel("samples", _signals, has_signals),
+    Panel("reconstructions", _signal_reconstructions, has_signals),
+    Panel("curves", _curves, always),
 )
 
 

@@ -16,7 +16,7 @@ import torch
 
 from ..config import changed, flat
 from ..config.recipe import Recipe
-from ..errors import RunError, check_range
+from ..errors import RunError, check_count
 from ..store import Run, files
 from .replicate import Replicate
 from .restore import config_of
@@ -70,7 +70,7 @@ def train_replicates(
         VAEError, Interrupted: A training failed or was stopped, see `train`; everything trained so far is kept.
     """
     for argument, value in {"seeds": seeds, "jobs": jobs}.items():
-        check_range(argument, value, 1, MOST_SEEDS, ends="[]")
+        check_count(argument, value, 1, MOST_SEEDS)
     series = [_member(recipe, i, name, preset, Path(root), tensorboard) for i in range(seeds)]
     left = [replicate for replicate in series if not _is_finished(replicate)]
     if jobs == 1:

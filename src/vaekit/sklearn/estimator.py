@@ -15,6 +15,7 @@ from torch import Tensor
 from ..config import read
 from ..config.recipe import Recipe
 from ..data import Batch, Split
+from ..data.batches import rows_to_start_from
 from ..data.table.column_kinds import Raw, check_kinds, column_of, kind_of
 from ..data.table.columns import Column
 from ..data.table.frames import is_frame, raws_of, raws_of_array
@@ -105,12 +106,14 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         order = torch.randperm(len(rows))
         train, validation = rows.rows(order[validation_rows:]), rows.rows(order[:validation_rows])
         shape = tuple(rows.x.shape[1:])
-        model = recipe.model(event_shape=shape, num_classes=0, x=train.x, columns=self.columns_)
+        training = Split(train.x, None, train.observed)
+        start, _ = rows_to_start_from(training, value_kind=recipe.value_kind)
+        model = recipe.model(event_shape=shape, num_classes=0, x=start, columns=self.columns_)
         model = model.to(find_device(config.train.device))
         options = config.train.for_fit()
         records = fit(
             model,
-            Split(train.x, None, train.observed),
+            training,
             Split(validation.x, None, validation.observed) if validation_rows else None,
             objective=recipe.loss(model, dataset_size=len(train)),
             optimizer=recipe.optimizer(model),
@@ -157,7 +160,7 @@ class TableEstimator(BaseEstimator):  # type: ignore[misc]
         config = read(self.preset, sections=sections)
         if config.model.condition == "class":
             raise ConfigError(
-                f"preset {self.preset!r} makes a model of each class, and the estimators know no classes; choose "
+                f"preset {self.preset!r} is class-conditional, and the estimators know no classes; choose "
                 "another preset, or set settings={'model': {'condition': 'none'}}"
             )
         return Recipe.resolve(config)

@@ -141,7 +141,10 @@ class Run:
         if os.path.isfile(name):
             raise RunError(f"{name!r} is a file, not a run; if model.save wrote it, pass vaekit.load({name!r})")
         if not os.path.isdir(name):
-            raise RunError(unknown("run", name, (path.name for path in run_folders(root))))
+            names = [path.name for path in run_folders(root)]
+            if not names:
+                raise RunError(f"{name!r:.120} is neither a run nor a file; {root} has no run")
+            raise RunError(unknown("run", name, names))
         return cls(Path(name).resolve())
 
     # -- one writer -------------------------------------------------------------------------------------------------

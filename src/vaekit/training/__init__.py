@@ -3,12 +3,13 @@
 | file | what |
 |---|---|
 | `loop`, `step` | the loop; one step: gradients of all players, optimizers, count |
-| `trainer`, `progress` | a model, its loss and its optimizers; the progress of their training |
+| `trainer`, `players` | a model, its loss and its players; the players and their optimizers |
+| `progress`, `averages` | the progress of a training; averages of its weights |
 | `learning_rate`, `listener` | the factor on the learning rate; listeners to the progress |
 | `state`, `meter` | the state to save and restore; the counts on the device |
 | `validation` | the value of a loss over a loader |
 | `checkpointer` | when to save the state, in memory and in the run folder |
-| `data_checks` | whether rows and classes suit the model |
+| `data_checks` | whether rows and classes suit the model, and a batch its losses |
 | `optimizers`, `eager`, `schedule_free` | optimizers by name; torch's without its compiler; AdamW without a schedule |
 | `precision`, `cpu`, `devices` | precision of networks; threads and tiny numbers; devices by name |
 | `ranks`, `launch`, `noise` | several processes that train as one, how they start, and their noise |

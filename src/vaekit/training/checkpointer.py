@@ -49,9 +49,9 @@ class Checkpointer:
         self.loader = loader
         self.run = run
         self.every = every
-        self.saved_when = time.perf_counter()
-        self.saving = 0.0  # seconds that the last save took
-        self.saved_at = (-1, -1)  # epoch and step
+        self.saved_time = time.perf_counter()
+        self.save_seconds = 0.0  # seconds that the last save took
+        self.saved_progress = (-1, -1)  # epoch and step
         self.saved_best = 0  # epoch
         self.snapshot()
 
@@ -74,15 +74,15 @@ class Checkpointer:
         self.snapshot()
         progress = self.trainer.progress
         is_saved = progress.best_epoch <= self.saved_best
-        self.saved_at = (progress.epoch, progress.step) if is_saved else (-1, -1)
+        self.saved_progress = (progress.epoch, progress.step) if is_saved else (-1, -1)
         return records
 
     def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
         """Take over the state of the first rank, and return its records."""
-        good, best, records = ranks.broadcast((self.good, self.trainer.best, records))
+        good, best, records = ranks.broadcast((self.good, self.trainer.best_weights, records))
         if ranks.rank:
             self._restore(good)
-            self.trainer.best = best
+            self.trainer.best_weights = best
             self.snapshot()
         return records
 
@@ -104,14 +104,14 @@ class Checkpointer:
         if all are, the best weights are chosen anew.
         """
         progress = self.trainer.progress
-        weights = self.trainer.best
+        weights = self.trainer.best_weights
         try:
             stored = run.load_checkpoint("best", parts=tuple(self.trainer.learners))
             tensors = stored.tensors
             if not stored.part("loss"):  # from an earlier version, which kept no weights of a loss here
                 current = self.trainer.weights().items()
                 tensors |= {name: tensor for name, tensor in current if name.startswith("loss/")}
-            self.trainer.best = {name: like(weights[name], tensors[name], name) for name in weights}
+            self.trainer.best_weights = {name: like(weights[name], tensors[name], name) for name in weights}
             self.saved_best = int(stored.state["epoch"])
             if self.saved_best < progress.best_epoch:
                 score = stored.state["loss"] if "loss" in stored.state else stored.state["neg_elbo"]  # the first runs
@@ -121,8 +121,8 @@ class Checkpointer:
             warnings.warn(f"{error}; the best weights are chosen anew from here on", stacklevel=2)
             progress.best = None
             progress.best_epoch = progress.epoch
-            with self.trainer.with_averages():
-                self.trainer.best = self.trainer.weights()
+            with self.trainer.averages.applied():
+                self.trainer.best_weights = self.trainer.weights()
 
     def snapshot(self) -> None:
         """Remember the state of the training in memory."""
@@ -133,15 +133,15 @@ class Checkpointer:
             tensors |= {f"loader/{name}": value for name, value in position.items() if isinstance(value, Tensor)}
             state["loader"] = {name: value for name, value in position.items() if not isinstance(value, Tensor)}
         self.good = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
-        self.good_when = time.perf_counter()
-        self.snapshot_seconds = self.good_when - start
+        self.good_time = time.perf_counter()
+        self.snapshot_seconds = self.good_time - start
 
     def within_epoch(self, *, stop: bool) -> None:
         """Remember the state if that costs at most 0.5 % of the time; save it if a save is due."""
         now = time.perf_counter()
-        due = stop or (self.run is not None and now - self.saved_when >= self.every)
+        due = stop or (self.run is not None and now - self.saved_time >= self.every)
         if isinstance(self.loader, Stateful) and (
-            due or now - self.good_when >= SNAPSHOT_AFTER * self.snapshot_seconds
+            due or now - self.good_time >= SNAPSHOT_AFTER * self.snapshot_seconds
         ):
             self.snapshot()
         if due:
@@ -153,24 +153,24 @@ class Checkpointer:
         if self.run is None:
             return
         self.run.append_metrics(record)
-        if time.perf_counter() - self.saved_when >= min(self.every, 50 * self.saving):
+        if time.perf_counter() - self.saved_time >= min(self.every, 50 * self.save_seconds):
             self.save()
 
     def save(self) -> None:
         """Write the last good state, unless it has been written."""
         progress = self.good.state["progress"]
         reached = progress["epoch"], progress["step"]  # the validation lies between the last step and the epoch's end
-        if self.run is None or reached == self.saved_at:
+        if self.run is None or reached == self.saved_progress:
             return
         start = time.perf_counter()
         if progress["best_epoch"] > self.saved_best:  # before `last`, which names it by its epoch
             state = {"epoch": progress["best_epoch"], "loss": progress["best"]}
-            self.run.save_checkpoint(self.trainer.best, state, kind="best")
+            self.run.save_checkpoint(self.trainer.best_weights, state, kind="best")
             self.saved_best = progress["best_epoch"]
         self.run.save_checkpoint(self.good.tensors, self.good.state)
-        self.saved_at = reached
-        self.saved_when = time.perf_counter()
-        self.saving = self.saved_when - start
+        self.saved_progress = reached
+        self.saved_time = time.perf_counter()
+        self.save_seconds = self.saved_time - start
 
     @contextmanager
     def rescue(self) -> Iterator[None]:
@@ -182,4 +182,4 @@ class Checkpointer:
             with suppress(RunError):  # it would hide the first error
                 self.save()
             step = self.trainer.progress.step
-            raise type(error)(f"{error}; the last state that was good, after step {step}, is kept") from None
+            raise error.with_message(f"{error}; the last state that was good, after step {step}, is kept") from None

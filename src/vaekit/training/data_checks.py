@@ -1,4 +1,4 @@
-"""Checks of the rows that a model is to be trained on: their values, and their classes.
+"""Checks before a training: the values and the classes of its rows, and whether a batch, model and losses fit.
 
 Not for: which values a likelihood takes (`LatentVariableModel.check_values`).
 """
@@ -14,6 +14,9 @@ from ..errors import DataError
 from ..model import LatentVariableModel
 from ..model.conditions import check_labels
 from ..objectives import Loss, OfDraw
+from ..objectives.base import Minimised
+from ..rng import seeded
+from .step import checked
 
 _ROWS = 1000  # at a time
 
@@ -62,7 +65,7 @@ def check_classes(model: LatentVariableModel, loss: Loss, rows: Batches | Split 
     if unknown:
         raise DataError(
             f"the class of {unknown} of the {len(rows.labels)} {what} rows is unknown, and objective {loss.name!r} of "
-            "a model of each class needs it; choose the objective 'm2', or a model without classes"
+            "a class-conditional model needs it; choose the objective 'm2', or a model without classes"
         )
 
 
@@ -88,6 +91,24 @@ def first_checked(
                 check_classes(model, loss, unchecked, "first")
             _check_values(model, batch.zero_filled, batch.observed, lenient)
         yield item
+
+
+def try_once(model: LatentVariableModel, losses: Iterable[Minimised], item: Any) -> None:
+    """Compute losses once, before a training begins, with their graphs, and change nothing.
+
+    Arguments:
+        model: The model, which is in evaluation mode afterwards.
+        losses: The losses of the model and its opponents.
+        item: A batch of a loader.
+
+    Raises:
+        VAEError: The model, the loss and the batch do not fit together.
+    """
+    batch = model.to_model(as_batch(item))
+    model.eval()
+    with seeded(torch.Generator().manual_seed(0)):
+        for loss in losses:
+            checked(loss(model, batch, 0.0), len(batch))
 
 
 def _check_values(model: LatentVariableModel, x: Tensor, observed: Tensor | None, lenient: bool) -> None:

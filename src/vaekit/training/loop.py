@@ -23,10 +23,12 @@ from .cpu import Pace, flushed
 from .data_checks import check_classes, check_rows, first_checked
 from .learning_rate import LearningRateFactor
 from .listener import Listener, Listeners
+from .players import check_trainable, players_of
+from .precision import find_precision
 from .progress import Progress
 from .ranks import ALONE, Ranks, check_ranks
 from .signals import Interrupted, stop_requests
-from .trainer import Record, Trainer, check_trainable, players_of
+from .trainer import Record, Trainer
 
 CHECK_EVERY = 0.25  # seconds between two checks of the loss; each check waits for the device
 
@@ -39,7 +41,7 @@ class TrainingPlan:
         loss: What is minimised.
         optimizer: An optimizer, or a function that makes one from the parameters to train.
         schedule: Factor on the optimizer's learning rate; constant if None.
-        options: Training options, with a precision that is not "auto".
+        options: Training options; the precision "auto" becomes the model's.
     """
 
     loss: Loss
@@ -55,10 +57,13 @@ class TrainingPlan:
             epochs: Length of the training, which need not be whole.
             ranks: All processes of the training.
         """
+        options = self.options
+        if options.precision == "auto":
+            options = options.model_copy(update={"precision": find_precision("auto", model)})
         players = players_of(model, self.loss, self.optimizer)
         check_ranks(ranks, model, self.loss, opponents=players[1:])
         ranks.synchronize(model)
-        return Trainer(model, self.loss, players, self.options, LearningRateFactor(self.schedule, epochs), ranks)
+        return Trainer(model, self.loss, players, options, LearningRateFactor(self.schedule, epochs), ranks)
 
 
 def train_epochs(
@@ -104,7 +109,7 @@ def train_epochs(
     records = checkpointer.synchronize(ranks, checkpointer.resume(resume))
     with flushed(), stop_requests() as stop, checkpointer.rescue():
         if records and not trainer.progress.batch:
-            with trainer.with_averages():
+            with trainer.averages.applied():
                 listeners.resumed(records[-1])
         monitor = _Monitor(trainer, batches, checkpointer, listeners, CheckClock(ranks, CHECK_EVERY, stop))
         while trainer.progress.epoch < options.epochs and not _out_of_patience(trainer.progress, options.patience):
@@ -113,10 +118,10 @@ def train_epochs(
             record = trainer.close_epoch(time.perf_counter() - begun, validation)
             records.append(record)
             checkpointer.after_epoch(record)
-            with trainer.with_averages():
+            with trainer.averages.applied():
                 listeners.epoch(record)
         checkpointer.save()
-    trainer.load_tensors(trainer.best)
+    trainer.load_tensors(trainer.best_weights)
     model.eval()
     return records
 
@@ -145,7 +150,7 @@ class _Monitor:
         """Check the training if it is time to.
 
         Arguments:
-            begun: When the epoch began, less the time that it took before an interruption.
+            begun: Start of the epoch, moved back by the seconds that it took before an interruption.
 
         Raises:
             NumericalError: See `Trainer.check`.

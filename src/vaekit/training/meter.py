@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ConfigError
-from ..store.metrics import BOOKKEEPING, CLASSIC, ROWS_KEY
+from ..store.metrics import BOOKKEEPING, ROWS_KEY
 
-FORMAT_1 = ("loss", *CLASSIC)  # the names in run folders of format 1
 EXPLODED = 2.0**24  # nats per row; beyond this, float32 cannot resolve one nat
 MOST_SKIPPED = 100  # steps in a row; a training that fails so often does not recover
 
@@ -36,7 +35,7 @@ class Meter:
         self.skip = skip
         self.allowed = MOST_SKIPPED if skip else 0
         self.names: tuple[str, ...] = ()
-        self.sums = torch.zeros(len(FORMAT_1) + 2, dtype=widest_dtype(device), device=device)
+        self.sums = torch.zeros(2, dtype=widest_dtype(device), device=device)
         self.bad_step = torch.full((), -1, device=device)
         self.bad_in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.steps = torch.zeros((), dtype=torch.int64, device=device)
@@ -98,7 +97,7 @@ class Meter:
     def means(self) -> dict[str, float]:
         """Means of the epoch so far by name, NaN without rows; its rows and skipped steps. It waits for the device."""
         *sums, rows, skipped = self.sums.tolist()
-        named = zip(self.names or FORMAT_1, sums, strict=True)
+        named = zip(self.names, sums, strict=True)
         means = {name: value / rows if rows else math.nan for name, value in named}
         return means | {ROWS_KEY: rows} | ({"skipped": skipped} if self.skip else {})
 

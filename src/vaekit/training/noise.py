@@ -24,7 +24,7 @@ _BY_VALUE = frozenset({"rrelu", "_standard_gamma", "_sample_dirichlet", "poisson
 
 
 class RowLayout(NamedTuple):
-    """The leading dimensions for these rows and for all rows; the rows come `blocks` times, one copy after another."""
+    """The leading dimensions for these rows and for all rows: `blocks` copies of the rows, concatenated."""
 
     blocks: int
     part: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""A lower precision for the matrix products of networks, for a while. Weights, sums and densities stay float32.
+"""A lower precision for the matrix products of networks, within a block. Weights, sums and densities stay float32.
 
 Training uses it for its steps, and the importance-weighted bounds on request; nothing else does.
 """

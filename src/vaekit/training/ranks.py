@@ -151,7 +151,7 @@ class Ranks:
                 dist.all_gather_object(errors, own_error[0])
         for rank, failure in enumerate(errors):
             if failure is not None:
-                raise type(failure)(f"rank {rank}: {failure}") if rank else failure
+                raise failure.with_message(f"rank {rank}: {failure}") if rank else failure
 
     def wait(self) -> None:
         """Wait until all ranks are here or the first has ended."""

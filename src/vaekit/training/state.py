@@ -21,18 +21,20 @@ from ..errors import ConfigError, RunError, reason
 from ..objectives import Player
 from ..rng import random_state, set_random_state
 from ..store import Checkpoint
-from .meter import FORMAT_1
+from ..store.metrics import CLASSIC
 from .progress import Progress
 from .step import set_learning_rate
 from .trainer import Trainer
+
+CLASSIC_SUMS = ("loss", *CLASSIC)  # the names of the sums that a checkpoint of format 1 leaves out
 
 
 def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Everything that the next step depends on, as tensors by name and as JSON."""
     tensors = trainer.tensors()
-    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.ema_weights)}
-    if trainer.ema_weights:
-        tensors["ema/good_steps"] = trainer.good_steps
+    tensors |= {f"ema/{i}": tensor for i, tensor in enumerate(trainer.averages.ema)}
+    if trainer.averages.ema:
+        tensors["ema/good_steps"] = trainer.averages.good_steps
     for part, player in optimizers(trainer).items():
         for i, slots in player.optimizer.state_dict()["state"].items():
             tensors |= {f"{part}/{i}.{slot}": torch.as_tensor(value) for slot, value in slots.items()}
@@ -43,7 +45,7 @@ def state_of(trainer: Trainer) -> tuple[dict[str, Tensor], dict[str, Any]]:
         "progress": asdict(trainer.progress),
         "python": [python[0], list(python[1]), python[2]],
     }
-    if trainer.meter.names not in ((), FORMAT_1):
+    if trainer.meter.names not in ((), CLASSIC_SUMS):
         state["logged"] = list(trainer.meter.names)
     return tensors, state
 
@@ -64,14 +66,14 @@ def restore(trainer: Trainer, checkpoint: Checkpoint) -> None:
             for name, player in optimizers(trainer).items()
         }
         trainer.load_tensors(checkpoint.tensors)
-        for i, average in enumerate(trainer.ema_weights):
+        for i, average in enumerate(trainer.averages.ema):
             average.copy_(like(average, part["ema"][str(i)], f"ema/{i}"))
-        if trainer.ema_weights:
-            trainer.good_steps.copy_(good_steps(part["ema"]))
+        if trainer.averages.ema:
+            trainer.averages.good_steps.copy_(good_steps(part["ema"]))
         for name, player in optimizers(trainer).items():
             player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": slots[name]})
         if progress.step:
-            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", FORMAT_1))))
+            trainer.meter.begin(tuple(map(str, checkpoint.state.get("logged", CLASSIC_SUMS))))
             sums = trainer.meter.sums
             stored = part["progress"]["sums"]
             sums.copy_(like(sums, stored.to(sums) if stored.is_floating_point() else stored, "progress/sums"))

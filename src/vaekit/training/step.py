@@ -15,6 +15,7 @@ from ..config import Fit
 from ..errors import ConfigError
 from ..model import LatentVariableModel
 from ..objectives import Loss, Player, Terms, module_of
+from .averages import Averages
 from .meter import Meter
 from .precision import Lowered
 from .ranks import ALONE, Ranks, Shard
@@ -45,16 +46,10 @@ class TrainingStep:
         self.modules: list[nn.Module] = [model] if module is None else [model, module]
         self.clip_norm = options.clip_norm
         self.skip = options.on_nan == "skip"
-        self.ema = options.ema
-        self.warms_up = options.ema_warm_up
         self.weights: list[Tensor] = list(players[0].parameters)
         trained = {id(p) for module in self.modules for p in module.parameters() if p.requires_grad}
         self.moves_all = len(players) == 1 and trained <= {id(p) for p in self.weights}
-        self.ema_weights = [p.detach().clone() for p in self.weights] if self.ema else []
-        self.good_steps = torch.zeros((), device=model.device)  # in these averages
-        self.optimizer_averages: Any = getattr(players[0].optimizer, "averages", None)
-        if self.ema and self.optimizer_averages is not None:
-            raise ConfigError("ema averages the weights, which this optimizer does already; leave it out")
+        self.averages = Averages(players[0].parameters, players[0].optimizer, options)
         self.meter = Meter(model.device, self.skip)
         self.lowered = Lowered(model, options.precision)
         self.samples = loss.samples
@@ -95,17 +90,10 @@ class TrainingStep:
             if self.skip:
                 for buffer, old in zip(self.buffers(), before, strict=True):
                     buffer.copy_(torch.where(bad, old, buffer))
-            self.update_ema(bad)
+            self.averages.update(bad)
             self.meter.begin(tuple(names))
             sums = sums_by_player[0] if len(sums_by_player) == 1 else torch.cat(sums_by_player)
             self.meter.add(sums, shard.total, bad)
-
-    def weights_to_keep(self) -> list[Tensor]:
-        """The averages to validate and keep, of the optimizer or of `train.ema`; none if the weights are kept."""
-        if self.optimizer_averages is not None:
-            averages: list[Tensor] = self.optimizer_averages(self.weights)
-            return averages
-        return self.ema_weights
 
     def buffers(self) -> list[Tensor]:
         """The tensors that a forward pass may change; a skipped step puts them back."""
@@ -120,24 +108,6 @@ class TrainingStep:
         if self.clip_norm is not None and player is self.players[0]:
             return nn.utils.clip_grad_norm_(self.weights, self.clip_norm)
         return total_norm(player.parameters) if self.skip else None
-
-    def update_ema(self, bad: Tensor) -> None:
-        """Move the averages of the weights towards the weights; not after a skipped step.
-
-        At first they move faster, by 9/(10 + t) at step t, so that they cover the last tenth of a short training. With
-        1 − ema alone, the first weights would still be half of the average after 700 steps of ema = 0.999.
-        """
-        if not self.ema:
-            return
-        if not self.warms_up and not self.skip:
-            torch._foreach_lerp_(self.ema_weights, self.weights, 1 - self.ema)
-            return
-        moves = ~bad if self.skip else torch.ones_like(bad)
-        self.good_steps += moves
-        share = (9 / (10 + self.good_steps)).clamp(min=1 - self.ema, max=1.0 if self.warms_up else 1 - self.ema)
-        towards = torch._foreach_sub(self.weights, self.ema_weights)
-        torch._foreach_mul_(towards, (share * moves).to(self.ema_weights[0].dtype))
-        torch._foreach_add_(self.ema_weights, towards)
 
 
 def total_norm(parameters: Iterable[nn.Parameter]) -> Tensor:

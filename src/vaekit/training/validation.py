@@ -40,7 +40,8 @@ def validate(
         lenient: Whether values that are not finite are let through; the loss is then not finite either.
 
     Returns:
-        Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`.
+        Means over the rows by name: `loss`, then what the loss logs, such as `neg_elbo`, `rate` and `distortion`; a
+        loss may make other values of them (`Loss.from_means`).
 
     Raises:
         DataError: The loader gave no batch.
@@ -68,4 +69,4 @@ def validate(
             rows += shard.total
     if not rows:
         raise DataError("the loader gave no batch; it must be a sequence of batches, not an iterator")
-    return {name: value / rows for name, value in zip(names, ranks.all_reduce(sums).tolist(), strict=True)}
+    return loss.from_means({name: s / rows for name, s in zip(names, ranks.all_reduce(sums).tolist(), strict=True)})

@@ -14,7 +14,7 @@ from torch.distributions import Distribution
 
 from ...data import Batch
 from ...distributions import closed_form_kl, draw_samples
-from ...errors import ConfigError, check_range, is_whole
+from ...errors import ConfigError, check_count
 from ...model import LatentVariableModel
 from ...rng import seeded
 from ...training.precision import Lowered, find_precision
@@ -125,10 +125,7 @@ def check_samples(samples: int) -> None:
     Raises:
         ConfigError: It is another one.
     """
-    papers = "; papers report 5000"
-    if not is_whole(samples):
-        raise ConfigError(f"samples must be a whole number, at least 1, got {samples!r:.60}{papers}")
-    check_range("samples", samples, 1, MOST_SAMPLES, ends="[]", hint=papers)
+    check_count("samples", samples, 1, MOST_SAMPLES, hint="; papers report 5000")
 
 
 def bounds(

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from ...data import Batches
-from ...errors import ConfigError, check_range
+from ...errors import ConfigError, check_count
 from ...runs.data_facts import DataFacts
 from ...runs.environment import SETUP
 from ...runs.restore import RestoredRun, config_of
@@ -96,7 +96,7 @@ def speedrun(
     Raises:
         ConfigError: `seeds` is below 3, or a run does not keep to the rules.
     """
-    check_range("seeds", seeds, LEAST_SEEDS)
+    check_count("seeds", seeds, LEAST_SEEDS)
     trained = [train(seed) for seed in range(seeds)]  # first, while the machine is quiet
     entries: list[dict[str, Any]] = []
     for seed, (run, seconds) in enumerate(trained):
