@@ -29,7 +29,6 @@ from PIL import Image
 
 from tiny import dataset, tiny
 from vaekit import config
-from vaekit.cli.runs import facts_of, summaries
 from vaekit.config import Fit, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import torchvision_sets
@@ -43,6 +42,7 @@ from vaekit.evaluation.batchwise import over_batches
 from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
+from vaekit.store.summaries import facts_of, summaries
 from vaekit.store.tensors import pack, unpack
 from vaekit.training.checkpointer import Checkpointer
 from vaekit.training.players import players_of

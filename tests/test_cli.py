@@ -224,6 +224,8 @@ def test_presets_and_data(command) -> None:
         (("map", "plain", "--image", "10000"), "0 to 9999, got 10000"),
         (("map", "digits", "--class", "11"), "unknown class '11'"),
         (("traverse", "plain", "--class", "1"), "unconditional"),
+        (("interpolate", "plain", "--between", "1", "2", "--class", "1"), "unconditional; leave out --class"),
+        (("explore", "plain", "-o", "x.png"), "a page is written as .html"),
         (("latents", "plain", "-o", "x.npy"), r"a figure is written as \.png"),
         (("sample", "plain", "-o", "/nowhere/x.png"), "/nowhere"),
         (("interpolate", "plain", "--between", "1", "10000"), "0 to 9999, got 10000"),

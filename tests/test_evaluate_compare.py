@@ -361,6 +361,21 @@ def test_runs_of_a_preset_are_found(made, tmp_path: Path) -> None:
 # -- formats ----------------------------------------------------------------------------------------------------------
 
 
+def test_evaluations_on_other_data_are_compared(made, tmp_path: Path) -> None:
+    runs = [made(name, seed=seed) for seed, name in enumerate(("a", "b"))]
+    for run, nll in zip(runs, (70.0, 72.0), strict=True):
+        other = Evaluation([Value("nll", nll, 0.3, "nats", "upper bound")], PROTOCOL | {"data": "new/x.npy"})
+        run.write_json("evaluation-new-x.npy.json", other.to_json())
+    assert compare(runs, data="new/x.npy").cells["vae"]["nll"].mean == 71
+    assert compare(runs, data=Path("new/x.npy")).protocol["data"] == "new/x.npy"
+    assert compare(runs).cells["vae"]["nll"].mean == compare(runs, data="mnist").cells["vae"]["nll"].mean == 90
+    assert {run.name for run in evaluated_runs("vae", tmp_path, data="new/x.npy")} == {"a", "b"}
+    with pytest.raises(RunError, match=r"not been evaluated on all test rows of y.npy, only in evaluation.json, "):
+        compare(runs, data="y.npy")
+    with pytest.raises(RunError, match="no run in .* has been evaluated on all test rows of y.npy"):
+        evaluated_runs("vae", tmp_path, data="y.npy")
+
+
 def test_formats_say_the_same(seeds: list[Run]) -> None:
     table = compare(seeds)
     markdown = table.to_markdown()

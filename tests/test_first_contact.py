@@ -104,6 +104,8 @@ TYPED = {
     ("train", "--epoch", "3"): "type --epochs 3",
     ("train", "--beta"): "type --set objective.beta=VALUE",
     ("resume", "--lr", "1e-3"): "type --set train.learning_rate=1e-3",
+    ("resume", "--epochs", "3"): "there is no option --epochs; type --set train.epochs=3",
+    ("speedrun", "--epochs=3"): "type --set train.epochs=3",
     ("train", "--set", "size=32"): "did you mean data.size=32?",
     ("train", "--set", "lr=1e-3"): "did you mean train.learning_rate=1e-3?",
     ("train", "--set", "train.lr=1"): "did you mean 'train.learning_rate'?",

@@ -16,10 +16,10 @@ import torch
 from safetensors.torch import load_file, save
 
 from conftest import SMALL, Result, one_line
-from vaekit.cli.runs import summaries
 from vaekit.errors import DeviceError, RunError
 from vaekit.runs import lifecycle
 from vaekit.store import Run, bounded, files
+from vaekit.store.summaries import summaries
 from vaekit.training import Listener, find_device
 
 Command = Callable[..., Result]

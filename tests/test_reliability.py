@@ -29,13 +29,13 @@ import fuzz
 import tiny
 from test_run import LIES, Calls, Killed, edit_manifest
 from vaekit import cli
-from vaekit.cli.runs import summaries
 from vaekit.config import read
 from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle, restore
 from vaekit.runs.restore import config_of
 from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.store.old_names import with_present_names
+from vaekit.store.summaries import summaries
 from vaekit.training import Interrupted, Listener, validate
 
 TESTS = Path(__file__).parent

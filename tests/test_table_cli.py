@@ -14,8 +14,8 @@ import tiny
 from conftest import one_line
 from test_tables import SIZES, frame
 from vaekit import config, load
-from vaekit.cli import sample_table
 from vaekit.errors import ConfigError
+from vaekit.evaluation.missing import conditional
 from vaekit.evaluation.single_rows import named_rows, scoring
 from vaekit.runs import job, lifecycle
 from vaekit.store import Run
@@ -80,7 +80,7 @@ def test_the_columns_are_listed_before_training(here: Path, command: Any) -> Non
 
 
 def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sample_table, "FEW", 10**9)
+    monkeypatch.setattr(conditional, "FEW_EFFECTIVE", 10**9)
     assert command("sample", "a", "-n", 50, "-o", "new.csv").status == 0
     new = pd.read_csv("new.csv")
     assert len(new) == 50 and not new.isna().any().any()
@@ -93,6 +93,9 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypa
     assert (women["sex"] == "female").all() and (women["age"] == 40).all() and women["height"].nunique() > 20
     assert "unknown level 'femal'; did you mean" in one_line(command("sample", "a", "--where", "sex=femal"))
     assert "unknown column 'sx'" in one_line(command("sample", "a", "--where", "sx=female"))
+    assert "two values, 'female' and 'male'" in one_line(
+        command("sample", "a", "--where", "sex=female", "--where", "sex=male")
+    )
     assert "column 'age' cannot be 'old'" in one_line(command("sample", "a", "--where", "age=old"))
 
 

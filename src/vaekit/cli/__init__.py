@@ -10,7 +10,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `profile`, `repeat` | `vae profile`, `vae repeat` |
 | `pictures`, `sample_table` | `vae sample`, `vae interpolate`, `vae reconstruct`; `vae sample` of a table |
 | `latents` | `vae map`, `vae traverse`, `vae latents` |
-| `encode`, `score`, `row_csv` | `vae encode`, `vae score`, and the CSV that both write |
+| `encode`, `score` | `vae encode`, `vae score` |
 | `impute` | `vae impute` |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
 | `evaluate`, `evaluation_blocks` | `vae evaluate`, and the blocks that it prints |

@@ -4,13 +4,14 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
-from ..store.metrics import ROWS_KEY
+from ..store.metrics import ROWS_KEY, stored_test
 from .printing import note, out, out_json
 from .tables import INDENT, print_entry, print_table
 
@@ -57,6 +58,16 @@ class WholeNumber(click.types.IntParamType):
         if number < self.least:
             self.fail(f"must be at least {self.least}, got {number}", param, ctx)
         return number
+
+
+class WithFormerName(click.Option):
+    """An option whose last spelling is a former one: it is still taken, but --help does not show it."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        """The spellings and the help of the option."""
+        shown = copy(self)
+        shown.opts = self.opts[:-1]
+        return click.Option.get_help_record(shown, ctx)
 
 
 COUNT = WholeNumber(1)
@@ -149,14 +160,14 @@ def open_run(run: str | None, root: Path) -> "Run":
     return Run.open(run, root=root)
 
 
-def nested_get(value: Any, *steps: str | int) -> Any:
-    """The item at a place in a nested value, or None."""
-    for step in steps:
-        try:
-            value = value[step]
-        except (IndexError, KeyError, TypeError):
-            return None
-    return value
+def test_of(run: "Run") -> dict[str, Any]:
+    """The numbers measured on the test rows at the end of a training.
+
+    Raises:
+        RunError: They are missing or damaged.
+    """
+    test = stored_test(run)
+    return run.read_json("test.json") if test is None else test
 
 
 def terms_of(test: dict[str, Any]) -> list[str]:

@@ -32,6 +32,7 @@ SIDE_BY_SIDE = 3  # groups that fit into 80 columns
 @long_option
 @click.option("--split", default="test", show_default=True, help="Compare evaluations on this split.")
 @click.option("--rows", "row_count", type=COUNT, help="Compare evaluations on this many rows.  [default: on all]")
+@click.option("--data", "data_name", help="Compare evaluations on this data: what `vae evaluate --data` got.")
 @click.option("-o", "--output", type=FILE, help="Also write the runs side by side on one page, .html.")
 @runs_option
 @json_option
@@ -43,24 +44,25 @@ def compare(
     long: bool,
     split: str,
     row_count: int | None,
+    data_name: str | None,
     output: Path | None,
     root: Path,
 ) -> None:
     """Try `vae compare vae cvae`: print runs side by side, with mean ± sd over seeds.
 
     It also says which differences are within noise. Evaluate each RUN first. Runs that differ only in their seed are
-    one group; differences are to the first group. By default the table shows evaluations of all test rows, with --split
-    or --rows those that were made with the same options.
+    one group; differences are to the first group. By default the table shows evaluations of all test rows, with
+    --split, --rows or --data those that were made with the same options.
     """
-    if output is not None and (split != "test" or row_count is not None):
-        raise click.UsageError("--output shows evaluations of all test rows; leave out --split and --rows")
+    if output is not None and (split != "test" or row_count is not None or data_name is not None):
+        raise click.UsageError("--output shows evaluations of all test rows; leave out --split, --rows and --data")
     from ..evaluation.several_runs.comparison import compare as compare_runs
     from ..evaluation.several_runs.comparison import evaluated_runs
 
     compared_runs = [open_run(name, root) for name in run]
     for preset in presets:
-        compared_runs += evaluated_runs(preset, root, split=split, rows=row_count)
-    table = compare_runs(compared_runs, columns=columns, split=split, rows=row_count)
+        compared_runs += evaluated_runs(preset, root, split=split, rows=row_count, data=data_name)
+    table = compare_runs(compared_runs, columns=columns, split=split, rows=row_count, data=data_name)
     pages = []
     if output is not None:
         from ..explorer.run_page import write_report

@@ -16,6 +16,18 @@ if TYPE_CHECKING:
     from ..config import Config
 
 
+# The keys of a config that have options of their own, by the field of `ConfigOptions`: --test-data sets data.test.
+KEYS = {
+    "data": "data.name",
+    "test_data": "data.test",
+    "labelled": "data.labelled",
+    "epochs": "train.epochs",
+    "device": "train.device",
+    "seed": "train.seed",
+    "deterministic": "train.deterministic",
+}
+
+
 @dataclass(frozen=True)
 class ConfigOptions:
     """The config that the command line asks for.
@@ -24,7 +36,7 @@ class ConfigOptions:
         preset: Name of a preset.
         config_file: TOML file instead of a preset.
         settings: Strings "section.key=value".
-        data, test_data, labelled, epochs, device, seed, deterministic: Keys that have options of their own.
+        data, test_data, labelled, epochs, device, seed, deterministic: Keys that have options of their own; see `KEYS`.
     """
 
     preset: str | None
@@ -58,14 +70,9 @@ class ConfigOptions:
         from .. import config
 
         self._check_preset(config.preset_names())
-        values = {"data.name": self.data, "train.epochs": self.epochs, "train.device": self.device}
-        values |= {
-            "data.test": self.test_data,
-            "data.labelled": self.labelled,
-            "train.seed": self.seed,
-            "train.deterministic": self.deterministic or None,
-        }
-        typed = [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+        values = {key: getattr(self, name) for name, key in KEYS.items()}
+        given = {key: value for key, value in values.items() if value is not None and value is not False}
+        typed = [f"{key}={json.dumps(value)}" for key, value in given.items()]
         preset = self._default_preset() if self.preset is None and self.config_file is None else self.preset
         return config.read(preset, self.config_file, [*self.settings, *typed])
 
@@ -104,7 +111,9 @@ _OPTIONS = [
     click.option("--device", help="cpu, cuda, cuda:1, mps …  [default: the fastest here]"),
     click.option("--seed", type=int, help="Seed of everything random.  [default: 0]"),
     click.option(
-        "--deterministic", is_flag=True, help="Use deterministic algorithms only; then a GPU gives the same bits too."
+        "--deterministic",
+        is_flag=True,
+        help="Use deterministic algorithms only; then a GPU gives the same bits too.",
     ),
 ]
 

@@ -15,7 +15,7 @@ from .run_options import ChosenRun, takes_run
 if TYPE_CHECKING:
     import torch
 
-    from ..data import Split
+    from ..data import Batch
     from ..model import LatentVariableModel
     from ..plot import Picture
 
@@ -110,30 +110,29 @@ class Drawing(ChosenRun):
         if count > most:
             raise ConfigError(f"{count} images of shape {shape} are too many at once, at most {most}")
 
-    def test_images(
-        self, model: "LatentVariableModel", indices: Sequence[int]
-    ) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Test images by index, as the model sees them, and their contexts; their classes if there are no contexts."""
+    def test_images(self, model: "LatentVariableModel", indices: "Sequence[int] | torch.Tensor") -> "Batch":
+        """Test images by index, as the model sees them.
+
+        Raises:
+            DataError: There is no image of an index.
+        """
         import torch
 
-        split = self.restored.dataset().test
-        for index in indices:
-            if not 0 <= index < len(split):
-                raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
-        return self._as_seen(model, split.rows(torch.tensor(list(indices))))
+        from ..evaluation.single_rows.named_rows import seen_batch
 
-    def spread_test_images(self, model: "LatentVariableModel", n: int) -> "tuple[torch.Tensor, torch.Tensor | None]":
-        """Evenly spread test images, n of them, and their contexts or classes as for `test_images`."""
-        split = self.restored.dataset().test
-        if n > len(split):
-            raise DataError(f"there are {len(split)} test images, numbered 0 to {len(split) - 1}, got -n {n}")
-        return self._as_seen(model, split.thinned(n))
+        split, rows = self.restored.dataset().test, torch.as_tensor(indices)
+        for index in rows[(rows < 0) | (rows >= len(split))].tolist():
+            raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {index}")
+        return seen_batch(self.restored, model, split.rows(rows))
 
-    def _as_seen(self, model: "LatentVariableModel", rows: "Split") -> "tuple[torch.Tensor, torch.Tensor | None]":
-        from ..data.batches import as_one_batch
+    def spread_test_images(self, model: "LatentVariableModel", most: int, *, first: int | None = None) -> "Batch":
+        """At most `most` evenly spread test images, as the model sees them, behind the one with the index `first`."""
+        import torch
 
-        batch = as_one_batch(rows, value_kind=self.restored.recipe.value_kind, binarize=self.restored.binarize)
-        return model.seen(batch.x, batch.observed), batch.labels if batch.c is None else batch.c
+        from ..data.dataset import evenly_spread
+
+        rows = evenly_spread(len(self.restored.dataset().test), most)
+        return self.test_images(model, rows if first is None else torch.cat((torch.tensor([first]), rows)))
 
     def save(self, picture: "Picture", path: Path) -> None:
         """Write a picture, and print its path. Signals of one channel become an array (n, L)."""

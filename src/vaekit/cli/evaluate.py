@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import ConfigError
-from .common import COUNT, json_option, print_files, relative, stopped, wants_json
+from .common import COUNT, WithFormerName, json_option, print_files, relative, stopped, wants_json
 from .printing import out
 from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_protocol, print_table
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     "--rows",
     "--images",
     "row_count",
+    cls=WithFormerName,
     type=COUNT,
     help="Evaluate this many evenly spread rows, for a quick look.  [default: all]",
 )

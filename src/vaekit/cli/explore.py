@@ -1,6 +1,5 @@
 """`vae explore`: an interactive page of a run's latent space."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,27 +37,22 @@ def explore(
     """
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
-    model, _ = (chosen if output is None else replace(chosen, device="cpu")).model()
-
     from ..evaluation.latent_space.aggregate import STATISTICS
     from ..evaluation.model_with_data import of_run
+    from ..explorer import show
     from ..explorer.page_content import page_content
-    from ..explorer.show import IMAGES, Page
 
-    count = images if images is not None else SERVED if output is None else IMAGES
-    shown = of_run(chosen.restored, model, max(count, STATISTICS))
-    content = page_content(shown, images=count)
     if output is not None:
-        from ..explorer.page import standalone
-
-        html, embeds = standalone(shown, content, half=not float32)
-        page = Page(html, embeds)
+        show.check_page_path(output)
+        page = show.explore(chosen.restored, images=show.IMAGES if images is None else images, half=not float32)
         page.save(output)
         say(f"{len(page.html) / 1e6:.1f} MB; it embeds {'; '.join(page.embeds)}")
         print_files(output, run=str(chosen.run.path))
         return
-
-    _serve(shown, content, port, not no_browser)
+    model, _ = chosen.model()
+    count = SERVED if images is None else images
+    shown = of_run(chosen.restored, model, max(count, STATISTICS))
+    _serve(shown, page_content(shown, images=count), port, not no_browser)
 
 
 def _serve(shown: "ModelWithData", content: "PageContent", port: int, browser: bool) -> None:

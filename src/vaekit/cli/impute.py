@@ -1,24 +1,16 @@
 """`vae impute`: fill the gaps of a table, or complete images."""
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from .common import COUNT, FILE, file_stem, is_default, json_option, print_files, relative, wants_json
 from .printing import out
 from .run_options import ChosenRun, run_options
-from .tables import INDENT, print_entry, print_table
+from .tables import INDENT, print_entry, print_rows
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from ..data.table.encoded_table import Table
-    from ..evaluation.missing.filling import Filled
-
-FEWEST_EFFECTIVE = 10  # effective samples of a row; with fewer its values are not reliable
 PRINTED_GAPS = 10  # gaps that are printed
 COMPLETIONS = 12  # completions of an image
 
@@ -70,117 +62,82 @@ def impute(
 def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write a table with its gaps filled, and a table of the gaps."""
     from ..data.table.table_files import check_writable, write_frame
-    from ..evaluation.missing import filling
+    from ..evaluation.missing.filling import FEWEST_EFFECTIVE, impute_table
     from ..runs.terminal import shown_stages
 
     run = chosen.run
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
     path = output or run.place(f"imputed/{file_stem(source.name)}{suffix}")
-    frame, table = _read(source, chosen)
     check_writable(path)
     model, _ = chosen.model()
     with shown_stages() as listener:
-        filled = filling.fill(model, table, samples=samples, draws=draws, seed=chosen.seed, listener=listener)
-    cells_path = path.with_name(f"{path.stem}-cells.csv")
-    cells = filling.cells(table, filled, frame.columns)
-    table_paths = _write(path, frame, table, filled)
-    write_frame(cells, cells_path)
-    thin = int((filled.ess < FEWEST_EFFECTIVE).sum())
+        imputed = impute_table(
+            chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed, listener=listener
+        )
+    cells_path, paths = path.with_name(f"{path.stem}-cells.csv"), _paths(path, draws)
+    for table_path, frame in zip(paths, imputed.frames, strict=True):
+        write_frame(frame, table_path)
+    write_frame(imputed.cells, cells_path)
+    facts: dict[str, Any] = {"rows": len(imputed.frames[0]), "gaps": len(imputed.cells)}
     if wants_json():
-        facts: dict[str, Any] = {"rows": len(frame), "gaps": len(cells), "rows_with_few_effective_samples": thin}
-        print_files(*table_paths, cells_path, run=str(run.path), **facts)
+        facts["rows_with_few_effective_samples"] = imputed.unreliable
+        print_files(*paths, cells_path, run=str(run.path), **facts)
         return
-    _print_cells(cells)
+    first_cells = imputed.cells.head(PRINTED_GAPS).astype(str)
+    print_rows([list(first_cells.columns), *first_cells.values.tolist()])
     out()
-    out(f"gaps        {len(cells)} in {len(frame)} rows")
-    if thin:
-        fault = f"{thin} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}; try more --samples"
-        print_entry("beware", fault, INDENT)
+    out(f"gaps        {facts['gaps']} in {facts['rows']} rows")
+    if imputed.unreliable:
+        fault = f"{imputed.unreliable} rows have under {FEWEST_EFFECTIVE} effective samples of {samples}"
+        print_entry("beware", f"{fault}; try more --samples", INDENT)
     out(f"cells       {relative(cells_path)}: how sure each value is")
-    _print_paths("table", table_paths)
-
-
-def _print_cells(cells: "pd.DataFrame") -> None:
-    """Print the first filled gaps."""
-    print_table(
-        [{str(name): str(cell) for name, cell in row.items()} for row in cells.head(PRINTED_GAPS).to_dict("records")]
-    )
-
-
-def _print_paths(name: str, paths: list[Path]) -> None:
-    """Print the paths of up to three drawn files, and the last one."""
-    for path in paths[:3]:
-        out(f"{name:<12}{relative(path)}")
-    if len(paths) > 3:
-        out(f"            … {relative(paths[-1])}")
+    _print_paths("table", paths)
 
 
 def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None, draws: int, samples: int) -> None:
     """Write an array with its NaN filled in, or one for each draw."""
     from .. import plot
-    from ..data.sources.arrays import FileRows
-    from ..evaluation.missing.imputation import filled_rows
-    from ..evaluation.single_rows.named_rows import rows_of
+    from ..evaluation.missing.filling import impute_array
 
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     path = output or chosen.run.place(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path} must end in .npy")
-    rows = rows_of(chosen.restored, str(source))
     model, _ = chosen.model()
-    filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=chosen.seed)
-    if source.suffix.lower() == ".npy":
-        filled = filled.reshape(len(filled), *FileRows(source).shape)  # signals of one channel may be (N, L)
-    paths = [path.with_name(f"{path.stem}-{i + 1}.npy") for i in range(draws)] or [path]
-    for array_path, array in zip(paths, filled, strict=True):
+    arrays, gaps = impute_array(chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed)
+    paths = _paths(path, draws)
+    for array_path, array in zip(paths, arrays, strict=True):
         plot.save(array, array_path)
-    gaps = 0 if rows.split.observed_in_memory is None else int((~rows.split.observed_in_memory).sum())
+    rows = len(arrays[0])
     if wants_json():
-        print_files(*paths, run=str(chosen.run.path), rows=len(rows), gaps=gaps)
+        print_files(*paths, run=str(chosen.run.path), rows=rows, gaps=gaps)
         return
-    out(f"gaps        {gaps} in {len(rows)} rows")
+    out(f"gaps        {gaps} in {rows} rows")
     _print_paths("array", paths)
 
 
 def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output: Path | None) -> None:
     """Draw test images with one half hidden, each with several completions."""
     from .. import plot
-    from ..data.batches import as_one_batch
     from ..evaluation import complete
 
     run = chosen.run
     model, _ = chosen.model()
-    test = chosen.restored.dataset().test
-    if count > len(test):
-        raise DataError(f"there are {len(test)} test images, got -n {count}")
-    images = as_one_batch(test.thinned(count), value_kind=model.value_kind, binarize=chosen.restored.binarize)
+    images = chosen.restored.as_batch(chosen.spread_test_rows(count))
     path = output or run.picture(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=chosen.seed), path)
-    print_files(path, run=str(run.path), rows=count)
+    print_files(path, run=str(run.path), rows=len(images))
 
 
-def _read(source: Path, chosen: ChosenRun) -> "tuple[pd.DataFrame, Table]":
-    """The table as a frame, and as the model sees it."""
-    from ..data.table.encoded_table import open_table
-    from ..data.table.table_files import read_table
-
-    if not source.is_file():
-        fault = "is a folder" if source.is_dir() else "no such file"
-        raise ConfigError(f"{source}: {fault}; name the table with --data")
-    columns = chosen.facts.columns or ()
-    return read_table(source), open_table(source, columns, chosen.restored.label, memory=math.inf)
+def _paths(path: Path, draws: int) -> list[Path]:
+    """The path of the filled data; or, of several draws, a numbered path for each, such as full-1.csv."""
+    return [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(draws)] or [path]
 
 
-def _write(path: Path, frame: "pd.DataFrame", table: "Table", filled: "Filled") -> list[Path]:
-    """Write the filled table, or one table for each draw; return the paths."""
-    from ..data.table.table_files import write_frame
-    from ..evaluation.missing.filling import fill_gaps
-
-    if not len(filled.draws):
-        write_frame(fill_gaps(frame, table, filled.best.numpy()), path)
-        return [path]
-    paths = [path.with_name(f"{path.stem}-{i + 1}{path.suffix}") for i in range(len(filled.draws))]
-    for table_path, values in zip(paths, filled.draws, strict=True):
-        write_frame(fill_gaps(frame, table, values.numpy()), table_path)
-    return paths
+def _print_paths(name: str, paths: list[Path]) -> None:
+    """Print the paths of up to three files, and the last one."""
+    for path in paths[:3]:
+        out(f"{name:<12}{relative(path)}")
+    if len(paths) > 3:
+        out(f"            … {relative(paths[-1])}")

@@ -1,16 +1,14 @@
 """`vae map`, `vae traverse` and `vae latents`: pictures of a run's latents."""
 
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
 from ..errors import ConfigError, DataError
-from .common import print_files
+from .common import WithFormerName, print_files
 from .drawing_options import Drawing, drawing_options
 
 if TYPE_CHECKING:
-    from ..data import Batch
     from ..model import LatentVariableModel
 
 MAPPED = 1000  # test images that set the ranges of maps and traversals
@@ -47,19 +45,26 @@ def latent_map(
     _check_images(drawing)
     path = drawing.path("map")
     model, _ = drawing.model()
-    batch = _batch(drawing, model, MAPPED, image)
+    batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
     pair = None if latents is None else _numbers(model, latents)
     drawing.save(plot.manifold(model, batch.x, batch.c, latents=pair, c=c, side=side), path)
 
 
 @click.command(short_help="Change one latent after another.")
-@click.option("--latents", type=click.IntRange(1), help="How many rows.  [default: at most 16]")
+@click.option(
+    "--rows",
+    "--latents",
+    "count",
+    cls=WithFormerName,
+    type=click.IntRange(1),
+    help="How many latents; each is one row.  [default: at most 16]",
+)
 @click.option("--steps", type=click.IntRange(2), default=11, show_default=True, help="Images in a row.")
 @image_option
 @class_option
 @drawing_options(seeded=False)
-def traverse(drawing: Drawing, latents: int | None, steps: int, image: int, label: str | None) -> None:
+def traverse(drawing: Drawing, count: int | None, steps: int, image: int, label: str | None) -> None:
     """Try `vae traverse --image 3`: change one latent in each row, the one with the most KL first.
 
     RUN is the newest by default.
@@ -69,9 +74,9 @@ def traverse(drawing: Drawing, latents: int | None, steps: int, image: int, labe
     _check_images(drawing)
     path = drawing.path("traversals")
     model, _ = drawing.model()
-    batch = _batch(drawing, model, MAPPED, image)
+    batch = drawing.spread_test_images(model, MAPPED, first=image)
     c = None if label is None else drawing.classes(model, label, 1)
-    drawing.save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=latents), path)
+    drawing.save(plot.traversals(model, batch.x, batch.c, c=c, steps=steps, latents=count), path)
 
 
 @click.command(short_help="Show where the test images lie in latent space.")
@@ -86,7 +91,7 @@ def latents(drawing: Drawing, kl: bool) -> None:
 
     path = drawing.output or drawing.run.picture("kl.png" if kl else "latents.png")
     model, _ = drawing.model()
-    batch = _batch(drawing, model, SCATTERED)
+    batch = drawing.spread_test_images(model, SCATTERED)
     names = drawing.class_names
     if kl:
         figure = plot.kl_per_latent(model, batch.x, batch.c)
@@ -99,24 +104,6 @@ def latents(drawing: Drawing, kl: bool) -> None:
 def _check_images(drawing: Drawing) -> None:
     if drawing.facts.kind != "image":
         raise DataError(f"the data of run {drawing.run.name} are not images, so that no picture can be drawn")
-
-
-def _batch(drawing: Drawing, model: "LatentVariableModel", n: int, image: int | None = None) -> "Batch":
-    """At most n evenly spread test images as the model sees them, with image number `image` first."""
-    import torch
-
-    from ..data.batches import as_one_batch
-    from ..data.dataset import evenly_spread
-
-    split = drawing.restored.dataset().test
-    if image is not None and image >= len(split):
-        raise DataError(f"test images are numbered 0 to {len(split) - 1}, got {image}")
-    rows = evenly_spread(len(split), n)
-    if image is not None:
-        rows = torch.cat((torch.tensor([image]), rows))
-    batch = as_one_batch(split.rows(rows), value_kind=model.value_kind, binarize=drawing.restored.binarize)
-    batch = model.to_model(batch)
-    return replace(batch, x=model.seen(batch.x, batch.observed))
 
 
 def _numbers(model: "LatentVariableModel", latents: tuple[int, int]) -> tuple[int, int]:

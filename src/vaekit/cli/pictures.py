@@ -11,9 +11,7 @@ from .sample_table import sample_table
 
 if TYPE_CHECKING:
     from ..evaluation.latent_space.ex_post import Density
-    from ..model import LatentVariableModel
     from ..plot.ways import Way
-    from ..store import Run
 
 # The density that each choice of --from fits to the latents of the training data; for codes, the first is a network.
 DENSITIES: "dict[str, Density]" = {
@@ -68,6 +66,8 @@ def sample(
         return
     if where:
         raise DataError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
+    from ..evaluation.latent_space.ex_post import fitted_prior, has_fitted_codes
+
     if is_default("source") and has_fitted_codes(run):
         source = "aggregate"
     if by_class and (label is not None or noise):
@@ -79,7 +79,7 @@ def sample(
     if by_class and not model.context_size:
         raise DataError(f"run {run.name} is unconditional; leave out --by-class")
     if source != "prior":
-        model = _from_aggregate(drawing, model, source)
+        model = fitted_prior(drawing.restored, model, DENSITIES[source])
     names = drawing.class_names
     if by_class:
         columns = 10 if is_default("count") else count
@@ -131,9 +131,9 @@ def interpolate(
     drawing.check_room((1 if between else walks) * steps)
     ends = None
     if between:
-        images, labels = drawing.test_images(model, between)
-        ends = images[0], images[1]
-        c = (labels if label is None else drawing.classes(model, label, 2)) if model.context_size else None
+        images = drawing.test_images(model, between)
+        ends = images.x[0], images.x[1]
+        c = images.c if label is None else drawing.classes(model, label, 2)
         names = [f"image {number}" for number in between]
     else:
         c = drawing.classes(model, label, walks)
@@ -159,20 +159,9 @@ def reconstruct(drawing: Drawing, count: int) -> None:
     RUN is the newest by default. An array, -o x.npy, has shape (images, 2, …): original and reconstruction.
     """
     from .. import plot
+    from ..evaluation.single_rows.named_rows import seen_batch
 
     path = drawing.path("reconstruct")
     model, _ = drawing.model()
-    images, labels = drawing.spread_test_images(model, count)
-    drawing.save(plot.reconstructions(model, images, labels if model.context_size else None), path)
-
-
-def _from_aggregate(drawing: Drawing, model: "LatentVariableModel", source: str) -> "LatentVariableModel":
-    """The model with a prior fitted to its aggregate posterior."""
-    from ..evaluation.latent_space.ex_post import fitted_prior
-
-    return fitted_prior(drawing.restored, model, DENSITIES[source])
-
-
-def has_fitted_codes(run: "Run") -> bool:
-    """Whether a network over the codes of a run's model was fitted before."""
-    return (run.path / "prior-codes.safetensors").is_file()
+    images = seen_batch(drawing.restored, model, drawing.spread_test_rows(count))
+    drawing.save(plot.reconstructions(model, images.x, images.c), path)

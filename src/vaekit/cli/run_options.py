@@ -6,13 +6,15 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import device_option, run_argument, runs_option, seed_option, trust_option, trusted
+from ..errors import DataError
+from .common import device_option, is_default, run_argument, runs_option, seed_option, trust_option, trusted
 
 if TYPE_CHECKING:
     import torch
 
     from ..config import Config
     from ..config.recipe import Recipe
+    from ..data import Split
     from ..model import LatentVariableModel
     from ..runs.data_facts import DataFacts
     from ..runs.restore import RestoredRun
@@ -48,6 +50,18 @@ class ChosenRun:
         import torch
 
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
+
+    def spread_test_rows(self, count: int) -> "Split":
+        """`count` evenly spread test rows; all of them if the command's -n was left out and there are fewer.
+
+        Raises:
+            DataError: There are fewer than -n.
+        """
+        test = self.restored.dataset().test
+        if count > len(test) and not is_default("count"):
+            rows = f"{len(test)} test {self.facts.row_word}s"
+            raise DataError(f"there are {rows}, got -n {count}; they are numbered 0 to {len(test) - 1}")
+        return test.thinned(min(count, len(test)))
 
 
 def resolved(config: "Config") -> "Recipe":

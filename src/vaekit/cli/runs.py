@@ -5,20 +5,13 @@ import time
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from ..errors import RunError, VAEError, unknown
-from ..store.old_names import with_present_names
-from .common import json_option, nested_get, open_run, run_argument, runs_option, say, wants_json
+from .common import json_option, open_run, run_argument, runs_option, say, wants_json
 from .printing import note, out_json
 from .tables import long_option, print_entry, print_table
-
-if TYPE_CHECKING:
-    from ..store import Run
-
-SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg_elbo", "state", "created")
 
 
 @click.command(short_help="Show a run's parts and results.")
@@ -27,6 +20,8 @@ SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg
 @json_option
 def info(run: str | None, root: Path) -> None:
     """Try `vae info`: show the parts and the results of RUN, the newest by default."""
+    from ..store.summaries import SUMMARY, facts_of
+
     facts = facts_of(open_run(run, root))
     if wants_json():
         out_json(facts)
@@ -52,9 +47,11 @@ def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path) -> None:
 
     With --clean, list the runs to remove, ask, and remove them.
     """
+    from ..store.summaries import summaries
+
     listed = summaries(root)
     if clean:
-        listed = _clean(listed, clean, yes, root)
+        listed = _clean(root, listed, clean, yes)
     if wants_json():
         out_json(listed)
         return
@@ -64,57 +61,6 @@ def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path) -> None:
     print_table([_listed(summary, long) for summary in listed], long=long)
     if not listed and not clean:
         say(f"there is no run in {root} yet; `vae train` makes one")
-
-
-def facts_of(run: "Run") -> dict[str, Any]:
-    """The parts and the results of a run."""
-    config = run.config
-    facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
-    sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
-    facts |= {section: config.get(section) for section in sections}
-    facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
-    if changed := [session["settings"] for session in run.sessions if session["settings"]]:
-        facts["changed"] = changed
-    if (run.path / "test.json").is_file():
-        facts["test"] = with_present_names(run.read_json("test.json"))
-    return facts
-
-
-def summaries(root: Path) -> list[dict[str, Any]]:
-    """A summary of every run in a folder, the damaged ones last."""
-    from ..store import find_runs
-
-    runs, faults = find_runs(root)
-    readable = []
-    for run in runs:
-        try:
-            readable.append(_summary(run))
-        except VAEError as error:
-            faults[run.path] = str(error)
-    return readable + [{**_unread(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
-
-
-def _unread(name: str, state: str) -> dict[str, Any]:
-    """The summary of a folder that cannot be read."""
-    return {**dict.fromkeys(SUMMARY), "name": name, "state": state}
-
-
-def _summary(run: "Run") -> dict[str, Any]:
-    config = run.config
-    by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
-    scores = [score for score in by_epoch if isinstance(score, int | float)]
-    planned = nested_get(run.environment, "sessions", -1, "epochs") or nested_get(config, "train", "epochs")
-    steps = nested_get(config, "train", "steps")
-    return {
-        "name": run.name,
-        "preset": run.environment.get("preset"),
-        "data": nested_get(config, "data", "name"),
-        "epochs": len(by_epoch),
-        "planned_epochs": planned if steps is None else None,
-        "validation_neg_elbo": min(scores, default=None),
-        "state": run.status,
-        "created": run.created.isoformat(),
-    }
 
 
 def _cells(summary: dict[str, Any]) -> dict[str, Any]:
@@ -133,34 +79,24 @@ def _cells(summary: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _clean(listed: list[dict[str, Any]], targets: Sequence[str], yes: bool, root: Path) -> list[dict[str, Any]]:
-    """Remove the runs with one of these names or states; return their summaries."""
-    from ..store import delete, is_leftover
-    from ..store.files import COMPONENT
+def _clean(root: Path, listed: list[dict[str, Any]], targets: Sequence[str], yes: bool) -> list[dict[str, Any]]:
+    """List the runs with one of these names or states, ask, and remove them; return their summaries."""
+    from ..store import delete
+    from ..store.summaries import to_remove
 
-    listed = listed + [
-        _unread(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
-    ]
-    states, names = ("failed", "interrupted", "damaged"), {summary["name"] for summary in listed}
-    for word in targets:
-        if word not in names and word not in states:
-            raise RunError(unknown("run", word, [*names, *states]))
-    to_delete = [summary for summary in listed if summary["name"] in targets or summary["state"] in targets]
-    for summary in to_delete:
-        if summary["state"] == "running":
-            raise RunError(f"run {summary['name']} is being trained; stop that first")
-    for summary in to_delete:
+    chosen = to_remove(root, targets, listed)
+    for summary in chosen:
         size = sum(file.lstat().st_size for file in (root / summary["name"]).rglob("*")) / 1e6
         cells = _cells(summary)
         known = [f"{cells['epochs']} epochs", f"{cells['age']} old"] if summary["created"] is not None else []
         note("  ".join((summary["name"], summary["state"], *known, f"{size:.1f} MB")))
-    if not to_delete:
+    if not chosen:
         note("there is nothing to remove")
-    elif not yes and not click.confirm(f"Remove {len(to_delete)} of the {len(listed)} runs in {root}?", err=True):
+    elif not yes and not click.confirm(f"Remove {len(chosen)} runs from {root}?", err=True):
         return []
-    for summary in to_delete:
+    for summary in chosen:
         delete(root / summary["name"])
-    return to_delete
+    return chosen
 
 
 def _listed(summary: dict[str, Any], long: bool) -> dict[str, Any]:

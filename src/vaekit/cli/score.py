@@ -1,6 +1,5 @@
 """`vae score`: how unusual single rows are, as a file for other programs."""
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,16 +8,11 @@ import click
 from ..errors import ConfigError
 from .common import COUNT, FILE, data_option, file_stem, json_option, print_files, relative, split_option, wants_json
 from .printing import out
-from .row_csv import csv_of
 from .run_options import ChosenRun, run_options
 from .tables import INDENT, print_entry, print_table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from ..evaluation.single_rows.named_rows import NamedRows
     from ..evaluation.single_rows.scoring import Scores
-    from ..model import LatentVariableModel
 
 SHOWN, PICTURED = 10, 32  # least likely rows that are printed, and drawn
 
@@ -63,32 +57,35 @@ def score(
     writes the nats of each pixel. --labels y compares the scores with column y of the table, where the rarer value is
     unusual, or with class y of the images.
     """
+    from .. import plot
+    from ..evaluation.missing.conditional import value_scores
     from ..evaluation.single_rows.named_rows import rows_of
-    from ..evaluation.single_rows.outliers import auroc
+    from ..evaluation.single_rows.outliers import auroc, unusual_rows
     from ..evaluation.single_rows.scoring import score_run
     from ..runs.terminal import shown_stages
     from ..store import files
 
     run, seed = chosen.run, chosen.seed
     rows = rows_of(chosen.restored, data_name, split=split)
-    unusual = None if labels is None else _unusual(rows, data_name, labels)
+    unusual = None if labels is None else unusual_rows(rows, labels, data_name)
     path = output or run.place(f"scores/{file_stem(rows.name)}.csv")
     _check_suffixes(path, pixels, is_table=chosen.facts.columns is not None)
     model, _ = chosen.model()
     with shown_stages() as listener:
         scores = score_run(chosen.restored, model, rows, samples=samples, seed=seed, listener=listener)
     agreement = None if unusual is None else auroc(scores.values["nll"], unusual)
-    files.write(path, csv_of(rows, scores.values | scores.columns))
+    files.write(path, scores.to_csv())
     if pixels is not None:
-        files.write(pixels, _pixel_scores(model, rows, samples, seed))
+        plot.save(value_scores(model, rows.batches(model), samples=samples, seed=seed), pixels)
     picture = run.picture(f"least-likely-{file_stem(rows.name)}.png") if chosen.facts.kind == "image" else None
     if picture is not None:
-        _draw(model, rows.some(scores.order[:PICTURED]), picture)
+        shown = next(rows.some(scores.order[:PICTURED]).batches(model))
+        plot.save(plot.reconstructions(model, shown.x, shown.c), picture)
     written = [file for file in (path, pixels, picture) if file is not None]
     if wants_json():
         print_files(*written, run=str(run.path), **_facts(scores, agreement))
         return
-    print_table([_cells(row) for row in _least_likely(scores)])
+    print_table([_cells(record) for record in scores.least_likely(SHOWN)])
     _print_counts(scores, f"{rows.row_word}s")
     if agreement is not None:
         area, error = agreement
@@ -107,83 +104,24 @@ def _check_suffixes(path: Path, pixels: Path | None, *, is_table: bool) -> None:
 
 def _facts(scores: "Scores", agreement: tuple[float, float] | None) -> dict[str, Any]:
     """What --json prints about the scores, and about their agreement with labels if there are any."""
-    facts: dict[str, Any] = {
-        "rows": len(scores.rows),
-        "warnings": scores.warnings,
-        "least_likely": _least_likely(scores),
-    }
-    if agreement is not None:
-        facts["auroc"] = {"value": agreement[0], "standard_error": agreement[1]}
-    return facts
+    facts = {"rows": len(scores.rows), "warnings": scores.warnings, "least_likely": scores.least_likely(SHOWN)}
+    if agreement is None:
+        return facts
+    return {**facts, "auroc": {"value": agreement[0], "standard_error": agreement[1]}}
 
 
-def _least_likely(scores: "Scores") -> list[dict[str, Any]]:
-    return [_row(scores, i) for i in scores.order[:SHOWN].tolist()]
+def _cells(record: dict[str, Any]) -> dict[str, Any]:
+    """The cells of a row in a table for people."""
+    cells: dict[str, Any] = {name: f"{v:.1f}" if isinstance(v, float) else v for name, v in record.items()}
+    if "reasons" in cells:
+        reasons = cells.pop("reasons")
+        cells["because of"] = ", ".join(f"{reason['column']} ({reason['percentile']:.0f} %)" for reason in reasons)
+    return cells
 
 
 def _print_counts(scores: "Scores", plural: str) -> None:
     """Print the number of rows, the number of rare rows, and the warnings."""
-    rare = int((scores.values["percentile"] >= 99).sum())
     out()
-    out(f"{plural:<12}{len(scores.rows)}; {rare} of them less likely than 99 % of the run's test {plural}")
+    out(f"{plural:<12}{len(scores.rows)}; {scores.unlikely} of them less likely than 99 % of the run's test {plural}")
     for sentence in scores.warnings:
         print_entry("beware", sentence, INDENT)
-
-
-def _unusual(rows: "NamedRows", data_name: str | None, labels: str) -> "Tensor":
-    """Mask of the unusual rows: rows with the rarer value of a column, or rows of a class."""
-    import torch
-
-    from ..data.table.table_files import is_table
-    from ..evaluation.single_rows.outliers import rarer
-
-    if labels in rows.classes and len(set(rows.classes)) > 1:
-        return torch.tensor([name == labels for name in rows.classes])
-    if data_name is None or not is_table(data_name):
-        raise ConfigError(f"--labels {labels}: neither a class of these images nor a column of a table given as --data")
-    from ..data.table.table_files import read_table
-
-    return torch.from_numpy(rarer(read_table(Path(data_name)), labels))
-
-
-def _row(scores: "Scores", i: int) -> dict[str, Any]:
-    """A row with its scores, and the columns that explain them."""
-    rows = scores.rows
-    values = {name: column[i].item() for name, column in scores.values.items()}
-    line: dict[str, Any] = {rows.row_word: rows.names[i], "class": rows.classes[i], **values}
-    if scores.columns:
-        line["reasons"] = [{"column": name, "percentile": rank} for name, rank in scores.reasons(i)]
-    return line
-
-
-def _cells(line: dict[str, Any]) -> dict[str, Any]:
-    """The cells of a row in a table for people."""
-    cells: dict[str, Any] = {
-        name: f"{value:.1f}" if isinstance(value, float) else value for name, value in line.items()
-    }
-    reasons = cells.pop("reasons", None)
-    if reasons is None:
-        return cells
-    return {
-        **cells,
-        "because of": ", ".join(f"{reason['column']} ({reason['percentile']:.0f} %)" for reason in reasons),
-    }
-
-
-def _pixel_scores(model: "LatentVariableModel", rows: "NamedRows", samples: int, seed: int) -> bytes:
-    """A `.npy` with the cost of each pixel given the image's latents, nats, shape (N, C, H, W)."""
-    import numpy as np
-
-    from ..evaluation.missing.conditional import value_scores
-
-    content = io.BytesIO()
-    scores = value_scores(model, rows.batches(model), samples=samples, seed=seed)
-    np.save(content, scores.numpy(), allow_pickle=False)
-    return content.getvalue()
-
-
-def _draw(model: "LatentVariableModel", rows: "NamedRows", path: Path) -> None:
-    from .. import plot
-
-    batch = next(rows.batches(model))
-    plot.save(plot.reconstructions(model, batch.x, batch.c), path)

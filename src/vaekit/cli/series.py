@@ -5,8 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..store.old_names import with_present_names
-from .common import headline, relative, stopped, terms_of, two_decimals, wants_json
+from .common import headline, relative, stopped, terms_of, test_of, two_decimals, wants_json
 from .printing import out, out_json
 from .tables import INDENT, print_entry
 
@@ -44,7 +43,7 @@ def train_series(
     except KeyboardInterrupt as stop:
         command = shlex.join(["vae", *sys.argv[1:], *([] if name else ["--name", series])])
         raise stopped(f"{str(stop) or 'stopped'}; `{command}` continues the series") from None
-    tests = [with_present_names(run.read_json("test.json")) for run in trained]
+    tests = [test_of(run) for run in trained]
     over = {term: mean_and_sd([test[term] for test in tests]) for term in terms_of(tests[0])}
     if wants_json():
         out_json({"runs": [str(run.path) for run in trained], "test": over})

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ..store.old_names import with_present_names
 from .common import (
     headline,
     is_worker,
     json_option,
-    nested_get,
-    open_run,
     relative,
     run_argument,
     runs_option,
     tensorboard_option,
     terms_of,
+    test_of,
     trust_option,
     two_decimals,
     wants_json,
@@ -113,9 +111,9 @@ def resume(run: str | None, settings: tuple[str, ...], tensorboard: bool, root: 
 
 def open_to_train(run: str | None, root: Path) -> "RestoredRun":
     """Restore a run to train it further or again, and prepare this process for it."""
-    chosen = open_run(run, root)
-    _prepare_cuda(nested_get(chosen.config, "train", "deterministic"))
-    return restored_run(chosen, root)
+    restored = restored_run(run, root)
+    _prepare_cuda(restored.recipe.config.train.deterministic)
+    return restored
 
 
 def _train(recipe: "Recipe", name: str | None, preset: str, tensorboard: bool, root: Path) -> None:
@@ -148,7 +146,7 @@ def _prepare_cuda(deterministic: object) -> None:
 def _report(run: "Run") -> None:
     from ..runs.data_facts import DataFacts
 
-    test = with_present_names(run.read_json("test.json"))
+    test = test_of(run)
     if wants_json():
         out_json({"run": str(run.path), "test": test})
         return

@@ -6,7 +6,6 @@ Not for: unknown keys and names, which `config` and `errors.unknown` answer.
 import click
 
 VALUE = "VALUE"
-OPTIONS = {"data.name": "--data", "train.epochs": "--epochs", "train.device": "--device", "train.seed": "--seed"}
 
 
 def usage_message(error: click.ClickException, arguments: list[str]) -> str:
@@ -34,12 +33,15 @@ def _option(error: click.NoSuchOption, arguments: list[str]) -> str | None:
     if command is None or not any("--set" in parameter.opts for parameter in command.params):
         return None
     from ..config import nearest_setting
+    from .config_options import KEYS
 
     key = nearest_setting(error.option_name.lstrip("-"))
     if key is None:
         return None
     value = _value(error.option_name, arguments)
-    return f"{OPTIONS[key]} {value}" if key in OPTIONS else f"--set {key}={value}"
+    options = {option for p in command.params if not getattr(p, "is_flag", False) for option in p.opts}
+    own_option = next((f"--{name.replace('_', '-')}" for name, own_key in KEYS.items() if own_key == key), None)
+    return f"{own_option} {value}" if own_option in options else f"--set {key}={value}"
 
 
 def _value(option: str, arguments: list[str]) -> str:

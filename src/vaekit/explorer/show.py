@@ -52,11 +52,21 @@ class Page:
             DataError: The name does not end in .html.
             RunError: The file cannot be written.
         """
-        path = Path(path)
-        if path.suffix.lower() not in (".html", ".htm"):
-            raise DataError(f"a page is written as .html, got {path.name!r}; change the suffix")
+        path = check_page_path(path)
         files.write(path, self.html.encode())
         return path
+
+
+def check_page_path(path: str | Path) -> Path:
+    """The path of a page.
+
+    Raises:
+        DataError: The name does not end in .html.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise DataError(f"a page is written as .html, got {path.name!r}; change the suffix")
+    return path
 
 
 def explore(

@@ -15,7 +15,8 @@ import torch
 from .. import data
 from ..config import Config, changed, parse, tables_of
 from ..config.recipe import Recipe
-from ..data import Dataset, Split
+from ..data import Batch, Dataset, Split
+from ..data.batches import as_one_batch
 from ..data.by_path import is_path
 from ..data.evaluation_data import load_evaluation_data
 from ..data.labels import renumbered
@@ -55,6 +56,21 @@ def _sections_of(settings: Mapping[str, Any] | list[str]) -> dict[str, Any]:
     if isinstance(settings, Mapping):
         return {"train": settings}
     return tables_of(setting for setting in settings if setting.partition("=")[0].strip() not in GONE)
+
+
+def is_own_data(config: Config, name: str | None) -> bool:
+    """Whether a name means the data of a run with this config, as None does; a path may be spelled in several ways.
+
+    Arguments:
+        config: The config of the run.
+        name: Name or path of a data set.
+    """
+    own = known_as(config.data.name)
+    if name is None or known_as(name) == own:
+        return True
+    if own in data.DATASET_NAMES or known_as(name) in data.DATASET_NAMES or not is_path(name):
+        return False
+    return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
 
 
 @dataclass(frozen=True)
@@ -260,18 +276,17 @@ class RestoredRun:
             size=self.recipe.config.data.size,
         )
 
-    def is_own(self, name: str | None) -> bool:
-        """Whether a name means the run's own data, as None does; a path may be spelled in several ways.
+    def as_batch(self, rows: Split) -> Batch:
+        """All of some rows as one batch on the CPU, their values as in the training; binarized the same way each time.
 
-        Arguments:
-            name: Name or path of a data set.
+        Raises:
+            DataError: There are no rows.
         """
-        own = known_as(self.recipe.config.data.name)
-        if name is None or known_as(name) == own:
-            return True
-        if own in data.DATASET_NAMES or known_as(name) in data.DATASET_NAMES or not is_path(name):
-            return False
-        return os.path.abspath(os.path.expanduser(name)) == os.path.abspath(os.path.expanduser(own))
+        return as_one_batch(rows, value_kind=self.recipe.value_kind, binarize=self.binarize)
+
+    def is_own(self, name: str | None) -> bool:
+        """Whether a name means the run's own data; see `is_own_data`."""
+        return is_own_data(self.recipe.config, name)
 
     def check_event_shape(self, name: str, event_shape: Sequence[int]) -> None:
         """Check that the model of the run takes rows of a shape.

@@ -20,6 +20,7 @@ It knows nothing of models and training, and importing it imports no torch: `vae
 |---|---|
 | `run`, `root` | one run folder; the folder of all runs |
 | `checkpoint`, `tensors`, `state_dict` | checkpoints; safetensors; reading files of `torch.save` |
+| `summaries` | runs at a glance |
 | `journal`, `metrics`, `old_names` | metrics.jsonl, and the fields of its records; their names in older run folders |
 | `files`, `bounded`, `lock` | files whole or absent; bounds on values; one writer a folder |
 | `escape` | text on its way to a terminal or a document |

@@ -95,7 +95,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     """
     folder = run if isinstance(run, Run) else run.run
     density = density_for(model, density)
-    name, weights = f"prior-{density}.safetensors", sha256(model.state_dict())
+    name, weights = _prior_file(density), sha256(model.state_dict())
     try:
         path = files.confine(folder.path, name)
         tensors, facts = unpack(files.read(path, PRIOR_FILE_LIMIT), path)
@@ -117,6 +117,15 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
     facts = {"weights": weights, "rows": str(len(rows)), "sha256": sha256(tensors)}
     folder.write_bytes(name, pack(tensors, facts))
     return WithPrior(model, prior).eval()
+
+
+def has_fitted_codes(run: Run) -> bool:
+    """Whether a network over the codes of a run's model was fitted before, and is stored with the run."""
+    return (run.path / _prior_file("codes")).is_file()
+
+
+def _prior_file(density: Density) -> str:
+    return f"prior-{density}.safetensors"
 
 
 def density_for(model: LatentVariableModel, density: Density) -> Density:

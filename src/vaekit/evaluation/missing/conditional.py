@@ -4,7 +4,8 @@ Not for: missing values of existing rows (`imputation`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,15 +13,81 @@ from torch import Tensor
 
 from ...data import Batch
 from ...data.table.columns import Column
+from ...data.table.frames import frame_of
 from ...distributions import draw_rows, given_observed, log_prob_observed, log_prob_of_values
-from ...errors import ConfigError, DataError, unknown
+from ...errors import ConfigError, DataError, check_count, unknown
 from ...model import LatentVariableModel
 from ...rng import seeded
+from ...runs.restore import RestoredRun
+from ...store import Run
 from ..batchwise import estimating
 from .imputation import weighted_latents
 
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEW_EFFECTIVE = 100  # effective samples; with fewer, rows are much alike
 LATENTS_AT_A_TIME = 5_000
 LEAST, EACH, MOST = 20_000, 20, 1_000_000  # latents of the prior: at least, for each row, at most
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnTable:
+    """New rows of a table.
+
+    Arguments:
+        frame: The rows, with the columns and types of the table.
+        effective_samples: The effective sample size of the drawn latents, where values were given; else None.
+    """
+
+    frame: "pd.DataFrame"
+    effective_samples: float | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """A sentence if few of the drawn latents fit the given values."""
+        if self.effective_samples is None or self.effective_samples >= FEW_EFFECTIVE:
+            return []
+        return [f"fewer than {FEW_EFFECTIVE} latents fit: the rows are much alike, since the given values are rare"]
+
+
+def draw_table(
+    run: Run | RestoredRun,
+    model: LatentVariableModel,
+    n: int,
+    *,
+    where: Mapping[str, object] | None = None,
+    c: Tensor | None = None,
+    seed: int = 0,
+) -> DrawnTable:
+    """Draw new rows of a run's table, as a frame with its columns and types.
+
+    Arguments:
+        run: The run; a `RestoredRun` if it names the caller's own code.
+        model: The model of the run, as `vaekit.load(run)` gives it.
+        n: Number of rows.
+        where: Values that all rows have, by column; see `rows_where`. For unconditional models.
+        c: The class of each row, shape (n,); needed by a conditional model.
+        seed: Seed of all random numbers.
+
+    Raises:
+        ConfigError: n is below 1, or a column or a level does not exist, or the model is conditional and gets `where`.
+        DataError: The run's data are not a table, or the classes do not fit the model.
+    """
+    check_count("n", n)
+    restored = RestoredRun.of(run)
+    columns = restored.facts.columns
+    if columns is None:
+        raise DataError(f"the data of run {restored.run.name} are not a table; draw its rows with model.sample(n)")
+    effective_samples = None
+    if where:
+        x, effective_samples = rows_where(model, columns, n, where, seed=seed)
+    else:
+        x = model.sample(n, c, generator=torch.Generator().manual_seed(seed), noise=True)
+    frame = frame_of(x.cpu().numpy(), columns)
+    if c is not None and restored.label is not None:
+        frame[restored.label.name] = [restored.label.classes[number] for number in c.tolist()]
+    return DrawnTable(frame.drop(columns=[column.name for column in columns if column.computed]), effective_samples)
 
 
 def rows_where(
@@ -39,8 +106,13 @@ def rows_where(
         Encoded rows, shape (n, D), and the effective sample size; `data.table.frames.frame_of` makes a frame of them.
 
     Raises:
-        ConfigError: A column or a level does not exist, or a column cannot have the value.
+        ConfigError: A column or a level does not exist, a column cannot have the value, or the model is conditional.
     """
+    if model.context_size:
+        raise ConfigError(
+            "given values are for unconditional models, and this one is conditional: give its classes instead",
+            arguments=("class",),
+        )
     names = [column.name for column in columns]
     values, observed = torch.zeros(len(columns)), torch.zeros(len(columns), dtype=torch.bool)
     for name, value in where.items():

@@ -1,10 +1,12 @@
-"""A table with its gaps filled: best values, intervals, and draws, in the types of its cells.
+"""A table or an array with its gaps filled: best values, intervals, and draws, in the types of its cells.
 
 Not for: the weights (`imputation`), or drawing new rows (`conditional`).
 """
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,15 +15,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...data import Batch
+from ...data.sources.arrays import FileRows
 from ...data.table.columns import DATES, Column
-from ...data.table.encoded_table import Table
+from ...data.table.encoded_table import Table, open_table
 from ...data.table.frames import pandas, series_of
+from ...data.table.table_files import read_table
 from ...distributions import Columnwise
-from ...errors import DataError
+from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
 from ...rng import seeded
+from ...runs.restore import RestoredRun
+from ...store import Run
+from ..single_rows.named_rows import rows_of
 from ..values import StageListener
-from .imputation import WeightedLatents, weighted_latents
+from .imputation import WeightedLatents, filled_rows, weighted_latents
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +36,86 @@ if TYPE_CHECKING:
 FILLED_AT_A_TIME = 500
 FOR_INTERVALS = 200
 LOW, HIGH = 0.05, 0.95
+FEWEST_EFFECTIVE = 10  # effective samples of a row; with fewer its values are not reliable
+
+
+@dataclass(frozen=True, eq=False)
+class ImputedTable:
+    """A table with its gaps filled.
+
+    Arguments:
+        frames: The table with likely values in its gaps; or, of `draws` draws, the table with each of them.
+        cells: A line for each gap, as `cells` gives it.
+        unreliable: The number of rows with fewer than 10 effective samples.
+    """
+
+    frames: "Sequence[pd.DataFrame]"
+    cells: "pd.DataFrame"
+    unreliable: int
+
+
+def impute_table(
+    run: Run | RestoredRun,
+    model: LatentVariableModel,
+    source: str | Path | None = None,
+    *,
+    samples: int = 1000,
+    draws: int = 0,
+    seed: int = 0,
+    listener: StageListener | None = None,
+) -> ImputedTable:
+    """Fill the gaps of a table, given the other cells of their row.
+
+    Arguments:
+        run: A run on a table; a `RestoredRun` if it names the caller's own code.
+        model: The model of the run, as `vaekit.load(run)` gives it.
+        source: The file of the table; that of the run by default.
+        samples: K weighted latents of each row.
+        draws: Number of tables to draw; 0 for one table of likely values.
+        seed: Seed of all random numbers.
+        listener: Hears about the progress.
+
+    Raises:
+        ConfigError: The table is not a file.
+        DataError: Its columns are not those of the run, or the model needs classes and a row has none.
+    """
+    restored = RestoredRun.of(run)
+    path = Path(restored.recipe.config.data.name if source is None else source)
+    if not path.is_file():
+        fault = "is a folder" if path.is_dir() else "no such file"
+        raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
+    frame, table = read_table(path), open_table(path, restored.facts.columns or (), restored.label, memory=math.inf)
+    filled = fill(model, table, samples=samples, draws=draws, seed=seed, listener=listener)
+    values = list(filled.draws) if draws else [filled.best]
+    return ImputedTable(
+        [fill_gaps(frame, table, part.numpy()) for part in values],
+        cells(table, filled, frame.columns),
+        int((filled.ess < FEWEST_EFFECTIVE).sum()),
+    )
+
+
+def impute_array(
+    run: Run | RestoredRun,
+    model: LatentVariableModel,
+    source: str | Path | None = None,
+    *,
+    samples: int = 1000,
+    draws: int = 0,
+    seed: int = 0,
+) -> tuple[Tensor, int]:
+    """Fill the NaN of an array of signals or of vectors; the arguments are those of `impute_table`.
+
+    Returns:
+        The array, shape (1, N, …), or its draws, shape (draws, N, …); and the number of its gaps.
+    """
+    restored = RestoredRun.of(run)
+    path = str(restored.recipe.config.data.name if source is None else source)
+    rows = rows_of(restored, path)
+    filled = filled_rows(model, rows.batches(model), samples, draws=draws, seed=seed)
+    if path.lower().endswith(".npy"):
+        filled = filled.reshape(len(filled), *FileRows(Path(path)).shape)  # signals of one channel may be (N, L)
+    observed = rows.split.observed_in_memory
+    return filled, 0 if observed is None else int((~observed).sum())
 
 
 @dataclass(frozen=True, eq=False)

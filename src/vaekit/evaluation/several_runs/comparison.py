@@ -7,8 +7,9 @@ says nothing about another training. The table names the kind of each difference
 """
 
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ...config import flat
+from ...data.registry import known_as
 from ...errors import ConfigError, RunError, unknown
-from ...runs.restore import config_of
+from ...runs.restore import config_of, is_own_data
 from ...store import Run, files, list_runs
 from ...store.metrics import ROWS_KEY
 from ...store.tensors import unpack
@@ -46,7 +48,12 @@ class EvaluatedRun:
 
 
 def compare(
-    runs: Sequence[Run], *, columns: Iterable[str] = (), split: str = "test", rows: int | None = None
+    runs: Sequence[Run],
+    *,
+    columns: Iterable[str] = (),
+    split: str = "test",
+    rows: int | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> Comparison:
     """Compare evaluated runs.
 
@@ -55,19 +62,20 @@ def compare(
         columns: Names of values; by default those of `SHOWN_BY_DEFAULT` that all runs have.
         split: The split they were evaluated on.
         rows: The number of rows, if they were evaluated on these only.
+        data: The name or path of the data that they were evaluated on, as `evaluate` got it; each run's own by default.
 
     Raises:
         ConfigError: Fewer than two runs are left without the repeats, a value is unknown, or a column has numbers of
             different protocols.
         RunError: A run has not been evaluated on these rows.
     """
-    selection = EvaluatedRows(split, rows)
+    selection = EvaluatedRows(split, rows)  # refuses an unknown split and a wrong number
     if not all(isinstance(run, Run) for run in runs):
         raise ConfigError("a comparison takes runs; vaekit.Run.open(name) opens one")
     unique = list({run.path.resolve(): run for run in runs}.values())
     if len(unique) < 2:
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
-    groups, repeats = _without_repeats(_grouped([_evaluated_run(run, selection) for run in unique]))
+    groups, repeats = _without_repeats(_grouped([_evaluated_run(run, selection, data) for run in unique]))
     members = [member for group in groups.values() for member in group]
     names = _columns(members, tuple(columns))
     for name in names:
@@ -90,7 +98,12 @@ def compare(
 
 
 def evaluated_runs(
-    preset: str, root: Path | str = "runs", *, split: str = "test", rows: int | None = None
+    preset: str,
+    root: Path | str = "runs",
+    *,
+    split: str = "test",
+    rows: int | None = None,
+    data: str | os.PathLike[str] | None = None,
 ) -> list[Run]:
     """The runs of a preset that were evaluated on these rows, the newest first.
 
@@ -98,14 +111,25 @@ def evaluated_runs(
         RunError: No run of this preset has been evaluated on them.
     """
     selection = EvaluatedRows(split, rows)
-    runs = [run for run in list_runs(root) if selection.file in evaluation_files(run)]
+    runs = [run for run in list_runs(root) if _on(run, selection, data).file in evaluation_files(run)]
     names = [str(run.environment.get("preset")) for run in runs]
+    if not runs:
+        where = replace(selection, data=os.fspath(data or ""))
+        raise RunError(f"no run in {root} has been evaluated on {where}", command="evaluate")
     if preset not in names:
         raise RunError(unknown("preset of an evaluated run", preset, set(names)))
     return [run for run, name in zip(runs, names, strict=True) if name == preset]
 
 
-def _evaluated_run(run: Run, selection: EvaluatedRows) -> EvaluatedRun:
+def _on(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None) -> EvaluatedRows:
+    """The selection of rows of a run's own data, or of other data."""
+    if data is None or is_own_data(config_of(run), os.fspath(data)):
+        return selection
+    return replace(selection, data=files.slug(known_as(os.fspath(data))))
+
+
+def _evaluated_run(run: Run, selection: EvaluatedRows, data: str | os.PathLike[str] | None) -> EvaluatedRun:
+    selection = _on(run, selection, data)
     check_evaluated(run, selection)
     config = flat(config_of(run).model_dump(exclude_none=True))
     seed = config.get("train.seed", 0)

@@ -3,9 +3,13 @@
 Not for: how unlikely a row is (`scoring`), or numbers about a model (`model_evaluation`).
 """
 
-from collections.abc import Iterator, Sequence
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,14 +19,16 @@ from ...data.by_path import is_path, open_all
 from ...data.dataset import DataKind, evenly_spread
 from ...data.table.encoded_table import open_table
 from ...distributions import centre
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, one_of
 from ...model import LatentVariableModel
 from ...runs.restore import RestoredRun
 from ...store import Run
+from ...store.escape import to_csv
 from .. import batchwise
 from ..values import StageListener
 
 SERVED_AT_A_TIME = 1000
+LATENT_SUFFIXES = (".npz", ".npy", ".csv")  # of files of latents
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +78,20 @@ class NamedRows:
             self.split, batch_size=SERVED_AT_A_TIME, binarize=self.binarize, value_kind=model.value_kind
         ):
             yield model.to_model(batch)
+
+    def to_csv(self, columns: Mapping[str, Tensor]) -> bytes:
+        """A CSV with a line for each row: its name, its class, and a number from each column.
+
+        Arguments:
+            columns: Numbers by the name of their column, each of shape (N,).
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([self.row_word, "class", *columns])
+        values = [[f"{value:.7g}" for value in column.tolist()] for column in columns.values()]
+        texts = [list(map(to_csv, column)) for column in (self.names, self.classes)]
+        writer.writerows(zip(*texts, *values, strict=True))
+        return text.getvalue().encode(errors="surrogateescape")
 
 
 def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str | None = None) -> NamedRows:
@@ -148,3 +168,43 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
             if listener is not None:
                 listener("encoding", len(parts), total)
     return torch.cat(parts)
+
+
+def latents_file(rows: NamedRows, z: Tensor, suffix: str) -> bytes:
+    """The content of a file of latents.
+
+    Arguments:
+        rows: The rows.
+        z: Their latents, from `encode_rows`.
+        suffix: ".csv": a line for each row, with its latents as z1, z2 …; ".npy": the array z; ".npz": z, the names of
+            the rows ("rows" or "images"), and their classes.
+
+    Raises:
+        ConfigError: It is another suffix.
+    """
+    one_of("suffix", suffix, LATENT_SUFFIXES)
+    if suffix == ".csv":
+        return rows.to_csv({f"z{i}": column for i, column in enumerate(z.flatten(1).unbind(1), 1)})
+    content = io.BytesIO()
+    if suffix == ".npy":
+        np.save(content, z.numpy(), allow_pickle=False)
+    else:
+        texts: dict[str, Any] = {f"{rows.row_word}s": np.array(rows.names), "classes": np.array(rows.classes)}
+        np.savez(content, z=z.numpy(), **texts)
+    return content.getvalue()
+
+
+def seen_batch(run: RestoredRun, model: LatentVariableModel, rows: Split) -> Batch:
+    """Rows of a run's data as one batch, as the posterior takes them, with their context and labels.
+
+    Arguments:
+        run: The run.
+        model: Its model.
+        rows: Rows of a split, in memory all at once.
+
+    Raises:
+        DataError: There are no rows, or the model is conditional and a row has no class.
+    """
+    served = run.as_batch(rows)
+    batch = batchwise.batch(model, served, 0, len(served))
+    return replace(batch, x=model.seen(batch.x, batch.observed), labels=served.labels)

@@ -4,6 +4,7 @@ Not for: the scores themselves (`scoring`).
 """
 
 import math
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import DataError, unknown
+from ...data.table.table_files import is_table, read_table
+from ...errors import ConfigError, DataError, unknown
+from .named_rows import NamedRows
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +46,29 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
     variance = (area * (1 - area) + (m - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)) / (m * n)
     return area, math.sqrt(max(0.0, variance))
+
+
+def unusual_rows(rows: NamedRows, labels: str, table: str | Path | None = None) -> Tensor:
+    """A mask of the unusual rows: those of a class, or those with the rarer value in a column of their table.
+
+    Arguments:
+        rows: The rows.
+        labels: A class of the rows, or a column of the table.
+        table: The file of the rows, if it is a table.
+
+    Raises:
+        ConfigError: `labels` is neither a class nor a column of a table.
+        DataError: See `rarer`.
+    """
+    if labels in rows.classes and len(set(rows.classes)) > 1:
+        return torch.tensor([name == labels for name in rows.classes])
+    if table is None or len(rows.split.event_shape) != 1 or not is_table(str(table)):
+        raise ConfigError(
+            f"labels = {labels!r} is neither a class of these {rows.row_word}s nor a column of a table that is given "
+            "as the data",
+            arguments=("labels",),
+        )
+    return torch.from_numpy(rarer(read_table(Path(table)), labels))
 
 
 def rarer(frame: "pd.DataFrame", name: str) -> NDArray[np.bool_]:

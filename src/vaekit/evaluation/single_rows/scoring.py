@@ -5,6 +5,7 @@ Not for: how well scores find outliers (`outliers`).
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -58,6 +59,30 @@ class Scores:
         names = list(self.columns)
         worst = sorted(range(len(names)), key=lambda column: -self.ranks[column, row].item())[:REASONS]
         return [(names[i], self.ranks[i, row].item()) for i in worst if self.ranks[i, row] > RARE]
+
+    @property
+    def unlikely(self) -> int:
+        """The number of rows that are less likely than 99 % of the run's test rows."""
+        return int((self.values["percentile"] >= 99).sum())
+
+    def least_likely(self, most: int) -> list[dict[str, Any]]:
+        """A record for each of at most `most` rows, the least likely first: its name, class, scores and reasons."""
+        records = []
+        for i in self.order[:most].tolist():
+            scores = {name: column[i].item() for name, column in self.values.items()}
+            record: dict[str, Any] = {
+                self.rows.row_word: self.rows.names[i],
+                "class": self.rows.classes[i],
+                **scores,
+            }
+            if self.columns:
+                record["reasons"] = [{"column": name, "percentile": rank} for name, rank in self.reasons(i)]
+            records.append(record)
+        return records
+
+    def to_csv(self) -> bytes:
+        """A CSV with a line for each row: its name, its class, its scores and the nats of its columns."""
+        return self.rows.to_csv(self.values | self.columns)
 
 
 def score_run(

@@ -1,0 +1,102 @@
+"""Runs at a glance, without torch: what `vae info` and `vae runs` show, and which runs to remove.
+
+Not for: numbers measured on a run (`evaluation`).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import RunError, VAEError, unknown
+from .files import COMPONENT
+from .metrics import stored_test
+from .root import is_leftover
+from .run import Run, find_runs
+
+SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg_elbo", "state", "created")
+REMOVABLE_STATES = ("failed", "interrupted", "damaged")
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """The parts and the results of a run."""
+    config = run.config
+    facts: dict[str, Any] = {"run": str(run.path), **_summary(run)}
+    sections = ("encoder", "posterior", "prior", "decoder", "likelihood", "objective", "model", "train")
+    facts |= {section: config.get(section) for section in sections}
+    facts |= {key: run.environment.get(key) for key in ("parameters", "device", "torch", "command")}
+    if changed := [session["settings"] for session in run.sessions if session["settings"]]:
+        facts["changed"] = changed
+    if (test := stored_test(run)) is not None:
+        facts["test"] = test
+    return facts
+
+
+def summaries(root: Path) -> list[dict[str, Any]]:
+    """A summary of every run in a folder, the damaged ones last."""
+    runs, faults = find_runs(root)
+    readable = []
+    for run in runs:
+        try:
+            readable.append(_summary(run))
+        except VAEError as error:
+            faults[run.path] = str(error)
+    return readable + [{**_unread(path.name, "damaged"), "fault": fault} for path, fault in faults.items()]
+
+
+def _unread(name: str, state: str) -> dict[str, Any]:
+    """The summary of a folder that cannot be read."""
+    return {**dict.fromkeys(SUMMARY), "name": name, "state": state}
+
+
+def _summary(run: Run) -> dict[str, Any]:
+    config = run.config
+    by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
+    scores = [score for score in by_epoch if isinstance(score, int | float)]
+    planned = _nested(run.environment, "sessions", -1, "epochs") or _nested(config, "train", "epochs")
+    steps = _nested(config, "train", "steps")
+    return {
+        "name": run.name,
+        "preset": run.environment.get("preset"),
+        "data": _nested(config, "data", "name"),
+        "epochs": len(by_epoch),
+        "planned_epochs": planned if steps is None else None,
+        "validation_neg_elbo": min(scores, default=None),
+        "state": run.status,
+        "created": run.created.isoformat(),
+    }
+
+
+def to_remove(root: Path, targets: Sequence[str], listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The summaries of the runs with one of these names or states, and of the leftovers with one of these names.
+
+    Arguments:
+        root: Folder of all runs.
+        targets: Names of runs, or states: "failed", "interrupted" or "damaged".
+        listed: The summaries of all runs.
+
+    Raises:
+        RunError: There is neither a run nor a state of a name, or the run is being trained.
+    """
+    leftovers = [
+        _unread(word, "left over") for word in targets if COMPONENT.fullmatch(word) and is_leftover(root / word)
+    ]
+    candidates = [*listed, *leftovers]
+    names = {summary["name"] for summary in candidates}
+    for word in targets:
+        if word not in names and word not in REMOVABLE_STATES:
+            raise RunError(unknown("run", word, [*names, *REMOVABLE_STATES]))
+    chosen = [summary for summary in candidates if summary["name"] in targets or summary["state"] in targets]
+    for summary in chosen:
+        if summary["state"] == "running":
+            raise RunError(f"run {summary['name']} is being trained; stop that first")
+    return chosen
+
+
+def _nested(value: Any, *steps: str | int) -> Any:
+    """The item at a place in a nested value, or None."""
+    for step in steps:
+        try:
+            value = value[step]
+        except (IndexError, KeyError, TypeError):
+            return None
+    return value
