@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.functional import softplus
 
 from vaekit import CVAE, VAE, Composed, elbo, hello_vae, loss_function, one_hot, reparametrize
-from vaekit.errors import DataError
+from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Bernoulli
 from vaekit.nets import MLP
 from vaekit.posteriors import DiagonalNormal
@@ -426,5 +426,5 @@ def test_pixels_out_of_range_are_refused(model, c, x, message):
 def test_latents_and_counts_that_do_not_fit_are_refused(model, c):
     with pytest.raises(DataError, match=r"latents must have shape \(N, 15\), got \(4, 14\)"):
         model.decode(torch.zeros(4, 14), c)
-    with pytest.raises(DataError, match="number of samples must be a whole number, at least 1, got 0"):
+    with pytest.raises(ConfigError, match="number of samples, must be at least 1, got 0"):
         model.sample(0, c)

@@ -336,7 +336,7 @@ def test_arrays_in_any_order_are_read_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("use", "message"),
     [
-        (lambda model: model.sample("a"), "the number of samples must be a whole number, at least 1, got 'a'"),
+        (lambda model: model.sample("a"), "n, the number of samples, must be a whole number, at least 1, got 'a'"),
         (lambda model: model.sample(2.5), "at least 1, got 2.5"),
         (lambda model: model.sample(0), "at least 1, got 0"),
         (lambda model: model.sample(2, "3"), "c, classes or rows of context, must be numbers, .* got '3'"),

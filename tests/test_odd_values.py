@@ -326,3 +326,9 @@ def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has no run"):
         vaekit.load("model.safetensors")
+
+
+def test_log_prob_takes_its_samples_by_name() -> None:
+    model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
+    with pytest.raises(ConfigError, match=r"by name: log_prob\(x, k=50\)"):
+        model.log_prob(torch.rand(3, 1, 8, 8), 50)

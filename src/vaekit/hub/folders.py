@@ -11,7 +11,7 @@ from ..config.recipe import Recipe
 from ..course import CVAE, VAE
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
-from ..model.base import MADE_OF
+from ..model.weight_files import MADE_OF
 from ..runs import restore
 from ..runs.data_facts import columns_from
 from ..runs.model_weights import build_with_weights, shapes_of

@@ -3,6 +3,8 @@
 | file | what |
 |---|---|
 | `base` | `LatentVariableModel`: three methods, and what follows from them |
+| `inputs` | a caller's rows and context, as a model takes them |
+| `weight_files` | weights and config in one file |
 | `composed` | a model of a posterior, a prior and a likelihood |
 | `spec` | its shapes and the meaning of its numbers, as a record |
 | `with_prior` | a trained model with another prior |
@@ -13,11 +15,12 @@
 | `modes` | evaluation mode for the length of a block |
 """
 
-from .base import Context, LatentVariableModel, check_model
+from .base import LatentVariableModel, check_model
 from .composed import Composed
 from .conditions import one_hot
 from .dimensions import kl_by_dimension
-from .draw import KL, Draw, Level, levels_of, no_bound
+from .draw import KL, Draw, Level, levels_of
+from .inputs import Context
 from .spec import ModelSpec
 from .with_prior import WithPrior
 
@@ -33,6 +36,5 @@ __all__ = [
     "check_model",
     "kl_by_dimension",
     "levels_of",
-    "no_bound",
     "one_hot",
 ]

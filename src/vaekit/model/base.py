@@ -3,14 +3,12 @@
 Not for: a factor itself (`nets`, `posteriors`, `priors`, `likelihoods`) or a loss (`objectives`).
 """
 
-import json
 import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import fields
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -18,24 +16,17 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from ..data import Batch
-from ..data.batch import as_tensor, check_observed, reshape_hint
-from ..data.pixels import to_floats
-from ..data.table.columns import Column, check_encoded
-from ..data.value_kinds import RANGES, ValueKind, check_values
+from ..data.batch import as_tensor, check_observed
 from ..distributions import centre, draw_rows, draw_samples, full_precision, mean_of, penalties_of
-from ..errors import ConfigError, DataError, RunError, check_count, is_count
+from ..errors import ConfigError, DataError, check_count
 from ..rng import seeded
-from ..store import files, tensors
-from .conditions import check_labels, rows_of_classes, rows_of_labels
+from . import weight_files
 from .draw import Draw, antithetic_pairs, levels_of
+from .inputs import Context, ModelInputs
 from .spec import ModelSpec
 
-MADE_OF = "vaekit.model"  # in the file that `save` writes
-Context = Tensor | int | None
 
-
-class LatentVariableModel(nn.Module, ABC):
+class LatentVariableModel(ModelInputs, ABC):
     """A model p(x | z, c) p(z | c) with a posterior q(z | x, c).
 
     A subclass gives the three methods `posterior`, `prior` and `likelihood` and, where they differ from the defaults,
@@ -58,13 +49,7 @@ class LatentVariableModel(nn.Module, ABC):
     """
 
     latent_size: int
-    context_size: int = 0
-    takes_classes: bool = True
-    event_shape: tuple[int, ...] | None = None
     made_of: Mapping[str, Any] | None = None
-    value_range: tuple[float, float] | None = None
-    columns: tuple[Column, ...] | None = None
-    sees_missing: bool = False
 
     @property
     def spec(self) -> ModelSpec:
@@ -92,14 +77,7 @@ class LatentVariableModel(nn.Module, ABC):
             ConfigError: The model was not made of a config.
             RunError: The file cannot be written.
         """
-        if self.made_of is None:
-            raise ConfigError(
-                f"save needs a model that build, train or load made from a config, and {type(self).__name__} is made "
-                "by hand; torch.save(model.state_dict(), path) keeps its weights"
-            )
-        content = tensors.pack(self.state_dict(), {MADE_OF: json.dumps(dict(self.made_of))})
-        with files.file_errors("write", Path(path)):
-            files.write(Path(path), content)
+        weight_files.save(self, path)
 
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Take the weights that `save` wrote for a model of the same shape; `vaekit.load` makes the whole model again.
@@ -110,12 +88,7 @@ class LatentVariableModel(nn.Module, ABC):
         Raises:
             RunError: The file cannot be read, or holds the weights of another model.
         """
-        path = Path(path)
-        weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
-        expected = {name: tensor.shape for name, tensor in self.state_dict().items()}
-        if {name: tensor.shape for name, tensor in weights.items()} != expected:
-            raise RunError(f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes that model")
-        self.load_state_dict(weights)
+        weight_files.load(self, path)
         return self
 
     @cached_property
@@ -210,9 +183,12 @@ class LatentVariableModel(nn.Module, ABC):
             c: Context, shape (n, C); classes, shape (n,); or one class for all.
             generator: Source of randomness; torch's global one by default.
             noise: Sample x too, instead of the mean.
+
+        Raises:
+            ConfigError: n is not a whole number of at least 1.
+            DataError: The context does not fit the model.
         """
-        if not is_count(n):
-            raise DataError(f"the number of samples must be a whole number, at least 1, got {n!r:.60}")
+        check_count("n, the number of samples,", n)
         c = self.context(c, n)
         with seeded(generator):
             prior = self.prior(c)
@@ -227,12 +203,14 @@ class LatentVariableModel(nn.Module, ABC):
             Shape (B,), nats.
 
         Raises:
-            ConfigError: k is not a whole number of at least 1.
+            ConfigError: k is not a whole number of at least 1, or was passed in the place of c.
             DataError: The rows or the context do not fit the model.
 
         Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8.
         """
         _check_samples(k)
+        if isinstance(c, int) and not self.context_size:
+            raise ConfigError(f"log_prob takes the number of samples by name: log_prob(x, k={c})")
         x = self.checked(x)
         missing = x.isnan() if self.sees_missing else None
         observed = None if missing is None or not bool(missing.any()) else ~missing
@@ -257,116 +235,9 @@ class LatentVariableModel(nn.Module, ABC):
         return []
 
     @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return next(self.parameters()).device
-
-    @property
     def num_parameters(self) -> int:
         """The number of weights, trained or not."""
         return sum(parameter.numel() for parameter in self.parameters())
-
-    # -- input of callers and loaders ----------------------------------------------------------------------------------
-
-    @cached_property
-    def value_kind(self) -> ValueKind:
-        """The meaning of the numbers in x. By default it is "pixels" if the range is [0, 1], else "real"."""
-        return "pixels" if self.value_range == RANGES["pixels"] else "real"
-
-    def as_rows(self, x: Tensor) -> Tensor:
-        """Rows x on the model's device, in the type of its weights; bytes become pixel / 255, unless x are counts.
-
-        Nothing here waits for the device.
-
-        Raises:
-            DataError: x is not (B, *event_shape).
-        """
-        x, shape = as_tensor(x, "x"), self.event_shape
-        if shape is not None and tuple(x.shape[1:]) != shape:
-            single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
-            hint = single or reshape_hint(x, shape)
-            raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
-        dtype = next(self.parameters()).dtype
-        return to_floats(x.to(self.device), self.value_kind, dtype).to(dtype)
-
-    def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
-        """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
-
-        Raises:
-            DataError: A value of x is outside `value_range` or not finite, or no value of its column of a table.
-        """
-        if self.columns is not None and x.ndim == 2:
-            seen = x if observed is None else x.masked_fill(~observed.to(x.device), math.nan)
-            check_encoded(self.columns, seen.detach().float().cpu().numpy())
-        check_values(x.masked_fill(x.isnan(), 0) if self.sees_missing else x, self.value_range)
-
-    def checked(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Rows x as `as_rows` gives them, with their values checked where observed.
-
-        Raises:
-            DataError: x has the wrong shape, or values that the model has no density for.
-        """
-        x = self.as_rows(x)
-        self.check_values(x, observed)
-        return x
-
-    def context(self, c: Context, n: int) -> Tensor | None:
-        """The context of n rows as floats, shape (n, C), from one-hot rows, classes, or one class for all.
-
-        Raises:
-            DataError: A conditional model gets no c, an unconditional one gets c, or c does not fit.
-        """
-        size = self.context_size
-        if c is None:
-            if size and not self.takes_classes:
-                raise DataError(f"this model is conditional; pass rows of context, shape (N, {size}), as c")
-            if size:
-                raise DataError(f"this model is conditional on {size} classes; pass a class, 0 to {size - 1}, as c")
-            return None
-        if not size:
-            raise DataError("this model is unconditional; leave the class out")
-        c = as_tensor(c, "c, classes or rows of context,").to(self.device)
-        if c.ndim == 0:
-            c = c.expand(n)
-        if c.ndim == 1:
-            self._check_takes_classes()
-            c = rows_of_classes(c, size)
-        self._check_context(c, n)
-        return c.to(next(self.parameters()).dtype)
-
-    def to_model(self, batch: Batch) -> Batch:
-        """A batch for the model: on its device, in its type, with one-hot rows of the labels as context.
-
-        Nothing here waits for the device. The row of an unknown class, −1, is NaN.
-
-        Raises:
-            DataError: The shape of x is wrong, or a conditional model gets neither a context nor labels of its classes.
-        """
-        size = self.context_size
-        if size and batch.c is None:
-            self._check_takes_classes()
-            batch = replace(batch, labels=check_labels(batch.labels, size))
-        batch = batch.to(self.device)
-        batch = replace(batch, x=self.as_rows(batch.x))
-        if not size:
-            return replace(batch, c=None)
-        if batch.c is None:
-            assert batch.labels is not None
-            return replace(batch, c=rows_of_labels(batch.labels, size))
-        self._check_context(batch.c, len(batch))
-        return replace(batch, c=batch.c.to(batch.x.dtype))
-
-    def _check_context(self, c: Tensor, n: int) -> None:
-        if c.shape != (n, self.context_size):
-            classes = f"; classes, shape ({n},), will do" if self.takes_classes else ""
-            raise DataError(f"the context must have shape ({n}, {self.context_size}), got {tuple(c.shape)}{classes}")
-
-    def _check_takes_classes(self) -> None:
-        if not self.takes_classes:
-            raise DataError(
-                "a class cannot stand for this model's context, which holds other numbers too, such as a size factor; "
-                f"pass rows of context, shape (N, {self.context_size})"
-            )
 
 
 def check_model(model: object) -> None:

@@ -8,8 +8,9 @@ from torch.distributions import Distribution
 from ..data.value_kinds import value_kind_of
 from ..distributions import full_precision
 from ..errors import ConfigError
-from .base import Context, LatentVariableModel
+from .base import LatentVariableModel
 from .draw import Draw
+from .inputs import Context
 from .spec import ModelSpec
 
 

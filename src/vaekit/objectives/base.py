@@ -22,7 +22,8 @@ from torch import Tensor, nn
 from ..data import Batch
 from ..distributions import full_precision, is_relaxed, logged_of
 from ..errors import ConfigError, check_count, one_of, unknown
-from ..model import Draw, LatentVariableModel, no_bound
+from ..model import Draw, LatentVariableModel
+from ..model.draw import no_bound
 
 F = TypeVar("F", bound=Callable[..., Tensor])
 
