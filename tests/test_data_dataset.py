@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from vaekit.data import Batch, Batches, Dataset, Split, load
+from vaekit.data import Batch, Batches, Dataset, Split, as_batch, load
 from vaekit.data.batches import as_one_batch
+from vaekit.data.chosen_rows import keep_labels
 from vaekit.data.dataset import evenly_spread
+from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.errors import ConfigError, DataError
 
 N, D = 10, 3
@@ -261,3 +263,52 @@ def test_a_split_knows_where_its_rows_come_from(tmp_path: Path, memory: float | 
     assert Split(x)[10:12].row_names() == ["10", "11"]
     with pytest.raises(DataError, match="the origin must be of 44 rows, got 9"):
         replace(data.train, origin=data.test.origin)
+
+
+@pytest.mark.parametrize("memory", [None, 0])
+def test_any_natural_index_chooses_rows(tmp_path: Path, memory: float | None) -> None:
+    np.save(tmp_path / "x.npy", np.arange(40, dtype=np.float32).reshape(20, 2))
+    split = load(str(tmp_path / "x.npy"), validation=0, test=2, memory=memory, value_kind="real").train
+    x, none = split.x[:], np.zeros(0)
+    for index, rows in (([], none), ([-1, 0], [17, 0]), (slice(None, None, -5), [17, 12, 7, 2]), (none > 1, None)):
+        if rows is None:
+            with pytest.raises(IndexError, match=r"a mask of rows must be \(18,\), got \(0,\)"):
+                split[index]
+            continue
+        assert torch.equal(split[index].x, x[torch.tensor(rows).long()])
+        assert len(split[index].row_names()) == len(rows)
+    assert torch.equal(split[torch.tensor([1, 2], dtype=torch.uint8)].x, x[1:3])  # numbers, not a mask
+    for index, message in (([99], "from 0 to 17"), ([0.5], "whole numbers"), ([[0]], "whole numbers")):
+        with pytest.raises(IndexError, match=message):
+            split[index]
+    for n in (-1, 2.5, None):
+        with pytest.raises(ConfigError, match="n must be"):
+            split.thinned(n)
+
+
+def test_odd_values_in_memory_are_refused_in_one_line() -> None:
+    x = torch.rand(4, 2)
+    assert Split(x, np.arange(4, dtype=np.uint64)).required_labels().tolist() == [0, 1, 2, 3]
+    split = Split(x, torch.arange(4) % 2)
+    cases: tuple[tuple[Any, str], ...] = (
+        (lambda: Split(np.ma.masked_array(x.numpy(), x.numpy() > 0.5)), "x has masked values; fill them in"),
+        (lambda: Batches(x, 3, batch_size=2), r"labels must be \(4,\), one per row, got \(\)"),
+        (lambda: as_batch({"x": 1}), "x must be .B, …., got the number 1"),
+        (lambda: Dataset("d", split, split, split, classes=None), "classes must be a tuple of names, got None"),
+        (lambda: Dataset("d", split, split, split, classes=("a", "a")), "classes must be different names"),
+        (lambda: Dataset.of_splits("d", {}), "splits must be some of train, validation, test, got None"),
+        (lambda: Dataset.of_splits("d", {"val": split}), "splits must be some of train, validation, test, got 'val'"),
+        (lambda: Dataset.of_splits("d", {"test": x}), "test must be a Split, got Tensor|train must be a Split"),
+        (lambda: Dataset.of_splits("d", {"test": Split(x[:0])}).split("test"), "'d' has 0 rows"),
+        (lambda: load(dict), "dict must be a function that returns a vaekit.data.Dataset"),
+        (lambda: load_evaluation_data(x), "must be the name or the path of a data set, or a frame, got Tensor"),
+    )
+    for call, message in cases:
+        with pytest.raises(DataError, match=message):
+            call()
+    data = Dataset("d", split, split, split, classes=("a", "b"))
+    for labelled in ("3", 2.5, None):
+        with pytest.raises(ConfigError, match="labelled must be a whole number, at least 2"):
+            keep_labels(data, labelled)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"columns.x0: a level is a text or a number, got \['a'\]"):
+        load(x, columns={"x0": [["a"], "b"]})

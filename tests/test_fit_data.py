@@ -8,11 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
+from torch.utils import data as torch_data
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 
 import tiny
 from vaekit import build, fit, one_hot
-from vaekit.data import Batches, Split
+from vaekit.data import Batch, Batches, Split
 from vaekit.data import Dataset as Data
 from vaekit.data.given_data import RowFormat
 from vaekit.data.loader_factory import LoaderFactory
@@ -72,6 +73,8 @@ WHOLE: dict[str, Any] = {
     "dicts": Mapped(lambda i: {"pixel_values": X[i], "label": int(Y[i])}),
     "arrays of a data set": Mapped(lambda i: (X[i].numpy(), int(Y[i]))),
     "a stream": Streamed(),
+    "no labels": (X, None),
+    "a batch": Batch(X, labels=Y),
 }
 LOADERS: dict[str, Any] = {
     "Batches": Batches(X, batch_size=8),
@@ -181,6 +184,10 @@ BAD: dict[str, tuple[Any, str]] = {
     "a dict": ({"x": X}, "the data must be .* got dict"),
     "nothing": (None, "the data must be .* got NoneType"),
     "words": (np.array(["a", "b"]), "must be numbers"),
+    "a class": (dict, "the data must be .* got type"),
+    "few labels": ((X, Y[:5]), r"labels must be \(20,\), one per row, got \(5,\)"),
+    "names of classes": ((X, ["a", "b"] * 10), "labels must be numbers.*; number the classes: np.unique"),
+    "an empty data set": (torch_data.Subset(TensorDataset(X), []), "the data set has 0 rows"),
     "float labels": (
         (X, Y / 2),
         r"labels must be whole numbers.* got \d?\.5; numbers to condition on must be \(N, C\)",

@@ -1,7 +1,7 @@
 """Batches of rows, which a loader gives and a model takes."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from typing import Any
 
@@ -142,6 +142,8 @@ def as_tensor(value: object, what: str) -> Tensor:
     Raises:
         DataError: The value is not made of real numbers.
     """
+    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
+        raise DataError(f"{what} has masked values; fill them in, and pass a mask of the others as observed")
     try:
         if not isinstance(value, Tensor):
             array = np.asarray(value)
@@ -150,7 +152,9 @@ def as_tensor(value: object, what: str) -> Tensor:
             value = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), "W"))
     except (TypeError, ValueError, RuntimeError):
         shown = " ".join(repr(value).split())
-        raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}") from None
+        are_names = what.endswith("labels") and isinstance(value, Iterable) and isinstance(next(iter(value), None), str)
+        remedy = "; number the classes: np.unique(labels, return_inverse=True)[1]" if are_names else ""
+        raise DataError(f"{what} must be numbers, a tensor or a NumPy array, got {shown:.80}{remedy}") from None
     if value.layout != torch.strided:
         raise DataError(f"{what} must be dense, got {value.layout}; pass .to_dense()")
     if value.is_complex():
@@ -177,6 +181,8 @@ def _batch(x: Any, labels: Any = None, c: Any = None, observed: Any = None) -> B
         for name, value in values.items()
         if value is not None
     }
+    if tensors["x"].ndim == 0:
+        raise DataError(f"a batch: x must be (B, …), got the number {tensors['x'].item():g}")
     rows = {name: tensor.shape[:1] for name, tensor in tensors.items()}
     for name, count in rows.items():
         if count != rows["x"]:

@@ -246,10 +246,9 @@ def _split(data: Any, labels: Any) -> Split:
     data = data if isinstance(data, Stored) else as_tensor(data, "x")
     if len(data.shape) == 0 or not (data.dtype == torch.uint8 or data.is_floating_point()):
         raise DataError(f"x must be (N, …), uint8 or floating-point, got {tuple(data.shape)} {data.dtype}")
-    if labels is not None:
-        labels = as_tensor(labels, "labels")
-        if len(labels) != len(data):
-            raise DataError(f"there must be one label per row, got {len(labels)} labels for {len(data)} rows")
+    labels = None if labels is None else as_tensor(labels, "labels")
+    if labels is not None and labels.ndim and len(labels) != len(data):
+        raise DataError(f"there must be one label per row, got {len(labels)} labels for {len(data)} rows")
     return Split(data, labels)
 
 

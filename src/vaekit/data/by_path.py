@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import ConfigError, DataError, check_count
 from .chosen_rows import held_out
-from .dataset import DataKind, Dataset, Split
+from .dataset import SPLITS, DataKind, Dataset, Split
 from .labels import renumbered
 from .ondisk import IN_MEMORY, RowIndices, Stored
 from .origin import Origin
@@ -59,16 +59,14 @@ def load_by_path(
     if size is not None:
         check_count("size, in pixels,", size)
     opened = _open(Path(os.path.expanduser(name)), size, value_kind, kind)
-    trained, validation_rows, test_rows = _parts(name, opened, validation, test)
+    chosen = dict(zip(SPLITS, _chosen(name, opened, validation, test), strict=True))
     in_memory = _fits(opened, IN_MEMORY if memory is None else memory)
-    train, validated_split, tested_split = (
-        _split(opened, rows, in_memory) for rows in (trained, validation_rows, test_rows)
-    )
-    checksum = _checksum(opened, f"size {size}, test {len(test_rows)}")
-    return Dataset(name, train, validated_split, tested_split, opened.classes, checksum, kind=kind)
+    splits = {split: _split(opened, rows, in_memory) for split, rows in chosen.items()}
+    checksum = _checksum(opened, f"size {size}, test {len(chosen['test'])}")
+    return Dataset.of_splits(name, splits, classes=opened.classes, checksum=checksum, kind=kind)
 
 
-def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowIndices, ...]:
+def _chosen(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowIndices, ...]:
     """Indices of the rows to train on, to validate with and to test on."""
     row_word = "image" if len(opened.reader.shape) == 3 else "row"
     if not opened.tested:
@@ -76,8 +74,8 @@ def _parts(name: str, opened: OpenedPath, validation: int | None, test: int | No
     if test is not None:
         raise ConfigError(f"test = {test}, but {name} has its own test rows; leave it out")
     rest = opened.count - opened.tested
-    trained, validation_rows, _ = held_out(name, rest, validation, 0, row_word=row_word, elsewhere=True)
-    return trained, validation_rows, np.arange(rest, opened.count)
+    trained, validated, _ = held_out(name, rest, validation, 0, row_word=row_word, elsewhere=True)
+    return trained, validated, np.arange(rest, opened.count)
 
 
 def load_all_by_path(

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..errors import ConfigError, DataError
+from ..errors import ConfigError, DataError, is_whole
 from .dataset import Dataset
 from .ondisk import Remainder
 
@@ -83,8 +83,9 @@ def keep_labels(data: Dataset, labelled: int) -> Dataset:
     labels = data.train.labels
     if labels is None or classes < 2:
         raise ConfigError(f"labelled = {labelled} keeps some labels, but {data.name!r} has none")
-    if labelled < classes:
-        raise ConfigError(f"labelled must be at least {classes}, one row of each class, got {labelled}")
+    if not is_whole(labelled) or labelled < classes:
+        whole = "" if is_whole(labelled) else "a whole number, "
+        raise ConfigError(f"labelled must be {whole}at least {classes}, one row of each class, got {labelled!r:.60}")
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(LABEL_SEED))
     remaining = torch.full_like(labels, -1)
     for label in range(classes):

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self, get_args
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError, check_count, unknown
 from ..store import files
 from .batch import as_tensor, check_observed, described
 from .labels import class_numbers
-from .ondisk import Stored
+from .ondisk import Stored, row_index
 from .origin import Origin
 from .table.columns import Column
 
@@ -35,7 +35,7 @@ def evenly_spread(count: int, n: int) -> Tensor:
     >>> evenly_spread(10, 4).tolist()
     [0, 2, 5, 7]
     """
-    n = min(n, count)
+    n = min(check_count("n", n, 0), count)
     return torch.arange(n) * count // max(1, n)
 
 
@@ -108,18 +108,17 @@ class Split:
 
     def __getitem__(self, index: int | slice | Tensor | Sequence[int]) -> Any:
         """A `Split` of several rows, as in `split[:100]`; for one number x, or (x, label), as data sets of torch do."""
-        if isinstance(index, slice):
-            return self.rows(index)
-        if np.ndim(index):
-            return self.rows(torch.as_tensor(index))
+        if isinstance(index, slice) or np.ndim(index):
+            return self.rows(index)  # type: ignore[arg-type]
         index = operator.index(index)  # type: ignore[arg-type]
         if not -len(self) <= index < len(self):
             raise IndexError(f"the rows are numbered 0 to {len(self) - 1}, got {index}")
         x = self.x[index]
         return x if self.labels is None else (x, int(self.labels[index]))
 
-    def rows(self, index: slice | Tensor) -> "Split":
-        """The rows of an index, in memory."""
+    def rows(self, index: slice | Tensor | Sequence[int]) -> "Split":
+        """The rows of an index, in memory; see `row_index`."""
+        index = row_index(index, len(self))
 
         def selected(values: Tensor | Stored | None) -> Tensor | None:
             return None if values is None else values[index]
@@ -158,7 +157,8 @@ class Split:
 
     def thinned(self, n: int) -> "Split":
         """At most n evenly spread rows, in memory; the split may be sorted by class."""
-        return self.rows(evenly_spread(len(self), n)) if n < len(self) else self.rows(slice(None))
+        rows = evenly_spread(len(self), n)
+        return self.rows(rows) if len(rows) < len(self) else self.rows(slice(None))
 
     def in_memory(self, most: int) -> "Split":
         """The rows as a tensor: all if they are in memory now, else an evenly spread part of about `most` bytes."""
@@ -219,10 +219,13 @@ class Dataset:
             if not isinstance(split, Split):
                 raise DataError(f"{name} must be a Split, got {type(split).__name__}; pass Split(x, labels)")
         classes: Any = self.classes
-        if isinstance(classes, str):
-            raise DataError(f"classes must be a tuple of names, got {classes!r:.60}; pass ({classes!r:.60},)")
+        if isinstance(classes, str) or not isinstance(classes, Iterable):
+            remedy = f"({classes!r:.60},)" if isinstance(classes, str) else "('all',) for rows of one class"
+            raise DataError(f"classes must be a tuple of names, got {classes!r:.60}; pass {remedy}")
         object.__setattr__(self, "name", str(self.name))
         object.__setattr__(self, "classes", tuple(classes))
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError(f"{self.name}: classes must be different names, got {self.classes!r:.200}")
         shape = self.event_shape
         for name, split in self.splits.items():
             if len(split) and split.event_shape != shape:
@@ -255,8 +258,15 @@ class Dataset:
             name: Name of the data set.
             splits: At least one, by "train", "validation" or "test".
             facts: Other arguments of `Dataset`; without `classes` all rows are of one class, "all".
+
+        Raises:
+            DataError: There is no split, or one of another name.
         """
-        empty = next(iter(splits.values())).rows(slice(0))
+        other = next((split for split in splits if split not in SPLITS), None)
+        if not splits or other is not None:
+            raise DataError(f"splits must be some of {', '.join(SPLITS)}, got {other!r}")
+        first = next(iter(splits.values()))
+        empty = first.rows(slice(0)) if isinstance(first, Split) else first  # what is not a split is refused below
         every = [splits.get(split, empty) for split in SPLITS]
         return cls(name, every[0], every[1], every[2], **{"classes": ("all",), **facts})
 
@@ -285,6 +295,8 @@ class Dataset:
         if name not in SPLITS:
             raise ConfigError(unknown("split", name, SPLITS))
         if not len(self.splits[name]):
+            if not any(map(len, self.splits.values())):
+                raise DataError(f"{self.name!r} has 0 rows; at least 1 is needed")
             if not self.is_split:
                 raise DataError(
                     f"{self.name!r} is not split, so it has no {name} rows; leave split out, and all of its "

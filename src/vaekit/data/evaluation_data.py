@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import DataError
 from .by_path import is_path, load_all_by_path
 from .dataset import SPLITS, DataKind, Dataset, Split
 from .loading import load
@@ -46,6 +47,8 @@ def load_evaluation_data(
     """
     if is_frame(source):
         return _table("the frame", {"test": source}, columns, label)
+    if not isinstance(source, str | os.PathLike):
+        raise DataError(f"the data must be the name or the path of a data set, or a frame, got {type(source).__name__}")
     name = known_as(os.fspath(source))
     if name in DATASET_NAMES or not (is_path(name) or columns is not None):
         return load(name, value_kind=value_kind)

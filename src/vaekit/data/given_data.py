@@ -5,7 +5,7 @@
 Not for: data by name or path (`loading`, `evaluation_data`), or serving rows in batches (`loader_factory`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from ..errors import DataError
-from .batch import as_tensor, batch_fields, is_array, reshape_hint
+from .batch import Batch, as_tensor, batch_fields, is_array, reshape_hint
 from .dataset import Dataset, Split
 from .evaluation_data import load_evaluation_data
 from .table.columns import Column
@@ -69,10 +69,12 @@ class RowFormat:
         """
         if isinstance(given, Split | Dataset):
             return given
+        if isinstance(given, Batch):
+            return Split(given.x, given.labels, given.observed, given.c)
         if self.columns is not None and is_frame(given):
             return self._encoded(given)
         if self.columns is not None and isinstance(given, tuple) and len(given) == 2 and is_frame(given[0]):
-            return replace(self._encoded(given[0]), labels=as_tensor(given[1], "labels"))
+            return self._encoded(*given)
         if isinstance(given, torch_data.TensorDataset) and len(given.tensors) <= 2:
             return self.split(*given.tensors)
         if is_array(given):
@@ -118,24 +120,23 @@ class RowFormat:
             return Split(x, observed=observed, c=y)
         return Split(x, y, observed)
 
-    def _encoded(self, frame: Any) -> Split:
+    def _encoded(self, frame: Any, labels: Any = None) -> Split:
         """All rows of a frame, by the columns."""
-        return load_evaluation_data(frame, columns=self.columns).test
+        rows = load_evaluation_data(frame, columns=self.columns).test
+        return rows if labels is None else replace(rows, labels=labels)
 
     def _are_batches(self, x: Tensor) -> bool:
         """A tensor of shape (M, B, *event) is M batches."""
         return self.event_shape is not None and tuple(x.shape[2:]) == self.event_shape
 
     def _are_labelled(self, x: Any, y: Any) -> bool:
-        """(x, y) are rows and their labels, not two batches, if both have N rows and y has fewer dimensions than x.
+        """(x, y) are rows and their labels, not two batches, if y is None or has fewer dimensions than x.
 
         For a conditional model y may have as many dimensions: a context, whose rows have another shape than those of x.
         """
-        if not is_array(x) or len(x) == 0 or not (is_array(y) or (isinstance(y, Sequence) and not isinstance(y, str))):
+        if not is_array(x) or isinstance(y, str) or not (y is None or is_array(y) or isinstance(y, Sequence)):
             return False
-        if len(x) != len(y):
-            return False
-        shape = tuple(getattr(y, "shape", (len(y),)))
+        shape = () if y is None else tuple(getattr(y, "shape", (len(y),)))
         return len(shape) < len(x.shape) or (self.conditional and shape[1:] != tuple(x.shape[1:]))
 
     def _gives_rows(self, given: Any) -> bool:
@@ -146,13 +147,18 @@ class RowFormat:
         Raises:
             DataError: A data set of torch gives neither rows nor batches of this model.
         """
-        if not (hasattr(given, "__getitem__") and hasattr(given, "__len__") and len(given)):
+        is_dataset = isinstance(given, torch_data.Dataset)
+        if not (isinstance(given, Sized) and hasattr(given, "__getitem__")):
+            return False
+        if not len(given):
+            if is_dataset:
+                raise DataError("the data set has 0 rows; at least 1 is needed")
             return False
         try:
             x, label = _parts(given[0])
         except (KeyError, TypeError):
             return False
-        is_dataset, is_picture = isinstance(given, torch_data.Dataset), type(x).__module__.startswith("PIL")
+        is_picture = type(x).__module__.startswith("PIL")
         if is_dataset and (is_picture or not is_array(x)):
             hint = "; pass it transform=torchvision.transforms.ToTensor()" if is_picture else ""
             raise DataError(f"the data set gives {type(x).__name__}, but x must be a tensor or an array{hint}")

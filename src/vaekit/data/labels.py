@@ -58,7 +58,7 @@ def class_numbers(labels: Tensor, rows: int) -> Tensor:
     if labels.shape != (rows,):
         raise DataError(f"labels must be ({rows},), one per row, got {tuple(labels.shape)}")
     whole = labels.long()
-    broken = (whole != labels) | (whole < -1)
+    broken = (whole.double() != labels.double()) | (whole < -1)  # torch cannot compare uint64 with int64
     if bool(broken.any()):
         raise DataError(
             f"labels must be whole numbers, one class per row, −1 if it is unknown, got {labels[broken][0].item():g}; "

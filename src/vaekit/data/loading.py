@@ -195,11 +195,13 @@ def _table(source: Any, value_kind: ValueKind, columns: ColumnKinds | None = Non
 def _returned(function: Callable[..., Dataset], value_kind: ValueKind, **options: Any) -> Dataset:
     """Call the user's function for a data set; it gets `value_kind` if it has such a parameter."""
     name = getattr(function, "__qualname__", repr(function))
-    signature = inspect.signature(function)
-    if "value_kind" in signature.parameters:
-        options["value_kind"] = value_kind
     try:
+        signature = inspect.signature(function)
+        if "value_kind" in signature.parameters:
+            options["value_kind"] = value_kind
         signature.bind(**options)
+    except ValueError:
+        raise DataError(f"{name} must be a function that returns a vaekit.data.Dataset") from None
     except TypeError as error:
         raise ConfigError(f"{name}: {error}; leave the option out, or let the function take it") from None
     data = function(**options)

@@ -6,7 +6,7 @@ Not for: file formats (`sources`), or the order of rows in an epoch (`batches`).
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, TypeVar, final
+from typing import Any, Protocol, TypeVar, final
 
 import numpy as np
 import torch
@@ -87,6 +87,34 @@ class Steps:
         return self.rows[self.places.start + self.places.step * index]
 
 
+def row_index(index: Any, count: int) -> slice | Tensor:
+    """An index of rows as a slice with a step above 0, or as indices from 0, int64.
+
+    Arguments:
+        index: A slice, whole numbers, which count from the end below 0, or a mask of booleans.
+        count: Number of rows.
+
+    Raises:
+        IndexError: The index is not one of these, or a row does not exist.
+
+    >>> row_index([2, -1], 4), row_index([], 4).dtype
+    (tensor([2, 3]), torch.int64)
+    """
+    if isinstance(index, slice):
+        return index if (index.step or 1) > 0 else torch.tensor(range(*index.indices(count)), dtype=torch.int64)
+    rows = torch.as_tensor(index)
+    if rows.ndim != 1 or (rows.is_floating_point() and len(rows)):
+        raise IndexError(f"rows are chosen by a slice, a list of whole numbers or a mask, got {index!r:.60}")
+    if rows.dtype == torch.bool:
+        if len(rows) != count:
+            raise IndexError(f"a mask of rows must be ({count},), got ({len(rows)},)")
+        return rows.nonzero().flatten()
+    rows = rows.long()
+    if bool(((rows < -count) | (rows >= count)).any()):
+        raise IndexError(f"rows must be from 0 to {count - 1}, got {rows.tolist()!s:.100}")
+    return rows.where(rows >= 0, rows + count)
+
+
 @final
 class Stored:
     """Rows on disk. They are indexed like a tensor (N, *event), by rows only; each access reads the disk.
@@ -122,16 +150,11 @@ class Stored:
         return self.reader.read(self.rows[index.numpy()])
 
     def __getitem__(self, index: int | slice | Tensor) -> Tensor:
-        """Read rows with all threads: one, a slice, indices as an int64 tensor, or a mask (N,) of booleans."""
+        """Read rows with all threads: one, or several; see `row_index`."""
         if isinstance(index, int):
             return self.index_select(0, torch.tensor([range(len(self))[index]]))[0]
-        if isinstance(index, Tensor) and index.dtype == torch.bool:
-            if index.shape != (len(self),):
-                raise IndexError(f"a mask of rows must be ({len(self)},), got {tuple(index.shape)}")
-            index = index.nonzero().flatten()
-        rows = torch.arange(*index.indices(len(self))) if isinstance(index, slice) else index
-        if bool(((rows < 0) | (rows >= len(self))).any()):
-            raise IndexError(f"rows must be from 0 to {len(self) - 1}, got {rows.tolist()!s:.100}")
+        rows = row_index(index, len(self))
+        rows = torch.arange(*rows.indices(len(self))) if isinstance(rows, slice) else rows
         x = torch.empty((len(rows), *self.shape[1:]), dtype=self.dtype)
         chunks = (rows[start : start + _ROWS_PER_READ] for start in range(0, len(rows), _ROWS_PER_READ))
         for i, part in enumerate(self.ahead(lambda chunk: self.index_select(0, chunk), chunks)):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..data import Batch, Batches, Dataset, Split
-from ..data.batch import as_tensor, is_array
+from ..data.batch import is_array
 from ..data.dataset import evenly_spread
 from ..data.evaluation_data import load_evaluation_data
 from ..data.given_data import RowFormat
@@ -45,13 +45,11 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
     if isinstance(data, Dataset):
         check_columns(model.columns, data.columns)
         return data
-    if is_array(data):
-        data = (data,)
-    if isinstance(data, tuple) and len(data) in (1, 2) and is_array(data[0]):
+    if is_array(data) or (isinstance(data, tuple) and len(data) in (1, 2)):
         row_format = RowFormat(
-            model.event_shape, model.value_kind, bool(model.context_size), sees_missing=model.sees_missing
+            model.event_shape, model.value_kind, bool(model.context_size), model.columns, model.sees_missing
         )
-        data = row_format.split(as_tensor(data[0], "the data"), *data[1:])
+        data = row_format.recognized(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not isinstance(data, Split):
         raise ConfigError(
             "a model takes a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "

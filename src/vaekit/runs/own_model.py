@@ -67,8 +67,8 @@ def fit(
         model: Any latent-variable model, on the device to train on.
         train: The training rows; bytes are pixels, x / 255, unless the likelihood takes counts. Either of
             a tensor or an array (N, *event), or (M, B, *event), which is M batches;
-            `(x, labels)`, with classes (N,) or, for a conditional model, context rows (N, C) of another shape than the
-            rows of x; two tensors with as many dimensions are two batches otherwise;
+            `(x, labels)`, where labels are None, classes (N,), or rows (N, C) that a conditional model depends on, of
+            another shape than the rows of x; two tensors with as many dimensions are two batches otherwise;
             a `Split`; a `Dataset`, its name or its path, which also give a validation split;
             a frame, or (frame, labels), for the model of a table;
             a data set of torch, or a list, if its first item is a row: x, (x, label) or a mapping;

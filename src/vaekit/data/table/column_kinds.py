@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ConfigError, DataError, unknown
-from .columns import KINDS, OF_LEVELS, Column, ColumnKind, LevelValue, as_numbers, distinct
+from .columns import KINDS, LEVEL_TYPES, OF_LEVELS, Column, ColumnKind, LevelValue, as_numbers, distinct
 
 ColumnKinds = Mapping[str, str | Sequence[LevelValue]]
 
@@ -191,6 +191,9 @@ def check_kinds(kinds: ColumnKinds, names: Sequence[str], computed: Sequence[str
 
 
 def _check_given_levels(name: str, levels: Sequence[LevelValue]) -> None:
+    odd = next((level for level in levels if not isinstance(level, LEVEL_TYPES)), None)
+    if odd is not None:
+        raise ConfigError(f"columns.{name}: a level is a text or a number, got {odd!r:.60}")
     if len(set(levels)) < 2:
         raise ConfigError(f"columns.{name} must have at least two levels, got {list(levels)}")
     repeated = [level for i, level in enumerate(levels) if level in levels[:i]]
