@@ -17,6 +17,7 @@ from vaekit.evaluation.latent_space.ex_post import codes_posterior_of
 from vaekit.evaluation.likelihood.bounds import bounds
 from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.model.modes import evaluating
+from vaekit.runs.terminal import _means
 
 SMALL: dict[str, Any] = {
     "model": {"latent_size": 3},
@@ -332,3 +333,10 @@ def test_log_prob_takes_its_samples_by_name() -> None:
     model = vaekit.build("vae", event_shape=(1, 8, 8), latent_size=2)
     with pytest.raises(ConfigError, match=r"by name: log_prob\(x, k=50\)"):
         model.log_prob(torch.rand(3, 1, 8, 8), 50)
+
+
+def test_the_line_of_an_epoch_without_an_elbo_has_the_terms_that_there_are() -> None:
+    record = {"epoch": 1, "loss": 54.5, "distortion": 53.25, "code": 1.25}
+    assert _means(record, brief=False) == ["loss 54.50", "code 1.25", "distortion 53.2"]
+    whole = {"loss": 3.0, "neg_elbo": 3.0, "rate": 1.0, "distortion": 2.0}
+    assert _means(whole, brief=False) == ["−ELBO 3.00 (rate 1.0, distortion 2.0)"]

@@ -135,7 +135,7 @@ def deterministic(on: bool, device: str) -> Iterator[None]:
     if cuda and os.environ.get("CUBLAS_WORKSPACE_CONFIG") not in _CUBLAS:
         raise ConfigError(
             "train.deterministic on a GPU needs the environment variable CUBLAS_WORKSPACE_CONFIG=:4096:8 before CUDA "
-            "starts; set it, which the command line does by itself"
+            "starts; set it (`vae` sets it itself)"
         )
     cudnn = torch.backends.cudnn
     algorithms = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()

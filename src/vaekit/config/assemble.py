@@ -5,7 +5,7 @@ Not for: the questions to a part, and the defaults of a plain module (`contracts
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -30,29 +30,22 @@ from .contracts import (
 )
 from .parts import Resolved
 
+
+class LatentKind(NamedTuple):
+    """A kind of values of z: its words, and the parts that a message proposes for it."""
+
+    words: str
+    prior: str
+    posterior: str
+
+
 LATENT_KINDS = {
-    "real": "real numbers",
-    "bits": "bits",
-    "categories": "one-hot categories",
-    "codes": "codes",
-    "directions": "directions, on the unit sphere",
-    "ball": "points of the Poincaré ball",
-}
-PRIOR_OF = {
-    "real": "standard-normal",
-    "bits": "bernoulli",
-    "categories": "categorical",
-    "codes": "uniform-codes",
-    "directions": "uniform-sphere",
-    "ball": "wrapped-normal",
-}
-POSTERIOR_OF = {
-    "real": "diagonal-normal",
-    "bits": "bernoulli",
-    "categories": "categorical",
-    "codes": "fsq",
-    "directions": "power-spherical",
-    "ball": "wrapped-normal",
+    "real": LatentKind("real numbers", "standard-normal", "diagonal-normal"),
+    "bits": LatentKind("bits", "bernoulli", "bernoulli"),
+    "categories": LatentKind("one-hot categories", "categorical", "categorical"),
+    "codes": LatentKind("codes", "uniform-codes", "fsq"),
+    "directions": LatentKind("directions, on the unit sphere", "uniform-sphere", "power-spherical"),
+    "ball": LatentKind("points of the Poincaré ball", "wrapped-normal", "wrapped-normal"),
 }
 SLOPE_STEP = 1e-2  # step in x that measures the slope of the output; a mean of x beyond 1 multiplies it
 
@@ -155,12 +148,16 @@ def _check_latent_kinds(prior: Resolved, posterior: nn.Module) -> None:
     posterior_kind: str = attribute_or_default("posterior", posterior, "latent_kind")
     prior_kind: str = attribute_or_default("prior", prior.make, "latent_kind")
     if prior_kind != posterior_kind:
-        words, other = (LATENT_KINDS.get(kind, repr(kind)) for kind in (posterior_kind, prior_kind))
-        fitting = f"prior.name = {PRIOR_OF[posterior_kind]!r}" if posterior_kind in PRIOR_OF else "a prior over these"
+        fitting = LATENT_KINDS.get(posterior_kind)
+        words, other = (_described(kind) for kind in (posterior_kind, prior_kind))
         raise ConfigError(
             f"the latents of {type(posterior).__name__} are {words}, and the prior {prior.make.__name__} is over "
-            f"{other}; choose {fitting}"
+            f"{other}; choose {f'prior.name = {fitting.prior!r}' if fitting else 'a prior over these'}"
         )
+
+
+def _described(latent_kind: str) -> str:
+    return LATENT_KINDS[latent_kind].words if latent_kind in LATENT_KINDS else repr(latent_kind)
 
 
 def _principal_start(

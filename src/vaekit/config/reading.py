@@ -37,7 +37,7 @@ def read(
         raise ConfigError(f"a preset ({preset}) and a config file ({file}) exclude each other; leave one out")
     tree = _read_file(file) if file is not None else toml_table(preset_text("vae" if preset is None else preset))
     _override(tree, settings, sections)
-    return parse(tree, str(file) if file is not None else preset or "vae")
+    return parse(tree, str(file) if file is not None else f"preset {preset or 'vae'}")
 
 
 def _override(tree: dict[str, Any], settings: Iterable[str], sections: Mapping[str, Any] | None) -> None:

@@ -20,7 +20,7 @@ from ..likelihoods import Normal
 from ..model import LatentVariableModel, one_hot
 from ..nets import MLP, Encoder
 from . import Model, Part
-from .assemble import POSTERIOR_OF, PRIOR_OF, assemble
+from .assemble import LATENT_KINDS, assemble
 from .contracts import Shape, attribute_or_default, latent_shapes
 from .parts import resolve, with_options
 
@@ -87,7 +87,8 @@ class Trial:
         }
         parts[kind] = with_options(kind, getattr(part, "__name__", type(part).__name__), part, options)
         latent_kind = attribute_or_default(kind, part, "latent_kind") if kind in ("posterior", "prior") else "real"
-        names = {"posterior": POSTERIOR_OF.get(latent_kind), "prior": PRIOR_OF.get(latent_kind)} | self.beside
+        fitting = LATENT_KINDS.get(latent_kind)
+        names = {name: getattr(fitting, name, None) for name in ("posterior", "prior")} | self.beside
         for neighbour in names.keys() - {kind}:
             if names[neighbour] is None:
                 raise ConfigError(

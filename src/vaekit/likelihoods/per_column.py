@@ -57,7 +57,7 @@ class Columns(Likelihood):
     Raises:
         ConfigError: The data are not a table, a word is unknown, or `sign` is set for values missing at random.
 
-    Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2, with Poisson counts.
+    Reference: Nazábal et al. 2020, arXiv:1807.03653, section 2.2. Their counts are Poisson, ours negative binomial.
     """
 
     value_kind = "table"

@@ -153,12 +153,12 @@ def _first(means: Mapping[str, float]) -> str:
 
 
 def _means(means: Mapping[str, float], *, brief: bool) -> list[str]:
-    """The means of an epoch, a few words each; if brief, without the two terms of the ELBO."""
+    """The means of an epoch, a few words each; if brief, without the terms of an ELBO."""
     words = [f"{name} {value:.2f}" for name, value in logged(means, classic=False).items()]
     if all(name in means for name in CLASSIC):
         terms = f" (rate {means['rate']:.1f}, distortion {means['distortion']:.1f})"
-        words.insert(0, f"−ELBO {means['neg_elbo']:.2f}{'' if brief else terms}")
-    return words
+        return [f"−ELBO {means['neg_elbo']:.2f}{'' if brief else terms}", *words]
+    return words + [f"{name} {means[name]:.1f}" for name in CLASSIC if name in means]
 
 
 def packed(pieces: Iterable[str], *, gap: str = "  ", indent: str = "    ") -> str:

@@ -53,7 +53,7 @@ def check(path: str | Path, *, seconds: int = 20, megabytes: int = 4096) -> Repo
     check_range("megabytes", megabytes, 1)
     file = Path(path)
     if not file.is_file():
-        raise DataError(f"{path} is not a file; pass the solution, as in check('vae.py')")
+        raise DataError(f"{path} is not a file; pass the student's solution")
     try:
         file.open("rb").close()
     except OSError as error:
