@@ -370,9 +370,9 @@ def test_evaluations_on_other_data_are_compared(made, tmp_path: Path) -> None:
     assert compare(runs, data=Path("new/x.npy")).protocol["data"] == "new/x.npy"
     assert compare(runs).cells["vae"]["nll"].mean == compare(runs, data="mnist").cells["vae"]["nll"].mean == 90
     assert {run.name for run in evaluated_runs("vae", tmp_path, data="new/x.npy")} == {"a", "b"}
-    with pytest.raises(RunError, match="on all test rows of y[.]npy, only in evaluation"):
+    with pytest.raises(RunError, match=r"on all test rows of y[.]npy, only in evaluation"):
         compare(runs, data="y.npy")
-    with pytest.raises(RunError, match="no run in .* on all test rows of y[.]npy"):
+    with pytest.raises(RunError, match=r"no run in .* on all test rows of y[.]npy"):
         evaluated_runs("vae", tmp_path, data="y.npy")
 
 

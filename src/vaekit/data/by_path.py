@@ -172,7 +172,9 @@ def _open(path: Path, size: int | None, value_kind: ValueKind, kind: DataKind | 
     if is_folder:
         return open_folder(path, size)
     if path.suffix.lower() not in _OPENERS or not path.is_file():
-        raise DataError(f"{path}: must be a folder of images, {' or '.join(_OPENERS)}")
+        raise DataError(
+            f"{path}: must be a folder of images, {' or '.join(_OPENERS)}, or a table, {' or '.join(TABLE_SUFFIXES)}"
+        )
     if size is not None:
         raise ConfigError(f"size = {size} resizes the images of a folder; leave it out with {path.name}")
     return _OPENERS[path.suffix.lower()](path, value_kind, kind == "signal")

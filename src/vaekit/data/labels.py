@@ -36,7 +36,16 @@ def renumbered(labels: Tensor, classes: Sequence[str], known: Sequence[str]) -> 
 
 
 def numbered_labels(values: NDArray[Any], count: int, name: str) -> NumberedLabels:
-    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur."""
+    """Labels as numbers 0, 1, …, and the names of the classes, which are the labels that occur.
+
+    Arguments:
+        values: Texts or whole numbers, shape (N,).
+        count: N.
+        name: What has the labels, for messages.
+
+    Raises:
+        DataError: The labels are not such values, one for each row.
+    """
     if values.shape == (count,) and values.dtype.kind == "U":
         classes, labels = np.unique(values, return_inverse=True)
         return labels.reshape(count).astype(np.int64), tuple(map(str, classes.tolist()))
