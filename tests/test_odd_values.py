@@ -12,9 +12,18 @@ import vaekit
 from vaekit import plot
 from vaekit.data import Batch, Dataset, Split
 from vaekit.errors import ConfigError, DataError, VAEError
-from vaekit.evaluation import Options, compare, complete, evaluate_model, fit_prior
+from vaekit.evaluation import Options, compare, complete, evaluate, evaluate_model, fit_prior
+from vaekit.evaluation.latent_space.disentanglement import disentanglement
 from vaekit.evaluation.latent_space.ex_post import codes_posterior_of
+from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
+from vaekit.evaluation.likelihood.ais import ais
 from vaekit.evaluation.likelihood.bounds import bounds
+from vaekit.evaluation.missing.conditional import rows_given
+from vaekit.evaluation.missing.imputation import filled_rows, weighted_latents
+from vaekit.evaluation.samples.quality import frechet
+from vaekit.evaluation.single_rows.named_rows import encode_rows
+from vaekit.evaluation.single_rows.outliers import auroc
+from vaekit.evaluation.single_rows.scoring import percentiles
 from vaekit.model import LatentVariableModel, WithPrior
 from vaekit.model.modes import evaluating
 from vaekit.runs.terminal import _means
@@ -155,6 +164,71 @@ def test_estimators_name_what_they_cannot_take(
 ) -> None:
     with pytest.raises(ConfigError):
         call(model, x)
+
+
+COLUMNS = torch.eye(4)[:, :2]
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda model, x: bounds(model, x, samples=5), r"numbers of samples K, such as \(5,\)"),
+        (lambda model, x: bounds(model, x, samples=(2,), seed="a"), "seed must be a whole number, got 'a'"),
+        (lambda model, x: ais(model, x, annealing=5), "annealing must be an Annealing, got 5"),
+        (lambda model, x: latent_statistics(model, x, pairs=0), "pairs must be at least 1, got 0"),
+        (lambda *_: linear_probe(COLUMNS, torch.tensor([0, 1, -1, 0]), COLUMNS, torch.ones(4).long()), "−1 is an unk"),
+        (lambda *_: nearest_neighbours(COLUMNS, torch.arange(4) % 2, COLUMNS, torch.arange(4), k=0), "k must be at le"),
+        (lambda *_: nearest_neighbours(COLUMNS[:0], torch.arange(0), COLUMNS, torch.arange(4)), "at least 1 row"),
+        (lambda *_: disentanglement(COLUMNS, torch.zeros(3, 1)), r"got \(4, 2\) and \(3, 1\)"),
+        (lambda *_: disentanglement(COLUMNS / 0, COLUMNS), "z has values that are not finite"),
+        (lambda *_: frechet("d", COLUMNS[:1], COLUMNS), "at least 2 features each, got 1 and 4"),
+        (lambda *_: frechet("d", COLUMNS, COLUMNS[:, :1]), r"got \(4, 2\) and \(4, 1\)"),
+        (lambda model, x: rows_given(model, 0, x[0], x[0] > 2), "n must be at least 1, got 0"),
+        (lambda model, x: filled_rows(model, [], 3), "0 rows to fill"),
+        (lambda model, x: filled_rows(model, [Batch(x)], 3, draws=-1), "draws must be at least 0, got -1"),
+        (lambda model, x: next(weighted_latents(model, Batch(x), 0)), "samples must be at least 1, got 0"),
+        (lambda model, x: encode_rows(model, x), r"rows must have names, got Tensor; pass rows_of\(run, data\)"),
+        (lambda model, x: evaluate(model, x[:0]), "there are 0 rows to evaluate"),
+        (lambda *_: auroc(torch.tensor([1.0, torch.nan]), torch.tensor([True, False])), "none of them NaN"),
+        (lambda *_: auroc(torch.ones(3), torch.tensor([True, False])), r"got \(3,\) and \(2,\)"),
+    ],
+)
+def test_what_estimators_cannot_take_is_named(
+    model: LatentVariableModel, x: Tensor, call: Callable[..., object], words: str
+) -> None:
+    with pytest.raises(VAEError, match=words):
+        call(model, x)
+
+
+def test_a_generator_of_weighted_latents_leaves_the_model_and_gradients_as_they_are(x: Tensor) -> None:
+    model = made().train()
+    parts = weighted_latents(model, Batch(x), 3)
+    part = next(parts)
+    assert torch.is_grad_enabled() and model.training
+    assert not part.best().requires_grad and not part.log_prob.requires_grad
+    parts.close()
+    assert torch.is_grad_enabled() and model.training
+    with pytest.raises(RuntimeError), torch.no_grad():
+        for _ in weighted_latents(model, Batch(x), 3):
+            raise RuntimeError
+    assert torch.is_grad_enabled() and model.training
+
+
+def test_labels_and_factors_of_any_type_mean_the_same(model: LatentVariableModel, x: Tensor) -> None:
+    scores, unusual = np.array([0.0, 1.0, 2.0]), np.array([0, 0, 1])
+    assert auroc(scores, unusual) == auroc(torch.tensor(scores), torch.tensor([False, False, True])) == (1.0, 0.0)
+    z, factors = torch.randn(40, 2, generator=torch.Generator().manual_seed(0)), (torch.arange(40) % 3)[:, None]
+    assert disentanglement(z, factors) == disentanglement(z, factors.double() - 1)
+    picture = complete(model, x[:2], "left", ways=1)
+    assert torch.equal(picture.images, complete(model, Batch(x[:2]), "left", ways=1).images)
+    assert percentiles(torch.tensor([torch.nan, 1.0]), torch.zeros(2)).isnan().tolist() == [True, False]
+
+
+def test_latents_that_tell_nothing_are_neither_disentangled_nor_complete() -> None:
+    values = {value.name: value.value for value in disentanglement(torch.ones(40, 2), torch.arange(40)[:, None] % 2)}
+    if "DCI disentanglement" in values:  # with scikit-learn
+        assert (values["DCI disentanglement"], values["DCI completeness"]) == (0, 0)
+    assert values["MIG"] == values["SAP"] == 0
 
 
 def test_one_training_row_tells_no_classes_apart(model: LatentVariableModel, x: Tensor) -> None:

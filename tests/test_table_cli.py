@@ -101,6 +101,12 @@ def test_new_rows_have_the_types_of_the_table(here: Path, command: Any, monkeypa
 
 def test_a_table_that_cannot_be_written_is_refused_before_any_work(here: Path, command: Any) -> None:
     assert "full.xlsx must end in .csv" in one_line(command("impute", "a", "--data", "t.csv", "-o", "full.xlsx"))
+    before = (here / "t.csv").read_bytes()
+    for verb in ("impute", "score", "encode", "sample"):
+        assert "t.csv is the file of the data, which would be lost" in one_line(
+            command(verb, "a", "-o", here / "t.csv")
+        )
+    assert (here / "t.csv").read_bytes() == before
     (here / "folder").mkdir(exist_ok=True)
     assert "is a folder; name one of its tables" in one_line(command("evaluate", "a", "--data", "folder/"))
 

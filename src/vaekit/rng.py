@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import ConfigError
+from .errors import ConfigError, is_whole
 
 _WORDS = 624  # in the state of the Mersenne twister
 _CUBLAS = (":4096:8", ":16:8")
@@ -30,6 +30,17 @@ def seeded(generator: torch.Generator | None) -> Iterator[None]:
     with forked():
         torch.manual_seed(seed)
         yield
+
+
+def generator_of(seed: int) -> torch.Generator:
+    """A generator with a seed.
+
+    Raises:
+        ConfigError: The seed is not a whole number.
+    """
+    if not is_whole(seed):
+        raise ConfigError(f"seed must be a whole number, got {seed!r:.60}")
+    return torch.Generator().manual_seed(int(seed))
 
 
 def check_generator(generator: torch.Generator | None) -> None:

@@ -13,7 +13,7 @@ Nothing heavy is imported before a verb needs it: `--help` answers at once.
 | `encode`, `score` | `vae encode`, `vae score` |
 | `impute` | `vae impute` |
 | `explore`, `report`, `export` | `vae explore`, `vae report`, `vae export` |
-| `evaluate`, `evaluation_blocks` | `vae evaluate`, and the blocks that it prints |
+| `evaluate` | `vae evaluate` |
 | `compare` | `vae compare` |
 | `runs` | `vae info`, `vae runs` |
 | `data`, `presets` | `vae data`, `vae presets` |

@@ -55,6 +55,7 @@ class Drawing(ChosenRun):
             label: The class that is drawn.
 
         Raises:
+            ConfigError: The path is the file of the run's data.
             DataError: The path names a picture, but the data are neither images nor signals; or --invert or --cmap is
                 given for an array or for signals.
         """
@@ -63,6 +64,7 @@ class Drawing(ChosenRun):
         are_images = self.facts.kind == "image"
         suffix = ".png" if are_images else ".npy"
         path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
+        self.check_output(path)
         is_array = path.suffix.lower() in (".npy", ".npz")
         for option, is_given in {"--invert": self.invert, "--cmap": self.cmap is not None}.items():
             if is_given and (is_array or not are_images):

@@ -106,8 +106,6 @@ def _evaluation(chosen: ChosenRun, options: "Options", data_name: str | None) ->
 
 
 def _print_result(run: "Run", result: "Evaluation", page: Path, everything: bool) -> None:
-    from .evaluation_blocks import print_blocks
-
     numbers, pictures = run.path / result.details["file"], [run.path / name for name in result.details["pictures"]]
     if wants_json():
         print_files(numbers, page, *pictures, run=str(run.path), **result.to_json())
@@ -115,7 +113,7 @@ def _print_result(run: "Run", result: "Evaluation", page: Path, everything: bool
     if everything:
         _print_all(result)
     else:
-        print_blocks(result)
+        _print_blocks(result)
     for sentence in result.warnings:
         print_entry("beware", sentence, INDENT)
     out(f"run         {relative(run.path)}")
@@ -123,6 +121,19 @@ def _print_result(run: "Run", result: "Evaluation", page: Path, everything: bool
         out(f"picture     {relative(picture)}")
     out(f"report      {relative(page)}")
     out(f"numbers     {relative(numbers)}")
+
+
+def _print_blocks(result: "Evaluation") -> None:
+    """Print the numbers that most people want, a short block for each measure, at most 80 columns wide."""
+    from ..evaluation.model_evaluation import MEASURES
+
+    for measure in MEASURES:
+        shown = [(line, value) for line in measure.lines if (value := line.value_in(result.values)) is not None]
+        if shown:
+            out(f"{measure.title}: {measure.caption}")
+            for line, value in shown:
+                out(f"  {line.label:<25}{f'{value} {value.unit}'.strip():<24}{line.meaning}".rstrip())
+            out()
 
 
 def _print_all(result: "Evaluation") -> None:

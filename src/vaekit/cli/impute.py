@@ -70,6 +70,7 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
     path = output or run.place(f"imputed/{file_stem(source.name)}{suffix}")
     check_writable(path)
+    chosen.check_output(path, data_name)
     model, _ = chosen.model()
     with shown_stages() as listener:
         imputed = impute_table(
@@ -104,6 +105,7 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     path = output or chosen.run.place(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path} must end in .npy")
+    chosen.check_output(path, data_name)
     model, _ = chosen.model()
     arrays, gaps = impute_array(chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed)
     paths = _paths(path, draws)

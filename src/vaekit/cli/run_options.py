@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from .common import device_option, is_default, run_argument, runs_option, seed_option, trust_option, trusted
 
 if TYPE_CHECKING:
@@ -50,6 +50,16 @@ class ChosenRun:
         import torch
 
         return self.restored.model(device=self.device), torch.Generator().manual_seed(self.seed)
+
+    def check_output(self, path: Path, data_name: str | Path | None = None) -> None:
+        """Refuse to write over the data that are read, by default the run's own.
+
+        Raises:
+            ConfigError: The path is the file of the data.
+        """
+        source = Path(self.restored.recipe.config.data.name if data_name is None else data_name)
+        if path.exists() and source.is_file() and path.samefile(source):
+            raise ConfigError(f"{path} is the file of the data, which would be lost; choose another name with -o")
 
     def spread_test_rows(self, count: int) -> "Split":
         """`count` evenly spread test rows; all of them if the command's -n was left out and there are fewer.

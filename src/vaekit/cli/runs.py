@@ -92,7 +92,7 @@ def _clean(root: Path, listed: list[dict[str, Any]], targets: Sequence[str], yes
         note("  ".join((summary["name"], summary["state"], *known, f"{size:.1f} MB")))
     if not chosen:
         note("there is nothing to remove")
-    elif not yes and not click.confirm(f"Remove {len(chosen)} runs from {root}?", err=True):
+    elif not yes and not click.confirm(f"Remove {len(chosen)} run{'s' * (len(chosen) > 1)} from {root}?", err=True):
         return []
     for summary in chosen:
         delete(root / summary["name"])

@@ -26,6 +26,7 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
     )
     check_writable(path)
+    drawing.check_output(path)
     model, _ = drawing.model()
     c = drawing.classes(model, label, count)
     if c is not None and values:

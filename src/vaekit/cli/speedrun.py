@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import RunError, unknown
-from .common import FILE, json_option, print_files, runs_option, say, wants_json
-from .printing import out, out_json
-from .tables import print_table
+from .common import FILE, json_option, print_files, print_records, runs_option, say, wants_json
+from .printing import out
 
 if TYPE_CHECKING:
     from ..store import Run
@@ -48,10 +47,8 @@ def speedrun(
     from ..store import files
 
     if track is None:
-        if wants_json():
-            out_json({name: entry.about for name, entry in TRACKS.items()})
-            return
-        print_table([{"track": name, "goal": entry.about} for name, entry in TRACKS.items()])
+        records = [{"track": name, "goal": entry.about} for name, entry in TRACKS.items()]
+        print_records(records, records, long=False)
         return
     if track not in TRACKS:
         raise click.UsageError(unknown("track", track, TRACKS))

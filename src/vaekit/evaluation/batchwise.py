@@ -22,7 +22,7 @@ from ..distributions import log_prob_observed
 from ..errors import ConfigError, DataError, is_whole
 from ..model import LatentVariableModel, modes
 from ..objectives.base import draw_of
-from ..rng import seeded
+from ..rng import generator_of, seeded
 from ..training.cpu import keep_freed_blocks
 from .batch_cache import BatchCache
 from .values import StageListener
@@ -47,6 +47,7 @@ def estimating(model: LatentVariableModel) -> Iterator[None]:
 
 def generator(seed: int, stage: str, index: int) -> torch.Generator:
     """The random stream of one batch of one stage."""
+    generator_of(seed)  # refuses what is not a seed
     digest = hashlib.sha256(f"{seed}/{stage}/{index}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 

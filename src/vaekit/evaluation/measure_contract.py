@@ -17,10 +17,10 @@ from torch import Tensor
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
 from ..data.pixels import repeatable
-from ..errors import ConfigError, check_count, is_whole, unknown
+from ..errors import ConfigError, check_count, unknown
 from ..model import LatentVariableModel
 from ..objectives import Loss, draw_of
-from ..rng import seeded
+from ..rng import generator_of, seeded
 from ..store.metrics import ROWS_KEY
 from ..training.precision import find_precision
 from . import batchwise
@@ -75,13 +75,8 @@ class Options:
         check_memory_limit(self.memory)
         if self.rows is not None:
             check_count("rows", self.rows)
-        if not is_whole(self.seed):
-            raise ConfigError(f"seed must be a whole number, got {self.seed!r:.60}")
-        if self.annealing is not None and not isinstance(self.annealing, Annealing):
-            raise ConfigError(
-                f"annealing must be an Annealing, got {self.annealing!r:.60}; pass "
-                "vaekit.evaluation.Annealing(temperatures=200)"
-            )
+        generator_of(self.seed)
+        Annealing.of(self.annealing)
 
     @classmethod
     def of(cls, options: "Options | None", settings: Mapping[str, Any]) -> "Options":
@@ -202,9 +197,11 @@ class PrintedLine:
     label: str
     meaning: str = ""
 
-    def is_of(self, value: Value) -> bool:
-        """Whether the line shows this value."""
-        return value.name.startswith(self.name[:-1]) if self.name.endswith("*") else value.name == self.name
+    def value_in(self, values: Sequence[Value]) -> Value | None:
+        """The value that the line shows, the first if there are several; or None."""
+        if self.name.endswith("*"):
+            return next((value for value in values if value.name.startswith(self.name[:-1])), None)
+        return next((value for value in values if value.name == self.name), None)
 
 
 @dataclass(frozen=True)

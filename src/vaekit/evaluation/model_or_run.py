@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from ..data import Dataset, Split
-from ..errors import ConfigError, unknown
+from ..errors import ConfigError, DataError, unknown
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
@@ -69,6 +69,8 @@ def evaluate(
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
         data = data_for_model(subject, data)
+        if not any(map(len, data.splits.values())):
+            raise DataError(f"there are 0 rows to evaluate in {data.name!r}")
         model = subject if device is None else subject.to(find_device(device))
         with _hearing(progress, listener) as hearing:
             return evaluate_model(model, data, options, listener=hearing, **settings)

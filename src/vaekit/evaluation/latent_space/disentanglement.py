@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from ...data import Batch, Split
+from ...data.batch import as_tensor
 from ...errors import DataError
 from ...model import LatentVariableModel
-from ...rng import seeded
+from ...rng import generator_of, seeded
 from .. import batchwise
 from ..measure_contract import Findings, Measure, MeasureInput, evaluated_values
 from ..values import StageListener, Value, share_of
@@ -29,7 +30,7 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
 
     Arguments:
         z: Representation, shape (N, Z); every combination of factors should occur, as in the data set "shapes".
-        factors: Shape (N, F), int64.
+        factors: Shape (N, F); a number for each value of a factor.
         seed: Seed of all random numbers.
 
     Returns:
@@ -37,12 +38,21 @@ def disentanglement(z: Tensor, factors: Tensor, *, seed: int = 0) -> list[Value]
         informativeness, from 0 to 1, where scikit-learn is installed.
 
     Raises:
-        DataError: A factor has a single value, so that nothing can tell it.
+        DataError: A factor has a single value, so that nothing can tell it; or the shapes do not match.
     """
+    z, factors = as_tensor(z, "z"), as_tensor(factors, "factors")
+    if z.ndim != 2 or factors.ndim != 2 or len(z) != len(factors) or not factors.shape[1]:
+        raise DataError(
+            f"z must have shape (N, Z), and factors (N, F) with F at least 1, got {tuple(z.shape)} and "
+            f"{tuple(factors.shape)}"
+        )
+    if not z.isfinite().all():
+        raise DataError("z has values that are not finite; leave these rows out")
     for number, factor in enumerate(factors.T):
         if len(factor.unique()) < 2:
             raise DataError(f"factor {number} has a single value; leave it out")
-    with seeded(torch.Generator().manual_seed(seed)):
+    factors = torch.stack([factor.unique(return_inverse=True)[1] for factor in factors.T], 1)
+    with seeded(generator_of(seed)):
         z = z.double()
         values = [Value("MIG", mutual_information_gap(z, factors), None, "")]
         values.append(Value("SAP", separated_attribute_predictability(z, factors), None, ""))
@@ -130,7 +140,7 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
         from sklearn.ensemble import RandomForestClassifier
     except ImportError:
         return None
-    order = torch.randperm(len(z), generator=torch.Generator().manual_seed(seed))
+    order = torch.randperm(len(z), generator=generator_of(seed))
     x, y = z[order].numpy(), factors[order].numpy()
     half = len(x) // 2
     importance, accuracy = [], []
@@ -142,7 +152,8 @@ def dci(z: Tensor, factors: Tensor, *, seed: int = 0) -> tuple[float, float, flo
     matrix = torch.stack(importance, 1).double().clamp_min(0)  # (Z, F)
     by_latent = 1 - _entropy(matrix) / torch.tensor(float(max(2, matrix.shape[1]))).log()
     by_factor = 1 - _entropy(matrix.T) / torch.tensor(float(max(2, matrix.shape[0]))).log()
-    weights = matrix.sum(1) / matrix.sum()
+    by_factor = by_factor * (matrix.sum(0) > 0)  # 0 for a factor of which no latent tells anything
+    weights = matrix.sum(1) / matrix.sum().clamp_min(1e-30)
     return (weights * by_latent).sum().item(), by_factor.mean().item(), sum(accuracy) / len(accuracy)
 
 

@@ -67,9 +67,11 @@ def fit_prior(
     density = density_for(model, density)
     if not isinstance(data, (Dataset, Split)):
         raise ConfigError(f"data must be a Dataset or a Split, got {type(data).__name__}; pass Split(x, labels)")
-    rows = _training_rows(model, data.train if isinstance(data, Dataset) else data)
+    given = data.train if isinstance(data, Dataset) else data
+    rows = _training_rows(model, given)
     if not len(rows):
-        raise DataError("a density of latents is fitted to training rows, and there are none")
+        fault = f"none of the {len(given)} has a class; pass Split(x, labels)" if len(given) else "there are none"
+        raise DataError(f"a density of latents is fitted to training rows, and {fault}")
     with seeded(batchwise.generator(seed, "ex post", 0)):
         z, labels = _latents(model, rows, binarize)
         prior = _empty(model, density, len(z))

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy, one_hot
 
 from ...data import Batch
 from ...distributions import draw_samples
-from ...errors import DataError
+from ...errors import DataError, check_count
 from ...model import LatentVariableModel, kl_by_dimension
 from ...model.dimensions import SILENT_BELOW
 from ...rng import seeded
@@ -123,6 +123,7 @@ def latent_statistics(
     2016, "ELBO surgery", NeurIPS workshop (mutual information and marginal KL); Poole et al. 2019, arXiv:1905.06922,
     section 2.3 (the bound).
     """
+    check_count("pairs", pairs)
     with batchwise.estimating(model):
         rows = batchwise.wrapped(rows)
         batchwise.check_evaluable(model, rows, memory)
@@ -242,7 +243,13 @@ def nearest_neighbours(
         test_labels: Classes, shape (M,).
         k: How many neighbours vote.
         rows: How many test features to compare at a time.
+
+    Raises:
+        DataError: There is only one class, or no row to learn from.
     """
+    check_count("k", k)
+    if not len(train):
+        raise DataError("nearest neighbours need at least 1 row to learn from, got 0")
     classes, k = _classes(labels, test_labels), min(k, len(train))
     predicted = []
     tie = 0.5 ** torch.arange(1, k + 1, dtype=torch.float64)  # together less than a vote; each more than all later
@@ -253,7 +260,10 @@ def nearest_neighbours(
 
 
 def _classes(labels: Tensor, test_labels: Tensor) -> int:
-    classes = int(torch.cat((labels, test_labels)).max()) + 1
+    both = torch.cat((labels, test_labels))
+    if both.min() < 0:
+        raise DataError("a classifier learns from known classes, and −1 is an unknown one; leave these rows out")
+    classes = int(both.max()) + 1
     if classes < 2:
         raise DataError(f"classification needs at least 2 classes, got {classes}")
     return classes

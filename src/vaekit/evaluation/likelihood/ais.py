@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...data import Batch
 from ...distributions import draw_rows
-from ...errors import check_count, one_of
+from ...errors import ConfigError, check_count, one_of
 from ...model import LatentVariableModel
 from ...rng import seeded
 from .. import batchwise
@@ -56,6 +56,20 @@ class Annealing:
         for name in ("temperatures", "chains", "leapfrog"):
             check_count(name, getattr(self, name))
         one_of("start", self.start, get_args(ChainStart))
+
+    @classmethod
+    def of(cls, annealing: "Annealing | None") -> "Annealing":
+        """The given options, or the defaults for None.
+
+        Raises:
+            ConfigError: It is something else.
+        """
+        if not isinstance(annealing, Annealing | None):
+            raise ConfigError(
+                f"annealing must be an Annealing, got {annealing!r:.60}; pass "
+                "vaekit.evaluation.Annealing(temperatures=200)"
+            )
+        return annealing or cls()
 
 
 @dataclass(frozen=True)
@@ -131,7 +145,7 @@ def ais(
     Reference: Neal 2001, "Annealed importance sampling", Statistics and Computing 11; Wu et al. 2017,
     arXiv:1611.04273, section 3.
     """
-    how = annealing or Annealing()
+    how = Annealing.of(annealing)
     with batchwise.estimating(model):
         rows = batchwise.wrapped(rows)
         batchwise.check_evaluable(model, rows, memory)
@@ -174,7 +188,7 @@ def bidirectional(
 
     Reference: Grosse, Ghahramani and Adams 2015, arXiv:1511.02543, section 3.
     """
-    how = annealing or Annealing()
+    how = Annealing.of(annealing)
     check_count("n", n)
     with batchwise.estimating(model):
 

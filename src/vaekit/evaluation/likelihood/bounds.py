@@ -171,6 +171,8 @@ def bounds(
     Reference: Burda, Grosse and Salakhutdinov 2015, arXiv:1509.00519, eq. 8; Nowozin 2018, "Debiasing evidence
     approximations", ICLR, for the mean over groups.
     """
+    if isinstance(samples, int):
+        raise ConfigError(f"samples are the numbers of samples K, such as ({samples},) or (1, 10, 100), got {samples}")
     for count in samples:
         check_samples(count)
     numbers = tuple(sorted(set(samples)))

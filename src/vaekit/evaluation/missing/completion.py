@@ -14,18 +14,21 @@ from ...data import Batch
 from ...distributions import CertainCodes, PointMass, draw_samples
 from ...errors import ConfigError, DataError, check_count, one_of
 from ...model import LatentVariableModel
-from ...rng import seeded
-from ..batchwise import estimating
+from ...rng import generator_of, seeded
+from ..batchwise import estimating, wrapped
+from .imputation import mask_of
 
 HIDDEN_HALVES = ("bottom", "top", "left", "right")
 
 
-def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int = 12, seed: int = 0) -> plot.Picture:
+def complete(
+    model: LatentVariableModel, images: Batch | Tensor, hide: str, *, ways: int = 12, seed: int = 0
+) -> plot.Picture:
     """A picture of half-hidden images: each image in a row with its completions by the model.
 
     Arguments:
         model: A model with densities, and a likelihood that factorizes over values.
-        images: x of shape (N, C, H, W), with the context or labels of a conditional model.
+        images: Shape (N, C, H, W); a `Batch` with the context or labels for a conditional model.
         hide: One of `HIDDEN_HALVES`.
         ways: Number of completions of each image.
         seed: Seed of all random numbers.
@@ -36,7 +39,7 @@ def complete(model: LatentVariableModel, images: Batch, hide: str, *, ways: int 
     """
     one_of("half of an image", hide, HIDDEN_HALVES)
     check_count("ways", ways)
-    images = model.to_model(images)
+    images = model.to_model(wrapped(images))
     model.check_values(images.zero_filled, images.observed)
     x = images.x.cpu()
     if x.ndim != 4 or not len(x):
@@ -63,7 +66,7 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
 
     Arguments:
         model: A model with densities, and a likelihood that factorizes over values.
-        batch: Rows, x of shape (B, *event), with the mask of observed values, booleans of that shape.
+        batch: Rows, x of shape (B, *event); `observed` says which values are known.
         n: Chains of each row.
         steps: Steps of each chain.
         seed: Seed of all random numbers.
@@ -80,13 +83,12 @@ def completions(model: LatentVariableModel, batch: Batch, n: int, *, steps: int 
     check_count("n", n)
     check_count("steps", steps)
     batch = model.to_model(batch)
-    assert batch.observed is not None
     event = batch.x.shape[1:]
     x = batch.x.expand(n, *batch.x.shape).reshape(-1, *event)
-    observed = batch.observed.expand(n, *batch.x.shape).reshape(-1, *event)
+    observed = mask_of(batch).expand(n, *batch.x.shape).reshape(-1, *event)
     c = None if batch.c is None else batch.c.repeat(n, 1)
     known = x.masked_fill(~observed, 0)
-    with estimating(model), seeded(torch.Generator().manual_seed(seed)):
+    with estimating(model), seeded(generator_of(seed)):
         q = model.posterior(model.seen(known, observed), c)
         if isinstance(q, PointMass | CertainCodes):
             raise ConfigError("the encoder of this model gives a single latent, so there is only one completion")

@@ -3,6 +3,7 @@
 Not for: missing values of existing rows (`imputation`).
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,7 @@ from ...data.table.frames import frame_of
 from ...distributions import draw_rows, given_observed, log_prob_observed, log_prob_of_values
 from ...errors import ConfigError, DataError, check_count, unknown
 from ...model import LatentVariableModel
-from ...rng import seeded
+from ...rng import generator_of, seeded
 from ...runs.restore import RestoredRun
 from ...store import Run
 from ..batchwise import estimating
@@ -83,7 +84,7 @@ def draw_table(
     if where:
         x, effective_samples = rows_where(model, columns, n, where, seed=seed)
     else:
-        x = model.sample(n, c, generator=torch.Generator().manual_seed(seed), noise=True)
+        x = model.sample(n, c, generator=generator_of(seed), noise=True)
     frame = frame_of(x.cpu().numpy(), columns)
     if c is not None and restored.label is not None:
         frame[restored.label.name] = [restored.label.classes[number] for number in c.tolist()]
@@ -106,13 +107,12 @@ def rows_where(
         Encoded rows, shape (n, D), and the effective sample size; `data.table.frames.frame_of` makes a frame of them.
 
     Raises:
-        ConfigError: A column or a level does not exist, a column cannot have the value, or the model is conditional.
+        ConfigError: n is below 1, a column or a level does not exist, a column cannot have the value, or the model is
+            conditional.
+        DataError: The columns are not those of the model.
     """
-    if model.context_size:
-        raise ConfigError(
-            "given values are for unconditional models, and this one is conditional: give its classes instead",
-            arguments=("class",),
-        )
+    if model.event_shape != (len(columns),):
+        raise DataError(f"the model takes rows of shape {model.event_shape}, but there are {len(columns)} columns")
     names = [column.name for column in columns]
     values, observed = torch.zeros(len(columns)), torch.zeros(len(columns), dtype=torch.bool)
     for name, value in where.items():
@@ -137,7 +137,10 @@ def _number_of(column: Column, value: object) -> float:
         return float(levels.index(text))
     try:
         number: Any = np.datetime64(text) if column.dtype in ("date", "datetime") else float(text)
-        return float(column.encode(np.array([number]), np.array([False]))[0])
+        encoded = float(column.encode(np.array([number]), np.array([False]))[0])
+        if math.isnan(encoded):
+            raise ValueError("it is missing, and a missing value is not given; leave it out")
+        return encoded
     except (ValueError, DataError) as error:
         raise ConfigError(f"column {column.name!r} cannot be {text!r} ({error})") from None
 
@@ -160,9 +163,14 @@ def rows_given(
 
     Returns:
         Rows, shape (n, *event), and the effective sample size (Σw)² / Σw²: if it is small, the rows are much alike.
+
+    Raises:
+        ConfigError: n is below 1, or the model is conditional.
     """
-    count = min(MOST, max(LEAST, EACH * n))
-    with estimating(model), seeded(torch.Generator().manual_seed(seed)):
+    if model.context_size:
+        raise ConfigError("given values are for unconditional models, and this one is conditional; give its context c")
+    count = min(MOST, max(LEAST, EACH * check_count("n", n)))
+    with estimating(model), seeded(generator_of(seed)):
         z, log_w = _prior_latents(model, count, given, observed)
         weights = log_w.softmax(0)
         z = z[torch.multinomial(weights, n, replacement=True)]

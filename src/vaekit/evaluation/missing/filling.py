@@ -21,9 +21,9 @@ from ...data.table.encoded_table import Table, open_table
 from ...data.table.frames import pandas, series_of
 from ...data.table.table_files import read_table
 from ...distributions import Columnwise
-from ...errors import ConfigError, DataError
+from ...errors import ConfigError, DataError, check_count
 from ...model import LatentVariableModel
-from ...rng import seeded
+from ...rng import generator_of, seeded
 from ...runs.restore import RestoredRun
 from ...store import Run
 from ..single_rows.named_rows import rows_of
@@ -76,15 +76,19 @@ def impute_table(
         listener: Hears about the progress.
 
     Raises:
-        ConfigError: The table is not a file.
-        DataError: Its columns are not those of the run, or the model needs classes and a row has none.
+        ConfigError: The table is not a file, `samples` is below 1, or `draws` below 0.
+        DataError: The data of the run are not a table, or its columns are others; or the model needs classes, and a row
+            has none.
     """
+    check_count("draws", draws, 0)
     restored = RestoredRun.of(run)
+    if restored.facts.columns is None:
+        raise DataError(f"the data of run {restored.run.name} are not a table; impute_array fills arrays")
     path = Path(restored.recipe.config.data.name if source is None else source)
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "no such file"
         raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
-    frame, table = read_table(path), open_table(path, restored.facts.columns or (), restored.label, memory=math.inf)
+    frame, table = read_table(path), open_table(path, restored.facts.columns, restored.label, memory=math.inf)
     filled = fill(model, table, samples=samples, draws=draws, seed=seed, listener=listener)
     values = list(filled.draws) if draws else [filled.best]
     return ImputedTable(
@@ -167,7 +171,7 @@ def fill(
         raise DataError(f"the class of row {first} is missing, and this model needs it; fill it in, or drop the row")
     parts: list[tuple[Tensor, ...]] = []
     total = -(-len(split) // FILLED_AT_A_TIME)
-    with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
+    with torch.no_grad(), seeded(generator_of(seed)):
         for number in range(total):
             part_of_table = split.rows(slice(number * FILLED_AT_A_TIME, (number + 1) * FILLED_AT_A_TIME))
             rows = Batch(part_of_table.x[:], observed=part_of_table.observed_in_memory, labels=part_of_table.labels)

@@ -19,9 +19,10 @@ from torch.distributions import Distribution, Independent, MultivariateNormal, N
 
 from ...data import Batch
 from ...distributions import average_over, draw_samples, given_observed, resampled, weighted_mean
+from ...errors import DataError, check_count
 from ...model import Draw, LatentVariableModel
 from ...model.draw import levels_of
-from ...rng import seeded
+from ...rng import generator_of, seeded
 from ..batchwise import DECODED_SAMPLES, estimating, posterior, slices
 
 SLICE_MEMORY = 1 << 28  # bytes that a slice of rows may take
@@ -45,21 +46,27 @@ class WeightedLatents:
     @cached_property
     def log_prob(self) -> Tensor:
         """L_K, a lower bound on log p(observed values) in expectation, shape (B,), nats."""
-        log_w = self.draw.log_w
-        return log_w.logsumexp(0) - math.log(len(log_w))
+        return self._log_w.logsumexp(0) - math.log(len(self._log_w))
 
     @cached_property
     def weights(self) -> Tensor:
         """Shares of the samples, shape (K, B); they add up to 1 in each row."""
-        return self.draw.log_w.softmax(0)
+        return self._log_w.softmax(0)
+
+    @cached_property
+    def _log_w(self) -> Tensor:
+        with estimating(self.model):
+            return self.draw.log_w
 
     def mean(self) -> Tensor:
         """E[x | observed values] of every value, missing or not, shape (B, *event)."""
-        return weighted_mean(self.draw.likelihood, self.weights)
+        with estimating(self.model):
+            return weighted_mean(self.draw.likelihood, self.weights)
 
     def best(self) -> Tensor:
         """One value for each gap: its mean, or the likelihood's `average(weights)`, which handles levels."""
-        return average_over(self.draw.likelihood, self.weights)
+        with estimating(self.model):
+            return average_over(self.draw.likelihood, self.weights)
 
     def sample(self, n: int) -> Tensor:
         """Draws of every value of x given the observed ones, shape (n, B, *event), from torch's global stream.
@@ -86,21 +93,23 @@ def weighted_latents(
     """The weighted latents of a few rows at a time, in order, so that memory stays bounded.
 
     Arguments:
-        model: Any latent-variable model with densities, in evaluation mode from here on.
+        model: Any latent-variable model with densities.
         batch: Rows, x of shape (N, *event); `observed` says which values are known.
         samples: K latents of each row.
         seed: Seed of the noise, which all rows share.
 
     Raises:
         DataError: The rows do not fit the model.
-        ConfigError: Values are missing and the likelihood does not factorize over them.
+        ConfigError: `samples` is below 1, or values are missing and the likelihood does not factorize over them.
     """
+    check_count("samples", samples)
     batch = _prepared(model, batch)
     with estimating(model):
         cuts = slices(model, batch, max(samples, DECODED_SAMPLES), SLICE_MEMORY) if len(batch) else []
     for cut in cuts:
-        with estimating(model):
-            yield _weighted_rows(model, batch.rows(cut.rows), samples, seed)
+        with estimating(model):  # not around the yield: the caller's code is not part of it
+            part = _weighted_rows(model, batch.rows(cut.rows), samples, seed)
+        yield part
 
 
 def filled_rows(
@@ -114,20 +123,27 @@ def filled_rows(
         samples: K latents of each row.
         draws: Number of draws; 0 for the likeliest values.
         seed: Seed of the noise.
+
+    Raises:
+        ConfigError: `samples` is below 1, or `draws` below 0.
+        DataError: There are 0 rows, or they do not fit the model.
     """
+    check_count("draws", draws, 0)
     parts = []
-    with torch.no_grad(), seeded(torch.Generator().manual_seed(seed)):
+    with torch.no_grad(), seeded(generator_of(seed)):
         for batch in batches:
             for part in weighted_latents(model, batch, samples, seed=seed):
                 values = part.sample(draws) if draws else part.best()[None]
                 parts.append(part.filled(values).cpu())
+    if not parts:
+        raise DataError("there are 0 rows to fill; give at least one")
     return torch.cat(parts, 1)
 
 
 def _weighted_rows(model: LatentVariableModel, rows: Batch, samples: int, seed: int) -> WeightedLatents:
     q = posterior(model, rows)
     p = model.prior(rows.c)
-    with seeded(torch.Generator().manual_seed(seed)):
+    with seeded(generator_of(seed)):
         z = with_common_noise(q, samples)
     likelihood = given_observed(model.likelihood(z, rows.c), rows.x, mask_of(rows))
     draw = Draw(rows.x, z, levels_of(z, q, p), likelihood, q=q, p=p, observed=rows.observed)
@@ -161,6 +177,8 @@ def _noise(loc: Tensor, k: int) -> Tensor:
 def posterior_mean(model: LatentVariableModel, batch: Batch) -> Tensor:
     """Means of q(z | observed values), shape (N, *latent)."""
     batch = _prepared(model, batch)
+    if not len(batch):
+        return torch.zeros(0, *model.latent_shape)
     with estimating(model):
         rows = [batch.rows(slice(i, i + ENCODED_AT_A_TIME)) for i in range(0, len(batch), ENCODED_AT_A_TIME)]
         return torch.cat([posterior(model, part).mean for part in rows])

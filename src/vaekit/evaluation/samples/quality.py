@@ -16,6 +16,7 @@ from ...data import Dataset, Split
 from ...data.pixels import to_unit
 from ...errors import ConfigError, DataError
 from ...model import LatentVariableModel
+from ...rng import generator_of
 from .. import batchwise
 from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
 from ..values import StageListener, Value, mean_over_rows, share_of
@@ -136,11 +137,15 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
         fake: Shape (M, D).
         seed: Seed of the bootstrap.
 
+    Raises:
+        DataError: A set has fewer than 2 features, or they differ in width.
+
     Reference: Dowson and Landau 1982, "The Fréchet distance between multivariate normal distributions", J. Multivariate
     Analysis 12, eq. 4. The FID is the same in the features of an Inception network; this is not the FID.
     """
+    _check_features(real, fake, 2)
     real, fake = real.double(), fake.double()
-    source = torch.Generator().manual_seed(seed)
+    source = generator_of(seed)
 
     def resampled(x: Tensor) -> Tensor:
         return x[torch.randint(len(x), (len(x),), generator=source)]
@@ -153,6 +158,14 @@ def frechet(name: str, real: Tensor, fake: Tensor, *, seed: int = 0) -> Value:
     repeats = [distance(resampled(real), resampled(fake)) for _ in range(RESAMPLES)]
     error = torch.tensor(repeats).double().std().item()
     return Value(name, distance(real, fake), error, "")
+
+
+def _check_features(real: Tensor, fake: Tensor, least: int) -> None:
+    """Refuse two sets of features that are too small, or of different width."""
+    if min(len(real), len(fake)) < least:
+        raise DataError(f"two sets are compared by at least {least} features each, got {len(real)} and {len(fake)}")
+    if real.ndim != 2 or real.shape[1:] != fake.shape[1:]:
+        raise DataError(f"features must have shapes (N, D) and (M, D), got {tuple(real.shape)} and {tuple(fake.shape)}")
 
 
 def moments(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,13 +195,12 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
         fake: Features, shape (M, D).
 
     Raises:
-        DataError: A set has fewer than 6 features.
+        DataError: A set has fewer than 6 features, or they differ in width.
 
     Reference: Kynkäänniemi et al. 2019, arXiv:1904.06991, eq. 1 and 2; Naeem et al. 2020, arXiv:2002.09797, eq. 3
     and 4.
     """
-    if min(len(real), len(fake)) < 6:
-        raise DataError(f"precision and recall need at least 6 features a set, got {min(len(real), len(fake))}")
+    _check_features(real, fake, 6)
     shares = _shares(real.double(), fake.double())
     errors: list[float | None] = [None] * len(shares)
     if min(len(real), len(fake)) >= 20:
@@ -264,6 +276,8 @@ def neighbours(samples: Tensor, train: Tensor, k: int = 5) -> Tensor:
     """
     if not 1 <= k <= len(train):
         raise ConfigError(f"neighbours must be from 1 to {len(train)}, the training images, got {k}")
+    if samples.shape[1:] != train.shape[1:]:
+        raise DataError(f"samples of shape {tuple(samples.shape[1:])}, but training images {tuple(train.shape[1:])}")
     distance = torch.cat(
         [torch.cdist(samples.flatten(1), to_unit(part).flatten(1)) for part in train.split(DISTANCE_ROWS)], 1
     )

@@ -15,9 +15,10 @@ from torch.nn.functional import cross_entropy
 
 from ...data import Dataset, Split
 from ...data.table.columns import Column
+from ...errors import DataError
 from ...model import LatentVariableModel
 from ...nets import ColumnView
-from ...rng import seeded
+from ...rng import generator_of, seeded
 from ..batchwise import estimating
 from ..measure_contract import Findings, Measure, MeasureInput, PrintedLine
 from ..values import Value, share_of
@@ -47,12 +48,17 @@ def synthetic(
             rows that the model has not seen.
         seed: Seed of the rows and the classifiers.
 
+    Raises:
+        DataError: There are no training rows, or no rows to compare with.
+
     Reference: the distances are those of SDMetrics (Patki, Wedge and Veeramachaneni 2016, "The Synthetic Data Vault",
     IEEE DSAA); Lopez-Paz and Oquab 2016, arXiv:1610.06545, for the classifier; Esteban, Hyland and Rätsch 2017,
     arXiv:1706.02633, for learning from drawn rows.
     """
     columns = dataset.columns or ()
-    with seeded(torch.Generator().manual_seed(seed)):
+    if not len(dataset.train) or not len(dataset.test if split is None else split):
+        raise DataError("drawn rows are compared with training rows and others, and there must be some of both")
+    with seeded(generator_of(seed)):
         train, test = (_spread_rows(rows) for rows in (dataset.train, dataset.test if split is None else split))
         drawn = _with_gaps(_drawn(model, len(train) + len(test)), torch.cat((train, test)))
         like_train, like_test = drawn[: len(train)], drawn[len(train) :]

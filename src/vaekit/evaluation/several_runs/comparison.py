@@ -77,7 +77,7 @@ def compare(
         raise ConfigError(f"a comparison needs at least 2 runs, got {len(unique)}")
     groups, repeats = _without_repeats(_grouped([_evaluated_run(run, selection, data) for run in unique]))
     members = [member for group in groups.values() for member in group]
-    names = _columns(members, tuple(columns))
+    names = _columns(members, (columns,) if isinstance(columns, str) else tuple(columns))
     for name in names:
         _check_protocol(name, members)
     first = members[0].evaluation

@@ -5,6 +5,7 @@ Not for: how unlikely a row is (`scoring`), or numbers about a model (`model_eva
 
 import csv
 import io
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,7 +95,22 @@ class NamedRows:
         return text.getvalue().encode(errors="surrogateescape")
 
 
-def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str | None = None) -> NamedRows:
+def check_rows(rows: object) -> None:
+    """Check that rows have names, and that there are some.
+
+    Raises:
+        ConfigError: They are of another type.
+        DataError: There are 0 rows.
+    """
+    if not isinstance(rows, NamedRows):
+        raise ConfigError(f"rows must have names, got {type(rows).__name__}; pass rows_of(run, data)")
+    if not len(rows):
+        raise DataError(f"there are 0 rows in {rows.name}; choose some")
+
+
+def rows_of(
+    run: Run | RestoredRun, name: str | os.PathLike[str] | None = None, *, split: str | None = None
+) -> NamedRows:
     """Rows of a split of the run's own data or of a data set by name; or all rows of a path, even of the run's own.
 
     A folder of images is read as in the training: resized by `data.size`, in colour if the run's images are. A row is
@@ -109,6 +125,7 @@ def rows_of(run: Run | RestoredRun, name: str | None = None, *, split: str | Non
         DataError: The rows do not exist, or the run does not know their columns, shape or classes.
         ConfigError: The split is unknown, or given for a path.
     """
+    name = None if name is None else os.fspath(name)
     restored = RestoredRun.of(run)
     config, facts = restored.recipe.config, restored.facts
     columns = facts.columns
@@ -158,7 +175,12 @@ def encode_rows(model: LatentVariableModel, rows: NamedRows, *, listener: StageL
         model: The model.
         rows: The rows.
         listener: Hears about the progress.
+
+    Raises:
+        ConfigError: `rows` is of another type.
+        DataError: There are 0 rows, or they do not fit the model.
     """
+    check_rows(rows)
     parts = []
     total = -(-len(rows) // SERVED_AT_A_TIME)
     with batchwise.estimating(model):

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ...data.batch import as_tensor
 from ...data.table.table_files import is_table, read_table
 from ...errors import ConfigError, DataError, unknown
 from .named_rows import NamedRows
@@ -28,7 +29,7 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
         unusual: Booleans, shape (N,).
 
     Raises:
-        DataError: All rows are unusual, or none is.
+        DataError: All rows are unusual, or none is; or a score is NaN or has no label.
 
     Reference: Hanley and McNeil 1982, "The meaning and use of the area under a receiver operating characteristic (ROC)
     curve", Radiology 143.
@@ -36,7 +37,13 @@ def auroc(scores: Tensor, unusual: Tensor) -> tuple[float, float]:
     >>> auroc(torch.tensor([0.0, 1.0, 2.0]), torch.tensor([False, True, True]))
     (1.0, 0.0)
     """
-    high, low = scores[unusual].double(), scores[~unusual].double()
+    scores, unusual = as_tensor(scores, "scores").double(), as_tensor(unusual, "unusual").bool()
+    if scores.shape != unusual.shape or scores.isnan().any():
+        raise DataError(
+            f"scores must be N numbers with a label each, none of them NaN, got {tuple(scores.shape)} and "
+            f"{tuple(unusual.shape)}"
+        )
+    high, low = scores[unusual], scores[~unusual]
     m, n = len(high), len(low)
     if not m or not n:
         raise DataError(f"the labels call {m} rows unusual and {n} usual; at least one of each is needed")

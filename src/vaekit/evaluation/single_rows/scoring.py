@@ -3,6 +3,7 @@
 Not for: how well scores find outliers (`outliers`).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -22,7 +23,7 @@ from ..likelihood.bounds import batch_bounds, check_samples
 from ..likelihood.support import LikelihoodKind, likelihood_kind_of
 from ..missing.conditional import value_scores
 from ..values import StageListener, bound_name
-from .named_rows import SERVED_AT_A_TIME, NamedRows, rows_of
+from .named_rows import SERVED_AT_A_TIME, NamedRows, check_rows, rows_of
 
 REFERENCE = 1000  # test rows to compare with
 RARE = 90  # a column above this percentile is named as a reason
@@ -108,6 +109,7 @@ def score_run(
         ConfigError: `samples` is below 1, or the model has no densities or is that of another run.
         DataError: The run's own data are needed, but missing.
     """
+    check_rows(rows)
     restored = RestoredRun.of(run)
     of_other_weights = restored.check_model(model)
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
@@ -154,7 +156,9 @@ def score_rows(
 
     Raises:
         ConfigError: `samples` is below 1, or the model has no densities.
+        DataError: There are 0 rows, or they do not fit the model.
     """
+    check_rows(rows)
     check_samples(samples)
     parts: list[Tensor] = []
     total = -(-len(rows) // SERVED_AT_A_TIME)
@@ -224,7 +228,7 @@ def reference(
 
 
 def percentiles(values: Tensor, reference: Tensor) -> Tensor:
-    """The percentage of reference values that are smaller than each value, shape (N,).
+    """The percentage of reference values that are smaller than each value, shape (N,); NaN for NaN.
 
     Raises:
         DataError: There are no reference values.
@@ -234,7 +238,8 @@ def percentiles(values: Tensor, reference: Tensor) -> Tensor:
     """
     if not len(reference):
         raise DataError("percentiles need at least one reference value, got none")
-    return 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)
+    ranks = 100 * torch.searchsorted(reference.sort().values, values).double() / len(reference)
+    return ranks.masked_fill(values.isnan(), math.nan)
 
 
 def _ranks(nats: Tensor, test_nats: Tensor) -> Tensor:
