@@ -28,7 +28,7 @@ import torch
 from PIL import Image
 
 from tiny import dataset, tiny
-from vaekit import config
+from vaekit import config, load
 from vaekit.config import Fit, recipe
 from vaekit.data import Batches
 from vaekit.data.sources import torchvision_sets
@@ -39,7 +39,6 @@ from vaekit.errors import VAEError
 from vaekit.evaluation import Evaluation, Value, compare
 from vaekit.evaluation.batch_cache import _RunCache
 from vaekit.evaluation.batchwise import over_batches
-from vaekit.runs.restore import load
 from vaekit.store import Checkpoint, Run, files
 from vaekit.store.state_dict import read_state_dict
 from vaekit.store.summaries import facts_of, summaries

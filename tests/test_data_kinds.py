@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import vaekit
 from vaekit import build, config
 from vaekit.config.recipe import Recipe
 from vaekit.data import load
@@ -104,7 +105,7 @@ def test_a_run_reads_what_its_likelihood_takes(tmp_path: Path, array: np.ndarray
     assert run.metrics()[-1]["neg_elbo"] < 1e4
     every = named_rows.rows_of(run, str(tmp_path / "x.npy"))
     assert torch.equal(every.split.x[:], torch.from_numpy(array.astype("f4")))
-    assert named_rows.encode_rows(restore.load(run), every).isfinite().all()
+    assert named_rows.encode_rows(vaekit.load(run), every).isfinite().all()
 
 
 def test_the_encoder_of_counts_sees_their_logarithm() -> None:
@@ -270,7 +271,7 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path, command) -> None:
     folder = photos(tmp_path / "photos")
     run, model = trained(folder, tmp_path), None
     Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / "new.png")
-    model = restore.load(run)
+    model = vaekit.load(run)
     message = r"have changed since run r was trained on them \(30 rows then, 31 now\)"
     for use in (lambda: evaluate_run(run, model, samples=2), lambda: named_rows.rows_of(run)):
         with pytest.raises(DataError, match=message):
@@ -288,7 +289,7 @@ def test_a_folder_that_grew_is_no_test_set(tmp_path: Path, command) -> None:
 def test_scores_to_compare_with_are_kept_in_the_run(tmp_path: Path) -> None:
     folder = photos(tmp_path / "photos")
     run = trained(folder, tmp_path)
-    model = restore.load(run)
+    model = vaekit.load(run)
     first, _ = scoring.reference(restore.RestoredRun.of(run), model, most=10, samples=4)
     folder.rename(tmp_path / "elsewhere")
     again, kind = scoring.reference(restore.RestoredRun.of(run), model, most=10, samples=4)

@@ -19,13 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import vaekit
 from tiny import SECTIONS, outcome
 from vaekit import config
 from vaekit.data import Batches, Stored, by_path, load, ondisk
 from vaekit.errors import ConfigError, DataError, RunError
 from vaekit.evaluation.model_evaluation import _in_memory
 from vaekit.evaluation.run_evaluation import evaluate_run
-from vaekit.runs import job, lifecycle, restore
+from vaekit.runs import job, lifecycle
 from vaekit.store import Run
 from vaekit.training import Listener
 
@@ -368,11 +369,11 @@ def test_resume_refuses_other_images(tmp_path):
 def test_a_run_is_evaluated_on_its_images(paths, tmp_path, memory, monkeypatch):
     run = lifecycle.train_run(tiny(paths["folder"], memory=memory), name="run", root=tmp_path)
     monkeypatch.setattr("vaekit.evaluation.model_evaluation._in_memory", partial(shrunk, _in_memory))
-    result = evaluate_run(run, restore.load(run), samples=10)
+    result = evaluate_run(run, vaekit.load(run), samples=10)
     assert result.protocol["data"] == str(paths["folder"])
     assert ("of the 46 training rows on disk 34, evenly spread, fit in `memory`" in result.warnings) is (memory == 0)
     assert not any("are not those" in sentence for sentence in result.warnings)
-    other = evaluate_run(run, restore.load(run), samples=10, data_name=str(paths["npy"]))
+    other = evaluate_run(run, vaekit.load(run), samples=10, data_name=str(paths["npy"]))
     assert f"evaluated on {paths['npy']}, but the run was trained on {paths['folder']}" in other.warnings
     assert len(list(run.path.glob("evaluation-*x.npy.json"))) == 1
 

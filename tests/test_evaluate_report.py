@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 import tiny
+import vaekit
 from vaekit import build
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
@@ -251,7 +252,7 @@ def test_a_run_is_evaluated_with_its_own_model(run: Run) -> None:
     other = build("standard-vae", event_shape=(1, 8, 8), encoder={"hidden": [9]}, decoder={"hidden": [9]})
     with pytest.raises(ConfigError, match="this is not the model of run small"):
         evaluate_run(run, other, **QUICK)
-    changed = restore.load(run)
+    changed = vaekit.load(run)
     with torch.no_grad():
         next(changed.parameters()).add_(1.0)
     restored = restore.RestoredRun.of(run)
@@ -261,7 +262,7 @@ def test_a_run_is_evaluated_with_its_own_model(run: Run) -> None:
 
 
 def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
-    found = evaluate_run(run, restore.load(run), **QUICK)
+    found = evaluate_run(run, vaekit.load(run), **QUICK)
     table = run.read_json("evaluation.json")
     assert Evaluation.from_json(table).values == found.values
     assert found.protocol["binarize"] == "one fixed draw (trained on a new draw for every epoch)"
@@ -277,7 +278,7 @@ def test_a_run_is_evaluated_into_its_folder(run: Run) -> None:
 
 
 def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run) -> None:
-    trained = restore.load(run)
+    trained = vaekit.load(run)
     options = {"split": "train", "annealing": SHORT, **QUICK}
     expected = values(evaluate_run(run, trained, **options))
     for file in (run.path / "evaluation").iterdir():
@@ -298,7 +299,7 @@ def test_an_interrupted_evaluation_of_a_run_goes_on(run: Run) -> None:
 @pytest.mark.parametrize("change", [{"seed": 4}, {"samples": 13}, {"split": "validation"}, {"rows": 9}, "weights"])
 def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
     stages: list[str] = []
-    trained = restore.load(run)
+    trained = vaekit.load(run)
     evaluate_run(run, trained, **QUICK)
     evaluate_run(run, trained, listener=lambda stage, *_: stages.append(stage), **QUICK)
     assert "bounds" not in stages
@@ -311,7 +312,7 @@ def test_what_was_kept_is_not_used_for_anything_else(run: Run, change) -> None:
 
 
 def test_damaged_batches_are_computed_anew(run: Run) -> None:
-    trained = restore.load(run)
+    trained = vaekit.load(run)
     expected = values(evaluate_run(run, trained, **QUICK))
     for file in (run.path / "evaluation").glob("bounds-*"):
         file.write_bytes(b"nonsense")
@@ -319,7 +320,7 @@ def test_damaged_batches_are_computed_anew(run: Run) -> None:
 
 
 def test_other_data_are_said_loudly_and_kept_apart(run: Run) -> None:
-    trained = restore.load(run)
+    trained = vaekit.load(run)
     evaluate_run(run, trained, **QUICK)
     before = (run.path / "evaluation.json").read_bytes()
     found = evaluate_run(run, trained, data_name="kmnist", **QUICK)
@@ -335,7 +336,7 @@ def test_data_that_changed_under_a_run_are_noticed(run: Run, monkeypatch) -> Non
         return Dataset(name, whole.train, whole.validation, whole.test, whole.classes, "f" * 64)
 
     monkeypatch.setattr(restore.data, "load", changed)
-    found = evaluate_run(run, restore.load(run), **QUICK)
+    found = evaluate_run(run, vaekit.load(run), **QUICK)
     assert found.warnings[0] == "the files of 'mnist' are not those that the run was trained on"
 
 
@@ -346,11 +347,11 @@ def test_data_of_another_shape_are_refused(run: Run, monkeypatch) -> None:
 
     monkeypatch.setattr(restore.data, "load", wide)
     with pytest.raises(DataError, match=r"takes rows of shape \(1, 8, 8\), 'svhn' has \(3, 8, 8\)"):
-        evaluate_run(run, restore.load(run), data_name="svhn")
+        evaluate_run(run, vaekit.load(run), data_name="svhn")
 
 
 def test_the_weights_that_are_evaluated_are_those_of_the_run(run: Run) -> None:
-    found = evaluate_run(run, restore.load(run), samples=300, split="test")
+    found = evaluate_run(run, vaekit.load(run), samples=300, split="test")
     tested = run.read_json("test.json")
     error = found["elbo"].standard_error
     assert abs(found["elbo"].value + tested["neg_elbo"]) < 4 * error  # one sample per image there, 300 here

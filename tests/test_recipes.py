@@ -153,8 +153,8 @@ def test_the_average_is_better_than_the_iterate_on_noisy_squares() -> None:
 
 def test_a_run_resumes_bit_for_bit_and_keeps_the_average(tmp_path, monkeypatch) -> None:
     from test_replicates import interrupting
+    from vaekit import load
     from vaekit.runs import job
-    from vaekit.runs.restore import load
     from vaekit.training import Interrupted
 
     monkeypatch.setattr(job, "load_data", tiny.dataset)

@@ -27,11 +27,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 import disks
 import fuzz
 import tiny
+import vaekit
 from test_run import LIES, Calls, Killed, edit_manifest
 from vaekit import cli
 from vaekit.config import read
 from vaekit.errors import ConfigError, RunError
-from vaekit.runs import job, lifecycle, restore
+from vaekit.runs import job, lifecycle
 from vaekit.runs.restore import config_of
 from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, files, list_runs
 from vaekit.store.old_names import with_present_names
@@ -185,7 +186,7 @@ class Life(RuleBasedStateMachine):
         if self.run is None or not self.run.has_checkpoint():
             return
         with quietly():
-            model = restore.load(self.run)
+            model = vaekit.load(self.run)
         assert model.sample(2).isfinite().all()
         figures = validate(model, [tiny.dataset().test.x / 255])
         assert figures["neg_elbo"] == pytest.approx(figures["rate"] + figures["distortion"])
@@ -320,7 +321,7 @@ def assert_goes_on_as_it_did(run: Run) -> None:
 
 def test_a_stored_run_is_listed_sampled_from_and_resumed(stored: Run) -> None:
     assert [row["state"] for row in summaries(stored.path.parent)] == ["interrupted"]
-    samples = restore.load(stored).sample(2, generator=torch.Generator().manual_seed(0))
+    samples = vaekit.load(stored).sample(2, generator=torch.Generator().manual_seed(0))
     expected = torch.tensor(stored.read_json("expected.json")["samples"]).view_as(samples)
     torch.testing.assert_close(samples, expected, rtol=0, atol=1e-4)
     assert_goes_on_as_it_did(stored)

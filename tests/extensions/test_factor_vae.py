@@ -7,9 +7,9 @@ import proof
 import pytest
 import torch
 
+import vaekit
 from vaekit import plot
 from vaekit.errors import ConfigError
-from vaekit.runs import restore
 from vaekit.training import Ranks
 from vaekit.training.ranks import check_ranks
 
@@ -36,7 +36,7 @@ def test_factor_vae(tmp_path: Path, command: Any, monkeypatch: pytest.MonkeyPatc
     assert (run.path / "samples" / "curves.png").exists()
     again = command("train", "--trust", "--config", "config.toml", "--name", "shown", "--epochs", 1)
     assert "  discriminator 0." in again.err
-    model = restore.load(run, trust=True)
+    model = vaekit.load(run, trust=True)
     assert all(tensor.isfinite().all() for tensor in model.state_dict().values())
     evaluated = command("evaluate", "killed", "--trust", "--samples", 10, "--json")
     assert evaluated.status == 0, evaluated.err

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
+import vaekit
 from tiny import TIMES, install, tiny
-from vaekit.runs import lifecycle, restore
+from vaekit.runs import lifecycle
 from vaekit.store import RUN_FORMAT, Run
 from vaekit.training import Interrupted, Listener
 
@@ -42,7 +43,7 @@ def main() -> None:
         lifecycle.train_run(tiny(), name=name, root=HERE, listener=StopAt(20))
     except Interrupted:
         run = Run.open(name, root=HERE)
-    model = restore.load(run)
+    model = vaekit.load(run)
     samples = model.sample(2, generator=torch.Generator().manual_seed(0))
     expected = {
         "samples": samples.flatten(1).tolist(),

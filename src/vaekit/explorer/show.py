@@ -70,7 +70,7 @@ def check_page_path(path: str | Path) -> Path:
 
 
 def explore(
-    what: LatentVariableModel | Run | RestoredRun | str | Path,
+    model: LatentVariableModel | Run | RestoredRun | str | Path,
     data: Dataset | Split | Tensor | tuple[Tensor, Tensor] | str | Path | None = None,
     *,
     images: int = IMAGES,
@@ -81,29 +81,29 @@ def explore(
     """An interactive page of a latent space, for a file or a notebook: a map, sliders, and ways between latents.
 
     Arguments:
-        what: A model, with its data; or a run, its folder or name.
-        data: For a model, the rows on the map: a data set (its test images are used), a split, images, or (x, labels).
+        model: A model, with its data; or a run, its folder or name.
+        data: The rows of a model on the map: a data set (its test images are used), a split, images, or (x, labels).
         images: How many images to embed; 0 leaves out every image and its latents.
         half: Store weights as float16, which makes the page half as large.
         root: Folder of all runs.
         trust: Allow parts by import path; their code is then executed.
 
     Raises:
-        ConfigError: `images` is negative, `what` is neither a model nor a run, or a run gets data.
+        ConfigError: `images` is negative, `model` is neither a model nor a run, or a run gets data.
         DataError: A model is given without data, or the data do not fit it.
         RunError: The run is unknown.
     """
     count = max(check_count("images", images, 0), STATISTICS)
-    if isinstance(what, (Run, RestoredRun, str, os.PathLike)):
+    if isinstance(model, (Run, RestoredRun, str, os.PathLike)):
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
-        restored = RestoredRun.of(what, root=root, trust=trust)
+        restored = RestoredRun.of(model, root=root, trust=trust)
         shown = of_run(restored, restored.model(), count)
     else:
-        check_model(what)
+        check_model(model)
         if data is None:
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
-        shown = of_model(what, data, count)
+        shown = of_model(model, data, count)
     with evaluating(shown.model):
         text, embeds = standalone(shown, page_content(shown, images=images), half=half)
     return Page(text, embeds)

@@ -12,9 +12,9 @@ from ..course import CVAE, VAE
 from ..errors import DataError, RunError
 from ..model import LatentVariableModel
 from ..model.weight_files import MADE_OF
-from ..runs import restore
 from ..runs.data_facts import columns_from
 from ..runs.model_weights import build_with_weights, shapes_of
+from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
 from ..training import find_device
 from .facts import EXPORT_FORMAT, checksum
@@ -23,7 +23,7 @@ WEIGHTS = {".pt", ".pth", ".ckpt", ".bin"}
 
 
 def load(
-    what: Run | str | Path | None = None,
+    source: Run | str | Path | None = None,
     *,
     weights: str = "best",
     device: str = "cpu",
@@ -33,7 +33,7 @@ def load(
     """A trained model, in evaluation mode.
 
     Arguments:
-        what: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
+        source: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
             `model.save` wrote; or a file of weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their
             usual layouts.
         weights: For a run: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
@@ -46,13 +46,13 @@ def load(
         DataError: The file holds no weights of the assignment.
         ConfigError: A part is given by import path, and `trust` is False.
     """
-    path = Path(what) if isinstance(what, str | Path) else None
+    path = Path(source) if isinstance(source, str | Path) else None
     if path is not None and path.is_file():
         is_course = path.suffix.lower() in WEIGHTS and not tensors.is_safetensors(path)
         return (_course_model(path) if is_course else _saved(path, trust)).to(find_device(device)).eval()
     if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
         return _exported(path, trust).to(find_device(device)).eval()
-    return restore.load(what, weights=weights, device=device, root=root, trust=trust)
+    return RestoredRun.of(source, root=root, trust=trust).model(weights=weights, device=device)
 
 
 def _course_model(path: Path) -> LatentVariableModel:

@@ -324,26 +324,3 @@ class RestoredRun:
                 arguments=("data",),
             )
         return dataset
-
-
-def load(
-    run: Run | str | Path | None = None,
-    *,
-    weights: str = "best",
-    device: str = "cpu",
-    root: Path | str = "runs",
-    trust: bool = False,
-) -> LatentVariableModel:
-    """The model of a run, in evaluation mode.
-
-    Arguments:
-        run: A run, its folder or name; the newest run by default.
-        weights: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
-        device: Device of the model.
-        root: Folder of all runs.
-        trust: Whether to import the caller's own code, if the run names it.
-
-    Raises:
-        RunError: The run does not exist, or has no weights yet, or they do not fit the config.
-    """
-    return RestoredRun.of(run, root=root, trust=trust).model(weights=weights, device=device)
