@@ -34,7 +34,7 @@ PLACES = {  # public names that are found on first use, where the tool cannot fo
     "vaekit.evaluate": "vaekit.evaluation.model_or_run.evaluate",
     "vaekit.list_runs": "vaekit.store.run.list_runs",
     "vaekit.train": "vaekit.runs.preset.train",
-    "vaekit.load": "vaekit.runs.restore.load",
+    "vaekit.load": "vaekit.hub.folders.load",
     "vaekit.schedules": "vaekit.objectives.schedules",
     "vaekit.Run": "vaekit.store.run.Run",
 }
