@@ -62,7 +62,10 @@ class RowFormat:
     sees_missing: bool = False
 
     def recognized(self, given: Any) -> Split | Dataset | OneByOne | Iterable[Any]:
-        """Rows, rows that are given one by one, or batches, which are returned unchanged.
+        """What was given: rows, rows one by one, or batches, which are returned unchanged.
+
+        Arguments:
+            given: Anything but a name or a path.
 
         Raises:
             DataError: The data have none of the known forms, or their rows do not fit the model.

@@ -1,6 +1,6 @@
 """A column of a table: its kind, and the conversion of its values to numbers and back.
 
-Not for: the choice of a kind (`column_kinds`), or files and frames (`sources.frames`).
+Not for: the choice of a kind (`column_kinds`), or files and frames (`frames`).
 """
 
 from collections.abc import Mapping, Sequence

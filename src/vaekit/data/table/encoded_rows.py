@@ -1,6 +1,6 @@
 """The encoded rows of a table, made one column at a time: in memory, or on disk.
 
-Not for: the conversion of values to numbers (`columns`), or reading the table (`sources`).
+Not for: the conversion of values to numbers (`columns`), or reading the table (`table_files`).
 """
 
 from collections.abc import Callable
