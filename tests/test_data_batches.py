@@ -433,3 +433,16 @@ def test_tensors_that_do_not_fit(images):
         Split(images, LABELS[1:])
     with pytest.raises(DataError, match=r"values must be \(N, …\), such as images \(N, C, H, W\) or vectors"):
         Split(LABELS / 1, LABELS)
+
+
+def test_chosen_rows_begin_at_their_first_batch_and_leave_the_others_alone(images):
+    options = {"batch_size": 5, "shuffle": True}
+    batches = Batches(images, LABELS, generator=torch.Generator().manual_seed(1), **options)
+    left = iter(batches)
+    next(left)
+    batches.load_state_dict(batches.state_dict())
+    some = batches.select(torch.arange(8))
+    assert len(list(some)) == len(some) == 2
+    twin = Batches(images, LABELS, generator=torch.Generator().manual_seed(1), **options)
+    served = [batch.labels for batch in twin][1:]
+    assert all(torch.equal(a.labels, b) for a, b in zip(batches, served, strict=True))

@@ -120,14 +120,19 @@ class Batches:
         self._epoch_start = None
         self._position = 0
 
-    def only(self, rows: Tensor) -> "Batches":
-        """Batches of the rows with these indices, read into memory now. Binary rows stay binary."""
+    def select(self, rows: Tensor) -> "Batches":
+        """Batches of the rows with these indices, read into memory now, from their first one. Binary rows stay binary.
+
+        The order and the noise come from a copy of the generator.
+        """
         subset = copy(self)
         batch = self._read(torch.as_tensor(rows, device=self.x.device))
-        subset.x = batch.x
-        subset.labels = batch.labels
-        subset.observed = batch.observed
-        subset.c = batch.c
+        subset.x, subset.labels = batch.x, batch.labels
+        subset.observed, subset.c = batch.observed, batch.c
+        subset.generator = self.generator.clone_state()
+        subset._epoch_start = None
+        subset._position = 0
+        subset._resumed = False
         return subset
 
     def rows(self, rows: Tensor) -> Batch:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import fields
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -77,7 +78,12 @@ class LatentVariableModel(ModelInputs, ABC):
             ConfigError: The model was not made of a config.
             RunError: The file cannot be written.
         """
-        weight_files.save(self, path)
+        if self.made_of is None:
+            raise ConfigError(
+                f"save needs a model that build, train or load made from a config, and {type(self).__name__} is made "
+                "by hand; torch.save(model.state_dict(), path) keeps its weights"
+            )
+        weight_files.write(Path(path), self.state_dict(), self.made_of)
 
     def load(self, path: str | os.PathLike[str]) -> Self:
         """Take the weights that `save` wrote for a model of the same shape; `vaekit.load` makes the whole model again.
@@ -88,7 +94,7 @@ class LatentVariableModel(ModelInputs, ABC):
         Raises:
             RunError: The file cannot be read, or holds the weights of another model.
         """
-        weight_files.load(self, path)
+        self.load_state_dict(weight_files.read(Path(path), self.state_dict()))
         return self
 
     @cached_property

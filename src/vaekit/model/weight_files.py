@@ -1,36 +1,36 @@
 """A model's weights and config in one file."""
 
 import json
-import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-from ..errors import ConfigError, RunError
+from torch import Tensor
+
+from ..errors import RunError
 from ..store import files, tensors
-
-if TYPE_CHECKING:
-    from .base import LatentVariableModel
 
 MADE_OF = "vaekit.model"  # the key of the config in a file
 
 
-def save(model: "LatentVariableModel", path: str | os.PathLike[str]) -> None:
-    """Write a model; see `LatentVariableModel.save`."""
-    if model.made_of is None:
-        raise ConfigError(
-            f"save needs a model that build, train or load made from a config, and {type(model).__name__} is made "
-            "by hand; torch.save(model.state_dict(), path) keeps its weights"
-        )
-    content = tensors.pack(model.state_dict(), {MADE_OF: json.dumps(dict(model.made_of))})
-    with files.file_errors("write", Path(path)):
-        files.write(Path(path), content)
+def write(path: Path, weights: Mapping[str, Tensor], made_of: Mapping[str, Any]) -> None:
+    """Write weights, and the config that the model was made of.
+
+    Raises:
+        RunError: The file cannot be written.
+    """
+    content = tensors.pack(weights, {MADE_OF: json.dumps(dict(made_of))})
+    with files.file_errors("write", path):
+        files.write(path, content)
 
 
-def load(model: "LatentVariableModel", path: str | os.PathLike[str]) -> None:
-    """Load weights into a model; see `LatentVariableModel.load`."""
-    path = Path(path)
+def read(path: Path, expected: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Read weights with the names and the shapes of those of a model.
+
+    Raises:
+        RunError: The file cannot be read, or holds the weights of another model.
+    """
     weights, _ = tensors.unpack(files.read(path, tensors.WEIGHTS_LIMIT), path)
-    expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
-    if {name: tensor.shape for name, tensor in weights.items()} != expected:
+    if {name: tensor.shape for name, tensor in weights.items()} != {n: tensor.shape for n, tensor in expected.items()}:
         raise RunError(f"{path} holds the weights of another model; vaekit.load({str(path)!r}) makes that model")
-    model.load_state_dict(weights)
+    return weights

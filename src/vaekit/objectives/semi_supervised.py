@@ -64,7 +64,7 @@ class M2(nn.Module, Loss):
         self.classifier = nn.Sequential(MLP(event_shape, hidden=hidden, activation=activation))
         self.classifier.append(nn.Linear(hidden[-1] if hidden else math.prod(event_shape), num_classes))
         known = _known_rows(batches)
-        self.labelled = None if batches is None else batches.only(known[:: max(1, -(-len(known) // MOST_LABELLED))])
+        self.labelled = None if batches is None else batches.select(known[:: max(1, -(-len(known) // MOST_LABELLED))])
         self.weight = alpha * dataset_size / max(1, len(known))
 
     def forward(self, model: LatentVariableModel, batch: Batch, epoch: float) -> Terms:
