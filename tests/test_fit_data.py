@@ -386,3 +386,12 @@ def test_whole_floats_are_labels_in_every_way() -> None:
     for loader in batches:
         for batch, expected in zip(loader, batches[0], strict=True):
             assert batch.labels.dtype == torch.int64 and torch.equal(batch.labels, expected.labels)
+
+
+def test_one_hot_rows_of_whole_numbers_are_a_context_in_every_form() -> None:
+    model = build("cvae", event_shape=(1, 8, 8), num_classes=3, latent_size=2)
+    x, one_hot = torch.rand(20, 1, 8, 8), torch.nn.functional.one_hot(torch.arange(20) % 3)
+    for rows in ((x, one_hot), [(x, one_hot)], (x, one_hot.float())):
+        assert len(fit(model, rows, epochs=1)) == 1
+    with pytest.raises(DataError, match=r"the context must have shape \(1, 3\), got \(1, 2\)"):
+        fit(model, (x, one_hot[:, :2]), epochs=1)

@@ -96,7 +96,7 @@ class RowFormat:
 
         Arguments:
             x: Shape (N, *event); NaN is a missing value in a table, and for a model that sees missing values.
-            labels: Classes, whole numbers, shape (N,), or a context, floating-point, shape (N, C).
+            labels: Classes, whole numbers, shape (N,), or a context, such as one-hot rows, shape (N, C).
 
         Raises:
             DataError: A shape or a type does not fit the model.
@@ -119,8 +119,8 @@ class RowFormat:
         if labels is None:
             return Split(x, observed=observed)
         y = as_tensor(labels, "labels")
-        if y.ndim == 2 and y.is_floating_point():
-            return Split(x, observed=observed, c=y)
+        if y.ndim == 2 and (y.is_floating_point() or y.shape[1] > 1):
+            return Split(x, observed=observed, c=y if y.is_floating_point() else y.float())
         return Split(x, y, observed)
 
     def _encoded(self, frame: Any, labels: Any = None) -> Split:
