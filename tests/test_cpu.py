@@ -224,6 +224,8 @@ def test_pictures_are_written_without_torch_whose_threads_would_slow_down_the_tr
     monkeypatch.setattr(PictureWriter, "do", watched)
     monkeypatch.setattr(job, "load_data", tiny.dataset)
     run = lifecycle.train_run(tiny.tiny(), root=tmp_path)
-    assert len(written) >= 8 and run.picture("samples.png").exists() and run.picture("walk.gif").exists()
+    assert (
+        len(written) >= 8 and run.picture_to_write("samples.png").exists() and run.picture_to_write("walk.gif").exists()
+    )
     with WithoutTorch(), pytest.raises(AssertionError, match="is computed where pictures are written"):
         torch.ones(2).add(1)

@@ -234,9 +234,9 @@ def test_what_evaluate_cannot_follow_is_refused(root: Path) -> None:
     run = Run.open("plain", root=root)
     with pytest.raises(ConfigError, match=r"binarize = 'threshold', but run plain was trained with data\.binarize = "):
         evaluate(run, samples=1, binarize="threshold")
-    with pytest.raises(ConfigError, match="unknown argument of evaluate 'data_name'; did you mean 'data'"):
+    with pytest.raises(ConfigError, match="unknown option of an evaluation 'data_name'; did you mean 'data'"):
         evaluate(run, data_name="mnist")
-    with pytest.raises(ConfigError, match="unknown argument of evaluate 'model'"):
+    with pytest.raises(ConfigError, match="unknown option of an evaluation 'model'"):
         evaluate(run, model=load(root / "plain"))
     with pytest.raises(ConfigError, match="'sample'; did you mean 'samples'"):
         evaluate(load(root / "plain"), tiny.dataset(), sample=3)

@@ -132,7 +132,7 @@ def test_rows_in_another_order_of_memory_have_the_same_numbers(model: LatentVari
         ({"annealing": True}, "annealing must be an Annealing, got True"),
         ({"split": None}, "unknown split 'None'"),
         ({"precision": None}, "unknown precision 'None'"),
-        ({"devise": "cpu"}, "unknown argument of evaluate 'devise'; did you mean 'device'"),
+        ({"devise": "cpu"}, "unknown option of an evaluation 'devise'; did you mean 'device'"),
         ({"options": {"samples": 5}}, "options must be vaekit.evaluation.Options, got dict"),
     ],
 )
@@ -399,7 +399,7 @@ def test_an_error_with_another_message_keeps_its_remedy() -> None:
 
 def test_loading_what_does_not_exist_says_so(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has no run"):
+    with pytest.raises(VAEError, match=r"'model\.safetensors' is neither a run nor a file; runs has none"):
         vaekit.load("model.safetensors")
 
 
@@ -414,3 +414,16 @@ def test_the_line_of_an_epoch_without_an_elbo_has_the_terms_that_there_are() -> 
     assert _means(record, brief=False) == ["loss 54.50", "code 1.25", "distortion 53.2"]
     whole = {"loss": 3.0, "neg_elbo": 3.0, "rate": 1.0, "distortion": 2.0}
     assert _means(whole, brief=False) == ["−ELBO 3.00 (rate 1.0, distortion 2.0)"]
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"split": "tset"}, "unknown split 'tset'; did you mean 'test'"),
+        ({"precision": "fp8"}, "unknown precision 'fp8'"),
+        ({"judge": "no"}, "judge must be True or False, got 'no'"),
+    ],
+)
+def test_options_of_an_evaluation_are_checked_when_they_are_made(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Options(**option)

@@ -373,7 +373,7 @@ def test_other_files(tmp_path):
     run.write_json("evaluation.json", {"elbo": [-104.5, 0.5], "kl": float("inf")})
     assert run.read_json("evaluation.json") == {"elbo": [-104.5, 0.5], "kl": None}
     run.write_bytes("samples/epoch-1.png", b"png")
-    assert run.picture("epoch-1.png").read_bytes() == b"png"
+    assert run.picture_to_write("epoch-1.png").read_bytes() == b"png"
     with pytest.raises(RunError, match=r"cannot read .*nothing\.json: No such file"):
         run.read_json("nothing.json")
     assert litter(tmp_path) == []
@@ -385,7 +385,12 @@ def test_other_files(tmp_path):
 def test_names_that_could_lead_outside_are_refused(tmp_path, name):
     run = make(tmp_path / "runs")
     before = sorted(tmp_path.rglob("*"))
-    for action in (run.read_json, run.picture, lambda n: run.write_json(n, 1), lambda n: run.write_bytes(n, b"")):
+    for action in (
+        run.read_json,
+        run.picture_to_write,
+        lambda n: run.write_json(n, 1),
+        lambda n: run.write_bytes(n, b""),
+    ):
         with pytest.raises(RunError):
             action(name)
     assert [p for p in sorted(tmp_path.rglob("*")) if p.name != "samples"] == before
@@ -1233,7 +1238,7 @@ def use(run: Run) -> None:
         lambda: run.set_status("failed"),
         lambda: save(run, 9),
         lambda: run.write_bytes("samples/x.png", b"png"),
-        lambda: run.picture("y.png").write_bytes(b"png"),
+        lambda: run.picture_to_write("y.png").write_bytes(b"png"),
         run.release,
     ]
     refused = 0

@@ -63,7 +63,7 @@ class Drawing(ChosenRun):
 
         are_images = self.facts.kind == "image"
         suffix = ".png" if are_images else ".npy"
-        path = self.output or self.run.picture(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
+        path = self.output or self.run.picture_to_write(f"{name}{f'-class-{slug(label)}' if label else ''}{suffix}")
         self.check_output(path)
         is_array = path.suffix.lower() in (".npy", ".npz")
         for option, is_given in {"--invert": self.invert, "--cmap": self.cmap is not None}.items():

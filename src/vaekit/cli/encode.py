@@ -27,7 +27,7 @@ def encode(chosen: ChosenRun, data_name: str | None, split: str | None, output: 
     from ..store import files
 
     rows = rows_of(chosen.restored, data_name, split=split)
-    path = output or chosen.run.place(f"latents/{file_stem(rows.name)}.npz")
+    path = output or chosen.run.path_to_write(f"latents/{file_stem(rows.name)}.npz")
     suffix = path.suffix.lower()
     if suffix not in LATENT_SUFFIXES:
         raise ConfigError(f"{path} must end in .npz, .npy or .csv")

@@ -87,7 +87,7 @@ def evaluate(
         precision=precision,
     )
     result = _evaluation(chosen, options, data_name)
-    page = write_report([chosen.run], chosen.run.place("report.html"))
+    page = write_report([chosen.run], chosen.run.path_to_write("report.html"))
     _print_result(chosen.run, result, page, everything)
 
 

@@ -68,7 +68,7 @@ def _impute_table(chosen: ChosenRun, data_name: Path | None, output: Path | None
     run = chosen.run
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     suffix = ".csv" if source.suffix == ".npz" else source.suffix
-    path = output or run.place(f"imputed/{file_stem(source.name)}{suffix}")
+    path = output or run.path_to_write(f"imputed/{file_stem(source.name)}{suffix}")
     check_writable(path)
     chosen.check_output(path, data_name)
     model, _ = chosen.model()
@@ -102,7 +102,7 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     from ..evaluation.missing.filling import impute_array
 
     source = data_name or Path(chosen.restored.recipe.config.data.name)
-    path = output or chosen.run.place(f"imputed/{file_stem(source.name)}.npy")
+    path = output or chosen.run.path_to_write(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
         raise DataError(f"{path} must end in .npy")
     chosen.check_output(path, data_name)
@@ -127,7 +127,7 @@ def _complete_images(chosen: ChosenRun, hide: str, count: int, ways: int, output
     run = chosen.run
     model, _ = chosen.model()
     images = chosen.restored.as_batch(chosen.spread_test_rows(count))
-    path = output or run.picture(f"completions-{hide}-hidden.png")
+    path = output or run.picture_to_write(f"completions-{hide}-hidden.png")
     plot.save(complete(model, images, hide, ways=ways, seed=chosen.seed), path)
     print_files(path, run=str(run.path), rows=len(images))
 

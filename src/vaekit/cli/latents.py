@@ -89,7 +89,7 @@ def latents(drawing: Drawing, kl: bool) -> None:
     """
     from .. import plot
 
-    path = drawing.output or drawing.run.picture("kl.png" if kl else "latents.png")
+    path = drawing.output or drawing.run.picture_to_write("kl.png" if kl else "latents.png")
     model, _ = drawing.model()
     batch = drawing.spread_test_images(model, SCATTERED)
     names = drawing.class_names

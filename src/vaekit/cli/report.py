@@ -23,5 +23,5 @@ def report(run: str | None, output: Path | None, compared: tuple[str, ...], root
 
     from ..explorer.run_page import write_report
 
-    path = write_report(runs, output or runs[0].place("report.html"))
+    path = write_report(runs, output or runs[0].path_to_write("report.html"))
     print_files(path, runs=[str(shown_run.path) for shown_run in runs])

@@ -65,15 +65,14 @@ def runs(clean: tuple[str, ...], yes: bool, long: bool, root: Path) -> None:
 
 def _cells(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary for people: its cells in a table."""
-    epochs, planned, score, created = (
-        summary[key] for key in ("epochs", "planned_epochs", "validation_neg_elbo", "created")
-    )
+    epochs, planned, created = (summary[key] for key in ("epochs", "planned_epochs", "created"))
+    scores = {"−ELBO": summary["validation_neg_elbo"], "loss": summary["validation_loss"]}
     return {
         "name": summary["name"],
         "preset": str(summary["preset"] or ""),
         "data": str(summary["data"] or ""),
         "epochs": "" if epochs is None else f"{epochs}/{planned}" if planned else str(epochs),
-        "validation −ELBO": "" if score is None else f"{score:.2f}",
+        "validation": next((f"{name} {score:.2f}" for name, score in scores.items() if score is not None), ""),
         "state": summary["state"],
         "age": "" if created is None else _age(time.time() - datetime.fromisoformat(created).timestamp()),
     }

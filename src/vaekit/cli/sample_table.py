@@ -22,7 +22,7 @@ def sample_table(drawing: Drawing, count: int, where: Sequence[str], label: str 
     from ..store.files import slug
 
     run, values = drawing.run, _values(where)
-    path = drawing.output or run.place(
+    path = drawing.output or run.path_to_write(
         f"samples/sample-{drawing.seed}{''.join(f'-{slug(text)}' for text in where)}.csv"
     )
     check_writable(path)

@@ -68,7 +68,7 @@ def score(
     run, seed = chosen.run, chosen.seed
     rows = rows_of(chosen.restored, data_name, split=split)
     unusual = None if labels is None else unusual_rows(rows, labels, data_name)
-    path = output or run.place(f"scores/{file_stem(rows.name)}.csv")
+    path = output or run.path_to_write(f"scores/{file_stem(rows.name)}.csv")
     _check_suffixes(path, pixels, is_table=chosen.facts.columns is not None)
     for file in (path, *([] if pixels is None else [pixels])):
         chosen.check_output(file, data_name)
@@ -79,7 +79,7 @@ def score(
     files.write(path, scores.to_csv())
     if pixels is not None:
         plot.save(value_scores(model, rows.batches(model), samples=samples, seed=seed), pixels)
-    picture = run.picture(f"least-likely-{file_stem(rows.name)}.png") if chosen.facts.kind == "image" else None
+    picture = run.picture_to_write(f"least-likely-{file_stem(rows.name)}.png") if chosen.facts.kind == "image" else None
     if picture is not None:
         shown = next(rows.some(scores.order[:PICTURED]).batches(model))
         plot.save(plot.reconstructions(model, shown.x, shown.c), picture)
@@ -100,8 +100,10 @@ def score(
 def _check_suffixes(path: Path, pixels: Path | None, *, is_table: bool) -> None:
     if path.suffix.lower() != ".csv":
         raise ConfigError(f"{path} must end in .csv")
-    if pixels is not None and (is_table or pixels.suffix.lower() != ".npy"):
-        raise ConfigError(f"--pixels {pixels} must end in .npy, and is not for tables, which have scores of columns")
+    if pixels is not None and is_table:
+        raise ConfigError("--pixels is not for tables, whose scores have a column for each column; leave it out")
+    if pixels is not None and pixels.suffix.lower() != ".npy":
+        raise ConfigError(f"--pixels must end in .npy, got {pixels}")
 
 
 def _facts(scores: "Scores", agreement: tuple[float, float] | None) -> dict[str, Any]:

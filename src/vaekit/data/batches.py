@@ -127,8 +127,8 @@ class Batches:
         """
         subset = copy(self)
         batch = self._read(torch.as_tensor(rows, device=self.x.device))
-        subset.x, subset.labels = batch.x, batch.labels
-        subset.observed, subset.c = batch.observed, batch.c
+        for name in ("x", "labels", "observed", "c"):
+            setattr(subset, name, getattr(batch, name))
         subset.generator = self.generator.clone_state()
         subset._epoch_start = None
         subset._position = 0

@@ -6,7 +6,7 @@ a line there.
 Not for: a measure itself (`log_likelihood`, `representation`, `classified`, `disentanglement`, `quality`, `synthetic`).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from .. import __version__
 from ..data import Batch, Batches, Dataset, Split
-from ..data.pixels import repeatable
-from ..errors import ConfigError, check_count, unknown
+from ..data.dataset import SPLITS
+from ..data.pixels import BINARIZATIONS, repeatable
+from ..errors import ConfigError, check_count, one_of, unknown
 from ..model import LatentVariableModel
 from ..objectives import Loss, draw_of
 from ..rng import generator_of, seeded
 from ..store.metrics import ROWS_KEY
-from ..training.precision import find_precision
+from ..training.precision import PRECISIONS, find_precision
 from . import batchwise
 from .batch_cache import CacheOf
 from .batchwise import GIB, check_memory_limit
@@ -57,7 +58,7 @@ class Options:
         judge: Whether to judge samples; this trains a classifier when a data set is used for the first time.
 
     Raises:
-        ConfigError: A number is below 1, or an option is of another type.
+        ConfigError: A number is below 1, a word is unknown, or an option is of another type.
     """
 
     split: str = "test"
@@ -71,6 +72,11 @@ class Options:
     judge: bool = True
 
     def __post_init__(self) -> None:
+        one_of("split", self.split, SPLITS)
+        one_of("binarization", self.binarize, BINARIZATIONS)
+        one_of("precision", self.precision, PRECISIONS)
+        if not isinstance(self.judge, bool):
+            raise ConfigError(f"judge must be True or False, got {self.judge!r:.60}")
         up_to(self.samples)
         check_memory_limit(self.memory)
         if self.rows is not None:
@@ -79,8 +85,13 @@ class Options:
         Annealing.of(self.annealing)
 
     @classmethod
-    def of(cls, options: "Options | None", settings: Mapping[str, Any]) -> "Options":
+    def of(cls, options: "Options | None", settings: Mapping[str, Any], *, beside: Iterable[str] = ()) -> "Options":
         """These options, or the defaults for None, with some settings changed.
+
+        Arguments:
+            options: The options.
+            settings: Values of some of them, by name.
+            beside: Names of other arguments that the caller takes, for the message on an unknown name.
 
         Raises:
             ConfigError: There is no such option, or one is wrong.
@@ -93,7 +104,7 @@ class Options:
         names = [field.name for field in fields(cls)]
         for name in settings:
             if name not in names:
-                raise ConfigError(unknown("option of an evaluation", name, names))
+                raise ConfigError(unknown("option of an evaluation", name, {*names, *beside}))
         return replace(options or cls(), **settings)
 
 

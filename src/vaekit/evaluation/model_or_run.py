@@ -4,16 +4,15 @@ Not for: the measurements themselves (`run_evaluation`, `model_evaluation`).
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..data import Dataset, Split
-from ..errors import ConfigError, DataError, unknown
+from ..errors import ConfigError, DataError
 from ..model import LatentVariableModel, check_model
 from ..runs.restore import RestoredRun
 from ..runs.terminal import is_watched, shown_stages
@@ -28,7 +27,7 @@ from .values import StageListener
 
 
 def evaluate(
-    subject: Run | str | os.PathLike[str] | LatentVariableModel | None = None,
+    model_or_run: Run | str | os.PathLike[str] | LatentVariableModel | None = None,
     data: Dataset | Split | Tensor | tuple[Tensor, Tensor] | str | os.PathLike[str] | None = None,
     options: Options | None = None,
     *,
@@ -42,7 +41,7 @@ def evaluate(
     """Measure a run, as `vae evaluate` does, or a model on a data set.
 
     Arguments:
-        subject: A run, its name or folder, the newest run by default; or a model.
+        model_or_run: A run, its name or folder, the newest run by default; or a model.
         data: The data set, or its name or path; a run's own by default. For a path other than the run's, all rows are
             evaluated, unless the path is split. A model also takes rows, which are all evaluated: a `Split`, a tensor
             or array (N, *event), (x, labels), or a frame of pandas if it is a model of a table.
@@ -57,24 +56,24 @@ def evaluate(
         settings: Fields of `Options`, such as `samples=5000`.
 
     Raises:
-        ConfigError: The subject is neither a model nor a run; a model gets no data, or data of another type; a run
+        ConfigError: `model_or_run` is neither a model nor a run; a model gets no data, or data of another type; a run
             gets a data set instead of its name; or an option is unknown or wrong, see `evaluate_model` and
             `evaluate_run`.
         DataError: The rows or the classes do not fit the model.
         RunError: The run does not exist, or cannot be read or written.
         DeviceError: This machine has no such device.
     """
-    _check_names(settings)
-    if isinstance(subject, LatentVariableModel):
+    options = Options.of(options, settings, beside=("data", "options", *(evaluate.__kwdefaults__ or {})))
+    if isinstance(model_or_run, LatentVariableModel):
         if data is None:
             raise ConfigError("a model is evaluated on a data set: evaluate(model, vaekit.data.load('mnist'))")
-        data = data_for_model(subject, data)
+        data = data_for_model(model_or_run, data)
         if not any(map(len, data.splits.values())):
             raise DataError(f"there are 0 rows to evaluate in {data.name!r}")
-        model = subject if device is None else subject.to(find_device(device))
-        with _hearing(progress, listener) as hearing:
-            return evaluate_model(model, data, options, listener=hearing, **settings)
-    run = _run_of(subject, root)
+        model = model_or_run if device is None else model_or_run.to(find_device(device))
+        with _progress_listener(progress, listener) as stages:
+            return evaluate_model(model, data, options, listener=stages)
+    run = _run_of(model_or_run, root)
     if data is not None and not isinstance(data, (str, os.PathLike)):
         raise ConfigError(
             f"a run is evaluated on data by name, got {type(data).__name__} {getattr(data, 'name', '')!r}; for these: "
@@ -83,25 +82,12 @@ def evaluate(
     name = None if data is None else os.fspath(data)
     restored = RestoredRun.of(run, trust=trust)
     model = restored.model(device=device or "auto")
-    with _hearing(progress, listener) as hearing:
-        return evaluate_run(restored, model, options, data_name=name, listener=hearing, **settings)
-
-
-def _check_names(settings: Mapping[str, Any]) -> None:
-    """Refuse a setting that is not a field of `Options`.
-
-    Raises:
-        ConfigError: There is such a setting; the nearest name is given.
-    """
-    names = {field.name for field in fields(Options)}
-    for name in settings:
-        if name not in names:
-            own = evaluate.__kwdefaults__ or {}
-            raise ConfigError(unknown("argument of evaluate", name, {"data", "options", *own, *names}))
+    with _progress_listener(progress, listener) as stages:
+        return evaluate_run(restored, model, options, data_name=name, listener=stages)
 
 
 @contextmanager
-def _hearing(progress: bool | None, listener: StageListener | None) -> Iterator[StageListener | None]:
+def _progress_listener(progress: bool | None, listener: StageListener | None) -> Iterator[StageListener | None]:
     """The caller's listener; or one that also shows the progress."""
     if progress is None:
         progress = listener is None and is_watched()
@@ -118,11 +104,11 @@ def _hearing(progress: bool | None, listener: StageListener | None) -> Iterator[
         yield both
 
 
-def _run_of(subject: Any, root: str | Path) -> Run:
-    if isinstance(subject, Run):
-        return subject
-    if isinstance(subject, os.PathLike):
-        return Run.open(Path(subject), root=root)
-    if subject is not None and not isinstance(subject, str):
-        check_model(subject)
-    return Run.open(subject, root=root)
+def _run_of(model_or_run: Any, root: str | Path) -> Run:
+    if isinstance(model_or_run, Run):
+        return model_or_run
+    if isinstance(model_or_run, os.PathLike):
+        return Run.open(Path(model_or_run), root=root)
+    if model_or_run is not None and not isinstance(model_or_run, str):
+        check_model(model_or_run)
+    return Run.open(model_or_run, root=root)

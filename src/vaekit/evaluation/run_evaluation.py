@@ -46,7 +46,7 @@ def evaluate_run(
         RunError: The folder cannot be written.
     """
     restored = RestoredRun.of(run)
-    of_other_weights = restored.check_model(model)
+    weight_warnings = restored.check_model(model)
     run, config = restored.run, restored.recipe.config
     trained_on = config.data.name
     is_own = restored.is_own(data_name)
@@ -68,7 +68,7 @@ def evaluate_run(
         cache_of=RunCaches(run, model),
         listener=listener,
     )
-    evaluation.warnings[:0] = of_other_weights
+    evaluation.warnings[:0] = weight_warnings
     rows, evaluated = len(dataset.split(options.split)), evaluation.protocol[ROWS_KEY]
     selection = EvaluatedRows(options.split, evaluated if evaluated < rows else None, "" if is_own else dataset.slug)
     if not is_own:
@@ -88,6 +88,6 @@ def _write(run: Run, evaluation: Evaluation, selection: EvaluatedRows) -> None:
         f"samples/evaluation-{name}{selection.suffix}.png" for name in evaluation.pictures
     ]
     for name, picture in evaluation.pictures.items():
-        plot.save(picture, run.picture(f"evaluation-{name}{selection.suffix}.png"))
+        plot.save(picture, run.picture_to_write(f"evaluation-{name}{selection.suffix}.png"))
     evaluation.details["file"] = selection.file
     run.write_json(selection.file, evaluation.to_json())

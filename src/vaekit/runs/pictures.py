@@ -288,7 +288,7 @@ class EpochPictures(Listener):
 
     def resumed(self, record: Record) -> None:
         """Draw the picture of the last epoch, if the training was killed before it was written."""
-        if not self.run.picture(_epoch_name(record["epoch"])).exists():
+        if not self.run.picture_to_write(_epoch_name(record["epoch"])).exists():
             self.epoch(record)
 
     def epoch(self, record: Record) -> None:
@@ -313,6 +313,6 @@ def _cycled(model: LatentVariableModel, n: int) -> Tensor | None:
 
 
 def _save(run: Run, name: str, picture: Any) -> Path:
-    path = run.picture(name)
+    path = run.picture_to_write(name)
     plot.save(picture, path)
     return path

@@ -36,7 +36,7 @@ def event_files(run: Run, epochs: int) -> Iterator[Listener]:
     Raises:
         RunError: The event files cannot be written.
     """
-    folder = run.place("tensorboard")
+    folder = run.path_to_write("tensorboard")
     with file_errors("write", folder):
         writer = require_tensorboard()(str(folder), purge_step=epochs + 1)
     try:

@@ -128,10 +128,9 @@ class Run:
         """
         root = Path(root)
         if ref is None:
-            runs = list_runs(root)
-            if not runs:
-                raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
-            return runs[0]
+            if runs := list_runs(root):
+                return runs[0]
+            raise RunError(f"there is no run in {root}; train one first, or name another folder of runs")
         name = str(ref)
         path = root / name
         if (isinstance(ref, str) or not os.path.isdir(name)) and files.COMPONENT.fullmatch(name) and path.is_dir():
@@ -140,12 +139,11 @@ class Run:
             return cls(path)
         if os.path.isfile(name):
             raise RunError(f"{name!r} is a file, not a run; if model.save wrote it, pass vaekit.load({name!r})")
-        if not os.path.isdir(name):
-            names = [path.name for path in run_folders(root)]
-            if not names:
-                raise RunError(f"{name!r:.120} is neither a run nor a file; {root} has no run")
-            raise RunError(unknown("run", name, names))
-        return cls(Path(name).resolve())
+        if os.path.isdir(name):
+            return cls(Path(name).resolve())
+        names = [path.name for path in run_folders(root)]
+        none = f"{name!r:.120} is neither a run nor a file; {root} has none"
+        raise RunError(unknown("run", name, names) if names else none)
 
     # -- one writer -------------------------------------------------------------------------------------------------
 
@@ -337,7 +335,7 @@ class Run:
         Raises:
             RunError: The name leads outside, or the file cannot be written.
         """
-        files.write(self.place(name), data)
+        files.write(self.path_to_write(name), data)
 
     def sha256(self, name: str) -> str:
         """SHA-256 of a file, in hexadecimal.
@@ -347,11 +345,11 @@ class Run:
         """
         return files.sha256(files.confine(self.path, name))
 
-    def picture(self, name: str) -> Path:
-        """Path for a picture in samples/; the folder is made."""
-        return self.place(f"samples/{name}")
+    def picture_to_write(self, name: str) -> Path:
+        """Path for a picture in samples/, as `path_to_write` gives it."""
+        return self.path_to_write(f"samples/{name}")
 
-    def place(self, name: str) -> Path:
+    def path_to_write(self, name: str) -> Path:
         """Path in the run folder for a library that writes by itself; the folder around it is made.
 
         Raises:

@@ -3,7 +3,7 @@
 Not for: numbers measured on a run (`evaluation`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from .metrics import stored_test
 from .root import is_leftover
 from .run import Run, find_runs
 
-SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", "validation_neg_elbo", "state", "created")
+SCORES = ("validation_neg_elbo", "validation_loss")
+SUMMARY = ("name", "preset", "data", "epochs", "planned_epochs", *SCORES, "state", "created")
 REMOVABLE_STATES = ("failed", "interrupted", "damaged")
 
 
@@ -50,20 +51,24 @@ def _unread(name: str, state: str) -> dict[str, Any]:
 
 def _summary(run: Run) -> dict[str, Any]:
     config = run.config
-    by_epoch = [record.get("validation_neg_elbo") for record in run.each_metrics()]
-    scores = [score for score in by_epoch if isinstance(score, int | float)]
+    records = list(run.each_metrics())
     planned = _nested(run.environment, "sessions", -1, "epochs") or _nested(config, "train", "epochs")
     steps = _nested(config, "train", "steps")
     return {
         "name": run.name,
         "preset": run.environment.get("preset"),
         "data": _nested(config, "data", "name"),
-        "epochs": len(by_epoch),
+        "epochs": len(records),
         "planned_epochs": planned if steps is None else None,
-        "validation_neg_elbo": min(scores, default=None),
+        **{name: _least(records, name) for name in SCORES},
         "state": run.status,
         "created": run.created.isoformat(),
     }
+
+
+def _least(records: Iterable[Mapping[str, Any]], name: str) -> float | None:
+    """The least value of a name in the records of the epochs; None where there is no value."""
+    return min((record[name] for record in records if isinstance(record.get(name), int | float)), default=None)
 
 
 def to_remove(root: Path, targets: Sequence[str], listed: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

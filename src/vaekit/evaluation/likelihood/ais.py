@@ -301,7 +301,7 @@ class _Chains:
         return state.moved(torch.rand_like(probability) < probability, new), probability
 
     def _tuned(self) -> Tensor:
-        """Step sizes at every β, shape (T + 1, B), from a pilot run of a tenth of the temperatures."""
+        """Step sizes at every β, shape (T + 1, B), from a pilot run of a tenth of the temperatures, at least 50."""
         pilot = _schedule(max(50, self.how.temperatures // 10))
         log_step = torch.full((len(self.x),), math.log(0.1), dtype=self.dtype, device=self.x.device)
         state, sizes = self.start(), []

@@ -206,7 +206,7 @@ def precision_recall(real: Tensor, fake: Tensor) -> list[Value]:
     if min(len(real), len(fake)) >= 20:
         source = torch.Generator().manual_seed(0)
         halves = [_shares(_half(real.float(), source), _half(fake.float(), source)) for _ in range(RANDOM_HALVES)]
-        # Given the whole set, a half drawn without replacement varies as much as the whole set does.
+        # Over random halves of the rows, the shares vary as much as those of all rows do over new rows.
         errors = [*torch.tensor(halves, dtype=torch.float64).std(0).tolist()]
     names = (("precision", "%"), ("recall", "%"), ("density", ""), ("coverage", "%"))
     return [Value(name, x, error, unit) for (name, unit), x, error in zip(names, shares, errors, strict=True)]

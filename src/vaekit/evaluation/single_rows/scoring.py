@@ -111,11 +111,11 @@ def score_run(
     """
     check_rows(rows)
     restored = RestoredRun.of(run)
-    of_other_weights = restored.check_model(model)
+    weight_warnings = restored.check_model(model)
     usual_nll, likelihood = reference(restored, model, most=REFERENCE, samples=samples, seed=seed, listener=listener)
     values = score_rows(model, rows, samples=samples, seed=seed, listener=listener)
     warnings = (likelihood_kind(model, rows) if likelihood.inside else likelihood).warnings
-    warnings = [*of_other_weights, *warnings]
+    warnings = [*weight_warnings, *warnings]
     values["percentile"] = percentiles(values["nll"], usual_nll)
     columns = restored.facts.columns
     if columns is None:
