@@ -51,7 +51,7 @@ VERBS: tuple[tuple[str, ...], ...] = (
     ("sample", "RUN", "-n", "2", "-o", "o.npy"),
     ("sample", "RUN", "-n", "2", "-o", "o.png"),
     ("sample", "RUN", "-n", "2", "-o", "o.csv"),
-    ("interpolate", "RUN", "--rows", "1", "--steps", "2", "-o", "o.npy"),
+    ("interpolate", "RUN", "--walks", "1", "--steps", "2", "-o", "o.npy"),
     ("reconstruct", "RUN", "-n", "2", "-o", "o.npy"),
     ("traverse", "RUN", "-o", "o.png"),
     ("encode", "RUN", "-o", "o.npy"),

@@ -12,13 +12,13 @@ import torch
 
 import vaekit
 from vaekit.config import read
-from vaekit.data import Split, load
+from vaekit.data import Dataset, Split, load
 from vaekit.data.chosen_rows import held_out
 from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.table.columns import Column, check_encoded
 from vaekit.errors import ConfigError, DataError
 from vaekit.evaluation.model_with_data import of_model
-from vaekit.evaluation.several_runs.comparison_table import Difference
+from vaekit.evaluation.several_runs.comparison_table import Cell, Difference
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
 from vaekit.nets import MLP
@@ -419,3 +419,37 @@ def test_a_loader_has_the_rows_of_its_sampler() -> None:
 def test_a_schedule_without_an_end_is_refused() -> None:
     with pytest.raises(ConfigError, match="the factor of the schedule"):
         LearningRateFactor(lambda *_: math.inf, 1.0).at(0.0, Progress())
+
+
+def test_labels_that_share_one_number_in_memory_have_a_checksum() -> None:
+    zero, x = torch.zeros(1, dtype=torch.long), torch.rand(4, 3)
+    split, same = Split(x, zero.expand(4)), Split(x, zero.repeat(4))
+    assert Dataset("d", split, split, split, ("a",)).checksum == Dataset("d", same, same, same, ("a",)).checksum
+
+
+def test_one_set_of_weights_is_neither_best_nor_last(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    vaekit.build("vae", event_shape=(1, 4, 4)).save(path)
+    assert not vaekit.load(path, weights="best").training
+    with pytest.raises(ConfigError, match=r"weights = 'last' is for runs, but .*model.safetensors has one set"):
+        vaekit.load(path, weights="last")
+    with pytest.raises(ConfigError, match=r"unknown weights 'nonsense'; known: best, last"):
+        vaekit.load(path, weights="nonsense")
+
+
+def test_the_kind_of_data_is_signal_or_left_out() -> None:
+    with pytest.raises(ConfigError, match=r"unknown kind 'sig';.* [Kk]nown: signal$"):
+        load("mnist", kind="sig")  # type: ignore[arg-type]
+
+
+def test_a_cell_with_an_infinite_deviation_shows_its_mean() -> None:
+    assert [str(Cell(12.0, sd, 3)) for sd in (math.nan, math.inf)] == ["12.00", "12.00"]
+    assert str(Cell(12.0, 0.5, 3)) == "12.00 ± 0.50"
+
+
+def test_help_shows_the_present_spelling_of_an_option(command: Any) -> None:
+    walks, latents = command("interpolate", "--help").out, command("traverse", "--help").out
+    assert "--walks" in walks and "--rows" not in walks
+    assert "--count" in latents and "--rows" not in latents and "--latents" not in latents
+    sample = " ".join(command("sample", "--help").out.split())
+    assert "for a table, .csv, .tsv, .parquet or .npy" in sample

@@ -189,7 +189,7 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
         assert "are not images" in one_line(command(verb, "a"))
     assert "--hide is for images" in one_line(command("impute", "a", "--hide", "left"))
     assert "-n is for images" in one_line(command("impute", "a", "-n", 3))
-    assert "leave out --rows" in one_line(command("interpolate", "a", "--between", 0, 1, "--rows", 2))
+    assert "leave out --walks" in one_line(command("interpolate", "a", "--between", 0, 1, "--walks", 2))
     assert "name the table" in one_line(command("data", "--set", "data.columns.age=real"))
     for option in ("--noise", "--by-class", "--invert", "--cmap=magma"):
         assert f"{option.partition('=')[0]} is for images" in one_line(command("sample", "a", option))

@@ -61,12 +61,12 @@ class WholeNumber(click.types.IntParamType):
 
 
 class WithFormerName(click.Option):
-    """An option whose last spelling is a former one: it is still taken, but --help does not show it."""
+    """An option whose first spelling is shown; the others are former ones, which are still taken."""
 
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         """The spellings and the help of the option."""
         shown = copy(self)
-        shown.opts = self.opts[:-1]
+        shown.opts = self.opts[:1]
         return click.Option.get_help_record(shown, ctx)
 
 
@@ -74,12 +74,6 @@ COUNT = WholeNumber(1)
 SEED_NUMBER = WholeNumber(0, (1 << 63) - 1)
 seed_option = click.option("--seed", type=SEED_NUMBER, default=0, show_default=True, help="Seed of the noise.")
 device_option = click.option("--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, mps …")
-output_option = click.option(
-    "-o",
-    "--output",
-    type=FILE,
-    help="File: .png, .jpg, .svg, .gif, .npy or .npz.  [default: in the run folder]",
-)
 tensorboard_option = click.option(
     "--tensorboard", is_flag=True, help="Also write logs for TensorBoard into the run folder."
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ConfigError, DataError, unknown
-from .common import json_option, output_option, print_files
+from .common import FILE, json_option, print_files
 from .run_options import ChosenRun, takes_run
 
 if TYPE_CHECKING:
@@ -153,13 +153,20 @@ class Drawing(ChosenRun):
         print_files(path, run=str(self.run.path), rows=len(picture.images))
 
 
-def drawing_options(*, colours: bool = True, seeded: bool = True) -> Callable[..., Callable[..., Any]]:
+def drawing_options(
+    *, colours: bool = True, seeded: bool = True, tables: bool = False
+) -> Callable[..., Callable[..., Any]]:
     """Give a command the options of a `Drawing`, and the record as its argument `drawing`.
 
     Arguments:
         colours: Whether there are --invert and --cmap.
         seeded: Whether there is --seed.
+        tables: Whether the command also writes tables.
     """
+    suffixes = ".png, .jpg, .svg, .gif, .npy or .npz" + (
+        "; for a table, .csv, .tsv, .parquet or .npy" if tables else ""
+    )
+    output_option = click.option("-o", "--output", type=FILE, help=f"File: {suffixes}.  [default: in the run folder]")
     options = [*(_COLOURS if colours else ()), output_option]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -1,11 +1,11 @@
-"""`vae impute`: fill the gaps of a table, or complete images."""
+"""`vae impute`: fill the gaps of a table or of signals, or complete images."""
 
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ..errors import DataError
+from ..errors import ConfigError
 from .common import COUNT, FILE, file_stem, is_default, json_option, print_files, relative, wants_json
 from .printing import out
 from .run_options import ChosenRun, run_options
@@ -15,13 +15,25 @@ PRINTED_GAPS = 10  # gaps that are printed
 COMPLETIONS = 12  # completions of an image
 
 
-@click.command(short_help="Fill the gaps of a table or of signals.")
-@click.option("--data", "data_name", type=FILE, help="Table or signals: .csv, .parquet, .npy.  [default: the run's]")
+@click.command(short_help="Fill the gaps of a table or of signals, or complete images.")
+@click.option(
+    "--data", "data_name", type=FILE, help="For tables and signals: .csv, .parquet, .npy.  [default: the run's]"
+)
 @click.option("-o", "--output", type=FILE, help="File to write.  [default: in the run folder]")
-@click.option("--hide", help="Half of each image to hide: bottom, top, left or right.  [default: bottom]")
-@click.option("-n", "count", type=COUNT, default=8, show_default=True, help="Number of test images; for images only.")
-@click.option("--draws", type=click.IntRange(1, 1000), help="Write this many tables, each drawn at random.")
-@click.option("--samples", type=COUNT, default=1000, show_default=True, help="Importance samples for each row.")
+@click.option("--hide", help="For images: the half to hide: bottom, top, left or right.  [default: bottom]")
+@click.option("-n", "count", type=COUNT, default=8, show_default=True, help="For images: how many test images.")
+@click.option(
+    "--draws",
+    type=click.IntRange(1, 1000),
+    help="Draw this many tables or arrays, or completions of each image.  [default: the best values; for images, 12]",
+)
+@click.option(
+    "--samples",
+    type=COUNT,
+    default=1000,
+    show_default=True,
+    help="For tables and signals: importance samples for each row.",
+)
 @run_options
 @json_option
 def impute(
@@ -33,11 +45,12 @@ def impute(
     draws: int | None,
     samples: int,
 ) -> None:
-    """Try `vae impute --data t.csv -o full.csv`: fill the empty cells of a table, given the others of their row.
+    """Try `vae impute --data t.csv -o full.csv`: fill the gaps of a table or of signals, or complete images.
 
-    RUN is the newest by default. Each gap gets its mean, or the most probable level. full-cells.csv has a row for
-    each gap, with an interval that holds the true number nine times out of ten if the model is right. --draws 20 writes
-    full-1.csv … full-20.csv instead. Their gaps are drawn at random, for analyses that account for the uncertainty.
+    RUN is the newest by default. In a table, each gap gets its mean given the other cells of its row, or the most
+    probable level. full-cells.csv has a row for each gap, with an interval that holds the true number nine times out
+    of ten if the model is right. --draws 20 writes full-1.csv … full-20.csv instead. Their gaps are drawn at random,
+    for analyses that account for the uncertainty.
 
     For signals, -o full.npy is the array with its NaN filled in; --draws 20 writes full-1.npy … full-20.npy.
 
@@ -48,9 +61,13 @@ def impute(
     for option, is_given in {"--hide": hide is not None, "-n": not is_default("count")}.items():
         if kind != "image" and is_given:
             what = "a table" if kind == "table" else f"{kind}s"
-            raise DataError(f"{option} is for images, but the data of run {chosen.run.name} are {what}; leave it out")
+            raise click.UsageError(
+                f"{option} is for images, but the data of run {chosen.run.name} are {what}; leave it out"
+            )
     if kind == "image" and (data_name is not None or not is_default("samples")):
-        raise DataError("--data and --samples are for tables and signals; for images, --hide hides half of each image")
+        raise click.UsageError(
+            "--data and --samples are for tables and signals; for images, --hide hides half of each image"
+        )
     if kind == "table":
         _impute_table(chosen, data_name, output, draws or 0, samples)
     elif kind != "image":
@@ -104,7 +121,7 @@ def _impute_array(chosen: ChosenRun, data_name: Path | None, output: Path | None
     source = data_name or Path(chosen.restored.recipe.config.data.name)
     path = output or chosen.run.path_to_write(f"imputed/{file_stem(source.name)}.npy")
     if path.suffix.lower() != ".npy":
-        raise DataError(f"{path} must end in .npy")
+        raise ConfigError(f"{path} must end in .npy")
     chosen.check_output(path, data_name)
     model, _ = chosen.model()
     arrays, gaps = impute_array(chosen.restored, model, data_name, samples=samples, draws=draws, seed=chosen.seed)

@@ -53,6 +53,7 @@ def latent_map(
 
 @click.command(short_help="Change one latent after another.")
 @click.option(
+    "--count",
     "--rows",
     "--latents",
     "count",

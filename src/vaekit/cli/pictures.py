@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ..errors import DataError
-from .common import COUNT, WholeNumber, is_default, print_files
+from .common import COUNT, WholeNumber, WithFormerName, is_default, print_files
 from .drawing_options import Drawing, drawing_options
 from .sample_table import sample_table
 
@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from ..evaluation.latent_space.ex_post import Density
     from ..plot.ways import Way
 
-# The density that each choice of --from fits to the latents of the training data; for codes, the first is a network.
+# The density that each choice of --from fits to the latents of the training data; for a model with discrete codes,
+# `aggregate` fits a network.
 DENSITIES: "dict[str, Density]" = {
     "aggregate": "mixture",
     "aggregate-normal": "normal",
@@ -33,11 +34,12 @@ DENSITIES: "dict[str, Density]" = {
     "source",
     type=click.Choice(["prior", *DENSITIES]),
     default="prior",
-    show_default="prior; for codes, aggregate once fitted",
+    show_default="prior; for discrete codes, aggregate once fitted",
     help="Draw latents from the model's prior, or from a density fitted to the latents of the training data: a "
-    "mixture, a normal, a flow or a second VAE; for codes, a network. Use it if the prior fits badly.",
+    "mixture, a normal, a flow or a second VAE; for a model with discrete codes, `aggregate` fits a network. Use it if "
+    "the prior fits badly.",
 )
-@drawing_options()
+@drawing_options(tables=True)
 def sample(
     drawing: Drawing,
     count: int,
@@ -60,12 +62,15 @@ def sample(
     if drawing.facts.columns is not None:
         image_options = {"--from": source != "prior", "--noise": noise, "--by-class": by_class}
         image_options |= {"--invert": drawing.invert, "--cmap": drawing.cmap is not None}
-        for option in (option for option, is_given in image_options.items() if is_given):
-            raise DataError(f"{option} is for images, but the data of run {run.name} are a table; leave it out")
+        wrong_option = next((option for option, is_given in image_options.items() if is_given), None)
+        if wrong_option is not None:
+            raise click.UsageError(
+                f"{wrong_option} is for images, but the data of run {run.name} are a table; leave it out"
+            )
         sample_table(drawing, count, where, label)
         return
     if where:
-        raise DataError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
+        raise click.UsageError(f"--where is for tables, but the data of run {run.name} are not a table; use --class")
     from ..evaluation.latent_space.ex_post import fitted_prior, has_fitted_codes
 
     if is_default("source") and has_fitted_codes(run):
@@ -92,7 +97,16 @@ def sample(
 
 
 @click.command(short_help="Draw walks between latents.")
-@click.option("--rows", "walks", type=COUNT, default=12, show_default=True, help="How many walks; each is one row.")
+@click.option(
+    "--walks",
+    "--rows",
+    "walks",
+    cls=WithFormerName,
+    type=COUNT,
+    default=12,
+    show_default=True,
+    help="How many walks; each is one row.",
+)
 @click.option("--steps", type=WholeNumber(2), help="Images in a walk.  [default: 12; 24 for a film]")
 @click.option(
     "--path",
@@ -122,7 +136,7 @@ def interpolate(
     from .. import plot
 
     if between and not is_default("walks"):
-        raise click.UsageError("--between draws one walk; leave out --rows")
+        raise click.UsageError("--between draws one walk; leave out --walks")
     suffix = ("-{}-{}".format(*between) if between else f"-{drawing.seed}") + (f"-{way}" if way != "line" else "")
     path = drawing.path(f"interpolate{suffix}", label)
     moves = path.suffix.lower() == ".gif"

@@ -176,7 +176,7 @@ def _checksum(splits: Mapping[str, Split]) -> str:
         some = split.thinned(max(1, _CHECKED // max(1, row)))
         for values in (some.x[:], split.labels, some.observed_in_memory, some.c):
             if values is not None and values.numel():  # numpy's empty arrays have no strides to view bytes by
-                digest.update(values.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+                digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

@@ -96,7 +96,8 @@ def load(
         raise ConfigError(f"memory is a number of GiB, got {memory!r:.60}; pass memory=1")
     check_range("memory", memory or 0, 0)
     one_of("value_kind", value_kind, VALUE_KINDS)
-    one_of("kind", kind, (None, "signal"))
+    if kind is not None:
+        one_of("kind", kind, ("signal",))
     if not isinstance(columns, Mapping | None):
         raise ConfigError(f'columns must name kinds, such as {{"age": "count"}}, got {columns!r:.60}')
     options = {"validation": validation, "test": test, "size": size, "memory": memory, "root": root, "columns": columns}

@@ -9,7 +9,7 @@ import torch
 from ..config import parse
 from ..config.recipe import Recipe
 from ..course import CVAE, VAE
-from ..errors import DataError, RunError
+from ..errors import ConfigError, DataError, RunError, one_of
 from ..model import LatentVariableModel
 from ..model.weight_files import MADE_OF
 from ..runs.data_facts import columns_from
@@ -36,7 +36,7 @@ def load(
         source: A run, its folder or name, the newest run by default; a folder that `vae export` wrote; a file that
             `model.save` wrote; or a file of weights (.pt, .pth) of the assignment's `VAE` or `CVAE` in one of their
             usual layouts.
-        weights: For a run: "best" by validation, or "last". Before an epoch has ended, "best" gives the last.
+        weights: "best" by validation, or "last"; only a run has both. Before an epoch has ended, "best" gives the last.
         device: Device of the model.
         root: Folder of all runs.
         trust: Allow parts by import path. Without it no code of the run, folder or file is executed.
@@ -44,13 +44,18 @@ def load(
     Raises:
         RunError: The run is unknown or has no weights yet, or the folder is damaged or was changed.
         DataError: The file holds no weights of the assignment.
-        ConfigError: A part is given by import path, and `trust` is False.
+        ConfigError: A part is given by import path, and `trust` is False; or `weights` is another word, or "last" for a
+            folder or file, which has one set of weights.
     """
+    one_of("weights", weights, ("best", "last"))
     path = Path(source) if isinstance(source, str | Path) else None
+    is_export = path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists()
+    if path is not None and weights == "last" and (path.is_file() or is_export):
+        raise ConfigError(f"weights = 'last' is for runs, but {path} has one set of weights; leave weights out")
     if path is not None and path.is_file():
         is_course = path.suffix.lower() in WEIGHTS and not tensors.is_safetensors(path)
         return (_course_model(path) if is_course else _saved(path, trust)).to(find_device(device)).eval()
-    if path is not None and (path / "config.json").is_file() and not (path / "environment.json").exists():
+    if path is not None and is_export:
         return _exported(path, trust).to(find_device(device)).eval()
     return RestoredRun.of(source, root=root, trust=trust).model(weights=weights, device=device)
 

@@ -30,7 +30,7 @@ class Cell:
     def __str__(self) -> str:
         if not math.isfinite(self.mean):
             return "—"
-        if self.sd is None:
+        if self.sd is None or not math.isfinite(self.sd):
             return f"{self.mean:.4g}" if abs(self.mean) < 10 else f"{self.mean:.2f}"
         digits = max(0, 1 - math.floor(math.log10(self.sd))) if self.sd > 0 else 2
         return f"{self.mean:.{digits}f} ± {self.sd:.{digits}f}"
