@@ -1,7 +1,9 @@
 """Latent levels: chains of blocks, the two-layer network, closed forms, and gradients without the score."""
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MultivariateNormal, Normal, kl_divergence
 
 from densities import Features, expectations, moments, shaken, unwatched, z_scores
-from vaekit import Composed, Draw, LatentVariableModel, Level, objectives
+from vaekit import Composed, Draw, LatentVariableModel, Level, build, objectives
 from vaekit.distributions import Chain, CholeskyNormal
 from vaekit.errors import ConfigError, DataError
 from vaekit.likelihoods import Bernoulli
@@ -561,3 +563,69 @@ def test_a_composed_model_has_the_latents_of_its_posterior() -> None:
     assert Composed(*parts).latent_shape == Composed(*parts, latent_size=2).latent_shape == (2,)
     with pytest.raises(ConfigError, match=r"latents have shape \(3,\) here and \(2,\) in the posterior"):
         Composed(*parts, latent_size=3)
+
+
+def test_a_draw_that_was_read_without_gradients_still_has_them() -> None:
+    torch.manual_seed(0)
+    model = build("vae", event_shape=(1, 8, 8), latent_size=2)
+    x = torch.rand(16, 1, 8, 8)
+
+    def gradients(read: Callable[[Draw], object]) -> list[Tensor]:
+        torch.manual_seed(1)
+        draw = model.draw(x)
+        with torch.no_grad():
+            read(draw)
+        model.zero_grad()
+        (-objectives.elbo(draw).mean()).backward()
+        return [p.grad for p in model.parameters() if p.grad is not None]
+
+    wanted = gradients(lambda draw: None)
+    assert wanted
+    reads: list[Callable[[Draw], object]] = [
+        lambda draw: draw.distortion,
+        lambda draw: draw.log_w,
+        lambda draw: draw.rate(),
+        lambda draw: draw.levels[0].analytic_kl,
+    ]
+    for read in reads:
+        got = gradients(read)
+        assert len(got) == len(wanted) and all(map(torch.equal, got, wanted))
+
+
+def test_a_value_of_a_draw_is_computed_once() -> None:
+    calls: list[None] = []
+
+    class Counting(Normal):
+        def log_prob(self, value: Tensor) -> Tensor:
+            calls.append(None)
+            return super().log_prob(value)
+
+    draw = Draw(torch.zeros(3), torch.zeros(1, 3, 2), (), Counting(torch.zeros(1, 3), 1.0))
+    with torch.no_grad():
+        assert draw.log_likelihood is draw.log_likelihood
+    assert draw.log_likelihood is draw.log_likelihood
+    with torch.no_grad():
+        assert draw.log_likelihood.shape == (1, 3)
+    assert len(calls) == 2  # without gradients, and once more with them
+
+
+def test_a_model_without_weights_draws_samples_and_has_a_density() -> None:
+    class Plain(nn.Module):
+        def __init__(self, function: Callable[..., Distribution]) -> None:
+            super().__init__()
+            self.function = function
+
+        def forward(self, *arguments: Any) -> Distribution:
+            return self.function(*arguments)
+
+    model = Composed(
+        Plain(lambda x, c: Independent(Normal(x / 2, 0.5**0.5), 1)),
+        Plain(lambda c=None: Independent(Normal(torch.zeros(2), 1.0), 1)),
+        Plain(lambda z, c=None: Independent(Normal(z, 1.0), 1)),
+        latent_shape=(2,),
+        event_shape=(2,),
+    )
+    x = torch.randn(5, 2, generator=torch.Generator().manual_seed(0))
+    exact = Independent(Normal(torch.zeros(2), 2**0.5), 1).log_prob(x)
+    torch.testing.assert_close(model.log_prob(x), exact)  # the posterior is exact, so that one sample is enough
+    assert model.sample(3).shape == (3, 2) and model.encode(x).shape == (5, 2) and model.device.type == "cpu"

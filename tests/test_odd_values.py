@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ import vaekit
 from vaekit import plot
 from vaekit.data import Batch, Dataset, Split
 from vaekit.errors import ConfigError, DataError, VAEError
-from vaekit.evaluation import Options, compare, complete, evaluate, evaluate_model, fit_prior
+from vaekit.evaluation import Options, Value, compare, complete, evaluate, evaluate_model, fit_prior
 from vaekit.evaluation.latent_space.disentanglement import disentanglement
 from vaekit.evaluation.latent_space.ex_post import codes_posterior_of
 from vaekit.evaluation.latent_space.latent_statistics import latent_statistics, linear_probe, nearest_neighbours
@@ -427,3 +428,25 @@ def test_the_line_of_an_epoch_without_an_elbo_has_the_terms_that_there_are() -> 
 def test_options_of_an_evaluation_are_checked_when_they_are_made(option: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         Options(**option)
+
+
+def test_values_that_are_not_observed_may_be_anything_in_every_method() -> None:
+    table = vaekit.data.load(pd.DataFrame(np.random.default_rng(0).normal(size=(40, 3)), columns=list("abc")))
+    model = vaekit.build("table-vae", data=table, encoder="mlp", latent_size=2)
+    assert not model.sees_missing
+    x = torch.randn(5, 3)
+    observed = torch.ones(5, 3, dtype=torch.bool)
+    observed[:, 1] = False
+    holes = x.masked_fill(~observed, torch.nan)
+    for method in (model.encode, model.reconstruct):
+        torch.testing.assert_close(method(holes, observed=observed), method(x, observed=observed))
+        with pytest.raises(DataError):
+            method(holes)
+    some = [model.log_prob(rows, observed=observed, generator=torch.Generator().manual_seed(1)) for rows in (x, holes)]
+    torch.testing.assert_close(*some)
+    whole = model.log_prob(x, generator=torch.Generator().manual_seed(1))
+    assert bool((whole != some[0]).any())
+
+
+def test_a_value_with_an_error_that_is_not_a_number_prints() -> None:
+    assert str(Value("a", 1.0, float("nan"), "")) == "1"

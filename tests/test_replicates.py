@@ -9,10 +9,11 @@ import pytest
 import tiny
 from conftest import Result
 from test_cli import assert_refused
-from vaekit import config, data
+from vaekit import config, data, evaluate
 from vaekit.cli.common import two_decimals
 from vaekit.config.recipe import Recipe
 from vaekit.errors import ConfigError, RunError
+from vaekit.evaluation import Options
 from vaekit.evaluation.samples import classifier as eyes
 from vaekit.runs import job, lifecycle, series
 from vaekit.store import Run
@@ -93,6 +94,22 @@ def test_an_interrupted_series_comes_to_the_same_weights_and_trains_nothing_twic
     assert [tiny.outcome(run) for run in again] == [tiny.outcome(run) for run in whole]
     more = series.train_replicates(Recipe.resolve(tiny.tiny()), 4, name="s", root=tmp_path, announce=announce)
     assert (told, len(more)) == ([1, 2, 3], 4)
+
+
+def test_a_series_takes_auto_for_what_auto_became_only(tmp_path: Path) -> None:
+    series.train_replicates(Recipe.resolve(tiny.tiny(precision="fp32")), 1, name="s", root=tmp_path)
+    with pytest.raises(RunError, match=r"another config \(train.precision 'fp32' → 'auto'\)"):
+        series.train_replicates(Recipe.resolve(tiny.tiny()), 2, name="s", root=tmp_path)
+    series.train_replicates(Recipe.resolve(tiny.tiny()), 1, name="t", root=tmp_path)
+    assert "train.precision" in Run.open("t-seed0", root=tmp_path).environment["auto"]
+    assert len(series.train_replicates(Recipe.resolve(tiny.tiny()), 2, name="t", root=tmp_path)) == 2
+
+
+def test_a_run_is_not_evaluated_on_grey_pixels_if_it_learned_binary_ones(tmp_path: Path) -> None:
+    (run,) = series.train_replicates(Recipe.resolve(tiny.tiny()), 1, name="s", root=tmp_path)
+    for options in ({"binarize": "none"}, {"options": Options(binarize="none")}):
+        with pytest.raises(ConfigError, match=r"binarize = 'none', but run s-seed0 was trained with .*'per-epoch'"):
+            evaluate(run, **options)
 
 
 def test_a_series_never_takes_runs_of_another_config(tmp_path: Path) -> None:

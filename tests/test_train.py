@@ -1141,8 +1141,9 @@ def logs(name: str) -> Any:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"epoch": 3}, r"unknown key 'train.epoch'; did you mean 'train.epochs'\?"),
-        ({"ema": 1.5}, r"train\.ema: .* less than 1, got 1\.5"),
+        ({"epoch": 3}, r"unknown argument of fit 'epoch'; did you mean 'epochs'\?"),
+        ({"lr": 3}, r"unknown argument of fit 'lr'"),
+        ({"ema": 1.5}, r"fit: ema: .* less than 1, got 1\.5"),
         ({"device": "cuda"}, "fit has no device"),
         ({"device": "cuda"}, r"model\.to\('cuda'\)"),
         ({"seed": 1}, r"fit has no seed; call torch\.manual_seed\(…\) first"),

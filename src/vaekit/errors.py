@@ -104,7 +104,7 @@ def one_of(option: str, value: Word, words: Sequence[Word]) -> Word:
     'stl'
     """
     if value not in words:
-        raise ConfigError(unknown(option, value, [str(word) for word in words]))
+        raise ConfigError(unknown(option, value, [str(word) for word in words if word is not None]))
     return value
 
 

@@ -108,6 +108,11 @@ class Fit(Section):
     checkpoint_every: Annotated[float, Field(gt=0)] = 60.0
 
     @property
+    def skips_bad_steps(self) -> bool:
+        """Whether a step whose loss or gradient is not finite is skipped, and not the end of the training."""
+        return self.on_nan == "skip"
+
+    @property
     def known_epochs(self) -> int | None:
         """The number of epochs; None if the length is in steps."""
         return self.epochs if self.steps is None else None

@@ -48,7 +48,8 @@ class Options:
 
     Arguments:
         split: "test", "validation" or "train".
-        binarize: How grey pixels become binary, as in training; "per-epoch" is evaluated on one fixed draw.
+        binarize: How grey pixels become binary; by default as in the training of a run, and not at all for a model.
+            "per-epoch" is evaluated on one fixed draw.
         samples: K of the importance-weighted bound; the smaller powers of ten are shown too. Papers take 5,000.
         rows: Evaluate this many rows only, evenly spread; all by default.
         annealing: How to anneal; by default there is no annealed importance sampling.
@@ -62,7 +63,7 @@ class Options:
     """
 
     split: str = "test"
-    binarize: str = "none"
+    binarize: str | None = None
     samples: int = 100
     rows: int | None = None
     annealing: Annealing | None = None
@@ -73,7 +74,7 @@ class Options:
 
     def __post_init__(self) -> None:
         one_of("split", self.split, SPLITS)
-        one_of("binarization", self.binarize, BINARIZATIONS)
+        one_of("binarization", self.binarize, (None, *BINARIZATIONS))
         one_of("precision", self.precision, PRECISIONS)
         if not isinstance(self.judge, bool):
             raise ConfigError(f"judge must be True or False, got {self.judge!r:.60}")
@@ -130,6 +131,11 @@ class MeasureInput:
     cache_of: CacheOf | None = None
     listener: StageListener | None = None
 
+    @property
+    def binarize(self) -> str:
+        """How grey pixels become binary."""
+        return self.options.binarize or "none"
+
     @cached_property
     def protocol(self) -> dict[str, Any]:
         """The protocol, in words: numbers of different protocols cannot be compared."""
@@ -138,7 +144,7 @@ class MeasureInput:
             "checksum": self.dataset.checksum,
             "split": self.options.split if self.dataset.is_split else "all rows",
             **row_counts(len(self.split), len(self.dataset.split(self.options.split))),
-            "binarize": _BINARIZED[self.options.binarize],
+            "binarize": _BINARIZED[self.binarize],
             "likelihood": self.likelihood_kind.description,
             "samples": self.options.samples,
             "precision": find_precision(self.options.precision, self.model),
@@ -153,7 +159,7 @@ class MeasureInput:
 
     def rows_of(self, split: Split) -> Batch:
         """All rows of a split as they are evaluated, with the context or labels of a conditional model."""
-        x = evaluated_values(self.model, split, self.options.binarize)
+        x = evaluated_values(self.model, split, self.binarize)
         labels = split.required_labels() if self.model.context_size and split.c is None else split.labels
         return Batch(x, c=split.c, observed=split.observed_in_memory, labels=labels)
 

@@ -53,7 +53,7 @@ def evaluate_run(
     dataset = restored.dataset(data_name)
     checksum = dataset.checksum
     options = Options.of(options, settings)
-    if options.binarize != config.data.binarize and (options.binarize != "none" or "binarize" in settings):
+    if options.binarize not in (None, config.data.binarize):
         raise ConfigError(
             f"binarize = {options.binarize!r}, but run {run.name} was trained with data.binarize = "
             f"{config.data.binarize!r}, and is evaluated as it was trained; leave it out, or evaluate the model: "

@@ -50,7 +50,7 @@ class Value:
         """The number and its standard error, to two digits of the error and at most four decimals."""
         if not math.isfinite(self.value):
             return "—"
-        if not self.standard_error:
+        if not self.standard_error or not math.isfinite(self.standard_error):
             return f"{self.value:.4g}"
         digits = min(4, max(0, 1 - math.floor(math.log10(self.standard_error))))
         return f"{self.value:.{digits}f} ± {self.standard_error:.{digits}f}"

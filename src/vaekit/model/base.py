@@ -140,12 +140,8 @@ class LatentVariableModel(ModelInputs, ABC):
             DataError: The rows, the context or the mask do not fit the model.
         """
         _check_samples(k)
-        x = self.as_rows(x)
+        x, observed = self._known(x, observed)
         c = self.context(c, len(x))
-        if observed is not None:
-            observed = as_tensor(observed, "observed").to(x.device)
-            check_observed(observed, x)
-            x = x.masked_fill(~observed, 0)
         q = self.posterior(self.seen(x, observed), c)
         p = self.prior(c)
         with full_precision(x):
@@ -154,14 +150,31 @@ class LatentVariableModel(ModelInputs, ABC):
         levels, likelihood = levels_of(z, q, p), self.likelihood(z, c)
         return Draw(x, z, levels, likelihood, penalties, q=q, p=p, observed=observed, antithetic=antithetic)
 
+    def _known(self, x: Tensor, observed: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Rows x as `as_rows` gives them, with 0 for each value that is not observed, and the mask on their device."""
+        x = self.as_rows(x)
+        if observed is None:
+            return x, None
+        observed = as_tensor(observed, "observed").to(x.device)
+        check_observed(observed, x)
+        return x.masked_fill(~observed, 0), observed
+
     def seen(self, x: Tensor, observed: Tensor | None) -> Tensor:
         """The posterior's input: x, with unobserved values as 0, or as NaN if the model `sees_missing`."""
         return x.masked_fill(~observed, math.nan) if self.sees_missing and observed is not None else x
 
     @torch.no_grad()
-    def encode(self, x: Tensor, c: Context = None) -> Tensor:
-        """Mean of q(z | x, c), or the likeliest value of discrete latents, shape (B, *latent_shape)."""
-        return centre(self.posterior(self.checked(x), self.context(c, len(x))))
+    def encode(self, x: Tensor, c: Context = None, *, observed: Tensor | None = None) -> Tensor:
+        """Mean of q(z | x, c), or the likeliest value of discrete latents, shape (B, *latent_shape).
+
+        Arguments:
+            x: Data, shape (B, *event).
+            c: Context, as in `draw`.
+            observed: Booleans of x's shape, true for known values, as in `draw`.
+        """
+        x, observed = self._known(x, observed)
+        self.check_values(x, observed)
+        return centre(self.posterior(self.seen(x, observed), self.context(c, len(x))))
 
     @torch.no_grad()
     def decode(self, z: Tensor, c: Context = None) -> Tensor:
@@ -170,13 +183,13 @@ class LatentVariableModel(ModelInputs, ABC):
         if tuple(z.shape[1:]) != self.latent_shape:
             shape = ", ".join(map(str, self.latent_shape))
             raise DataError(f"latents must have shape (N, {shape}), got {tuple(z.shape)}")
-        z = z.to(self.device, next(self.parameters()).dtype)
+        z = z.to(self.device, self.dtype)
         return mean_of(self.likelihood(z, self.context(c, len(z))))
 
     @torch.no_grad()
-    def reconstruct(self, x: Tensor, c: Context = None) -> Tensor:
+    def reconstruct(self, x: Tensor, c: Context = None, *, observed: Tensor | None = None) -> Tensor:
         """Mean of p(x | z, c) at the z that `encode` gives, shape (B, *event)."""
-        return self.decode(self.encode(x, c), c)
+        return self.decode(self.encode(x, c, observed=observed), c)
 
     @torch.no_grad()
     def sample(
@@ -202,8 +215,23 @@ class LatentVariableModel(ModelInputs, ABC):
             return x.sample() if noise else mean_of(x)
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, c: Context = None, *, k: int = 1, generator: torch.Generator | None = None) -> Tensor:
+    def log_prob(
+        self,
+        x: Tensor,
+        c: Context = None,
+        *,
+        observed: Tensor | None = None,
+        k: int = 1,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
         """Importance-weighted estimate of log p(x | c) from k samples, a lower bound in expectation.
+
+        Arguments:
+            x: Data, shape (B, *event). NaN is a missing value for a model that `sees_missing`.
+            c: Context, as in `draw`.
+            observed: Booleans of x's shape, true for known values: the density is that of the known values.
+            k: Importance samples for each row.
+            generator: Source of randomness; torch's global one by default.
 
         Returns:
             Shape (B,), nats.
@@ -217,9 +245,10 @@ class LatentVariableModel(ModelInputs, ABC):
         _check_samples(k)
         if isinstance(c, int) and not self.context_size:
             raise ConfigError(f"log_prob takes the number of samples by name: log_prob(x, k={c})")
-        x = self.checked(x)
-        missing = x.isnan() if self.sees_missing else None
-        observed = None if missing is None or not bool(missing.any()) else ~missing
+        x, observed = self._known(x, observed)
+        self.check_values(x, observed)
+        if observed is None and self.sees_missing and bool(x.isnan().any()):
+            observed = ~x.isnan()
         with seeded(generator):
             draw = self.draw(x, k, c, observed=observed)
         if not len(x):

@@ -3,11 +3,11 @@
 Not for: computing a bound (`objectives`) or running a model (`model`).
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, reduce
+from functools import reduce
 from operator import add
-from typing import Literal, get_args
+from typing import Any, Generic, Literal, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor
@@ -17,6 +17,36 @@ from ..distributions import Chain, PointMass, closed_form_kl, full_precision, ha
 from ..errors import ConfigError, one_of
 
 KL = Literal["auto", "analytic", "sampled"]
+T = TypeVar("T")
+
+
+class remembered(Generic[T]):  # noqa: N801 - a decorator, like functools.cached_property
+    """A property that is computed once, and once more where gradients are recorded if it was first read without.
+
+    Arguments:
+        function: The value, from the object.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self.function = function
+        self.name = f"{function.__name__} remembered"
+        self.__doc__ = function.__doc__
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> "remembered[T]": ...
+
+    @overload
+    def __get__(self, instance: object, owner: type) -> T: ...
+
+    def __get__(self, instance: Any, owner: type) -> Any:
+        """The value."""
+        if instance is None:
+            return self
+        value, with_gradients = instance.__dict__.get(self.name, (None, None))
+        if with_gradients is None or torch.is_grad_enabled() > with_gradients:
+            value = self.function(instance)
+            instance.__dict__[self.name] = value, torch.is_grad_enabled()
+        return value
 
 
 @dataclass(frozen=True)
@@ -35,19 +65,19 @@ class Level:
     p: Distribution
     closed_form: bool = True
 
-    @cached_property
+    @remembered
     def log_q(self) -> Tensor:
         """Log q(z), shape (K, B), nats."""
         with full_precision(self.z):
             return self.q.log_prob(self.z)
 
-    @cached_property
+    @remembered
     def log_p(self) -> Tensor:
         """Log p(z), shape (K, B), nats."""
         with full_precision(self.z):
             return self.p.log_prob(self.z).expand(self.z.shape[:2])
 
-    @cached_property
+    @remembered
     def analytic_kl(self) -> Tensor | None:
         """KL(q ‖ p) in closed form, shape (B,), nats; None where there is none.
 
@@ -123,7 +153,7 @@ class Draw:
         x, z = tuple(self.x.shape), tuple(self.z.shape)
         return f"Draw(x {x}, z {z}, {len(self.levels)} latent level{'s' * (len(self.levels) != 1)})"
 
-    @cached_property
+    @remembered
     def log_likelihood(self) -> Tensor:
         """Log p(x | z) of the observed values of x, shape (K, B), nats.
 
@@ -135,7 +165,7 @@ class Draw:
                 return self.likelihood.log_prob(self.x)
             return log_prob_observed(self.likelihood, self.x, self.observed)
 
-    @cached_property
+    @remembered
     def log_w(self) -> Tensor:
         """Log p(x, z) − log q(z | x), shape (K, B), nats.
 
@@ -144,7 +174,7 @@ class Draw:
         """
         return self._log_joint() - _sum(level.log_q for level in self.levels)
 
-    @cached_property
+    @remembered
     def log_w_path(self) -> Tensor:
         """The value of `log_w`, with a gradient that reaches the posterior's parameters only through `z`.
 
@@ -155,7 +185,7 @@ class Draw:
             log_q = self._posterior.log_prob(self.z.view_as(self.z))
         return self._log_joint() - (log_q - self.score)
 
-    @cached_property
+    @remembered
     def score(self) -> Tensor:
         """Zeros, shape (K, B), with the gradient of log q at fixed z: the score, zero in expectation."""
         with full_precision(self.z):

@@ -6,6 +6,7 @@ Not for: contexts of classes and labels (`conditions`).
 import math
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +37,18 @@ class ModelInputs(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the parameters."""
-        return next(self.parameters()).device
+        """The device of the weights; the CPU for a model without any."""
+        return self._first_weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The type of the weights; torch's default for a model without any."""
+        return self._first_weight.dtype
+
+    @property
+    def _first_weight(self) -> Tensor:
+        weights = chain(self.parameters(), (b for b in self.buffers() if b.is_floating_point()), (torch.empty(0),))
+        return next(weights)
 
     @cached_property
     def value_kind(self) -> ValueKind:
@@ -57,8 +68,7 @@ class ModelInputs(nn.Module):
             single = "; these are the values of one row, x must be a batch of rows" if tuple(x.shape) == shape else ""
             hint = single or reshape_hint(x, shape)
             raise DataError(f"x must have shape ({', '.join(map(str, ('B', *shape)))}), got {tuple(x.shape)}{hint}")
-        dtype = next(self.parameters()).dtype
-        return to_floats(x.to(self.device), self.value_kind, dtype).to(dtype)
+        return to_floats(x.to(self.device), self.value_kind, self.dtype).to(self.dtype)
 
     def check_values(self, x: Tensor, observed: Tensor | None = None) -> None:
         """Refuse numbers, of any shape, that the model has no density for, where observed. This waits for the device.
@@ -103,7 +113,7 @@ class ModelInputs(nn.Module):
             self._check_takes_classes()
             c = rows_of_classes(c, size)
         self._check_context(c, n)
-        return c.to(next(self.parameters()).dtype)
+        return c.to(self.dtype)
 
     def to_model(self, batch: Batch) -> Batch:
         """A batch for the model: on its device, in its type, with one-hot rows of the labels as context.

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from ..config import Config, Train, changed
+from ..config import Config, Train, changed, flat
 from ..config.recipe import Recipe
 from ..errors import ConfigError, DataError, NumericalError, RankError, RunError
 from ..store import Run
@@ -58,6 +58,7 @@ def train_run(
     recipe = config if isinstance(config, Recipe) else Recipe.resolve(config)
     with Job.computing(recipe, ranks=ranks) as job:
         facts = environment.made_with(job.config, job.data, job.model, ranks.world_size)
+        facts["auto"] = [key for key, value in flat(recipe.config.model_dump()).items() if value == "auto"]
         run = Run.create(name, preset=preset, config=job.recipe.to_toml(), environment=facts, root=root)
         with _recording_end(run):
             _broadcast_job(job)

@@ -16,7 +16,7 @@ from ..config.recipe import Recipe
 from ..data import Batches, Dataset
 from ..data.given_data import RowFormat
 from ..data.loader_factory import LoaderFactory
-from ..errors import ConfigError
+from ..errors import ConfigError, unknown
 from ..model import LatentVariableModel, check_model
 from ..objectives import Loss, as_loss, elbo
 from ..objectives.schedules import LearningRateSchedule
@@ -65,10 +65,10 @@ def fit(
 
     Arguments:
         model: Any latent-variable model, on the device to train on.
-        train: The training rows; bytes are pixels, x / 255, unless the likelihood takes counts. Either of
+        train: The training rows; bytes are pixels, x / 255, unless the likelihood takes counts. One of:
             a tensor or an array (N, *event), or (M, B, *event), which is M batches;
-            `(x, labels)`, where labels are None, classes (N,), or rows (N, C) that a conditional model depends on, of
-            another shape than the rows of x; two tensors with as many dimensions are two batches otherwise;
+            `(x, labels)`: labels are None, classes (N,), or for a conditional model a context (N, C). Any other pair of
+            tensors with equally many dimensions is two batches;
             a `Split`; a `Dataset`, its name or its path, which also give a validation split;
             a frame, or (frame, labels), for the model of a table;
             a data set of torch, or a list, if its first item is a row: x, (x, label) or a mapping;
@@ -153,9 +153,15 @@ def _with_settings(options: Fit | None, settings: Mapping[str, Any], model: Late
         raise ConfigError("fit has no seed, device or threads; pass a config.Fit, as Train.for_fit() gives it")
     for name in settings.keys() & _ELSEWHERE.keys():
         raise ConfigError(f"fit has no {name}; {_ELSEWHERE[name]}")
+    for name in settings.keys() - Fit.model_fields.keys():
+        names = [*Fit.model_fields, *(fit.__kwdefaults__ or {})]
+        raise ConfigError(unknown("argument of fit", name, names))
     options = options or Fit()
     merged = {"precision": options.precision} | options.model_dump(exclude_unset=True) | dict(settings)
-    valid = parse({"train": merged}, "fit").train.for_fit()
+    try:
+        valid = parse({"train": merged}, "fit").train.for_fit()
+    except ConfigError as error:
+        raise error.with_message(str(error).replace("train.", "")) from None
     return valid.model_copy(update={"precision": find_precision(valid.precision, model)})
 
 

@@ -100,8 +100,9 @@ def _is_finished(replicate: Replicate) -> bool:
     run = Run.open(replicate.name, root=replicate.root)
     configs = (replicate.recipe.config, config_of(run))
     now, before = (flat(config.model_dump(exclude_none=True)) for config in configs)
-    # "auto" was resolved when the run began.
-    differ = [key for key in sorted(now.keys() | before.keys()) if now.get(key) not in (before.get(key), "auto")]
+    resolved = run.environment.get("auto", list(now))  # older runs do not record which keys were "auto"
+    same = {key for key in now if now[key] == before.get(key) or (now[key] == "auto" and key in resolved)}
+    differ = sorted((now.keys() | before.keys()) - same)
     if differ:
         changes = ", ".join(f"{key} {before.get(key)!r} → {now.get(key)!r}" for key in differ[:3])
         message = f"run {run.name} has another config ({changes}); give this series another name"

@@ -32,7 +32,7 @@ class Averages:
         self.weights: list[Tensor] = list(weights)
         self.decay = options.ema
         self.warms_up = options.ema_warm_up
-        self.skip = options.on_nan == "skip"
+        self.skip = options.skips_bad_steps
         self.of_optimizer: Any = getattr(optimizer, "averages", None)
         if self.decay and self.of_optimizer is not None:
             raise ConfigError("ema averages the weights, which this optimizer does already; leave it out")

@@ -79,7 +79,7 @@ class Checkpointer:
 
     def synchronize(self, ranks: Ranks, records: list[Record]) -> list[Record]:
         """Take over the state of the first rank, and return its records."""
-        good, best, records = ranks.broadcast((self.good, self.trainer.best_weights, records))
+        good, best, records = ranks.broadcast((self.last_good, self.trainer.best_weights, records))
         if ranks.rank:
             self._restore(good)
             self.trainer.best_weights = best
@@ -106,7 +106,7 @@ class Checkpointer:
         progress = self.trainer.progress
         weights = self.trainer.best_weights
         try:
-            stored = run.load_checkpoint("best", parts=tuple(self.trainer.learners))
+            stored = run.load_checkpoint("best", parts=tuple(self.trainer.modules))
             tensors = stored.tensors
             if not stored.part("loss"):  # from an earlier version, which kept no weights of a loss here
                 current = self.trainer.weights().items()
@@ -132,16 +132,16 @@ class Checkpointer:
             position = self.loader.state_dict()
             tensors |= {f"loader/{name}": value for name, value in position.items() if isinstance(value, Tensor)}
             state["loader"] = {name: value for name, value in position.items() if not isinstance(value, Tensor)}
-        self.good = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
-        self.good_time = time.perf_counter()
-        self.snapshot_seconds = self.good_time - start
+        self.last_good = Checkpoint({name: tensor.detach().clone() for name, tensor in tensors.items()}, state)
+        self.snapshot_time = time.perf_counter()
+        self.snapshot_seconds = self.snapshot_time - start
 
     def within_epoch(self, *, stop: bool) -> None:
         """Remember the state if that costs at most 0.5 % of the time; save it if a save is due."""
         now = time.perf_counter()
         due = stop or (self.run is not None and now - self.saved_time >= self.every)
         if isinstance(self.loader, Stateful) and (
-            due or now - self.good_time >= SNAPSHOT_AFTER * self.snapshot_seconds
+            due or now - self.snapshot_time >= SNAPSHOT_AFTER * self.snapshot_seconds
         ):
             self.snapshot()
         if due:
@@ -158,7 +158,7 @@ class Checkpointer:
 
     def save(self) -> None:
         """Write the last good state, unless it has been written."""
-        progress = self.good.state["progress"]
+        progress = self.last_good.state["progress"]
         reached = progress["epoch"], progress["step"]  # the validation lies between the last step and the epoch's end
         if self.run is None or reached == self.saved_progress:
             return
@@ -167,7 +167,7 @@ class Checkpointer:
             state = {"epoch": progress["best_epoch"], "loss": progress["best"]}
             self.run.save_checkpoint(self.trainer.best_weights, state, kind="best")
             self.saved_best = progress["best_epoch"]
-        self.run.save_checkpoint(self.good.tensors, self.good.state)
+        self.run.save_checkpoint(self.last_good.tensors, self.last_good.state)
         self.saved_progress = reached
         self.saved_time = time.perf_counter()
         self.save_seconds = self.saved_time - start
@@ -178,7 +178,7 @@ class Checkpointer:
         try:
             yield
         except (NumericalError, RankError) as error:
-            self._restore(self.good)
+            self._restore(self.last_good)
             with suppress(RunError):  # it would hide the first error
                 self.save()
             step = self.trainer.progress.step

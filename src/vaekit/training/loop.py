@@ -97,7 +97,7 @@ def train_epochs(
     """
     check_trainable(model)
     loss, options = plan.loss, plan.options
-    check_loaded_rows(model, loss, train, validation, lenient=options.on_nan == "skip")
+    check_loaded_rows(model, loss, train, validation, lenient=options.skips_bad_steps)
     module = module_of(loss)
     if module is not None:
         module.to(model.device)
@@ -175,7 +175,7 @@ def _take_steps(trainer: Trainer, train: Iterable[Any], begun: float, monitor: _
     """Take the steps of an epoch, or the rest of them."""
     options, progress, batches = trainer.options, trainer.progress, monitor.batches
     trainer.training_mode()
-    for batch in first_checked(trainer.model, train, trainer.loss, lenient=trainer.lenient):
+    for batch in first_checked(trainer.model, train, trainer.loss, lenient=trainer.options.skips_bad_steps):
         if options.steps is not None and progress.step >= options.steps:
             break
         trainer.step(batch, progress.epoch + (progress.batch / batches if batches else 0.0))

@@ -129,7 +129,8 @@ class Ranks:
         stream = float(zlib.crc32(torch.get_rng_state().numpy().data))
         if model.device.type == "cuda":
             stream += zlib.crc32(torch.cuda.get_rng_state(model.device).numpy().data)
-        buffers = sum(float(buffer.double().sum()) for buffer in model.buffers())
+        finite = (buffer.double().nan_to_num() for buffer in model.buffers())  # a NaN differs from itself
+        buffers = sum(float(buffer.sum()) for buffer in finite)
         high_and_low = self._greatest([stream, -stream, buffers, -buffers])
         if high_and_low[::2] != [-low for low in high_and_low[1::2]]:
             raise ConfigError(

@@ -45,7 +45,7 @@ class TrainingStep:
         module = module_of(loss)
         self.modules: list[nn.Module] = [model] if module is None else [model, module]
         self.clip_norm = options.clip_norm
-        self.skip = options.on_nan == "skip"
+        self.skip = options.skips_bad_steps
         self.weights: list[Tensor] = list(players[0].parameters)
         trained = {id(p) for module in self.modules for p in module.parameters() if p.requires_grad}
         self.moves_all = len(players) == 1 and trained <= {id(p) for p in self.weights}

@@ -56,7 +56,7 @@ class Trainer:
         self.players = list(players)
         self.options = options
         own_weights = module_of(loss)
-        self.learners = {"model": model} if own_weights is None else {"model": model, "loss": own_weights}
+        self.modules = {"model": model} if own_weights is None else {"model": model, "loss": own_weights}
         self.factor = factor or LearningRateFactor(None, options.epochs)
         self.ranks = ranks
         self.progress = Progress()
@@ -66,7 +66,6 @@ class Trainer:
         self.meter = self.training_step.meter
         self.averages = self.training_step.averages
         self.best_weights = self.weights()
-        self.lenient = options.on_nan == "skip"
         self.last_item: Any = None  # of the loader, after a step
 
     def training_mode(self) -> None:
@@ -101,12 +100,14 @@ class Trainer:
 
     def _numerical(self, bad: int) -> str:
         """The message about a step that went wrong."""
+        remedies = ["a lower learning_rate (in a config train.learning_rate)", "clip_norm = 1"]
+        remedies += [] if self.options.precision == "fp32" else ['precision = "fp32"']
+        remedies += [] if self.options.skips_bad_steps else ['on_nan = "skip"']
+        skipped = f"; {self.meter.allowed} steps before it were skipped" if self.options.skips_bad_steps else ""
         return (
             f"the loss or its gradient is not finite, or the rate exceeds {EXPLODED:.0f} nats per row, at epoch "
-            f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try a lower "
-            + "learning_rate (in a config train.learning_rate), clip_norm = 1"
-            + (', precision = "fp32"' if self.options.precision != "fp32" else "")
-            + (f"; {self.meter.allowed} steps before it were skipped" if self.meter.skip else ' or on_nan = "skip"')
+            f"{self.progress.epoch + 1}, step {bad}; look for NaN or huge values in the data, or try "
+            f"{', '.join(remedies[:-1])} or {remedies[-1]}{skipped}"
         )
 
     def close_epoch(self, seconds: float, validation: Iterable[Any] | None) -> Record:
@@ -143,7 +144,9 @@ class Trainer:
     def _validate(self, batches: Iterable[Any]) -> dict[str, float]:
         """The means of the loss at the end of its schedules; at the very end a schedule of cycles begins anew."""
         end = math.nextafter(self.options.epochs, 0)
-        return validate(self.model, batches, self.loss, epoch=end, ranks=self.ranks, lenient=self.lenient)
+        return validate(
+            self.model, batches, self.loss, epoch=end, ranks=self.ranks, lenient=self.options.skips_bad_steps
+        )
 
     def _check_final_weights(self, means: Mapping[str, float]) -> None:
         """After the last epoch, compute the loss of the last batch once more: no later step checks the weights.
@@ -153,7 +156,7 @@ class Trainer:
         """
         is_last = self.progress.epoch + 1 == self.options.epochs
         shown_to_work = self.progress.best is not None or (bool(means) and _works(means))
-        if not is_last or shown_to_work or self.lenient or self.last_item is None:
+        if not is_last or shown_to_work or self.options.skips_bad_steps or self.last_item is None:
             return
         if not _works(self._validate([self.last_item])):
             raise NumericalError(self._numerical(self.progress.step - 1))
@@ -172,7 +175,7 @@ class Trainer:
         """The weights and buffers of the model, "model/name", and of the loss where it has some, "loss/name"."""
         return {
             f"{part}/{name}": tensor
-            for part, module in self.learners.items()
+            for part, module in self.modules.items()
             for name, tensor in module.state_dict().items()
         }
 
@@ -182,7 +185,7 @@ class Trainer:
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Load weights and buffers, named as in `tensors`, into the model, and into the loss if it has any."""
-        for part, module in self.learners.items():
+        for part, module in self.modules.items():
             prefix = f"{part}/"
             named = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
             module.load_state_dict(named)

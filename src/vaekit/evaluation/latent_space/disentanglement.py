@@ -227,7 +227,7 @@ def measure_disentanglement(inputs: MeasureInput) -> Findings:
     if inputs.dataset.factors is None:
         return Findings()
     rows, factors = inputs.dataset.factors()
-    x = evaluated_values(inputs.model, Split(rows), inputs.options.binarize)
+    x = evaluated_values(inputs.model, Split(rows), inputs.binarize)
     values = disentanglement_of(inputs.model, x, factors, seed=inputs.options.seed, listener=inputs.listener)
     has_dci = any(value.name.startswith("DCI") for value in values)
     warning = "DCI is left out: it needs scikit-learn, which the extra `sklearn` installs"
