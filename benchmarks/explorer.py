@@ -17,7 +17,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import vaekit
 from browser import browser, until
-from vaekit.evaluation.model_with_data import of_run
+from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.explorer import Page
 from vaekit.explorer.page import standalone
 from vaekit.explorer.page_content import page_content
@@ -59,7 +59,7 @@ def dragged(driver: Any, address: str) -> dict[str, float]:
 def measured(name: str, folder: Path) -> dict[str, Any]:
     run = vaekit.Run.open(name)
     model = vaekit.load(run)
-    shown = of_run(RestoredRun.of(run), model, 2000)
+    shown = ModelWithData.of_run(RestoredRun.of(run), model, 2000)
     page = Page(*standalone(shown, page_content(shown, images=400)))
     path = page.save(folder / "page.html")
     server = Server(shown, page_content(shown, images=2000))

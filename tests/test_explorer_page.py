@@ -16,7 +16,7 @@ from PIL import Image
 import vaekit
 from browser import browser, errors, resize, until
 from tiny import dataset
-from vaekit.evaluation.model_with_data import of_model
+from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.explorer import explore
 from vaekit.explorer.page import inline_json
 from vaekit.explorer.page_content import page_content
@@ -58,7 +58,7 @@ def address(
         path = explore(model, dataset(), images=16).save(tmp_path_factory.mktemp("page") / "page.html")
         yield path.as_uri()
         return
-    shown = of_model(model, dataset(), 16)
+    shown = ModelWithData.of_model(model, dataset(), 16)
     server = Server(shown, page_content(shown, images=16))
     yield server.address
     server.close()
@@ -376,7 +376,7 @@ HOSTILE = ["</script><script>window.hacked = 1</script>", "<img src=x onerror='w
 
 def test_hostile_names_are_text(driver: Any, model: LatentVariableModel, tmp_path: Path) -> None:
     data = replace(dataset(), name=HOSTILE[0], classes=tuple(HOSTILE[1:4]))
-    shown = replace(of_model(model, data, 16), name=HOSTILE[0], facts=HOSTILE)
+    shown = replace(ModelWithData.of_model(model, data, 16), name=HOSTILE[0], facts=HOSTILE)
     from vaekit.explorer.page import standalone
 
     text, _ = standalone(shown, page_content(shown, images=8))

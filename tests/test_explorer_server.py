@@ -21,7 +21,7 @@ import torch
 import vaekit
 from tiny import dataset
 from vaekit.data import Dataset, Split
-from vaekit.evaluation.model_with_data import of_model
+from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.explorer.page_content import page_content
 from vaekit.explorer.server import HOST, Server
 from vaekit.model import LatentVariableModel
@@ -44,15 +44,15 @@ def test_the_kind_of_a_subject_is_that_of_its_data() -> None:
         (Split(rows), of_rows, "row"),
         (dataset(), of_images, "image"),
     ):
-        assert of_model(model, data, 4).kind == kind
+        assert ModelWithData.of_model(model, data, 4).row_word == kind
     split = Split(images)
     signals = Dataset("eeg", split, split, split, ("all",), "", kind="vector")
-    assert of_model(of_images, signals, 4).kind == "row"
+    assert ModelWithData.of_model(of_images, signals, 4).row_word == "row"
 
 
 @pytest.fixture(scope="module")
 def server(model: LatentVariableModel) -> Iterator[Server]:
-    shown = of_model(model, dataset(), 16)
+    shown = ModelWithData.of_model(model, dataset(), 16)
     found = Server(shown, page_content(shown, images=8))
     yield found
     found.close()

@@ -17,7 +17,7 @@ import vaekit
 from vaekit import config
 from vaekit.data import Dataset, Split
 from vaekit.errors import ConfigError, DataError, RunError
-from vaekit.evaluation.model_with_data import of_model
+from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.hub import facts, interchange
 from vaekit.model.exportable import Decoding, PosteriorMoments
 from vaekit.runs.data_facts import DataFacts
@@ -176,7 +176,7 @@ def test_only_bytes_that_the_model_sees_divided_are_to_be_divided(
     read = config.read("vae", sections=small)
     recorded = DataFacts.of_dataset(data, model.value_kind).to_json()
     run = Run.create("r", preset="vae", config=read.to_toml(), environment={"data": recorded}, root=tmp_path)
-    exported = of_model(model, data, 8)
+    exported = ModelWithData.of_model(model, data, 8)
     steps = facts.preprocessing_of(run, read, exported)["steps"]
     assert ({"do": "divide", "by": 255} in steps) == divides
     assert torch.equal(x[exported.indices] / (255 if divides else 1), exported.x)

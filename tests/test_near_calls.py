@@ -17,7 +17,7 @@ from vaekit.data.chosen_rows import held_out
 from vaekit.data.evaluation_data import load_evaluation_data
 from vaekit.data.table.columns import Column, check_encoded
 from vaekit.errors import ConfigError, DataError
-from vaekit.evaluation.model_with_data import of_model
+from vaekit.evaluation.model_with_data import ModelWithData
 from vaekit.evaluation.several_runs.comparison_table import Cell, Difference
 from vaekit.likelihoods import Bernoulli
 from vaekit.model import Composed
@@ -76,7 +76,7 @@ def test_a_table_to_test_on_may_be_a_path_object(table: Path) -> None:
 
 def test_a_share_of_rows_with_tests_of_their_own_is_named() -> None:
     with pytest.raises(ConfigError, match=r"^validation must be from 0 to 9 of the 10 images of x\.npz, got 10$"):
-        held_out("x.npz", 10, 10, None, elsewhere=True)
+        held_out("x.npz", 10, 10, None, has_own_test=True)
 
 
 @pytest.mark.parametrize("dtype", ["int8", "int32", "int64", "uint64"])
@@ -256,7 +256,7 @@ def test_a_page_reads_another_table_as_the_model_does(tmp_path: Path) -> None:
     for name, levels in (("a.csv", list("abcd")), ("b.csv", list("bcd"))):
         pd.DataFrame({"t": rng.choice(levels, 60), "x": rng.normal(size=60)}).to_csv(tmp_path / name, index=False)
     model = vaekit.build("table-vae", data=load(tmp_path / "a.csv"), latent_size=2)
-    shown = of_model(model, tmp_path / "b.csv", 100)
+    shown = ModelWithData.of_model(model, tmp_path / "b.csv", 100)
     assert len(shown) == 60 and set(shown.x[:, 0].tolist()) == {1.0, 2.0, 3.0}
     with pytest.raises(DataError, match="'t' is read in another way"):
         vaekit.explore(model, load(tmp_path / "b.csv"))

@@ -35,7 +35,7 @@ from vaekit.errors import ConfigError, RunError
 from vaekit.runs import job, lifecycle
 from vaekit.runs.restore import config_of
 from vaekit.store import RUN_FORMAT, Checkpoint, Run, checkpoint, files, list_runs
-from vaekit.store.old_names import with_present_names
+from vaekit.store.old_names import with_current_names
 from vaekit.store.summaries import summaries
 from vaekit.training import Interrupted, Listener, validate
 
@@ -313,10 +313,10 @@ def assert_goes_on_as_it_did(run: Run) -> None:
         lifecycle.resume_run(run)
     expected = run.read_json("expected.json")
     metrics = [{key: value for key, value in record.items() if key not in tiny.TIMES} for record in run.metrics()]
-    assert metrics == [pytest.approx(record, rel=1e-3) for record in map(with_present_names, expected["metrics"])]
+    assert metrics == [pytest.approx(record, rel=1e-3) for record in map(with_current_names, expected["metrics"])]
     found = run.read_json("test.json")
     assert found.pop("unit") == expected["test"].pop("unit")
-    assert with_present_names(found) == pytest.approx(with_present_names(expected["test"]), rel=1e-3)
+    assert with_current_names(found) == pytest.approx(with_current_names(expected["test"]), rel=1e-3)
 
 
 def test_a_stored_run_is_listed_sampled_from_and_resumed(stored: Run) -> None:

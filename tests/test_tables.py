@@ -11,7 +11,7 @@ import torch
 from vaekit.data import load
 from vaekit.data.table.column_overview import with_nan
 from vaekit.data.table.columns import Column
-from vaekit.data.table.encoded_table import open_table
+from vaekit.data.table.encoded_table import encode_table
 from vaekit.errors import ConfigError, DataError
 from vaekit.store import files
 
@@ -81,7 +81,7 @@ def test_the_kind_of_a_column_follows_from_its_type() -> None:
 def test_values_types_and_levels_come_back(missing: float) -> None:
     table = frame(missing=missing)
     columns = load(table).columns
-    back = frame_of(open_table(table, columns).x, columns)
+    back = frame_of(encode_table(table, columns).x, columns)
     for name in table.columns:
         left, right = table[name], back[name]
         assert (left.isna().to_numpy() == right.isna().to_numpy()).all(), name
@@ -103,7 +103,7 @@ def test_large_numbers_keep_their_digits() -> None:
     table = pd.DataFrame({"id": 3_000_000_000 + np.arange(N), "x": R.normal(size=N)})
     columns = load(table).columns
     assert columns[0].origin > 0 and columns[1].origin == 0
-    assert (frame_of(open_table(table, columns).x, columns)["id"] == table["id"]).all()
+    assert (frame_of(encode_table(table, columns).x, columns)["id"] == table["id"]).all()
     far = Column("time", "real", "float64", origin=1e9)
     assert far.decode(np.array([3.2, 0.0, -4.25], np.float32)).tolist() == [1e9 + 3.2, 1e9, 1e9 - 4.25]
     assert filling._texts(np.array([3.2], np.float32), far) == ["1000000003.2"]
@@ -312,13 +312,13 @@ def test_dates_that_a_model_draws_stay_within_the_calendar() -> None:
 def test_rows_for_a_trained_model_need_its_columns_and_levels() -> None:
     columns = load(frame()).columns
     with pytest.raises(DataError, match="lacks column 'age', which the model knows; it has: 'height'"):
-        open_table(frame().drop(columns="age"), columns)
+        encode_table(frame().drop(columns="age"), columns)
     with pytest.raises(DataError, match="column 'sex', row 8: unknown level 'both'; known: female, male"):
-        open_table(edited(sex="both"), columns)
-    more = open_table(frame().assign(extra=1)[::-1], columns)
-    assert torch.equal(torch.tensor(more.x[::-1].copy()), torch.tensor(open_table(frame(), columns).x))
+        encode_table(edited(sex="both"), columns)
+    more = encode_table(frame().assign(extra=1)[::-1], columns)
+    assert torch.equal(torch.tensor(more.x[::-1].copy()), torch.tensor(encode_table(frame(), columns).x))
     nothing = frame().mask(np.arange(N)[:, None] == np.full(10, 3))
-    assert np.isnan(open_table(nothing, columns).x[3]).all()  # a row without any value is a row
+    assert np.isnan(encode_table(nothing, columns).x[3]).all()  # a row without any value is a row
 
 
 def test_a_size_factor_is_a_column_or_the_sum_of_the_counts() -> None:
@@ -326,7 +326,7 @@ def test_a_size_factor_is_a_column_or_the_sum_of_the_counts() -> None:
     counts.loc[0, "a"] = np.nan
     data = load(counts, columns={"*": "count", "total": "size-factor"})
     assert [column.kind for column in data.columns] == ["count"] * 3 + ["size-factor"]
-    x = open_table(counts, data.columns).x
+    x = encode_table(counts, data.columns).x
     np.testing.assert_allclose(x[1:, 3], counts.to_numpy()[1:].sum(1))
     assert x[0, 3] == pytest.approx(counts.loc[0, ["b", "c"]].mean() * 3)
 
@@ -338,7 +338,7 @@ def test_a_size_factor_of_the_user_is_not_computed() -> None:
     (computed,) = load(counts, columns=columns).columns[3:]
     assert computed.computed and not own.computed
     with pytest.raises(DataError, match="the table lacks column 'total'"):
-        open_table(counts, [own])
+        encode_table(counts, [own])
     older = {key: value for key, value in computed.to_json().items() if key != "computed"}
     assert Column.from_json(older) == computed
 
@@ -376,7 +376,7 @@ def test_dates_keep_their_time_zone(tmp_path: Path) -> None:
     table.loc[3, "when"] = pd.NaT
     columns = load(table, test=2, validation=2).columns
     assert columns[0].zone == "Europe/Paris" and Column.from_json(columns[0].to_json()) == columns[0]
-    opened = open_table(table, columns)
+    opened = encode_table(table, columns)
     back = frame_of(opened.x, columns)["when"]
     assert str(back.dt.tz) == "Europe/Paris" and back[3] is pd.NaT
     assert (back.drop(3) - days.delete(3).to_series(index=back.drop(3).index)).abs().max() <= pd.Timedelta("1s")

@@ -47,7 +47,7 @@ def check_generator(generator: torch.Generator | None) -> None:
     """Refuse what is neither a generator nor None, such as a seed.
 
     Raises:
-        ConfigError: It is something else.
+        ConfigError: The argument is neither.
     """
     if not isinstance(generator, torch.Generator | None):
         raise ConfigError(

@@ -158,7 +158,7 @@ def test_of(run: "Run") -> dict[str, Any]:
     """The numbers measured on the test rows at the end of a training.
 
     Raises:
-        RunError: They are missing or damaged.
+        RunError: The numbers are missing or damaged.
     """
     test = stored_test(run)
     return run.read_json("test.json") if test is None else test

@@ -38,7 +38,7 @@ def explore(
     if float32 and output is None:
         raise click.UsageError("--float32 goes with -o")
     from ..evaluation.latent_space.aggregate import STATISTICS
-    from ..evaluation.model_with_data import of_run
+    from ..evaluation.model_with_data import ModelWithData
     from ..explorer import show
     from ..explorer.page_content import page_content
 
@@ -51,7 +51,7 @@ def explore(
         return
     model, _ = chosen.model()
     count = SERVED if images is None else images
-    shown = of_run(chosen.restored, model, max(count, STATISTICS))
+    shown = ModelWithData.of_run(chosen.restored, model, max(count, STATISTICS))
     _serve(shown, page_content(shown, images=count), port, not no_browser)
 
 

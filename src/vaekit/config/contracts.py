@@ -60,15 +60,15 @@ def as_shape(name: str, value: int | Iterable[int]) -> Shape:
     return tuple(map(int, shape))
 
 
-def attribute_or_default(kind: str, part: Any, question: str) -> Any:
-    """A part's answer to a question, or the default.
+def attribute_or_default(kind: str, part: Any, name: str) -> Any:
+    """An attribute or a method of a part, or its default.
 
     Arguments:
         kind: A key of `DEFAULTS`.
         part: The part, or its class if the part is not made yet.
-        question: Name of an attribute or a method.
+        name: Name of the attribute or method.
     """
-    return getattr(part, question, DEFAULTS[kind][question])
+    return getattr(part, name, DEFAULTS[kind][name])
 
 
 def features_of(encoder: nn.Module, event_shape: Shape, context_size: int) -> int:

@@ -58,7 +58,7 @@ class Recipe:
         Raises:
             ConfigError: A part or an option is unknown or does not fit.
         """
-        config = _located(config)
+        config = _with_absolute_paths(config)
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PART_TABLE}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
@@ -78,6 +78,16 @@ class Recipe:
     def value_kind(self) -> ValueKind:
         """The meaning of the numbers in x to the model."""
         return _value_kind(self.parts)
+
+    @property
+    def needs_batches(self) -> bool:
+        """Whether the objective looks at further rows, so that it takes the training batches."""
+        return "batches" in self.parts["objective"].wiring
+
+    @property
+    def needs_dataset_size(self) -> bool:
+        """Whether the objective depends on the number of training rows."""
+        return "dataset_size" in self.parts["objective"].wiring
 
     def with_train(self, **settings: Any) -> "Recipe":
         """The same recipe with other values in the section `train`, which are not checked again."""
@@ -175,7 +185,7 @@ class Recipe:
             loss = part(samples=samples, batches=batches, **facts)
             return loss if isinstance(loss, Loss) else OfBatch(loss)
         options = dict(part.options)
-        if "dataset_size" in part.wiring:
+        if self.needs_dataset_size:
             options["dataset_size"] = dataset_size
         return OfDraw(part.make, options, samples, self.config.objective.antithetic)
 
@@ -305,7 +315,7 @@ def build(
     beside = {"event_shape": event_shape, "num_classes": num_classes, "x": x, "labels": labels, "columns": columns}
     is_named = bool(sections.get("data", {}).keys() - {"binarize"})  # which changes no part of a model
     if is_named or isinstance(data, Dataset):
-        _check_defaults(beside)
+        _refuse_beside_data(beside)
     if is_named:
         data = load(**recipe.data_arguments)
     rows: Split | None
@@ -318,8 +328,8 @@ def build(
     return recipe.model(event_shape=shape, num_classes=num_classes, x=start, labels=classes, columns=columns)
 
 
-def _check_defaults(beside: Mapping[str, Any]) -> None:
-    """Refuse arguments of `build` beside data, which give the same; an argument with its default may be absent."""
+def _refuse_beside_data(beside: Mapping[str, Any]) -> None:
+    """Refuse arguments that `data` already gives. An argument that equals its default counts as not given."""
     defaults = {"event_shape": _EVENT_SHAPE, "num_classes": _NUM_CLASSES}
     names = [
         name
@@ -346,7 +356,7 @@ def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:
     return value_kind_of(parts.get("model", parts["likelihood"]).make)
 
 
-def _located(config: Config) -> Config:
+def _with_absolute_paths(config: Config) -> Config:
     """The same config with data by their registered name, or by absolute path, which holds from every folder."""
     name = known_as(config.data.name)
     is_known = name in DATASET_NAMES

@@ -45,7 +45,8 @@ class Batches:
         device: Device of the batches. Data moves there at once if it takes at most half of the free memory, else
             batch by batch.
         binarize: "none", "threshold", "per-epoch" or "fixed".
-        value_kind: Meaning of the numbers in x: "pixels", "counts" or "real". Binarized values are always 0 or 1.
+        value_kind: Meaning of the numbers in x: "pixels", "counts", "real" or "table", whose columns are
+            encoded numbers, as they are. Binarized values are always 0 or 1.
 
     Raises:
         ConfigError: `batch_size` is not a whole number of at least 1, `binarize` or `value_kind` is unknown, or

@@ -69,12 +69,12 @@ def load_by_path(
 def _chosen(name: str, opened: OpenedPath, validation: int | None, test: int | None) -> tuple[RowIndices, ...]:
     """Indices of the rows to train on, to validate with and to test on."""
     row_word = "image" if len(opened.reader.shape) == 3 else "row"
-    if not opened.tested:
+    if not opened.test_rows:
         return held_out(name, opened.count, validation, test, row_word=row_word)
     if test is not None:
         raise ConfigError(f"test = {test}, but {name} has its own test rows; leave it out")
-    rest = opened.count - opened.tested
-    trained, validated, _ = held_out(name, rest, validation, 0, row_word=row_word, elsewhere=True)
+    rest = opened.count - opened.test_rows
+    trained, validated, _ = held_out(name, rest, validation, 0, row_word=row_word, has_own_test=True)
     return trained, validated, np.arange(rest, opened.count)
 
 
@@ -101,7 +101,7 @@ def load_all_by_path(
         parts = {split: load_all_by_path(str(folder), size=size, colour=colour) for split, folder in folders.items()}
         return _joined(name, parts)
     opened = open_folder(path, size, colour=colour) if path.is_dir() else _open(path, None, value_kind, kind)
-    if opened.tested:
+    if opened.test_rows:
         return load_by_path(name, value_kind=value_kind, kind=kind)
     in_memory = _fits(opened, IN_MEMORY)
     rows = _split(opened, np.arange(opened.count), in_memory)

@@ -32,7 +32,7 @@ def held_out(
     test: int | None,
     *,
     row_word: str = "image",
-    elsewhere: bool = False,
+    has_own_test: bool = False,
     share: int = 20,
 ) -> tuple[Remainder, NDArray[np.int64], NDArray[np.int64]]:
     """The indices of the rows to train on, to validate with and to test on.
@@ -43,22 +43,22 @@ def held_out(
         validation: Rows to hold out; one in `share`, at most 5,000, by default.
         test: Rows to test on; 10 %, at most 10,000, by default.
         row_word: The word for one row, for messages.
-        elsewhere: Whether test rows come from another source; then none is taken from these.
+        has_own_test: Whether the data have test rows of their own; then none is taken from these.
         share: See `validation`.
 
     Raises:
         DataError: There are fewer than two rows.
         ConfigError: A number is out of range, or no row is left to train on.
     """
-    if count < 2 and not elsewhere:
+    if count < 2 and not has_own_test:
         raise DataError(f"{name}: at least one {row_word} to train on and one to test on are needed, got {count}")
-    test = 0 if elsewhere else max(1, min(count // 10, MOST_TEST)) if test is None else test
+    test = 0 if has_own_test else max(1, min(count // 10, MOST_TEST)) if test is None else test
     validation = min(count // share, MOST_VALIDATION) if validation is None else validation
-    if elsewhere and not 0 <= validation < count:
+    if has_own_test and not 0 <= validation < count:
         raise ConfigError(
             f"validation must be from 0 to {count - 1} of the {count} {row_word}s of {name}, got {validation}"
         )
-    if (test < 1 and not elsewhere) or validation < 0 or test + validation >= count:
+    if (test < 1 and not has_own_test) or validation < 0 or test + validation >= count:
         raise ConfigError(
             f"test must be at least 1, and validation + test less than the {count} {row_word}s of {name}, "
             f"got {validation} + {test}"

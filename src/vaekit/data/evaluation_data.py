@@ -14,7 +14,7 @@ from .dataset import SPLITS, DataKind, Dataset, Split
 from .loading import load
 from .registry import DATASET_NAMES, known_as
 from .table.columns import Column
-from .table.encoded_table import LabelColumn, open_table
+from .table.encoded_table import LabelColumn, encode_table
 from .table.frames import is_frame
 from .table.table_files import is_table, split_files
 from .value_kinds import ValueKind
@@ -65,7 +65,7 @@ def _table(name: str, parts: Mapping[str, Any], columns: Sequence[Column] | None
     splits: dict[str, Split] = {}
     classes: tuple[str, ...] = ()
     for split in (split for split in SPLITS if split in parts):
-        table = open_table(parts[split], columns, label)
+        table = encode_table(parts[split], columns, label)
         columns, classes = table.columns, table.classes
         splits[split] = table.split()
         table.add_to(digest)

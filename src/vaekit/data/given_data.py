@@ -1,13 +1,13 @@
 """What a caller gave as data: rows, a data set, or batches.
 
-`RowFormat.recognized` tells them apart; each form is one line there.
+`RowFormat.interpreted` tells them apart; each form is one line there.
 
 Not for: data by name or path (`loading`, `evaluation_data`), or serving rows in batches (`loader_factory`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -52,7 +52,7 @@ class RowFormat:
         value_kind: Meaning of the numbers.
         conditional: Whether labels, or a context, are needed.
         columns: Columns of the model's table.
-        sees_missing: Whether the model takes NaN for a missing value; for a table it stands for one in any case.
+        sees_missing: Whether the model takes NaN for a missing value; in a table NaN is always a missing value.
     """
 
     event_shape: tuple[int, ...] | None
@@ -61,7 +61,18 @@ class RowFormat:
     columns: Sequence[Column] | None = None
     sees_missing: bool = False
 
-    def recognized(self, given: Any) -> Split | Dataset | OneByOne | Iterable[Any]:
+    @classmethod
+    def of(cls, model: Any) -> Self:
+        """What a `LatentVariableModel` takes as a row."""
+        return cls(
+            event_shape=model.event_shape,
+            value_kind=model.value_kind,
+            conditional=bool(model.context_size),
+            columns=model.columns,
+            sees_missing=model.sees_missing,
+        )
+
+    def interpreted(self, given: Any) -> Split | Dataset | OneByOne | Iterable[Any]:
         """What was given: rows, rows one by one, or batches, which are returned unchanged.
 
         Arguments:
@@ -77,9 +88,11 @@ class RowFormat:
         if self.columns is not None and is_frame(given):
             return self._encoded(given)
         if self.columns is not None and isinstance(given, tuple) and len(given) == 2 and is_frame(given[0]):
-            return self._encoded(*given)
+            frame, labels = given
+            return self._encoded(frame, labels)
         if isinstance(given, torch_data.TensorDataset) and len(given.tensors) <= 2:
-            return self.split(*given.tensors)
+            tensors = given.tensors
+            return self.split(tensors[0], tensors[1] if len(tensors) == 2 else None)
         if is_array(given):
             x = as_tensor(given, "the data")
             return list(x) if self._are_batches(x) else self.split(x)

@@ -47,7 +47,7 @@ class LoaderFactory:
         rows = self.row_format
         if isinstance(train, (str, os.PathLike)):
             train = load(train, value_kind=rows.value_kind)
-        training, classes = rows.recognized(train), None
+        training, classes = rows.interpreted(train), None
         if isinstance(training, Dataset):
             check_columns(rows.columns, training.columns)
             rows, classes = replace(rows, columns=rows.columns or training.columns), training.classes
@@ -61,7 +61,7 @@ class LoaderFactory:
             validation = load_evaluation_data(
                 validation, value_kind=rows.value_kind, event_shape=rows.event_shape, columns=rows.columns
             )
-        validating = rows.recognized(validation)
+        validating = rows.interpreted(validation)
         if isinstance(validating, Dataset):
             check_columns(self.row_format.columns, validating.columns)
             validating = self._to_validate(validating, classes)

@@ -74,8 +74,8 @@ def load(
             from disk.
         root: Folder of the data sets, laid out as torchvision's; the user's cache by default. It need not be
             writable for files that are there already, nor exist for MNIST.
-        value_kind: Meaning of the numbers in an array by path: "pixels", "counts" or "real". In a training the
-            likelihood decides.
+        value_kind: Meaning of the numbers in an array by path: "pixels", "counts", "real" or "table", whose columns
+            have kinds of their own. In a training the likelihood decides.
         columns: Kinds of a table's columns by name: "real", "positive", "count", "ordinal", "categorical", "bernoulli",
             "size-factor", "label" or "ignore"; or the levels of an ordinal one in order. "*" stands for all others.
         kind: "signal": the rows of a `.npy` or `.npz` are signals, (N, L) or (N, C, L); one channel gets an axis of

@@ -11,7 +11,7 @@ from torch import Tensor
 from ..data.dataset import SPLITS
 from ..errors import ConfigError, RunError, check_count, one_of, unknown
 from ..store import Run
-from ..store.old_names import with_present_names
+from ..store.old_names import with_current_names
 from .values import Value
 
 EVALUATION_FORMAT = 1  # of evaluation.json
@@ -162,9 +162,9 @@ class Evaluation:
             values = [Value.from_json(value) for value in table["values"]]
             return cls(
                 values,
-                with_present_names(table["protocol"]),
+                with_current_names(table["protocol"]),
                 list(table["warnings"]),
-                with_present_names(table["details"]),
+                with_current_names(table["details"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(

@@ -1,4 +1,4 @@
-"""A model with data: the data that a caller gives for a model; and what a page shows or an export holds, of both.
+"""Data that a caller gives for a model, and `ModelWithData`, a model with rows to show.
 
 Not for: numbers about them (`aggregate`, `model_evaluation`), data to train on (`data.loading`), or a run's own data
 (`runs.restore`).
@@ -46,10 +46,7 @@ def data_for_model(model: LatentVariableModel, data: Any) -> Dataset:
         check_columns(model.columns, data.columns)
         return data
     if is_array(data) or (isinstance(data, tuple) and len(data) in (1, 2)):
-        row_format = RowFormat(
-            model.event_shape, model.value_kind, bool(model.context_size), model.columns, model.sees_missing
-        )
-        data = row_format.recognized(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
+        data = RowFormat.of(model).interpreted(data[0] if isinstance(data, tuple) and len(data) == 1 else data)
     if not isinstance(data, Split):
         raise ConfigError(
             "a model takes a Dataset, the name or path of one, a Split, a tensor (N, …), or (x, labels), got "
@@ -73,7 +70,7 @@ class ModelWithData:
         labels: Classes, shape (N,), −1 where unknown.
         indices: Index of each row in its split, shape (N,).
         classes: Names of the classes.
-        kind: "image" for grey images and for colours, or "row" for other data.
+        is_image: Whether a row is an image that a page can show: grey, or in colours.
         source: Name of the data.
         observed: Whether each value is known, in the shape of x; None where all are. Unknown values are 0 in x.
         stored_dtype: Type of the rows in the data, before they became x.
@@ -86,10 +83,74 @@ class ModelWithData:
     labels: Tensor
     indices: Tensor
     classes: Sequence[str]
-    kind: str
+    is_image: bool
     source: str
     observed: Tensor | None = None
     stored_dtype: torch.dtype = torch.float32
+
+    @classmethod
+    def of_run(cls, restored: RestoredRun, model: LatentVariableModel, most: int) -> "ModelWithData":
+        """A run's model with at most `most` of its test images, evenly spread.
+
+        Raises:
+            DataError: The run's data are missing.
+        """
+        run, dataset = restored.run, restored.dataset()
+        facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
+        if (epochs := len(run.metrics())) > 0:
+            facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
+        shown = cls._of_dataset(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
+        return replace(shown, name=run.name, facts=[*facts, *shown.facts])
+
+    @classmethod
+    def of_model(cls, model: LatentVariableModel, data: Any, most: int) -> "ModelWithData":
+        """A model with at most `most` test rows of a data set, or as many of other data; see `data_for_model`.
+
+        Raises:
+            ConfigError: The data are of another type.
+            DataError: The rows do not fit the model, or a conditional model gets rows without labels.
+        """
+        dataset = data_for_model(model, data)
+        return cls._of_dataset(
+            model, dataset, most, source=f"{dataset.name} test" if dataset.is_split else f"the {dataset.name}"
+        )
+
+    @classmethod
+    def _of_dataset(
+        cls, model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
+    ) -> "ModelWithData":
+        split, classes = dataset.test, dataset.classes
+        if split.c is not None or (model.context_size and len(classes) != model.context_size):
+            raise DataError("a page offers a choice of classes, but this model is conditional on something else")
+        rows = evenly_spread(len(split), most)
+        x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
+        if model.context_size and bool((labels < 0).any()):
+            raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
+        if len(rows):
+            served = list(
+                Batches(split.rows(rows), batch_size=ENCODED_AT_ONCE, binarize=binarize, value_kind=model.value_kind)
+            )
+            x = torch.cat([model.checked(batch.zero_filled, batch.observed).cpu() for batch in served])
+            masks = [batch.observed for batch in served if batch.observed is not None]
+            observed = torch.cat(masks) if masks else None
+        return cls(
+            model,
+            type(model).__name__,
+            [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
+            x,
+            labels=labels,
+            indices=rows,
+            classes=classes,
+            is_image=dataset.kind == "image" and x.shape[1] in SHOWN_CHANNELS,
+            source=source,
+            observed=observed,
+            stored_dtype=split.x.dtype,
+        )
+
+    @property
+    def row_word(self) -> str:
+        """The word for one row: "image" or "row"."""
+        return "image" if self.is_image else "row"
 
     def __len__(self) -> int:
         return len(self.x)
@@ -108,63 +169,6 @@ class ModelWithData:
         if not self.model.context_size:
             return None
         return self.model.context(self.labels[rows], len(self.labels[rows]))
-
-
-def of_run(restored: RestoredRun, model: LatentVariableModel, most: int) -> ModelWithData:
-    """A run's model with at most `most` of its test images, evenly spread.
-
-    Raises:
-        DataError: The run's data are missing.
-    """
-    run, dataset = restored.run, restored.dataset()
-    facts = [f"preset {run.environment.get('preset', '?')}", f"trained on {dataset.name}"]
-    if (epochs := len(run.metrics())) > 0:
-        facts.append(f"{epochs} epoch{'s' if epochs > 1 else ''}")
-    shown = _subject(model.eval(), dataset, most, source=f"{dataset.name} test", binarize=restored.binarize)
-    return replace(shown, name=run.name, facts=[*facts, *shown.facts])
-
-
-def of_model(model: LatentVariableModel, data: Any, most: int) -> ModelWithData:
-    """A model with at most `most` test rows of a data set, or as many of other data; see `data_for_model`.
-
-    Raises:
-        ConfigError: The data are of another type.
-        DataError: The rows do not fit the model, or a conditional model gets rows without labels.
-    """
-    dataset = data_for_model(model, data)
-    return _subject(model, dataset, most, source=f"{dataset.name} test" if dataset.is_split else f"the {dataset.name}")
-
-
-def _subject(
-    model: LatentVariableModel, dataset: Dataset, most: int, *, source: str, binarize: str = "none"
-) -> ModelWithData:
-    split, classes = dataset.test, dataset.classes
-    if split.c is not None or (model.context_size and len(classes) != model.context_size):
-        raise DataError("a page offers a choice of classes, but this model is conditional on something else")
-    rows = evenly_spread(len(split), most)
-    x, labels, observed = torch.zeros(0, *split.event_shape), _labels(split)[rows], None
-    if model.context_size and bool((labels < 0).any()):
-        raise DataError("this model is conditional, and a row has no class; pass a Dataset, or (x, labels)")
-    if len(rows):
-        served = list(
-            Batches(split.rows(rows), batch_size=ENCODED_AT_ONCE, binarize=binarize, value_kind=model.value_kind)
-        )
-        x = torch.cat([model.checked(batch.zero_filled, batch.observed).cpu() for batch in served])
-        masks = [batch.observed for batch in served if batch.observed is not None]
-        observed = torch.cat(masks) if masks else None
-    return ModelWithData(
-        model,
-        type(model).__name__,
-        [f"{model.latent_size} latents", f"{model.num_parameters:,} parameters"],
-        x,
-        labels=labels,
-        indices=rows,
-        classes=classes,
-        kind=dataset.row_word if x.shape[1] in SHOWN_CHANNELS else "row",
-        source=source,
-        observed=observed,
-        stored_dtype=split.x.dtype,
-    )
 
 
 def _labels(split: Split) -> Tensor:

@@ -101,7 +101,7 @@ def encoding(model: LatentVariableModel, weights: Weights, event_shape: Sequence
     try:
         return lowered(Encoding(model), inputs, weights)
     except ConfigError:
-        return lowered(Encoding(model, scored=False), inputs, weights)
+        return lowered(Encoding(model, with_terms=False), inputs, weights)
 
 
 def _portable(model: LatentVariableModel) -> LatentVariableModel:

@@ -45,10 +45,10 @@ def page_content(shown: ModelWithData, *, images: int) -> PageContent:
         "version": __version__,
         "name": shown.name,
         "facts": [*shown.facts],
-        "kind": shown.kind,
+        "kind": shown.row_word,
         "shape": [*(shown.x.shape[1:] if model.event_shape is None else model.event_shape)],
         "range": _range(shown),
-        "background": _background(shown.x) if shown.kind == "image" else 0.0,
+        "background": _background(shown.x) if shown.is_image else 0.0,
         "source": shown.source,
         "classes": [str(name) for name in shown.classes],
         "conditional": bool(model.context_size),
@@ -89,7 +89,7 @@ def _points(shown: ModelWithData, rows: dict[str, Tensor], index: Tensor) -> dic
     }
     if not len(index):
         return content
-    if shown.kind == "image":
+    if shown.is_image:
         content["sprites"], content["columns"] = _sprites(shown.x[index], _range(shown))
     else:
         content["rows"] = floats(shown.x[index].flatten(1))

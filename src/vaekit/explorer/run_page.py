@@ -28,7 +28,7 @@ PICTURES = {
     "samples": "New images, drawn from the prior",
     "classes": "A row for each class; a column is the same draw of the prior",
     "reconstructions": "Test images, their reconstructions, and the errors",
-    "interpolation": "Straight ways between latents of the prior",
+    "interpolation": "Straight lines between latents drawn from the prior",
     "traversals": "One latent at a time, the others held",
     "map": "The decoded plane of two latents",
     "latents": "Posterior means after training",

@@ -82,7 +82,7 @@ class Answers:
             parts = Encoding(model)(x, c)
         except NotImplementedError:
             nothing = torch.full((len(x),), float("nan"))
-            parts = (*Encoding(model, scored=False)(x, c), nothing, nothing)
+            parts = (*Encoding(model, with_terms=False)(x, c), nothing, nothing)
         return torch.cat([part.reshape(len(x), -1).cpu() for part in parts], 1)
 
     def sample(self, request: Request) -> Tensor:

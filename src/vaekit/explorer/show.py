@@ -10,7 +10,7 @@ from torch import Tensor
 from ..data import Dataset, Split
 from ..errors import ConfigError, DataError, check_count
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.model_with_data import of_model, of_run
+from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel, check_model
 from ..model.modes import evaluating
 from ..runs.restore import RestoredRun
@@ -98,12 +98,12 @@ def explore(
         if data is not None:
             raise ConfigError("a run is shown on its own data; for other data: explore(vaekit.load(run), data)")
         restored = RestoredRun.of(model, root=root, trust=trust)
-        shown = of_run(restored, restored.model(), count)
+        shown = ModelWithData.of_run(restored, restored.model(), count)
     else:
         check_model(model)
         if data is None:
             raise DataError("a model needs data for its map: explore(model, vaekit.data.load('mnist'))")
-        shown = of_model(model, data, count)
+        shown = ModelWithData.of_model(model, data, count)
     with evaluating(shown.model):
         text, embeds = standalone(shown, page_content(shown, images=images), half=half)
     return Page(text, embeds)

@@ -42,7 +42,7 @@ def modules(
         PosteriorMoments(model)(x, c)
         encoder, outputs = PosteriorMoments(model), ["mean", "scale"]
     except (NotImplementedError, AttributeError):
-        encoder, outputs = PosteriorMoments(model, scaled=False), ["mean"]
+        encoder, outputs = PosteriorMoments(model, with_sd=False), ["mean"]
     return {"encoder": (encoder, (x, *context), outputs), "decoder": (Decoding(model), (z, *context), ["x"])}
 
 

@@ -12,7 +12,7 @@ from ..distributions import centre
 from ..errors import RunError
 from ..evaluation.evaluation_file import Evaluation
 from ..evaluation.latent_space.aggregate import STATISTICS
-from ..evaluation.model_with_data import ModelWithData, of_run
+from ..evaluation.model_with_data import ModelWithData
 from ..model import LatentVariableModel
 from ..runs.restore import RestoredRun
 from ..store import Run, files, tensors
@@ -50,7 +50,7 @@ def export(
     restored = RestoredRun.of(run, root=root, trust=trust)
     target = restored.run.path / "export" if folder is None else Path(folder)
     _check_replaceable(target)
-    exported = of_run(restored, restored.model(), STATISTICS)
+    exported = ModelWithData.of_run(restored, restored.model(), STATISTICS)
     new = files.temporary(target)
     with files.file_errors("write", target):
         new.mkdir(parents=True)
@@ -118,7 +118,7 @@ def _examples(new: Path, exported: ModelWithData) -> None:
 
 def _pictures(new: Path, exported: ModelWithData) -> list[str]:
     """Samples and reconstructions, for images."""
-    if exported.kind != "image" or not len(exported):
+    if not exported.is_image or not len(exported):
         return []
     model = exported.model
     plot.save(plot.samples(model, generator=torch.Generator().manual_seed(0)), new / "samples.png")

@@ -156,7 +156,8 @@ class Columns(Likelihood):
         return NormalDistribution(loc, scale, validate_args=False)
 
     def _positive(self, out: Tensor) -> Distribution:
-        return LogNormal(*self._located(out, "positive"), validate_args=False)
+        loc, scale = self._located(out, "positive")
+        return LogNormal(loc, scale, validate_args=False)
 
     def _count(self, out: Tensor) -> Distribution:
         start = self.loc[self._index("count")].expm1().clamp_min(0.1).log()

@@ -1,4 +1,4 @@
-"""Decoder and encoder of a model as modules to export: they do not look at values.
+"""Decoder and encoder of a model as modules to export; they do not check values, so that tracing works.
 
 torch.export, ONNX and tracing take them. People call `model.decode` and `model.encode`, which check their input.
 """
@@ -40,20 +40,20 @@ class Encoding(nn.Module):
 
     Arguments:
         model: Any latent-variable model.
-        scored: Whether to give rate and distortion too.
+        with_terms: Whether to give rate and distortion too.
     """
 
-    def __init__(self, model: LatentVariableModel, *, scored: bool = True) -> None:
+    def __init__(self, model: LatentVariableModel, *, with_terms: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.scored = scored
+        self.with_terms = with_terms
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Map x, shape (B, *event), to z, shape (B, Z), rate and distortion, each of shape (B,)."""
         q, p = self.model.posterior(x, c), self.model.prior(c)
         z = centre(q)
         flat = z.flatten(1)
-        if not self.scored:
+        if not self.with_terms:
             return (flat,)
         rate = _rate(q, p)
         distortion = -self.model.likelihood(z, c).log_prob(x)
@@ -65,19 +65,19 @@ class PosteriorMoments(nn.Module):
 
     Arguments:
         model: Any latent-variable model.
-        scaled: Whether to give the standard deviation too.
+        with_sd: Whether to give the standard deviation too.
     """
 
-    def __init__(self, model: LatentVariableModel, *, scaled: bool = True) -> None:
+    def __init__(self, model: LatentVariableModel, *, with_sd: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.scaled = scaled
+        self.with_sd = with_sd
 
     def forward(self, x: Tensor, c: Tensor | None = None) -> tuple[Tensor, ...]:
         """Map x, shape (B, *event), to one or two tensors of shape (B, Z)."""
         q = self.model.posterior(x, c)
         mean = q.mean.flatten(1)
-        return (mean, q.stddev.flatten(1)) if self.scaled else (mean,)
+        return (mean, q.stddev.flatten(1)) if self.with_sd else (mean,)
 
 
 def _rate(q: Distribution, p: Distribution) -> Tensor:

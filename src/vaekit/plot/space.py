@@ -71,7 +71,7 @@ class Carried:
 
 @torch.no_grad()
 def carried(model: LatentVariableModel, images: Tensor, labels: Tensor | None = None) -> Carried:
-    """How much each latent carries: its KL, or if a single latent has none, its information about the image.
+    """How much each latent carries: its KL; where KL does not split by latent, its information about the image.
 
     The information is I(x; zⱼ) = E log q(zⱼ | x) − log q(zⱼ), where q(zⱼ) is the mixture over these images. If the
     posterior does not factorize either, the measure is the variance of the posterior mean.

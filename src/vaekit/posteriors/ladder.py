@@ -78,13 +78,13 @@ class LadderPosterior(Posterior):
         with full_precision(d[0]):
             upcast = [at_least_float32(h) for h in d]
             bottom_up = [(mu(h), log_var(h)) for mu, log_var, h in zip(self.mu, self.log_var, upcast, strict=True)]
-        *lower, top = bottom_up
+        lower, (top_mu, top_log_var) = bottom_up[:-1], bottom_up[-1]
         priors = steps_given(self.downward, c)
         steps = [
             partial(_corrected, prior, mu, log_var)
             for prior, (mu, log_var) in zip(priors, reversed(lower), strict=True)
         ]
-        return Chain(diagonal_normal(*top), steps, self.latent_sizes, downward=True)
+        return Chain(diagonal_normal(top_mu, top_log_var), steps, self.latent_sizes, downward=True)
 
 
 def _corrected(prior: ChainStep, mu: Tensor, log_var: Tensor, drawn: Sequence[Tensor]) -> Distribution:
@@ -196,7 +196,8 @@ class TopDownPosterior(Posterior):
 class StatePath:
     """States along the path of a posterior, each computed once for the same tensors of latents above it.
 
-    Posterior, prior and decoder have a path of their own, so that a draw with its densities computes the states thrice.
+    Posterior, prior and decoder have a path of their own, so that a draw with its densities computes the states three
+    times, once for each.
 
     Arguments:
         posterior: The posterior that the path belongs to.

@@ -88,8 +88,7 @@ class Job:
         model = recipe.model(**facts, x=x, labels=labels, columns=data.columns).to(device)
         check_trainable(model)
         recipe = recipe.with_train(precision=find_precision(config.train.precision, model))
-        needs_batches = "batches" in recipe.parts["objective"].wiring
-        batches = _training_batches(recipe.config, model, data.train) if needs_batches else None
+        batches = _training_batches(recipe.config, model, data.train) if recipe.needs_batches else None
         loss = recipe.loss(model, dataset_size=len(data.train), batches=batches, **facts)
         check_classes(model, loss, data.train, "training")
         module = module_of(loss)

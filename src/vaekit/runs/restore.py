@@ -166,7 +166,7 @@ class RestoredRun:
             A warning if its weights are neither the best nor the last of the run: they may be so on purpose.
 
         Raises:
-            ConfigError: It is another model.
+            ConfigError: The model is another one.
         """
         tensors = model.state_dict()
         for kind in ("best", "last"):

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from .old_names import OLD_NAMES, with_present_names
+from .old_names import OLD_NAMES, with_current_names
 
 if TYPE_CHECKING:
     from .run import Run
@@ -59,4 +59,4 @@ def stored_test(run: "Run") -> dict[str, Any] | None:
     if not (run.path / "test.json").is_file():
         return None
     table = run.read_json("test.json")
-    return with_present_names(table) if isinstance(table, dict) else None
+    return with_current_names(table) if isinstance(table, dict) else None

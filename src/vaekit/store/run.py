@@ -17,7 +17,7 @@ from . import checkpoint, files, journal
 from .bounded import TOML_LIMIT, TomlTable
 from .checkpoint import RUN_FORMAT, Checkpoint, CheckpointKind, Stamp
 from .lock import Lock
-from .old_names import with_present_names
+from .old_names import with_current_names
 from .root import claim, run_folders
 
 if TYPE_CHECKING:  # see checkpoint.py
@@ -250,7 +250,7 @@ class Run:
 
     def each_metrics(self) -> Iterator[dict[str, Any]]:
         """The records of metrics.jsonl one by one, so that only one is in memory."""
-        return map(with_present_names, journal.records(files.confine(self.path, "metrics.jsonl")))
+        return map(with_current_names, journal.records(files.confine(self.path, "metrics.jsonl")))
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Append the record of one epoch. Needs the lock.

@@ -110,7 +110,7 @@ def check_same_names(names: tuple[str, ...], before: tuple[str, ...]) -> None:
         before: Those for the batches before; empty at the first.
 
     Raises:
-        ConfigError: They differ.
+        ConfigError: The names differ.
     """
     if before and names != before:
         raise ConfigError(f"a loss must log the same names for every batch, got {names} after {before}")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ...errors import DataError, reason
 from ..labels import numbered_labels
 from ..value_kinds import ValueKind
-from .arrays import ArrayReader, OpenedPath, opened, read_header
+from .arrays import ArrayReader, OpenedPath, as_opened_path, read_header
 from .file_access import open_file
 
 _NPZ_LIMIT = 4 << 30  # bytes of an array in an .npz, unpacked into memory
@@ -25,13 +25,13 @@ _LATENTS = [{"z", rows, "classes"} for rows in ("images", "rows")]  # the keys o
 
 @dataclass(frozen=True, eq=False)
 class _Content:
-    """Rows and labels with their names in the file; the last `tested` rows come from `x_test`."""
+    """Rows and labels with their names in the file; the last `test_rows` rows come from `x_test`."""
 
     name: str
     x: NDArray[Any]
     label_key: str | None = None
     labels: NDArray[Any] | None = None
-    tested: int = 0
+    test_rows: int = 0
 
 
 def open_npz(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = False) -> OpenedPath:
@@ -51,7 +51,7 @@ def open_npz(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = F
             None if content.labels is None else numbered_labels(content.labels, count, f"{path}: {content.label_key}")
         )
         files = [(path.name, path.stat().st_size)]
-        return opened(reader, count, named, files, path.parent, tested=content.tested)
+        return as_opened_path(reader, count, named, files, path.parent, test_rows=content.test_rows)
 
 
 def array_of(path: Path) -> NDArray[Any]:
@@ -62,7 +62,7 @@ def array_of(path: Path) -> NDArray[Any]:
     """
     with _unpacked(path) as archive:
         content = _content(archive, path)
-    if content.tested:
+    if content.test_rows:
         raise DataError(f"{path}: a table is one array; save x_train and x_test as two files, the second for test")
     return content.x
 
@@ -90,17 +90,17 @@ def _content(archive: zipfile.ZipFile, path: Path) -> _Content:
         raise DataError(f"{path}: images must be under the key 'images' or 'x', it has: {present:.200}")
     x = _member(archive, images, path)
     y = None if labels is None else _member(archive, labels, path)
-    tested = 0
+    test_rows = 0
     if images == "x_train" and "x_test" in keys:
         more = _member(archive, "x_test", path)
         if more.shape[1:] != x.shape[1:] or more.dtype != x.dtype:
             raise DataError(
                 f"{path}: x_train and x_test must be alike, got {x.dtype} {x.shape} and {more.dtype} {more.shape}"
             )
-        x, tested = np.concatenate((x, more)), len(more)
+        x, test_rows = np.concatenate((x, more)), len(more)
         y = None if y is None else np.concatenate((y, _member(archive, "y_test", path)))
     y = y.reshape(-1) if y is not None and y.shape == (len(x), 1) else y  # Keras has labels (N, 1)
-    return _Content(f"{path}: {images}", x, labels, y, tested)
+    return _Content(f"{path}: {images}", x, labels, y, test_rows)
 
 
 def _dense(archive: zipfile.ZipFile, path: Path) -> NDArray[Any]:

@@ -45,7 +45,7 @@ class OpenedPath:
         classes: Class names; label i means `classes[i]`.
         files: Name and size of every file.
         folder: Folder of the files.
-        tested: Number of test rows, the last ones; 0 if the file does not say.
+        test_rows: Number of test rows, the last ones; 0 if the file does not say.
         names: The file of each row; None for an array, whose rows have numbers.
     """
 
@@ -55,7 +55,7 @@ class OpenedPath:
     classes: tuple[str, ...]
     files: list[tuple[str, int]]
     folder: Path
-    tested: int = 0
+    test_rows: int = 0
     names: Sequence[str] | None = None
 
 
@@ -306,17 +306,17 @@ def open_npy(path: Path, value_kind: ValueKind = "pixels", are_signals: bool = F
         stored = FileRows(beside)
         named = numbered_labels(stored[np.arange(stored.shape[0])], count, str(beside))
     files = [path] if named is None else [path, beside]
-    return opened(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
+    return as_opened_path(reader, count, named, [(f.name, f.stat().st_size) for f in files], path.parent)
 
 
-def opened(
+def as_opened_path(
     reader: ArrayReader,
     count: int,
     named: NumberedLabels | None,
     files: list[tuple[str, int]],
     folder: Path,
-    tested: int = 0,
+    test_rows: int = 0,
 ) -> OpenedPath:
     """An opened path; without labels all rows are of one class, "all"."""
     labels, classes = named if named is not None else (None, ("all",))
-    return OpenedPath(reader, count, labels, classes, files=files, folder=folder, tested=tested)
+    return OpenedPath(reader, count, labels, classes, files=files, folder=folder, test_rows=test_rows)

@@ -88,7 +88,8 @@ class RowsInMemory:
         """All rows.
 
         Arguments:
-            complete: Fills the values of some rows, in place, that follow from the others.
+            complete: Function that computes, in place, the columns of an array of rows that follow from its other
+                columns.
         """
         assert self.x is not None
         complete(self.x)

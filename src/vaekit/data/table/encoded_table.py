@@ -99,7 +99,7 @@ class LabelColumn(NamedTuple):
         return {"labels": labels.numpy(), "classes": tuple(self.classes)}
 
 
-def open_table(
+def encode_table(
     source: Any, columns: Sequence[Column] | None, label: LabelColumn | None = None, *, memory: float | None = None
 ) -> Table:
     """All rows of a table, with the columns of a model; other columns are ignored.
@@ -115,9 +115,9 @@ def open_table(
     """
     if isinstance(source, (str, os.PathLike)) and os.path.isdir(os.path.expanduser(source)):
         raise DataError(f"{source}: is a folder; name one of its tables, such as {Path(source) / 'test.csv'}")
-    opened = opened_table(source, memory)
+    opened = open_source(source, memory)
     if columns is None:
-        return learned(opened, {})
+        return encode_with_new_columns(opened, {})
     names = [column.name for column in columns if not column.computed or column.name in opened.raws]
     names += [] if label is None else [label.name]
     lacking = [name for name in names if name not in opened.raws]
@@ -156,8 +156,8 @@ class OpenedTable:
         return OpenedTable(raws, self.rows + more.rows, self.is_large or more.is_large)
 
 
-def opened_table(source: Any, memory: float | None) -> OpenedTable:
-    """A table to read; see `open_table`.
+def open_source(source: Any, memory: float | None) -> OpenedTable:
+    """A table to read, from any of the sources of `encode_table`.
 
     Raises:
         DataError: The source is damaged, or not a table.
@@ -165,7 +165,8 @@ def opened_table(source: Any, memory: float | None) -> OpenedTable:
     if isinstance(source, (str, os.PathLike)):
         path = Path(os.path.expanduser(source))
         if is_large(path, IN_MEMORY if memory is None else memory):
-            return OpenedTable(*read_columns(path), is_large=True)
+            columns, count = read_columns(path)
+            return OpenedTable(columns, count, is_large=True)
         raws = read_raws(path)
     else:
         raws = raws_of(source) if is_frame(source) else raws_of_array(_numbers(source))
@@ -177,7 +178,7 @@ def _numbers(source: Any) -> NDArray[Any]:
     return (x.float() if x.dtype == torch.bfloat16 else x).numpy()
 
 
-def learned(opened: OpenedTable, kinds: ColumnKinds) -> Table:
+def encode_with_new_columns(opened: OpenedTable, kinds: ColumnKinds) -> Table:
     """The rows of a table whose columns get kinds now."""
     names = list(opened.raws)
     check_kinds(kinds, names, (TOTAL,))

@@ -18,7 +18,7 @@ from ..chosen_rows import held_out
 from ..dataset import SPLITS, Dataset
 from ..origin import Origin
 from .column_kinds import ColumnKinds
-from .encoded_table import Table, learned, opened_table
+from .encoded_table import Table, encode_with_new_columns, open_source
 from .standardization import statistics_of
 from .table_files import split_files
 
@@ -35,6 +35,9 @@ def load_table(
     kinds: ColumnKinds | None = None,
 ) -> Dataset:
     """A table as a data set; see `vaekit.data.load`.
+
+    The levels of a column, and the origin that is subtracted from its numbers, come from the rows of all three splits
+    together; the column's statistics come from the training rows alone.
 
     Arguments:
         source: A path, a frame, or an array (N, D).
@@ -55,19 +58,19 @@ def load_table(
     for option, number, path in (("validation", validation, validation_path), ("test", test, test_path)):
         if number is not None and not isinstance(number, str) and path is not None:
             raise ConfigError(f"{option} = {number}, but the rows are in {path.name} already; leave it out")
-    opened = opened_table(train, memory)
+    opened = open_source(train, memory)
     ends = [opened.rows]
     for path in (validation_path, test_path):
-        opened = opened if path is None else opened.followed_by(opened_table(path, memory), str(path))
+        opened = opened if path is None else opened.followed_by(open_source(path, memory), str(path))
         ends.append(opened.rows)
-    unfitted = learned(opened, kinds)
+    unfitted = encode_with_new_columns(opened, kinds)
     kept, validated, tested = held_out(
         name,
         ends[0],
         0 if validation_path else validation,
         None if isinstance(test, str) else test,
         row_word="row",
-        elsewhere=test_path is not None,
+        has_own_test=test_path is not None,
         share=SHARE,
     )
     rows = {"train": kept[np.arange(len(kept))], "validation": validated, "test": tested}

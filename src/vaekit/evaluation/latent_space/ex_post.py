@@ -93,7 +93,7 @@ def fitted_prior(run: Run | RestoredRun, model: LatentVariableModel, density: De
         density: The kind of prior, as for `fit_prior`.
 
     Raises:
-        ConfigError, DataError: It is the model of another run, or the prior cannot be fitted; see `fit_prior`.
+        ConfigError, DataError: The model is that of another run, or the prior cannot be fitted; see `fit_prior`.
     """
     folder = run if isinstance(run, Run) else run.run
     density = density_for(model, density)

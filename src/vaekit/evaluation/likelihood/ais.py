@@ -62,7 +62,7 @@ class Annealing:
         """The given options, or the defaults for None.
 
         Raises:
-            ConfigError: It is something else.
+            ConfigError: The options are not an `Annealing`.
         """
         if not isinstance(annealing, Annealing | None):
             raise ConfigError(

@@ -123,7 +123,7 @@ def check_samples(samples: int) -> None:
     """Refuse a number of samples that is not from 1 to 2^20.
 
     Raises:
-        ConfigError: It is another one.
+        ConfigError: The number is out of range, or not whole.
     """
     check_count("samples", samples, 1, MOST_SAMPLES, hint="; papers report 5000")
 

@@ -49,7 +49,7 @@ class DrawnTable:
         """A sentence if few of the drawn latents fit the given values."""
         if self.effective_samples is None or self.effective_samples >= FEW_EFFECTIVE:
             return []
-        return [f"fewer than {FEW_EFFECTIVE} latents fit: the rows are much alike, since the given values are rare"]
+        return [f"the given values are rare: fewer than {FEW_EFFECTIVE} latents fit them, so the rows are much alike"]
 
 
 def draw_table(

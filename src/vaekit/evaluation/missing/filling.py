@@ -17,7 +17,7 @@ from torch import Tensor
 from ...data import Batch
 from ...data.sources.arrays import FileRows
 from ...data.table.columns import DATES, Column
-from ...data.table.encoded_table import Table, open_table
+from ...data.table.encoded_table import Table, encode_table
 from ...data.table.frames import pandas, series_of
 from ...data.table.table_files import read_table
 from ...distributions import Columnwise
@@ -88,7 +88,7 @@ def impute_table(
     if not path.is_file():
         fault = "is a folder" if path.is_dir() else "no such file"
         raise ConfigError(f"{path}: {fault}; name the file of the table", arguments=("data",))
-    frame, table = read_table(path), open_table(path, restored.facts.columns, restored.label, memory=math.inf)
+    frame, table = read_table(path), encode_table(path, restored.facts.columns, restored.label, memory=math.inf)
     filled = fill(model, table, samples=samples, draws=draws, seed=seed, listener=listener)
     values = list(filled.draws) if draws else [filled.best]
     return ImputedTable(

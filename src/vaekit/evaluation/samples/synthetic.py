@@ -37,8 +37,8 @@ def synthetic(
     trends" is a mean over pairs: one minus half of the difference of correlations, or one minus the total-variation
     distance of two-way tables. Both are 100 % for rows of the same distribution, up to the noise of few rows. "told
     from real rows" is a classifier's accuracy, 50 % at best. "nearest training row" is a ratio of median distances from
-    the nearest training row, drawn rows over test rows: much less than 1 means that rows are copied. The last two are
-    accuracies of a classifier of the last column with levels: one learned from drawn rows, one from real rows.
+    the nearest training row, drawn rows over test rows: much less than 1 means that rows are copied. "learned from
+    drawn rows" and "learned from real rows" are accuracies on real rows, of classifiers of the last column with levels.
 
     Arguments:
         model: An unconditional model of the table.

@@ -18,7 +18,7 @@ from ... import data
 from ...data import Batch, Batches, Split
 from ...data.by_path import is_path, open_all
 from ...data.dataset import DataKind, evenly_spread
-from ...data.table.encoded_table import open_table
+from ...data.table.encoded_table import encode_table
 from ...distributions import centre
 from ...errors import ConfigError, DataError, one_of
 from ...model import LatentVariableModel
@@ -99,7 +99,7 @@ def check_rows(rows: object) -> None:
     """Check that rows have names, and that there are some.
 
     Raises:
-        ConfigError: They are of another type.
+        ConfigError: The rows are of another type.
         DataError: There are 0 rows.
     """
     if not isinstance(rows, NamedRows):
@@ -132,7 +132,7 @@ def rows_of(
     names: Sequence[str]
     if name is not None and columns is not None and name not in data.DATASET_NAMES:
         _check_whole(name, split)
-        table = open_table(name, columns, restored.label)
+        table = encode_table(name, columns, restored.label)
         rows, classes, title = restored.numbered(table.split(), table.classes), table.classes, name
         names = rows.row_names("table")
     elif name is not None and name not in data.DATASET_NAMES and is_path(name):
@@ -202,7 +202,7 @@ def latents_file(rows: NamedRows, z: Tensor, suffix: str) -> bytes:
             the rows ("rows" or "images"), and their classes.
 
     Raises:
-        ConfigError: It is another suffix.
+        ConfigError: The suffix is unknown.
     """
     one_of("suffix", suffix, LATENT_SUFFIXES)
     if suffix == ".csv":
