@@ -6,6 +6,7 @@ class and one line in a table here, or no line at all and an import path, "my_mo
 """
 
 import inspect
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -15,11 +16,11 @@ import torch
 from pydantic import ConfigDict, ValidationError, create_model
 
 from ..data.by_path import is_path
-from ..data.registry import DATASET_NAMES
+from ..data.registry import DATASET_NAMES, known_as
 from ..data.value_kinds import ValueKind
 from ..errors import ConfigError, VAEError, unknown
 from ..objectives import schedules
-from . import Data, Part, explain
+from . import Config, Data, Part, explain
 
 PART_TABLE: dict[str, dict[str, str]] = {
     "encoder": {
@@ -189,6 +190,22 @@ def find_part(kind: str, name: str, trust: bool = False) -> Callable[..., Any]:
     if not callable(part):
         raise ConfigError(f"{kind} {name!r:.120} is a {type(part).__name__}; it must be a class or a function")
     return part
+
+
+def with_absolute_paths(config: Config) -> Config:
+    """The same config with data by their registered name, or by absolute path, which holds from every folder."""
+    name = known_as(config.data.name)
+    is_known = name in DATASET_NAMES
+    if not is_known and not is_path(name):
+        return config
+    located: dict[str, Any] = {"name": name if is_known else _absolute(name)}
+    if isinstance(config.data.test, str):
+        located["test"] = _absolute(config.data.test)
+    return config.model_copy(update={"data": config.data.model_copy(update=located)})
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def resolve_data(section: Data, value_kind: ValueKind = "pixels", trust: bool = False) -> dict[str, Any]:

@@ -14,9 +14,7 @@ from torch.overrides import TorchFunctionMode
 from ..data import Batches, Dataset, Split, load
 from ..data.batch import as_tensor
 from ..data.batches import rows_to_start_from
-from ..data.by_path import is_path
 from ..data.given_data import RowFormat
-from ..data.registry import DATASET_NAMES, known_as
 from ..data.table.columns import Column
 from ..data.value_kinds import RANGES, ValueKind, check_values, value_kind_of
 from ..errors import ConfigError, check_count, unknown
@@ -27,7 +25,7 @@ from . import Config, Part, data_section, read
 from .assemble import assemble
 from .contracts import as_shape, attribute_or_default
 from .groups import by_part
-from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data
+from .parts import PART_TABLE, VALUE_SCHEDULES, Resolved, resolve, resolve_data, with_absolute_paths
 
 _EVENT_SHAPE = (1, 28, 28)
 _NUM_CLASSES = 10
@@ -58,7 +56,7 @@ class Recipe:
         Raises:
             ConfigError: A part or an option is unknown or does not fit.
         """
-        config = _with_absolute_paths(config)
+        config = with_absolute_paths(config)
         parts = {kind: resolve(kind, getattr(config, kind), trust) for kind in PART_TABLE}
         if config.model.name != "composed":
             parts["model"] = resolve("model", Part(name=config.model.name), trust)
@@ -354,22 +352,6 @@ def _rows_of(x: Any, labels: Any, event_shape: tuple[int, ...], value_kind: Valu
 
 def _value_kind(parts: Mapping[str, Resolved]) -> ValueKind:
     return value_kind_of(parts.get("model", parts["likelihood"]).make)
-
-
-def _with_absolute_paths(config: Config) -> Config:
-    """The same config with data by their registered name, or by absolute path, which holds from every folder."""
-    name = known_as(config.data.name)
-    is_known = name in DATASET_NAMES
-    if not is_known and not is_path(name):
-        return config
-    located: dict[str, Any] = {"name": name if is_known else _absolute(name)}
-    if isinstance(config.data.test, str):
-        located["test"] = _absolute(config.data.test)
-    return config.model_copy(update={"data": config.data.model_copy(update=located)})
-
-
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
 
 
 def _completed(kind: str, part: Part, options: Mapping[str, Any]) -> Part:
