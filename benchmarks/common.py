@@ -21,16 +21,30 @@ def processor() -> str:
 
 
 def train(preset: str, *options: str, seed: int = 0) -> dict[str, Any]:
-    """Train a preset in a process of its own; what came out, as a record. A run of the same name is replaced."""
+    """Train a preset in a process of its own; what came out, as a record.
+
+    An interrupted run of the same command is resumed, and its time is that of its epochs. Another run of the same name
+    is replaced.
+    """
     name = f"{preset}-seed{seed}"
-    shutil.rmtree(ROOT / name, ignore_errors=True)
     command = ["vae", "train", preset, *options, "--seed", str(seed)]
+    where = ["--name", name, "--runs", str(ROOT), "--device", "cpu"]
     began = time.perf_counter()
-    subprocess.run(
-        [sys.executable, "-m", "vaekit", *command[1:], "--name", name, "--runs", str(ROOT), "--device", "cpu"],
-        check=True,
-    )
+    if _is_interrupted(ROOT / name, [*command, *where]):
+        subprocess.run([sys.executable, "-m", "vaekit", "resume", name, "--runs", str(ROOT)], check=True)
+        run = Run.open(name, root=ROOT)
+        return record_of(run, command, seed, sum(record["seconds"] for record in run.metrics()))
+    shutil.rmtree(ROOT / name, ignore_errors=True)
+    subprocess.run([sys.executable, "-m", "vaekit", *command[1:], *where], check=True)
     return record_of(Run.open(name, root=ROOT), command, seed, time.perf_counter() - began)
+
+
+def _is_interrupted(folder: Path, command: list[str]) -> bool:
+    """Whether a run of this command was interrupted there."""
+    if not (folder / "environment.json").exists():
+        return False
+    run = Run(folder)
+    return run.status == "interrupted" and run.environment["command"] == command
 
 
 def record_of(run: Run, command: list[str], seed: int, wall_clock: float) -> dict[str, Any]:
