@@ -170,7 +170,8 @@ class TopDownPosterior(Posterior):
 
         def level(i: int, state: Tensor) -> Distribution:
             both = torch.cat(torch.broadcast_tensors(state, data[i]), -1)
-            return diagonal_normal(*self.nets[i](both).chunk(2, -1))
+            mu, log_var = self.nets[i](both).chunk(2, -1)
+            return diagonal_normal(mu, log_var)
 
         return self.chain(c, level)
 
