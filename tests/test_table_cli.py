@@ -204,7 +204,7 @@ def test_other_verbs_take_a_table_or_say_that_they_do_not(here: Path, command: A
     card = Path("exported/README.md").read_text()
     assert "rows of a table of" in card and "image" not in card and "grey" not in card
     assert "| sex | bernoulli | str | female, male |" in card
-    assert "--pixels p.npy must end in .npy, and is not for tables" in one_line(
+    assert "--pixels is not for tables, whose scores have a column for each column" in one_line(
         command("score", "a", "--pixels", "p.npy")
     )
 
