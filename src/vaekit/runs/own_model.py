@@ -195,10 +195,8 @@ def _loaders(
         ConfigError: `batch_size` is set for a loader, which makes its own batches.
         DataError: No loader can be made of the data.
     """
-    row_format = RowFormat(
-        model.event_shape, model.value_kind, bool(model.context_size), model.columns, model.sees_missing
-    )
-    training, validating = LoaderFactory(row_format, options.batch_size, model.device).loaders(train, validation)
+    factory = LoaderFactory(RowFormat.of(model), options.batch_size, model.device)
+    training, validating = factory.loaders(train, validation)
     if own_size and training is train:
         raise ConfigError(f"batch_size is for data; {type(train).__name__} is a loader and makes its own batches")
     return training, validating
@@ -210,14 +208,14 @@ def _objective(recipe: Recipe, model: LatentVariableModel, train: Any, batches: 
     Raises:
         ConfigError: The objective depends on the number of rows, or on further rows, which the loader does not give.
     """
-    wiring, rows = recipe.parts["objective"].wiring, number_of_rows(batches)
-    if "dataset_size" in wiring and rows is None:
+    rows = number_of_rows(batches)
+    if recipe.needs_dataset_size and rows is None:
         raise ConfigError(
             f"the objective {recipe.config.objective.name!r} depends on the number of rows, which "
             f"{type(train).__name__} does not tell; pass a tensor, a Split or a Dataset as train"
         )
     seen = batches if isinstance(batches, Batches) else None
-    if "batches" in wiring and seen is None:
+    if recipe.needs_batches and seen is None:
         raise ConfigError(
             f"the objective {recipe.config.objective.name!r} looks at further rows in every step, which a "
             f"{type(train).__name__} does not give; pass (x, labels), a Split or a Dataset as train"
